@@ -1,0 +1,85 @@
+"""The exception tree of the whole project.
+
+    PipelineError                      anything that this project raises on purpose
+    ├── ConfigurationError             the operator must change something; the process stops, data waits
+    │   ├── SettingsError              an environment variable or secret file is missing or malformed
+    │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
+    │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
+    │   └── CredentialError            Customer.io refused the key, or the workspace lives in another region
+    ├── InputError                     a file, argument or webhook that a person handed in cannot be used
+    │   ├── UnreadableBodyError        the bytes are not a JSON object
+    │   └── SignatureError             the webhook is forged, stale or unsigned
+    ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
+    │   └── BrokenSequenceError        an idempotent partition can no longer be written by this producer
+    ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
+    └── ToolMissingError               Java, Maven or another program is not installed
+
+Messages say what happened, to which setting or topic/partition/offset, and what to do. `exit_code` is what
+the command line returns: 2 for what the caller must change, 1 for the rest (sysexits' spirit, two values).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Anything that this project raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(PipelineError):
+    """The operator must change something; the process stops and data waits where it is."""
+
+    exit_code = 2
+
+
+class SettingsError(ConfigurationError):
+    """An environment variable or secret file is missing or malformed; its value is never repeated."""
+
+
+class TopicError(ConfigurationError):
+    """A topic is missing, or differs from what the pipeline needs."""
+
+
+class BrokerUnreachableError(ConfigurationError):
+    """No broker answered, or the credentials were refused."""
+
+    exit_code = 1
+
+
+class CredentialError(ConfigurationError):
+    """Customer.io refused the key, or the workspace lives in another region."""
+
+
+class InputError(PipelineError):
+    """A file, argument or webhook that a person handed in cannot be used."""
+
+    exit_code = 2
+
+
+class UnreadableBodyError(InputError):
+    """The bytes are not a JSON object; `reason` says why, without quoting them."""
+
+
+class SignatureError(InputError):
+    """The webhook is forged, stale or unsigned."""
+
+
+class DeliveryError(PipelineError):
+    """A produce or an HTTP request did not succeed; nothing was acknowledged."""
+
+
+class BrokenSequenceError(DeliveryError):
+    """An idempotent partition can no longer be written by this producer."""
+
+
+class ContractViolationError(PipelineError):
+    """A bug of ours that would lose a record; the process ends and Kafka redelivers."""
+
+
+class ToolMissingError(PipelineError):
+    """A program that a developer command needs is not installed."""
+
+    exit_code = 2

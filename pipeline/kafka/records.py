@@ -1,0 +1,96 @@
+"""Records as they lie in the topics: header names, and tolerant reading of them.
+
+Header names are the contract of `topics/asyncapi.yaml`. Other producers may feed the topics, so names are matched
+case-insensitively and values that are not UTF-8 never raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+WEBHOOK_ID: Final = "webhook-id"
+WEBHOOK_TIMESTAMP: Final = "webhook-timestamp"
+DODO_TYPE: Final = "dodo-type"
+DODO_MODE: Final = "dodo-mode"
+DODO_COMMAND: Final = "dodo-command"
+RECEIVED_AT: Final = "received-at"
+TRACEPARENT: Final = "traceparent"
+OP_ID: Final = "op-id"
+EVENT_TIME: Final = "event-time"
+SOURCE: Final = "source"
+BARRIER: Final = "barrier"
+DLQ_STAGE: Final = "dlq-stage"
+DLQ_CLASS: Final = "dlq-class"
+DLQ_REASON: Final = "dlq-reason"
+DLQ_FIELD: Final = "dlq-field"
+DLQ_STATUS: Final = "dlq-status"
+DLQ_SOURCE: Final = "dlq-source"
+DLQ_AT: Final = "dlq-at"
+DLQ_ATTEMPTS: Final = "dlq-attempts"
+DLQ_REPLAYS: Final = "dlq-replays"
+
+MAX_DIGITS: Final = 19
+"""Digits of a signed 64-bit number; a longer header is not a count or a time."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """What this project reads of a consumed record; aiokafka's `ConsumerRecord` fits."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record to be produced; `timestamp_ms` unset means the time of sending."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+
+
+def header(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
+    """The first header called `name` in any case, or None."""
+    for key, value in headers:
+        if key == name:  # the spelling that we write ourselves, without the cost of lower()
+            return value
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def text_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> str | None:
+    """The same as text; bytes that are not UTF-8 are replaced, an empty header counts as absent."""
+    value = header(headers, name)
+    return value.decode("utf-8", "replace") if value else None
+
+
+def int_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> int | None:
+    """The same as a decimal integer, None when it is anything else."""
+    value = header(headers, name)
+    if value is None or len(value) > MAX_DIGITS or not value.isdigit():
+        return None
+    return int(value)
+
+
+def source_of(record: Record) -> str:
+    """`topic/partition/offset`, the form used in headers, dead letters and messages."""
+    return f"{record.topic}/{record.partition}/{record.offset}"

@@ -1,0 +1,203 @@
+"""Every setting, typed, in one place.
+
+Read from environment variables with the prefix `PIPELINE_`. `PIPELINE_<NAME>_FILE` names a file that holds the
+value instead (mounted secrets); giving both is an error. `dodo-cio settings` prints this table. A malformed value
+raises `SettingsError`, which names the variable and never repeats the value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipeline.errors import SettingsError
+
+PREFIX = "PIPELINE_"
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Region = Literal["us", "eu", "auto"]
+EventNameStyle = Literal["snake", "title"]
+LogFormat = Literal["console", "json"]
+Stage = Literal["ingest", "transform", "sink"]
+
+DEFAULT_PORTS: Mapping[Stage, int] = {"ingest": 8080, "transform": 8081, "sink": 8082}
+
+TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
+"""Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic)."""
+
+PERSON_ID_POLICIES = ("customer_id", "email")
+
+
+def _split(value: Any) -> Any:
+    """`a, b` → (`a`, `b`); anything that is not text is left to pydantic."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """The settings of one process."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: str = Field(
+        "localhost:9092", description="host:port of one or more brokers, comma-separated."
+    )
+    kafka_security_protocol: SecurityProtocol = Field("PLAINTEXT", description="How to talk to the brokers.")
+    kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", description="Only with a SASL_* protocol.")
+    kafka_sasl_username: str | None = Field(None, description="Only with a SASL_* protocol.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Only with a SASL_* protocol.")
+    kafka_ssl_cafile: Path | None = Field(None, description="PEM of the brokers' CA; unset: the system's CAs.")
+    kafka_ssl_certfile: Path | None = Field(None, description="PEM of the client certificate (mutual TLS).")
+    kafka_ssl_keyfile: Path | None = Field(None, description="PEM of the client key (mutual TLS).")
+
+    webhooks_topic: TopicName = Field("dodo.webhooks", description="Raw webhooks.")
+    operations_topic: TopicName = Field("customerio.operations", description="Customer.io entity operations.")
+    dead_letters_topic: TopicName = Field("dodo-customerio.dead-letters", description="What could not go on, and why.")
+    customers_topic: TopicName = Field("dodo.customers", description="Compacted facts per customer.")
+    transform_group: TopicName = Field("dodo-customerio.transform", description="Consumer group of the transform.")
+    sink_group: TopicName = Field("dodo-customerio.sink", description="Consumer group of the sink.")
+
+    dodo_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Signing secrets of the live endpoint, comma-separated (two while rotating): whsec_…"
+    )
+    dodo_test_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="The same of the test-mode endpoint; which secret matched decides the record's mode."
+    )
+    forward_test_mode: bool = Field(False, description="Send test-mode webhooks on, as people prefixed test_.")
+    dodo_api_key: SecretStr | None = Field(None, description="Dodo API key: look-ups of customers, backfill.")
+
+    customerio_site_id: str | None = Field(None, description="Site ID of the workspace's Track API credentials.")
+    customerio_api_key: SecretStr | None = Field(None, description="Track API key (not an App API key).")
+    customerio_region: Region = Field("auto", description="Where the workspace lives; auto asks Customer.io once.")
+    customerio_url: str | None = Field(
+        None, pattern=r"^https?://", description="Overrides the region's host, e.g. the sandbox."
+    )
+    customerio_requests_per_second: float = Field(
+        100.0,
+        gt=0,
+        le=1000,
+        description="Budget of the whole workspace, shared by all sinks. 100 is the lowest figure still published.",
+    )
+    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+
+    person_id: str = Field(
+        "customer_id",
+        description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins.",
+    )
+    event_name_style: EventNameStyle = Field("snake", description="payment_completed, or title: Payment Completed.")
+    currency_exponents: Annotated[dict[str, int], NoDecode] = Field(
+        default_factory=dict, description="Overrides of ISO 4217 decimals, e.g. CLP=2,UGX=2."
+    )
+    metadata_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Metadata keys that may go on, as metadata_<key>."
+    )
+    emit_first_renewal: bool = Field(False, description="subscription_renewed for the first period too.")
+    emit_credit_deducted: bool = Field(False, description="credit_deducted events (one a usage: high volume).")
+    forward_card_hints: bool = Field(False, description="card_last_four, card_exp_month, card_exp_year on events.")
+    product_names: Path | None = Field(None, description="YAML file of product id: name.")
+
+    host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Unset: ingest 8080, transform 8081, sink 8082. 0: any free."
+    )
+    data_dir: Path = Field(Path("dodo-customerio-data"), description="Local state and caches; may be lost at any time.")
+    log_format: LogFormat = Field("console", description="console for people, json for collectors.")
+
+    @field_validator("dodo_webhook_secrets", "dodo_test_webhook_secrets", "metadata_keys", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("currency_exponents", mode="before")
+    @classmethod
+    def _exponents(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        exponents = {}
+        for part in _split(value):
+            code, equals, digits = part.partition("=")
+            code = code.strip().upper()
+            if not equals or len(code) != 3 or digits.strip() not in {"0", "1", "2", "3", "4"}:  # noqa: PLR2004 - ISO 4217 alphabetic codes have three letters
+                raise ValueError("must look like CLP=2,UGX=0 (three letters, then 0 to 4 decimals)")
+            exponents[code] = int(digits)
+        return exponents
+
+    @field_validator("person_id")
+    @classmethod
+    def _policy(cls, value: str) -> str:
+        parts = _split(value)
+        for part in parts:
+            if part not in PERSON_ID_POLICIES and not (part.startswith("metadata.") and part != "metadata."):
+                raise ValueError(
+                    "must be a chain of customer_id, email and metadata.<key>, e.g. metadata.user_id,customer_id"
+                )
+        if not parts:
+            raise ValueError("must name at least one of customer_id, email, metadata.<key>")
+        return ",".join(parts)
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL_") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                f"{PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    @cached_property
+    def person_id_chain(self) -> tuple[str, ...]:
+        """The identity policy's steps in order."""
+        return tuple(self.person_id.split(","))
+
+    def port_of(self, stage: Stage) -> int:
+        """The port that `stage` listens on."""
+        return DEFAULT_PORTS[stage] if self.port is None else self.port
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Settings of this process's environment; `overrides` (a command's flags) win.
+
+        Raises:
+            SettingsError: naming each variable at fault, in one line each, without its value.
+        """
+        try:
+            values: dict[str, Any] = {**_from_files(os.environ, cls), **overrides}
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+
+def _from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:
+    """Values of `PIPELINE_<NAME>_FILE` variables, one trailing newline removed."""
+    values = {}
+    for name in model.model_fields:
+        variable = f"{PREFIX}{name.upper()}"
+        path = environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if variable in environ:
+            raise SettingsError(f"{variable} and {variable}_FILE are both set: keep one of them")
+        try:
+            values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}_FILE: {path} cannot be read ({type(error).__name__})") from None
+    return values
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        message = fault["msg"].removeprefix("Value error, ")
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        lines.append(f"{PREFIX}{name.upper()}: {message}" if name else message)
+    return "\n".join(lines)
