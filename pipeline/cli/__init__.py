@@ -7,6 +7,7 @@ A `PipelineError` becomes one message on stderr and its exit code; nothing that 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -41,6 +42,8 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for group in GROUPS:
+        if importlib.util.find_spec(f"pipeline.cli.{group}") is None:
+            continue
         importlib.import_module(f"pipeline.cli.{group}").register(app)
     return app
 

@@ -1,0 +1,58 @@
+# dodo-customerio: every chore is one verb. `make help` lists them.
+# Needs Python 3.11+, and for whatever touches Kafka: JDK 17+ and Maven. Nothing else is installed by hand.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit chaos lock clean
+
+override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+VENV := $(ROOT)/.venv
+PY := $(VENV)/bin/python
+# The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
+FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; $(call python) -VV; } | sha256sum | cut -c1-32)
+python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
+	command -v "$$p" >/dev/null 2>&1 && "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
+
+install: ## create or refresh .venv from the lock (hashes checked); does nothing when it is current
+	@cd "$(ROOT)"; p=$(python); \
+	if [ -z "$$p" ]; then echo "Python 3.11 or newer is missing. Debian: apt-get install python3 python3-venv" >&2; exit 2; fi; \
+	want=$(FINGERPRINT); \
+	if [ -x "$(PY)" ] && [ "$$(cat "$(VENV)/.stamp" 2>/dev/null || true)" = "$$want" ] && "$(PY)" -c 'import pipeline' 2>/dev/null; then exit 0; fi; \
+	echo "Installing into .venv ..."; rm -rf "$(VENV)"; \
+	"$$p" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "python3 -m venv failed. Debian: apt-get install python3-venv" >&2; exit 2; }; \
+	"$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock; \
+	"$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	echo "$$want" > "$(VENV)/.stamp"
+
+tools: # Java and Maven, or a message that says what to install
+	@for t in java mvn; do command -v $$t >/dev/null 2>&1 || { \
+	echo "$$t is missing: a local Apache Kafka needs JDK 17+ and Maven." >&2; \
+	echo "Debian: apt-get install default-jdk-headless maven. Or run the whole chain with Docker: docker compose --profile sandbox up" >&2; exit 2; }; done
+
+demo: tools install ## the whole chain on a local Apache Kafka: signed traffic in, a reconciled table out (DEMO='--webhooks 20000')
+	@cd "$(ROOT)" && exec "$(PY)" -m pipeline demo $(DEMO)
+
+test: tools install lint types unit ## lint, type-check and run every test, the ones on real Kafka included
+
+lint: install ## formatting, lint rules, import layers
+	@cd "$(ROOT)" && "$(PY)" -m ruff format --check --quiet . && "$(PY)" -m ruff check --quiet . && "$(VENV)/bin/lint-imports" --no-cache | tail -n 4
+
+types: install ## mypy, strict
+	@cd "$(ROOT)" && "$(PY)" -m mypy
+
+unit: tools install ## the tests alone (T='tests/sink -k batch')
+	@cd "$(ROOT)" && "$(PY)" -m pytest $(T)
+
+chaos: tools install ## the long form of the kill, freeze and restart tests
+	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
+
+lock: install ## refresh the two lock files from pyproject.toml (needs uv)
+	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes pyproject.toml"; \
+	$$c --output-file requirements.lock && $$c --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove the virtual environment, caches and local data
+	@cd "$(ROOT)" && rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
