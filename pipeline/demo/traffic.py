@@ -1,0 +1,93 @@
+"""Posts the shop's webhooks to ingest the way that Dodo does: signed, retried on anything but 2xx and 401.
+
+Each customer's webhooks go through one connection in order, so that a violation of order downstream is the
+pipeline's, not the sender's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from pipeline.errors import DeliveryError
+
+CONNECTIONS = 16
+"""Enough to keep one ingest busy from one httpx process; Dodo itself posts with a few."""
+
+ATTEMPTS = 8
+"""Dodo's own number of attempts (docs: Webhooks, retry schedule)."""
+
+FINAL = frozenset({200, 401})
+"""Answers after which the demo does not try again; Dodo would retry a 401, which proves nothing here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One request to be made."""
+
+    lane: str
+    webhook_id: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Sent:
+    """What came of the traffic."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    first_post_ms: dict[str, float] = field(default_factory=dict)
+    began: float = 0.0
+    ended: float = 0.0
+
+
+async def send(url: str, posts: Iterable[Post], *, on_answer: Callable[[], None]) -> Sent:
+    """Post everything; returns when each has its final answer.
+
+    Raises:
+        DeliveryError: ingest could not be reached, or never gave a final answer, in eight attempts.
+    """
+    lanes: list[list[Post]] = [[] for _ in range(CONNECTIONS)]
+    for post in posts:
+        lanes[zlib.crc32(post.lane.encode()) % CONNECTIONS].append(post)
+    sent = Sent(began=time.time())
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    async with (
+        httpx.AsyncClient(timeout=httpx.Timeout(15), limits=limits, trust_env=False) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for lane in lanes:
+            group.create_task(_send_lane(client, url, lane, sent, on_answer))
+    sent.ended = time.time()
+    return sent
+
+
+async def _send_lane(
+    client: httpx.AsyncClient, url: str, posts: Sequence[Post], sent: Sent, on_answer: Callable[[], None]
+) -> None:
+    for post in posts:
+        sent.first_post_ms.setdefault(post.webhook_id, time.time() * 1000)
+        status = await _post(client, url, post)
+        sent.answers[status] += 1
+        on_answer()
+
+
+async def _post(client: httpx.AsyncClient, url: str, post: Post) -> int:
+    seen: object = None
+    for attempt in range(ATTEMPTS):
+        try:
+            answer = await client.post(url, content=post.body, headers=dict(post.headers))
+        except httpx.HTTPError as error:
+            seen = type(error).__name__
+        else:
+            if answer.status_code in FINAL:
+                return answer.status_code
+            seen = answer.status_code
+        await asyncio.sleep(0.1 * 2**attempt)
+    raise DeliveryError(f"ingest at {url} gave no final answer to a webhook in {ATTEMPTS} attempts (last: {seen})")
