@@ -1,0 +1,107 @@
+"""What every test may rely on: a real Apache Kafka, topics of its own, and an environment without surprises."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from pydantic import SecretStr
+
+from pipeline.kafka.local import LocalKafka
+from pipeline.settings import PREFIX, Settings
+
+ChainSettings = Callable[..., Awaitable[Settings]]
+
+
+@pytest.fixture(autouse=True)
+def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """One broker for the whole run, started on first use; never a broker that the environment names."""
+    with LocalKafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def chain_settings(kafka: LocalKafka, tmp_path: Path) -> ChainSettings:
+    """Settings with topics and groups of their own, created: `await chain_settings(partitions=4, **overrides)`.
+
+    `kafka_bootstrap_servers` may be overridden too (a broker of the test's own). The dead letters have one
+    partition, so that their order is the order of failing.
+    """
+
+    async def build(partitions: int = 4, **overrides: Any) -> Settings:
+        prefix = f"t{uuid.uuid4().hex[:10]}"
+        settings = Settings.load(
+            **{
+                "kafka_bootstrap_servers": kafka.bootstrap_servers,
+                "webhooks_topic": f"{prefix}.webhooks",
+                "operations_topic": f"{prefix}.operations",
+                "dead_letters_topic": f"{prefix}.dead-letters",
+                "customers_topic": f"{prefix}.customers",
+                "transform_group": f"{prefix}.transform",
+                "sink_group": f"{prefix}.sink",
+                "data_dir": tmp_path / "data",
+                "host": "127.0.0.1",
+                "port": 0,
+                **overrides,
+            }
+        )
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+        await admin.start()
+        try:
+            answer = await admin.create_topics(
+                [
+                    NewTopic(settings.webhooks_topic, partitions, 1),
+                    NewTopic(settings.operations_topic, partitions, 1),
+                    NewTopic(settings.dead_letters_topic, 1, 1),
+                    NewTopic(settings.customers_topic, partitions, 1, topic_configs={"cleanup.policy": "compact"}),
+                ]
+            )
+            assert all(error[1] == 0 for error in answer.topic_errors), answer
+        finally:
+            await admin.close()
+        return settings
+
+    return build
+
+
+@pytest.fixture
+def environment() -> Callable[[Settings], dict[str, str]]:
+    """`environment(settings)`: the environment of a subprocess that has the same settings."""
+    return environment_of
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """This process's environment, with the `PIPELINE_*` variables that make `Settings.load()` equal to `settings`."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            variables[f"{PREFIX}{name.upper()}"] = _written(value)
+    return variables
+
+
+def _written(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case SecretStr():
+            return value.get_secret_value()
+        case Mapping():
+            return ",".join(f"{key}={item}" for key, item in value.items())
+        case tuple():
+            return ",".join(_written(item) for item in value)
+        case _:
+            return str(value)
