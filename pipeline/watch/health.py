@@ -1,0 +1,98 @@
+"""`/live`, `/ready`, `/status` and `/metrics`: the HTTP face of a process, as Starlette routes.
+
+Each answer names its reason, so that `kubectl describe` shows why a probe failed. Nothing here depends on Customer.io:
+when it is down, every replica would restart for nothing and lose what it had in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline import __version__
+from pipeline.watch.metrics import Metrics
+from pipeline.watch.vitals import Verdict
+
+OK, UNAVAILABLE = 200, 503
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+class Health:
+    """What a process answers about itself.
+
+    `ready` and `live` are asked at every request, on the event loop. `status` adds details to `/status`. A worker gives
+    the methods of its `Watchdog`; ingest gives its producer's state and mounts `routes()` in its own application.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        ready: Callable[[], Verdict],
+        live: Callable[[], Verdict],
+        status: Callable[[], Mapping[str, Any]] = _nothing,
+    ) -> None:
+        self.metrics = metrics
+        self._ready = ready
+        self._live = live
+        self._status = status
+        self._ready_gauge = metrics.gauge("ready", "1 while records can flow through this process, else 0.")
+        self._live_gauge = metrics.gauge("live", "0 when this process should be restarted, else 1.")
+
+    def beat(self) -> None:
+        """Look once and show the verdicts as metrics; the health server does so about once a second."""
+        self._ready_gauge.set(self._ready().ok)
+        self._live_gauge.set(self._live().ok)
+
+    def routes(self) -> list[Route]:
+        """The four routes, to be mounted beside others."""
+        return [
+            Route("/live", self._answer_live, methods=["GET"]),
+            Route("/ready", self._answer_ready, methods=["GET"]),
+            Route("/status", self._answer_status, methods=["GET"]),
+            Route("/metrics", self._answer_metrics, methods=["GET"]),
+        ]
+
+    def app(self) -> Starlette:
+        """The four routes as an application of their own."""
+        return Starlette(routes=self.routes())
+
+    async def _answer_live(self, _request: Request) -> Response:
+        return _answer("live", self._live())
+
+    async def _answer_ready(self, _request: Request) -> Response:
+        return _answer("ready", self._ready())
+
+    async def _answer_status(self, _request: Request) -> Response:
+        ready, live = self._ready(), self._live()
+        return JSONResponse(
+            {
+                "stage": self.metrics.stage,
+                "version": __version__,
+                "ready": ready.ok,
+                "ready_reason": ready.reason,
+                "live": live.ok,
+                "live_reason": live.reason,
+                **self._status(),
+            }
+        )
+
+    async def _answer_metrics(self, request: Request) -> Response:
+        content, content_type = self.metrics.render(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": content_type})
+
+
+def _answer(question: str, verdict: Verdict) -> JSONResponse:
+    return JSONResponse(
+        {question: verdict.ok, "reason": verdict.reason},
+        status_code=OK if verdict.ok else UNAVAILABLE,
+        headers={"cache-control": "no-store"},
+    )

@@ -1,0 +1,120 @@
+"""Vital signs of a worker, and what they mean: pure functions over a snapshot and the time that passed.
+
+Kafka no longer evicts a worker that is stuck (`max.poll.interval` is out of reach, since an outage of Customer.io must
+not cost the membership), so the process itself has to notice. It looks at progress, not at uptime: a worker that
+retries against an API that is down for an hour makes progress; one whose records wait untouched does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.settings import Stage
+
+PATIENCE_S: Final = 300.0
+"""How long nothing may move while work waits. A rebalance with its grace takes 20 s, one request at most 8 s with
+60 s between attempts; five minutes are a multiple of all of them together."""
+
+MAX_STEP_S: Final = 10.0
+"""Longest time between two beats that counts. A process that was frozen (SIGSTOP, a suspended host) did not idle: what
+nobody watched is not held against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Yes or no, with the reason in words that an operator can act on."""
+
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A worker at one moment.
+
+    `read`, `delivered`, `acknowledged`, `committed` and `attempts` are counts since the process started; only that
+    they move matters. `behind` is how many records are known to lie between the committed and the end offsets of the
+    assigned partitions, `undelivered` how many of them are in this process's memory. `generation` is -1 outside of
+    the group.
+    """
+
+    stage: Stage
+    started: bool
+    stopping: bool
+    rebalancing: bool
+    generation: int
+    partitions: int
+    read: int = 0
+    delivered: int = 0
+    acknowledged: int = 0
+    committed: int = 0
+    attempts: int = 0
+    behind: int = 0
+    undelivered: int = 0
+
+    @property
+    def progress(self) -> tuple[int, ...]:
+        """Everything that moves when the worker works, a retry included; rebalances without work are no progress."""
+        return (self.read, self.delivered, self.acknowledged, self.committed, self.attempts)
+
+    @property
+    def has_work(self) -> bool:
+        """Records wait, here or at the broker."""
+        return self.behind > 0 or self.undelivered > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the beats so far have shown: seconds watched without progress, and outside of the group."""
+
+    at: float
+    progress: tuple[int, ...]
+    idle_s: float = 0.0
+    outside_s: float = 0.0
+
+
+def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
+    """The pulse after one more look at the worker; `now` is monotonic seconds."""
+    if pulse is None:
+        return Pulse(at=now, progress=vitals.progress)
+    step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
+    still = vitals.has_work and vitals.progress == pulse.progress and not vitals.stopping
+    outside = vitals.started and vitals.generation < 0 and not vitals.stopping
+    return Pulse(
+        at=now,
+        progress=vitals.progress,
+        idle_s=pulse.idle_s + step if still else 0.0,
+        outside_s=pulse.outside_s + step if outside else 0.0,
+    )
+
+
+def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdict:
+    """Whether the process is worth keeping; a restart is the cure for a no."""
+    if pulse.outside_s > patience_s:
+        holding = f" while it holds {vitals.partitions} partitions" if vitals.partitions else ""
+        return Verdict(ok=False, reason=f"outside of the consumer group for {pulse.outside_s:.0f} s{holding}")
+    if pulse.idle_s > patience_s:
+        return Verdict(
+            ok=False,
+            reason=f"{max(vitals.behind, vitals.undelivered)} records wait and nothing was read, delivered, "
+            f"acknowledged or retried for {pulse.idle_s:.0f} s",
+        )
+    if not vitals.has_work:
+        return Verdict(ok=True, reason="no record waits")
+    return Verdict(ok=True, reason=f"work moved {pulse.idle_s:.0f} s ago")
+
+
+def ready(vitals: Vitals) -> Verdict:
+    """Whether records can flow through this process now."""
+    if vitals.stopping:
+        return Verdict(ok=False, reason="stopping")
+    if not vitals.started:
+        return Verdict(ok=False, reason="start-up checks have not passed yet")
+    if vitals.rebalancing:
+        return Verdict(ok=False, reason="the consumer group is rebalancing")
+    if vitals.generation < 0:
+        return Verdict(ok=False, reason="not a member of the consumer group yet")
+    if not vitals.partitions:
+        return Verdict(ok=True, reason="standing by: the group has more members than partitions")
+    return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned")
