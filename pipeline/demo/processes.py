@@ -1,20 +1,16 @@
 """Child processes that never outlive the demo.
 
 Each stage runs exactly as an operator would start it, in a session of its own, so that Ctrl-C reaches only the
-demo, which then stops the stages in the order that data walks. If the demo itself is killed, the kernel ends them.
+demo, which then stops the stages. If the demo itself is killed, a watchdog ends them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,37 +19,13 @@ from typing import Self
 import httpx
 
 from pipeline.errors import DeliveryError
+from pipeline.kafka.local_process import Watchdog
 
 STOP_GRACE_S = 15
 """A stage promises to stop within 12 s whatever the API does; after this it is killed."""
 
 READY_WITHIN_S = 60
 """Python's imports, a group join and the start-up checks, on a busy two-core machine."""
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2)."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def end_with_parent() -> Callable[[], None] | None:
-    """For `preexec_fn`: the kernel sends SIGTERM when the parent dies. None where there is no such call."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def tie() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +36,7 @@ class Child:
     process: subprocess.Popen[bytes]
     url: str
     log: Path
+    watchdog: Watchdog
 
     def tail(self, lines: int = 12) -> str:
         """The last lines that it wrote."""
@@ -95,9 +68,8 @@ class Fleet:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - the demo starts children before it has threads
             )
-        child = Child(name, process, f"http://127.0.0.1:{port}", log)
+        child = Child(name, process, f"http://127.0.0.1:{port}", log, Watchdog(process.pid))
         self._children.append(child)
         return child
 
@@ -130,3 +102,4 @@ class Fleet:
                 except subprocess.TimeoutExpired:
                     child.process.kill()
                     child.process.wait()
+            child.watchdog.close()

@@ -1,0 +1,118 @@
+"""The result as a person reads it, and as a machine does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.demo.reconcile import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast it went; unknown is None, never 0."""
+
+    webhooks_per_second: float | None
+    records_per_second: float | None
+    """Webhook and operation records moved, from the first post to the last acceptance."""
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    """From the first post of a webhook to the sandbox's acceptance of its event."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that Customer.io saw of one customer."""
+
+    at: str
+    what: str
+    name: str
+    shown: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the demo found out."""
+
+    checks: Sequence[Check]
+    dropped: Mapping[str, int]
+    """Webhooks that become nothing by rule, by reason."""
+    speed: Speed
+    customer: str
+    journey: Sequence[Step]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row reconciles."""
+        return all(check.ok for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine form: stable keys, plain values."""
+        return {
+            "ok": self.ok,
+            "checks": [
+                {"name": c.name, "expected": c.expected, "seen": c.seen, "ok": c.ok, "note": c.note}
+                for c in self.checks
+            ],
+            "dropped": dict(self.dropped),
+            "speed": asdict(self.speed),
+            "journey": {"customer": self.customer, "steps": [asdict(step) for step in self.journey]},
+        }
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the table, the speed and one customer's journey."""
+    table = Table(title="Counted twice", title_justify="left", show_edge=False, pad_edge=False)
+    for name, justify in (("", "left"), ("expected", "right"), ("seen", "right"), ("", "left"), ("", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type] # rich types it as a Literal
+    for check in report.checks:
+        verdict = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
+        table.add_row(check.name, _text(check.expected), _text(check.seen), verdict, f"[dim]{check.note}[/]")
+    console.print(table)
+    if report.dropped:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.dropped.items()))
+        console.print(f"[dim]Dropped by rule: {reasons}[/]")
+    console.print()
+    speed = report.speed
+    console.print(
+        f"{_number(speed.webhooks_per_second)} webhooks/s, {_number(speed.records_per_second)} records/s; "
+        f"webhook → accepted p50 {_number(speed.latency_p50_ms)} ms, p99 {_number(speed.latency_p99_ms)} ms; "
+        f"{speed.seconds:.1f} s in all"
+    )
+    console.print()
+    journey = Table(
+        title=f"What Customer.io saw of {report.customer}", title_justify="left", show_edge=False, pad_edge=False
+    )
+    for name in ("event time (UTC)", "", "name", "attributes"):
+        journey.add_column(name)
+    for step in report.journey:
+        attributes = "  ".join(f"[dim]{key}[/] {value}" for key, value in step.shown.items())
+        journey.add_row(step.at, step.what, f"[cyan]{step.name}[/]", attributes)
+    console.print(journey)
+    console.print()
+    if report.ok:
+        console.print("[bold green]Every number reconciles.[/]")
+    else:
+        wrong = ", ".join(check.name for check in report.checks if not check.ok)
+        console.print(f"[bold red]These numbers do not reconcile:[/] {wrong}")
+
+
+def _text(value: Any) -> str:
+    match value:
+        case int():
+            return f"{value:,}"
+        case (int() as count, int() as minor):
+            return f"{count:,} / {minor:,}"
+        case None:
+            return "unknown"
+        case _:
+            return str(value)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f}"
