@@ -109,7 +109,6 @@ async def test_beats_without_being_asked() -> None:
 
 async def test_a_failing_look_is_reported() -> None:
     """A fault in the background look ends up in the log instead of vanishing with its task."""
-
     looked = asyncio.Event()
 
     def broken() -> Verdict:
