@@ -1,0 +1,148 @@
+"""A webhook body, read as tolerantly as it can be without guessing.
+
+On the wire a body is `{business_id, type, timestamp, data}` (Dodo docs, "Webhooks"). Fields come and go, null and
+absent both occur, so only what routing needs is asked for: an object with a `type` and an object `data`. Whether a
+field inside `data` has the right form is the mapping's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from pipeline.errors import UnreadableBodyError
+
+BOM: Final = b"\xef\xbb\xbf"
+"""RFC 8259 §8.1: a parser may ignore it. A relay that adds one must not turn a payment into a dead letter."""
+
+WEBHOOK_ID: Final = "webhook-id"
+"""The deduplication key: a header, not part of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One webhook as sent."""
+
+    type: str
+    """What happened, e.g. `payment.succeeded`; possibly a type that nobody knows yet."""
+
+    timestamp: str | None
+    """When it happened, ISO 8601 as sent; None when it is absent or not text."""
+
+    business_id: str | None
+    """The merchant; None when it is absent or not text."""
+
+    data: dict[str, Any]
+    """The object's state at the moment of the delivery attempt, as sent."""
+
+    fields: dict[str, Any]
+    """The whole wire object, `data` included, as sent."""
+
+
+def parse(body: bytes) -> Envelope:
+    """The webhook that `body` holds.
+
+    Also understands the vendor's transformation shape, `{"eventType": …, "payload": {"data": …}}`. Of a repeated
+    key the last counts; an integer beyond 64 bits becomes a float.
+
+    Raises:
+        UnreadableBodyError: the bytes are no webhook. The reason quotes nothing of them.
+    """
+    try:
+        decoded = orjson.loads(body.removeprefix(BOM))
+    except orjson.JSONDecodeError as error:
+        # Without the cause: a JSONDecodeError carries the whole document.
+        raise UnreadableBodyError(_why_not_json(body, error)) from None
+    if not isinstance(decoded, dict):
+        raise UnreadableBodyError(f"not an object but {_kind(decoded)}")
+    type_, fields = _unwrap(decoded)
+    if type_ is None:
+        raise UnreadableBodyError("the object has no type")
+    if not isinstance(type_, str) or not type_:
+        raise UnreadableBodyError(f"type is not text but {_kind(type_)}")
+    if "data" not in fields:
+        raise UnreadableBodyError("the object has no data")
+    data = fields["data"]
+    if not isinstance(data, dict):
+        raise UnreadableBodyError(f"data is not an object but {_kind(data)}")
+    return Envelope(type_, _text(fields.get("timestamp")), _text(fields.get("business_id")), data, fields)
+
+
+def kafka_key(envelope: Envelope | None, webhook_id: str) -> bytes:
+    """The record key that keeps one customer's webhooks in one partition.
+
+    The customer's id, else the subscription's, payment's or payout's, else (also of an unreadable body) `webhook_id`.
+    """
+    if envelope is not None:
+        data = envelope.data
+        customer = data.get("customer")
+        found = _id(customer.get("customer_id")) if isinstance(customer, dict) else None
+        for name in ("customer_id", "subscription_id", "payment_id", "payout_id"):
+            found = found or _id(data.get(name))
+        if found:
+            return found.encode()
+    return webhook_id.encode()
+
+
+def webhook_id_of(headers: Iterable[tuple[str, bytes | None]], body: bytes) -> str:
+    """The `webhook-id` header in any case, else `sha256_…` of the body, so that a redelivery has the same id."""
+    for name, value in headers:
+        if value and name.lower() == WEBHOOK_ID:
+            return value.decode("utf-8", "replace")
+    return f"sha256_{hashlib.sha256(body).hexdigest()}"
+
+
+def _unwrap(decoded: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    payload = decoded.get("payload")
+    if isinstance(payload, dict) and "data" not in decoded:
+        return decoded.get("eventType") or payload.get("type") or decoded.get("type"), payload
+    return decoded.get("type"), decoded
+
+
+def _id(value: Any) -> str | None:
+    """An id as text: a number would be the same customer as its text, a container is no id."""
+    match value:
+        case str():
+            return value or None
+        case bool():
+            return None
+        case int():
+            return str(value)
+        case _:
+            return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _why_not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    if not body.strip():
+        return "the body is empty"
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        return f"not UTF-8: {fault.reason} at byte {fault.start}"
+    return f"not JSON: {error.msg} at character {error.pos}"
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case "":
+            return "empty text"
+        case str():
+            return "text"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
