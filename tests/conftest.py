@@ -35,7 +35,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 
 @pytest.fixture
 def chain_settings(kafka: LocalKafka, tmp_path: Path) -> ChainSettings:
-    """Settings with topics and groups of their own, created: `await chain_settings(partitions=4, **overrides)`.
+    """Builder of settings with topics and groups of their own: `await build(partitions=4, **overrides)`.
 
     `kafka_bootstrap_servers` may be overridden too (a broker of the test's own). The dead letters have one
     partition, so that their order is the order of failing.
