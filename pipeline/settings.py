@@ -1,13 +1,15 @@
 """Every setting, typed, in one place.
 
-Read from environment variables with the prefix `PIPELINE_`. `PIPELINE_<NAME>_FILE` names a file that holds the
-value instead (mounted secrets); giving both is an error. `dodo-cio settings` prints this table. A malformed value
-raises `SettingsError`, which names the variable and never repeats the value.
+Read from environment variables with the prefix `PIPELINE_`; an empty one counts as unset, as Compose files leave them.
+`PIPELINE_<NAME>_FILE` names a file that holds the value instead (mounted secrets); giving both is an error.
+`dodo-cio settings` prints this table. A malformed value raises `SettingsError`, which names the variable and never
+repeats the value.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +34,11 @@ DEFAULT_PORTS: Mapping[Stage, int] = {"ingest": 8080, "transform": 8081, "sink":
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
 """Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic)."""
 
+CURRENCY = re.compile(r"[A-Z]{3}")
+"""ISO 4217 alphabetic codes have three letters."""
+
+BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
 PERSON_ID_POLICIES = ("customer_id", "email")
 
 
@@ -45,7 +52,9 @@ def _split(value: Any) -> Any:
 class Settings(BaseSettings):
     """The settings of one process."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     kafka_bootstrap_servers: str = Field(
         "localhost:9092", description="host:port of one or more brokers, comma-separated."
@@ -125,10 +134,28 @@ class Settings(BaseSettings):
         for part in _split(value):
             code, equals, digits = part.partition("=")
             code = code.strip().upper()
-            if not equals or len(code) != 3 or digits.strip() not in {"0", "1", "2", "3", "4"}:  # noqa: PLR2004 - ISO 4217 alphabetic codes have three letters
+            if not equals or not CURRENCY.fullmatch(code) or digits.strip() not in {"0", "1", "2", "3", "4"}:
                 raise ValueError("must look like CLP=2,UGX=0 (three letters, then 0 to 4 decimals)")
             exponents[code] = int(digits)
         return exponents
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _brokers(cls, value: str) -> str:
+        brokers = _split(value)
+        if not brokers or not all(BROKER.fullmatch(broker) for broker in brokers):
+            raise ValueError("must be host:port of one or more brokers, comma-separated: kafka-1:9092,kafka-2:9092")
+        return ",".join(brokers)
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("tcp://"):
+            # Kubernetes writes <SERVICE>_PORT=tcp://… into every pod of a namespace that has a Service of that name.
+            raise ValueError(
+                "was set by Kubernetes for a Service called pipeline: set enableServiceLinks: false on the pod"
+            )
+        return value
 
     @field_validator("person_id")
     @classmethod
@@ -154,6 +181,19 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        """A stage that read its own output would feed itself for ever."""
+        for kind in ("topic", "group"):
+            names: dict[str, str] = {}
+            for field in type(self).model_fields:
+                if field.endswith(f"_{kind}") and (other := names.setdefault(getattr(self, field), field)) != field:
+                    raise ValueError(
+                        f"{PREFIX}{other.upper()} and {PREFIX}{field.upper()} are the same {kind}: "
+                        "each needs one of its own"
+                    )
+        return self
+
     @cached_property
     def person_id_chain(self) -> tuple[str, ...]:
         """The identity policy's steps in order."""
@@ -171,26 +211,33 @@ class Settings(BaseSettings):
             SettingsError: naming each variable at fault, in one line each, without its value.
         """
         try:
-            values: dict[str, Any] = {**_from_files(os.environ, cls), **overrides}
+            values: dict[str, Any] = {**from_files(os.environ, cls), **overrides}
             return cls(**values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
 
-def _from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:
-    """Values of `PIPELINE_<NAME>_FILE` variables, one trailing newline removed."""
+def from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:
+    """Values of the files that `PIPELINE_<NAME>_FILE` variables name, line ends at the end removed.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or empty, or the variable itself is set as well.
+    """
     values = {}
     for name in model.model_fields:
         variable = f"{PREFIX}{name.upper()}"
         path = environ.get(f"{variable}_FILE")
         if not path:
             continue
-        if variable in environ:
-            raise SettingsError(f"{variable} and {variable}_FILE are both set: keep one of them")
+        if environ.get(variable):
+            raise SettingsError(f"{variable}: {variable}_FILE is set too: keep one of them")
         try:
-            values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{variable}_FILE: {path} cannot be read ({type(error).__name__})") from None
+            raise SettingsError(f"{variable}: {path} cannot be read ({type(error).__name__})") from None
+        if not value:
+            raise SettingsError(f"{variable}: {path} is empty")
+        values[name] = value
     return values
 
 

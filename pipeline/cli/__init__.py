@@ -10,9 +10,11 @@ import importlib
 import importlib.util
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from pipeline import __version__
 from pipeline.errors import PipelineError
 
 GROUPS = (
@@ -41,11 +43,27 @@ def build() -> typer.Typer:
         help="Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    @app.callback()
+    def root(
+        *,
+        _version: Annotated[
+            bool, typer.Option("--version", help="Print the version.", callback=_print_version)
+        ] = False,
+    ) -> None:
+        """Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline."""
+
     for group in GROUPS:
         if importlib.util.find_spec(f"pipeline.cli.{group}") is None:
             continue
         importlib.import_module(f"pipeline.cli.{group}").register(app)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dodo-cio {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:
