@@ -8,8 +8,11 @@
     │   └── CredentialError            Customer.io refused the key, or the workspace lives in another region
     ├── InputError                     a file, argument or webhook that a person handed in cannot be used
     │   ├── UnreadableBodyError        the bytes are not a JSON object
+    │   ├── OperationError             what was mapped cannot be a Customer.io operation
+    │   │   └── OversizeError          it is larger than Customer.io takes
     │   └── SignatureError             the webhook is forged, stale or unsigned
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
+    │   ├── RequestUnansweredError     no answer came; says whether the request may have arrived
     │   └── BrokenSequenceError        an idempotent partition can no longer be written by this producer
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
     └── ToolMissingError               Java, Maven or another program is not installed
@@ -63,12 +66,32 @@ class UnreadableBodyError(InputError):
     """The bytes are not a JSON object; `reason` says why, without quoting them."""
 
 
+class OperationError(InputError):
+    """What was mapped cannot be a Customer.io operation; `field` says which part, the message never quotes it."""
+
+    def __init__(self, message: str, *, field: str | None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class OversizeError(OperationError):
+    """An operation is larger than Customer.io takes."""
+
+
 class SignatureError(InputError):
     """The webhook is forged, stale or unsigned."""
 
 
 class DeliveryError(PipelineError):
     """A produce or an HTTP request did not succeed; nothing was acknowledged."""
+
+
+class RequestUnansweredError(DeliveryError):
+    """No answer came. `sent` is False only when the request certainly did not leave: nothing can have arrived."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class BrokenSequenceError(DeliveryError):

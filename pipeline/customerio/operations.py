@@ -1,0 +1,121 @@
+"""One Track API v2 operation as the exact bytes that travel: compact JSON, checked where it is made.
+
+Only the two forms that this pipeline needs, both for a person: `identify` and `event`. The rules are those of the
+published OpenAPI document; a custom event is `action: "event"` with a `name`, never an action of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import orjson
+
+from pipeline.customerio.attributes import Cut, CutReason, fit_attributes
+from pipeline.customerio.limits import (
+    EVENT_NAME_MAX_BYTES,
+    ITEM_MAX_BYTES,
+    PERSON_ID_MAX_BYTES,
+    TIMESTAMP_MAX_S,
+    TIMESTAMP_MIN_S,
+)
+from pipeline.errors import OperationError, OversizeError
+
+__all__ = ["Cut", "CutReason", "Identifier", "event", "fit_attributes", "identify"]
+
+Identifier = Literal["id", "email"]
+"""How a person is addressed. `email` only in workspaces that use e-mail addresses as identifiers."""
+
+_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
+"""https://github.com/ulid/spec: 26 characters of Crockford's base 32; a first digit above 7 exceeds 128 bits."""
+
+
+def identify(
+    person_id: str, attributes: Mapping[str, Any], *, timestamp_s: int, identifier: Identifier = "id"
+) -> bytes:
+    """The bytes that create or update a person.
+
+    Args:
+        person_id: the value of `identifier`, 1 to 150 bytes.
+        attributes: as `fit_attributes` returned them.
+        timestamp_s: unix seconds of what the attributes describe. Customer.io ignores an identify that is older than
+            the profile's last edit.
+        identifier: which identifier `person_id` is.
+
+    Raises:
+        OversizeError: the operation is larger than Customer.io takes.
+        OperationError: the id, the time or an attribute cannot be part of an operation.
+    """
+    _check(person_id, timestamp_s)
+    return _serialise(
+        {
+            "type": "person",
+            "identifiers": {identifier: person_id},
+            "action": "identify",
+            "timestamp": timestamp_s,
+            "attributes": attributes,
+        }
+    )
+
+
+def event(
+    person_id: str,
+    name: str,
+    *,
+    id: str,  # noqa: A002 - the API's own word, and keyword-only
+    timestamp_s: int,
+    attributes: Mapping[str, Any],
+    identifier: Identifier = "id",
+) -> bytes:
+    """The bytes that record one event of a person.
+
+    Args:
+        person_id: the value of `identifier`, 1 to 150 bytes.
+        name: what campaigns are triggered by; trimmed as Customer.io does, then 1 to 100 bytes. A longer name is
+            refused, not cut: no campaign would listen to what is left.
+        id: a ULID in upper case, the same for every delivery of the same event; Customer.io ignores a repeated one.
+        timestamp_s: unix seconds when it happened.
+        attributes: as `fit_attributes` returned them.
+        identifier: which identifier `person_id` is.
+
+    Raises:
+        OversizeError: the operation is larger than Customer.io takes.
+        OperationError: the person, name, id, time or an attribute cannot be part of an operation.
+    """
+    _check(person_id, timestamp_s)
+    name = name.strip()
+    if not name or len(name.encode("utf-8", "replace")) > EVENT_NAME_MAX_BYTES:
+        raise OperationError(f"an event's name has 1 to {EVENT_NAME_MAX_BYTES} bytes", field="name")
+    if not _ULID.fullmatch(id):
+        raise OperationError("an event's id is a ULID: 26 characters of Crockford's base 32, upper case", field="id")
+    return _serialise(
+        {
+            "type": "person",
+            "identifiers": {identifier: person_id},
+            "action": "event",
+            "name": name,
+            "id": id,
+            "timestamp": timestamp_s,
+            "attributes": attributes,
+        }
+    )
+
+
+def _check(person_id: str, timestamp_s: int) -> None:
+    if not person_id.strip() or len(person_id.encode("utf-8", "replace")) > PERSON_ID_MAX_BYTES:
+        raise OperationError(f"a person's id has 1 to {PERSON_ID_MAX_BYTES} bytes", field="identifiers")
+    if not TIMESTAMP_MIN_S <= timestamp_s <= TIMESTAMP_MAX_S:
+        raise OperationError("a timestamp is in unix seconds: milliseconds and zero are not", field="timestamp")
+
+
+def _serialise(operation: dict[str, Any]) -> bytes:
+    try:
+        item = orjson.dumps(operation)
+    except TypeError as error:
+        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
+    if len(item) > ITEM_MAX_BYTES:
+        raise OversizeError(
+            f"the operation has {len(item):,} bytes, Customer.io takes {ITEM_MAX_BYTES:,}", field="attributes"
+        )
+    return item
