@@ -1,0 +1,155 @@
+"""Nothing private reaches a log line, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import logs
+from pipeline.logs import FORBIDDEN_KEYS, Redaction
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    """Logging is global: other tests must find it as it was."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in logs.QUIET}
+    yield
+    root.handlers[:], root.level = before[0], before[1]
+    for name, level in before[2].items():
+        logging.getLogger(name).setLevel(level)
+    structlog.reset_defaults()
+
+
+Lines = Callable[[], str]
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """What was written to stderr since the last call."""
+    return lambda: capsys.readouterr().err
+
+
+def test_json_line(lines: Lines) -> None:
+    """A line for a collector is one JSON object with message, level, logger, time and the given fields."""
+    logs.configure(log_format="json")
+    logs.get("pipeline.sink.lanes").warning("lane held", lane=3, seconds=1.5)
+    line = json.loads(lines())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "message": "lane held",
+        "level": "warning",
+        "logger": "pipeline.sink.lanes",
+        "lane": 3,
+        "seconds": 1.5,
+    }
+
+
+def test_console_line(lines: Lines) -> None:
+    """A line for a person holds the same in words, without colour codes in a file."""
+    logs.configure(log_format="console")
+    logs.get("pipeline").info("started", stage="sink")
+    line = lines()
+    assert "started" in line
+    assert "stage=sink" in line
+    assert "\x1b" not in line
+
+
+def test_third_party_lines_are_cleaned(lines: Lines) -> None:
+    """A library's own message goes through the same redaction."""
+    logs.configure(log_format="json", secrets=["hunter2secret"])
+    logging.getLogger("aiokafka.conn").error("auth failed for %s with %s", "jane@example.com", "hunter2secret")
+    line = json.loads(lines())
+    assert line["message"] == "auth failed for [email] with [secret]"
+    assert (line["level"], line["logger"]) == ("error", "aiokafka.conn")
+
+
+def test_tracebacks_are_cleaned(lines: Lines) -> None:
+    """An exception's text is cleaned too, in ours and in a library's lines."""
+    logs.configure(log_format="json")
+    for log in (logs.get("pipeline"), logging.getLogger("faust")):
+        try:
+            int("jane@example.com")
+        except ValueError:
+            log.exception("failed")
+    written = lines().splitlines()
+    assert len(written) == 2
+    for line in written:
+        assert "ValueError: invalid literal" in json.loads(line)["exception"]
+        assert "jane@" not in line
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN_KEYS))
+def test_forbidden_fields(lines: Lines, name: str) -> None:
+    """A field that would hold content shows its length at most, at any depth."""
+    logs.configure(log_format="json")
+    logs.get("pipeline").info("seen", **{name: "Jane Doe", "inside": {name: [b"Jane"]}})
+    line = json.loads(lines())
+    assert line[name] == "[8 removed]"
+    assert line["inside"] == {name: "[removed]"}
+
+
+@pytest.mark.parametrize(
+    ("value", "cleaned"),
+    [
+        ("to jane.doe+tag@mail.example.com, now", "to [email], now"),
+        ("<jane@example.com>;joe@example.org", "<[email]>;[email]"),
+        ("key whsec_AbC/+=123 used", "key [secret] used"),
+        ("Authorization: Basic c2l0ZTprZXk6MTIz", "Authorization: [secret]"),
+        ("authorization: bearer abcdefgh.ijkl", "authorization: [secret]"),
+        (b"raw bytes", "[9 bytes]"),
+        (bytearray(b"raw"), "[3 bytes]"),
+        (["jane@example.com", 3, None, True, 1.5], ["[email]", 3, None, True, 1.5]),
+        ({"to": ("jane@example.com",)}, {"to": ["[email]"]}),
+        (ValueError("jane@example.com"), "[email]"),
+        ("mail @ noon, a@b", "mail @ noon, a@b"),
+    ],
+)
+def test_clean(value: Any, cleaned: Any) -> None:
+    """Addresses and secrets are masked inside any value; what is none stays readable."""
+    assert Redaction().clean(value) == cleaned
+
+
+def test_longest_secret_first() -> None:
+    """Where one secret begins with another, no rest of the longer one stays."""
+    assert Redaction(["abc", "abcdef", ""]).clean("x abcdef y abc z") == "x [secret] y [secret] z"
+
+
+@given(
+    st.text(max_size=60),
+    st.from_regex(r"[A-Za-z0-9._%+-]{1,24}@[A-Za-z0-9-]{1,24}(\.[A-Za-z]{2,6}){1,2}", fullmatch=True),
+    st.text(max_size=60),
+)
+def test_no_address_survives(before: str, address: str, after: str) -> None:
+    """No address survives in any surrounding text."""
+    assert address not in Redaction().clean(f"{before} {address} {after}")
+
+
+def test_long_words_cost_no_square() -> None:
+    """Megabytes without a space (a body in a library's message) are searched in linear time, or this never ends."""
+    for text in ("a" * 3_000_000, "a@" * 1_000_000, "." * 3_000_000):
+        assert len(Redaction().clean(text)) == len(text)
+
+
+def test_libraries_stay_quiet_at_debug(lines: Lines) -> None:
+    """At debug the clients' own debug lines stay away: they cost more than the work."""
+    logs.configure(level="debug", log_format="json")
+    for name in logs.QUIET:
+        logging.getLogger(name).debug("noise")
+    logs.get("pipeline").debug("signal")
+    assert [json.loads(line)["message"] for line in lines().splitlines()] == ["signal"]
+
+
+def test_level_holds_for_everyone(lines: Lines) -> None:
+    """At error a library's warning stays away."""
+    logs.configure(level="error", log_format="json")
+    logging.getLogger("aiokafka").warning("noise")
+    logs.get("pipeline").warning("noise")
+    assert lines() == ""

@@ -1,0 +1,177 @@
+"""Settings are read strictly, and their faults say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+
+
+def fault(**values: Any) -> str:
+    """The message that these values are refused with."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(**values)
+    return str(caught.value)
+
+
+def test_everything_has_a_default() -> None:
+    """A developer's machine needs no variable at all."""
+    settings = Settings.load()
+    assert settings.kafka_bootstrap_servers == "localhost:9092"
+    assert settings.person_id_chain == ("customer_id",)
+
+
+def test_environment_and_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's flag wins over the environment, the environment over the default."""
+    monkeypatch.setenv("PIPELINE_LANES", "3")
+    monkeypatch.setenv("PIPELINE_PORT", "9999")
+    settings = Settings.load(port=0)
+    assert (settings.lanes, settings.port) == (3, 0)
+
+
+def test_settings_cannot_change() -> None:
+    """What was checked at the start stays as it was."""
+    with pytest.raises(ValidationError):
+        Settings.load().lanes = 9
+
+
+@pytest.mark.parametrize(("stage", "port"), [("ingest", 8080), ("transform", 8081), ("sink", 8082)])
+def test_ports(stage: Any, port: int) -> None:
+    """Three stages on one machine do not collide; a given port is every stage's."""
+    assert Settings.load().port_of(stage) == port
+    assert Settings.load(port=0).port_of(stage) == 0
+
+
+def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`${VAR:-}` of a Compose file leaves empty variables behind; they mean the default."""
+    for name in ("PORT", "LANES", "CUSTOMERIO_API_KEY", "WEBHOOKS_TOPIC", "DODO_WEBHOOK_SECRETS", "PORT_FILE"):
+        monkeypatch.setenv(f"PIPELINE_{name}", "")
+    assert Settings.load() == Settings.load(
+        port=None, lanes=8, customerio_api_key=None, webhooks_topic="dodo.webhooks", dodo_webhook_secrets=()
+    )
+
+
+def test_lists_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two secrets while one is rotated: spaces and empty items do not matter, the values stay hidden."""
+    monkeypatch.setenv("PIPELINE_DODO_WEBHOOK_SECRETS", "whsec_a, whsec_b,,")
+    settings = Settings.load()
+    assert [secret.get_secret_value() for secret in settings.dodo_webhook_secrets] == ["whsec_a", "whsec_b"]
+    assert "whsec_a" not in repr(settings)
+
+
+def test_file_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mounted secret is read without the line end that editors add."""
+    path = tmp_path / "key"
+    path.write_bytes(b"abc=\r\n")
+    monkeypatch.setenv("PIPELINE_CUSTOMERIO_API_KEY_FILE", str(path))
+    assert Settings.load().customerio_api_key == SecretStr("abc=")
+
+
+@pytest.mark.parametrize(
+    ("content", "also", "message"),
+    [
+        (None, "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key cannot be read \(FileNotFoundError\)"),
+        (b"", "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key is empty"),
+        (b"\xff\xfe", "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key cannot be read \(UnicodeDecodeError\)"),
+        (b"abc", "def", r"PIPELINE_CUSTOMERIO_API_KEY: PIPELINE_CUSTOMERIO_API_KEY_FILE is set too: keep one of them"),
+    ],
+)
+def test_file_faults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, also: str, message: str
+) -> None:
+    """A missing, empty or unreadable file, and a value given twice, are told apart by name."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("PIPELINE_CUSTOMERIO_API_KEY_FILE", str(path))
+    monkeypatch.setenv("PIPELINE_CUSTOMERIO_API_KEY", also)
+    with pytest.raises(SettingsError, match=f"^{message}$"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"port": "http"}, "PIPELINE_PORT: Input should be a valid integer"),
+        ({"port": "tcp://10.0.0.1:80"}, "PIPELINE_PORT: was set by Kubernetes .* enableServiceLinks: false"),
+        ({"port": 65536}, "PIPELINE_PORT: "),
+        ({"customerio_region": "asia"}, "PIPELINE_CUSTOMERIO_REGION: Input should be 'us', 'eu' or 'auto'"),
+        ({"customerio_url": "track.example.com"}, "PIPELINE_CUSTOMERIO_URL: "),
+        ({"customerio_requests_per_second": "nan"}, "PIPELINE_CUSTOMERIO_REQUESTS_PER_SECOND: "),
+        ({"customerio_requests_per_second": 0}, "PIPELINE_CUSTOMERIO_REQUESTS_PER_SECOND: "),
+        ({"lanes": 0}, "PIPELINE_LANES: "),
+        ({"webhooks_topic": "dodo webhooks"}, "PIPELINE_WEBHOOKS_TOPIC: "),
+        ({"kafka_bootstrap_servers": "kafka"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "kafka://kafka:9092"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": " , "}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"person_id": "nickname"}, "PIPELINE_PERSON_ID: must be a chain of"),
+        ({"person_id": "metadata."}, "PIPELINE_PERSON_ID: must be a chain of"),
+        ({"person_id": ","}, "PIPELINE_PERSON_ID: must name at least one"),
+        ({"currency_exponents": "CLP"}, "PIPELINE_CURRENCY_EXPONENTS: must look like CLP=2"),
+        ({"currency_exponents": "CLP=5"}, "PIPELINE_CURRENCY_EXPONENTS: must look like CLP=2"),
+        ({"currency_exponents": "152=2"}, "PIPELINE_CURRENCY_EXPONENTS: must look like CLP=2"),
+        (
+            {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_username": "u"},
+            "PIPELINE_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs PIPELINE_KAFKA_SASL_USERNAME and",
+        ),
+        (
+            {"operations_topic": "dodo.webhooks"},
+            "PIPELINE_WEBHOOKS_TOPIC and PIPELINE_OPERATIONS_TOPIC are the same topic",
+        ),
+        (
+            {"sink_group": "dodo-customerio.transform"},
+            "PIPELINE_TRANSFORM_GROUP and PIPELINE_SINK_GROUP are the same group",
+        ),
+    ],
+)
+def test_faults(values: dict[str, Any], message: str) -> None:
+    """A value that cannot be meant is refused by the name of its variable, with what to write instead."""
+    with pytest.raises(SettingsError, match=f"^{message}"):
+        Settings.load(**values)
+
+
+def test_all_faults_in_one_message() -> None:
+    """Two faults are two lines, so that one start is enough to see them."""
+    assert [line.partition(":")[0] for line in fault(port="x", lanes="y").splitlines()] == [
+        "PIPELINE_LANES",
+        "PIPELINE_PORT",
+    ]
+
+
+@given(st.text(min_size=4, max_size=40).filter(lambda text: text.strip() and not text.strip().isdigit()))
+def test_values_are_never_repeated(value: str) -> None:
+    """No message of a malformed value contains the value: it might be a secret in the wrong variable."""
+    marked = f"~{value}~"
+    for name in ("port", "customerio_region", "person_id", "webhooks_topic", "kafka_bootstrap_servers", "lanes"):
+        assert marked not in fault(**{name: marked})
+
+
+@pytest.mark.parametrize(
+    ("given_value", "understood"),
+    [
+        ("kafka-1:9092, kafka-2:9093", "kafka-1:9092,kafka-2:9093"),
+        ("[::1]:9092", "[::1]:9092"),
+        ("127.0.0.1:9092,", "127.0.0.1:9092"),
+    ],
+)
+def test_broker_lists(given_value: str, understood: str) -> None:
+    """Several brokers, IPv6 and spaces are understood."""
+    assert Settings.load(kafka_bootstrap_servers=given_value).kafka_bootstrap_servers == understood
+
+
+def test_person_id_chain() -> None:
+    """The identity policy is an ordered chain."""
+    chain = Settings.load(person_id="metadata.user_id , email,customer_id").person_id_chain
+    assert chain == ("metadata.user_id", "email", "customer_id")
+
+
+def test_currency_exponents() -> None:
+    """Overrides may be written in lower case."""
+    assert Settings.load(currency_exponents="clp=2, UGX=0").currency_exponents == {"CLP": 2, "UGX": 0}
