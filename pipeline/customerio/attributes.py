@@ -53,11 +53,13 @@ KNOWN_NAMES_MAX: Final = 4_096
 """Bounds the memory of judged names, since some come from outside (metadata keys)."""
 
 INTEGER_MIN: Final = -(2**63)
-INTEGER_MAX: Final = 2**63 - 1
-"""What JSON readers of statically typed languages take."""
+INTEGER_MAX: Final = 2**64 - 1
+"""What 64 bits hold with and without a sign: readers in statically typed languages take it, and orjson writes it."""
 
 LINK_SCHEMES: Final = frozenset({"data", "mailto", "tel", "urn"})
 """Links without `//`."""
+
+PLAIN_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
@@ -83,7 +85,7 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
     fitted: dict[str, Any] = {}
     cuts: list[Cut] = []
     renamed: list[tuple[str, str]] = []
-    known = _known_names
+    known, isfinite = _known_names, math.isfinite
     for name, value in attributes.items():
         if name not in known:
             usable = _fit_name(name, cuts)
@@ -96,7 +98,12 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
             if len(value) <= ATTRIBUTE_VALUE_MAX_BYTES and value.isascii():
                 fitted[name] = value
                 continue
-        elif value is None or kind is bool or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX):
+        elif (
+            value is None
+            or kind is bool
+            or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
+            or (kind is float and isfinite(value))
+        ):
             fitted[name] = value
             continue
         fit = _fit_value(name, value, cuts)
@@ -179,6 +186,8 @@ def _is_link(text: str) -> bool:
 
 
 def _fit_nested(value: Mapping[Any, Any] | Sequence[Any], found: list[CutReason]) -> Any:
+    if _is_plain(value):
+        return value
     clean = _clean(value, found, 0)
     if clean is _OMIT or len(orjson.dumps(clean)) <= ATTRIBUTE_VALUE_MAX_BYTES:
         return clean
@@ -188,6 +197,23 @@ def _fit_nested(value: Mapping[Any, Any] | Sequence[Any], found: list[CutReason]
         return _OMIT
     found.append("elements")
     return kept
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `value` surely needs no change, told from its JSON: a fifth of the cost of walking it.
+
+    orjson writes NaN as null and raises for what it cannot write; only keys with dots and depth are left to look for.
+    """
+    try:
+        text = orjson.dumps(value, option=PLAIN_ONLY)
+    except TypeError:
+        return False
+    return (
+        len(text) <= ATTRIBUTE_VALUE_MAX_BYTES
+        and b"null" not in text
+        and b"." not in text
+        and text.count(b"[") + text.count(b"{") <= DEPTH_MAX
+    )
 
 
 def _first_elements(elements: list[Any]) -> list[Any]:
