@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
 from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import PREFIX, Settings
 
 ChainSettings = Callable[..., Awaitable[Settings]]
@@ -37,8 +38,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 def chain_settings(kafka: LocalKafka, tmp_path: Path) -> ChainSettings:
     """Builder of settings with topics and groups of their own: `await build(partitions=4, **overrides)`.
 
-    `kafka_bootstrap_servers` may be overridden too (a broker of the test's own). The dead letters have one
-    partition, so that their order is the order of failing.
+    The topics are those of `topics/*.yaml` but for the number of partitions; the dead letters have one, so that their
+    order is the order of failing. `kafka_bootstrap_servers` may be overridden too (a broker of the test's own).
     """
 
     async def build(partitions: int = 4, **overrides: Any) -> Settings:
@@ -58,20 +59,14 @@ def chain_settings(kafka: LocalKafka, tmp_path: Path) -> ChainSettings:
                 **overrides,
             }
         )
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-        await admin.start()
-        try:
-            answer = await admin.create_topics(
-                [
-                    NewTopic(settings.webhooks_topic, partitions, 1),
-                    NewTopic(settings.operations_topic, partitions, 1),
-                    NewTopic(settings.dead_letters_topic, 1, 1),
-                    NewTopic(settings.customers_topic, partitions, 1, topic_configs={"cleanup.policy": "compact"}),
-                ]
-            )
-            assert all(error[1] == 0 for error in answer.topic_errors), answer
-        finally:
-            await admin.close()
+        specs = [
+            replace(spec, partitions=1)
+            if spec.name == settings.dead_letters_topic
+            else replace(spec, partitions=partitions)
+            for spec in load_specs(settings)
+        ]
+        left = await apply(settings, plan(specs, {}))
+        assert not left
         return settings
 
     return build
