@@ -147,8 +147,9 @@ class Admin:
         Raises:
             TopicError: the cluster refused; the message has its reason.
         """
-        # An empty assignment, since the class refuses -1 together with None.
-        topic = NewTopic(name, partitions, replication_factor, {}, dict(configs))
+        # The class takes -1 only with an assignment, and anything else only without one.
+        assignments: dict[int, list[int]] | None = {} if replication_factor == -1 else None
+        topic = NewTopic(name, partitions, replication_factor, assignments, dict(configs))
         answer = await self._client.create_topics([topic])
         for failed, code, *message in answer.topic_errors:
             if code:

@@ -85,7 +85,7 @@ def load_specs(
         )
     duplicates = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
     if duplicates:
-        raise InputError(f"two topics have the same name {duplicates[0]}: the PIPELINE_*_TOPIC settings must differ")
+        raise InputError(f"{where}: two files specify topic {duplicates[0]}")
     return sorted(specs, key=lambda spec: spec.partitions_like is not None)
 
 
