@@ -1,0 +1,55 @@
+"""abandoned_checkout.*: a checkout left behind, and found again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.transform.fields import text
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
+
+BY_PAYMENT: Final = Key(("payment_id",), time="abandoned_at")
+DETECTED: Final = "abandoned_checkout.detected"
+RECOVERED: Final = "abandoned_checkout.recovered"
+
+STATUS: Final = Status(
+    field="status",
+    attribute="checkout_status",
+    agrees={
+        DETECTED: frozenset({"abandoned", "recovering", "exhausted"}),
+        RECOVERED: frozenset({"recovered", "opted_out"}),
+    },
+    known=frozenset({"abandoned", "recovering", "recovered", "exhausted", "opted_out"}),
+)
+
+
+def _opted_out(case: Case) -> bool:
+    return (text(case.data.get("status")) or "").lower() == "opted_out"
+
+
+ROWS: Final = (
+    Row(
+        DETECTED,
+        None,
+        Condition("`status` = opted_out: the customer wants no recovery mail", _opted_out),
+        drop="opted-out",
+    ),
+    Row(DETECTED, "abandoned_checkout_detected", key=BY_PAYMENT),
+    Row(RECOVERED, "abandoned_checkout_recovered", key=BY_PAYMENT),
+)
+
+
+def attributes(case: Case, _row: Row, into: Attributes) -> None:
+    """The checkout's payment, why it was left, and the payment that made up for it."""
+    case.texts(into, "payment_id")
+    case.renamed(into, "reason", "abandonment_reason")
+    case.texts(into, "recovered_payment_id")
+    case.date(into, "abandoned_at", case.data.get("abandoned_at"))
+
+
+MAPPING: Final = FamilyMapping(
+    rows=ROWS,
+    attributes=attributes,
+    links=("payment_id", "reason", "recovered_payment_id", "abandoned_at"),
+    status=STATUS,
+)

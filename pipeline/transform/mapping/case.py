@@ -1,0 +1,163 @@
+"""One webhook on its way through the mapping: what was sent, what is asked of it again and again, what was noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.dodo.envelope import Envelope
+from pipeline.transform.fields import elements, members, text
+from pipeline.transform.money import amount_of, currency_code, minor_of, units_of
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Profile
+from pipeline.transform.timestamps import plausible_ms, to_s
+from pipeline.transform.verdicts import Delivery, Note
+
+Attributes = dict[str, Any]
+
+MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
+"""A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
+
+
+class Case:
+    """The inputs of one decision and the readings that several rules share.
+
+    `sent_at` is the body's own time as text and `occurred_ms` as unix milliseconds, None when it is unusable.
+    `event_ms` is what the event goes out with: that time, else the attempt's, else the reception's. `snapshot_s` is
+    the moment that `data` shows (the body is read anew at each delivery attempt). Unless `knows_the_time` nothing
+    told it, and both are 0.
+    """
+
+    __slots__ = (
+        "customer",
+        "data",
+        "delivery",
+        "event_ms",
+        "knows_the_time",
+        "notes",
+        "occurred_ms",
+        "policy",
+        "profile",
+        "sent_at",
+        "snapshot_s",
+        "type",
+        "warnings",
+    )
+
+    def __init__(self, envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> None:
+        self.type = envelope.type
+        self.data = envelope.data
+        self.delivery = delivery
+        self.policy = policy
+        self.profile = profile
+        self.warnings: list[str] = []
+        self.notes: list[Note] = []
+        self.customer = members(envelope.data.get("customer"))
+        self.sent_at = envelope.timestamp
+        self.occurred_ms = plausible_ms(envelope.timestamp)
+        attempt_s = delivery.attempt_at_s
+        if attempt_s is not None and not MIN_SECONDS <= attempt_s < MAX_SECONDS:
+            attempt_s = None
+        received_ms = delivery.received_at_ms
+        if received_ms is not None and not MIN_SECONDS <= received_ms // 1000 < MAX_SECONDS:
+            received_ms = None
+        attempt_ms = attempt_s * 1000 if attempt_s is not None else None
+        event_ms = _first(self.occurred_ms, attempt_ms, received_ms)
+        snapshot_ms = _first(attempt_ms, received_ms, self.occurred_ms)
+        self.knows_the_time = event_ms is not None
+        self.event_ms = event_ms or 0
+        self.snapshot_s = (snapshot_ms or 0) // 1000
+
+    def notice(self, note: Note, warning: str) -> None:
+        """Count `note` and tell whoever looks; the same words once."""
+        self.notes.append(note)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    @property
+    def customer_id(self) -> str | None:
+        """The customer's id, whether the body has the customer or only the id."""
+        return text(self.customer.get("customer_id")) or text(self.data.get("customer_id"))
+
+    def texts(self, into: Attributes, *fields: str) -> None:
+        """Fields of `data` under their own names, where they are text."""
+        data = self.data
+        for name in fields:
+            value = data.get(name)
+            if value is not None and (found := text(value)) is not None:
+                into[name] = found
+
+    def renamed(self, into: Attributes, name: str, field: str) -> None:
+        """A text field of `data` under another name."""
+        if (found := text(self.data.get(field))) is not None:
+            into[name] = found
+
+    def date(self, into: Attributes, name: str, value: Any) -> None:
+        """A date in its two ways: `name` as sent, `name_unix` in seconds."""
+        sent = text(value)
+        if sent is None:
+            return
+        into[name] = sent
+        seconds = to_s(sent)
+        if seconds is not None:
+            into[f"{name}_unix"] = seconds
+        else:
+            self.notice("unusable-time", f"{name} is no RFC 3339 time: sent as it is, without {name}_unix")
+
+    def money(self, into: Attributes, name: str, value: Any, currency: str | None) -> int | None:
+        """An amount in its three ways (`name`, `name_value`, `name_minor`); its minor units, None if unusable."""
+        if value is None:
+            return None
+        minor = minor_of(value)
+        if minor is None:
+            self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
+            return None
+        exponent = self.policy.exponents.get(currency) if currency is not None else None
+        amount = amount_of(minor, exponent)
+        if amount.text is not None:
+            into[name] = amount.text
+            if amount.value is not None:
+                into[f"{name}_value"] = amount.value
+        else:
+            what = "the currency is missing" if currency is None else "the currency is not known"
+            self.notice(
+                "unknown-currency",
+                f"{what}, and so its decimals (PIPELINE_CURRENCY_EXPONENTS): only {name}_minor is sent",
+            )
+        into[f"{name}_minor"] = minor
+        return minor
+
+    def units(self, into: Attributes, name: str, value: Any) -> None:
+        """A quantity that is no money: `name` as decimal text, `name_value` as number."""
+        if value is None:
+            return
+        found = units_of(value)
+        if found is None:
+            self.notice("unusable-amount", f"{name} is no decimal number: left out")
+            return
+        into[name] = found[0]
+        if found[1] is not None:
+            into[f"{name}_value"] = found[1]
+
+    def currency(self, into: Attributes) -> str | None:
+        """The currency of the object, set as `currency` when there is one."""
+        code = currency_code(self.data.get("currency"))
+        if code is not None:
+            into["currency"] = code
+        return code
+
+    def quantities(self, field: str, id_field: str) -> list[Attributes]:
+        """An array of `{<id_field>, quantity}`, other members left behind (they may be anything)."""
+        found = []
+        for element in elements(self.data.get(field)):
+            item = members(element)
+            identifier = text(item.get(id_field))
+            if identifier is not None:
+                entry: Attributes = {id_field: identifier}
+                if (quantity := text(item.get("quantity"))) is not None and quantity.isdecimal():
+                    entry["quantity"] = int(quantity)
+                found.append(entry)
+        return found
+
+
+def _first(*times: int | None) -> int | None:
+    return next((time for time in times if time is not None), None)

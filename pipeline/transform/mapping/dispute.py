@@ -1,0 +1,55 @@
+"""dispute.*: a cardholder's complaint on its way through the bank."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.dodo.catalogue import TYPES, Family
+from pipeline.transform.fields import flag, text
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
+
+BY_STAGE: Final = Key(("dispute_id", "dispute_stage"))
+"""One dispute can be opened, lost and so on again at its next stage (pre_dispute, dispute, pre_arbitration)."""
+
+_TYPES: Final = tuple(name for name, family in TYPES.items() if family is Family.DISPUTE)
+_STATUS_OF: Final = {name: f"dispute_{name.removeprefix('dispute.')}" for name in _TYPES}
+
+STATUS: Final = Status(
+    field="dispute_status",
+    attribute="dispute_status",
+    agrees={name: frozenset({status}) for name, status in _STATUS_OF.items()},
+    known=frozenset(_STATUS_OF.values()),
+)
+"""Values carry the prefix `dispute_`, which the vendor's own pages once forgot."""
+
+ROWS: Final = tuple(Row(name, name.replace(".", "_"), key=BY_STAGE) for name in _TYPES)
+
+
+def attributes(case: Case, _row: Row, into: Attributes) -> None:
+    """The dispute. Its amount's unit is documented nowhere, so it goes as text under a name that says so."""
+    data = case.data
+    case.texts(into, "dispute_id", "payment_id")
+    raw = data.get("amount")
+    if (amount := repr(raw) if type(raw) is float else text(raw)) is not None:
+        into["dispute_amount_raw"] = amount
+    case.currency(into)
+    case.texts(into, "dispute_stage", "reason")
+    if (resolved := flag(data.get("is_resolved_by_rdr"))) is not None:
+        into["is_resolved_by_rdr"] = resolved
+
+
+MAPPING: Final = FamilyMapping(
+    rows=ROWS,
+    attributes=attributes,
+    links=(
+        "dispute_id",
+        "payment_id",
+        "dispute_amount_raw",
+        "currency",
+        "dispute_stage",
+        "reason",
+        "is_resolved_by_rdr",
+    ),
+    status=STATUS,
+)

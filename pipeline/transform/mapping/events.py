@@ -1,0 +1,65 @@
+"""One event: its name, its id, its attributes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
+from pipeline.transform.fields import members, text
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.identify import contact_of, put_metadata
+from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.timestamps import plausible_ms
+from pipeline.transform.ulid import ulid
+
+
+@lru_cache(maxsize=256)
+def title_of(name: str) -> str:
+    """`payment_completed` as the vendor's recipe writes it: `Payment Completed`."""
+    return " ".join(word.capitalize() for word in name.split("_"))
+
+
+def event_id(case: Case, row: Row, name: str) -> str:
+    """The ULID of the fact, or of the webhook where nothing in the body names one.
+
+    Hashed with the canonical name, so that the style of names changes no id. Its time is the body's own, 0 without
+    one: the time of an attempt would give each retry another id.
+    """
+    parts = row.key.parts(case) if row.key is not None else None
+    if row.key is None or parts is None:
+        return ulid(case.occurred_ms or 0, name, "webhook", case.delivery.webhook_id)
+    created = plausible_ms(case.data.get(row.key.time))
+    return ulid((created if created is not None else case.occurred_ms) or 0, name, "fact", *parts)
+
+
+def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
+    """What every event carries, then what its family adds."""
+    into: Attributes = {"dodo_event_type": case.type, "webhook_id": case.delivery.webhook_id}
+    if case.delivery.mode == "test":
+        into["dodo_mode"] = "test"
+    case.texts(into, "brand_id")
+    if mapping.status is not None and (status := text(case.data.get(mapping.status.field))) is not None:
+        into[mapping.status.attribute] = status
+        if mapping.status.contradicts(case, status):
+            into["superseded"] = True
+            case.notice(
+                "superseded", f"the object is {mapping.status.attribute} by now: the event is marked superseded"
+            )
+    address, name = contact_of(case)
+    if address is not None:
+        into["email"] = address
+    if name is not None:
+        into["name"] = name
+    mapping.attributes(case, row, into)
+    if case.policy.metadata:
+        put_metadata(case, into, members(case.data.get("metadata")), members(case.customer.get("metadata")))
+    return into
+
+
+def warn_if_late(case: Case) -> None:
+    """Customer.io starts no campaign for an event older than 72 hours, measured when the webhook was received."""
+    received_ms = case.delivery.received_at_ms
+    if received_ms is None and case.delivery.attempt_at_s is not None:
+        received_ms = case.delivery.attempt_at_s * 1000
+    if received_ms is not None and received_ms - case.event_ms > CAMPAIGN_WINDOW_S * 1000:
+        case.notice("late-event", "the event is older than 72 hours: Customer.io starts no campaign for it")

@@ -1,0 +1,123 @@
+"""What an identify tells about the person, and when it must be accepted before anything else is said."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+
+from pipeline.transform.fields import country, email, members, phone, scalar, text
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.mapping.slot import fill_slot
+from pipeline.transform.profile import Profile, best
+
+_IDENTITY_BYTES: Final = 16
+
+
+def contact_of(case: Case) -> tuple[str | None, str | None]:
+    """E-mail and name for an event: the body's, else the state's."""
+    address, name = email(case.customer.get("email")), text(case.customer.get("name"))
+    if case.profile is not None:
+        known = case.profile.contact
+        return address or known.email, name or known.name
+    return address, name
+
+
+def identify_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
+    """The identify's attributes; empty when neither the body nor the state knows the customer.
+
+    In test mode neither e-mail nor telephone: a workspace that identifies by them would take the test person for the
+    live one who has them.
+    """
+    into: Attributes = {}
+    profile = case.profile
+    if not case.customer and profile is None:
+        return into
+    live = case.delivery.mode == "live"
+    address, name = contact_of(case)
+    number = phone(case.customer.get("phone_number"))
+    lives_in = country(members(case.data.get("billing")).get("country"))
+    if profile is not None:
+        number = number or profile.contact.phone
+        lives_in = lives_in or profile.contact.country
+    if live and address is not None:
+        into["email"] = address
+    if name is not None:
+        into["name"] = name
+    if live and number is not None:
+        into["phone"] = number
+    if lives_in is not None:
+        into["country"] = lives_in
+    _warn_of_contact(case, address, number)
+    if case.policy.metadata:
+        metadata = {**(profile.metadata if profile is not None else {}), **members(case.customer.get("metadata"))}
+        put_metadata(case, into, metadata)
+    if profile is not None:
+        _from_state(case, into, profile)
+    elif mapping.identifies is not None:
+        mapping.identifies(case, row, into)
+    if into and not live:
+        into["dodo_mode"] = case.delivery.mode
+    return into
+
+
+def put_metadata(case: Case, into: Attributes, *sources: dict[str, Any]) -> None:
+    """Metadata pairs on the operator's allow-list; the first source that has a key gives it."""
+    for key, name in case.policy.metadata:
+        for source in sources:
+            value = scalar(source.get(key))
+            if value is not None:
+                into[name] = value
+                break
+
+
+def identity_of(attributes: Attributes) -> bytes:
+    """Digest of an identify's attributes: equal digests would change nothing at Customer.io."""
+    return blake2b(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS), digest_size=_IDENTITY_BYTES).digest()
+
+
+def needs_barrier(case: Case, mapping: FamilyMapping, *, sends_event: bool) -> bool:
+    """Whether the identify must be accepted before the person's next operations are sent.
+
+    Order inside a batch is documented nowhere, and an event that arrives before its person has an address starts no
+    mail. With the state: the person's first identify. Without it nobody knows which is the first, so an identify is a
+    barrier where the person may be new: before the event of a checkout or first charge (`charge_type` new or null) and
+    of a subscription's first period. Everybody else was told of by such a webhook. One barrier too many costs a
+    smaller batch, one too few a mail.
+    """
+    if case.profile is not None:
+        return case.profile.identity is None
+    return sends_event and mapping.maybe_new(case)
+
+
+def _warn_of_contact(case: Case, address: str | None, number: str | None) -> None:
+    if address is None and text(case.customer.get("email")) is not None:
+        case.notice("unusable-contact", "the customer's e-mail is no address: left out")
+    if number is None and text(case.customer.get("phone_number")) is not None:
+        case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
+
+
+def _from_state(case: Case, into: Attributes, profile: Profile) -> None:
+    spending = profile.spending
+    if spending.currency is not None and spending.currency in spending.minor:
+        case.money(into, "total_spent", spending.minor[spending.currency], spending.currency)
+        into["total_spent_currency"] = spending.currency
+    for code, minor in spending.minor.items():
+        case.money(into, f"total_spent_{code.lower()}", minor, code)
+    if spending.payment_count:
+        into["payment_count"] = spending.payment_count
+        case.date(into, "last_payment_date", spending.last_payment_date)
+        case.date(into, "customer_since", spending.customer_since)
+    if spending.payment_method is not None:
+        into["payment_method"] = spending.payment_method
+    if profile.has_lost_dispute:
+        into["has_lost_dispute"] = True
+    speaking = best(profile.subscriptions)
+    if speaking is None:
+        return
+    fill_slot(case, into, speaking)
+    active = [subscription for subscription in profile.subscriptions if subscription.status == "active"]
+    into["active_subscriptions"] = len(active)
+    into["active_product_ids"] = sorted({s.product_id for s in active if s.product_id is not None})

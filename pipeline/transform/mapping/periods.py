@@ -1,0 +1,86 @@
+"""Billing periods: is this the first one?
+
+Dodo has no field that says so. `previous_billing_date` starts at `created_at` and moves at each renewal, so the two are
+near each other in the first period alone. How near: a real first period was 27 s off, a daily plan's second is one day
+off, so the tolerance is one day but never more than half of what a period can be.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pipeline.transform.fields import flag, text, whole
+from pipeline.transform.mapping.case import Case
+from pipeline.transform.timestamps import DAY_MS, to_ms
+
+INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
+"""Shortest-case lengths; only ever halved and compared with one day."""
+
+
+def tolerance_ms(data: dict[str, Any]) -> int:
+    """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
+    half_days = [1.0]
+    days = INTERVAL_DAYS.get((text(data.get("payment_frequency_interval")) or "").lower().removesuffix("s"))
+    count = whole(data.get("payment_frequency_count"))
+    if days is not None and (count is None or count > 0):
+        half_days.append(days * (count or 1) / 2)
+    trial_days = whole(data.get("trial_period_days"))
+    if trial_days is not None and trial_days > 0:
+        # A trial of one day is a first period of one day, whatever the plan's interval is.
+        half_days.append(trial_days / 2)
+    return int(min(half_days) * DAY_MS)
+
+
+def in_first_period(data: dict[str, Any]) -> bool | None:
+    """Whether `previous_billing_date` lies at `created_at`; None when either is unreadable."""
+    previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
+    if previous is None or created is None:
+        return None
+    return abs(previous - created) <= tolerance_ms(data)
+
+
+def trial_end_ms(data: dict[str, Any]) -> int | None:
+    """When the free trial ends or ended; None without a trial. During it, the next billing is its end."""
+    days = whole(data.get("trial_period_days"))
+    if days is None or days <= 0:
+        return None
+    if in_first_period(data):
+        next_ms = to_ms(data.get("next_billing_date"))
+        if next_ms is not None:
+            return next_ms
+    created = to_ms(data.get("created_at"))
+    return None if created is None else created + days * DAY_MS
+
+
+def renews_after_trial(data: dict[str, Any]) -> bool:
+    """Whether the period that begins with this renewal is the first one after a trial."""
+    days = whole(data.get("trial_period_days"))
+    previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
+    if days is None or days <= 0 or previous is None or created is None:
+        return False
+    return abs(previous - created - days * DAY_MS) <= tolerance_ms(data)
+
+
+def is_first_renewal(case: Case) -> bool:
+    """Whether a `subscription.renewed` is the first charge, which `subscription_started` already tells.
+
+    On-demand subscriptions are charged at any time, so their dates say nothing: only a payment known as `new` does.
+    """
+    data, profile = case.data, case.profile
+    on_demand = flag(data.get("on_demand")) is True
+    if profile is None:
+        return False if on_demand else in_first_period(data) is True
+    subscription_id = text(data.get("subscription_id"))
+    starts = to_ms(data.get("previous_billing_date"))
+    if subscription_id is None:
+        return False
+    payment_id = text(data.get("payment_id"))
+    payment = profile.payment(payment_id) if payment_id is not None else None
+    if payment is None and starts is not None:
+        payment = profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
+    if payment is not None and payment.charge_type == "new":
+        return True
+    if on_demand or starts is None:
+        return False
+    activation = profile.first_activation(subscription_id)
+    return activation is not None and abs(starts - activation.at_ms) <= tolerance_ms(data)

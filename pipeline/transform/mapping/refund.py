@@ -1,0 +1,53 @@
+"""refund.*: money on its way back, or not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.transform.fields import flag, text
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
+
+BY_REFUND: Final = Key(("refund_id",))
+TOTALS: Final = "refunded_total, fully_refunded and the person's total_spent come from the state"
+
+STATUS: Final = Status(
+    field="status",
+    attribute="refund_status",
+    agrees={
+        "refund.succeeded": frozenset({"succeeded"}),
+        "refund.failed": frozenset({"failed"}),
+    },
+    known=frozenset({"succeeded", "failed", "pending", "review"}),
+)
+
+ROWS: Final = (
+    Row("refund.succeeded", "refund_succeeded", key=BY_REFUND, decides=TOTALS),
+    Row("refund.failed", "refund_failed", key=BY_REFUND),
+)
+
+
+def attributes(case: Case, row: Row, into: Attributes) -> None:
+    """The refund; with the state also how much of the payment is back by now."""
+    data = case.data
+    currency = case.currency(into)
+    case.money(into, "refund_amount", data.get("amount"), currency)
+    case.texts(into, "refund_id", "payment_id")
+    if (partial := flag(data.get("is_partial"))) is not None:
+        into["is_partial"] = partial
+    case.texts(into, "reason")
+    payment_id = text(data.get("payment_id"))
+    if row.event != "refund_succeeded" or case.profile is None or payment_id is None:
+        return
+    refunded = case.profile.refunded(payment_id)
+    if refunded is not None:
+        case.money(into, "refunded_total", refunded.minor, refunded.currency)
+        into["fully_refunded"] = refunded.fully
+
+
+MAPPING: Final = FamilyMapping(
+    rows=ROWS,
+    attributes=attributes,
+    links=("refund_amount", "currency", "refund_id", "payment_id", "is_partial", "reason"),
+    status=STATUS,
+)

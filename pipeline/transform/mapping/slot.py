@@ -1,0 +1,26 @@
+"""The one subscription that a person's profile shows."""
+
+from __future__ import annotations
+
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.profile import BILLING, ENDED, Subscription
+
+
+def fill_slot(case: Case, into: Attributes, subscription: Subscription) -> None:
+    """Write `subscription` into the profile's attributes.
+
+    `next_billing` and `next_billing_unix` become null, which removes them, once it will not bill again: a campaign
+    "renews soon" must never reach an ex-customer. A status that nobody knows leaves both as they are.
+    """
+    into["subscription_id"] = subscription.subscription_id
+    if subscription.status is not None:
+        into["subscription_status"] = subscription.status
+    if subscription.product_id is not None:
+        into["subscription_product_id"] = subscription.product_id
+    bills = subscription.status in BILLING
+    if bills and not subscription.cancel_at_next_billing:
+        case.date(into, "next_billing", subscription.next_billing)
+    elif bills or subscription.status == "paused" or subscription.status in ENDED:
+        into["next_billing"] = None
+        into["next_billing_unix"] = None
+    into["cancel_at_next_billing"] = subscription.cancel_at_next_billing

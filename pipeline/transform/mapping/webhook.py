@@ -1,0 +1,202 @@
+"""The decision about one webhook."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Final
+
+from pipeline.customerio import operations as track
+from pipeline.dodo.envelope import Envelope, parse
+from pipeline.errors import OperationError, OversizeError, UnreadableBodyError
+from pipeline.transform.identity import EMAIL_STEP, person_of
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
+from pipeline.transform.mapping.examples import is_vendor_example
+from pipeline.transform.mapping.identify import identify_attributes, identity_of, needs_barrier
+from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Person, Profile
+from pipeline.transform.ulid import ulid
+from pipeline.transform.verdicts import (
+    DeadLettered,
+    Delivery,
+    DropCode,
+    Dropped,
+    MappedOperation,
+    Operations,
+    Verdict,
+)
+
+DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
+    {
+        "test-mode": "a test-mode webhook; PIPELINE_FORWARD_TEST_MODE=true sends them on as people prefixed test_",
+        "vendor-example": "the vendor's fixed example or a test checkout, signed with a live secret: nobody's payment",
+        "payout": "a payout is the merchant's own money, no customer's event",
+        "credit-deducted": "one a usage: high volume; PIPELINE_EMIT_CREDIT_DEDUCTED=true sends them",
+        "opted-out": "the customer wants no recovery mail",
+        "nothing-to-say": "no event by the rules, and nothing about the person that an identify could tell",
+    }
+)
+
+ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
+
+_TYPE_FORM = re.compile(r"[a-z0-9_.]{1,64}")
+
+
+def map_webhook(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
+    """Decide what one webhook becomes.
+
+    The same arguments always give the same verdict, byte for byte. Odd input never raises: it is tolerated or ends in
+    a verdict.
+
+    Args:
+        envelope: the parsed body.
+        delivery: what its headers tell.
+        policy: the operator's settings.
+        profile: the customer's state; None decides by the body alone. Ignored for test-mode webhooks.
+    """
+    try:
+        return _map(envelope, delivery, policy, profile)
+    except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
+        return DeadLettered("unmappable", f"the mapping failed on this body ({_where(error)}): a bug to report")
+
+
+def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
+    """`map_webhook` of raw bytes; what is no webhook becomes the dead letter `unreadable`."""
+    try:
+        envelope = parse(body)
+    except UnreadableBodyError as error:
+        return DeadLettered("unreadable", str(error))
+    return map_webhook(envelope, delivery, policy, profile)
+
+
+def _map(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> Verdict:
+    if delivery.mode == "test":
+        if not policy.forward_test_mode:
+            return _drop("test-mode")
+        profile = None
+    elif is_vendor_example(envelope.data):
+        return _drop("vendor-example")
+    known = TABLE.get(envelope.type)
+    if known is None:
+        shown = f"'{envelope.type}'" if _TYPE_FORM.fullmatch(envelope.type) else "of an unusual form"
+        return DeadLettered("unknown-type", f"the type {shown} is not known to this version", field="type")
+    mapping, rows = known
+    case = Case(envelope, delivery, policy, profile)
+    row = next(row for row in rows if row.when is None or row.when.holds(case))
+    if row.drop is not None:
+        return _drop(row.drop)
+    if not case.knows_the_time:
+        return DeadLettered(
+            "unmappable", "neither the body's timestamp nor the delivery's headers tell the time", field="timestamp"
+        )
+    person = person_of(policy.person_id_chain, case.customer, case.data, mode=delivery.mode, profile=profile)
+    if person is None:
+        return DeadLettered(
+            "unmappable",
+            f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id in the body",
+            field="customer",
+        )
+    _warn(case, row, person)
+    try:
+        return _operations(case, row, mapping, person)
+    except OversizeError as error:
+        return DeadLettered("oversize", str(error), field=error.field)
+    except OperationError as error:
+        return DeadLettered("unmappable", str(error), field=error.field)
+
+
+def _where(error: Exception) -> str:
+    """Kind and place of a failure of ours; its message could quote the body."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
+
+
+def _drop(code: DropCode) -> Dropped:
+    return Dropped(code, DROPS[code])
+
+
+def _warn(case: Case, row: Row, person: Person) -> None:
+    if case.occurred_ms is None:
+        case.notice(
+            "unusable-time", "the body's timestamp is no usable RFC 3339 time: the event goes out with the delivery's"
+        )
+    if person.step is None:
+        case.notice(
+            "default-person-id",
+            f"PIPELINE_PERSON_ID={','.join(case.policy.person_id_chain)} finds nothing in this body: "
+            "the customer's id stands in",
+        )
+    if case.profile is None and case.delivery.mode == "live":
+        if row.decides is not None:
+            case.notice("state-decides", row.decides)
+        if not case.customer:
+            case.notice("state-decides", ID_ONLY)
+
+
+def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
+    identifier: track.Identifier = "email" if person.step == EMAIL_STEP else "id"
+    about = _fitted(case, identify_attributes(case, row, mapping))
+    identity = None
+    if case.profile is not None and about:
+        identity = identity_of(about)
+        if identity == case.profile.identity:
+            case.notice("unchanged-identify", "the identify would change nothing: not sent")
+            about = {}
+    operations = []
+    if about:
+        shown_s = case.snapshot_s if case.profile is None else max(case.snapshot_s, case.profile.delivered_at_s)
+        operations.append(
+            MappedOperation(
+                op_id=ulid(shown_s * 1000, "identify", case.delivery.webhook_id, case.delivery.body_hash.hex()),
+                body=track.identify(person.id, about, timestamp_s=shown_s, identifier=identifier),
+                barrier=needs_barrier(case, mapping, sends_event=row.event is not None),
+                kind="identify",
+                name=None,
+            )
+        )
+    if row.suppressed:
+        case.notice("suppressed-event", "another webhook has told this fact: no event")
+    if row.event is not None:
+        warn_if_late(case)
+        attributes = _fitted(case, event_attributes(case, row, mapping))
+        op_id = event_id(case, row, row.event)
+        operations.append(
+            MappedOperation(
+                op_id=op_id,
+                body=track.event(
+                    person.id,
+                    title_of(row.event) if case.policy.title_names else row.event,
+                    id=op_id,
+                    timestamp_s=case.event_ms // 1000,
+                    attributes=attributes,
+                    identifier=identifier,
+                ),
+                barrier=False,
+                kind="event",
+                name=row.event,
+            )
+        )
+    if not operations and identity is None:
+        return _drop("nothing-to-say")
+    return Operations(
+        person_key=person.id.encode(),
+        operations=tuple(operations),
+        event_time_ms=case.event_ms,
+        warnings=tuple(case.warnings),
+        notes=tuple(case.notes),
+        identity=identity,
+        identified_by=person.step,
+    )
+
+
+def _fitted(case: Case, attributes: Attributes) -> Attributes:
+    fitted, cuts = track.fit_attributes(attributes)
+    for cut in cuts:
+        case.notice("attribute-cut", f"{cut.name} was fitted to Customer.io's limits ({cut.reason})")
+    return fitted

@@ -1,0 +1,53 @@
+"""What an operator decided about the mapping, as one value that is ready to use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Self
+
+from pipeline.settings import Settings
+from pipeline.transform.money import ISO_EXPONENTS
+from pipeline.transform.products import load_product_names
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that the mapping reads; `Policy()` is the default of each.
+
+    `metadata` pairs each allowed metadata key with its attribute's name (`seat-count` → `metadata_seat_count`: a dot
+    would nest the attribute, a dash cannot be written in Liquid).
+    """
+
+    person_id_chain: tuple[str, ...] = ("customer_id",)
+    title_names: bool = False
+    exponents: Mapping[str, int] = field(default_factory=lambda: ISO_EXPONENTS)
+    metadata: tuple[tuple[str, str], ...] = ()
+    product_names: Mapping[str, str] = field(default_factory=dict)
+    emit_first_renewal: bool = False
+    emit_credit_deducted: bool = False
+    forward_card_hints: bool = False
+    forward_test_mode: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The policy of a process.
+
+        Raises:
+            SettingsError: when the file of product names cannot be used, with its place and what to do.
+        """
+        return cls(
+            person_id_chain=settings.person_id_chain,
+            title_names=settings.event_name_style == "title",
+            exponents=MappingProxyType({**ISO_EXPONENTS, **settings.currency_exponents}),
+            metadata=tuple((key, f"metadata_{_NOT_A_NAME.sub('_', key)}") for key in settings.metadata_keys),
+            product_names=load_product_names(settings.product_names) if settings.product_names else {},
+            emit_first_renewal=settings.emit_first_renewal,
+            emit_credit_deducted=settings.emit_credit_deducted,
+            forward_card_hints=settings.forward_card_hints,
+            forward_test_mode=settings.forward_test_mode,
+        )

@@ -1,0 +1,176 @@
+"""What the mapping may ask about a customer: the seam through which the state plugs in, as one argument.
+
+`None` in place of a profile means that nothing is known, and each rule then decides by the body alone (with a warning
+where the state would know better). A profile answers for two moments:
+
+- *with this webhook*: whatever only grows (payments, refunds, activations, contact), this webhook's own facts already
+  merged in. Merging twice changes nothing, so a redelivery gives the same answers.
+- *before this webhook*: `before` and `cancellation_shown_by`, since a transition is told by what was there earlier.
+
+Test-mode webhooks are mapped without a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+BILLING: Final = frozenset({"active", "past_due", "on_hold"})
+"""Statuses in which the next billing date is meant."""
+
+ENDED: Final = frozenset({"cancelled", "expired", "failed"})
+
+RANK: Final = {"active": 0, "past_due": 1, "on_hold": 2, "paused": 3}
+"""Which subscription speaks for a person that has several; whatever is not here has ended or not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a webhook's operations go to at Customer.io.
+
+    Args:
+        id: the identifier's value, 1 to 150 bytes.
+        step: the step of the identity policy that gave it; None when no step did and the customer's id stood in.
+    """
+
+    id: str
+    step: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """The latest known of each, by delivery time."""
+
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The first `subscription.active` of a subscription."""
+
+    webhook_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A succeeded payment."""
+
+    minor: int
+    currency: str | None
+    charge_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """What was paid back of one payment so far, capped at it."""
+
+    minor: int
+    currency: str | None
+    fully: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription's latest state by delivery time.
+
+    `payment_method_shown` is the `payment_method_id` that its latest `subscription.update_payment_method` carried.
+    """
+
+    subscription_id: str
+    status: str | None
+    product_id: str | None = None
+    minor: int | None = None
+    currency: str | None = None
+    interval: str | None = None
+    interval_count: int | None = None
+    next_billing: str | None = None
+    cancel_at_next_billing: bool = False
+    created_at_ms: int = 0
+    payment_method_shown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
+
+    `minor` is by currency code, `currency` that of the first payment; dates are texts as sent.
+    """
+
+    minor: Mapping[str, int] = field(default_factory=dict)
+    currency: str | None = None
+    payment_count: int = 0
+    last_payment_date: str | None = None
+    payment_method: str | None = None
+    customer_since: str | None = None
+
+
+class Profile(Protocol):
+    """One customer as the state knows them."""
+
+    @property
+    def person(self) -> Person | None:
+        """Who the customer became at the first hit of the identity policy, for good; None before it."""
+
+    @property
+    def identity(self) -> bytes | None:
+        """Digest of the identify that was last sent (`Operations.identity`); None: never identified."""
+
+    @property
+    def contact(self) -> Contact:
+        """With this webhook."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The customer's metadata, with this webhook."""
+
+    @property
+    def began_at_ms(self) -> int:
+        """When the state began to collect facts: earlier activations may be missing from it."""
+
+    @property
+    def delivered_at_s(self) -> int:
+        """The latest delivery time of what the profile was built from, with this webhook."""
+
+    @property
+    def spending(self) -> Spending:
+        """With this webhook."""
+
+    @property
+    def has_lost_dispute(self) -> bool:
+        """With this webhook."""
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """All of them, with this webhook."""
+
+    def before(self, subscription_id: str) -> Subscription | None:
+        """The subscription before this webhook."""
+
+    def cancellation_shown_by(self, subscription_id: str) -> str | None:
+        """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is."""
+
+    def first_activation(self, subscription_id: str) -> Activation | None:
+        """The earliest known activation, with this webhook."""
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """With this webhook."""
+
+    def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
+        """The payment whose service period for this subscription starts at that time, with this webhook."""
+
+    def refunded(self, payment_id: str) -> Refunded | None:
+        """With this webhook; None when the payment is not known or nothing of it can be counted."""
+
+
+def best(subscriptions: Sequence[Subscription]) -> Subscription | None:
+    """The subscription that speaks for the person: active > past_due > on_hold > paused > ended, then the newest."""
+    return min(
+        subscriptions,
+        key=lambda s: (RANK.get(s.status or "", len(RANK)), -s.created_at_ms, s.subscription_id),
+        default=None,
+    )

@@ -1,0 +1,90 @@
+"""RFC 3339 times as unix numbers.
+
+Dodo's times come with no, one, three or six fraction digits and any legal offset; Customer.io wants unix seconds, and
+silently puts the time of receipt in place of an ISO text (github.com/segmentio/action-destinations/pull/2054).
+What is no RFC 3339 time is None, never a guess: a text without an offset could be hours away.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+DAY_MS: Final = 86_400_000
+
+MIN_PLAUSIBLE_MS: Final = 1_000_000_000_000
+MAX_PLAUSIBLE_MS: Final = 100_000_000_000_000
+"""2001 to 5138: outside it a number of seconds was not one. customerio-ruby (#144) refuses the same range."""
+
+_MAX_LENGTH: Final = 48
+"""Longer than any RFC 3339 text that carries information; bounds what the cache holds."""
+
+_USUAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
+_ANY = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL = _EPOCH.toordinal()
+_MAX_HOUR, _MAX_MINUTE, _MAX_SECOND = 23, 59, 60  # RFC 3339 §5.6 allows a leap second
+
+
+def to_ms(value: Any) -> int | None:
+    """Unix milliseconds of an RFC 3339 text, cut (not rounded) below the millisecond; None for anything else."""
+    if type(value) is not str or len(value) > _MAX_LENGTH:
+        return None
+    return _parsed(value)
+
+
+def to_s(value: Any) -> int | None:
+    """Unix seconds of an RFC 3339 text, cut below the second; None for anything else."""
+    ms = to_ms(value)
+    return None if ms is None else ms // 1000
+
+
+def plausible_ms(value: Any) -> int | None:
+    """`to_ms`, with None also for years that a clock or a unit got wrong."""
+    ms = to_ms(value)
+    return ms if ms is not None and MIN_PLAUSIBLE_MS <= ms < MAX_PLAUSIBLE_MS else None
+
+
+def utc_day(ms: int) -> str:
+    """The UTC date of unix milliseconds, `2026-10-14`."""
+    return date.fromordinal(_EPOCH_ORDINAL + ms // DAY_MS).isoformat()
+
+
+def iso(ms: int) -> str:
+    """Unix milliseconds as RFC 3339 in UTC with three digits, `2026-10-14T08:21:45.182Z`."""
+    text = (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> int | None:
+    if _USUAL.fullmatch(text):
+        try:
+            since = datetime.fromisoformat(text) - _EPOCH
+        except ValueError:
+            return _general(text)
+        return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return _general(text)
+
+
+def _general(text: str) -> int | None:
+    match = _ANY.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, offset_hour, offset_minute = match.groups()
+    h, m, s = int(hour), int(minute), int(second)
+    oh, om = int(offset_hour or 0), int(offset_minute or 0)
+    if h > _MAX_HOUR or m > _MAX_MINUTE or s > _MAX_SECOND or oh > _MAX_HOUR or om > _MAX_MINUTE:
+        return None
+    try:
+        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_ORDINAL
+    except ValueError:
+        return None
+    offset = (oh * 3600 + om * 60) * (-1 if sign == "-" else 1)
+    seconds = days * 86_400 + h * 3600 + m * 60 + s - offset
+    return seconds * 1000 + int(((fraction or "") + "000")[:3])

@@ -1,0 +1,102 @@
+"""What the mapping decides about one webhook: operations, a drop with its code, or a dead letter.
+
+The three are values; `transform.records` turns them into records and `transform.explain` into words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["live", "test"]
+OperationKind = Literal["identify", "event"]
+DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
+DropCode = Literal["test-mode", "vendor-example", "payout", "credit-deducted", "opted-out", "nothing-to-say"]
+Note = Literal[
+    "attribute-cut",
+    "late-event",
+    "superseded",
+    "state-decides",
+    "unknown-currency",
+    "unusable-amount",
+    "unusable-time",
+    "unusable-contact",
+    "default-person-id",
+    "unchanged-identify",
+    "suppressed-event",
+    "unknown-failure",
+]
+"""What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How the webhook arrived: what the body cannot tell.
+
+    Args:
+        webhook_id: the `webhook-id` header, the same through retries and replays.
+        attempt_at_s: the `webhook-timestamp` header, unix seconds of this attempt.
+        received_at_ms: when ingest took it, unix milliseconds.
+        mode: which endpoint's secret matched.
+        body_hash: digest of the raw body, the tie-break between two attempts of one second.
+    """
+
+    webhook_id: str
+    attempt_at_s: int | None = None
+    received_at_ms: int | None = None
+    mode: Mode = "live"
+    body_hash: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedOperation:
+    """One Track API operation, as the bytes that go into the batch.
+
+    `name` is an event's canonical name (`payment_completed`), whatever style goes out. `op_id` is the event's ULID,
+    for an identify an id of the same form that only this project uses.
+    """
+
+    op_id: str
+    body: bytes
+    barrier: bool
+    kind: OperationKind
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The webhook becomes these operations, identify first, all of one person.
+
+    `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes
+    to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
+    state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
+    there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did.
+    """
+
+    person_key: bytes
+    operations: tuple[MappedOperation, ...]
+    event_time_ms: int
+    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    identity: bytes | None = None
+    identified_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The webhook is meant to end here: `reason` is a code to count, `text` says it in words."""
+
+    reason: DropCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """The webhook cannot go on. `reason` and `field` never repeat what the body says."""
+
+    class_: DeadLetterClass
+    reason: str
+    field: str | None = None
+
+
+Verdict = Operations | Dropped | DeadLettered
