@@ -19,6 +19,9 @@ from pipeline.errors import UnreadableBodyError
 BOM: Final = b"\xef\xbb\xbf"
 """RFC 8259 §8.1: a parser may ignore it. A relay that adds one must not turn a payment into a dead letter."""
 
+MAX_ID_BYTES: Final = 255
+"""Dodo's ids have about 30. A longer one is no id, and as a record's key could push it over the topic's size limit."""
+
 WEBHOOK_ID: Final = "webhook-id"
 """The deduplication key: a header, not part of the body."""
 
@@ -107,7 +110,7 @@ def _id(value: Any) -> str | None:
     """An id as text: a number would be the same customer as its text, a container is no id."""
     match value:
         case str():
-            return value or None
+            return value if 0 < len(value.encode()) <= MAX_ID_BYTES else None
         case bool():
             return None
         case int():

@@ -1,0 +1,72 @@
+"""One customer's life as it is told: the clock, ids, and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Final, Literal
+
+from pipeline.dodo.simulator.people import Customer
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND_US: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What the shop enters in its own books when this happens."""
+
+    account: Literal["payment", "refund"]
+    currency: str
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event, and the state of its object."""
+
+    type: str
+    at_us: int
+    data: dict[str, Any]
+    booking: Booking | None = None
+
+
+Life = Iterator[Happening]
+
+
+class Scene:
+    """The clock and the dice of one life.
+
+    Waiting never passes `until_us`: the nearer it is, the shorter the wait, so that a life ends before the present.
+    """
+
+    def __init__(self, rng: Random, customer: Customer, *, begin_us: int, until_us: int) -> None:
+        self.rng = rng
+        self.customer = customer
+        self.now_us = begin_us
+        self._until_us = until_us
+
+    def wait(self, least_s: float, most_s: float) -> None:
+        """Let time pass."""
+        wanted = int((least_s + (most_s - least_s) * self.rng.random()) * SECOND_US)
+        self.now_us += max(1, min(wanted, (self._until_us - self.now_us) // 8))
+
+    def id(self, prefix: str) -> str:
+        """A new id of Dodo's form."""
+        return f"{prefix}_0N{self.rng.getrandbits(76):019x}"
+
+    def chance(self, probability: float) -> bool:
+        """Whether it happens."""
+        return self.rng.random() < probability
+
+    def tell(self, type_: str, data: dict[str, Any], booking: Booking | None = None) -> Happening:
+        """It happened now; the envelope is stamped some milliseconds after the object."""
+        self.now_us += 1000 + self.rng.getrandbits(17)
+        return Happening(type_, self.now_us, data, booking)
+
+
+def iso(at_us: int) -> str:
+    """RFC 3339 with `Z` and six digits, as real deliveries have."""
+    return f"{(EPOCH + timedelta(microseconds=at_us)).isoformat(timespec='microseconds')[:-6]}Z"
