@@ -1,0 +1,121 @@
+"""From a consumed record to a verdict, for whatever lies in the topic.
+
+Other producers may feed the topic, so nothing is taken for granted: headers in any case or missing, a record without a
+value, bytes that are no JSON, a body that this version cannot map. Each has its verdict; none stops the flow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
+from pipeline.errors import UnreadableBodyError
+from pipeline.kafka.records import (
+    DLQ_REPLAYS,
+    DODO_COMMAND,
+    DODO_MODE,
+    RECEIVED_AT,
+    WEBHOOK_ID,
+    WEBHOOK_TIMESTAMP,
+    Headers,
+    Record,
+    header,
+    int_header,
+    text_header,
+)
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Profile
+from pipeline.transform.verdicts import DeadLettered, Delivery, Mode, Verdict
+
+MAX_ID_CHARS: Final = 255
+"""What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
+
+MapWebhook = Callable[[Envelope, Delivery, Policy, Profile | None], Verdict]
+
+NO_VALUE: Final = DeadLettered("unreadable", "the record has no value: a tombstone is no webhook")
+NO_COMMANDS: Final = DeadLettered("unknown-type", "a command record, and this version knows no commands", DODO_COMMAND)
+LONG_ID: Final = DeadLettered("unmappable", f"header {WEBHOOK_ID} is longer than {MAX_ID_CHARS} characters", WEBHOOK_ID)
+NO_MODE: Final = DeadLettered("unmappable", f"header {DODO_MODE} is neither live nor test", DODO_MODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one record; `type` is None when the body could not be read."""
+
+    verdict: Verdict
+    type: str | None
+    webhook_id: str
+
+
+def decide(record: Record, policy: Policy, map_webhook: MapWebhook) -> Decision:
+    """The decision about `record`; never raises for what the record holds.
+
+    A mapping that fails on a body is a fault of this project, yet the record is dead-lettered (`unmappable`, replayable
+    after an upgrade) and not retried: it would fail for ever and hold back everybody behind it.
+    """
+    body = record.value
+    if body is None:
+        return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
+    webhook_id = webhook_id_of(record.headers, body)
+    if header(record.headers, DODO_COMMAND) is not None:
+        return Decision(NO_COMMANDS, None, webhook_id)
+    try:
+        envelope = parse(body)
+    except UnreadableBodyError as error:
+        return Decision(DeadLettered("unreadable", str(error)), None, webhook_id)
+    if len(webhook_id) > MAX_ID_CHARS:
+        return Decision(LONG_ID, envelope.type, webhook_id)
+    mode = _mode(record.headers)
+    if mode is None:
+        return Decision(NO_MODE, envelope.type, webhook_id)
+    delivery = Delivery(
+        webhook_id=webhook_id,
+        attempt_at_s=int_header(record.headers, WEBHOOK_TIMESTAMP),
+        received_at_ms=_received_at_ms(record),
+        mode=mode,
+        body_hash=hashlib.sha256(body).digest(),
+    )
+    try:
+        verdict = map_webhook(envelope, delivery, policy, None)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one record's fault, whatever it is, must not hold back the others
+        verdict = DeadLettered("unmappable", f"this version failed on it ({_fault(error)}): replay it after an upgrade")
+    return Decision(verdict, envelope.type, webhook_id)
+
+
+def _mode(headers: Headers) -> Mode | None:
+    """The record's mode, live without the header; None when it is none: test data must never reach real people."""
+    match (text_header(headers, DODO_MODE) or "live").strip().lower():
+        case "live":
+            return "live"
+        case "test":
+            return "test"
+        case _:
+            return None
+
+
+def _received_at_ms(record: Record) -> int | None:
+    """When the webhook arrived, unix ms: the header, else the record's own time.
+
+    The time of a record that was put back is the time of the replay: taken for the reception, old data would look new
+    and overwrite what the profile learnt since.
+    """
+    received_at_ms = int_header(record.headers, RECEIVED_AT)
+    if received_at_ms is None and record.timestamp > 0 and header(record.headers, DLQ_REPLAYS) is None:
+        return record.timestamp
+    return received_at_ms
+
+
+def _fault(error: Exception) -> str:
+    """`KeyError at payment.py:41`: the message may quote the body, the place cannot."""
+    place: TracebackType | None = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
+    return f"{type(error).__name__}{where}"

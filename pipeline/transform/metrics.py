@@ -1,0 +1,46 @@
+"""The transform's series: an observer of what each chunk came to.
+
+| series | labels | counts |
+|---|---|---|
+| `dodo_cio_webhooks_total` | type, outcome, reason | webhooks by what became of them |
+| `dodo_cio_operations_total` | kind, name | operations sent on, by kind and event name |
+| `dodo_cio_mapping_notes_total` | note | cut attributes, late events and whatever else the mapping noticed |
+| `dodo_cio_webhook_bytes_total` | | bytes of webhook bodies |
+| `dodo_cio_chunk_records` | | records of a chunk |
+| `dodo_cio_mapping_seconds` | | time of mapping a chunk |
+| `dodo_cio_produce_seconds` | | time until everything that a chunk caused was durable |
+"""
+
+from __future__ import annotations
+
+from pipeline.transform.tally import ChunkTransformed
+from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
+
+
+def observe_transform(metrics: Metrics) -> None:
+    """Register the transform's series and their handler."""
+    webhooks = metrics.counter(
+        "webhooks", "Webhooks by type and by what became of them.", ["type", "outcome", "reason"]
+    )
+    operations = metrics.counter("operations", "Operations sent on, by kind and event name.", ["kind", "name"])
+    notes = metrics.counter("mapping_notes", "What the mapping noticed: cut attributes, late events, …", ["note"])
+    size = metrics.counter("webhook_bytes", "Bytes of webhook bodies.")
+    records = metrics.histogram("chunk_records", "Records of a chunk.", buckets=RECORDS)
+    mapping = metrics.histogram("mapping_seconds", "Time of mapping a chunk.", buckets=SECONDS)
+    produce = metrics.histogram(
+        "produce_seconds", "Time until everything that a chunk caused was durable.", buckets=SECONDS
+    )
+
+    def handle(chunk: ChunkTransformed) -> None:
+        for labels, count in chunk.webhooks.items():
+            webhooks.labels(*labels).inc(count)
+        for (kind, name), count in chunk.operations.items():
+            operations.labels(kind, name).inc(count)
+        for note, count in chunk.notes.items():
+            notes.labels(note).inc(count)
+        size.inc(chunk.bytes)
+        records.observe(chunk.records)
+        mapping.observe(chunk.mapping_s)
+        produce.observe(chunk.produce_s)
+
+    metrics.on(ChunkTransformed, handle)

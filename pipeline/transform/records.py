@@ -1,0 +1,56 @@
+"""From a decision to the records that go out: operations with their headers, or a dead letter."""
+
+from __future__ import annotations
+
+from pipeline.deadletters.envelope import dead_letter
+from pipeline.kafka.records import (
+    BARRIER,
+    DODO_TYPE,
+    EVENT_TIME,
+    OP_ID,
+    RECEIVED_AT,
+    SOURCE,
+    WEBHOOK_ID,
+    OutRecord,
+    Record,
+    int_header,
+    source_of,
+)
+from pipeline.transform.decision import Decision
+from pipeline.transform.verdicts import DeadLettered, Operations
+
+_BARRIER = (BARRIER, b"1")
+
+
+def operation_records(record: Record, decision: Decision, operations: Operations) -> list[OutRecord]:
+    """The operations of one webhook, in order, under the person's key.
+
+    Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
+    the webhook has none), `source` (`topic/partition/offset`), and `barrier` where the sink must end its batch.
+    """
+    received_at_ms = int_header(record.headers, RECEIVED_AT)
+    shared = (
+        (WEBHOOK_ID, decision.webhook_id.encode()),
+        (DODO_TYPE, (decision.type or "").encode()),
+        (EVENT_TIME, b"%d" % operations.event_time_ms),
+        (RECEIVED_AT, b"%d" % (record.timestamp if received_at_ms is None else received_at_ms)),
+        (SOURCE, source_of(record).encode()),
+    )
+    key = operations.person_key
+    return [
+        OutRecord(
+            key,
+            operation.body,
+            ((OP_ID, operation.op_id.encode()), *shared, _BARRIER)
+            if operation.barrier
+            else ((OP_ID, operation.op_id.encode()), *shared),
+        )
+        for operation in operations.operations
+    ]
+
+
+def dead_letter_record(record: Record, verdict: DeadLettered, at_ms: int) -> OutRecord:
+    """The dead letter of one webhook; `at_ms` is now."""
+    return dead_letter(
+        record, stage="transform", class_=verdict.class_, reason=verdict.reason, field=verdict.field, at_ms=at_ms
+    )

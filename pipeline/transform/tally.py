@@ -1,0 +1,64 @@
+"""What one chunk of webhooks came to: counted while it is mapped, told to observers once it is durable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pipeline.dodo.catalogue import TYPES
+from pipeline.transform.decision import Decision
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+
+Outcome = Literal["operations", "dropped", "dead_letter"]
+
+OTHER: Final = "other"
+"""Stands for every type that is not in the catalogue: the sender's text must not become endless label values."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTransformed:
+    """One chunk of one partition, after everything that it caused became durable.
+
+    `webhooks` counts (type, outcome, reason): the drop's code, the dead letter's class, else "". `operations` counts
+    (kind, canonical event name), the name of an identify being "". `notes` counts the mapping's codes: cut attributes,
+    events older than 72 h and so on. `mapping_s` is the time of computing, `produce_s` the time from sending until the
+    last record was durable.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    records: int
+    bytes: int
+    webhooks: Mapping[tuple[str, Outcome, str], int]
+    operations: Mapping[tuple[str, str], int]
+    notes: Mapping[str, int]
+    mapping_s: float
+    produce_s: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a chunk in the making."""
+
+    webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
+    operations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, decision: Decision) -> None:
+        """Count one webhook."""
+        known = decision.type if decision.type is not None and decision.type in TYPES else OTHER
+        match decision.verdict:
+            case Operations(operations=operations, notes=notes):
+                self.webhooks[known, "operations", ""] += 1
+                for operation in operations:
+                    self.operations[operation.kind, operation.name or ""] += 1
+                if notes:
+                    self.notes.update(notes)
+            case Dropped(reason=code):
+                self.webhooks[known, "dropped", code] += 1
+            case DeadLettered(class_=class_):
+                self.webhooks[known, "dead_letter", class_] += 1

@@ -1,0 +1,191 @@
+"""Whatever lies in the topic has a verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dodo.envelope import Envelope
+from pipeline.transform.decision import LONG_ID, NO_COMMANDS, NO_MODE, NO_VALUE, decide
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Profile
+from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
+
+BODY = b'{"type":"payout.created","timestamp":"2026-01-02T03:04:05Z","business_id":"bus_1","data":{"payout_id":"po_1"}}'
+POLICY = Policy()
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    value: bytes | None = BODY
+    headers: tuple[tuple[str, bytes], ...] = ()
+    key: bytes | None = None
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 7
+    timestamp: int = 1_767_000_000_123
+
+
+@dataclass
+class Mapping:
+    """Stands for the mapping and keeps what it was asked."""
+
+    asked: list[tuple[Envelope, Delivery]] = field(default_factory=list)
+
+    def __call__(self, envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> Verdict:
+        """Drop it."""
+        assert policy is POLICY
+        assert profile is None
+        self.asked.append((envelope, delivery))
+        return Dropped("payout", "payouts concern the merchant")
+
+
+def delivery_of(record: Consumed) -> Delivery:
+    """What the mapping is told about this record's delivery."""
+    mapping = Mapping()
+    decide(record, POLICY, mapping)
+    ((_, delivery),) = mapping.asked
+    return delivery
+
+
+def test_all_headers() -> None:
+    """Each header of the contract reaches the mapping as what it means."""
+    record = Consumed(
+        headers=(
+            ("webhook-id", b"msg_1"),
+            ("webhook-timestamp", b"1767000000"),
+            ("dodo-type", b"payout.created"),
+            ("dodo-mode", b"test"),
+            ("received-at", b"1767000000456"),
+        )
+    )
+    assert delivery_of(record) == Delivery(
+        webhook_id="msg_1",
+        attempt_at_s=1_767_000_000,
+        received_at_ms=1_767_000_000_456,
+        mode="test",
+        body_hash=hashlib.sha256(BODY).digest(),
+    )
+
+
+def test_no_headers() -> None:
+    """A feeder that sets none: the id is the body's hash, the mode live, the reception the record's own time."""
+    delivery = delivery_of(Consumed())
+    assert delivery.webhook_id == f"sha256_{hashlib.sha256(BODY).hexdigest()}"
+    assert (delivery.attempt_at_s, delivery.received_at_ms, delivery.mode) == (None, 1_767_000_000_123, "live")
+
+
+def test_header_names_in_any_case() -> None:
+    """`Webhook-Id`, `WEBHOOK-TIMESTAMP`: names match in any case."""
+    record = Consumed(
+        headers=(
+            ("Webhook-Id", b"msg_1"),
+            ("WEBHOOK-TIMESTAMP", b"5"),
+            ("Dodo-Mode", b" TEST "),
+            ("Received-At", b"6"),
+        )
+    )
+    delivery = delivery_of(record)
+    assert (delivery.webhook_id, delivery.attempt_at_s, delivery.received_at_ms) == ("msg_1", 5, 6)
+    assert delivery.mode == "test"
+
+
+def test_replayed_record_without_reception() -> None:
+    """The time of a replay is not taken for the time of reception, or old data would look new."""
+    assert delivery_of(Consumed(headers=(("dlq-replays", b"1"),))).received_at_ms is None
+    kept = Consumed(headers=(("dlq-replays", b"1"), ("received-at", b"1767000000456")))
+    assert delivery_of(kept).received_at_ms == 1_767_000_000_456
+
+
+def test_record_without_a_time() -> None:
+    """A record of a producer that writes no time has no reception."""
+    assert delivery_of(Consumed(timestamp=-1)).received_at_ms is None
+
+
+def refused(record: Consumed) -> DeadLettered:
+    """The dead letter of a record that never reaches the mapping."""
+    mapping = Mapping()
+    verdict = decide(record, POLICY, mapping).verdict
+    assert mapping.asked == []
+    assert isinstance(verdict, DeadLettered)
+    return verdict
+
+
+def test_tombstone() -> None:
+    """A record without a value is a dead letter, not silence."""
+    assert refused(Consumed(value=None)) is NO_VALUE
+
+
+@pytest.mark.parametrize("name", ["dodo-command", "Dodo-Command"])
+def test_command(name: str) -> None:
+    """A command record is never mapped as a webhook, even when its value looks like one."""
+    assert refused(Consumed(headers=((name, b"forget"),))) is NO_COMMANDS
+    assert refused(Consumed(headers=((name, b"forget"),), value=b"not json")) is NO_COMMANDS
+
+
+@pytest.mark.parametrize("mode", [b"sandbox", b"\xff", b"live,test"])
+def test_unknown_mode(mode: bytes) -> None:
+    """A mode that is neither live nor test is not guessed: test data must never reach real people."""
+    assert refused(Consumed(headers=(("dodo-mode", mode),))) is NO_MODE
+
+
+def test_long_id() -> None:
+    """An id that would not fit into an operation's headers is refused by the header's name."""
+    assert refused(Consumed(headers=(("webhook-id", b"m" * 256),))) is LONG_ID
+    assert delivery_of(Consumed(headers=(("webhook-id", b"m" * 255),))).webhook_id == "m" * 255
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[]", b"{", b'{"type":"x"}', b"null", b'{"a":NaN}'])
+def test_unreadable(body: bytes) -> None:
+    """Bytes that are no webhook become `unreadable` with a reason."""
+    verdict = refused(Consumed(value=body))
+    assert verdict.class_ == "unreadable"
+    assert verdict.reason
+
+
+def test_fault_of_the_mapping() -> None:
+    """A body that the mapping fails on becomes a dead letter that names the place and not the body."""
+
+    def broken(_envelope: Envelope, _delivery: Delivery, _policy: Policy, _profile: Profile | None) -> Verdict:
+        raise KeyError("jane@example.com")
+
+    decision = decide(Consumed(headers=(("webhook-id", b"msg_1"),)), POLICY, broken)
+    assert isinstance(decision.verdict, DeadLettered)
+    assert decision.verdict.class_ == "unmappable"
+    assert decision.verdict.reason.startswith("this version failed on it (KeyError at test_decision.py:")
+    assert "jane" not in decision.verdict.reason
+    assert (decision.type, decision.webhook_id) == ("payout.created", "msg_1")
+
+
+def test_memory_is_no_fault_of_the_record() -> None:
+    """Running out of memory ends the worker instead of dead-lettering whatever was at hand."""
+
+    def exhausted(*_: Any) -> Verdict:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        decide(Consumed(), POLICY, exhausted)
+
+
+names = st.sampled_from(
+    ["webhook-id", "webhook-timestamp", "dodo-mode", "received-at", "dodo-type", "Dlq-Replays", "x"]
+)
+values = st.one_of(st.none(), st.binary(max_size=24), st.integers().map(lambda n: b"%d" % n))
+
+
+@given(
+    value=st.one_of(st.none(), st.binary(max_size=60), st.just(BODY)),
+    headers=st.lists(st.tuples(names, values), max_size=6).map(tuple),
+    timestamp=st.integers(-1, 2**62),
+)
+def test_never_raises(value: bytes | None, headers: tuple[tuple[str, bytes], ...], timestamp: int) -> None:
+    """Whatever value and headers a record has, there is a verdict."""
+    decision = decide(Consumed(value=value, headers=headers, timestamp=timestamp), POLICY, Mapping())
+    assert isinstance(decision.verdict, Dropped | DeadLettered)

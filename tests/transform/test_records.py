@@ -1,0 +1,72 @@
+"""Decisions become records with the headers of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.kafka.records import OutRecord
+from pipeline.transform.decision import Decision
+from pipeline.transform.records import dead_letter_record, operation_records
+from pipeline.transform.verdicts import DeadLettered, MappedOperation, Operations
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    value: bytes | None = b"{}"
+    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("received-at", b"1767000000456"))
+    key: bytes | None = b"cus_1"
+    topic: str = "dodo.webhooks"
+    partition: int = 3
+    offset: int = 41
+    timestamp: int = 1_767_000_000_999
+
+
+OPERATIONS = Operations(
+    person_key=b"cus_1",
+    operations=(
+        MappedOperation("01A", b'{"action":"identify"}', barrier=True, kind="identify", name=None),
+        MappedOperation("01B", b'{"action":"event"}', barrier=False, kind="event", name="payment_completed"),
+    ),
+    event_time_ms=1_767_000_000_000,
+)
+DECISION = Decision(OPERATIONS, "payment.succeeded", "msg_1")
+
+
+def test_operations() -> None:
+    """Every operation keeps its order, bytes and key, and has every header; only a barrier has the barrier's."""
+    shared = (
+        ("webhook-id", b"msg_1"),
+        ("dodo-type", b"payment.succeeded"),
+        ("event-time", b"1767000000000"),
+        ("received-at", b"1767000000456"),
+        ("source", b"dodo.webhooks/3/41"),
+    )
+    assert operation_records(Consumed(), DECISION, OPERATIONS) == [
+        OutRecord(b"cus_1", b'{"action":"identify"}', (("op-id", b"01A"), *shared, ("barrier", b"1"))),
+        OutRecord(b"cus_1", b'{"action":"event"}', (("op-id", b"01B"), *shared)),
+    ]
+
+
+def test_missing_reception_is_the_records_time() -> None:
+    """Without `received-at` the operations say when the webhook reached Kafka."""
+    (first, _) = operation_records(Consumed(headers=()), DECISION, OPERATIONS)
+    assert ("received-at", b"1767000000999") in first.headers
+
+
+def test_dead_letter() -> None:
+    """A dead letter names this stage, the class, the field and the source, and keeps the record."""
+    record = Consumed(value=b"\xff")
+    letter = dead_letter_record(record, DeadLettered("unmappable", "no customer", "data.customer"), 1_767_000_001_000)
+    assert (letter.key, letter.value, letter.headers[:2]) == (b"cus_1", b"\xff", record.headers)
+    assert dict(letter.headers[2:]) == {
+        "dlq-stage": b"transform",
+        "dlq-class": b"unmappable",
+        "dlq-reason": b"no customer",
+        "dlq-field": b"data.customer",
+        "dlq-source": b"dodo.webhooks/3/41",
+        "dlq-at": b"1767000001000",
+        "dlq-attempts": b"1",
+        "dlq-replays": b"0",
+    }
