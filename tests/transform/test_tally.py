@@ -48,9 +48,9 @@ def test_counts() -> None:
     assert counts.notes == {"late-event": 2, "attribute-cut": 4}
 
 
-def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+def value(registry: CollectorRegistry, series: str, /, **labels: str) -> float | None:
     """The present value of a series."""
-    return registry.get_sample_value(f"dodo_cio_{name}", labels)
+    return registry.get_sample_value(f"dodo_cio_{series}", labels)
 
 
 def test_series() -> None:
