@@ -1,0 +1,199 @@
+"""From an answer of the Track API to a decision, as a pure function.
+
+The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold throughout: no answer is
+read as acceptance unless it says so, and no operation is refused unless Customer.io named it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from pipeline.customerio.outcomes import (
+    Accepted,
+    Outcome,
+    PartlyRefused,
+    Refusal,
+    RetryLater,
+    Split,
+    Unauthorized,
+    WrongRegion,
+)
+from pipeline.customerio.retry_after import retry_after_s
+
+RAW_MAX_CHARACTERS: Final = 1_000
+"""How much of an answer that cannot be matched goes into dead letters and logs."""
+
+_NOT_JSON: Final = object()
+
+_PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's words; the standard library's depend on the Python version."""
+
+_HINTS: Final = {
+    404: "is PIPELINE_CUSTOMERIO_URL the Track API's address?",
+    405: "is PIPELINE_CUSTOMERIO_URL the Track API's address?",
+    407: "a proxy wants credentials",
+}
+
+
+def interpret(
+    status: int, headers: Mapping[str, str], body: bytes, sent: int, *, now_s: float | None = None
+) -> Outcome:
+    """What the answer to a batch of `sent` operations means.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's headers; names in any case.
+        body: the answer's body, as received.
+        sent: operations in the batch.
+        now_s: unix seconds, for a Retry-After that is a time in an answer without a Date.
+    """
+    match status:
+        case 207:
+            return _multi_status(status, headers, body, sent, now_s)
+        case _ if 200 <= status < 300:  # noqa: PLR2004 - RFC 9110: success
+            return _success(status, headers, body, sent, now_s)
+        case 400 | 413:
+            return _whole_refused(status, body)
+        case 401 | 403:
+            return Unauthorized(status, _describe(status, _parse(body)))
+        case 301 | 302 | 307 | 308:
+            return WrongRegion(status, _location(_header(headers, "location")))
+    return _retry(status, headers, _describe(status, _parse(body)), now_s)
+
+
+def _success(status: int, headers: Mapping[str, str], body: bytes, sent: int, now_s: float | None) -> Outcome:
+    if not body.strip():
+        return Accepted()
+    answer = _parse(body)
+    if not isinstance(answer, dict):
+        # A sign-in page or a truncated answer; sending again is harmless, events carry an id.
+        return _retry(status, headers, f"{_title(status)} without a JSON object: not Customer.io's answer?", now_s)
+    if answer.get("errors") or _errors(answer):
+        return _match(status, answer, body, sent)
+    return Accepted()
+
+
+def _multi_status(status: int, headers: Mapping[str, str], body: bytes, sent: int, now_s: float | None) -> Outcome:
+    answer = _parse(body)
+    if answer is _NOT_JSON:
+        return _retry(status, headers, f"{_title(status)} with an unreadable list of errors", now_s)
+    if isinstance(answer, dict) and answer.get("errors") == []:
+        return Accepted()
+    return _match(status, answer, body, sent)
+
+
+def _match(status: int, answer: Any, body: bytes, sent: int) -> PartlyRefused:
+    """Errors to operations; what names no operation of this batch leaves the raw answer behind."""
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    entries: dict[int, list[dict[str, Any]]] = {}
+    unmatched = not isinstance(errors, list) or not errors
+    for error in errors if isinstance(errors, list) else ():
+        index = error.get("batch_index") if isinstance(error, dict) else None
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < sent:
+            entries.setdefault(index, []).append(error)
+        else:
+            unmatched = True
+    refused = {index: _refusal(status, errors) for index, errors in sorted(entries.items())}
+    return PartlyRefused(refused, _raw(body) if unmatched else None)
+
+
+def _whole_refused(status: int, body: bytes) -> Split:
+    answer = _parse(body)
+    errors = _errors(answer)
+    if errors:
+        return Split(_refusal(status, errors), from_api=True)
+    return Split(Refusal(None, None, _describe(status, answer), status), from_api=False)
+
+
+def _retry(status: int, headers: Mapping[str, str], reason: str, now_s: float | None) -> RetryLater:
+    after_s = retry_after_s(_header(headers, "retry-after"), date=_header(headers, "date"), now_s=now_s)
+    hint = _HINTS.get(status)
+    return RetryLater(after_s, status, f"{reason} ({hint})" if hint else reason)
+
+
+def _errors(answer: Any) -> list[dict[str, Any]]:
+    """The errors of an answer, in v2's form or v1's (`{"meta": {"error": text}}`, `{"meta": {"errors": [text]}}`)."""
+    if not isinstance(answer, dict):
+        return []
+    errors = answer.get("errors")
+    if isinstance(errors, list):
+        return [error for error in errors if isinstance(error, dict)]
+    meta = answer.get("meta")
+    if not isinstance(meta, dict):
+        return []
+    texts = meta["errors"] if isinstance(meta.get("errors"), list) else [meta.get("error")]
+    return [{"message": text} for text in texts if isinstance(text, str)]
+
+
+def _refusal(status: int, errors: list[dict[str, Any]]) -> Refusal:
+    return Refusal(
+        reason=_joined(errors, "reason"),
+        field=_joined(errors, "field"),
+        message=_joined(errors, "message"),
+        status=status,
+    )
+
+
+def _joined(errors: list[dict[str, Any]], key: str) -> str | None:
+    texts = (_text(error.get(key)) for error in errors)
+    return "; ".join(dict.fromkeys(text for text in texts if text)) or None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _describe(status: int, answer: Any) -> str:
+    errors = _errors(answer)
+    return f"{_title(status)}: {_refusal(status, errors).text}" if errors else _title(status)
+
+
+def _title(status: int) -> str:
+    try:
+        return f"{status} {_PHRASES.get(status) or HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _parse(body: bytes) -> Any:
+    """The JSON of `body`; a message cut inside a character does not hide the errors beside it."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body.decode("utf-8", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _raw(body: bytes) -> str:
+    text = body[: 4 * RAW_MAX_CHARACTERS].decode("utf-8", "replace").strip()
+    return text[:RAW_MAX_CHARACTERS] or "an empty answer"
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    for key, value in headers.items():
+        if key.lower() == name:
+            return value
+    return None
+
+
+def _location(value: str | None) -> str | None:
+    """Where the redirect points, without credentials or a query."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else parts.path

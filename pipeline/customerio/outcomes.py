@@ -1,0 +1,96 @@
+"""What an answer of the Track API means for the batch that was sent, as types to `match` on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Customer.io's reason for refusing one operation, or a whole request.
+
+    Several errors about one operation are joined with `; `. `status` is the HTTP status of the answer.
+    """
+
+    reason: str | None
+    field: str | None
+    message: str | None
+    status: int
+
+    @property
+    def text(self) -> str:
+        """The whole reason in one line, for a dead letter."""
+        parts = [
+            f"{label}: {value}"
+            for label, value in (("reason", self.reason), ("field", self.field), ("message", self.message))
+            if value
+        ]
+        return ", ".join(parts) or "no reason given"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Every operation was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartlyRefused:
+    """The operations at `refused` are refused for good; all others were accepted.
+
+    Attributes:
+        refused: index in the batch → why.
+        unmatched: the beginning of the raw answer when it also has errors that name no operation of this batch. Then
+            nobody knows which of the operations outside `refused` was accepted: send those once more, alone.
+    """
+
+    refused: Mapping[int, Refusal]
+    unmatched: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The request as a whole was refused, nothing was applied: halve it until the culprit is alone.
+
+    Attributes:
+        refusal: why; it is the culprit's reason once the culprit is alone.
+        from_api: whether the answer has the form that Customer.io documents. If not (an HTML page of a proxy, say), an
+            operation that is alone may be innocent.
+    """
+
+    refusal: Refusal
+    from_api: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Nothing is known to be accepted: send the same bytes again.
+
+    Attributes:
+        after_s: seconds that the server asked to wait, at most 300; None when it named none.
+        status: the HTTP status.
+        reason: one line for logs.
+    """
+
+    after_s: float | None
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """401 or 403: the credentials are wrong or were withdrawn. Stop, alarm, lose nothing."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrongRegion:
+    """A redirect: the workspace lives in the other region. Never followed; same treatment as `Unauthorized`."""
+
+    status: int
+    location: str | None
+
+
+Outcome = Accepted | PartlyRefused | Split | RetryLater | Unauthorized | WrongRegion

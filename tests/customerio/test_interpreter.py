@@ -1,0 +1,127 @@
+"""Every answer has one meaning; data says which (`tests/data/interpreter`, one case a file)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeline.customerio.interpreter import RAW_MAX_CHARACTERS, interpret
+from pipeline.customerio.outcomes import (
+    Accepted,
+    Outcome,
+    PartlyRefused,
+    Refusal,
+    RetryLater,
+    Split,
+    Unauthorized,
+    WrongRegion,
+)
+from pipeline.customerio.retry_after import RETRY_AFTER_MAX_S, retry_after_s
+
+CASES = sorted((Path(__file__).parents[1] / "data" / "interpreter").glob("*.json"))
+
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-2, 9) | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["errors", "batch_index", "reason", "meta", "error"]), inner, max_size=4)
+        ),
+        max_leaves=15,
+    ).map(orjson.dumps),
+)
+
+
+def outcome_of(case: dict[str, Any]) -> Outcome:
+    """The outcome that a case expects."""
+    expected = dict(case["outcome"])
+    match expected.pop("type"):
+        case "Accepted":
+            return Accepted()
+        case "PartlyRefused":
+            refused = {int(index): Refusal(**refusal) for index, refusal in expected["refused"].items()}
+            return PartlyRefused(refused, expected["unmatched"])
+        case "Split":
+            return Split(Refusal(**expected["refusal"]), expected["from_api"])
+        case "RetryLater":
+            return RetryLater(**expected)
+        case "Unauthorized":
+            return Unauthorized(**expected)
+        case "WrongRegion":
+            return WrongRegion(**expected)
+        case other:
+            raise AssertionError(other)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_golden(path: Path) -> None:
+    """The answer in the file means what the file says."""
+    case = json.loads(path.read_text(encoding="utf-8"))
+    answer = case["answer"]
+    body = orjson.dumps(answer["json"]) if "json" in answer else answer["body"].encode()
+    assert interpret(answer["status"], answer["headers"], body, case["sent"], now_s=case.get("now_s")) == outcome_of(
+        case
+    )
+
+
+def test_a_message_cut_inside_a_character_hides_nothing() -> None:
+    """Bytes that are not UTF-8 in one message leave the other errors readable."""
+    body = b'{"errors":[{"batch_index":0,"message":"caf\xc3"},{"batch_index":2,"reason":"invalid"}]}'
+    outcome = interpret(207, {}, body, 3)
+    assert isinstance(outcome, PartlyRefused)
+    assert outcome.unmatched is None
+    assert sorted(outcome.refused) == [0, 2]
+
+
+@given(st.integers(0, 1000), st.dictionaries(st.sampled_from(["Retry-After", "LOCATION", "date"]), st.text()), BODIES)
+@example(200, {}, b"[" * 100_000)
+@example(207, {}, b'{"errors":' + b"[" * 5_000)
+def test_never_raises_and_never_drops(status: int, headers: dict[str, str], body: bytes) -> None:
+    """Whatever comes back: only a success is acceptance, and only a listed index of this batch is refused."""
+    outcome = interpret(status, headers, body, 3, now_s=1_792_567_680)
+    match outcome:
+        case Accepted():
+            assert 200 <= status < 300
+        case PartlyRefused(refused, unmatched):
+            assert 200 <= status < 300
+            assert set(refused) <= {0, 1, 2}
+            assert refused or unmatched
+            assert len(unmatched or "") <= RAW_MAX_CHARACTERS
+        case Split():
+            assert status in {400, 413}
+        case Unauthorized():
+            assert status in {401, 403}
+        case WrongRegion():
+            assert status in {301, 302, 307, 308}
+        case RetryLater(after_s=after_s):
+            assert after_s is None or 0 <= after_s <= RETRY_AFTER_MAX_S
+
+
+@given(st.text())
+def test_retry_after_is_seconds_or_nothing(value: str) -> None:
+    """Any header is a wait of 0 to 300 s or ignored."""
+    waits = retry_after_s(value, now_s=0.0)
+    assert waits is None or 0 <= waits <= RETRY_AFTER_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        (
+            Refusal("invalid", "attributes.a", "is too long", 207),
+            "reason: invalid, field: attributes.a, message: is too long",
+        ),
+        (Refusal("invalid", None, None, 207), "reason: invalid"),
+        (Refusal(None, None, None, 207), "no reason given"),
+    ],
+)
+def test_refusal_in_one_line(refusal: Refusal, text: str) -> None:
+    """A refusal says all that Customer.io said, not only the short code."""
+    assert refusal.text == text
