@@ -62,6 +62,8 @@ def map_webhook(envelope: Envelope, delivery: Delivery, policy: Policy, profile:
     """
     try:
         return _map(envelope, delivery, policy, profile)
+    except MemoryError:
+        raise  # the process's trouble, not the body's
     except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
         return DeadLettered("unmappable", f"the mapping failed on this body ({_where(error)}): a bug to report")
 
