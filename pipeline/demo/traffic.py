@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from pipeline.dodo.simulator import Delivery
 from pipeline.errors import DeliveryError
 
 CONNECTIONS = 16
@@ -27,16 +28,6 @@ FINAL = frozenset({200, 401})
 """Answers after which the demo does not try again; Dodo would retry a 401, which proves nothing here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """One request to be made."""
-
-    lane: str
-    webhook_id: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
 @dataclass(slots=True)
 class Sent:
     """What came of the traffic."""
@@ -44,45 +35,43 @@ class Sent:
     answers: Counter[int] = field(default_factory=Counter)
     first_post_ms: dict[str, float] = field(default_factory=dict)
     began: float = 0.0
-    ended: float = 0.0
 
 
-async def send(url: str, posts: Iterable[Post], *, on_answer: Callable[[], None]) -> Sent:
+async def send(url: str, deliveries: Iterable[Delivery], secret: str, *, on_answer: Callable[[], None]) -> Sent:
     """Post everything; returns when each has its final answer.
 
     Raises:
         DeliveryError: ingest could not be reached, or never gave a final answer, in eight attempts.
     """
-    lanes: list[list[Post]] = [[] for _ in range(CONNECTIONS)]
-    for post in posts:
-        lanes[zlib.crc32(post.lane.encode()) % CONNECTIONS].append(post)
+    lanes: list[list[Delivery]] = [[] for _ in range(CONNECTIONS)]
+    for delivery in deliveries:
+        lanes[zlib.crc32((delivery.customer_id or delivery.webhook_id).encode()) % CONNECTIONS].append(delivery)
     sent = Sent(began=time.time())
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+
+    async def post_lane(lane: Sequence[Delivery]) -> None:
+        for delivery in lane:
+            began = time.time()
+            sent.first_post_ms.setdefault(delivery.webhook_id, began * 1000)
+            # Signed when it is sent: a long run would outlast the tolerance of 300 s.
+            headers = delivery.headers(secret, elapsed_s=began - sent.began)
+            sent.answers[await _post(client, url, delivery.body, headers)] += 1
+            on_answer()
+
     async with (
         httpx.AsyncClient(timeout=httpx.Timeout(15), limits=limits, trust_env=False) as client,
         asyncio.TaskGroup() as group,
     ):
         for lane in lanes:
-            group.create_task(_send_lane(client, url, lane, sent, on_answer))
-    sent.ended = time.time()
+            group.create_task(post_lane(lane))
     return sent
 
 
-async def _send_lane(
-    client: httpx.AsyncClient, url: str, posts: Sequence[Post], sent: Sent, on_answer: Callable[[], None]
-) -> None:
-    for post in posts:
-        sent.first_post_ms.setdefault(post.webhook_id, time.time() * 1000)
-        status = await _post(client, url, post)
-        sent.answers[status] += 1
-        on_answer()
-
-
-async def _post(client: httpx.AsyncClient, url: str, post: Post) -> int:
+async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str]) -> int:
     seen: object = None
     for attempt in range(ATTEMPTS):
         try:
-            answer = await client.post(url, content=post.body, headers=dict(post.headers))
+            answer = await client.post(url, content=body, headers=dict(headers))
         except httpx.HTTPError as error:
             seen = type(error).__name__
         else:

@@ -1,0 +1,92 @@
+"""What each place holds after the run: counted in the topics and in the sandbox, never taken from the stages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, text_header
+from pipeline.kafka.security import client_options
+from pipeline.settings import Settings
+
+PAGE = 5_000
+"""Events of the sandbox a request: a few megabytes."""
+
+
+async def end_offsets(settings: Settings, topic: str) -> dict[TopicPartition, int]:
+    """The end of each partition; without a group, so nothing can be committed."""
+    consumer = AIOKafkaConsumer(**client_options(settings))
+    await consumer.start()
+    try:
+        partitions = await _partitions(consumer, topic)
+        return dict(await consumer.end_offsets(partitions))
+    finally:
+        await consumer.stop()
+
+
+async def dead_letters(settings: Settings) -> Counter[str]:
+    """Dead letters by `stage class`."""
+    counted: Counter[str] = Counter()
+    consumer = AIOKafkaConsumer(**client_options(settings))
+    await consumer.start()
+    try:
+        partitions = await _partitions(consumer, settings.dead_letters_topic)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                counted.update(
+                    f"{text_header(record.headers, DLQ_STAGE)} {text_header(record.headers, DLQ_CLASS)}"
+                    for record in records
+                )
+    finally:
+        await consumer.stop()
+    return counted
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    await consumer._client.add_topic(topic)  # noqa: SLF001 - the public way to learn of a topic subscribes to it
+    numbers: Iterable[int] = consumer.partitions_for_topic(topic) or ()
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+class SandboxView:
+    """The sandbox's inspection endpoints."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
+
+    async def stats(self) -> dict[str, Any]:
+        """Counts since the start."""
+        return await self._get("/__sandbox/stats")
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Every accepted event in order of arrival, repeats left out."""
+        after: Any = None
+        while True:
+            parameters = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
+            page = (await self._get("/__sandbox/events", **parameters))["events"]
+            if not page:
+                return
+            for event in page:
+                yield event
+            after = page[-1]["seq"]
+
+    async def person(self, person_id: str) -> dict[str, Any]:
+        """One person's profile."""
+        return await self._get(f"/__sandbox/people/{person_id}")
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._client.aclose()
+
+    async def _get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        answer = await self._client.get(path, params=parameters)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found

@@ -1,0 +1,119 @@
+"""Runs the demo for a person at a terminal: progress, interruption, cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from pipeline import logs
+from pipeline.demo.chain import Chain
+from pipeline.demo.report import show
+from pipeline.demo.run import run
+
+INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
+
+
+def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int:
+    """Run the demo and print its result; returns the exit code. What was started is stopped in every case."""
+    logs.configure(level="warning")
+    talk = Console(stderr=True)
+    directory = Path(tempfile.mkdtemp(prefix="dodo-cio-demo-"))
+    tidy = False
+    try:
+        tidy = asyncio.run(_perform(directory, webhooks, partitions, keep=keep, as_json=as_json, talk=talk))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        tidy = True
+        talk.print("Interrupted; everything that was started is stopped.")
+        return INTERRUPTED
+    else:
+        return 0 if tidy else 1
+    finally:
+        if tidy:
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            shutil.rmtree(directory / "kafka", ignore_errors=True)
+            talk.print(f"The logs of each process are in {directory / 'logs'}")
+
+
+async def _perform(
+    directory: Path, webhooks: int, partitions: int, *, keep: bool, as_json: bool, talk: Console
+) -> bool:
+    task = asyncio.current_task()
+    # SIGTERM (a supervisor, `timeout`) must clean up like Ctrl-C, for which asyncio.run cancels this task itself.
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    say = talk.log if talk.is_terminal else talk.print
+    async with Chain(directory, partitions=partitions, say=say) as chain:
+        with _Bars(talk, webhooks) as bars:
+            report = await run(chain, webhooks, bars.expecting)
+        if as_json:
+            sys.stdout.write(json.dumps(report.as_json()) + "\n")
+            sys.stdout.flush()
+        else:
+            show(report, Console())
+        if keep:
+            await _keep(chain, talk)
+        talk.print("Stopping everything")
+    return report.ok
+
+
+async def _keep(chain: Chain, talk: Console) -> None:
+    at = chain.addresses
+    talk.print(
+        f"\nStill running until Ctrl-C:\n"
+        f"  Apache Kafka   {at.kafka}\n"
+        f"  ingest         {at.ingest}/webhooks/dodo\n"
+        f"  transform      {at.transform}/metrics\n"
+        f"  sink           {at.sink}/metrics\n"
+        f"  sandbox        {at.sandbox}/__sandbox/people\n"
+        f"  logs           {chain.logs}"
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+class _Bars:
+    """Two bars on a terminal, nothing in a pipe."""
+
+    def __init__(self, console: Console, webhooks: int) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._sent = self._bars.add_task("webhooks posted", total=webhooks)
+        self._delivered: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def expecting(self, operations: int) -> Self:
+        self._delivered = self._bars.add_task("operations accepted", total=operations)
+        return self
+
+    def sent(self, count: int) -> None:
+        self._bars.update(self._sent, completed=count)
+
+    def delivered(self, count: int) -> None:
+        if self._delivered is not None:
+            self._bars.update(self._delivered, completed=count)
