@@ -1,0 +1,307 @@
+"""Chunks flow through in order, within bounds, and none is acknowledged too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import pytest
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import BrokenSequenceError, DeliveryError
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.records import OutRecord, Record, text_header
+from pipeline.transform.decision import Decision
+from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
+from pipeline.transform.tally import ChunkTransformed
+from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations
+
+OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    offset: int
+    value: bytes | None = b"pay"
+    key: bytes | None = b"cus_1"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = "webhooks"
+    partition: int = 0
+    timestamp: int = 1
+
+
+def decide(record: Record) -> Decision:
+    """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key."""
+    match record.value:
+        case b"drop":
+            return Decision(Dropped("payout", "dropped"), "payout.created", "m")
+        case b"bad":
+            return Decision(DeadLettered("unreadable", "bad"), None, "m")
+        case _:
+            operations = tuple(
+                MappedOperation(f"{record.offset}{kind}", b"{}", barrier=False, kind=kind, name=None)
+                for kind in ("identify", "event")
+            )
+            return Decision(Operations(record.key or b"", operations, event_time_ms=1), "payment.succeeded", "m")
+
+
+@dataclass
+class Chunk:
+    """What would go out, and the moment at which it is durable."""
+
+    producer: FakeProducer
+    records: list[tuple[str, int, OutRecord]] = field(default_factory=list)
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Keep it."""
+        self.records.append((topic, partition, record))
+
+    def send(self) -> Awaitable[None]:
+        """Durable when the test says so."""
+        self.producer.sent.append(self)
+        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self.durable
+
+
+@dataclass
+class FakeProducer:
+    """Brokers in the hand of the test: four partitions, one per last digit of the key."""
+
+    sent: list[Chunk] = field(default_factory=list)
+
+    def partition_for(self, _topic: str, key: bytes) -> int:
+        """Stands for murmur2."""
+        return sum(key) % 4
+
+    def chunk(self) -> Chunk:
+        """A new chunk."""
+        return Chunk(self)
+
+
+class Bench:
+    """A flow between fakes."""
+
+    def __init__(self) -> None:
+        self.producer = FakeProducer()
+        self.told: list[ChunkTransformed] = []
+        self.failures: list[BaseException] = []
+        self.acks: dict[int, list[int]] = defaultdict(list)
+        self.flow = Flow(
+            decide,
+            self.producer,
+            operations_topic=OPERATIONS,
+            dead_letters_topic=DEAD_LETTERS,
+            observe=self.told.append,
+            fail=self.failures.append,
+            clock=lambda: 1_767_000_000.5,
+        )
+        self.flow.resume(1, frozenset())
+
+    def batch(self, first: int, *values: bytes, partition: int = 0, generation: int = 1) -> RecordBatch:
+        """A chunk of these values from offset `first` on."""
+        records = [Consumed(first + i, value, partition=partition) for i, value in enumerate(values)]
+        return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
+
+
+async def settle() -> None:
+    """Let callbacks that are due run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_outcomes_in_order() -> None:
+    """Operations go to their person's partition in order, dead letters to their topic, drops nowhere."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(5, b"pay", b"drop", b"bad", b"pay"))
+    (chunk,) = bench.producer.sent
+    partition = sum(b"cus_1") % 4
+    assert [(topic, p, text_header(r.headers, "op-id")) for topic, p, r in chunk.records] == [
+        (OPERATIONS, partition, "5identify"),
+        (OPERATIONS, partition, "5event"),
+        (DEAD_LETTERS, partition, None),
+        (OPERATIONS, partition, "8identify"),
+        (OPERATIONS, partition, "8event"),
+    ]
+    letter = chunk.records[2][2]
+    assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
+    assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_acknowledged_only_when_durable() -> None:
+    """Nothing is acknowledged or told before the brokers have everything."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay", b"pay"))
+    await settle()
+    assert bench.acks[0] == []
+    assert bench.told == []
+    bench.producer.sent[0].durable.set_result(None)
+    await settle()
+    assert bench.acks[0] == [1]
+    (told,) = bench.told
+    assert (told.first_offset, told.last_offset, told.records, told.bytes) == (0, 1, 2, 6)
+    assert told.webhooks == {("payment.succeeded", "operations", ""): 2}
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=MAX_CHUNKS), st.randoms(use_true_random=False))
+async def test_acknowledged_in_order(partitions: list[int], random: object) -> None:
+    """In whatever order sends complete, each partition is acknowledged in its own order and completely."""
+    bench = Bench()
+    firsts: dict[int, int] = defaultdict(int)
+    for partition in partitions:
+        await bench.flow.take(bench.batch(firsts[partition], b"pay", b"drop", partition=partition))
+        firsts[partition] += 2
+    chunks = list(bench.producer.sent)
+    random.shuffle(chunks)  # type: ignore[attr-defined]
+    done: list[Chunk] = []
+    for chunk in chunks:
+        chunk.durable.set_result(None)
+        done.append(chunk)
+        await settle()
+        for partition in set(partitions):
+            mine = [c for c, p in zip(bench.producer.sent, partitions, strict=True) if p == partition]
+            ready = next((i for i, c in enumerate(mine) if c not in done), len(mine))
+            assert bench.acks[partition] == [2 * i + 1 for i in range(ready)]
+
+
+async def test_next_chunk_is_mapped_meanwhile() -> None:
+    """Up to the bound chunks are mapped and handed over while earlier ones are on their way; then it waits."""
+    bench = Bench()
+    for i in range(MAX_CHUNKS):
+        await bench.flow.take(bench.batch(i, b"pay"))
+    waiting = asyncio.create_task(bench.flow.take(bench.batch(MAX_CHUNKS, b"pay")))
+    await settle()
+    assert not waiting.done()
+    assert len(bench.producer.sent) == MAX_CHUNKS
+    bench.producer.sent[3].durable.set_result(None)
+    await waiting
+    assert len(bench.producer.sent) == MAX_CHUNKS + 1
+
+
+async def test_bound_of_bytes() -> None:
+    """A chunk larger than the bound goes alone, and nothing joins it before it landed."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"x" * (MAX_BYTES + 1)))
+    waiting = asyncio.create_task(bench.flow.take(bench.batch(1, b"pay")))
+    await settle()
+    assert not waiting.done()
+    bench.producer.sent[0].durable.set_result(None)
+    await waiting
+
+
+async def test_failure_ends_the_flow() -> None:
+    """A failed send is told once; what follows is neither acknowledged nor sent, however well it goes."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    await bench.flow.take(bench.batch(1, b"pay"))
+    error = BrokenSequenceError("operations/1 cannot be written any more")
+    bench.producer.sent[0].durable.set_exception(error)
+    bench.producer.sent[1].durable.set_result(None)
+    await settle()
+    assert bench.failures == [error]
+    assert bench.acks[0] == []
+    with pytest.raises(BrokenSequenceError):
+        await bench.flow.take(bench.batch(2, b"pay"))
+    bench.flow.resume(2, frozenset())
+    with pytest.raises(BrokenSequenceError):
+        await bench.flow.take(bench.batch(2, b"pay", generation=2))
+    assert len(bench.producer.sent) == 2
+
+
+async def test_failure_wakes_a_waiter() -> None:
+    """Whoever waits for room when a send fails learns of it at once."""
+    bench = Bench()
+    for i in range(MAX_CHUNKS):
+        await bench.flow.take(bench.batch(i, b"pay"))
+    waiting = asyncio.create_task(bench.flow.take(bench.batch(MAX_CHUNKS, b"pay")))
+    await settle()
+    bench.producer.sent[0].durable.cancel()
+    with pytest.raises(DeliveryError):
+        await waiting
+    assert len(bench.failures) == 1
+
+
+async def test_hand_over() -> None:
+    """From `begin` on nothing is sent; `drained` waits for what is on its way, which is still acknowledged."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    bench.flow.begin()
+    drained = asyncio.create_task(bench.flow.drained())
+    await bench.flow.take(bench.batch(1, b"pay"))
+    await settle()
+    assert not drained.done()
+    assert len(bench.producer.sent) == 1
+    bench.producer.sent[0].durable.set_result(None)
+    await drained
+    assert bench.acks[0] == [0]
+
+
+async def test_begin_wakes_a_waiter() -> None:
+    """A chunk that waits for room when the hand-over begins is given up, not sent later."""
+    bench = Bench()
+    for i in range(MAX_CHUNKS):
+        await bench.flow.take(bench.batch(i, b"pay"))
+    waiting = asyncio.create_task(bench.flow.take(bench.batch(MAX_CHUNKS, b"pay")))
+    await settle()
+    bench.flow.begin()
+    await waiting
+    assert len(bench.producer.sent) == MAX_CHUNKS
+
+
+async def test_old_generation() -> None:
+    """A chunk that was delivered before the rebalance belongs to its new owner and is left alone."""
+    bench = Bench()
+    bench.flow.begin()
+    await bench.flow.drained()
+    bench.flow.resume(2, frozenset({TP("webhooks", 0)}))
+    await bench.flow.take(bench.batch(0, b"pay", generation=1))
+    assert bench.producer.sent == []
+    await bench.flow.take(bench.batch(0, b"pay", generation=2))
+    assert len(bench.producer.sent) == 1
+
+
+async def test_straggler_of_an_old_generation_holds_nothing_back() -> None:
+    """A send that outlived the grace is not in the way of the same partition's chunks afterwards."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    bench.flow.begin()
+    bench.flow.resume(2, frozenset())
+    await bench.flow.take(bench.batch(0, b"pay", generation=2))
+    bench.producer.sent[1].durable.set_result(None)
+    await settle()
+    assert bench.acks[0] == [0]
+
+
+async def test_nothing_before_the_first_assignment() -> None:
+    """Before the group assigned anything no chunk is taken."""
+    bench = Bench()
+    bench.flow.begin()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    assert bench.producer.sent == []
+
+
+async def test_event_loop_turns_in_a_big_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A big chunk is mapped in slices: others on the loop run in between, and a hand-over takes effect at once."""
+    monkeypatch.setattr("pipeline.transform.flow.SLICE_S", 0.0)
+    bench = Bench()
+    taking = asyncio.create_task(bench.flow.take(bench.batch(0, *[b"pay"] * 50)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    bench.flow.begin()
+    await taking
+    assert bench.producer.sent == []
+
+
+async def test_key_of_a_dead_letter_without_key() -> None:
+    """A record without a key keeps having none; its webhook id decides the partition."""
+    bench = Bench()
+    batch = RecordBatch.of("webhooks", 0, [Consumed(0, b"bad", key=None)])
+    await bench.flow.take(batch)
+    ((topic, partition, letter),) = bench.producer.sent[0].records
+    assert (topic, partition, letter.key) == (DEAD_LETTERS, sum(b"m") % 4, None)
