@@ -195,6 +195,13 @@ class Settings(BaseSettings):
         return self
 
     @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """The value of every secret that this process knows, for `logs.configure` to mask."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+        return tuple(part.get_secret_value() for part in parts if isinstance(part, SecretStr))
+
+    @cached_property
     def person_id_chain(self) -> tuple[str, ...]:
         """The identity policy's steps in order."""
         return tuple(self.person_id.split(","))

@@ -175,3 +175,12 @@ def test_person_id_chain() -> None:
 def test_currency_exponents() -> None:
     """Overrides may be written in lower case."""
     assert Settings.load(currency_exponents="clp=2, UGX=0").currency_exponents == {"CLP": 2, "UGX": 0}
+
+
+def test_all_secrets_are_known_to_the_log() -> None:
+    """Every secret setting, alone or in a list, is handed to the redaction."""
+    given = {
+        name: f"secret-{name}" for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)
+    }
+    assert len(given) >= 5
+    assert sorted(Settings.load(**given).secrets) == sorted(given.values())
