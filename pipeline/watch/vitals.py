@@ -33,10 +33,10 @@ class Verdict:
 class Vitals:
     """A worker at one moment.
 
-    `read`, `delivered`, `acknowledged`, `committed` and `attempts` are counts since the process started; only that
-    they move matters. `behind` is how many records are known to lie between the committed and the end offsets of the
-    assigned partitions, `undelivered` how many of them are in this process's memory. `generation` is -1 outside of
-    the group.
+    `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
+    `unread` is how many records of the assigned partitions are known to lie at the broker and were not fetched yet,
+    `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
+    offset saying so. `generation` is -1 outside of the group.
     """
 
     stage: Stage
@@ -45,23 +45,23 @@ class Vitals:
     rebalancing: bool
     generation: int
     partitions: int
-    read: int = 0
     delivered: int = 0
     acknowledged: int = 0
     committed: int = 0
     attempts: int = 0
-    behind: int = 0
+    unread: int = 0
     undelivered: int = 0
+    uncommitted: int = 0
 
     @property
     def progress(self) -> tuple[int, ...]:
         """Everything that moves when the worker works, a retry included; rebalances without work are no progress."""
-        return (self.read, self.delivered, self.acknowledged, self.committed, self.attempts)
+        return (self.delivered, self.acknowledged, self.committed, self.attempts)
 
     @property
-    def has_work(self) -> bool:
-        """Records wait, here or at the broker."""
-        return self.behind > 0 or self.undelivered > 0
+    def waiting(self) -> int:
+        """Records that somebody still has to do something about."""
+        return self.unread + self.undelivered + self.uncommitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     if pulse is None:
         return Pulse(at=now, progress=vitals.progress)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
-    still = vitals.has_work and vitals.progress == pulse.progress and not vitals.stopping
+    still = vitals.waiting > 0 and vitals.progress == pulse.progress and not vitals.stopping
     outside = vitals.started and vitals.generation < 0 and not vitals.stopping
     return Pulse(
         at=now,
@@ -97,10 +97,10 @@ def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdic
     if pulse.idle_s > patience_s:
         return Verdict(
             ok=False,
-            reason=f"{max(vitals.behind, vitals.undelivered)} records wait and nothing was read, delivered, "
-            f"acknowledged or retried for {pulse.idle_s:.0f} s",
+            reason=f"{vitals.waiting} records wait and nothing was delivered, acknowledged, committed or retried "
+            f"for {pulse.idle_s:.0f} s",
         )
-    if not vitals.has_work:
+    if not vitals.waiting:
         return Verdict(ok=True, reason="no record waits")
     return Verdict(ok=True, reason=f"work moved {pulse.idle_s:.0f} s ago")
 

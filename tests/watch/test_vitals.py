@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S, Pulse, Verdict, Vitals, beat, live, ready
 
 HEALTHY = Vitals(
-    stage="transform", started=True, stopping=False, rebalancing=False, generation=3, partitions=4, behind=100
+    stage="transform", started=True, stopping=False, rebalancing=False, generation=3, partitions=4, unread=100
 )
 
 
@@ -35,7 +35,7 @@ def test_stuck_with_work() -> None:
     verdict = watch((0, HEALTHY), (PATIENCE_S + 1, HEALTHY))
     assert verdict == Verdict(
         ok=False,
-        reason="100 records wait and nothing was read, delivered, acknowledged or retried for 301 s",
+        reason="100 records wait and nothing was delivered, acknowledged, committed or retried for 301 s",
     )
 
 
@@ -44,7 +44,7 @@ def test_within_patience() -> None:
     assert watch((0, HEALTHY), (PATIENCE_S, HEALTHY)).ok
 
 
-@pytest.mark.parametrize("sign", ["read", "delivered", "acknowledged", "committed", "attempts"])
+@pytest.mark.parametrize("sign", ["delivered", "acknowledged", "committed", "attempts"])
 def test_any_progress_is_life(sign: str) -> None:
     """One step of any kind, a retry against a dead API included, starts the patience anew."""
     changes: dict[str, Any] = {sign: 1}
@@ -60,13 +60,15 @@ def test_rebalances_alone_are_no_progress() -> None:
 
 def test_idle_without_work() -> None:
     """A quiet night without a single webhook is no fault."""
-    quiet = replace(HEALTHY, behind=0)
+    quiet = replace(HEALTHY, unread=0)
     assert watch((0, quiet), (36_000, quiet)) == Verdict(ok=True, reason="no record waits")
 
 
-def test_undelivered_work_counts_without_lag() -> None:
-    """Work in memory that nobody touches is stuck even when the broker has nothing more."""
-    held = replace(HEALTHY, behind=0, undelivered=7)
+@pytest.mark.parametrize("where", ["unread", "undelivered", "uncommitted"])
+def test_work_may_wait_anywhere(where: str) -> None:
+    """Work that nobody touches is stuck wherever it lies: at the broker, in memory, or done without a commit."""
+    changes: dict[str, Any] = {"unread": 0, where: 7}
+    held = replace(HEALTHY, **changes)
     assert "7 records wait" in watch((0, held), (PATIENCE_S + 1, held)).reason
 
 
@@ -82,20 +84,20 @@ def test_outside_of_the_group(partitions: int, reason: str) -> None:
     lost = replace(HEALTHY, generation=-1, partitions=partitions)
     pulse = beat(None, lost, 0)
     for second in range(1, int(PATIENCE_S) + 2):
-        pulse = beat(pulse, replace(lost, read=second), second)
+        pulse = beat(pulse, replace(lost, delivered=second), second)
     assert live(pulse, lost) == Verdict(ok=False, reason=reason)
 
 
 def test_rejoining_forgives() -> None:
     """Coming back into the group in time ends the count."""
-    lost = replace(HEALTHY, generation=-1, behind=0)
-    back = replace(HEALTHY, behind=0)
+    lost = replace(HEALTHY, generation=-1, unread=0)
+    back = replace(HEALTHY, unread=0)
     assert watch((0, lost), (PATIENCE_S - 1, back), (PATIENCE_S + 1, lost), (2 * PATIENCE_S, lost)).ok
 
 
 def test_not_started_is_not_dead() -> None:
     """Start-up checks that wait for a broker are not a lost membership."""
-    waiting = replace(HEALTHY, started=False, generation=-1, behind=0, partitions=0)
+    waiting = replace(HEALTHY, started=False, generation=-1, unread=0, partitions=0)
     assert watch((0, waiting), (PATIENCE_S * 3, waiting)).ok
 
 
@@ -145,4 +147,4 @@ def test_ready(changes: dict[str, Any], verdict: Verdict) -> None:
 
 def test_ready_does_not_ask_for_progress() -> None:
     """An outage of Customer.io takes no replica out of service: readiness ignores how long work waits."""
-    assert ready(replace(HEALTHY, behind=10**9, undelivered=10**6)).ok
+    assert ready(replace(HEALTHY, unread=10**9, undelivered=10**6)).ok

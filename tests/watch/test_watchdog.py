@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.watch.vitals import Vitals
 from pipeline.watch.watchdog import Watchdog
 
-VITALS = Vitals(stage="sink", started=True, stopping=False, rebalancing=False, generation=1, partitions=2, behind=9)
+VITALS = Vitals(stage="sink", started=True, stopping=False, rebalancing=False, generation=1, partitions=2, unread=9)
 
 
 def test_questions_are_beats() -> None:
@@ -31,7 +31,7 @@ def test_recovers() -> None:
     dog.beat()
     now = 6.0
     assert not dog.live().ok
-    vitals = replace(VITALS, read=1)
+    vitals = replace(VITALS, delivered=1)
     assert dog.live().ok
 
 
@@ -48,13 +48,13 @@ def test_status_shows_everything() -> None:
         "rebalancing": False,
         "generation": 1,
         "partitions": 2,
-        "read": 0,
         "delivered": 0,
         "acknowledged": 0,
         "committed": 0,
         "attempts": 0,
-        "behind": 9,
+        "unread": 9,
         "undelivered": 0,
+        "uncommitted": 0,
         "idle_s": 2.5,
         "outside_s": 0.0,
     }

@@ -1,0 +1,87 @@
+"""Events of the transport move the documented series."""
+
+from __future__ import annotations
+
+import re
+
+from faust.types import TP
+
+from pipeline.kafka import events
+from pipeline.watch import transport
+from pipeline.watch.metrics import Metrics
+from pipeline.watch.transport import observe_transport, show_vitals
+from pipeline.watch.vitals import Vitals
+
+TP0 = TP("webhooks", 0)
+SEEN = (
+    events.ChunkDelivered("webhooks", 0, 10, 19, 10, 30, 4),
+    events.OffsetsCommitted({TP0: 20}, 4, 0.02),
+    events.CommitFailed({TP0: 20}, 4, stale=True),
+    events.CommitFailed({TP0: 20}, 4, stale=False),
+    events.RebalanceEnded(5, frozenset({TP0}), 1.5),
+    events.HandOverEnded(4, drained=True, committed=False, unfinished=2, took_s=0.1),
+    events.GapSeen("webhooks", 0, 5, 7),
+    events.SoughtBack("webhooks", 0, 5),
+    events.LogRestarted("webhooks", 0, 5, 0),
+    events.ProduceStalled("operations", 1, 30.0),
+    events.BatchProduced("operations", 1, 200, 40_000, 0.01),
+)
+
+
+def test_each_event_moves_its_series() -> None:
+    """Every event of the transport ends in the series that its documentation names."""
+    metrics = Metrics("transform")
+    observe_transport(metrics)
+    for event in SEEN:
+        metrics(event)
+    expected: list[tuple[str, dict[str, str], float]] = [
+        ("records_delivered_total", {"topic": "webhooks"}, 10),
+        ("commits_total", {"outcome": "stored"}, 1),
+        ("commits_total", {"outcome": "stale"}, 1),
+        ("commits_total", {"outcome": "unavailable"}, 1),
+        ("commit_seconds_sum", {}, 0.02),
+        ("rebalances_total", {}, 1),
+        ("rebalance_seconds_sum", {}, 1.5),
+        ("handovers_total", {"drained": "true", "committed": "false"}, 1),
+        ("handover_unfinished_chunks_total", {}, 2),
+        ("offset_gaps_total", {"topic": "webhooks"}, 1),
+        ("seeks_back_total", {"topic": "webhooks"}, 1),
+        ("log_restarts_total", {"topic": "webhooks"}, 1),
+        ("produce_stalls_total", {"topic": "operations"}, 1),
+        ("records_produced_total", {"topic": "operations"}, 200),
+        ("bytes_produced_total", {"topic": "operations"}, 40_000),
+    ]
+    for name, labels, value in expected:
+        assert metrics.registry.get_sample_value(f"dodo_cio_{name}", labels) == value, name
+
+
+def test_vitals_are_read_at_each_scrape() -> None:
+    """The gauges show the vital signs of the moment of the scrape."""
+    vitals = Vitals("sink", True, False, False, 7, 3, unread=11, undelivered=5, uncommitted=2)
+    metrics = Metrics("sink")
+    show_vitals(metrics, lambda: vitals)
+    value = metrics.registry.get_sample_value
+    assert [
+        value(f"dodo_cio_{name}")
+        for name in (
+            "generation",
+            "partitions_assigned",
+            "records_unread",
+            "records_undelivered",
+            "records_uncommitted",
+        )
+    ] == [7, 3, 11, 5, 2]
+    vitals = Vitals("sink", True, False, True, -1, 0)
+    assert value("dodo_cio_generation") == -1
+
+
+def test_the_documentation_is_complete() -> None:
+    """The module's table names exactly the series that it registers."""
+    metrics = Metrics("sink")
+    before = {family.name for family in metrics.registry.collect()}
+    observe_transport(metrics)
+    show_vitals(metrics, lambda: Vitals("sink", True, False, False, 1, 1))
+    registered = {family.name for family in metrics.registry.collect()} - before
+    documented = re.findall(r"`(dodo_cio_\w+?)(?:_total)?`", transport.__doc__ or "")
+    assert registered == set(documented)
+    assert len(documented) == len(set(documented))
