@@ -1,0 +1,217 @@
+"""The HTTP shell around the Track API: a body goes out once; an answer or an error that says what may have come of it.
+
+It decides nothing: no retries, no redirects, no reading of answers (`interpreter` does). A request that has begun is
+never cancelled, because a cancelled request may have been applied all the same, and because cancelling leaks slots of
+the connection pool (https://github.com/encode/httpcore/issues/1093).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.metadata
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+from pydantic import SecretStr
+
+from pipeline.customerio.timeouts import Timeouts
+from pipeline.errors import RequestUnansweredError, SettingsError
+
+BATCH_PATH: Final = "/api/v2/batch"
+REGION_PATH: Final = "/api/v1/accounts/region"
+
+ANSWER_MAX_BYTES: Final = 8_000_000
+"""Guards the memory. A refusal of every one of 5,000 small operations is below 2 MB."""
+
+KEEPALIVE_S: Final = 15.0
+"""Idle connections close from our side, before load balancers drop them in the middle of a request."""
+
+CONNECTIONS_PER_LANE: Final = 4
+"""A lane has one request in flight, and those that it gave up at the deadline until their phase timeouts end."""
+
+NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+"""No connection: nothing can have arrived. After any other failure the request may have been applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer as it came. Header names are matched in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class TrackClient:
+    """One keep-alive pool to one host of the Track API.
+
+    Args:
+        base_url: scheme, host and optional path prefix.
+        site_id: user name of the Track API.
+        api_key: password of the Track API; neither shown nor logged.
+        lanes: requests that may be in flight at once.
+        transport: replaces the network, for tests.
+        timeouts: how long each phase may take.
+
+    Raises:
+        SettingsError: the address or the site id cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        site_id: str,
+        api_key: str | SecretStr,
+        *,
+        lanes: int = 8,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self.base_url: Final = _checked(base_url)
+        self._timeouts = timeouts
+        self._in_flight: set[asyncio.Task[Response]] = set()
+        limits = httpx.Limits(
+            max_connections=lanes * CONNECTIONS_PER_LANE, max_keepalive_connections=lanes, keepalive_expiry=KEEPALIVE_S
+        )
+        self._http = httpx.AsyncClient(
+            headers={
+                "Authorization": _basic(site_id, api_key),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # answers are a few bytes
+                "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+            },
+            timeout=timeouts.by_phase,
+            limits=limits,
+            transport=transport,
+            follow_redirects=False,
+        )
+        self._batch_url = httpx.URL(self.base_url + BATCH_PATH)
+        self._region_url = httpx.URL(self.base_url + REGION_PATH)
+
+    def __repr__(self) -> str:
+        return f"TrackClient({self.base_url!r})"
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have begun and not ended, those given up at the deadline included."""
+        return len(self._in_flight)
+
+    async def send_batch(self, body: bytes) -> Response:
+        """Send `body` to `/api/v2/batch`, byte for byte, and return the answer.
+
+        After the deadline, and when the caller is cancelled, the request goes on in the background until it ends by
+        itself. Send the same bytes again then: events carry an id, so a second arrival counts for nothing.
+
+        Raises:
+            RequestUnansweredError: no answer; `sent` is False only if nothing can have arrived.
+        """
+        request = self._http.build_request(
+            "POST", self._batch_url, content=body, headers={"Content-Type": "application/json"}
+        )
+        return await self._send(request)
+
+    async def ask_region(self) -> Response:
+        """Ask which region the credentials belong to; either host answers.
+
+        Raises:
+            RequestUnansweredError: no answer.
+        """
+        return await self._send(self._http.build_request("GET", self._region_url))
+
+    async def drained(self) -> None:
+        """Return when no request is in flight; new ones may begin meanwhile."""
+        while self._in_flight:
+            await asyncio.wait(set(self._in_flight))
+
+    async def aclose(self) -> None:
+        """Wait for every request in flight, then close the pool.
+
+        A request that is still there after `Timeouts.close_s` loses its connection.
+        """
+        waiting = asyncio.ensure_future(self.drained())
+        await asyncio.wait({waiting}, timeout=self._timeouts.close_s)
+        await self._http.aclose()
+        await waiting
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _send(self, request: httpx.Request) -> Response:
+        task = asyncio.create_task(self._exchange(request))
+        self._in_flight.add(task)
+        task.add_done_callback(self._ended)
+        # `wait` leaves the task alone at the timeout and when this call is cancelled.
+        deadline_s = self._timeouts.deadline_s
+        done, _ = await asyncio.wait({task}, timeout=deadline_s)
+        if not done:
+            raise RequestUnansweredError(f"{self.base_url} did not answer within {deadline_s:g} s", sent=True)
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[Response]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: an error after the deadline has no other reader
+
+    async def _exchange(self, request: httpx.Request) -> Response:
+        until = time.monotonic() + self._timeouts.answer_s
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                return Response(response.status_code, response.headers, await self._read(response, until))
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            detail = f"{type(error).__name__} {error}".strip()
+            raise RequestUnansweredError(
+                f"{self.base_url} did not answer: {detail}", sent=not isinstance(error, NOT_SENT)
+            ) from None
+
+    async def _read(self, response: httpx.Response, until: float) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > ANSWER_MAX_BYTES:
+                raise RequestUnansweredError(
+                    f"{self.base_url} answered with more than {ANSWER_MAX_BYTES:,} bytes", sent=True
+                )
+            if time.monotonic() > until:
+                raise RequestUnansweredError(
+                    f"{self.base_url} did not end its answer within {self._timeouts.answer_s:g} s", sent=True
+                )
+        return b"".join(chunks)
+
+
+def _checked(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise SettingsError("PIPELINE_CUSTOMERIO_URL must look like https://track.customer.io")
+    if url.userinfo or url.query or url.fragment:
+        raise SettingsError(
+            "PIPELINE_CUSTOMERIO_URL must be an address alone; credentials belong in PIPELINE_CUSTOMERIO_SITE_ID and "
+            "PIPELINE_CUSTOMERIO_API_KEY"
+        )
+    return str(url).rstrip("/")
+
+
+def _basic(site_id: str, api_key: str | SecretStr) -> str:
+    """RFC 7617 with standard base64; the vendor's Go library alone uses the URL-safe alphabet."""
+    user = site_id.strip()
+    if ":" in user:
+        raise SettingsError("PIPELINE_CUSTOMERIO_SITE_ID must not contain a colon: is it `site id:API key` together?")
+    password = (api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key).strip()
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

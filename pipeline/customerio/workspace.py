@@ -1,0 +1,180 @@
+"""Which host a workspace lives on: the configured region, or Customer.io's own answer, remembered.
+
+Asked once a day at most, since a check on every start of every replica has rate-limited others at start-up
+(https://github.com/PostHog/customerio-plugin, commit 880da2f). Only the two published hosts ever get the credentials,
+whatever an answer or the remembered file says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from pipeline import logs
+from pipeline.customerio.client import Response, TrackClient
+from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.settings import Settings
+
+HOSTS: Final = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
+
+REMEMBERED_S: Final = 24 * 3600
+"""A workspace never moves; the daily question is for credentials that were withdrawn while nothing was sent."""
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What the region endpoint says about the credentials."""
+
+    region: Literal["us", "eu"]
+    environment_id: int | None = None
+
+
+def credentials(settings: Settings) -> tuple[str, SecretStr]:
+    """Site id and API key.
+
+    Raises:
+        SettingsError: one of them is missing.
+    """
+    missing = [
+        variable
+        for variable, value in (
+            ("PIPELINE_CUSTOMERIO_SITE_ID", (settings.customerio_site_id or "").strip()),
+            (
+                "PIPELINE_CUSTOMERIO_API_KEY",
+                settings.customerio_api_key and settings.customerio_api_key.get_secret_value(),
+            ),
+        )
+        if not value
+    ]
+    if missing or settings.customerio_site_id is None or settings.customerio_api_key is None:
+        raise SettingsError(
+            f"{' and '.join(missing)} must be set: the Track API's site id and API key (Customer.io, Settings → "
+            "Workspace → API credentials)"
+        )
+    return settings.customerio_site_id, settings.customerio_api_key
+
+
+async def resolve(
+    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, now_s: float | None = None
+) -> str:
+    """The base address to send to.
+
+    `PIPELINE_CUSTOMERIO_URL` wins and nothing is asked. A region given as us or eu is checked against the workspace's
+    own when that is known or Customer.io answers; an outage does not stop a start then. `auto` needs the answer, now or
+    remembered.
+
+    Raises:
+        SettingsError: site id or API key is missing.
+        CredentialError: the credentials are refused, or the workspace lives in the other region than configured.
+        DeliveryError: the region is `auto`, nothing is remembered, and Customer.io gave no usable answer.
+    """
+    site_id, api_key = credentials(settings)
+    if settings.customerio_url:
+        return settings.customerio_url.rstrip("/")
+    configured = settings.customerio_region
+    now_s = time.time() if now_s is None else now_s
+    path = _memory(settings.data_dir, site_id)
+    workspace, fresh = _recall(path, now_s)
+    if not fresh:
+        asked = HOSTS["us" if configured == "auto" else configured]
+        try:
+            async with TrackClient(asked, site_id, api_key, lanes=1, transport=transport) as client:
+                workspace = await find(client)
+        except DeliveryError as error:
+            if workspace is None and configured == "auto":
+                raise
+            log.warning("the workspace's region could not be checked", reason=str(error))
+        else:
+            _remember(path, workspace, now_s)
+    lives_in = workspace.region if workspace else configured
+    if configured not in {"auto", lives_in}:
+        raise CredentialError(
+            f"the workspace lives in Customer.io's {lives_in} region, but PIPELINE_CUSTOMERIO_REGION is {configured}: "
+            f"set it to {lives_in} or auto"
+        )
+    return HOSTS[lives_in]
+
+
+async def find(client: TrackClient) -> Workspace:
+    """Ask the host of `client` which workspace its credentials belong to.
+
+    Raises:
+        CredentialError: they are refused.
+        DeliveryError: no usable answer.
+    """
+    response = await client.ask_region()
+    if response.status in {401, 403}:
+        raise CredentialError(
+            f"Customer.io refused the credentials ({response.status}): check PIPELINE_CUSTOMERIO_SITE_ID and "
+            "PIPELINE_CUSTOMERIO_API_KEY. They are the Track API's (Settings → Workspace → API credentials), not "
+            "the App API's"
+        )
+    workspace = _workspace(response)
+    if workspace is None:
+        raise DeliveryError(f"{client.base_url} answered {response.status} and named no region")
+    return workspace
+
+
+def _workspace(response: Response) -> Workspace | None:
+    if response.status in {301, 302, 307, 308}:
+        # Not documented for this path, but how the other region's host answers elsewhere; the target is only read.
+        host = urlsplit(response.headers.get("location", "")).hostname
+        return next((Workspace(region) for region, url in _regions() if urlsplit(url).hostname == host), None)
+    if response.status != 200:  # noqa: PLR2004 - the documented success
+        return None
+    return _decode(response.body)
+
+
+def _regions() -> tuple[tuple[Literal["us", "eu"], str], ...]:
+    return (("us", HOSTS["us"]), ("eu", HOSTS["eu"]))
+
+
+def _decode(text: bytes) -> Workspace | None:
+    """A workspace from the endpoint's answer, which is also what is remembered."""
+    try:
+        answer = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(answer, dict) or answer.get("region") not in HOSTS:
+        return None
+    environment_id = answer.get("environment_id")
+    return Workspace(answer["region"], environment_id if isinstance(environment_id, int) else None)
+
+
+def _memory(data_dir: Path, site_id: str) -> Path:
+    digest = hashlib.sha256(site_id.strip().encode()).hexdigest()[:16]
+    return data_dir / f"customerio-workspace-{digest}.json"
+
+
+def _recall(path: Path, now_s: float) -> tuple[Workspace | None, bool]:
+    """What was remembered, if readable, and whether it is young enough not to ask again."""
+    try:
+        text, age_s = path.read_bytes(), now_s - path.stat().st_mtime
+    except OSError:
+        return None, False
+    workspace = _decode(text)
+    return workspace, workspace is not None and 0 <= age_s < REMEMBERED_S
+
+
+def _remember(path: Path, workspace: Workspace, now_s: float) -> None:
+    text = orjson.dumps({"region": workspace.region, "environment_id": workspace.environment_id})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            file.write(text)
+        os.utime(file.name, (now_s, now_s))
+        Path(file.name).replace(path)
+    except OSError as error:
+        log.warning("the workspace's region cannot be remembered", path=str(path), reason=type(error).__name__)
