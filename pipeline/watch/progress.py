@@ -40,10 +40,12 @@ class Progress:
             case ChunkDelivered():
                 self._delivered(event)
             case ChunkAcknowledged():
-                place = self.partitions.get(TP(event.topic, event.partition))
-                if place is not None and event.next_offset > place.acknowledged:
-                    self.acknowledged += event.next_offset - place.acknowledged
-                    place.acknowledged = event.next_offset
+                tp, reached = TP(event.topic, event.partition), event.next_offset
+                # An agent that waited for the chunk may finish it before the transport says that it was delivered.
+                place = self.partitions.setdefault(tp, PartitionProgress(reached, reached, reached))
+                if reached > place.acknowledged:
+                    self.acknowledged += reached - place.acknowledged
+                    place.acknowledged = reached
             case OffsetsCommitted():
                 for tp, offset in event.offsets.items():
                     place = self.partitions.get(tp)
@@ -64,7 +66,7 @@ class Progress:
             tp, PartitionProgress(event.first_offset, event.first_offset, event.first_offset)
         )
         self.delivered += event.records
-        place.delivered = event.last_offset + 1
+        place.delivered = max(place.delivered, event.last_offset + 1)
         if event.end_offset is not None:
             self.unread_of[tp] = max(event.end_offset - place.delivered, 0)
 
@@ -84,7 +86,7 @@ class Progress:
     @property
     def undelivered(self) -> int:
         """Records that the stage holds and has not finished."""
-        return sum(place.delivered - place.acknowledged for place in self.partitions.values())
+        return sum(max(place.delivered - place.acknowledged, 0) for place in self.partitions.values())
 
     @property
     def uncommitted(self) -> int:

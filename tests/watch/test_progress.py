@@ -45,9 +45,14 @@ def test_rebalance_starts_anew() -> None:
     """After a rebalance nothing of the old assignment waits here; the counters go on."""
     progress = after(delivered(0, 9, end=50), RebalanceEnded(2, frozenset({ONE}), 0.5))
     assert (progress.unread, progress.undelivered, progress.uncommitted) == (0, 0, 0)
-    progress(acknowledged(5))
     progress(OffsetsCommitted({ZERO: 5}, 1, 0.01))
     assert (progress.delivered, progress.acknowledged, progress.committed) == (10, 0, 0)
+
+
+def test_finished_before_it_was_told() -> None:
+    """A chunk that is finished before its delivery was told leaves nothing waiting."""
+    progress = after(acknowledged(10), delivered(0, 9, end=10), OffsetsCommitted({ZERO: 10}, 1, 0.01))
+    assert (progress.unread, progress.undelivered, progress.uncommitted) == (0, 0, 0)
 
 
 def test_work_before_the_first_chunk() -> None:

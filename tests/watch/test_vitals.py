@@ -114,7 +114,7 @@ def test_frozen_process() -> None:
     assert live(pulse, HEALTHY).ok
 
 
-@given(st.lists(st.floats(-100, 400, allow_nan=False), max_size=60))
+@given(st.lists(st.floats(-100, 400), max_size=60))
 def test_idle_never_exceeds_the_clock(steps: list[float]) -> None:
     """Whatever the clock does, idle seconds are between zero and the time that passed."""
     now, passed = 0.0, 0.0
@@ -123,7 +123,7 @@ def test_idle_never_exceeds_the_clock(steps: list[float]) -> None:
         now += step
         passed += max(step, 0.0)
         pulse = beat(pulse, HEALTHY, now)
-        assert 0.0 <= pulse.idle_s <= passed
+        assert 0.0 <= pulse.idle_s <= passed + 1e-9 * len(steps)
 
 
 @pytest.mark.parametrize(
