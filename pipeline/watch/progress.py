@@ -42,10 +42,10 @@ class Progress:
             case ChunkAcknowledged():
                 tp, reached = TP(event.topic, event.partition), event.next_offset
                 # An agent that waited for the chunk may finish it before the transport says that it was delivered.
-                place = self.partitions.setdefault(tp, PartitionProgress(reached, reached, reached))
-                if reached > place.acknowledged:
-                    self.acknowledged += reached - place.acknowledged
-                    place.acknowledged = reached
+                mine = self.partitions.setdefault(tp, PartitionProgress(reached, reached, reached))
+                if reached > mine.acknowledged:
+                    self.acknowledged += reached - mine.acknowledged
+                    mine.acknowledged = reached
             case OffsetsCommitted():
                 for tp, offset in event.offsets.items():
                     place = self.partitions.get(tp)
