@@ -13,7 +13,8 @@
     │   └── SignatureError             the webhook is forged, stale or unsigned
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
     │   ├── RequestUnansweredError     no answer came; says whether the request may have arrived
-    │   └── BrokenSequenceError        an idempotent partition can no longer be written by this producer
+    │   ├── BrokenSequenceError        an idempotent partition can no longer be written by this producer
+    │   └── RecordTooLargeError        a record that its topic cannot hold; nothing was sent
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
     └── ToolMissingError               Java, Maven or another program is not installed
 
@@ -96,6 +97,10 @@ class RequestUnansweredError(DeliveryError):
 
 class BrokenSequenceError(DeliveryError):
     """An idempotent partition can no longer be written by this producer."""
+
+
+class RecordTooLargeError(DeliveryError):
+    """A record is larger than its topic takes; it was refused before it was sent."""
 
 
 class ContractViolationError(PipelineError):

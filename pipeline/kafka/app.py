@@ -1,0 +1,328 @@
+"""A Faust app whose topics arrive as record batches: the shape of transform and sink.
+
+Everything that makes Faust safe to run is set here, so that `faust -A … worker` and `dodo-cio …` start the same
+thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from faust.types import TP
+from mode import Service
+
+from pipeline import logs
+from pipeline.errors import ContractViolationError, SettingsError
+from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
+from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
+from pipeline.kafka.membership import Membership
+from pipeline.kafka.security import faust_broker
+from pipeline.kafka.transport import Consumer, Transport
+from pipeline.settings import PREFIX, Settings, Stage
+
+SESSION_S: Final = 10.0
+"""After a SIGKILL the group stands still for this long (Faust's default of 60 s stood for 50 s in a run)."""
+
+HEARTBEAT_S: Final = 1.0
+"""A peer learns of a rebalance at its next heartbeat; with Kafka's 3 s a hand-over took 5 s."""
+
+REBALANCE_S: Final = 20.0
+"""How long the group waits for a member to give its partitions away; above grace and commit together."""
+
+FETCH_BYTES: Final = 512 * 1024
+"""A partition and fetch. Memory is about three times that (driver, poll, queue) for each partition."""
+
+QUEUED_CHUNKS: Final = 8
+"""Chunks that wait before the agent, over all partitions; the drain loop waits for room."""
+
+LOOK_S: Final = 0.2
+"""How often a running restore is compared with the membership."""
+
+RETRY_S: Final = 0.5
+CANCEL_S: Final = 5.0
+"""For a restore that was overtaken by the next rebalance to end; one that ignores this is left behind."""
+
+Check = Callable[[], Awaitable[None]]
+OnAssigned = Callable[[set[TP], int], Awaitable[None]]
+Observer = Callable[[TransportEvent], None]
+
+log = logs.get(__name__)
+
+
+class _Boot(BootStrategy):
+    """Faust's services without its web server (the CLI would start one) and without its own producer.
+
+    Faust's producer is not idempotent, and its flush at every rebalance waits for a broker that is away.
+    """
+
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class _Companions(Service):
+    """What lives as long as the worker: first to start, last to stop."""
+
+    abstract = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.pairs: list[tuple[Check, Check]] = []
+        self._started_ones: list[Check] = []
+        super().__init__(**kwargs)
+
+    async def on_start(self) -> None:
+        """Start them in the order given."""
+        for start, stop in self.pairs:
+            await start()
+            self._started_ones.append(stop)
+
+    async def on_stop(self) -> None:
+        """Stop those that were started, the last one first; one that fails does not keep the others."""
+        while self._started_ones:
+            stop = self._started_ones.pop()
+            try:
+                await stop()
+            except Exception:
+                log.exception("A companion did not stop")
+
+
+class BatchApp(faust.App):
+    """A Faust app that reads `batch_topics` as `RecordBatch`es.
+
+    An agent is written as usual, and acknowledges for itself:
+
+        @app.agent(app.topic(name, key_type=bytes, value_type=bytes))
+        async def read(stream):
+            async for event in stream.noack().events():
+                batch = event.value
+
+    Each batch topic has one agent. It never raises for data: an exception ends the process with exit code 1, and Kafka
+    redelivers.
+    """
+
+    BootStrategy = _Boot
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - Faust's name for the consumer group
+        *,
+        settings: Settings,
+        batch_topics: Sequence[str],
+        stage: Stage,
+        handover: HandOver | None = None,
+        **options: Any,
+    ) -> None:
+        self.settings = settings
+        self.stage = stage
+        self.batch_topics = frozenset(batch_topics)
+        self.membership = Membership(SESSION_S)
+        self.transport_observers: list[Observer] = []
+        self.on_assigned: OnAssigned | None = None
+        self._handover = handover
+        self._handover_lock = asyncio.Lock()
+        self._handed_over = asyncio.Event()
+        self._checks: list[Check] = []
+        self._companions = _Companions()
+        self._went_at: float | None = None
+        broker, credentials = faust_broker(settings)
+        super().__init__(
+            id,
+            **{
+                "broker": broker,
+                "broker_credentials": credentials,
+                # An outage of Customer.io blocks fetching for as long as it lasts. aiokafka would leave the group
+                # after this time and never join again (#720, #1187); progress is watched by our own liveness.
+                "broker_max_poll_interval": 1e7,
+                "broker_session_timeout": SESSION_S,
+                "broker_heartbeat_interval": HEARTBEAT_S,
+                "broker_rebalance_timeout": REBALANCE_S,
+                "broker_request_timeout": 40.0,
+                "producer_request_timeout": 30.0,
+                "consumer_max_fetch_size": FETCH_BYTES,
+                "consumer_auto_offset_reset": "earliest",
+                "stream_wait_empty": False,  # it waits without a limit of time
+                "stream_processing_timeout": 1e7,  # livelock reports about what is no livelock
+                "broker_commit_livelock_soft_timeout": 1e7,
+                "table_standby_replicas": 0,
+                "topic_disable_leader": True,
+                "topic_allow_declare": False,
+                "agent_supervisor": "mode.supervisors.CrashingSupervisor",
+                "processing_guarantee": "at_least_once",
+                "worker_redirect_stdouts": False,
+                "web_enabled": False,
+                "autodiscover": False,
+                "datadir": settings.data_dir / "faust",
+                "Worker": "pipeline.kafka.worker:BatchWorker",
+                **options,
+            },
+        )
+        self.on_rebalance_complete.connect(self._when_assigned, weak=False)
+
+    # --- what a stage adds ---------------------------------------------------------------------------------------
+
+    def before_start(self, check: Check) -> None:
+        """Run `check` before the worker joins the group; a `PipelineError` ends it with its message and exit code."""
+        self._checks.append(check)
+
+    def companion(self, start: Check, stop: Check) -> None:
+        """Keep something for the life of the worker: started after the checks and before the group is joined,
+        stopped last."""  # noqa: D205, D209 - one sentence
+        self._companions.pairs.append((start, stop))
+
+    def set_handover(self, handover: HandOver) -> None:
+        """Let `handover` end its work whenever partitions go."""
+        self._handover = handover
+
+    def topic(self, *topics: str, **options: Any) -> Any:
+        """As Faust's; a batch topic is bounded in chunks, and acknowledged through its batches alone."""
+        if self.batch_topics.intersection(topics):
+            options |= {"acks": False, "maxsize": QUEUED_CHUNKS}
+        return super().topic(*topics, **options)
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def tell(self, event: TransportEvent) -> None:
+        """Hand `event` to every observer; one that fails is logged and does not stop the flow."""
+        for observer in self.transport_observers:
+            try:
+                observer(event)
+            except Exception:
+                log.exception("An observer failed", event_class=type(event).__name__)
+
+    def crash_soon(self, error: BaseException) -> None:
+        """End the process with `error`, from code that cannot await."""
+        self.add_future(self.crash(error))
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def on_init_dependencies(self) -> Iterable[Any]:
+        """The companions, then Faust's services."""
+        return [self._companions, *super().on_init_dependencies()]
+
+    def _create_directories(self) -> None:
+        try:
+            self.conf.datadir.mkdir(parents=True, exist_ok=True)
+            super()._create_directories()
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}DATA_DIR: {self.settings.data_dir} cannot be used ({error.strerror}): name a directory "
+                "that this user may write"
+            ) from None
+
+    async def on_start(self) -> None:
+        """Check what a worker needs, before anything else is started."""
+        await super().on_start()
+        for check in self._checks:
+            await check()
+
+    # --- rebalances ----------------------------------------------------------------------------------------------
+
+    @property
+    def _batch_consumer(self) -> Consumer:
+        consumer = self.consumer
+        if not isinstance(consumer, Consumer):
+            raise ContractViolationError("the app's consumer is not ours")
+        return consumer
+
+    def on_rebalance_start(self) -> None:
+        """Call when partitions are about to go; runs in the consumer's thread."""
+        if self._went_at is None:
+            self._went_at = time.monotonic()
+        super().on_rebalance_start()
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.membership.suspend()
+        if self.should_stop:
+            # The stop hands over as well. Let it commit under this generation before the driver asks for a new one.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._handed_over.wait(), GRACE_S + COMMIT_S)
+            return
+        self.tell(RebalanceStarted(self.consumer_generation_id))
+        await super()._on_partitions_revoked(revoked)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """Do nothing: Faust would close the driver's client, from the wrong thread, under the last commit."""
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:  # noqa: ARG002 - Faust's signature
+        """Hand over; Faust calls this on revocation and at stop, with the queues cleared and the partitions still ours.
+
+        Its signals are too late: what is acknowledged was forgotten by then.
+        """
+        async with self._handover_lock:
+            batches = self._batch_consumer
+            try:
+                ended = await hand_over(self._handover, batches.watermarks, batches.committer.commit)
+            finally:
+                if self.should_stop:
+                    self._handed_over.set()
+            self.tell(ended)
+            log.info(
+                "Partitions handed over",
+                generation=ended.generation, drained=ended.drained, committed=ended.committed,
+                unfinished=ended.unfinished, seconds=round(ended.took_s, 3),
+            )  # fmt: skip
+
+    async def _stop_consumer(self) -> None:
+        try:
+            await super()._stop_consumer()
+        finally:
+            self._handed_over.set()  # a worker without partitions has nothing to hand over
+
+    async def _when_assigned(self, *_: Any, **__: Any) -> None:
+        """Restore, find the positions, resume the stage; Faust holds the flow meanwhile and heartbeats go on."""
+        generation, rebalances = self.consumer_generation_id, self.rebalancing_count
+
+        def current() -> bool:
+            same = self.consumer_generation_id == generation and self.rebalancing_count == rebalances
+            return same and not self.should_stop
+
+        assigned = frozenset(self.consumer.assignment())
+        if assigned:
+            await _while_true(current, self._restore(set(assigned), generation))
+            await _while_true(current, self._find_positions(current))
+        if not current():
+            return
+        if self._handover is not None:
+            self._handover.resume(generation, assigned)
+        self.membership.resume(generation, assigned)
+        took_s = time.monotonic() - self._went_at if self._went_at is not None else 0.0
+        self._went_at = None
+        self.tell(RebalanceEnded(generation, assigned, took_s))
+        log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
+
+    async def _restore(self, assigned: set[TP], generation: int) -> None:
+        if self.on_assigned is not None:
+            await self.on_assigned(assigned, generation)
+
+    async def _find_positions(self, current: Callable[[], bool]) -> None:
+        while current():
+            try:
+                await self._batch_consumer.prepare_seek()
+            except KafkaError as error:
+                log.warning("Committed offsets cannot be read yet", error=repr(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+
+async def _while_true(condition: Callable[[], bool], work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` to its end, or until `condition` no longer holds."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done() and condition():
+            await asyncio.wait({task}, timeout=LOOK_S)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_S)
+    if task.done() and not task.cancelled():
+        task.result()

@@ -1,0 +1,150 @@
+"""What happened on the way from and to Kafka, as frozen records for observers.
+
+The transport and the producer build one record a fact and hand it to their observers (metrics, health, logs); they
+count nothing themselves. Observers run on the event loop and must not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from faust.types import TP
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDelivered:
+    """Records were put before the agent."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    records: int
+    end_offset: int | None
+    """Next offset that the partition will give, as the broker last said it; None before its first answer."""
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkAcknowledged:
+    """Everything below `next_offset` of the partition is done, and may be committed."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetsCommitted:
+    """The broker stored these offsets (next to read) for the group."""
+
+    offsets: Mapping[TP, int]
+    generation: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """The broker did not store the offsets; `stale` when the membership is gone, else it is tried again."""
+
+    offsets: Mapping[TP, int]
+    generation: int
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceStarted:
+    """Partitions are about to go; `generation` is the one that ends."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceEnded:
+    """Records flow again under a new generation; `took_s` since the partitions went, state restored in between."""
+
+    generation: int
+    assigned: frozenset[TP]
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverEnded:
+    """Before partitions went or the worker stopped.
+
+    `drained`: nothing was in flight when the grace ended. `committed`: everything acknowledged is stored.
+    `unfinished`: chunks before the agent that nobody acknowledged; their new owner reads them again.
+    """
+
+    generation: int
+    drained: bool
+    committed: bool
+    unfinished: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GapSeen:
+    """Offsets that do not exist (compaction, transaction markers, retention) were passed over."""
+
+    topic: str
+    partition: int
+    expected_offset: int
+    found_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtBack:
+    """A fetch had run ahead of the position across a pause; the partition is read again from `offset`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRestarted:
+    """The partition ends below what the group had read (topic made anew, log cut): it is read from its start."""
+
+    topic: str
+    partition: int
+    expected_offset: int
+    found_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProduceStalled:
+    """A batch has waited `waited_s` for its partition to take it; it goes on waiting."""
+
+    topic: str
+    partition: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProduced:
+    """The broker acknowledged a batch on all in-sync replicas."""
+
+    topic: str
+    partition: int
+    records: int
+    size_bytes: int
+    took_s: float
+    """Since the chunk was handed over for sending."""
+
+
+TransportEvent = (
+    ChunkDelivered
+    | ChunkAcknowledged
+    | OffsetsCommitted
+    | CommitFailed
+    | RebalanceStarted
+    | RebalanceEnded
+    | HandOverEnded
+    | GapSeen
+    | SoughtBack
+    | LogRestarted
+)
+ProducerEvent = ProduceStalled | BatchProduced

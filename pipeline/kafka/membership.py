@@ -1,0 +1,110 @@
+"""Whether this process may act for the consumer group right now.
+
+A replica that was frozen past its session and wakes up does not know for about half a second that others own its
+partitions, so "I was assigned" is not enough to send anything: the last good heartbeat must be young as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from faust.types import TP
+
+NOT_A_MEMBER: Final = -1
+"""Kafka's generation of a client outside of any group; a commit under it is accepted by an empty group, and took
+offsets back from 500 to 10 in a run."""
+
+SAFETY_S: Final = 2.0
+"""How much younger than the session the last good heartbeat must be: the request that follows the check needs time
+to arrive, and the broker's clock started before its answer reached us."""
+
+
+def since_boot() -> float:
+    """Seconds of a clock that goes on while the host is suspended (CLOCK_MONOTONIC does not, on Linux)."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Coordinator(Protocol):
+    """The group as the driver's own thread knows it; both may be read from any thread."""
+
+    @property
+    def generation(self) -> int:
+        """The current generation, `NOT_A_MEMBER` outside of the group."""
+
+    def partitions_total(self, topic: str) -> int:
+        """Number of partitions of the topic, 0 while unknown."""
+
+
+class _Outside:
+    generation = NOT_A_MEMBER
+
+    def partitions_total(self, topic: str) -> int:  # noqa: ARG002 - nothing is known before the consumer started
+        return 0
+
+
+class Membership:
+    """One process in its consumer group.
+
+    `heartbeat` and `suspend` may be called from the consumer's thread, everything else belongs to the event loop.
+    """
+
+    def __init__(self, session_timeout_s: float, clock: Callable[[], float] = since_boot) -> None:
+        self._fresh_s = session_timeout_s - SAFETY_S
+        self._clock = clock
+        self._coordinator: Coordinator = _Outside()
+        self._heartbeat_at = float("-inf")
+        self._active = NOT_A_MEMBER
+        self._assigned: frozenset[TP] = frozenset()
+
+    def attach(self, coordinator: Coordinator) -> None:
+        """From now on `coordinator` knows the generation."""
+        self._coordinator = coordinator
+
+    @property
+    def generation(self) -> int:
+        """The generation of the consumer group, `NOT_A_MEMBER` outside of it."""
+        return self._coordinator.generation
+
+    @property
+    def rebalancing(self) -> bool:
+        """Records do not flow: not joined yet, partitions moving, or state being restored."""
+        return self._active == NOT_A_MEMBER
+
+    def heartbeat(self, at: float | None = None) -> None:
+        """The group answered a request sent at `at` that this member is alive (unset: now)."""
+        self._heartbeat_at = self._clock() if at is None else at
+
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the last request by which the group knows that this member is alive; infinite before any."""
+        return self._clock() - self._heartbeat_at
+
+    def suspend(self) -> None:
+        """The partitions are about to go."""
+        self._active = NOT_A_MEMBER
+
+    def resume(self, generation: int, assigned: frozenset[TP]) -> None:
+        """Records of `assigned` may flow."""
+        self._assigned = assigned
+        self._active = generation
+
+    def may_send(self, generation: int) -> bool:
+        """Whether effects of records that were delivered under `generation` may still leave this process."""
+        return (
+            generation > 0
+            and generation == self._active
+            and generation == self._coordinator.generation
+            and self.heartbeat_age_s() < self._fresh_s
+        )
+
+    def assigned(self) -> frozenset[TP]:
+        """The partitions of the last assignment that was completed."""
+        return self._assigned
+
+    def partitions_total(self, topic: str) -> int:
+        """Number of partitions of the topic, over all members; 0 while unknown."""
+        return self._coordinator.partitions_total(topic)

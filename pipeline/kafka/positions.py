@@ -1,0 +1,91 @@
+"""Which record each partition needs next, and what to do with a chunk that a fetch brought.
+
+Pure. The driver's own position cannot be trusted across a pause: a fetch may return after the seek that should have
+replaced it, with the broker position moved past records that nobody saw. So the next offset wanted is ours; it moves
+only when a chunk really was put before the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from faust.types import TP
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Deliver the records from `start` on; `expected` < `start` means offsets between them do not exist."""
+
+    start: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeekBack:
+    """Drop the chunk and read again from `offset`: records below it may not have been seen."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Nothing in the chunk is wanted: all of it was delivered, or the partition is not ours (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The log ends below what was wanted; it begins anew at `start`, and so must the position."""
+
+    start: int
+    expected: int
+
+
+Decision = Take | SeekBack | Drop | Restart
+
+
+class Positions:
+    """The next offset wanted of each owned partition."""
+
+    def __init__(self) -> None:
+        self._next: dict[TP, int] = {}
+        self._sought: dict[TP, int] = {}
+
+    def restart(self, starts: Mapping[TP, int]) -> None:
+        """Own exactly these partitions, from these offsets on (right after the seek to them)."""
+        self._next = dict(starts)
+        self._sought = {}
+
+    def forget(self) -> None:
+        """Own nothing: what still arrives is dropped, and read again after the next `restart`."""
+        self.restart({})
+
+    def wanted(self, tp: TP) -> int | None:
+        """The next offset to deliver, None when the partition is not owned."""
+        return self._next.get(tp)
+
+    def judge(self, tp: TP, first: int, last: int, end: int | None) -> Decision:
+        """What to do with a chunk of offsets `first` to `last`.
+
+        `end` is the partition's end offset as the broker last said it. A gap above the position is believed only
+        when it is still there after reading the partition again from that position.
+        """
+        expected = self._next.get(tp)
+        if expected is None:
+            return Drop()
+        if last < expected:
+            # Fetched before the seek; or the broker refused our offset as out of range and the driver began anew.
+            return Restart(first, expected) if end is not None and end < expected else Drop()
+        if first <= expected:
+            return Take(expected, expected)
+        if self._sought.get(tp) == expected:
+            return Take(first, expected)
+        return SeekBack(expected)
+
+    def sought(self, tp: TP, offset: int) -> None:
+        """The driver was told to read `tp` again from `offset`."""
+        self._sought[tp] = offset
+
+    def delivered(self, tp: TP, last: int) -> None:
+        """Offsets up to `last` are before the agent."""
+        self._next[tp] = last + 1

@@ -1,0 +1,406 @@
+"""Faust's consumer, delivering one `RecordBatch` a partition and poll instead of four tasks a record.
+
+What Faust does well stays Faust's: subscription, assignment, flow control, rebalance call-backs, other topics.
+Replaced at its own seams: how records of the batch topics reach the agent, which offset is next, what is committed.
+The internals that this module leans on are listed in tests/kafka/test_pins.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import aiokafka
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    TopicAuthorizationFailedError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.conductor import Conductor
+from faust.transport.consumer import RecordMap, ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+from mode import Service
+
+from pipeline import logs
+from pipeline.errors import ContractViolationError, TopicError
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.commits import Committed, Committer
+from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
+from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
+from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
+from pipeline.kafka.reach import explaining
+from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
+
+if TYPE_CHECKING:
+    from pipeline.kafka.app import BatchApp
+
+CHUNK_RECORDS: Final = 1000
+"""Largest batch. A poll may bring more; an agent that maps 5,000 records in one go would hold the loop for 150 ms."""
+
+FETCH_WAIT_MS: Final = 500
+"""Kafka's default. Faust asks for 1,500 ms, and a partition that is not part of the waiting request waits with it."""
+
+CRASH_LOOK_S: Final = 0.1
+
+log = logs.get(__name__)
+offset_of = attrgetter("offset")
+T = TypeVar("T")
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """The driver's call-backs, run in its thread."""
+
+    _thread: ConsumerThread
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Awaitable[None]:
+        """Stop sending at once, in this thread; the event loop may be busy for a while."""
+        self._thread.app.membership.suspend()
+        return self._unless_crashed(cast("Awaitable[None]", super().on_partitions_revoked(revoked)))
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """A generation begins; the group has just heard of us."""
+        self._thread.app.membership.heartbeat()
+        await self._unless_crashed(super().on_partitions_assigned(assigned))
+
+    async def _unless_crashed(self, call: Awaitable[None]) -> None:
+        """Wait for the event loop's part, but not for a worker that crashed: it answers nothing any more.
+
+        Without this the driver waits for the answer and the process, which waits for the driver, never exits.
+        """
+        task = asyncio.ensure_future(call)
+        while not task.done():
+            await asyncio.wait({task}, timeout=CRASH_LOOK_S)
+            if not task.done() and self._thread.app.crashed:
+                task.cancel()
+                return
+        await task
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The driver's thread: aiokafka lives here, with its own loop."""
+
+    app: BatchApp
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        return consumer
+
+    async def on_start(self) -> None:
+        """Connect; from here on the membership can be asked, and hears every heartbeat."""
+        with explaining(self.app.settings):
+            await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka gives no way to ask for it
+        heartbeat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def noted_heartbeat() -> Any:
+            sent_at = since_boot()
+            alive = await heartbeat()
+            if alive:
+                self.app.membership.heartbeat(sent_at)
+            return alive
+
+        coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
+        self.app.membership.attach(self)
+
+    def on_crash(self, msg: str, *fmt: Any) -> None:  # noqa: ARG002 - mode's signature
+        """Say so in the log; Faust would print the traceback to stderr, past redaction."""
+        log.error("The consumer's thread ended", error=repr(sys.exc_info()[1]))
+
+    @property
+    def generation(self) -> int:
+        """The group's generation as the driver knows it now."""
+        consumer = self._consumer
+        return int(consumer._coordinator.generation) if consumer is not None else NOT_A_MEMBER  # noqa: SLF001
+
+    def partitions_total(self, topic: str) -> int:
+        """Partitions of the topic as the driver's metadata has them, 0 while unknown."""
+        consumer = self._consumer
+        return len(consumer._client.cluster.partitions_for_topic(topic) or ()) if consumer is not None else 0  # noqa: SLF001
+
+    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+        """Where each assigned partition begins, and what is committed (None: nothing yet), in one request."""
+        return await self._in_thread(self._starts())
+
+    async def _starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+        consumer = self._ensure_consumer()
+        partitions = list(consumer.assignment())
+        stored = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
+        committed = {tp: stored[tp].offset if tp in stored else None for tp in partitions}
+        fresh = [tp for tp, offset in committed.items() if offset is None or offset < 0]
+        earliest = await consumer.beginning_offsets(fresh) if fresh else {}
+        starts = {ensure_TP(tp): earliest[tp] if tp in earliest else cast("int", committed[tp]) for tp in partitions}
+        return starts, {ensure_TP(tp): offset for tp, offset in committed.items()}
+
+    async def commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+        """One OffsetCommit, sent under `generation` or not at all.
+
+        aiokafka's own `commit` retries for as long as it takes and then sends under whatever generation it has by
+        that time: after an outage it would store old offsets over those of the partition's new owner.
+        """
+        if self.thread_loop.is_closed():
+            return Committed.UNAVAILABLE
+        return await self._in_thread(self._commit_fenced(offsets, generation))
+
+    async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+        consumer = self._ensure_consumer()
+        coordinator = consumer._coordinator  # noqa: SLF001
+        request = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        async with coordinator._commit_lock:  # noqa: SLF001
+            if generation <= 0 or coordinator.generation != generation:
+                return Committed.STALE
+            # From the comparison to the finished request nothing awaits: it carries the generation just compared.
+            sending = asyncio.ensure_future(coordinator._do_commit_offsets(None, request))  # noqa: SLF001
+            sending.add_done_callback(_look_at_exception)
+            try:
+                await asyncio.shield(sending)
+            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
+                return Committed.STALE
+            except GroupAuthorizationFailedError:
+                raise TopicError(
+                    f"the broker refuses offset commits of group {self.app.conf.id}: grant Read on the group"
+                ) from None
+            except TopicAuthorizationFailedError as error:
+                raise TopicError(f"the broker refuses offset commits ({error}): grant Read on the topic") from None
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                return Committed.UNAVAILABLE
+        return Committed.STORED
+
+    def end_offset(self, tp: TP) -> int | None:
+        """The next offset that the partition will give, as the last fetch said; None before one."""
+        try:
+            return cast("int | None", self._ensure_consumer().highwater(tp))
+        except (AssertionError, AttributeError):  # the assignment is just changing, in the other thread
+            return None
+
+    async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.thread_loop))
+
+
+def _look_at_exception(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer on the event loop."""
+
+    app: BatchApp
+    _thread: ConsumerThread
+    RebalanceListener = RebalanceListener
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.positions = Positions()
+        self.watermarks = Watermarks()
+        self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
+        super().__init__(*args, **kwargs)
+        self.committer = Committer(self.watermarks, self._store, self.app.tell)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _conductor(self) -> Conductor:
+        return cast("Conductor", self.app.topics)
+
+    # --- positions -----------------------------------------------------------------------------------------------
+
+    async def prepare_seek(self) -> None:
+        """Ask where the partitions begin, ahead of `perform_seek`.
+
+        Faust gives the seek a time limit, and ends its recovery for ever when it passes: the worker would stay a
+        member that reads nothing. A broker that is slow right after a rebalance must not do that.
+        """
+        self._prepared = await self._thread.starts()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every partition to where it begins, offset 0 and partitions without a commit included."""
+        if self._prepared is None:
+            await self.prepare_seek()
+        starts, committed = cast("tuple[dict[TP, int], dict[TP, int | None]]", self._prepared)
+        self._prepared = None
+        await self._thread.seek_wait(starts)
+        mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
+        self.positions.restart(mine)
+        self.watermarks.restart(self.app.consumer_generation_id, mine)
+        return cast("Mapping[TP, int]", committed)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Nothing that still arrives is delivered; what was delivered can be handed over."""
+        self.positions.forget()
+        self._prepared = None
+        await super().on_partitions_revoked(revoked)
+
+    # --- delivery ------------------------------------------------------------------------------------------------
+
+    def is_batch(self, topic: str) -> bool:
+        """Whether the topic is delivered in batches; the others are Faust's."""
+        return topic in self.app.batch_topics
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
+        """Deliver one poll: batches straight to the agents' queues, records of other topics to Faust's loop."""
+        polled, _ = await self._wait_next_records(timeout)
+        if self.should_stop:
+            return
+        others: dict[TP, list[Any]] = {}
+        for tp, records in (polled or {}).items():
+            if not records:
+                continue
+            if not self.is_batch(tp.topic):
+                others[tp] = records
+            elif self.flow_active:
+                await self._deliver(ensure_TP(tp), records)
+            # else: their partition was or will be sought before the flow resumes
+        async for item in self._one_by_one(others):
+            yield item
+
+    async def _one_by_one(self, polled: RecordMap) -> AsyncIterator[tuple[TP, Message]]:
+        """Faust's own delivery (`Consumer.getmany`), for records that were polled already."""
+        if polled and not self.flow_active:
+            try:
+                await self.perform_seek()
+            except Exception as error:  # noqa: BLE001 - as Faust: a rebalance took the partitions, and will seek
+                log.warning("Seek outside of the flow failed", error=repr(error))
+            return
+        generation = self.app.consumer_generation_id
+        for tp, record in self.scheduler.iterate(polled):
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            yield tp, self._to_message(tp, record)
+
+    async def _deliver(self, tp: TP, records: Sequence[Any]) -> None:
+        first, last = records[0].offset, records[-1].offset
+        end = self._thread.end_offset(tp)
+        match self.positions.judge(tp, first, last, end):
+            case Drop():
+                return
+            case SeekBack(offset):
+                await self._seek_back(tp, offset)
+                return
+            case Restart(start, expected):
+                log.warning(
+                    "A partition ends below what was read: the topic was made anew or cut; reading it from its start",
+                    topic=tp.topic, partition=tp.partition, expected_offset=expected, found_offset=start,
+                )  # fmt: skip
+                self.app.tell(LogRestarted(tp.topic, tp.partition, expected, start))
+                self.watermarks.restart_partition(tp, start)
+            case Take(start, expected):
+                if start > expected:
+                    log.info(
+                        "Offsets do not exist (compaction, transaction markers or retention)",
+                        topic=tp.topic, partition=tp.partition, expected_offset=expected, found_offset=start,
+                    )  # fmt: skip
+                    self.app.tell(GapSeen(tp.topic, tp.partition, expected, start))
+                if start > first:
+                    records = records[bisect_left(records, start, key=offset_of) :]
+        for begin in range(0, len(records), CHUNK_RECORDS):
+            chunk = records[begin : begin + CHUNK_RECORDS]
+            if not await self._put(tp, chunk, end):
+                return
+
+    async def _put(self, tp: TP, chunk: Sequence[Any], end: int | None) -> bool:
+        """Put one chunk before the agent; False when the flow stopped first, and nothing happened."""
+        generation = self.app.consumer_generation_id
+        first, last = chunk[0].offset, chunk[-1].offset
+        watermark = self.watermarks.of(tp)
+        batch = RecordBatch(tp, chunk, generation, partial(self._acknowledge, watermark, first, last))
+        message = ConsumerMessage(
+            tp.topic, tp.partition, last, chunk[-1].timestamp / 1000.0, chunk[-1].timestamp_type,
+            None, None, None, None, tp=tp, generation_id=generation,
+        )  # fmt: skip
+        (channel,) = self._conductor._tp_index[tp]  # noqa: SLF001 - the conductor's callback would decode a record
+        watermark.deliver(first, last)  # before the put: the agent may acknowledge before we run again
+        if not await self._offer(channel.queue, self.app.create_event(None, batch, {}, message)):
+            watermark.withdraw()
+            return False
+        self.positions.delivered(tp, last)
+        self.app.tell(ChunkDelivered(tp.topic, tp.partition, first, last, len(chunk), end, generation))
+        return True
+
+    async def _offer(self, queue: Any, event: Any) -> bool:
+        """Wait for room in the queue, or for the end of the flow, whichever comes first; whether it was put."""
+        if not self.flow_active:
+            return False
+        if not queue.full():
+            queue.put_nowait(event)
+            return True
+        put = asyncio.ensure_future(queue.put(event))
+        suspended = asyncio.ensure_future(self.suspend_flow.wait())
+        try:
+            await asyncio.wait({put, suspended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            suspended.cancel()
+            if not put.done():
+                put.cancel()
+        return put.done() and not put.cancelled()  # clearing the queues cancels a waiting put
+
+    async def _seek_back(self, tp: TP, offset: int) -> None:
+        try:
+            await self._thread.seek_wait({tp: offset})
+        except (IllegalStateError, TimeoutError) as error:
+            # The partition is being taken away; whoever gets it seeks. Else the next chunk shows the same gap.
+            log.info("Seek back failed", topic=tp.topic, partition=tp.partition, error=repr(error))
+            return
+        self.positions.sought(tp, offset)
+        self.app.tell(SoughtBack(tp.topic, tp.partition, offset))
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's loop around `getmany`; a fetcher that is cancelled because the worker stops just ends.
+
+        When the cancellation reached Faust's fetcher during a rebalance it would crash the worker, which stops the
+        queue that the pending revocation waits for: no exit within 40 s, the group blocked all the while.
+        """
+        try:
+            await super()._drain_messages(fetcher)
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    # --- acknowledgement -----------------------------------------------------------------------------------------
+
+    def _acknowledge(self, watermark: PartitionWatermark, first: int, last: int, through: int) -> None:
+        if not self.watermarks.is_live(watermark):
+            return
+        try:
+            moved = watermark.acknowledge(first, last, through)
+        except ContractViolationError as violation:
+            # Raising alone is not enough: in a completion callback the loop would log it and go on.
+            self.app.crash_soon(violation)
+            raise
+        if moved:
+            tp, generation = watermark.tp, self.watermarks.generation
+            self.app.tell(ChunkAcknowledged(tp.topic, tp.partition, watermark.next_offset, generation))
+            self.committer.moved()
+
+    async def _store(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+        return await self._thread.commit_fenced(offsets, generation)
+
+    @Service.task
+    async def _commit_watermarks(self) -> None:
+        await self.committer.run()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's livelock check knows only its own commits; it would report every batch topic as stuck."""
+        if not self.is_batch(tp.topic):
+            super().verify_event_path(now, tp)
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with this consumer."""
+
+    Consumer = Consumer

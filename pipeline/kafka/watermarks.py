@@ -1,0 +1,116 @@
+"""How far each partition is done: the contiguous watermark that may be committed.
+
+Pure. Committing anything but the contiguous prefix loses records at the next crash (faust-streaming #606: an
+acknowledged tail was committed over an unfinished head), so a watermark never passes a chunk that was delivered and
+not acknowledged; an attempt to do so is a bug and ends the process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from faust.types import TP
+
+from pipeline.errors import ContractViolationError
+
+
+class PartitionWatermark:
+    """The next offset to commit of one partition, for as long as one assignment of it lasts."""
+
+    __slots__ = ("_chunks", "next_offset", "tp")
+
+    def __init__(self, tp: TP, start: int) -> None:
+        self.tp = tp
+        self.next_offset = start
+        self._chunks: deque[tuple[int, int]] = deque()
+
+    @property
+    def unfinished(self) -> int:
+        """Chunks that were delivered and are not done."""
+        return len(self._chunks)
+
+    def deliver(self, first: int, last: int) -> None:
+        """Offsets `first` to `last` are before the agent, after all that was delivered so far."""
+        floor = self._chunks[-1][1] + 1 if self._chunks else self.next_offset
+        if not floor <= first <= last:
+            raise ContractViolationError(
+                f"{self.tp.topic}/{self.tp.partition}: chunk {first}-{last} was delivered after offset {floor - 1}"
+            )
+        self._chunks.append((first, last))
+
+    def withdraw(self) -> None:
+        """The chunk delivered last did not reach the agent after all."""
+        self._chunks.pop()
+
+    def acknowledge(self, first: int, last: int, through: int) -> bool:
+        """Offsets up to `through` of the chunk `first` to `last` are done; whether the watermark moved.
+
+        Raises:
+            ContractViolationError: an earlier chunk is not done, or `through` is beyond the chunk.
+        """
+        if through > last:
+            raise ContractViolationError(
+                f"{self.tp.topic}/{self.tp.partition}: offset {through} was acknowledged with chunk {first}-{last}"
+            )
+        if through < first or through < self.next_offset:
+            return False
+        head = self._chunks[0] if self._chunks else None
+        if head != (first, last):
+            raise ContractViolationError(
+                f"{self.tp.topic}/{self.tp.partition}: offset {through} was acknowledged while the chunk "
+                f"{f'{head[0]}-{head[1]}' if head else 'before it'} is not done"
+            )
+        self.next_offset = through + 1
+        if through == last:
+            self._chunks.popleft()
+        return True
+
+
+class Watermarks:
+    """The watermarks of all owned partitions, under one generation of the consumer group."""
+
+    def __init__(self) -> None:
+        self.generation = -1
+        self._partitions: dict[TP, PartitionWatermark] = {}
+        self._committed: dict[TP, int] = {}
+
+    def restart(self, generation: int, starts: Mapping[TP, int]) -> None:
+        """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing."""
+        self.generation = generation
+        self._partitions = {tp: PartitionWatermark(tp, start) for tp, start in starts.items()}
+        self._committed = dict(starts)
+
+    def restart_partition(self, tp: TP, start: int) -> None:
+        """One partition's log began anew at `start`, perhaps below what is committed."""
+        self._partitions[tp] = PartitionWatermark(tp, start)
+        self._committed[tp] = start
+
+    def of(self, tp: TP) -> PartitionWatermark:
+        """The live watermark of an owned partition."""
+        return self._partitions[tp]
+
+    def is_live(self, watermark: PartitionWatermark) -> bool:
+        """Whether the watermark still counts: its partition was not taken away or begun anew since."""
+        return self._partitions.get(watermark.tp) is watermark
+
+    def committable(self) -> dict[TP, int]:
+        """Offsets (next to read) that are done and not yet committed."""
+        committed = self._committed
+        return {
+            tp: watermark.next_offset
+            for tp, watermark in self._partitions.items()
+            if watermark.next_offset > committed[tp]
+        }
+
+    def committed(self, generation: int, offsets: Mapping[TP, int]) -> None:
+        """The broker stored `offsets` for `generation`."""
+        if generation == self.generation:
+            for tp, offset in offsets.items():
+                if tp in self._committed:
+                    self._committed[tp] = max(offset, self._committed[tp])
+
+    @property
+    def unfinished(self) -> int:
+        """Chunks that were delivered and are not done, over all partitions."""
+        return sum(watermark.unfinished for watermark in self._partitions.values())
