@@ -1,0 +1,246 @@
+"""Chunks of records on their way out, and the outlets that write them: one for each partition, first come first served.
+
+An outlet hands aiokafka one batch at a time. With several waiters a partition's time-out shrinks (each subtracts the
+time of all), and the order of waiters is nobody's promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.errors import BrokenSequenceError, DeliveryError, PipelineError, RecordTooLargeError, TopicError
+from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
+from pipeline.kafka.records import OutRecord
+from pipeline.kafka.sizes import DEFAULT_MAX_MESSAGE_BYTES
+
+UNKNOWN_OFFSET: Final = -1
+
+log = logs.get(__name__)
+
+SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
+"""aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
+delivery."""
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """The batches of one chunk for one partition, in order; the last one is being filled."""
+
+    tp: TP
+    builders: list[Any]
+    base_offset: int = UNKNOWN_OFFSET
+
+
+class OutgoingChunk:
+    """Records that go out together. Fill it, send it once, await the future.
+
+    Args:
+        create: makes an empty batch (aiokafka's `create_batch`).
+        outlet: the outlet of a partition.
+        limits: largest batch in bytes that each topic takes.
+    """
+
+    __slots__ = ("_create", "_done", "_limits", "_missing", "_outlet", "_parts", "records")
+
+    def __init__(
+        self, create: Callable[[], Any], outlet: Callable[[str, int], Outlet], limits: Mapping[str, int]
+    ) -> None:
+        self._create = create
+        self._outlet = outlet
+        self._limits = limits
+        self._parts: dict[tuple[str, int], Part] = {}
+        self._done: asyncio.Future[None] | None = None
+        self._missing = 0
+        self.records = 0
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Add one record behind the others of its partition.
+
+        Raises:
+            RecordTooLargeError: the topic cannot hold it; the chunk is as it was.
+        """
+        part = self._parts.get((topic, partition))
+        fields = {
+            "timestamp": record.timestamp_ms,
+            "key": record.key,
+            "value": record.value,
+            "headers": [*record.headers],
+        }
+        if part is not None and part.builders[-1].append(**fields) is not None:
+            self.records += 1
+            return
+        # A batch takes its first record whatever its size, and every later one only if it fits: so the first is the
+        # only one that can be too large, and to look at it is enough.
+        builder = self._create()
+        builder.append(**fields)
+        limit = self._limits.get(topic, DEFAULT_MAX_MESSAGE_BYTES)
+        if builder.size() > limit:
+            raise RecordTooLargeError(
+                f"a record of {builder.size()} bytes with its key and headers is too large for topic {topic}, which "
+                f"takes {limit} (max.message.bytes)"
+            )
+        if part is None:
+            self._parts[topic, partition] = Part(TP(topic, partition), [builder])
+        else:
+            part.builders.append(builder)
+        self.records += 1
+
+    def send(self) -> asyncio.Future[None]:
+        """Queue everything now, behind what was sent before; the future is done when every record is durable.
+
+        It fails with a `DeliveryError` or `TopicError` as soon as one batch failed. Nothing of the chunk may be
+        acknowledged then, and sends to that partition will go on failing.
+        """
+        if self._done is not None:
+            raise DeliveryError("a chunk is sent once")
+        self._done = asyncio.get_running_loop().create_future()
+        self._missing = sum(len(part.builders) for part in self._parts.values())
+        if not self._missing:
+            self._done.set_result(None)
+        for (topic, partition), part in self._parts.items():
+            outlet = self._outlet(topic, partition)
+            for builder in part.builders:
+                outlet.put(builder, self._delivered, part)
+        return self._done
+
+    def base_offset(self, topic: str, partition: int) -> int:
+        """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not say."""
+        return self._parts[topic, partition].base_offset
+
+    def _delivered(self, part: Part, offset: int, error: BaseException | None) -> None:
+        done = self._done
+        if done is None or done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+            return
+        if part.base_offset == UNKNOWN_OFFSET:
+            part.base_offset = offset
+        self._missing -= 1
+        if not self._missing:
+            done.set_result(None)
+
+
+Delivered = Callable[[Part, int, BaseException | None], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    builder: Any
+    delivered: Delivered
+    part: Part
+    since: float
+
+
+class Outlet:
+    """Writes the batches of one partition in the order of `put`."""
+
+    def __init__(self, tp: TP, send_batch: SendBatch, tell: Callable[[ProducerEvent], None]) -> None:
+        self.tp = tp
+        self._send_batch = send_batch
+        self._tell = tell
+        self._queue: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._flying: dict[asyncio.Future[Any], _Waiting] = {}
+        self._broken: PipelineError | None = None
+
+    def put(self, builder: Any, delivered: Delivered, part: Part) -> None:
+        """Write `builder`'s batch behind all others; `delivered` is called once, from the event loop."""
+        waiting = _Waiting(builder, delivered, part, time.monotonic())
+        if self._broken is not None:
+            self._fail(waiting, self._broken)
+            return
+        self._queue.append(waiting)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def drained(self) -> None:
+        """Return when nothing waits or is in flight."""
+        while self._task is not None or self._flying:
+            await asyncio.wait({*self._flying, *((self._task,) if self._task else ())})
+
+    def close(self) -> None:
+        """Write no more; what is not known to be durable fails."""
+        if self._task is not None:
+            self._task.cancel()
+        stopped = DeliveryError(
+            f"{self.tp.topic}/{self.tp.partition}: the producer stopped before a batch was acknowledged"
+        )
+        for future, waiting in self._flying.items():
+            future.remove_done_callback(self._landed)
+            self._fail(waiting, self._broken or stopped)
+        self._flying.clear()
+        self._break(stopped)
+
+    async def _write(self) -> None:
+        try:
+            while self._queue and self._broken is None:
+                waiting = self._queue[0]
+                future = await self._enqueue(waiting)
+                self._queue.popleft()
+                self._flying[future] = waiting
+                future.add_done_callback(self._landed)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the batches behind must fail as well
+            self._break(self._fault(error))
+        finally:
+            self._task = None
+
+    async def _enqueue(self, waiting: _Waiting) -> asyncio.Future[Any]:
+        """Give the batch its place in aiokafka, for as long as it takes: a time-out means that nothing happened."""
+        while True:
+            try:
+                return await self._send_batch(waiting.builder, self.tp.topic, partition=self.tp.partition)
+            except KafkaTimeoutError:
+                waited_s = time.monotonic() - waiting.since
+                log.warning(
+                    "A batch waits for its partition",
+                    topic=self.tp.topic, partition=self.tp.partition, seconds=round(waited_s, 1),
+                )  # fmt: skip
+                self._tell(ProduceStalled(self.tp.topic, self.tp.partition, waited_s))
+
+    def _landed(self, future: asyncio.Future[Any]) -> None:
+        waiting = self._flying.pop(future)
+        try:
+            metadata = future.result()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - none of them means that it is durable
+            fault = self._broken or self._fault(error)
+            self._fail(waiting, fault)
+            self._break(fault)
+            return
+        waiting.delivered(waiting.part, metadata.offset, None)
+        size = waiting.builder.size()
+        took_s = time.monotonic() - waiting.since
+        self._tell(BatchProduced(self.tp.topic, self.tp.partition, waiting.builder.record_count(), size, took_s))
+
+    def _fault(self, error: BaseException) -> PipelineError:
+        if isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):
+            return TopicError(
+                f"topic {self.tp.topic} cannot be written ({type(error).__name__}): it was deleted, or this user has "
+                "no Write permission on it"
+            )
+        return BrokenSequenceError(
+            f"{self.tp.topic}/{self.tp.partition}: a batch was not acknowledged ({error!r}). Nothing more can be "
+            "written there without a gap in the idempotent sequence; the producer must be replaced"
+        )
+
+    def _break(self, error: PipelineError) -> None:
+        self._broken = self._broken or error
+        while self._queue:
+            self._fail(self._queue.popleft(), self._broken)
+
+    @staticmethod
+    def _fail(waiting: _Waiting, error: PipelineError) -> None:
+        waiting.delivered(waiting.part, UNKNOWN_OFFSET, error)

@@ -1,0 +1,171 @@
+"""Sending without repeats and in order: an idempotent producer that takes whole batches, one a partition at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.errors import BrokerUnreachableError, DeliveryError, TopicError
+from pipeline.kafka.events import ProducerEvent
+from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.outgoing import OutgoingChunk, Outlet
+from pipeline.kafka.reach import explaining
+from pipeline.kafka.records import OutRecord
+from pipeline.kafka.security import client_options
+from pipeline.kafka.sizes import BATCH_BYTES, max_message_bytes
+from pipeline.settings import Settings
+
+REQUEST_TIMEOUT_MS: Final = 30_000
+"""A half-open connection is noticed after this time. It is no limit for a record: those are retried for ever."""
+
+STOP_S: Final = 5.0
+"""For batches in flight at stop; aiokafka itself would wait for as long as the broker is away."""
+
+log = logs.get(__name__)
+
+
+class BatchProducer:
+    """An idempotent producer (acks=all) for records that leave in chunks.
+
+    Within one output partition everything is written in the order of the calls to `send`, once, through time-outs and
+    broker restarts for as long as they take. When a batch is lost all the same, its partition's sequence is broken:
+    every later send to it fails at once with `BrokenSequenceError`, and only a new producer helps.
+
+    Used from one event loop.
+    """
+
+    def __init__(self, settings: Settings, observers: Sequence[Callable[[ProducerEvent], None]] = ()) -> None:
+        self._settings = settings
+        self._observers = list(observers)
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+        self._limits: dict[str, int] = {}
+        self._outlets: dict[TP, Outlet] = {}
+        self._next_keyless = itertools.count()
+
+    async def start(self) -> None:
+        """Connect and get a producer id.
+
+        Raises:
+            BrokerUnreachableError: no broker answered, or it refused the credentials.
+        """
+        producer = AIOKafkaProducer(
+            **client_options(self._settings),
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BATCH_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        # An idempotent batch never expires, but for one path: aiokafka drops it when its partition has no leader for
+        # the request time-out, and with it the partition's sequence. Waiting is what we want.
+        producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
+        try:
+            with explaining(self._settings):
+                await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise BrokerUnreachableError(
+                f"the brokers at {self._settings.kafka_bootstrap_servers} refused an idempotent producer ({error!r}): "
+                "this user needs Write on the topics, or IdempotentWrite on the cluster"
+            ) from None
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        producer.client.cluster.add_listener(self._count_partitions)
+
+    async def stop(self) -> None:
+        """Deliver what is in flight within a few seconds, then close; what is left fails with `DeliveryError`."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        closing = asyncio.ensure_future(self._close(producer))
+        await asyncio.wait({closing}, timeout=STOP_S)
+        if not closing.done():
+            log.warning("Batches in flight at stop were not acknowledged; their records are redelivered")
+            closing.cancel()
+            producer._closed = True  # noqa: SLF001 - what is left of its stop()
+            await producer.client.close()  # fails the requests that the sender waits for
+            ending = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
+            await asyncio.wait({ending}, timeout=STOP_S)
+            ending.cancel()
+        for outlet in self._outlets.values():
+            outlet.close()
+
+    async def _close(self, producer: AIOKafkaProducer) -> None:
+        await asyncio.gather(*(outlet.drained() for outlet in self._outlets.values()))
+        await producer.stop()
+
+    async def prime(self, *topics: str) -> None:
+        """Learn the topics' partitions and limits ahead of the first record.
+
+        Raises:
+            TopicError: a topic does not exist or may not be read about.
+        """
+        producer = self._started()
+        for topic in topics:
+            try:
+                self._partitions[topic] = len(await producer.partitions_for(topic))
+            except (UnknownTopicOrPartitionError, TopicAuthorizationFailedError):
+                raise TopicError(
+                    f"topic {topic} does not exist or this user may not describe it: dodo-cio topics apply"
+                ) from None
+        self._limits |= await max_message_bytes(self._settings, topics)
+
+    def partition_for(self, topic: str, key: bytes | None) -> int:
+        """The partition of `key` in a primed topic, as in Java's default partitioner; keyless records take turns."""
+        partitions = self._partitions.get(topic)
+        if partitions is None:
+            raise DeliveryError(f"topic {topic} was not primed: its partitions are unknown")
+        return partition_of(key, partitions) if key is not None else next(self._next_keyless) % partitions
+
+    def chunk(self) -> OutgoingChunk:
+        """A new, empty chunk."""
+        return OutgoingChunk(self._started().create_batch, self._outlet, self._limits)
+
+    async def send(self, topic: str, record: OutRecord, *, partition: int | None = None) -> tuple[int, int]:
+        """Send one record to a primed topic, behind everything sent before; its partition and offset when durable.
+
+        The offset is -1 when the broker had the record already and no longer knows where.
+
+        Raises:
+            RecordTooLargeError: the topic cannot hold it; nothing was sent.
+            DeliveryError: it is not known to be durable.
+        """
+        if partition is None:
+            partition = self.partition_for(topic, record.key)
+        chunk = self.chunk()
+        chunk.append(topic, partition, record)
+        await chunk.send()
+        return partition, chunk.base_offset(topic, partition)
+
+    def _count_partitions(self, cluster: object) -> None:
+        """Follow the metadata, as Java's producer does: keys of a topic that grew move for all producers alike."""
+        for topic in self._partitions:
+            known = cluster.partitions_for_topic(topic)  # type: ignore[attr-defined]
+            if known:
+                self._partitions[topic] = len(known)
+
+    def _outlet(self, topic: str, partition: int) -> Outlet:
+        tp = TP(topic, partition)
+        outlet = self._outlets.get(tp)
+        if outlet is None:
+            outlet = self._outlets[tp] = Outlet(tp, self._started().send_batch, self._tell)
+        return outlet
+
+    def _tell(self, event: ProducerEvent) -> None:
+        for observer in self._observers:
+            observer(event)
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise DeliveryError("the producer is not started, or stopped")
+        return self._producer
