@@ -1,0 +1,96 @@
+"""The ASGI application: the webhook path and what a process says about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from pipeline import logs
+from pipeline.dodo.signature import Verifier
+from pipeline.ingest.endpoint import WebhookEndpoint
+from pipeline.ingest.events import Observer
+from pipeline.ingest.journal import Journal
+from pipeline.ingest.metrics import observe_ingest
+from pipeline.ingest.producer import DurableProducer
+from pipeline.ingest.sizes import check_sizes
+from pipeline.kafka.topics import check_topics
+from pipeline.settings import Settings
+from pipeline.watch.health import Health
+from pipeline.watch.loop import LoopLag
+from pipeline.watch.metrics import Metrics
+from pipeline.watch.vitals import Verdict
+
+log = logs.get(__name__)
+
+PATH: Final = "/webhooks/dodo"
+
+
+def create_app(
+    settings: Settings, *, observers: Sequence[Observer] = (), clock: Callable[[], float] = time.time
+) -> Starlette:
+    """Ingest's application; its lifespan checks the topics, connects to Kafka, and flushes at the end.
+
+    Args:
+        settings: of this process.
+        observers: see ingest's events beside the metrics and the log.
+        clock: seconds since the epoch.
+
+    Raises:
+        SettingsError: no signing secret, or a malformed one. During the lifespan's start also TopicError and
+            BrokerUnreachableError.
+    """
+    verifier = Verifier.of(settings, clock)
+    metrics = Metrics("ingest")
+    observe_ingest(metrics)
+    watching: tuple[Observer, ...] = (metrics, Journal(), *observers)
+    producer = DurableProducer(settings, watching)
+    health = Health(
+        metrics,
+        ready=lambda: Verdict(ok=producer.trouble is None, reason=producer.trouble or "Kafka answers"),
+        # That this is answered at all is the proof; an outage of Kafka is not cured by a restart.
+        live=lambda: Verdict(ok=True, reason="the event loop runs"),
+    )
+    endpoint = WebhookEndpoint(
+        verifier,
+        producer,
+        webhooks_topic=settings.webhooks_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+        observers=watching,
+        clock=clock,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await check_topics(settings, [settings.webhooks_topic, settings.dead_letters_topic])
+        await check_sizes(settings)
+        await producer.start()
+        lag = asyncio.create_task(LoopLag(metrics, health.beat).run(), name="event loop lag")
+        try:
+            yield
+        finally:
+            lag.cancel()
+            await producer.stop()
+
+    app = Starlette(
+        routes=[Route(PATH, endpoint, methods=["POST"]), *health.routes()],
+        exception_handlers={HTTPException: _refuse},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls the handler of the class
+    hint = f"; webhooks are taken by POST {PATH}" if error.status_code in (404, 405) else ""
+    text = f"{error.detail}: {request.method}{hint}"
+    return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)

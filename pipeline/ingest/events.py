@@ -1,0 +1,53 @@
+"""What happened at the edge, as frozen records for observers (metrics, log)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.dodo.signature import Mode
+
+Outcome = Literal[
+    "accepted", "dead-lettered", "forged", "too-large", "too-slow", "unavailable", "overloaded", "client-gone"
+]
+"""How a request ended.
+
+`accepted` and `dead-lettered` were stored and answered 200. `forged` (401), `too-large` (413) and `too-slow` (408) are
+the caller's fault. `unavailable` (503): Kafka did not confirm in time. `overloaded` (503): too many bodies in memory.
+`client-gone`: it hung up before its body was complete.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """One request to the webhook path; `status` 0 when nobody was left to answer."""
+
+    outcome: Outcome
+    status: int
+    seconds: float
+    size_bytes: int = 0
+    mode: Mode | None = None
+    type: str | None = None
+    reason: str = ""
+    """Why, in words without content of the request; empty for accepted ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStored:
+    """Every in-sync replica has the record."""
+
+    topic: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerReplaced:
+    """A producer whose sequence broke was exchanged; its unconfirmed requests were answered 503."""
+
+    reason: str
+    seconds: float
+
+
+Observer = Callable[[Any], None]
+"""Sees each record on the event loop; must not block or raise."""

@@ -1,0 +1,52 @@
+"""Ingest's series: an observer's handlers."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from pipeline.dodo.catalogue import TYPES
+from pipeline.ingest.events import ProducerReplaced, RecordStored, RequestEnded
+from pipeline.watch.metrics import SECONDS, Metrics
+
+OTHER: Final = "other"
+"""Label of every type that is not in the catalogue: a label's values must be few, whatever a sender writes."""
+
+BYTES: Final = (512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
+
+
+def observe_ingest(metrics: Metrics) -> None:
+    """Register the handlers of ingest's records."""
+    requests = metrics.counter(
+        "ingest_requests", "Requests to the webhook path, by how they ended.", ["outcome", "status"]
+    )
+    webhooks = metrics.counter(
+        "ingest_webhooks", "Webhooks stored and answered 200, by type and mode.", ["type", "mode"]
+    )
+    letters = metrics.counter(
+        "ingest_dead_letters", "Genuine requests that were no webhook, stored as dead letters.", ["class", "mode"]
+    )
+    seconds = metrics.histogram(
+        "ingest_request_seconds", "From the request's head to its answer.", ["outcome"], buckets=SECONDS
+    )
+    stored = metrics.histogram(
+        "ingest_store_seconds", "From handing a record to the producer to Kafka's confirmation.", buckets=SECONDS
+    )
+    size = metrics.histogram("ingest_body_bytes", "Size of genuine bodies.", buckets=BYTES)
+    replaced = metrics.counter("ingest_producers_replaced", "Producers exchanged because their sequence broke.")
+
+    # labels() costs as much as checking a signature; the combinations are few, so each is looked up once.
+    counted, timed, kept = cache(requests.labels), cache(seconds.labels), cache(webhooks.labels)
+
+    def on_request(event: RequestEnded) -> None:
+        counted(event.outcome, event.status).inc()
+        timed(event.outcome).observe(event.seconds)
+        if event.outcome == "accepted":
+            kept(event.type if event.type in TYPES else OTHER, event.mode).inc()
+            size.observe(event.size_bytes)
+        elif event.outcome == "dead-lettered":
+            letters.labels("unreadable", event.mode).inc()
+
+    metrics.on(RequestEnded, on_request)
+    metrics.on(RecordStored, lambda event: stored.observe(event.seconds))
+    metrics.on(ProducerReplaced, lambda _: replaced.inc())

@@ -1,0 +1,225 @@
+"""A producer that is exchanged when it breaks.
+
+Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. The price is order: a batch that the
+broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then
+refused as out of order while the client looks healthy (KIP-98, "Failure semantics"). So a failed batch ends the
+producer's life: requests are answered 503 until another one, with a new id, has taken its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    ProducerClosed,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from pipeline import logs
+from pipeline.ingest.events import Observer, ProducerReplaced, RecordStored
+from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
+from pipeline.ingest.store import NotStored, Stored
+from pipeline.kafka.reach import explaining
+from pipeline.kafka.records import OutRecord
+from pipeline.kafka.security import client_options
+from pipeline.settings import Settings
+
+log = logs.get(__name__)
+
+MAX_RECORD_BYTES: Final = MAX_BODY_BYTES + MAX_ENVELOPE_BYTES
+"""Largest record that is ever produced."""
+
+BATCH_BYTES: Final = 256 * 2**10
+"""About a hundred webhooks a batch. One batch a partition is in flight and one is filled: with twelve partitions this
+bounds the client's memory to 6 MB, and with aiokafka's own 16 kB six webhooks would wait for each round trip."""
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+"""How long a request may hang before it is sent again on a new connection: after a broker froze or vanished without a
+word, the first confirmation comes at most this long after it is back."""
+
+START_WITHIN_S: Final = 15.0
+CLOSE_WITHIN_S: Final = 2.0
+"""Requests in flight got their answers before; what is still unconfirmed was answered 503."""
+
+BEAT_S: Final = 2.0
+"""How often an idle producer asks whether the broker is there, so that `/ready` tells of an outage without traffic,
+and of its end although a load balancer sends none."""
+
+BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0)
+"""Pauses between attempts to start another producer; the last repeats."""
+
+UNSENT: Final = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+"""Raised before a record got a place in the sequence: nothing is broken, and it may work a moment later."""
+
+
+class DurableProducer:
+    """The process's way into Kafka: a `Store`, and what `/ready` asks."""
+
+    def __init__(self, settings: Settings, observers: Sequence[Observer] = ()) -> None:
+        self._settings = settings
+        self._observers = observers
+        self._producer: AIOKafkaProducer | None = None
+        self._trouble: str | None = "start-up checks have not passed yet"
+        self._confirmed_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be stored now; None when it can."""
+        return self._trouble
+
+    async def start(self) -> None:
+        """Connect; returns when records can be stored.
+
+        Raises:
+            BrokerUnreachableError: no broker answered, or the credentials were refused.
+        """
+        with explaining(self._settings):
+            self._producer = await self._connect()
+        self._trouble = None
+        self._spawn(self._beat())
+
+    async def stop(self) -> None:
+        """Flush, and close; what Kafka does not confirm within `CLOSE_WITHIN_S` is given up."""
+        self._stopping = True
+        self._trouble = "stopping"
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _close(producer)
+
+    async def store(self, topic: str, record: OutRecord, within_s: float) -> Stored | NotStored:
+        """Append `record` to `topic` in the partition of its key (Java's murmur2)."""
+        producer = self._producer
+        if producer is None:
+            return NotStored(self._trouble or "no producer")
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(within_s):
+                future = await producer.send(
+                    topic, record.value, record.key, timestamp_ms=record.timestamp_ms, headers=list(record.headers)
+                )
+                future.add_done_callback(partial(self._settle, producer))
+                await asyncio.shield(future)  # a record in a batch cannot be taken back, so its future goes on
+        except TimeoutError:
+            return self._not_stored(f"no confirmation within {within_s:.0f} s")
+        except ProducerClosed:
+            return NotStored("the producer is being replaced")
+        except UNSENT as error:
+            return self._not_stored(type(error).__name__)
+        except KafkaError as error:  # of the record, or its sender task ended and nothing will ever leave it again
+            self._break(producer, error)
+            return NotStored(type(error).__name__)
+        self._trouble = None if self._producer is producer else self._trouble
+        self._confirmed_at = time.monotonic()
+        seconds = self._confirmed_at - began
+        for observe in self._observers:
+            observe(RecordStored(topic, seconds))
+        return Stored(seconds)
+
+    def _not_stored(self, reason: str) -> NotStored:
+        if not self._stopping:
+            self._trouble = f"Kafka does not confirm: {reason}"
+        return NotStored(reason)
+
+    def _settle(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._break(producer, error)
+
+    def _break(self, producer: AIOKafkaProducer, error: BaseException) -> None:
+        if self._producer is not producer or self._stopping:
+            return
+        self._producer = None
+        self._trouble = f"the producer is being replaced after {type(error).__name__}"
+        log.warning("producer broken, replacing it", error=type(error).__name__, detail=str(error))
+        self._spawn(self._replace(producer, type(error).__name__))
+
+    async def _replace(self, broken: AIOKafkaProducer, reason: str) -> None:
+        began = time.monotonic()
+        self._spawn(_close(broken))
+        attempt = 0
+        while self._producer is None:
+            try:
+                self._producer = await self._connect()
+            except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+                pause = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
+                log.warning("no new producer yet", error=type(error).__name__, again_in_s=pause)
+                await asyncio.sleep(pause)
+                attempt += 1
+        self._trouble = None
+        event = ProducerReplaced(reason, time.monotonic() - began)
+        log.info("producer replaced", seconds=round(event.seconds, 3))
+        for observe in self._observers:
+            observe(event)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **client_options(self._settings),
+            client_id="dodo-cio-ingest",
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await asyncio.wait_for(producer.start(), START_WITHIN_S)
+        except BaseException:
+            await _close(producer)
+            raise
+        return producer
+
+    async def _beat(self) -> None:
+        """Keep `trouble` true while there is no traffic to learn from."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            producer = self._producer
+            if producer is None or time.monotonic() - self._confirmed_at < BEAT_S:
+                continue
+            answered = await _quietly(asyncio.wait_for(producer.client.force_metadata_update(), BEAT_S))
+            if self._producer is producer:
+                self._trouble = None if answered else "no broker answers"
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _quietly(work: Awaitable[Any]) -> bool:
+    """Whether it came true."""
+    try:
+        return bool(await work)
+    except (KafkaError, OSError):
+        return False
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError, OSError):
+        await asyncio.wait_for(producer.stop(), CLOSE_WITHIN_S)
+        return
+    # stop() waits for a flush that an absent broker never ends; what it left running would be logged as forgotten.
+    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no way to stop without a flush
+    if sender is not None:
+        sender.cancel()
+    await producer.client.close()

@@ -1,0 +1,53 @@
+"""The HTTP answers of the webhook path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import orjson
+from starlette.types import Send
+
+from pipeline.ingest.records import MAX_BODY_BYTES
+
+READ_WITHIN_S: Final = 5.0
+"""A body must arrive within this. With `STORE_WITHIN_S` it stays below the 15 s after which Dodo gives up, so that
+Dodo hears an answer and not a silence."""
+
+STORE_WITHIN_S: Final = 8.0
+"""Kafka must confirm within this; then 503. The record may still arrive, and is then a redelivery with the same id."""
+
+RETRY_AFTER_S: Final = 5
+"""Dodo's own second attempt comes after 5 s; a broker's failover takes about as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, ready to be sent."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, status: int, error: str | None = None, *, close: bool = False, retry: bool = False) -> Self:
+        """`{}` or `{"error": …}` as JSON; `close` ends the connection, `retry` says when to come again."""
+        body = b"{}" if error is None else orjson.dumps({"error": error})
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if retry:
+            headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+        if close:
+            headers.append((b"connection", b"close"))
+        return cls(status, body, tuple(headers))
+
+    async def send(self, send: Send) -> None:
+        """Hand it to the server."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+STORED: Final = Reply.of(200)
+TOO_LARGE: Final = Reply.of(413, f"the body is larger than {MAX_BODY_BYTES} bytes", close=True)
+TOO_SLOW: Final = Reply.of(408, f"the body did not arrive within {READ_WITHIN_S:.0f} s", close=True)
+OVERLOADED: Final = Reply.of(503, "too much at once; try again", close=True, retry=True)
+UNAVAILABLE: Final = Reply.of(503, "Kafka did not confirm in time; try again", retry=True)

@@ -1,0 +1,29 @@
+"""Where records go, as the endpoint sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.kafka.records import OutRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Every in-sync replica has it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """It is not confirmed (and may still arrive); `reason` in words."""
+
+    reason: str
+
+
+class Store(Protocol):
+    """A durable log."""
+
+    async def store(self, topic: str, record: OutRecord, within_s: float) -> Stored | NotStored:
+        """Append durably; answers within `within_s`, and never raises for a fault of the log."""
