@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
@@ -53,11 +51,7 @@ class Decision:
 
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook) -> Decision:
-    """The decision about `record`; never raises for what the record holds.
-
-    A mapping that fails on a body is a fault of this project, yet the record is dead-lettered (`unmappable`, replayable
-    after an upgrade) and not retried: it would fail for ever and hold back everybody behind it.
-    """
+    """The decision about `record`; never raises for what the record holds, as `map_webhook` does not."""
     body = record.value
     if body is None:
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
@@ -80,13 +74,7 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook) -> Decision:
         mode=mode,
         body_hash=hashlib.sha256(body).digest(),
     )
-    try:
-        verdict = map_webhook(envelope, delivery, policy, None)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one record's fault, whatever it is, must not hold back the others
-        verdict = DeadLettered("unmappable", f"this version failed on it ({_fault(error)}): replay it after an upgrade")
-    return Decision(verdict, envelope.type, webhook_id)
+    return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
 
 
 def _mode(headers: Headers) -> Mode | None:
@@ -110,12 +98,3 @@ def _received_at_ms(record: Record) -> int | None:
     if received_at_ms is None and record.timestamp > 0 and header(record.headers, DLQ_REPLAYS) is None:
         return record.timestamp
     return received_at_ms
-
-
-def _fault(error: Exception) -> str:
-    """`KeyError at payment.py:41`: the message may quote the body, the place cannot."""
-    place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
-    return f"{type(error).__name__}{where}"

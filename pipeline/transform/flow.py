@@ -47,8 +47,8 @@ class Outgoing(Protocol):
 class Producer(Protocol):
     """Where records go (`kafka.producer.BatchProducer`)."""
 
-    def partition_for(self, topic: str, key: bytes) -> int:
-        """The partition that Java's default partitioner gives to `key`."""
+    def partition_for(self, topic: str, key: bytes | None) -> int:
+        """The partition that Java's default partitioner gives to `key`; keyless records take turns."""
 
     def chunk(self) -> Outgoing:
         """A new, empty chunk."""
@@ -178,9 +178,8 @@ class Flow:
                     outgoing.append(topic, partition, out)
             case DeadLettered() as verdict:
                 topic = self._dead_letters_topic
-                key = record.key if record.key is not None else decision.webhook_id.encode()
                 letter = dead_letter_record(record, verdict, int(self._clock() * 1000))
-                outgoing.append(topic, self._producer.partition_for(topic, key), letter)
+                outgoing.append(topic, self._producer.partition_for(topic, letter.key), letter)
             case Dropped():
                 pass
 

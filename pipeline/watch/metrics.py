@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -35,6 +35,7 @@ class Metrics:
     """
 
     def __init__(self, stage: Stage) -> None:
+        disable_created_metrics()  # a second series for each counter, which Prometheus does not need
         self.stage = stage
         self.registry = CollectorRegistry()
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}

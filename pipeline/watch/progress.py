@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from faust.types import TP
 
-from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, LogRestarted, OffsetsCommitted, RebalanceEnded
+from pipeline.kafka.events import (
+    ChunkAcknowledged,
+    ChunkDelivered,
+    LogRestarted,
+    OffsetsCommitted,
+    ProduceStalled,
+    RebalanceEnded,
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +64,8 @@ class Progress:
                 # committed offset.
                 self.partitions.clear()
                 self.unread_of.clear()
+            case ProduceStalled():
+                self.attempts += 1
             case LogRestarted():
                 self.partitions.pop(TP(event.topic, event.partition), None)
 

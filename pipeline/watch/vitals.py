@@ -40,7 +40,6 @@ class Vitals:
     """
 
     stage: Stage
-    started: bool
     stopping: bool
     rebalancing: bool
     generation: int
@@ -80,7 +79,7 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
         return Pulse(at=now, progress=vitals.progress)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
     still = vitals.waiting > 0 and vitals.progress == pulse.progress and not vitals.stopping
-    outside = vitals.started and vitals.generation < 0 and not vitals.stopping
+    outside = vitals.generation < 0 and not vitals.stopping
     return Pulse(
         at=now,
         progress=vitals.progress,
@@ -106,11 +105,9 @@ def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdic
 
 
 def ready(vitals: Vitals) -> Verdict:
-    """Whether records can flow through this process now."""
+    """Whether records can flow through this process now; nobody answers before the start-up checks have passed."""
     if vitals.stopping:
         return Verdict(ok=False, reason="stopping")
-    if not vitals.started:
-        return Verdict(ok=False, reason="start-up checks have not passed yet")
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
     if vitals.generation < 0:

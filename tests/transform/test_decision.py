@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,30 +147,6 @@ def test_unreadable(body: bytes) -> None:
     verdict = refused(Consumed(value=body))
     assert verdict.class_ == "unreadable"
     assert verdict.reason
-
-
-def test_fault_of_the_mapping() -> None:
-    """A body that the mapping fails on becomes a dead letter that names the place and not the body."""
-
-    def broken(_envelope: Envelope, _delivery: Delivery, _policy: Policy, _profile: Profile | None) -> Verdict:
-        raise KeyError("jane@example.com")
-
-    decision = decide(Consumed(headers=(("webhook-id", b"msg_1"),)), POLICY, broken)
-    assert isinstance(decision.verdict, DeadLettered)
-    assert decision.verdict.class_ == "unmappable"
-    assert decision.verdict.reason.startswith("this version failed on it (KeyError at test_decision.py:")
-    assert "jane" not in decision.verdict.reason
-    assert (decision.type, decision.webhook_id) == ("payout.created", "msg_1")
-
-
-def test_memory_is_no_fault_of_the_record() -> None:
-    """Running out of memory ends the worker instead of dead-lettering whatever was at hand."""
-
-    def exhausted(*_: Any) -> Verdict:
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        decide(Consumed(), POLICY, exhausted)
 
 
 names = st.sampled_from(

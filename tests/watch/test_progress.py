@@ -6,7 +6,14 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, LogRestarted, OffsetsCommitted, RebalanceEnded
+from pipeline.kafka.events import (
+    ChunkAcknowledged,
+    ChunkDelivered,
+    LogRestarted,
+    OffsetsCommitted,
+    ProduceStalled,
+    RebalanceEnded,
+)
 from pipeline.watch.progress import Progress
 
 ZERO, ONE = TP("webhooks", 0), TP("webhooks", 1)
@@ -79,10 +86,10 @@ def test_log_that_began_anew() -> None:
 
 
 def test_attempts() -> None:
-    """A retry moves a counter of its own."""
-    progress = after()
+    """A retry moves a counter of its own: the stage's, and the producer's while the brokers are away."""
+    progress = after(ProduceStalled("operations", 1, 30.0))
     progress.attempted()
-    assert progress.attempts == 1
+    assert progress.attempts == 2
 
 
 def test_other_events_change_nothing() -> None:

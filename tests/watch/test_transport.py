@@ -57,7 +57,7 @@ def test_each_event_moves_its_series() -> None:
 
 def test_vitals_are_read_at_each_scrape() -> None:
     """The gauges show the vital signs of the moment of the scrape."""
-    vitals = Vitals("sink", True, False, False, 7, 3, unread=11, undelivered=5, uncommitted=2)
+    vitals = Vitals("sink", False, False, 7, 3, unread=11, undelivered=5, uncommitted=2)
     metrics = Metrics("sink")
     show_vitals(metrics, lambda: vitals)
     value = metrics.registry.get_sample_value
@@ -71,7 +71,7 @@ def test_vitals_are_read_at_each_scrape() -> None:
             "records_uncommitted",
         )
     ] == [7, 3, 11, 5, 2]
-    vitals = Vitals("sink", True, False, True, -1, 0)
+    vitals = Vitals("sink", False, True, -1, 0)
     assert value("dodo_cio_generation") == -1
 
 
@@ -80,7 +80,7 @@ def test_the_documentation_is_complete() -> None:
     metrics = Metrics("sink")
     before = {family.name for family in metrics.registry.collect()}
     observe_transport(metrics)
-    show_vitals(metrics, lambda: Vitals("sink", True, False, False, 1, 1))
+    show_vitals(metrics, lambda: Vitals("sink", False, False, 1, 1))
     registered = {family.name for family in metrics.registry.collect()} - before
     documented = re.findall(r"`(dodo_cio_\w+?)(?:_total)?`", transport.__doc__ or "")
     assert registered == set(documented)

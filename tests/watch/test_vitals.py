@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S, Pulse, Verdict, Vitals, beat, live, ready
 
-HEALTHY = Vitals(
-    stage="transform", started=True, stopping=False, rebalancing=False, generation=3, partitions=4, unread=100
-)
+HEALTHY = Vitals(stage="transform", stopping=False, rebalancing=False, generation=3, partitions=4, unread=100)
 
 
 def watch(*seen: tuple[float, Vitals]) -> Verdict:
@@ -95,12 +93,6 @@ def test_rejoining_forgives() -> None:
     assert watch((0, lost), (PATIENCE_S - 1, back), (PATIENCE_S + 1, lost), (2 * PATIENCE_S, lost)).ok
 
 
-def test_not_started_is_not_dead() -> None:
-    """Start-up checks that wait for a broker are not a lost membership."""
-    waiting = replace(HEALTHY, started=False, generation=-1, unread=0, partitions=0)
-    assert watch((0, waiting), (PATIENCE_S * 3, waiting)).ok
-
-
 def test_stopping_is_never_dead() -> None:
     """A worker that is already stopping is left to finish."""
     stopping = replace(HEALTHY, stopping=True, generation=-1)
@@ -136,7 +128,6 @@ def test_idle_never_exceeds_the_clock(steps: list[float]) -> None:
         ),
         ({"rebalancing": True}, Verdict(ok=False, reason="the consumer group is rebalancing")),
         ({"generation": -1}, Verdict(ok=False, reason="not a member of the consumer group yet")),
-        ({"started": False}, Verdict(ok=False, reason="start-up checks have not passed yet")),
         ({"stopping": True}, Verdict(ok=False, reason="stopping")),
     ],
 )

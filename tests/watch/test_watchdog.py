@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.watch.vitals import Vitals
 from pipeline.watch.watchdog import Watchdog
 
-VITALS = Vitals(stage="sink", started=True, stopping=False, rebalancing=False, generation=1, partitions=2, unread=9)
+VITALS = Vitals(stage="sink", stopping=False, rebalancing=False, generation=1, partitions=2, unread=9)
 
 
 def test_questions_are_beats() -> None:
@@ -43,7 +43,6 @@ def test_status_shows_everything() -> None:
     now = 2.5
     assert dog.status() == {
         "stage": "sink",
-        "started": True,
         "stopping": False,
         "rebalancing": False,
         "generation": 1,

@@ -1,0 +1,91 @@
+"""The transform as a process: its Faust app built from settings, with its checks, its health port and its producer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from pipeline import logs
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.topics import check_topics
+from pipeline.settings import Settings
+from pipeline.transform.agent import add_agent
+from pipeline.transform.decision import decide
+from pipeline.transform.flow import Flow
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.metrics import observe_transform
+from pipeline.transform.policy import Policy
+from pipeline.watch.worker import WorkerWatch
+
+DEAD_LETTER_HEADERS_BYTES: Final = 4096
+"""What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
+
+log = logs.get(__name__)
+
+
+def create_app(settings: Settings) -> BatchApp:
+    """The Faust app of the transform, ready to be run by a worker.
+
+    Raises:
+        SettingsError: a setting names something that cannot be used, such as the file of product names.
+    """
+    policy = Policy.of(settings)
+    app = BatchApp(
+        settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
+    )
+    watch = WorkerWatch(app)
+    observe_transform(watch.metrics)
+    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress])
+    flow = Flow(
+        partial(decide, policy=policy, map_webhook=map_webhook),
+        producer,
+        operations_topic=settings.operations_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+        observe=watch.metrics,
+        fail=app.crash_soon,
+    )
+
+    async def start_producer() -> None:
+        await producer.start()
+        await producer.prime(settings.operations_topic, settings.dead_letters_topic)
+
+    app.before_start(partial(_check, settings))
+    app.companion(start_producer, producer.stop)
+    app.set_handover(flow)
+    add_agent(app, flow)
+    return app
+
+
+def run(overrides: Mapping[str, Any]) -> NoReturn:
+    """Run the transform until a signal or a crash, then exit; `overrides` are settings given as flags."""
+    from pipeline.kafka.worker import run_worker
+
+    settings = Settings.load(**overrides)
+    sys.exit(run_worker(create_app(settings), settings))
+
+
+async def _check(settings: Settings) -> None:
+    """What must hold before the group is joined: the topics exist, and what goes out fits into them.
+
+    Raises:
+        TopicError: a topic is missing, or takes too little.
+        BrokerUnreachableError: no broker answered.
+    """
+    outputs = (settings.operations_topic, settings.dead_letters_topic)
+    await check_topics(settings, (settings.webhooks_topic, *outputs))
+    await check_sizes(settings, *outputs)
+    limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
+    webhooks, dead_letters = limits[settings.webhooks_topic], limits[settings.dead_letters_topic]
+    if dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:
+        log.warning(
+            "A webhook at the size limit of its topic would not fit into the dead letters and would stop this stage: "
+            "raise max.message.bytes there (dodo-cio topics plan)",
+            webhooks_topic=settings.webhooks_topic,
+            webhooks_max_bytes=webhooks,
+            dead_letters_topic=settings.dead_letters_topic,
+            dead_letters_max_bytes=dead_letters,
+        )
