@@ -35,7 +35,7 @@ class Metrics:
     """
 
     def __init__(self, stage: Stage) -> None:
-        disable_created_metrics()  # a second series for each counter, which Prometheus does not need
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which Prometheus does not need
         self.stage = stage
         self.registry = CollectorRegistry()
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
