@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 SCRAM_ITERATIONS = 4096
 """Kafka's minimum (ScramMechanism); throw-away users need no more."""
@@ -33,8 +34,8 @@ class LocalSecurity:
     """SCRAM-SHA-512 over TLS, with one super user and any ordinary users.
 
     `keystore` is a PEM file with the broker's PKCS#8 key and its certificate chain, valid for 127.0.0.1;
-    `truststore` the PEM of the CA (asked for client certificates when `client_certificates`). With `acls`
-    Kafka's StandardAuthorizer refuses ordinary users whatever no ACL allows.
+    `truststore` the PEM of the CA of client certificates; `client_certificates` is Kafka's ssl.client.auth. With
+    `acls` Kafka's StandardAuthorizer refuses ordinary users whatever no ACL allows.
     """
 
     keystore: Path
@@ -42,7 +43,7 @@ class LocalSecurity:
     admin: tuple[str, str]
     users: Mapping[str, str] = field(default_factory=dict)
     acls: bool = False
-    client_certificates: bool = False
+    client_certificates: Literal["none", "requested", "required"] = "none"
 
     def __repr__(self) -> str:
         """Without the passwords."""
@@ -115,7 +116,7 @@ def _security(security: LocalSecurity) -> dict[str, str]:
         "ssl.keystore.location": str(security.keystore),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(security.truststore),
-        "ssl.client.auth": "required" if security.client_certificates else "none",
+        "ssl.client.auth": security.client_certificates,
     }
     if security.acls:
         values |= {
