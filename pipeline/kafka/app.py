@@ -14,33 +14,17 @@ from typing import Any, Final
 
 import faust
 from aiokafka.errors import KafkaError
-from faust.app.base import BootStrategy
 from faust.types import TP
-from mode import Service
 
 from pipeline import logs
 from pipeline.errors import ContractViolationError, SettingsError
+from pipeline.kafka.companions import Companions, Step
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
+from pipeline.kafka.faust_options import QUEUED_CHUNKS, SESSION_S, Boot, faust_options
 from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.membership import Membership
-from pipeline.kafka.security import faust_broker
 from pipeline.kafka.transport import Consumer, Transport
 from pipeline.settings import PREFIX, Settings, Stage
-
-SESSION_S: Final = 10.0
-"""After a SIGKILL the group stands still for this long (Faust's default of 60 s stood for 50 s in a run)."""
-
-HEARTBEAT_S: Final = 1.0
-"""A peer learns of a rebalance at its next heartbeat; with Kafka's 3 s a hand-over took 5 s."""
-
-REBALANCE_S: Final = 20.0
-"""How long the group waits for a member to give its partitions away; above grace and commit together."""
-
-FETCH_BYTES: Final = 512 * 1024
-"""A partition and fetch. Memory is about three times that (driver, poll, queue) for each partition."""
-
-QUEUED_CHUNKS: Final = 8
-"""Chunks that wait before the agent, over all partitions; the drain loop waits for room."""
 
 LOOK_S: Final = 0.2
 """How often a running restore is compared with the membership."""
@@ -49,47 +33,10 @@ RETRY_S: Final = 0.5
 CANCEL_S: Final = 5.0
 """For a restore that was overtaken by the next rebalance to end; one that ignores this is left behind."""
 
-Check = Callable[[], Awaitable[None]]
 OnAssigned = Callable[[set[TP], int], Awaitable[None]]
 Observer = Callable[[TransportEvent], None]
 
 log = logs.get(__name__)
-
-
-class _Boot(BootStrategy):
-    """Faust's services without its web server (the CLI would start one) and without its own producer.
-
-    Faust's producer is not idempotent, and its flush at every rebalance waits for a broker that is away.
-    """
-
-    enable_web = False
-    enable_kafka_producer = False
-
-
-class _Companions(Service):
-    """What lives as long as the worker: first to start, last to stop."""
-
-    abstract = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        self.pairs: list[tuple[Check, Check]] = []
-        self._started_ones: list[Check] = []
-        super().__init__(**kwargs)
-
-    async def on_start(self) -> None:
-        """Start them in the order given."""
-        for start, stop in self.pairs:
-            await start()
-            self._started_ones.append(stop)
-
-    async def on_stop(self) -> None:
-        """Stop those that were started, the last one first; one that fails does not keep the others."""
-        while self._started_ones:
-            stop = self._started_ones.pop()
-            try:
-                await stop()
-            except Exception:
-                log.exception("A companion did not stop")
 
 
 class BatchApp(faust.App):
@@ -106,7 +53,7 @@ class BatchApp(faust.App):
     redelivers.
     """
 
-    BootStrategy = _Boot
+    BootStrategy = Boot
 
     def __init__(
         self,
@@ -127,53 +74,22 @@ class BatchApp(faust.App):
         self._handover = handover
         self._handover_lock = asyncio.Lock()
         self._handed_over = asyncio.Event()
-        self._checks: list[Check] = []
-        self._companions = _Companions()
+        self._checks: list[Step] = []
+        self._companions = Companions()
         self._went_at: float | None = None
-        broker, credentials = faust_broker(settings)
-        super().__init__(
-            id,
-            **{
-                "broker": broker,
-                "broker_credentials": credentials,
-                # An outage of Customer.io blocks fetching for as long as it lasts. aiokafka would leave the group
-                # after this time and never join again (#720, #1187); progress is watched by our own liveness.
-                "broker_max_poll_interval": 1e7,
-                "broker_session_timeout": SESSION_S,
-                "broker_heartbeat_interval": HEARTBEAT_S,
-                "broker_rebalance_timeout": REBALANCE_S,
-                "broker_request_timeout": 40.0,
-                "producer_request_timeout": 30.0,
-                "consumer_max_fetch_size": FETCH_BYTES,
-                "consumer_auto_offset_reset": "earliest",
-                "stream_wait_empty": False,  # it waits without a limit of time
-                "stream_processing_timeout": 1e7,  # livelock reports about what is no livelock
-                "broker_commit_livelock_soft_timeout": 1e7,
-                "table_standby_replicas": 0,
-                "topic_disable_leader": True,
-                "topic_allow_declare": False,
-                "agent_supervisor": "mode.supervisors.CrashingSupervisor",
-                "processing_guarantee": "at_least_once",
-                "worker_redirect_stdouts": False,
-                "web_enabled": False,
-                "autodiscover": False,
-                "datadir": settings.data_dir / "faust",
-                "Worker": "pipeline.kafka.worker:BatchWorker",
-                **options,
-            },
-        )
+        super().__init__(id, **{**faust_options(settings), **options})
         self.on_rebalance_complete.connect(self._when_assigned, weak=False)
 
     # --- what a stage adds ---------------------------------------------------------------------------------------
 
-    def before_start(self, check: Check) -> None:
+    def before_start(self, check: Step) -> None:
         """Run `check` before the worker joins the group; a `PipelineError` ends it with its message and exit code."""
         self._checks.append(check)
 
-    def companion(self, start: Check, stop: Check) -> None:
+    def companion(self, start: Step, stop: Step) -> None:
         """Keep something for the life of the worker: started after the checks and before the group is joined,
         stopped last."""  # noqa: D205, D209 - one sentence
-        self._companions.pairs.append((start, stop))
+        self._companions.add(start, stop)
 
     def set_handover(self, handover: HandOver) -> None:
         """Let `handover` end its work whenever partitions go."""

@@ -8,24 +8,13 @@ The internals that this module leans on are listed in tests/kafka/test_pins.py.
 from __future__ import annotations
 
 import asyncio
-import sys
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import aiokafka
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaError,
-    RebalanceInProgressError,
-    TopicAuthorizationFailedError,
-    UnknownMemberIdError,
-)
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import IllegalStateError
 from faust.transport.conductor import Conductor
 from faust.transport.consumer import RecordMap, ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -33,13 +22,12 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from pipeline import logs
-from pipeline.errors import ContractViolationError, TopicError
+from pipeline.errors import ContractViolationError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
+from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
-from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
-from pipeline.kafka.reach import explaining
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
 
 if TYPE_CHECKING:
@@ -48,152 +36,8 @@ if TYPE_CHECKING:
 CHUNK_RECORDS: Final = 1000
 """Largest batch. A poll may bring more; an agent that maps 5,000 records in one go would hold the loop for 150 ms."""
 
-FETCH_WAIT_MS: Final = 500
-"""Kafka's default. Faust asks for 1,500 ms, and a partition that is not part of the waiting request waits with it."""
-
-CRASH_LOOK_S: Final = 0.1
-
 log = logs.get(__name__)
 offset_of = attrgetter("offset")
-T = TypeVar("T")
-
-
-class RebalanceListener(driver.ConsumerRebalanceListener):
-    """The driver's call-backs, run in its thread."""
-
-    _thread: ConsumerThread
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Awaitable[None]:
-        """Stop sending at once, in this thread; the event loop may be busy for a while."""
-        self._thread.app.membership.suspend()
-        return self._unless_crashed(cast("Awaitable[None]", super().on_partitions_revoked(revoked)))
-
-    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """A generation begins; the group has just heard of us."""
-        self._thread.app.membership.heartbeat()
-        await self._unless_crashed(super().on_partitions_assigned(assigned))
-
-    async def _unless_crashed(self, call: Awaitable[None]) -> None:
-        """Wait for the event loop's part, but not for a worker that crashed: it answers nothing any more.
-
-        Without this the driver waits for the answer and the process, which waits for the driver, never exits.
-        """
-        task = asyncio.ensure_future(call)
-        while not task.done():
-            await asyncio.wait({task}, timeout=CRASH_LOOK_S)
-            if not task.done() and self._thread.app.crashed:
-                task.cancel()
-                return
-        await task
-
-
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The driver's thread: aiokafka lives here, with its own loop."""
-
-    app: BatchApp
-
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
-        return consumer
-
-    async def on_start(self) -> None:
-        """Connect; from here on the membership can be asked, and hears every heartbeat."""
-        with explaining(self.app.settings):
-            await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka gives no way to ask for it
-        heartbeat = coordinator._do_heartbeat  # noqa: SLF001
-
-        async def noted_heartbeat() -> Any:
-            sent_at = since_boot()
-            alive = await heartbeat()
-            if alive:
-                self.app.membership.heartbeat(sent_at)
-            return alive
-
-        coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
-        self.app.membership.attach(self)
-
-    def on_crash(self, msg: str, *fmt: Any) -> None:  # noqa: ARG002 - mode's signature
-        """Say so in the log; Faust would print the traceback to stderr, past redaction."""
-        log.error("The consumer's thread ended", error=repr(sys.exc_info()[1]))
-
-    @property
-    def generation(self) -> int:
-        """The group's generation as the driver knows it now."""
-        consumer = self._consumer
-        return int(consumer._coordinator.generation) if consumer is not None else NOT_A_MEMBER  # noqa: SLF001
-
-    def partitions_total(self, topic: str) -> int:
-        """Partitions of the topic as the driver's metadata has them, 0 while unknown."""
-        consumer = self._consumer
-        return len(consumer._client.cluster.partitions_for_topic(topic) or ()) if consumer is not None else 0  # noqa: SLF001
-
-    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
-        """Where each assigned partition begins, and what is committed (None: nothing yet), in one request."""
-        return await self._in_thread(self._starts())
-
-    async def _starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
-        consumer = self._ensure_consumer()
-        partitions = list(consumer.assignment())
-        stored = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
-        committed = {tp: stored[tp].offset if tp in stored else None for tp in partitions}
-        fresh = [tp for tp, offset in committed.items() if offset is None or offset < 0]
-        earliest = await consumer.beginning_offsets(fresh) if fresh else {}
-        starts = {ensure_TP(tp): earliest[tp] if tp in earliest else cast("int", committed[tp]) for tp in partitions}
-        return starts, {ensure_TP(tp): offset for tp, offset in committed.items()}
-
-    async def commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
-        """One OffsetCommit, sent under `generation` or not at all.
-
-        aiokafka's own `commit` retries for as long as it takes and then sends under whatever generation it has by
-        that time: after an outage it would store old offsets over those of the partition's new owner.
-        """
-        if self.thread_loop.is_closed():
-            return Committed.UNAVAILABLE
-        return await self._in_thread(self._commit_fenced(offsets, generation))
-
-    async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
-        consumer = self._ensure_consumer()
-        coordinator = consumer._coordinator  # noqa: SLF001
-        request = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-        async with coordinator._commit_lock:  # noqa: SLF001
-            if generation <= 0 or coordinator.generation != generation:
-                return Committed.STALE
-            # From the comparison to the finished request nothing awaits: it carries the generation just compared.
-            sending = asyncio.ensure_future(coordinator._do_commit_offsets(None, request))  # noqa: SLF001
-            sending.add_done_callback(_look_at_exception)
-            try:
-                await asyncio.shield(sending)
-            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
-                return Committed.STALE
-            except GroupAuthorizationFailedError:
-                raise TopicError(
-                    f"the broker refuses offset commits of group {self.app.conf.id}: grant Read on the group"
-                ) from None
-            except TopicAuthorizationFailedError as error:
-                raise TopicError(f"the broker refuses offset commits ({error}): grant Read on the topic") from None
-            except KafkaError as error:
-                if not error.retriable:
-                    raise
-                return Committed.UNAVAILABLE
-        return Committed.STORED
-
-    def end_offset(self, tp: TP) -> int | None:
-        """The next offset that the partition will give, as the last fetch said; None before one."""
-        try:
-            return cast("int | None", self._ensure_consumer().highwater(tp))
-        except (AssertionError, AttributeError):  # the assignment is just changing, in the other thread
-            return None
-
-    async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.thread_loop))
-
-
-def _look_at_exception(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 class Consumer(driver.Consumer):

@@ -18,7 +18,8 @@ from mode.utils.futures import maybe_cancel
 
 from pipeline import logs
 from pipeline.errors import PipelineError
-from pipeline.kafka.app import REBALANCE_S, BatchApp
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.faust_options import REBALANCE_S
 from pipeline.kafka.handover import COMMIT_S, GRACE_S
 from pipeline.kafka.noise import quieten
 from pipeline.settings import Settings

@@ -1,0 +1,98 @@
+"""When a process may act for its group."""
+
+from __future__ import annotations
+
+from faust.types import TP
+
+from pipeline.kafka.membership import NOT_A_MEMBER, Membership
+
+ASSIGNED = frozenset({TP("a", 0)})
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+class Group:
+    """What the driver says about the group."""
+
+    generation = 4
+
+    def partitions_total(self, topic: str) -> int:
+        """Number of partitions."""
+        return {"a": 12}.get(topic, 0)
+
+
+def member(clock: Clock, group: Group) -> Membership:
+    """A member whose records flow and whose heartbeat was just answered."""
+    membership = Membership(10.0, clock)
+    membership.attach(group)
+    membership.heartbeat()
+    membership.resume(4, ASSIGNED)
+    return membership
+
+
+def test_before_the_consumer_started_nothing_may_be_sent() -> None:
+    """A membership without a consumer is outside of the group."""
+    membership = Membership(10.0)
+    assert membership.generation == NOT_A_MEMBER
+    assert not membership.may_send(NOT_A_MEMBER)
+    assert membership.rebalancing
+    assert membership.heartbeat_age_s() == float("inf")
+    assert membership.partitions_total("a") == 0
+
+
+def test_a_live_member_may_send_what_it_was_given() -> None:
+    """Records of the live generation may leave, those of another may not."""
+    membership = member(Clock(), Group())
+    assert membership.may_send(4)
+    assert not membership.may_send(3)
+    assert not membership.may_send(5)
+    assert membership.assigned() == ASSIGNED
+    assert membership.partitions_total("a") == 12
+    assert not membership.rebalancing
+
+
+def test_an_old_heartbeat_stops_a_zombie() -> None:
+    """After a freeze the group may have gone on without us: two seconds before the session ends, sending ends."""
+    clock = Clock()
+    membership = member(clock, Group())
+    clock.now += 7.9
+    assert membership.may_send(4)
+    clock.now += 0.2
+    assert not membership.may_send(4)
+    membership.heartbeat()
+    assert membership.may_send(4)
+
+
+def test_a_heartbeat_counts_from_when_it_was_sent() -> None:
+    """An answer that took long is as old as its request."""
+    clock = Clock()
+    membership = member(clock, Group())
+    clock.now += 9.0
+    membership.heartbeat(clock.now - 8.5)
+    assert membership.heartbeat_age_s() == 8.5
+    assert not membership.may_send(4)
+
+
+def test_nothing_leaves_while_partitions_move() -> None:
+    """From the revocation to the end of the restore nothing may be sent, though the generation is still the old one."""
+    membership = member(Clock(), Group())
+    membership.suspend()
+    assert membership.rebalancing
+    assert not membership.may_send(4)
+
+
+def test_an_evicted_member_may_not_send() -> None:
+    """The driver that heard of the eviction has no generation any more."""
+    group = Group()
+    membership = member(Clock(), group)
+    group.generation = NOT_A_MEMBER
+    assert not membership.may_send(4)
+    assert not membership.may_send(NOT_A_MEMBER)
