@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
 from pipeline.customerio.batch import join
+from pipeline.customerio.client import BATCH_PATH
+from pipeline.customerio.workspace import HOSTS
 from pipeline.dodo.envelope import Envelope, kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
 from pipeline.settings import Settings
@@ -22,11 +24,6 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso, plausible_ms
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Mode, Operations, Verdict
-
-HOSTS: Final = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
-"""https://docs.customer.io/integrations/api/track/, servers. Offline, `auto` is shown as the US host."""
-
-BATCH_PATH: Final = "/api/v2/batch"
 
 VerdictWord = Literal["operations", "dropped", "dead_letter"]
 
@@ -139,7 +136,8 @@ def _time(envelope: Envelope | None, verdict: Verdict) -> str | None:
 
 
 def _url(settings: Settings) -> str:
-    base = settings.customerio_url or HOSTS.get(settings.customerio_region, HOSTS["us"])
+    region = "us" if settings.customerio_region == "auto" else settings.customerio_region  # nobody is asked offline
+    base = settings.customerio_url or HOSTS[region]
     parts = urlsplit(base.rstrip("/") + BATCH_PATH)
     # Credentials inside a URL are for the request, not for the screen.
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -23,7 +23,17 @@ STATUS: Final = Status(
 )
 """Values carry the prefix `dispute_`, which the vendor's own pages once forgot."""
 
-ROWS: Final = tuple(Row(name, name.replace(".", "_"), key=BY_STAGE) for name in _TYPES)
+LOST: Final = frozenset({"dispute.lost", "dispute.accepted"})
+
+ROWS: Final = tuple(
+    Row(
+        name,
+        name.replace(".", "_"),
+        key=BY_STAGE,
+        decides="has_lost_dispute on the person comes from the state" if name in LOST else None,
+    )
+    for name in _TYPES
+)
 
 
 def attributes(case: Case, _row: Row, into: Attributes) -> None:

@@ -43,7 +43,7 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
         if mapping.status.contradicts(case, status):
             into["superseded"] = True
             case.notice(
-                "superseded", f"the object is {mapping.status.attribute} by now: the event is marked superseded"
+                "superseded", f"{mapping.status.attribute} contradicts the type: the event is marked superseded"
             )
     address, name = contact_of(case)
     if address is not None:

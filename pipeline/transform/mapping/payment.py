@@ -188,7 +188,7 @@ def identifies(case: Case, row: Row, into: Attributes) -> None:
     if case.type != "payment.succeeded":
         return
     case.texts(into, "payment_method")
-    if row.event == "payment_completed":
+    if row.event == "payment_completed" and case.occurred_ms is not None:
         case.date(into, "last_payment_date", case.sent_at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.profile import BILLING, ENDED, Subscription
+from pipeline.transform.timestamps import to_s
 
 
 def fill_slot(case: Case, into: Attributes, subscription: Subscription) -> None:
@@ -19,7 +20,9 @@ def fill_slot(case: Case, into: Attributes, subscription: Subscription) -> None:
         into["subscription_product_id"] = subscription.product_id
     bills = subscription.status in BILLING
     if bills and not subscription.cancel_at_next_billing:
-        case.date(into, "next_billing", subscription.next_billing)
+        # Both or neither: a text that no longer fits its number would contradict it on the profile.
+        if to_s(subscription.next_billing) is not None:
+            case.date(into, "next_billing", subscription.next_billing)
     elif bills or subscription.status == "paused" or subscription.status in ENDED:
         into["next_billing"] = None
         into["next_billing_unix"] = None

@@ -104,6 +104,10 @@ RENEWAL: Final = "whether this is the first period's charge is decided by the st
 SCHEDULE: Final = (
     "whether a cancellation was scheduled already, or is withdrawn, is decided by the state; without it once a period"
 )
+SLOT: Final = (
+    "which subscription speaks for the person is decided by the state; without it the body's own does, also where "
+    "another one goes on"
+)
 PLAN: Final = "previous_product_id, previous_amount and direction come from the state"
 
 ROWS: Final = (
@@ -288,6 +292,8 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
     subscription_id = text(data.get("subscription_id"))
     if subscription_id is None:
         return
+    if case.delivery.mode == "live":
+        case.notice("state-decides", SLOT)
     fill_slot(
         case,
         into,
