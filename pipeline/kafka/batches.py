@@ -59,6 +59,11 @@ class RecordBatch:
         """Offset of the last record."""
         return self.records[-1].offset
 
+    @property
+    def acknowledge(self) -> Acknowledge:
+        """`ack` without the batch: whoever keeps it does not keep the records."""
+        return self._acknowledge
+
     def ack(self, through: int) -> None:
         """Every record of this batch up to offset `through` has had all its effects durably.
 

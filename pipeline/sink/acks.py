@@ -1,0 +1,153 @@
+"""Acknowledgements: which records are done, as a contiguous prefix for each partition and generation.
+
+Lanes finish records of a partition in any order; Kafka knows one committed offset. So a record counts only when every
+record before it is done as well: a crash then repeats some, and skips none.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from pipeline.kafka.records import Record
+
+DONE = 1
+
+
+class Delivered(Protocol):
+    """A chunk as the transport hands it over; `pipeline.kafka.batches.RecordBatch` fits."""
+
+    @property
+    def topic(self) -> str:
+        """The topic of all its records."""
+
+    @property
+    def partition(self) -> int:
+        """The partition of all its records."""
+
+    @property
+    def generation(self) -> int:
+        """The membership under which it was fetched."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records, offsets rising."""
+
+    @property
+    def acknowledge(self) -> Callable[[int], None]:
+        """`ack(through)` that does not keep the records alive."""
+
+
+class Chunk:
+    """One delivered chunk: which of its records are done.
+
+    It keeps offsets and times, 17 bytes a record, and not the records: while one lane is stuck, the others' finished
+    records must not stay in memory with it.
+    """
+
+    __slots__ = ("_ack", "_flags", "_head", "_offsets", "_times", "generation", "window")
+
+    def __init__(self, batch: Delivered, window: Window) -> None:
+        self.generation = batch.generation
+        self.window = window
+        self._ack = batch.acknowledge
+        self._flags = bytearray(len(batch.records))
+        self._offsets = array("q", (record.offset for record in batch.records))
+        self._times = array("q", (record.timestamp for record in batch.records))
+        self._head = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every record is done; known after `advance`."""
+        return self._head == len(self._flags)
+
+    @property
+    def undone(self) -> int:
+        """How many records are not done."""
+        return len(self._flags) - self._flags.count(DONE)
+
+    @property
+    def oldest_ms(self) -> int:
+        """The time of the first record that is not done."""
+        return self._times[self._head]
+
+    def mark(self, index: int) -> None:
+        """The record at `index` is done; nothing is acknowledged yet."""
+        self._flags[index] = DONE
+
+    def advance(self) -> None:
+        """Acknowledge the prefix as far as it is done. Only the first chunk of a window may."""
+        head = self._flags.find(0, self._head)
+        head = len(self._flags) if head < 0 else head
+        if head > self._head:
+            self._head = head
+            self._ack(self._offsets[head - 1])
+
+
+class Window:
+    """The chunks of one partition and generation that are not done, in the order in which they came."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self) -> None:
+        self.chunks: deque[Chunk] = deque()
+
+    def advance(self) -> None:
+        """Acknowledge what is now contiguous."""
+        while self.chunks:
+            self.chunks[0].advance()
+            if not self.chunks[0].complete:
+                return
+            self.chunks.popleft()
+
+
+class Placed(Protocol):
+    """Something that knows its record's place; `pipeline.sink.item.Item` fits."""
+
+    @property
+    def chunk(self) -> Chunk:
+        """Its chunk."""
+
+    @property
+    def index(self) -> int:
+        """Its place in the chunk."""
+
+
+class Acks:
+    """The windows of all partitions. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, int, int], Window] = {}
+
+    def open(self, batch: Delivered) -> Chunk:
+        """Take note of a delivered chunk, which is never empty."""
+        place = (batch.topic, batch.partition, batch.generation)
+        window = self._windows.setdefault(place, Window())
+        chunk = Chunk(batch, window)
+        window.chunks.append(chunk)
+        return chunk
+
+    def complete(self, items: Iterable[Placed]) -> None:
+        """The records of `items` are accepted or dead-lettered: acknowledge what is contiguous by now."""
+        touched: dict[Window, None] = {}
+        for item in items:
+            item.chunk.mark(item.index)
+            touched[item.chunk.window] = None
+        for window in touched:
+            window.advance()
+
+    def keep(self, generation: int) -> None:
+        """Forget the windows of every other generation; their records come again."""
+        self._windows = {place: window for place, window in self._windows.items() if place[2] == generation}
+
+    @property
+    def undone(self) -> int:
+        """Records that are delivered and not done."""
+        return sum(chunk.undone for window in self._windows.values() for chunk in window.chunks)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The time (unix ms) of the oldest record that holds a partition back, None when all is done."""
+        return min((window.chunks[0].oldest_ms for window in self._windows.values() if window.chunks), default=None)

@@ -1,0 +1,129 @@
+"""What happened in the sink, as frozen records for observers.
+
+The core builds one record a fact and hands it on; metrics and tests are observers. They run on the event loop and
+must not block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.deadletters.envelope import DeadLetterClass
+from pipeline.sink.batching import BatchCause
+
+RequestOutcome = Literal[
+    "accepted", "partly-refused", "refused-whole", "retry", "unauthorized", "wrong-region", "unanswered"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchClosed:
+    """A lane has drawn a batch.
+
+    `cause`: it is full (`bytes`), nothing else waited (`idle`), or all that waits must wait for a `barrier`.
+    `fill` is its share of what Customer.io takes in one request, 0 to 1.
+    """
+
+    lane: int
+    operations: int
+    body_bytes: int
+    fill: float
+    cause: BatchCause
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """One request was answered, or its deadline passed. `attempt` counts from 1 for the same bytes."""
+
+    lane: int
+    operations: int
+    body_bytes: int
+    attempt: int
+    outcome: RequestOutcome
+    status: int | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlanned:
+    """The same bytes go again after `delay_s`, or as soon as the gate opens if that is later."""
+
+    lane: int
+    attempt: int
+    delay_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSplit:
+    """A batch was refused as a whole, or was too slow twice: its halves go one after the other."""
+
+    lane: int
+    operations: int
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsAccepted:
+    """Customer.io took these operations; `oldest_age_s` is the age of the oldest one's record."""
+
+    lane: int
+    operations: int
+    oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDeadLettered:
+    """A record was given up and kept with its reason; `source` is topic/partition/offset."""
+
+    class_: DeadLetterClass
+    source: str
+    status: int | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByteBudgetChanged:
+    """A time-out halved the lane's byte budget, or an accepted batch gave some back."""
+
+    lane: int
+    budget_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanesHeld:
+    """No lane sends for `seconds`. `credentials` and `region` repeat at every refusal until a person acts."""
+
+    cause: Literal["retry-after", "credentials", "region"]
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LanesReleased:
+    """Credentials that were refused are taken again."""
+
+    cause: Literal["credentials", "region"]
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkGivenUp:
+    """A hand-over began: so many operations were not sent; the partition's next owner reads them again."""
+
+    operations: int
+
+
+SinkEvent = (
+    BatchClosed
+    | RequestEnded
+    | RetryPlanned
+    | BatchSplit
+    | OperationsAccepted
+    | RecordDeadLettered
+    | ByteBudgetChanged
+    | LanesHeld
+    | LanesReleased
+    | WorkGivenUp
+)

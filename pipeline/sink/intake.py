@@ -1,0 +1,70 @@
+"""Intake: delivered chunks become items in their lanes, as far as memory allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from pipeline.kafka.records import Record
+from pipeline.sink.acks import Acks, Delivered
+from pipeline.sink.admission import fault_of, is_barrier
+from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.item import Item
+from pipeline.sink.lanes import Lane, lane_of
+from pipeline.sink.memory import Memory
+
+RECORD_OVERHEAD_BYTES: Final = 1_500
+"""What a record with our seven headers takes beside its value: Python objects, measured with sys.getsizeof."""
+
+TURN_RECORDS: Final = 250
+"""Records between two turns of the event loop: about a millisecond, so that lanes begin while a chunk is taken in."""
+
+
+class Intake:
+    """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
+
+    def __init__(self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver) -> None:
+        self._lanes = lanes
+        self._memory = memory
+        self._acks = acks
+        self._handover = handover
+
+    async def take(self, batch: Delivered) -> None:
+        """Return when every record of `batch` is in its lane, or the batch is of no concern any more.
+
+        Waits while memory is full; that wait is what pauses the consumer. A hand-over ends it: the records that are
+        not in a lane by then are left to the partition's next owner.
+        """
+        if not self._handover.admits(batch.generation):
+            return
+        chunk = self._acks.open(batch)
+        for index, record in enumerate(batch.records):
+            if index and index % TURN_RECORDS == 0:
+                await asyncio.sleep(0)
+                if not self._handover.admits(batch.generation):
+                    return
+            size = held_bytes(record)
+            if not self._memory.try_take(size) and not await self._memory.take(size):
+                return
+            if not self._handover.admits(batch.generation):
+                self._memory.release(size)  # granted in the same turn in which the hand-over began
+                return
+            value, key = record.value, record.key or b""
+            fault = fault_of(value)
+            item = Item(
+                record=record,
+                body=value if value is not None and fault is None else b"",
+                key=key,
+                barrier=fault is None and is_barrier(record.headers),
+                chunk=chunk,
+                index=index,
+                taken_bytes=size,
+                fault=fault,
+            )
+            self._lanes[lane_of(key, len(self._lanes))].put(item)
+
+
+def held_bytes(record: Record) -> int:
+    """The memory that a record takes until it is done."""
+    return len(record.value or b"") + RECORD_OVERHEAD_BYTES

@@ -1,0 +1,132 @@
+"""The sink without Faust and HTTP: chunks in, request bodies out, acknowledgements back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from faust.types import TP
+
+from pipeline.errors import PipelineError
+from pipeline.sink.acks import Acks, Delivered
+from pipeline.sink.budget import Budget, PacedBudget
+from pipeline.sink.delivery import Answer, Delivery, Membership
+from pipeline.sink.events import SinkEvent, WorkGivenUp
+from pipeline.sink.gate import Gate
+from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.intake import Intake
+from pipeline.sink.item import Item
+from pipeline.sink.lanes import Lane
+from pipeline.sink.letters import DeadLetters, Producer
+from pipeline.sink.memory import Memory
+
+MEMORY_BYTES: Final = 64 * 1024 * 1024
+"""Records that wait in one sink. Eight lanes fill two batches of 500 kB each out of 8 MB; the rest lets the other lanes
+go on for a while when one is stuck."""
+
+Observer = Callable[[SinkEvent], None]
+
+
+class Sink:
+    """All parts of one sink, wired. Belongs to one event loop.
+
+    Args:
+        post: sends a request body once (`TrackClient.send_batch`).
+        producer: writes dead letters.
+        dead_letters_topic: where to.
+        membership: whether records of a generation may still be sent.
+        partitions_total: partitions of the operations topic, all sinks together.
+        requests_per_second: the workspace's rate, all sinks together.
+        lanes: batches in flight at once.
+        crash: called once when a lane meets a bug or can never write dead letters again; the process must end.
+        observers: receive a frozen record of everything that happens (`events`).
+    """
+
+    def __init__(
+        self,
+        *,
+        post: Callable[[bytes], Awaitable[Answer]],
+        producer: Producer,
+        dead_letters_topic: str,
+        membership: Membership,
+        partitions_total: Callable[[], int],
+        requests_per_second: float,
+        lanes: int,
+        crash: Callable[[BaseException], None],
+        observers: Sequence[Observer] = (),
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self._observers = tuple(observers)
+        self._crash = crash
+        self._partitions_total = partitions_total
+        self.handover = SinkHandOver()
+        self.handover.on_begin.append(self._begin)
+        self.handover.on_resume.append(self._resume)
+        self.acks = Acks()
+        self.memory = Memory(memory_bytes)
+        self.gate = Gate(self.handover, self._emit)
+        self.budget: Budget = PacedBudget(requests_per_second, self.handover)
+        self.lanes = [Lane(number) for number in range(lanes)]
+        self._intake = Intake(self.lanes, self.memory, self.acks, self.handover)
+        self._delivery = Delivery(
+            post=post,
+            gate=self.gate,
+            budget=self.budget,
+            handover=self.handover,
+            membership=membership,
+            letters=DeadLetters(producer, dead_letters_topic, self._emit),
+            done=self._done,
+            dropped=self._dropped,
+            emit=self._emit,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Let the lanes run."""
+        for lane in self.lanes:
+            task = asyncio.create_task(lane.run(self._delivery.deliver), name=f"lane {lane.number}")
+            task.add_done_callback(self._lane_ended)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """End the lanes; a hand-over came before, so nothing is in flight unless its grace was too short."""
+        self.handover.begin()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def take(self, batch: Delivered) -> None:
+        """Take in one chunk; returns when there is room for the next."""
+        await self._intake.take(batch)
+
+    def _begin(self) -> None:
+        """What waits in the lanes belongs to the partitions' next owners."""
+        self.memory.interrupt()
+        waiting = [item for lane in self.lanes for item in lane.clear()]
+        if waiting:
+            self._dropped(waiting)
+
+    def _resume(self, generation: int, assigned: frozenset[TP]) -> None:
+        self.acks.keep(generation)
+        self.budget.assign(len(assigned), self._partitions_total())
+
+    def _done(self, items: list[Item]) -> None:
+        self._release(items)
+        self.acks.complete(items)
+
+    def _dropped(self, items: list[Item]) -> None:
+        self._release(items)
+        self._emit(WorkGivenUp(len(items)))
+
+    def _release(self, items: list[Item]) -> None:
+        self.memory.release(sum(item.taken_bytes for item in items))
+
+    def _emit(self, event: SinkEvent) -> None:
+        for observe in self._observers:
+            observe(event)
+
+    def _lane_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._crash(task.exception() or PipelineError(f"{task.get_name()} ended"))

@@ -1,0 +1,124 @@
+"""Which operations travel together."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.customerio.batch import join
+from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
+from pipeline.sink.batching import MIN_BUDGET_BYTES, draw, halve
+from pipeline.sink.item import Fault, Item
+
+SIZES = st.one_of(st.integers(2, 60), st.integers(2, ITEM_MAX_BYTES), st.just(ITEM_MAX_BYTES))
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from([b"ann", b"bob", b"cid"]), SIZES, st.booleans(), st.booleans()), max_size=60
+)
+BUDGETS = st.one_of(st.just(BODY_MAX_BYTES), st.integers(0, 2 * BODY_MAX_BYTES), st.integers(0, 70_000))
+
+
+def item(key: bytes, size: int, *, barrier: bool = False, fault: bool = False, number: int = 0) -> Item:
+    """An item whose body has `size` bytes."""
+    body = b"{" + b" " * (size - 2) + b"}"
+    chunk: Any = None
+    record: Any = None
+    return Item(
+        record, b"" if fault else body, key, barrier, chunk, number, 0, Fault("unreadable", "") if fault else None
+    )
+
+
+def drain(
+    operations: list[tuple[bytes, int, bool, bool]], budget: int
+) -> tuple[list[Item], list[list[Item]], list[Item]]:
+    """All items, the batches that they end in, and the faults."""
+    items = [
+        item(key, size, barrier=barrier, fault=fault, number=number)
+        for number, (key, size, barrier, fault) in enumerate(operations)
+    ]
+    waiting = deque(items)
+    batches, faults = [], []
+    while waiting:
+        before = len(waiting)
+        draft = draw(waiting, budget)
+        assert len(waiting) < before, "a draw must take at least one"
+        assert draft.body_bytes == (len(join([one.body for one in draft.items])) if draft.items else 0)
+        faults += draft.faults
+        if draft.items:
+            batches.append(draft.items)
+    return items, batches, faults
+
+
+@given(OPERATIONS, BUDGETS)
+def test_never_exceeds(operations: list[tuple[bytes, int, bool, bool]], budget: int) -> None:
+    """No body is larger than its budget (or one largest operation), nor than what Customer.io takes."""
+    _, batches, _ = drain(operations, budget)
+    bound = min(max(budget, MIN_BUDGET_BYTES), BODY_MAX_BYTES)
+    assert all(len(join([one.body for one in batch])) <= bound for batch in batches)
+
+
+@given(OPERATIONS, BUDGETS)
+def test_everything_once_in_order(operations: list[tuple[bytes, int, bool, bool]], budget: int) -> None:
+    """Every item is in exactly one batch or among the faults, and each key's items keep their order."""
+    items, batches, faults = drain(operations, budget)
+    drawn = [one for batch in batches for one in batch]
+    assert sorted(one.index for one in drawn + faults) == list(range(len(items)))
+    for key in (b"ann", b"bob", b"cid"):
+        numbers = [one.index for one in drawn if one.key == key]
+        assert numbers == sorted(numbers)
+
+
+@given(OPERATIONS, BUDGETS)
+def test_barrier(operations: list[tuple[bytes, int, bool, bool]], budget: int) -> None:
+    """Nothing of the same person follows a barrier in its batch."""
+    _, batches, _ = drain(operations, budget)
+    for batch in batches:
+        for place, one in enumerate(batch):
+            if one.barrier:
+                assert all(later.key != one.key for later in batch[place + 1 :])
+
+
+@given(st.lists(SIZES, min_size=1, max_size=60))
+def test_no_batch_closes_early(sizes: list[int]) -> None:
+    """Without barriers a batch is closed only when the next operation would not fit."""
+    _, batches, _ = drain([(b"ann", size, False, False) for size in sizes], BODY_MAX_BYTES)
+    for batch, following in pairwise(batches):
+        assert len(join([one.body for one in [*batch, following[0]]])) > BODY_MAX_BYTES
+
+
+def test_exact_boundary() -> None:
+    """A body of exactly the largest size is sent; one byte more is not."""
+    wrapper = len(join([b"", b""]))
+    exact = [item(b"ann", ITEM_MAX_BYTES, number=n) for n in range(15)]
+    rest = BODY_MAX_BYTES - len(join([one.body for one in exact])) - 1
+    assert len(draw(deque([*exact, item(b"ann", rest)])).items) == 16
+    assert len(draw(deque([*exact, item(b"ann", rest + 1)])).items) == 15
+    assert wrapper == 13
+
+
+def test_causes() -> None:
+    """A batch says why it was closed."""
+    assert draw(deque([item(b"ann", 10)])).cause == "idle"
+    assert draw(deque([item(b"ann", 10, barrier=True)])).cause == "idle"
+    assert draw(deque([item(b"ann", 10, barrier=True), item(b"ann", 10)])).cause == "barrier"
+    assert draw(deque(item(b"ann", ITEM_MAX_BYTES) for _ in range(20))).cause == "bytes"
+
+
+def test_barriers_of_many_people_share_a_batch() -> None:
+    """A thousand new people need two batches, not a thousand: only one's own operations wait for one's barrier."""
+    waiting = deque(item(b"%d" % person, 100, barrier=first) for person in range(1000) for first in (True, False))
+    assert len(draw(waiting).items) == 1000
+    assert len(draw(waiting).items) == 1000
+
+
+@given(st.lists(st.integers(), min_size=2, max_size=50))
+def test_halves(numbers: list[Any]) -> None:
+    """Halves are not empty, in order, and together the whole."""
+    first, second = halve(numbers)
+    assert first
+    assert second
+    assert first + second == numbers
+    assert abs(len(first) - len(second)) <= 1

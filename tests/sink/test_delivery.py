@@ -1,0 +1,407 @@
+"""One batch to its end, whatever Customer.io answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.records import text_header
+from pipeline.sink.events import (
+    BatchClosed,
+    BatchSplit,
+    ByteBudgetChanged,
+    LanesHeld,
+    LanesReleased,
+    OperationsAccepted,
+    RequestEnded,
+    RetryPlanned,
+    WorkGivenUp,
+)
+
+Virtual = Callable[[Any], Any]
+
+
+async def deliver(rig: Any, *records: Any) -> None:
+    """Take `records` as one chunk of partition 0 and wait until all are done."""
+    async with rig:
+        await rig.take(*records)
+        await rig.settled()
+
+
+def test_accepted(virtual: Virtual, rig: Any, make: Any) -> None:
+    """An accepted batch is sent once, byte for byte, and acknowledged as a whole."""
+    records = [make.record("ann", n) for n in range(3)]
+    virtual(deliver(rig, *records))
+    assert [body for _, body in rig.api.requests] == [b'{"batch":[' + b",".join(r.value for r in records) + b"]}"]
+    assert rig.acked == {0: [2]}
+    assert rig.producer.letters == []
+    assert [event.operations for event in rig.of(OperationsAccepted)] == [3]
+
+
+def test_partly_refused(virtual: Virtual, rig: Any, make: Any) -> None:
+    """Refused items become dead letters with their source; the others are never sent again."""
+    rig.api.script = [rig.api.refuse(1)]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(3))))
+    assert rig.api.batches == [[0, 1, 2]]
+    assert rig.producer.told == [
+        ("customerio.operations/0/1", "refused", "reason: invalid, field: attributes.x, message: too long")
+    ]
+    letter = rig.producer.letters[0]
+    assert letter.value == make.operation("ann", 1)
+    assert text_header(letter.headers, "dlq-status") == "207"
+    assert text_header(letter.headers, "dlq-field") == "attributes.x"
+    assert text_header(letter.headers, "dlq-stage") == "sink"
+    assert rig.acked[0][-1] == 2
+
+
+def test_unmatched_then_clear(virtual: Virtual, rig: Any, make: Any) -> None:
+    """An error that names no operation: what was not refused goes once more, and nothing is given up if it passes."""
+    rig.api.script = [rig.api.status(207, content=b'{"errors":[{"batch_index":1},{"batch_index":99}]}')]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(3))))
+    assert rig.api.batches == [[0, 1, 2], [0, 2]]
+    assert [source for source, *_ in rig.producer.told] == ["customerio.operations/0/1"]
+    assert rig.acked[0][-1] == 2
+
+
+def test_unmatched_twice(virtual: Virtual, rig: Any, make: Any) -> None:
+    """An answer that cannot be matched twice: all that it may mean becomes dead letters that quote it."""
+    answer = rig.api.status(207, content=b'{"errors":[{"reason":"invalid"}]}')
+    rig.api.script = [answer, answer]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(2))))
+    assert rig.api.batches == [[0, 1], [0, 1]]
+    assert [(source, class_) for source, class_, _ in rig.producer.told] == [
+        ("customerio.operations/0/0", "refused"),
+        ("customerio.operations/0/1", "refused"),
+    ]
+    assert all('{"errors":[{"reason":"invalid"}]}' in reason for *_, reason in rig.producer.told)
+
+
+def test_whole_refused(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A 400 halves the batch until the culprit is alone; the earlier half is decided before the later one is sent."""
+    rig.api.last = rig.api.poisoned
+    virtual(deliver(rig, *(make.record("ann", n, **({"poison": True} if n == 2 else {})) for n in range(5))))
+    assert rig.api.batches == [[0, 1, 2, 3, 4], [0, 1, 2], [0, 1], [2], [3, 4]]
+    assert rig.producer.told == [("customerio.operations/0/2", "refused", "reason: invalid, field: name, message: bad")]
+    assert text_header(rig.producer.letters[0].headers, "dlq-attempts") == "3"
+    assert [n for _, n in rig.api.accepted] == [0, 1, 3, 4]
+    assert [event.operations for event in rig.of(BatchSplit)] == [5, 3]
+
+
+def test_too_large_alone(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A 413 for one operation, even as a proxy's page, is a dead letter and never a loop."""
+    rig.api.last = rig.api.status(413, content=b"<html>413 Request Entity Too Large</html>")
+    virtual(deliver(rig, make.record("ann", 0)))
+    assert rig.api.batches == [[0]]
+    assert [class_ for _, class_, _ in rig.producer.told] == ["refused"]
+
+
+def test_foreign_400_is_an_outage_while_nothing_passes(virtual: Virtual, rig: Any, make: Any) -> None:
+    """400s that Customer.io did not write give nothing up as long as no other operation is accepted."""
+    page = rig.api.status(400, content=b"<html>Bad Request</html>")
+    rig.api.script = [page] * 30
+    virtual(deliver(rig, make.record("ann", 0), make.record("ann", 1)))
+    assert rig.producer.letters == []
+    assert rig.api.accepted == [("ann", 0), ("ann", 1)]
+
+
+def test_foreign_400_for_one_operation(virtual: Virtual, api: Any, make: Any) -> None:
+    """The same for one operation, while others pass, is that operation's fault after a few attempts."""
+
+    def firewall(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any(one.get("poison") for one in operations):
+            return httpx.Response(400, content=b"<html>blocked</html>")
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    api.last = firewall
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, poison=True))
+            for offset in range(1, 30):
+                await rig.take(make.record(f"bob{offset}", offset))
+                await asyncio.sleep(1)
+            await rig.settled()
+
+    virtual(scenario())
+    assert [source for source, *_ in rig.producer.told] == ["customerio.operations/0/0"]
+    assert len(api.accepted) == 29
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 404, 418])
+def test_try_later(virtual: Virtual, rig: Any, make: Any, status: int) -> None:
+    """Whatever is no refusal is tried again with the same bytes, and nothing is given up."""
+    rig.api.script = [rig.api.status(status)] * 3
+    virtual(deliver(rig, make.record("ann", 0), make.record("ann", 1)))
+    assert len({body for _, body in rig.api.requests}) == 1
+    assert rig.api.batches == [[0, 1]] * 4
+    assert rig.producer.letters == []
+
+
+def test_backoff_is_bounded(virtual: Virtual, rig: Any, make: Any) -> None:
+    """Through an outage of hours the pauses grow to a minute and no further, and the end is noticed within one."""
+    rig.api.script = [rig.api.unreachable] * 100
+    virtual(deliver(rig, make.record("ann", 0)))
+    delays = [event.delay_s for event in rig.of(RetryPlanned)]
+    assert len(delays) == 100
+    assert all(delay <= min(0.5 * 2**n, 60) for n, delay in enumerate(delays))
+    assert max(delays[10:]) > 30
+    assert rig.api.accepted == [("ann", 0)]
+
+
+def test_retry_after_holds_all_lanes(virtual: Virtual, api: Any, make: Any) -> None:
+    """After a Retry-After no lane sends anything before the time is over."""
+    api.script = [api.status(429, headers={"Retry-After": "17"})]
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0))
+            await asyncio.sleep(1)
+            await rig.take(*(make.record(f"p{n}", n) for n in range(1, 40)))
+            await rig.settled()
+
+    virtual(scenario())
+    refused_at, *later = [at for at, _ in api.requests]
+    assert min(later) >= refused_at + 17
+    assert len(api.accepted) == 40
+    assert [(event.cause, event.seconds) for event in rig.of(LanesHeld)] == [("retry-after", 17.0)]
+
+
+def test_retry_after_catches_lanes_that_wait_for_their_turn(virtual: Virtual, api: Any, make: Any) -> None:
+    """A lane that had passed the gate before the Retry-After came, and only waits for its turn, is held as well."""
+    api.script = [api.status(503, headers={"Retry-After": "20"})]
+    rig = make.rig(api, lanes=8, rate=1.0)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(40)))
+            await rig.settled()
+
+    virtual(scenario())
+    refused_at, *later = [at for at, _ in api.requests]
+    assert min(later) >= refused_at + 20
+
+
+def test_answer_lost_after_acceptance(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A lost answer costs a repeat of the same bytes, which Customer.io recognises by the ids."""
+    rig.api.script = [rig.api.lost]
+    virtual(deliver(rig, make.record("ann", 0)))
+    assert rig.api.accepted == [("ann", 0), ("ann", 0)]
+    assert len({body for _, body in rig.api.requests}) == 1
+
+
+def test_timeouts_shrink_requests(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A time-out halves the byte budget; the second in a row halves the batch too; success gives the budget back."""
+    rig.api.script = [rig.api.silent, rig.api.silent]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(4))))
+    assert rig.api.batches == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1], [2, 3]]
+    assert [event.budget_bytes for event in rig.of(ByteBudgetChanged)] == [249_999, 124_999, 249_998, 499_996]
+    assert rig.producer.letters == []
+
+
+def test_broken_connections_do_not_shrink_requests(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A connection that breaks at once says nothing about size."""
+    rig.api.script = [rig.api.lost, rig.api.unreachable, rig.api.lost]
+    virtual(deliver(rig, make.record("ann", 0), make.record("ann", 1)))
+    assert rig.api.batches == [[0, 1]] * 4
+    assert rig.of(ByteBudgetChanged) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "cause"),
+    [
+        (401, {}, "credentials"),
+        (403, {}, "credentials"),
+        (301, {"Location": "https://track-eu.customer.io/"}, "region"),
+    ],
+)
+def test_credentials_hold(
+    virtual: Virtual, api: Any, make: Any, *, status: int, headers: dict[str, str], cause: str
+) -> None:
+    """Refused credentials and the wrong region hold every lane; one asks again, slowly; nothing is lost."""
+    api.last = api.status(status, headers=headers)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(40)))
+            await asyncio.sleep(3600)
+            assert rig.sink.gate.fault is not None
+            assert rig.producer.letters == []
+            assert rig.acked == {0: []}
+            api.last = api.ok
+            await rig.settled()
+            assert rig.sink.gate.fault is None
+
+    virtual(scenario())
+    held = [at for at, _ in api.requests if at < 3600]
+    assert len(held) <= 8 + 3600 / 60 + 5  # what was in flight when it began, then one request a minute
+    assert all(later - earlier > 4 for earlier, later in pairwise(held[8:]))
+    assert len(api.accepted) == 40
+    assert {event.cause for event in rig.of(LanesHeld)} == {cause}
+    assert [event.cause for event in rig.of(LanesReleased)] == [cause]
+
+
+def test_dead_letters_wait_for_kafka(virtual: Virtual, rig: Any, make: Any) -> None:
+    """While the dead-letter topic cannot be written, the lane waits and acknowledges nothing beyond."""
+    rig.api.script = [rig.api.refuse(0)]
+    rig.producer.stalls = 10
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0))
+            await asyncio.sleep(300)
+            await rig.take(make.record("ann", 1))
+            await asyncio.sleep(200)
+            assert rig.api.batches == [[0]]
+            assert rig.acked == {0: []}
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.api.batches == [[0], [1]]
+    assert len(rig.producer.letters) == 1
+
+
+def test_unusable_records(virtual: Virtual, rig: Any, make: Any) -> None:
+    """Records that are no operation become dead letters with no request, and do not disturb those around them."""
+    odd = [b"", None, b"[1]", b'{"a":1},{"b":2}', b"{", b"null", b'{"pad":"' + b"x" * 32_000 + b'"}']
+    records = [make.record("ann", 0), *(make.raw(n, value) for n, value in enumerate(odd, 1)), make.record("ann", 8)]
+    virtual(deliver(rig, *records))
+    assert rig.api.batches == [[0, 8]]
+    assert [class_ for _, class_, _ in rig.producer.told] == ["unreadable"] * 6 + ["oversize"]
+    assert [letter.value for letter in rig.producer.letters] == odd
+    assert rig.acked[0][-1] == 8
+
+
+def test_hand_over_ends_backoff(virtual: Virtual, rig: Any, make: Any) -> None:
+    """When the partitions go, a lane in backoff is free at once, and what it held is dropped, not acknowledged."""
+    rig.api.last = rig.api.unreachable
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0), make.record("ann", 1))
+            await asyncio.sleep(1000)
+            before = asyncio.get_running_loop().time()
+            rig.sink.handover.begin()
+            await rig.sink.handover.drained()
+            assert asyncio.get_running_loop().time() == before
+            await asyncio.sleep(100)
+            requests = len(rig.api.requests)
+            await asyncio.sleep(1000)
+            assert len(rig.api.requests) == requests
+            assert rig.acked == {0: []}
+            assert rig.sink.memory.taken_bytes == 0
+            rig.api.last = rig.api.ok
+            rig.assign(2)
+            await rig.take(make.record("ann", 0), make.record("ann", 1), generation=2)
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.api.accepted == [("ann", 0), ("ann", 1)]
+    assert [event.operations for event in rig.of(WorkGivenUp)] == [2]
+    assert rig.crashes == []
+
+
+def test_hand_over_waits_for_requests(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A request in flight ends before the partitions go, and what it brought is acknowledged; nothing new begins."""
+
+    async def slow(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        await asyncio.sleep(3)
+        return rig.api.ok(operations, body)  # type: ignore[no-any-return]
+
+    rig.api.last = slow
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0))
+            await asyncio.sleep(1)
+            await rig.take(make.record("ann", 1))
+            rig.sink.handover.begin()
+            await rig.sink.handover.drained()
+            assert rig.acked == {0: [0]}
+            await asyncio.sleep(100)
+
+    virtual(scenario())
+    assert rig.api.batches == [[0]]
+
+
+def test_stale_membership_sends_nothing(virtual: Virtual, rig: Any, make: Any) -> None:
+    """While the last good heartbeat is too old no request leaves; when the membership proves alive, it goes on."""
+
+    async def scenario() -> None:
+        async with rig:
+            rig.membership.alive = False
+            await rig.take(make.record("ann", 0))
+            await asyncio.sleep(60)
+            assert rig.api.requests == []
+            rig.membership.alive = True
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.api.accepted == [("ann", 0)]
+
+
+def test_older_generation_is_ignored(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A chunk of an older generation is neither sent nor acknowledged."""
+
+    async def scenario() -> None:
+        async with rig:
+            rig.assign(2)
+            await rig.take(make.record("ann", 0), generation=1)
+            await asyncio.sleep(60)
+
+    virtual(scenario())
+    assert rig.api.requests == []
+    assert rig.acked == {0: []}
+
+
+def test_memory_full_during_hand_over(virtual: Virtual, api: Any, make: Any) -> None:
+    """A chunk that waits for memory is let go when the partitions go, and its rest is not taken in."""
+    api.last = api.unreachable
+    rig = make.rig(api, memory_bytes=10_000)
+
+    async def scenario() -> None:
+        async with rig:
+            taking = asyncio.create_task(rig.take(*(make.record("ann", n) for n in range(100))))
+            await asyncio.sleep(30)
+            assert not taking.done()
+            assert rig.sink.memory.taken_bytes <= 10_000
+            rig.sink.handover.begin()
+            await taking
+            await asyncio.sleep(1)
+            assert rig.sink.memory.taken_bytes == 0
+
+    virtual(scenario())
+
+
+def test_a_bug_crashes(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A lane that meets a bug ends the process instead of standing still."""
+
+    def broken(_: int) -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.sink.take(RecordBatch.of("customerio.operations", 0, [make.record("ann", 0)], 1, broken))
+            await asyncio.sleep(1)
+
+    virtual(scenario())
+    assert [type(error) for error in rig.crashes] == [ZeroDivisionError]
+
+
+def test_causes(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A batch says why it was closed and how full it is."""
+    big = [make.record("ann", n, pad="x" * 30_000) for n in range(20)]
+    virtual(deliver(rig, *big))
+    closed = rig.of(BatchClosed)
+    assert [event.cause for event in closed] == ["bytes", "idle"]
+    assert [event.operations for event in closed] == [16, 4]
+    assert 0.9 < closed[0].fill <= 1
+    assert [event.attempt for event in rig.of(RequestEnded)] == [1, 1]
