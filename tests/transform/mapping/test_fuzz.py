@@ -98,7 +98,7 @@ def change(body: Any, path: tuple[Any, ...], value: Any, *, remove: bool) -> Non
             body = body[step]
         except (KeyError, IndexError, TypeError):
             return
-    if not isinstance(body, dict | list):
+    if not isinstance(body, dict if isinstance(path[-1], str) else list):
         return
     try:
         if remove:
