@@ -1,0 +1,312 @@
+"""A fleet of worker processes on a real Apache Kafka, traffic for them, and the count of every record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.settings import Settings
+
+WORKER = Path(__file__).with_name("copy_worker.py")
+KEYS = 200
+PATIENCE_S = 60.0
+"""Limit of every wait; reaching it is a failure, whatever the machine does besides."""
+
+POLL_S = 0.02
+
+
+class Worker:
+    """One copy worker process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    @property
+    def text(self) -> str:
+        """Everything that it said."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    async def says(self, *parts: str, times: int = 1) -> str:
+        """Wait until `times` lines hold all the parts; the last of them."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            lines = [line for line in self.text.splitlines() if all(part in line for part in parts)]
+            if len(lines) >= times:
+                return lines[times - 1]
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended with {self.process.returncode} before it said {parts}:\n{self.text}")
+            await asyncio.sleep(POLL_S)
+        raise AssertionError(f"never said {parts}:\n{self.text}")
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def ends(self) -> int:
+        """Wait for the exit code."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"does not end:\n{self.text}")
+            await asyncio.sleep(POLL_S)
+        return int(self.process.returncode)
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.ends()
+
+
+@dataclass
+class Traffic:
+    """Records on their way into the webhooks' topic: per key a rising number."""
+
+    settings: Settings
+    per_second: int = 2000
+    sent: list[bytes] = field(default_factory=list)
+    _task: asyncio.Task[None] | None = None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def start(self) -> Traffic:
+        """Send until `end`."""
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def end(self) -> None:
+        """Send no more; everything so far is in the topic."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def burst(self, records: int) -> None:
+        """Send so many at once."""
+        producer = await self._producer()
+        try:
+            await self._send(producer, records)
+        finally:
+            await producer.stop()
+
+    async def _producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_idempotence=True, linger_ms=5
+        )
+        await producer.start()
+        return producer
+
+    async def _run(self) -> None:
+        producer = await self._producer()
+        try:
+            while not self._stop.is_set():
+                await self._send(producer, self.per_second // 20)
+                await asyncio.sleep(0.05)
+        finally:
+            await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer, records: int) -> None:
+        futures = []
+        for _ in range(records):
+            number = len(self.sent)
+            value = b"%d:%d" % (number, number // KEYS)
+            self.sent.append(value)
+            key = b"customer-%d" % (number % KEYS)
+            futures.append(await producer.send(self.settings.webhooks_topic, value, key=key))
+        await asyncio.gather(*futures)
+
+
+@dataclass(frozen=True)
+class Count:
+    """What arrived of what was sent."""
+
+    missing: int
+    repeated: int
+    disordered: int
+    """Records whose first arrival came after the first arrival of a later record of the same key."""
+
+
+class Fleet:
+    """Workers with the same settings, and what they did."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str], directory: Path) -> None:
+        self.settings = settings
+        self._environment = dict(environment)
+        self._directory = directory
+        self.workers: list[Worker] = []
+
+    def start(self, *command: str, **options: str) -> Worker:
+        """One more worker; options are the `COPY_*` variables, `command` replaces the usual one."""
+        log = self._directory / f"worker-{len(self.workers)}.log"
+        variables = {f"COPY_{name.upper()}": value for name, value in options.items()}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command or (sys.executable, str(WORKER)),
+                env={**self._environment, **variables, "PYTHONUNBUFFERED": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+            )
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        return worker
+
+    def traffic(self, per_second: int = 2000) -> Traffic:
+        """Traffic for these workers, not yet flowing."""
+        return Traffic(self.settings, per_second)
+
+    async def count(self, sent: list[bytes]) -> Count:
+        """Wait until everything that was sent is committed by the group, then count the output."""
+        await self.caught_up()
+        arrived = await self.output()
+        numbers = Counter(arrived)
+        first = list(dict.fromkeys(arrived))
+        latest: dict[int, int] = defaultdict(lambda: -1)
+        disordered = 0
+        for value in first:
+            number, _, sequence = value.partition(b":")
+            key = int(number) % KEYS
+            disordered += int(sequence) < latest[key]
+            latest[key] = max(latest[key], int(sequence))
+        return Count(len(set(sent) - numbers.keys()), sum(numbers.values()) - len(numbers), disordered)
+
+    async def output(self) -> list[bytes]:
+        """Every value of the output topic; per key in the order of arrival."""
+        async with self._reader(self.settings.operations_topic) as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            values = []
+            while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    values += [record.value for record in records]
+            return values
+
+    async def committed(self) -> dict[int, int]:
+        """The group's offset of each partition."""
+        async with self._admin() as admin:
+            return await self._committed(admin)
+
+    async def caught_up(self) -> None:
+        """Wait until the group has committed the end of every partition."""
+        deadline = time.monotonic() + PATIENCE_S
+        async with self._reader(self.settings.webhooks_topic) as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+        wanted = {partition.partition: end for partition, end in ends.items() if end}
+        async with self._admin() as admin:
+            while (reached := await self._committed(admin)) != wanted:
+                if time.monotonic() > deadline:
+                    logs = "\n\n".join(worker.text[-4000:] for worker in self.workers)
+                    raise AssertionError(f"committed {reached}, wanted {wanted}:\n{logs}")
+                await asyncio.sleep(0.05)
+
+    async def _committed(self, admin: AIOKafkaAdminClient) -> dict[int, int]:
+        offsets = await admin.list_consumer_group_offsets(self.settings.transform_group)
+        return {partition.partition: stored.offset for partition, stored in offsets.items()}
+
+    @asynccontextmanager
+    async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=self.settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+            worker.process.wait()
+
+
+class Offsets:
+    """Watches the committed offsets; each must only ever rise."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.highest: dict[int, int] = {}
+        self.fell: list[str] = []
+        self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        async with self._fleet._admin() as admin:
+            while True:
+                for partition, offset in (await self._fleet._committed(admin)).items():
+                    highest = self.highest.get(partition, -1)
+                    if offset < highest:
+                        self.fell.append(f"partition {partition}: {highest} -> {offset}")
+                    self.highest[partition] = max(offset, highest)
+                await asyncio.sleep(0.02)
+
+    async def end(self) -> None:
+        """Watch no more."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+
+@pytest.fixture
+async def watch_offsets() -> AsyncIterator[Callable[[Fleet], Offsets]]:
+    """Begins to watch a fleet's offsets; ends with the test."""
+    watches: list[Offsets] = []
+
+    def watch(fleet: Fleet) -> Offsets:
+        watches.append(Offsets(fleet))
+        return watches[-1]
+
+    yield watch
+    for offsets in watches:
+        await offsets.end()
+
+
+@pytest.fixture
+def seed() -> int:
+    """Seed of what is random; printed, and given back by CHAOS_SEED."""
+    number = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"CHAOS_SEED={number}")  # noqa: T201 - pytest shows it with a failure
+    return number
+
+
+@pytest.fixture
+def make_fleet(
+    environment: Callable[[Settings], dict[str, str]], tmp_path: Path
+) -> Iterator[Callable[[Settings], Fleet]]:
+    """Builder of fleets; their processes end with the test."""
+    fleets: list[Fleet] = []
+
+    def make(settings: Settings) -> Fleet:
+        fleet = Fleet(settings, environment(settings), tmp_path)
+        fleets.append(fleet)
+        return fleet
+
+    yield make
+    for fleet in fleets:
+        fleet.end()
+
+
+@pytest.fixture
+async def fleet(chain_settings: Callable[..., Awaitable[Settings]], make_fleet: Callable[[Settings], Fleet]) -> Fleet:
+    """A fleet on topics of its own, with four partitions."""
+    return make_fleet(await chain_settings(partitions=4))

@@ -1,0 +1,147 @@
+"""A worker like the transform: copies every record of the webhooks' topic to the operations' topic.
+
+Run as `python copy_worker.py` (the settings come from the environment) or through `faust -A copy_worker worker`.
+Behaviour for a test comes from `COPY_*` variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterable
+from typing import Any
+
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.records import OutRecord, source_of
+from pipeline.kafka.worker import run_worker
+from pipeline.settings import Settings
+
+MAX_CHUNKS = 8
+
+log = logs.get("copy_worker")
+
+
+class Copying:
+    """Chunks on their way, acknowledged in the order of delivery."""
+
+    def __init__(self, settings: Settings, app: BatchApp, producer: BatchProducer) -> None:
+        self.app = app
+        self.producer = producer
+        self.output = settings.operations_topic
+        self.open = False
+        self.flying: dict[TP, deque[tuple[RecordBatch, asyncio.Future[None]]]] = {}
+        self.changed = asyncio.Event()
+        self.work_s = float(os.environ.get("COPY_WORK_S", "0"))
+        self.fail_at = os.environ.get("COPY_FAIL_AT")
+
+    @property
+    def in_flight(self) -> int:
+        """Chunks whose records are not all durable."""
+        return sum(len(queue) for queue in self.flying.values())
+
+    def begin(self) -> None:
+        """Take no more."""
+        self.open = False
+        self.changed.set()
+
+    async def drained(self) -> None:
+        """Wait for the chunks in flight."""
+        log.info("Draining", chunks=self.in_flight)
+        while self.in_flight:
+            await self.change()
+
+    def resume(self, generation: int, assigned: frozenset[TP]) -> None:
+        """Take chunks again."""
+        log.info("Copying", generation=generation, partitions=len(assigned))
+        self.flying.clear()
+        self.open = True
+
+    async def change(self) -> None:
+        """Wait until something happened."""
+        self.changed.clear()
+        await self.changed.wait()
+
+    async def take(self, batch: RecordBatch) -> None:
+        """Send one chunk on its way."""
+        while self.open and self.in_flight >= MAX_CHUNKS:
+            await self.change()
+        if not self.open or not self.app.membership.may_send(batch.generation):
+            return
+        chunk = self.producer.chunk()
+        for record in batch:
+            if record.value is not None and self.fail_at is not None and record.value.startswith(self.fail_at.encode()):
+                raise RuntimeError("a bug in the agent")
+            out = OutRecord(record.key, record.value, (("source", source_of(record).encode()),))
+            chunk.append(self.output, self.producer.partition_for(self.output, record.key), out)
+        future = asyncio.ensure_future(self.work(chunk.send()))
+        queue = self.flying.setdefault(batch.tp, deque())
+        queue.append((batch, future))
+        future.add_done_callback(lambda done: self.landed(queue, done))
+
+    async def work(self, sent: asyncio.Future[None]) -> None:
+        """Wait until the copies are durable, and for as long as the test wants a chunk to take."""
+        await sent
+        await asyncio.sleep(self.work_s)
+
+    def landed(self, queue: deque[tuple[RecordBatch, asyncio.Future[None]]], done: asyncio.Future[None]) -> None:
+        """Acknowledge from the completion, in order."""
+        if done.exception() is not None:
+            self.app.crash_soon(done.exception() or RuntimeError())
+            return
+        while queue and queue[0][1].done():
+            queue.popleft()[0].done()
+        self.changed.set()
+
+
+def create_app() -> BatchApp:
+    """The app of one worker process."""
+    settings = Settings.load()
+    app = BatchApp(
+        settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
+    )
+    producer = BatchProducer(settings)
+    copying = Copying(settings, app, producer)
+    app.set_handover(copying)
+
+    async def start() -> None:
+        await producer.start()
+        await producer.prime(settings.operations_topic)
+
+    app.companion(start, producer.stop)
+    app.transport_observers.append(lambda event: log.info(str(event)))
+    restore_s = float(os.environ.get("COPY_RESTORE_S", "0"))
+    if restore_s:
+
+        async def restore(assigned: set[TP], generation: int) -> None:
+            log.info("Restoring", generation=generation, partitions=len(assigned))
+            await asyncio.sleep(restore_s)
+            log.info("Restored", generation=generation)
+
+        app.on_assigned = restore
+
+    @app.agent(app.topic(settings.webhooks_topic, key_type=bytes, value_type=bytes))
+    async def copy(stream: Any) -> None:
+        events: AsyncIterable[Any] = stream.noack().events()
+        async for event in events:
+            await copying.take(event.value)
+
+    return app
+
+
+def main() -> int:
+    """Run it as `dodo-cio transform` runs the transform."""
+    app = create_app()
+    return run_worker(app, app.settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+else:
+    app = create_app()
