@@ -7,3 +7,8 @@ what is stored, `producer` stores it, `server` runs the process. Open `endpoint`
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+PATH: Final = "/webhooks/dodo"
+"""Where webhooks are taken."""

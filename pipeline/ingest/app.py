@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from pipeline import logs
 from pipeline.dodo.signature import Verifier
+from pipeline.ingest import PATH
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer
 from pipeline.ingest.journal import Journal
@@ -30,8 +30,6 @@ from pipeline.watch.metrics import Metrics
 from pipeline.watch.vitals import Verdict
 
 log = logs.get(__name__)
-
-PATH: Final = "/webhooks/dodo"
 
 
 def create_app(

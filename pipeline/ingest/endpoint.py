@@ -78,7 +78,10 @@ class WebhookEndpoint:
         # Of a repeated header the first counts, as in Starlette; ASGI gives names in lower case.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         with Lease(self._memory) as lease:
-            end = await self._conclude(headers, receive, lease)
+            try:
+                end = await self._conclude(headers, receive, lease)
+            except asyncio.CancelledError:  # only the server's stop cancels a request; uvicorn would answer 500
+                end = Conclusion("unavailable", replies.STOPPING, "the process is stopping")
         event = RequestEnded(
             end.outcome,
             end.reply.status if end.reply else 0,

@@ -51,3 +51,4 @@ TOO_LARGE: Final = Reply.of(413, f"the body is larger than {MAX_BODY_BYTES} byte
 TOO_SLOW: Final = Reply.of(408, f"the body did not arrive within {READ_WITHIN_S:.0f} s", close=True)
 OVERLOADED: Final = Reply.of(503, "too much at once; try again", close=True, retry=True)
 UNAVAILABLE: Final = Reply.of(503, "Kafka did not confirm in time; try again", retry=True)
+STOPPING: Final = Reply.of(503, "stopping; try again", close=True, retry=True)

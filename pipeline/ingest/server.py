@@ -11,9 +11,11 @@ from typing import Final
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from pipeline import logs
-from pipeline.ingest.app import PATH, create_app
+from pipeline.ingest import PATH
+from pipeline.ingest.app import create_app
 from pipeline.ingest.protocol import BoundedHeadProtocol
 from pipeline.settings import Settings
 from pipeline.watch.server import bind
@@ -49,7 +51,24 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     host, wanted = settings.host, settings.port_of("ingest")
     listener = bind(host, wanted)
     port = listener.getsockname()[1]
-    config = uvicorn.Config(
+
+    def started() -> None:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+        log.info("listening", address=address)
+        say(f"Listening on {address}")
+
+    server = Server(configure(app), started)
+    with contextlib.closing(listener), _stopping(server), contextlib.suppress(asyncio.CancelledError):
+        async with app.router.lifespan_context(app):
+            gc.collect()
+            gc.freeze()  # what the imports left is never garbage; collections then look at requests only
+            await server.serve(sockets=[listener])
+            log.info("stopped accepting, every request was answered")
+
+
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves ingest."""
+    return uvicorn.Config(
         app,
         http=BoundedHeadProtocol,
         ws="none",
@@ -64,21 +83,8 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
 
-    def started() -> None:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        log.info("listening", address=address)
-        say(f"Listening on {address}")
 
-    server = _Server(config, started)
-    with contextlib.closing(listener), _stopping(server), contextlib.suppress(asyncio.CancelledError):
-        async with app.router.lifespan_context(app):
-            gc.collect()
-            gc.freeze()  # what the imports left is never garbage; collections then look at requests only
-            await server.serve(sockets=[listener])
-            log.info("stopped accepting, every request was answered")
-
-
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which re-raise SIGTERM at the end, and with a word at its start."""
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
@@ -97,7 +103,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _stopping(server: _Server) -> Iterator[None]:
+def _stopping(server: Server) -> Iterator[None]:
     """SIGTERM and SIGINT end the server, a second one its patience; before it serves, they end the start."""
     loop, serving = asyncio.get_running_loop(), asyncio.current_task()
 

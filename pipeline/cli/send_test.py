@@ -1,0 +1,205 @@
+"""`dodo-cio send-test`: sign a webhook as Dodo would and post it to an ingest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Optional
+
+import typer
+
+from pipeline.ingest import PATH
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+TIMEOUT_S: Final = 15.0
+"""Dodo's own: connecting and reading together."""
+
+PROGRESS_FROM: Final = 20
+OK: Final = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("send-test")(send_test)
+
+
+def send_test(
+    *,
+    sample: Annotated[
+        str, typer.Option(help="Type or name of a sample body, e.g. refund.succeeded--partial.", metavar="TYPE")
+    ] = "payment.succeeded",
+    file: Annotated[
+        Optional[Path], typer.Option(help="Send this file's bytes as they are instead; - reads stdin.", metavar="FILE")
+    ] = None,
+    to: Annotated[
+        Optional[str],
+        typer.Option(help="The endpoint. [default: this machine, PIPELINE_PORT or 8080]", metavar="URL"),
+    ] = None,
+    webhook_id: Annotated[
+        Optional[str], typer.Option("--id", help="The webhook-id; a repeated one is a redelivery. [default: a new one]")
+    ] = None,
+    test_mode: Annotated[bool, typer.Option("--test-mode", help="Sign as the test-mode endpoint.")] = False,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, each with an id of its own.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+) -> None:
+    """Sign a sample webhook with the first configured secret and post it, as Dodo would.
+
+    Without `--test-mode` it is a genuine live webhook to the pipeline: the sample's customer (an example.com address)
+    reaches Customer.io. Exit code 0: all were answered 200; 1: try again later; 2: something must be changed.
+
+    Examples: `dodo-cio send-test`, `dodo-cio send-test --sample subscription.cancelled --to https://hooks.example.com`,
+    `dodo-cio send-test --file body.json --test-mode --json`
+    """
+    from pipeline.dodo import samples
+    from pipeline.errors import InputError
+    from pipeline.settings import Settings
+
+    if webhook_id is not None and count > 1:
+        raise InputError("--id and --count do not go together: redeliveries are sent one by one")
+    settings = Settings.load()
+    secret = _secret(settings, test_mode=test_mode)
+    body = samples.load(sample) if file is None else _read(file)
+    url = _endpoint(to or f"http://127.0.0.1:{settings.port_of('ingest')}")
+    answers = []
+    for answer in _with_progress(_post(url, secret, body, webhook_id, count), count, quiet=as_json):
+        answers.append(answer)
+        if not as_json and (count < PROGRESS_FROM or not answer["ok"]):
+            typer.echo(_line(answer))
+        if answer["advice"] and not as_json:
+            typer.echo(f"  {answer['advice']}", err=True)
+        if answer["exit_code"]:
+            break  # the same body to the same place: the rest would get the same answer
+    accepted = sum(answer["ok"] for answer in answers)
+    if as_json:
+        typer.echo(json.dumps({"url": url, "wanted": count, "accepted": accepted, "answers": answers}, indent=2))
+    elif count > 1:
+        typer.echo(f"{accepted} of {count} accepted")
+    raise typer.Exit(answers[-1]["exit_code"])
+
+
+def _secret(settings: Settings, *, test_mode: bool) -> str:
+    from pipeline.dodo.signature import VARIABLES
+    from pipeline.errors import SettingsError
+
+    secrets = settings.dodo_test_webhook_secrets if test_mode else settings.dodo_webhook_secrets
+    if not secrets:
+        variable = VARIABLES["test" if test_mode else "live"]
+        hint = "" if test_mode else ", or sign as the test-mode endpoint with --test-mode"
+        raise SettingsError(f"{variable} is not set: give it the same value as the ingest has{hint}")
+    return secrets[0].get_secret_value()
+
+
+def _read(file: Path) -> bytes:
+    from pipeline.errors import InputError
+
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or type(error).__name__}") from None
+
+
+def _endpoint(to: str) -> str:
+    """The URL, with ingest's path where none was given."""
+    import httpx
+
+    from pipeline.errors import InputError
+
+    try:
+        url = httpx.URL(to)
+    except httpx.InvalidURL as error:
+        raise InputError(f"--to is no URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InputError(f"--to must be like https://hooks.example.com{PATH}, not {to!r}")
+    return str(url.copy_with(path=PATH) if url.path in ("", "/") else url)
+
+
+def _post(url: str, secret: str, body: bytes, webhook_id: str | None, count: int) -> Iterator[dict[str, Any]]:
+    import secrets
+    import time
+
+    import httpx
+
+    from pipeline.dodo.envelope import parse
+    from pipeline.dodo.signature import sign
+    from pipeline.errors import UnreadableBodyError
+
+    try:
+        type_ = parse(body).type
+    except UnreadableBodyError:
+        type_ = None  # ingest keeps it as a dead letter, which is worth a test too
+    loopback = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=not loopback) as client:
+        for _ in range(count):
+            id_ = webhook_id or f"msg_{secrets.token_hex(14)[:27]}"
+            headers = {"content-type": "application/json", **sign(secret, id_, int(time.time()), body)}
+            began = time.perf_counter()
+            status, text, fault = 0, "", None
+            try:
+                response = client.post(url, content=body, headers=headers)
+                status, text = response.status_code, response.text[:500]
+            except httpx.HTTPError as error:
+                fault = error
+            advice, exit_code = _advise(status, fault, url)
+            yield {
+                "webhook_id": id_,
+                "type": type_,
+                "status": status or None,
+                "seconds": round(time.perf_counter() - began, 4),
+                "answer": text,
+                "ok": status == OK,
+                "advice": advice,
+                "exit_code": exit_code,
+            }
+
+
+def _advise(status: int, fault: Exception | None, url: str) -> tuple[str | None, int]:
+    """What an answer, or its absence, means for the caller, and the exit code."""
+    import httpx
+
+    match fault:
+        case httpx.ConnectError() if "CERTIFICATE" in str(fault).upper() or "SSL" in str(fault).upper():
+            return f"TLS failed: {fault}. Dodo would refuse this certificate too.", 2
+        case httpx.ConnectError():
+            return f"nothing listens at {url}: start `dodo-cio ingest`, or give its address with --to ({fault}).", 1
+        case httpx.TimeoutException():
+            return f"no answer within {TIMEOUT_S:.0f} s, when Dodo gives up too: look at the ingest's log and load.", 1
+        case Exception():
+            return f"the connection broke: {type(fault).__name__}: {fault}", 1
+    match status:
+        case 200:
+            return None, 0
+        case 401:
+            text = (
+                "the ingest does not know this secret (its PIPELINE_DODO_WEBHOOK_SECRETS is another one, or a proxy "
+                "changes the body), or the clocks differ by more than five minutes."
+            )
+            return text, 2
+        case 404 | 405:
+            return f"no ingest there: its path is {PATH}.", 2
+        case 413:
+            return "the body is larger than the ingest, or a proxy before it, takes.", 2
+        case 503:
+            return "Kafka does not confirm, or the ingest is overloaded: see its /ready. Dodo would try again.", 1
+        case _ if 300 <= status < 400:  # noqa: PLR2004 - redirects
+            return "a redirect is a failed delivery to Dodo: give the final address.", 2
+        case _:
+            return "not an answer of dodo-cio ingest; what is in front of it?", 1
+
+
+def _line(answer: dict[str, Any]) -> str:
+    status = answer["status"] or "no answer"
+    return f"{status}  {answer['seconds'] * 1000:.0f} ms  {answer['type'] or 'unreadable'}  {answer['webhook_id']}"
+
+
+def _with_progress(answers: Iterator[dict[str, Any]], count: int, *, quiet: bool) -> Iterator[dict[str, Any]]:
+    if quiet or count < PROGRESS_FROM or not sys.stderr.isatty():
+        yield from answers
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(answers, total=count, description="Sending", console=Console(stderr=True))

@@ -1,0 +1,184 @@
+"""Ingest without Kafka: a store in memory, an ASGI client, a real HTTP server on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from pipeline.dodo.signature import Verifier, sign
+from pipeline.ingest import PATH
+from pipeline.ingest.endpoint import WebhookEndpoint
+from pipeline.ingest.server import Server, configure
+from pipeline.ingest.store import NotStored, Stored
+from pipeline.kafka.records import OutRecord
+
+LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+TEST = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+@dataclass
+class MemoryStore:
+    """Keeps records; `answer` is what it says, `gate` holds it until set."""
+
+    answer: Stored | NotStored = field(default_factory=lambda: Stored(0.001))
+    gate: asyncio.Event | None = None
+    records: list[tuple[str, OutRecord]] = field(default_factory=list)
+
+    async def store(self, topic: str, record: OutRecord, within_s: float) -> Stored | NotStored:
+        """Append."""
+        assert within_s < 10
+        if self.gate is not None:
+            await self.gate.wait()
+        self.records.append((topic, record))
+        return self.answer
+
+
+@dataclass
+class Edge:
+    """The endpoint, what it stored and what it told."""
+
+    store: MemoryStore
+    app: Starlette
+    endpoint: WebhookEndpoint
+    events: list[Any]
+    address: tuple[str, int] = ("", 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Ask = Callable[..., Awaitable[Answer | None]]
+
+
+@pytest.fixture(scope="session")
+def make_edge() -> Callable[[], Edge]:
+    """The webhook path over a store in memory; a new one at each call."""
+    return _edge
+
+
+@pytest.fixture
+def edge() -> Edge:
+    """The same, one for the test."""
+    return _edge()
+
+
+def _edge() -> Edge:
+    store, events = MemoryStore(), list[Any]()
+    endpoint = WebhookEndpoint(
+        Verifier([LIVE], [TEST]), store, webhooks_topic="w", dead_letters_topic="d", observers=[events.append]
+    )
+    app = Starlette(routes=[Route(PATH, endpoint, methods=["POST"])])
+    return Edge(store, app, endpoint, events)
+
+
+@pytest.fixture(scope="session")
+def signed() -> Callable[..., dict[str, str]]:
+    """`signed(body, secret=…, webhook_id=…)`: the headers of a genuine request made now."""
+
+    def build(body: bytes, *, secret: str = LIVE, webhook_id: str = "msg_1", **others: str) -> dict[str, str]:
+        return {**sign(secret, webhook_id, int(time.time()), body), **others}
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def ask() -> Ask:
+    """`ask(app, headers, *parts)`: one ASGI request whose body comes in parts; None when it got no answer.
+
+    A part that is None is a client that hangs up.
+    """
+    return _ask
+
+
+async def _ask(
+    app: Any,
+    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
+    *parts: bytes | None,
+    method: str = "POST",
+    path: str = PATH,
+) -> Answer | None:
+    raw = (
+        [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        if isinstance(headers, Mapping)
+        else list(headers)
+    )
+    messages: list[dict[str, Any]] = [
+        {"type": "http.disconnect"}
+        if part is None
+        else {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        for number, part in enumerate(parts or (b"",), start=1)
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": raw,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    await app(scope, receive, send)
+    if not sent:
+        return None
+    answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Answer(sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+@pytest.fixture
+async def served(edge: Edge) -> AsyncIterator[Edge]:
+    """The same behind the real HTTP server; `address` is where it listens."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    started = asyncio.Event()
+    server = Server(configure(edge.app), started.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await started.wait()
+    edge.address = listener.getsockname()
+    yield edge
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+def exchange() -> Callable[..., Awaitable[bytes]]:
+    """`exchange(address, *parts)`: write raw bytes to a new connection, return all that comes back until it closes."""
+
+    async def talk(address: tuple[str, int], *parts: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            writer.write_eof()
+            return await asyncio.wait_for(reader.read(), 20)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    return talk
