@@ -1,0 +1,364 @@
+"""What changes when the customer's state is known: the same webhooks, decided by what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.dodo.envelope import parse
+from pipeline.transform.mapping.webhook import decide
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import (
+    Activation,
+    Contact,
+    Payment,
+    Person,
+    Profile,
+    Refunded,
+    Spending,
+    Subscription,
+    best,
+)
+from pipeline.transform.timestamps import to_ms
+from pipeline.transform.verdicts import Delivery, Operations
+
+SUB = "sub_0NExampleSubscript001"
+BEGAN = to_ms("2026-01-01T00:00:00Z") or 0
+ACTIVATED = to_ms("2026-10-14T08:21:58.638Z") or 0
+BEFORE = Subscription(SUB, "active", product_id="pdt_0NExampleProduct00001", minor=2900, currency="USD")
+
+
+@dataclass(frozen=True)
+class State:
+    """A state held in plain values."""
+
+    person: Person | None = None
+    identity: bytes | None = b"earlier"
+    contact: Contact = field(default_factory=Contact)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    began_at_ms: int = BEGAN
+    delivered_at_s: int = 0
+    spending: Spending = field(default_factory=Spending)
+    has_lost_dispute: bool = False
+    subscriptions: Sequence[Subscription] = ()
+    earlier: Subscription | None = None
+    shown_by: str | None = None
+    activation: Activation | None = None
+    payments: Mapping[str, Payment] = field(default_factory=dict)
+    period_payment: Payment | None = None
+    refund: Refunded | None = None
+
+    def before(self, subscription_id: str) -> Subscription | None:
+        """Only the one subscription is known."""
+        return self.earlier if subscription_id == SUB else None
+
+    def cancellation_shown_by(self, subscription_id: str) -> str | None:
+        """Likewise."""
+        return self.shown_by if subscription_id == SUB else None
+
+    def first_activation(self, subscription_id: str) -> Activation | None:
+        """Likewise."""
+        return self.activation if subscription_id == SUB else None
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """By id."""
+        return self.payments.get(payment_id)
+
+    def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
+        """The one payment, whatever the period."""
+        assert starts_at_ms
+        assert tolerance_ms
+        return self.period_payment if subscription_id == SUB else None
+
+    def refunded(self, payment_id: str) -> Refunded | None:
+        """The one refund."""
+        return self.refund if payment_id == "pay_0NExamplePayment00001" else None
+
+
+def decided(name: str, state: Profile, *, webhook_id: str = "msg_now", **data: Any) -> Operations:
+    """The operations of a sample, some fields changed, for a customer in `state`."""
+    body = orjson.loads(samples.load(name))
+    body["data"].update(data)
+    delivery = Delivery(webhook_id, attempt_at_s=1_800_000_000)
+    verdict = decide(parse(orjson.dumps(body)), delivery, Policy(), state)
+    assert isinstance(verdict, Operations)
+    assert "state-decides" not in verdict.notes
+    return verdict
+
+
+def event_of(operations: Operations) -> str | None:
+    """The event's name, None when the identify goes alone."""
+    return next((o.name for o in operations.operations if o.kind == "event"), None)
+
+
+def attributes_of(operations: Operations, kind: str = "event") -> dict[str, Any]:
+    """The attributes of the event or the identify."""
+    (body,) = (o.body for o in operations.operations if o.kind == kind)
+    attributes: dict[str, Any] = orjson.loads(body)["attributes"]
+    return attributes
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [
+        (State(), "subscription_started"),
+        (State(activation=Activation("msg_now", ACTIVATED)), "subscription_started"),
+        (State(activation=Activation("msg_later", ACTIVATED + 5000)), "subscription_started"),
+        (State(activation=Activation("msg_first", ACTIVATED - 5000)), None),
+        (
+            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="on_hold")),
+            "subscription_reactivated",
+        ),
+        (
+            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="past_due")),
+            "subscription_reactivated",
+        ),
+        (
+            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="paused")),
+            "subscription_reactivated",
+        ),
+        (State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=BEFORE), None),
+    ],
+)
+def test_active_is_started_recovered_or_nothing_new(state: State, event: str | None) -> None:
+    """The first activation starts, recovery reactivates, a plan change that fires it again says nothing."""
+    assert event_of(decided("subscription.active", state)) == event
+
+
+def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
+    """An activation that the state could not see is not taken for the first one."""
+    young = State(began_at_ms=ACTIVATED)
+    assert event_of(decided("subscription.active", young)) == "subscription_started"
+    later: dict[str, Any] = {"previous_billing_date": "2026-11-14T08:21:58Z"}
+    assert event_of(decided("subscription.active", young, **later)) is None
+    assert event_of(decided("subscription.active", State(), **later)) == "subscription_started"
+
+
+@pytest.mark.parametrize(
+    ("state", "data", "event"),
+    [
+        (State(period_payment=Payment(2900, "USD", "new")), {}, None),
+        (State(payments={"pay_0NExamplePayment00001": Payment(2900, "USD", "new")}), {}, None),
+        (State(activation=Activation("msg_first", ACTIVATED)), {}, None),
+        (State(), {}, "subscription_renewed"),
+        (State(activation=Activation("msg_first", ACTIVATED - 40 * 86_400_000)), {}, "subscription_renewed"),
+        (State(period_payment=Payment(2900, "USD", "renewal")), {}, "subscription_renewed"),
+        (State(activation=Activation("msg_first", ACTIVATED)), {"on_demand": True}, "subscription_renewed"),
+        (State(period_payment=Payment(2900, "USD", "new")), {"on_demand": True}, None),
+    ],
+)
+def test_the_first_periods_charge_is_no_renewal(state: State, data: dict[str, Any], event: str | None) -> None:
+    """Its payment is `new`, or it lies at the first activation; on-demand dates say nothing."""
+    assert event_of(decided("subscription.renewed", state, **data)) == event
+
+
+def test_a_renewal_tells_what_was_charged() -> None:
+    """The plan's price is not the charge: discounts, proration and add-ons lie between."""
+    state = State(payments={"pay_0NExamplePayment00001": Payment(3161, "USD", "renewal")})
+    sent = attributes_of(decided("subscription.renewed", state))
+    assert (sent["payment_amount"], sent["payment_amount_value"], sent["payment_amount_minor"]) == (
+        "31.61",
+        31.61,
+        3161,
+    )
+    assert sent["amount"] == "29.00"
+
+
+@pytest.mark.parametrize(
+    ("shown_by", "data", "event"),
+    [
+        (None, {}, "subscription_cancellation_scheduled"),
+        ("msg_now", {}, "subscription_cancellation_scheduled"),
+        ("msg_earlier", {}, None),
+        ("msg_earlier", {"cancel_at_next_billing_date": False}, "subscription_cancellation_withdrawn"),
+        ("msg_earlier", {"cancel_at_next_billing_date": False, "status": "cancelled"}, None),
+        (None, {"cancel_at_next_billing_date": False}, None),
+    ],
+)
+def test_a_cancellation_is_scheduled_once_and_withdrawn_once(
+    shown_by: str | None, data: dict[str, Any], event: str | None
+) -> None:
+    """Only the webhook that first shows the flag tells it; only a flag that was there can be withdrawn."""
+    assert event_of(decided("subscription.updated", State(shown_by=shown_by), **data)) == event
+
+
+def test_with_the_state_the_webhook_names_the_schedule() -> None:
+    """Withdrawn and scheduled again within one period are two facts."""
+    first = decided("subscription.updated", State(), webhook_id="msg_1")
+    again = decided("subscription.updated", State(), webhook_id="msg_2")
+    assert first.operations[-1].op_id != again.operations[-1].op_id
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        (
+            replace(BEFORE, interval="Month", interval_count=1),
+            {
+                "previous_product_id": "pdt_0NExampleProduct00001",
+                "previous_amount": "29.00",
+                "previous_amount_minor": 2900,
+                "direction": "upgrade",
+            },
+        ),
+        (replace(BEFORE, interval="Month", interval_count=1, minor=9900), {"direction": "downgrade"}),
+        (replace(BEFORE, interval="Month", interval_count=1, minor=7900), {"direction": "same_price"}),
+        (replace(BEFORE, interval="Year", interval_count=1), {"previous_amount": "29.00", "direction": None}),
+        (replace(BEFORE, interval="Month", interval_count=1, currency="EUR"), {"direction": None}),
+        (None, {"previous_product_id": None, "direction": None}),
+    ],
+)
+def test_a_plan_change_has_a_direction(earlier: Subscription | None, expected: dict[str, Any]) -> None:
+    """Told only where two prices can be compared: the same currency and the same interval."""
+    sent = attributes_of(decided("subscription.plan_changed", State(earlier=earlier)))
+    assert {name: sent.get(name) for name in expected} == expected
+
+
+def test_a_card_update_is_told_once() -> None:
+    """The payment's own event is held back when the subscription's has told the same card."""
+    told = State(earlier=replace(BEFORE, payment_method_shown="pm_ExamplePayMethod00001"))
+    held = decided("payment.succeeded--update-payment-method", told)
+    assert event_of(held) is None
+    assert "suppressed-event" in held.notes
+    other = State(earlier=replace(BEFORE, payment_method_shown="pm_another"))
+    assert event_of(decided("payment.succeeded--update-payment-method", other)) == "payment_method_updated"
+
+
+def test_a_refund_tells_how_much_is_back() -> None:
+    """Sum and completeness over all refunds of the payment."""
+    sent = attributes_of(decided("refund.succeeded--partial", State(refund=Refunded(2000, "USD", fully=False))))
+    assert (sent["refunded_total"], sent["fully_refunded"]) == ("20.00", False)
+    assert "refunded_total" not in attributes_of(decided("refund.succeeded--partial", State()))
+
+
+def test_identify_tells_the_sums_and_the_best_subscription() -> None:
+    """Money per currency in its decimals, dates in two ways, the subscription that speaks for the person."""
+    state = State(
+        spending=Spending(
+            minor={"USD": 9330, "JPY": 4980},
+            currency="USD",
+            payment_count=3,
+            last_payment_date="2026-10-14T08:21:45.182629Z",
+            payment_method="card",
+            customer_since="2026-01-02T00:00:00Z",
+        ),
+        has_lost_dispute=True,
+        subscriptions=(
+            replace(BEFORE, subscription_id="sub_ended", status="cancelled", created_at_ms=3),
+            replace(BEFORE, subscription_id="sub_active", next_billing="2026-11-14T08:21:58Z", created_at_ms=1),
+            replace(BEFORE, subscription_id="sub_hold", status="on_hold", product_id="pdt_2", created_at_ms=2),
+        ),
+    )
+    assert attributes_of(decided("payment.succeeded", state), "identify") == {
+        "email": "jiwoo.han@example.com",
+        "name": "Han Ji-woo",
+        "phone": "+15555550142",
+        "country": "US",
+        "total_spent": "93.30",
+        "total_spent_value": 93.3,
+        "total_spent_minor": 9330,
+        "total_spent_currency": "USD",
+        "total_spent_usd": "93.30",
+        "total_spent_usd_value": 93.3,
+        "total_spent_usd_minor": 9330,
+        "total_spent_jpy": "4980",
+        "total_spent_jpy_value": 4980,
+        "total_spent_jpy_minor": 4980,
+        "payment_count": 3,
+        "last_payment_date": "2026-10-14T08:21:45.182629Z",
+        "last_payment_date_unix": 1791966105,
+        "customer_since": "2026-01-02T00:00:00Z",
+        "customer_since_unix": 1767312000,
+        "payment_method": "card",
+        "has_lost_dispute": True,
+        "subscription_id": "sub_active",
+        "subscription_status": "active",
+        "subscription_product_id": "pdt_0NExampleProduct00001",
+        "next_billing": "2026-11-14T08:21:58Z",
+        "next_billing_unix": 1794644518,
+        "cancel_at_next_billing": False,
+        "active_subscriptions": 1,
+        "active_product_ids": ["pdt_0NExampleProduct00001"],
+    }
+
+
+def test_next_billing_is_nulled_when_nothing_bills_again() -> None:
+    """An ex-customer must not hear of a renewal."""
+    ended = State(subscriptions=(replace(BEFORE, status="expired", next_billing="2026-11-14T08:21:58Z"),))
+    sent = attributes_of(decided("refund.succeeded", ended), "identify")
+    assert sent["next_billing"] is None
+    assert sent["next_billing_unix"] is None
+    assert sent["active_subscriptions"] == 0
+
+
+def test_a_body_with_the_id_alone_is_completed_by_the_state() -> None:
+    """E-mail and name on the event, and an identify although the body has no customer."""
+    state = State(contact=Contact("han@example.com", "Han Ji-woo", "+15555550142", "KR"))
+    operations = decided("dunning.started", state)
+    assert [o.kind for o in operations.operations] == ["identify", "event"]
+    assert attributes_of(operations)["email"] == "han@example.com"
+    assert attributes_of(operations, "identify") == {
+        "email": "han@example.com",
+        "name": "Han Ji-woo",
+        "phone": "+15555550142",
+        "country": "KR",
+    }
+
+
+def test_an_identify_that_would_change_nothing_is_not_sent() -> None:
+    """Its digest is the last one's; the event goes alone."""
+    first = decided("payment.failed", State())
+    again = decided("payment.failed", State(identity=first.identity))
+    assert [o.kind for o in again.operations] == ["event"]
+    assert again.identity == first.identity
+    assert "unchanged-identify" in again.notes
+    changed = decided("payment.failed", State(identity=first.identity, contact=Contact(country="KR")), billing=None)
+    assert [o.kind for o in changed.operations] == ["identify", "event"]
+
+
+def test_nothing_new_at_all_is_no_operation() -> None:
+    """Neither event nor change: an empty verdict, that the state may still note what it saw."""
+    first = decided("subscription.updated", State(shown_by="msg_earlier"))
+    again = decided("subscription.updated", State(shown_by="msg_earlier", identity=first.identity))
+    assert again.operations == ()
+
+
+def test_the_first_identify_of_a_person_is_a_barrier() -> None:
+    """With the state exactly the first, whatever the webhook."""
+    assert [o.barrier for o in decided("refund.succeeded", State(identity=None)).operations] == [True, False]
+    assert [o.barrier for o in decided("payment.succeeded", State(identity=b"earlier")).operations] == [False, False]
+
+
+def test_identify_goes_by_the_latest_delivery_known() -> None:
+    """Older than the profile's last edit it would be ignored at Customer.io."""
+    ahead = decided("payment.succeeded", State(delivered_at_s=1_800_000_500))
+    assert orjson.loads(ahead.operations[0].body)["timestamp"] == 1_800_000_500
+    behind = decided("payment.succeeded", State(delivered_at_s=1_700_000_000))
+    assert orjson.loads(behind.operations[0].body)["timestamp"] == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["on_hold", "active"], 1),
+        (["past_due", "on_hold"], 0),
+        (["paused", "cancelled"], 0),
+        (["cancelled", "paused"], 1),
+        (["expired", "expired"], 1),
+        ([None, "paused"], 1),
+    ],
+)
+def test_the_best_subscription_speaks(statuses: list[str | None], expected: int) -> None:
+    """Active before past due, on hold, paused and ended; among equals the newest."""
+    subscriptions = [Subscription(f"sub_{index}", status, created_at_ms=index) for index, status in enumerate(statuses)]
+    assert best(subscriptions) == subscriptions[expected]
+
+
+def test_nobody_has_no_best_subscription() -> None:
+    """Without subscriptions the slot stays empty."""
+    assert best([]) is None
