@@ -1,0 +1,36 @@
+"""The sandbox as one ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.customerio.sandbox.answers import JSON, as_json
+from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.inspection import Inspection
+from pipeline.customerio.sandbox.state import Sandbox
+from pipeline.customerio.sandbox.track import PATHS, TrackApi
+
+
+def create_sandbox(config: SandboxConfig | None = None) -> Starlette:
+    """An application to serve; `app.state.sandbox` is what it remembers, for tests in the same process."""
+    sandbox = Sandbox(config or SandboxConfig())
+    api = TrackApi(sandbox)
+    routes = [Route(path, api, methods=[method]) for path, method in PATHS.items()]
+    app = Starlette(
+        routes=[*routes, *Inspection(sandbox).routes()], exception_handlers={404: _elsewhere, 405: _elsewhere}
+    )
+    app.state.sandbox = sandbox
+    return app
+
+
+async def _elsewhere(_request: Request, error: Exception) -> Response:
+    """A path or method that the stand-in does not have."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known = ", ".join(f"{method} {path}" for path, method in PATHS.items())
+    return Response(
+        as_json({"meta": {"error": f"not found; there is {known} and /__sandbox"}}), status, media_type=JSON
+    )

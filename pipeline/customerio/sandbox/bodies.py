@@ -1,0 +1,87 @@
+"""From a request's bytes to its operations, or the reason why it is refused as a whole."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from pipeline.customerio.sandbox.answers import DroppedError
+from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.rejections import Rejection, invalid, required
+
+ENTITY: Final = "/api/v2/entity"
+BATCH: Final = "/api/v2/batch"
+
+READ_MAX_BYTES: Final = 8_000_000
+"""Bounds the memory of one request; beyond it the connection is cut, as any front end would."""
+
+
+class RefusedError(Exception):
+    """The request is refused as a whole."""
+
+    def __init__(self, status: int, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.status = status
+        self.rejection = rejection
+
+
+async def read(receive: Any) -> bytes:
+    """The whole body.
+
+    Raises:
+        DroppedError: the client went away, or the body is far too large.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise DroppedError("the client went away before its request was complete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > READ_MAX_BYTES:
+            raise DroppedError("the body is far too large")
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def operations_of(path: str, body: bytes, content_type: str, content_encoding: str, config: SandboxConfig) -> list[Any]:
+    """The operations of a request to `path`, not yet validated.
+
+    Raises:
+        RefusedError: with the status to answer.
+    """
+    limits = config.limits
+    limit = limits.body_bytes if path == BATCH else limits.entity_bytes
+    if len(body) > limit:
+        raise RefusedError(config.oversize_status, invalid("", f"the request is larger than {limit:,} bytes"))
+    if not config.lenient:
+        # Only application/json is documented, and no compression; what else the real API reads is unknown.
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            raise RefusedError(400, invalid("Content-Type", "must be application/json"))
+        if content_encoding not in {"", "identity"}:
+            raise RefusedError(400, invalid("Content-Encoding", "must be absent"))
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, invalid("", f"malformed JSON: {error}")) from None
+    if type(value) is not dict:
+        raise RefusedError(400, invalid("", "must be an object"))
+    if path == ENTITY:
+        return [value]
+    if "batch" not in value:
+        raise RefusedError(400, required("batch"))
+    batch = value["batch"]
+    if type(batch) is not list:
+        raise RefusedError(400, invalid("batch", "must be an array"))
+    if not batch and not config.lenient:
+        raise RefusedError(400, invalid("batch", "must not be empty"))
+    return batch
+
+
+def oversized(operation: Any, body_bytes: int, config: SandboxConfig) -> bool:
+    """Whether one item of a batch is too large, measured as compact JSON."""
+    limit = config.limits.item_bytes
+    return body_bytes > limit and len(orjson.dumps(operation)) > limit
