@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import elements, members, text
+from pipeline.transform.fields import elements, email, members, text
 from pipeline.transform.money import amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -24,15 +24,17 @@ class Case:
     `sent_at` is the body's own time as text and `occurred_ms` as unix milliseconds, None when it is unusable.
     `event_ms` is what the event goes out with: that time, else the attempt's, else the reception's. `snapshot_s` is
     the moment that `data` shows (the body is read anew at each delivery attempt). Unless `knows_the_time` nothing
-    told it, and both are 0.
+    told it, and both are 0. `email` and `name` are the customer's: the body's, else the state's.
     """
 
     __slots__ = (
         "customer",
         "data",
         "delivery",
+        "email",
         "event_ms",
         "knows_the_time",
+        "name",
         "notes",
         "occurred_ms",
         "policy",
@@ -52,6 +54,9 @@ class Case:
         self.warnings: list[str] = []
         self.notes: list[Note] = []
         self.customer = members(envelope.data.get("customer"))
+        self.email, self.name = email(self.customer.get("email")), text(self.customer.get("name"))
+        if profile is not None:
+            self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.sent_at = envelope.timestamp
         self.occurred_ms = plausible_ms(envelope.timestamp)
         attempt_s = delivery.attempt_at_s
@@ -72,11 +77,6 @@ class Case:
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)
-
-    @property
-    def customer_id(self) -> str | None:
-        """The customer's id, whether the body has the customer or only the id."""
-        return text(self.customer.get("customer_id")) or text(self.data.get("customer_id"))
 
     def texts(self, into: Attributes, *fields: str) -> None:
         """Fields of `data` under their own names, where they are text."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
 from pipeline.transform.fields import members, text
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.identify import contact_of, put_metadata
+from pipeline.transform.mapping.identify import put_metadata
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.ulid import ulid
@@ -45,11 +45,10 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
             case.notice(
                 "superseded", f"{mapping.status.attribute} contradicts the type: the event is marked superseded"
             )
-    address, name = contact_of(case)
-    if address is not None:
-        into["email"] = address
-    if name is not None:
-        into["name"] = name
+    if case.email is not None:
+        into["email"] = case.email
+    if case.name is not None:
+        into["name"] = case.name
     mapping.attributes(case, row, into)
     if case.policy.metadata:
         put_metadata(case, into, members(case.data.get("metadata")), members(case.customer.get("metadata")))

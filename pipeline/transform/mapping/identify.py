@@ -7,22 +7,13 @@ from typing import Any, Final
 
 import orjson
 
-from pipeline.transform.fields import country, email, members, phone, scalar, text
+from pipeline.transform.fields import country, members, phone, scalar, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.profile import Profile, best
 
 _IDENTITY_BYTES: Final = 16
-
-
-def contact_of(case: Case) -> tuple[str | None, str | None]:
-    """E-mail and name for an event: the body's, else the state's."""
-    address, name = email(case.customer.get("email")), text(case.customer.get("name"))
-    if case.profile is not None:
-        known = case.profile.contact
-        return address or known.email, name or known.name
-    return address, name
 
 
 def identify_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
@@ -36,21 +27,20 @@ def identify_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attribu
     if not case.customer and profile is None:
         return into
     live = case.delivery.mode == "live"
-    address, name = contact_of(case)
     number = phone(case.customer.get("phone_number"))
     lives_in = country(members(case.data.get("billing")).get("country"))
     if profile is not None:
         number = number or profile.contact.phone
         lives_in = lives_in or profile.contact.country
-    if live and address is not None:
-        into["email"] = address
-    if name is not None:
-        into["name"] = name
+    if live and case.email is not None:
+        into["email"] = case.email
+    if case.name is not None:
+        into["name"] = case.name
     if live and number is not None:
         into["phone"] = number
     if lives_in is not None:
         into["country"] = lives_in
-    _warn_of_contact(case, address, number)
+    _warn_of_contact(case, number)
     if case.policy.metadata:
         metadata = {**(profile.metadata if profile is not None else {}), **members(case.customer.get("metadata"))}
         put_metadata(case, into, metadata)
@@ -92,8 +82,8 @@ def needs_barrier(case: Case, mapping: FamilyMapping, *, sends_event: bool) -> b
     return sends_event and mapping.maybe_new(case)
 
 
-def _warn_of_contact(case: Case, address: str | None, number: str | None) -> None:
-    if address is None and text(case.customer.get("email")) is not None:
+def _warn_of_contact(case: Case, number: str | None) -> None:
+    if case.email is None and text(case.customer.get("email")) is not None:
         case.notice("unusable-contact", "the customer's e-mail is no address: left out")
     if number is None and text(case.customer.get("phone_number")) is not None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
