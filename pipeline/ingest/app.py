@@ -20,8 +20,8 @@ from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
-from pipeline.ingest.producer import DurableProducer
-from pipeline.ingest.sizes import check_sizes
+from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
+from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.watch.health import Health
@@ -68,8 +68,9 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await check_topics(settings, [settings.webhooks_topic, settings.dead_letters_topic])
-        await check_sizes(settings)
+        topics = (settings.webhooks_topic, settings.dead_letters_topic)
+        await check_topics(settings, topics)
+        await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES)
         await producer.start()
         lag = asyncio.create_task(LoopLag(metrics, health.beat).run(), name="event loop lag")
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Sequence
 from functools import partial
@@ -30,6 +31,7 @@ from pipeline import logs
 from pipeline.ingest.events import Observer, ProducerReplaced, RecordStored
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import NotStored, Stored
+from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
@@ -181,7 +183,10 @@ class DurableProducer:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            partitioner=_partition,
         )
+        # aiokafka drops a batch whose partition has no leader for the request time-out, and with it the sequence.
+        producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
         try:
             await asyncio.wait_for(producer.start(), START_WITHIN_S)
         except BaseException:
@@ -204,6 +209,11 @@ class DurableProducer:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _partition(key: bytes, partitions: Sequence[int], _available: Sequence[int]) -> int:
+    """Java's choice, which is aiokafka's too; this one remembers customers that come again."""
+    return partition_of(key, len(partitions))
 
 
 async def _quietly(work: Awaitable[Any]) -> bool:
