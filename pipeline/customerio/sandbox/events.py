@@ -41,7 +41,7 @@ class Event:
     def as_json(self) -> dict[str, Any]:
         """For inspection; `orjson` writes the attributes as they are."""
         return {
-            "sequence": self.sequence,
+            "seq": self.sequence,
             "person": self.person,
             "action": self.action,
             "name": self.name,

@@ -1,0 +1,103 @@
+"""A sandbox as a process: until Ctrl-C or SIGTERM, with a line on the terminal that says what goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, TextIO
+
+import orjson
+import uvloop
+
+from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.server import SandboxServer
+from pipeline.customerio.sandbox.state import Sandbox
+
+REFRESH_S: Final = 0.5
+CLEAR_LINE: Final = "\r\x1b[2K"
+
+ANY: Final = "sandbox"
+"""Credentials to show when any are accepted."""
+
+
+def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        config: how the sandbox behaves.
+        host: address to listen on.
+        port: port to listen on; 0 takes any free one.
+        json: say address and settings as one JSON line, and nothing more.
+        say: where lines for people and programs go.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+    uvloop.run(_serve(config, host, port, json=json, say=say))
+
+
+def environment(url: str, config: SandboxConfig) -> dict[str, str]:
+    """Settings with which the sink sends here."""
+    return {
+        "PIPELINE_CUSTOMERIO_URL": url,
+        "PIPELINE_CUSTOMERIO_SITE_ID": config.site_id or ANY,
+        "PIPELINE_CUSTOMERIO_API_KEY": config.api_key or ANY,
+    }
+
+
+def summary(sandbox: Sandbox, operations_per_second: float | None = None) -> str:
+    """What happened so far, in one line."""
+    requests, workspace = sandbox.requests, sandbox.workspace
+    parts = [f"{requests.total:,} requests", f"{requests.accepted:,} operations accepted"]
+    if operations_per_second is not None:
+        parts.append(f"{operations_per_second:,.0f}/s")
+    parts += [f"{requests.refused:,} refused", f"{workspace.events.duplicates:,} duplicates absorbed"]
+    if throttled := requests.statuses[429]:
+        parts.append(f"{throttled:,} throttled")
+    parts += [f"{len(workspace.people):,} people", f"{workspace.events.stored:,} events"]
+    return " · ".join(parts)
+
+
+async def _serve(config: SandboxConfig, host: str, port: int, *, json: bool, say: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with SandboxServer(config, host=host, port=port) as server:
+        settings = environment(server.url, config)
+        if json:
+            say(orjson.dumps({"url": server.url, "region": config.region, "environment": settings}).decode())
+            await stopped.wait()
+            return
+        say(_greeting(server.url, config, settings))
+        if sys.stderr.isatty():
+            await _show(server.sandbox, stopped, sys.stderr)
+        await stopped.wait()
+    say(summary(server.sandbox))
+
+
+def _greeting(url: str, config: SandboxConfig, settings: Mapping[str, str]) -> str:
+    mode = "lenient" if config.lenient else "strict"
+    rate = f", {config.rate_limit:g} requests/s" if config.rate_limit else ""
+    who = "the given credentials" if config.site_id or config.api_key else "any credentials"
+    lines = [f"Customer.io sandbox at {url} ({config.region}, {mode}{rate}); takes {who}.", ""]
+    lines += [f"  export {name}={value}" for name, value in settings.items()]
+    return "\n".join([*lines, "", f"Look inside: {url}/__sandbox   Stop: Ctrl-C"])
+
+
+async def _show(sandbox: Sandbox, stopped: asyncio.Event, terminal: TextIO) -> None:
+    """Keep one line up to date until stopped."""
+    before = 0
+    while not stopped.is_set():
+        accepted = sandbox.requests.accepted
+        rate = max(0, accepted - before) / REFRESH_S  # a reset sets the count back
+        before = accepted
+        terminal.write(CLEAR_LINE + summary(sandbox, rate))
+        terminal.flush()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), REFRESH_S)
+    terminal.write(CLEAR_LINE)
+    terminal.flush()
