@@ -24,6 +24,10 @@ def share(limit_per_second: float, own: int, total: int) -> float:
 class Budget(Protocol):
     """Where every request, retries included, gets its turn."""
 
+    @property
+    def per_second(self) -> float:
+        """The rate in force."""
+
     def assign(self, own: int, total: int) -> None:
         """The sink now has `own` of `total` partitions."""
 

@@ -101,6 +101,13 @@ class LanesHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class StillHeld:
+    """A lane looked at the gate, which stays shut for another `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LanesReleased:
     """Credentials that were refused are taken again."""
 
@@ -124,6 +131,7 @@ SinkEvent = (
     | RecordDeadLettered
     | ByteBudgetChanged
     | LanesHeld
+    | StillHeld
     | LanesReleased
     | WorkGivenUp
 )

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pipeline import logs
 from pipeline.sink.backoff import recheck
-from pipeline.sink.events import LanesHeld, LanesReleased, SinkEvent
+from pipeline.sink.events import LanesHeld, LanesReleased, SinkEvent, StillHeld
 from pipeline.sink.handover import SinkHandOver, wake
 
 log = logs.get(__name__)
+
+LOOK_S: Final = 60.0
+"""A hold may last five minutes, as long as a process may show no sign of life; each minute is told."""
 
 HoldCause = Literal["credentials", "region"]
 
@@ -66,12 +69,14 @@ class Gate:
                     self._fault.asking = True
                     return Pass(asks=True)
                 wait_s = recheck(self._fault.refusals)
-            nap = self._handover.nap(wait_s)
+            nap = self._handover.nap(min(wait_s, LOOK_S))
             self._naps.add(nap)
             try:
                 await nap
             finally:
                 self._naps.discard(nap)
+            if wait_s > LOOK_S:
+                self._emit(StillHeld(wait_s - LOOK_S))
         return None
 
     def honours(self, given: Pass) -> bool:

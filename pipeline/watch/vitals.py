@@ -36,7 +36,8 @@ class Vitals:
     `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
     `unread` is how many records of the assigned partitions are known to lie at the broker and were not fetched yet,
     `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
-    offset saying so. `generation` is -1 outside of the group.
+    offset saying so. `generation` is -1 outside of the group. `waiting_for` is what a start waits for before it joins,
+    such as another system that is down.
     """
 
     stage: Stage
@@ -51,6 +52,7 @@ class Vitals:
     unread: int = 0
     undelivered: int = 0
     uncommitted: int = 0
+    waiting_for: str | None = None
 
     @property
     def progress(self) -> tuple[int, ...]:
@@ -79,7 +81,7 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
         return Pulse(at=now, progress=vitals.progress)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
     still = vitals.waiting > 0 and vitals.progress == pulse.progress and not vitals.stopping
-    outside = vitals.generation < 0 and not vitals.stopping
+    outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
     return Pulse(
         at=now,
         progress=vitals.progress,
@@ -108,6 +110,8 @@ def ready(vitals: Vitals) -> Verdict:
     """Whether records can flow through this process now; nobody answers before the start-up checks have passed."""
     if vitals.stopping:
         return Verdict(ok=False, reason="stopping")
+    if vitals.waiting_for is not None:
+        return Verdict(ok=False, reason=f"the start waits for {vitals.waiting_for}")
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
     if vitals.generation < 0:

@@ -20,12 +20,14 @@ class WorkerWatch:
 
     A stage registers its own series on `metrics` and calls `progress.attempted()` whenever it retries, so that an
     outage of the other side is not taken for a stuck worker. Both are observers: hand them to whatever tells events.
+    A start that waits for another system says so in `waiting_for`, which `/ready` repeats.
     """
 
     def __init__(self, app: BatchApp) -> None:
         self._app = app
         self.metrics = Metrics(app.stage)
         self.progress = Progress()
+        self.waiting_for: str | None = None
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
         app.transport_observers += [self.metrics, self.progress]
@@ -55,6 +57,7 @@ class WorkerWatch:
             unread=progress.unread,
             undelivered=progress.undelivered,
             uncommitted=progress.uncommitted,
+            waiting_for=self.waiting_for,
         )
 
     def _status(self, watchdog: Watchdog) -> dict[str, Any]:

@@ -93,6 +93,14 @@ def test_rejoining_forgives() -> None:
     assert watch((0, lost), (PATIENCE_S - 1, back), (PATIENCE_S + 1, lost), (2 * PATIENCE_S, lost)).ok
 
 
+def test_waiting_for_another_system_is_never_dead() -> None:
+    """A start that waits for a system that is down is left to wait: a restart would not bring it back."""
+    waiting = replace(HEALTHY, generation=-1, unread=0, waiting_for="Customer.io")
+    seconds = range(0, int(PATIENCE_S) * 3, 10)
+    assert watch(*((second, waiting) for second in seconds)).ok
+    assert not watch(*((second, replace(waiting, waiting_for=None)) for second in seconds)).ok
+
+
 def test_stopping_is_never_dead() -> None:
     """A worker that is already stopping is left to finish."""
     stopping = replace(HEALTHY, stopping=True, generation=-1)
@@ -127,6 +135,10 @@ def test_idle_never_exceeds_the_clock(steps: list[float]) -> None:
             Verdict(ok=True, reason="standing by: the group has more members than partitions"),
         ),
         ({"rebalancing": True}, Verdict(ok=False, reason="the consumer group is rebalancing")),
+        (
+            {"generation": -1, "waiting_for": "Customer.io"},
+            Verdict(ok=False, reason="the start waits for Customer.io"),
+        ),
         ({"generation": -1}, Verdict(ok=False, reason="not a member of the consumer group yet")),
         ({"stopping": True}, Verdict(ok=False, reason="stopping")),
     ],

@@ -54,6 +54,7 @@ def test_status_shows_everything() -> None:
         "unread": 9,
         "undelivered": 0,
         "uncommitted": 0,
+        "waiting_for": None,
         "idle_s": 2.5,
         "outside_s": 0.0,
     }

@@ -1,0 +1,96 @@
+"""The connection to Customer.io at start: which host, whether it takes the credentials, waiting while it is down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from pipeline import logs
+from pipeline.customerio.client import TrackClient
+from pipeline.customerio.timeouts import Timeouts
+from pipeline.customerio.workspace import HOSTS, credentials, find, resolve
+from pipeline.errors import CredentialError, DeliveryError, RequestUnansweredError
+from pipeline.settings import Settings
+from pipeline.sink.backoff import recheck
+
+CLOSE_S: Final = 1.0
+"""What closing waits for requests that passed their deadline. Their lanes have given them up, and a stop must not."""
+
+LOOK_S: Final = 0.2
+"""How often a start that waits looks whether it is to stop."""
+
+log = logs.get(__name__)
+
+
+async def connect(
+    settings: Settings,
+    *,
+    waits_for: Callable[[str | None], None],
+    stopping: Callable[[], bool],
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> TrackClient | None:
+    """A client to the workspace's host, its credentials checked; None when the process is to stop.
+
+    While Customer.io cannot be reached this waits: an outage is no fault of the configuration, and a worker without a
+    connection would take partitions from those that have one. `waits_for` is told why, and None in the end.
+
+    Raises:
+        SettingsError: site id or API key is missing.
+        CredentialError: the credentials are refused, or belong to a workspace of the other region.
+    """
+    attempts = 0
+    while not stopping():
+        try:
+            client = await _attempt(settings, transport)
+        except DeliveryError as error:
+            attempts += 1
+            waits_for(f"Customer.io: {error}")
+            pause_s = recheck(attempts)
+            log.warning("Customer.io cannot be reached yet", reason=str(error), again_in_s=pause_s)
+            await _pause(pause_s, stopping)
+        else:
+            waits_for(None)
+            return client
+    return None
+
+
+async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | None) -> TrackClient:
+    base_url = await resolve(settings, transport=transport)
+    site_id, api_key = credentials(settings)
+    client = TrackClient(
+        base_url, site_id, api_key, lanes=settings.lanes, transport=transport, timeouts=Timeouts(close_s=CLOSE_S)
+    )
+    try:
+        if settings.customerio_url:
+            await _check_override(client)
+    except BaseException:
+        await client.aclose()
+        raise
+    return client
+
+
+async def _check_override(client: TrackClient) -> None:
+    """Ask the given address too, if it is one that can say: a proxy or stand-in may not have that endpoint."""
+    try:
+        workspace = await find(client)
+    except RequestUnansweredError:
+        raise
+    except DeliveryError as error:
+        log.info("The credentials could not be checked at the given address", reason=str(error))
+        return
+    right = HOSTS[workspace.region]
+    if client.base_url in HOSTS.values() and client.base_url != right:
+        raise CredentialError(
+            f"the workspace lives in Customer.io's {workspace.region} region, but PIPELINE_CUSTOMERIO_URL is "
+            f"{client.base_url}: remove it, or set it to {right}"
+        )
+
+
+async def _pause(seconds: float, stopping: Callable[[], bool]) -> None:
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while not stopping() and (left_s := until - clock()) > 0:  # noqa: ASYNC110 - Faust tells of a stop by a property
+        await asyncio.sleep(min(left_s, LOOK_S))

@@ -1,0 +1,119 @@
+"""The sink's series: an observer of `events`, and gauges that are read at each scrape.
+
+| series | labels | shows |
+|---|---|---|
+| `dodo_cio_operations_accepted_total` | | operations that Customer.io took |
+| `dodo_cio_delivery_age_seconds` | | age of a batch's oldest record when it was accepted |
+| `dodo_cio_batches_total` | cause | batches by why they were closed: full (bytes), nothing else waits (idle), barrier |
+| `dodo_cio_batch_operations`, `dodo_cio_batch_fill_ratio` | | operations of a batch, its share of the largest body |
+| `dodo_cio_requests_total` | outcome, status | requests by what came of them |
+| `dodo_cio_request_seconds` | outcome | time of a request |
+| `dodo_cio_request_bytes_total` | | bytes of bodies, every attempt |
+| `dodo_cio_retries_total` | | requests that will be sent again |
+| `dodo_cio_retry_delay_seconds` | | pause before a retry |
+| `dodo_cio_batch_splits_total` | | batches that were halved |
+| `dodo_cio_dead_letters_total` | class, stage | records given up, by class |
+| `dodo_cio_holds_total` | cause | times that all lanes were held |
+| `dodo_cio_held` | cause | 1 while refused credentials or the wrong region hold all lanes: a person must act |
+| `dodo_cio_handover_operations_total` | | operations left to their partition's next owner |
+| `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
+| `dodo_cio_request_budget_per_second` | | this sink's share of the workspace's rate |
+| `dodo_cio_memory_taken_bytes` | | memory of records that wait |
+| `dodo_cio_oldest_undelivered_seconds` | | age of the oldest record that holds a partition back, 0 when none does |
+"""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.customerio.limits import BODY_MAX_BYTES
+from pipeline.sink import events
+from pipeline.sink.sink import Sink
+from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
+
+FILL = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
+AGE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
+
+
+def observe_sink(metrics: Metrics, lanes: int) -> None:
+    """Register the sink's series that are fed by events."""
+    accepted = metrics.counter("operations_accepted", "Operations that Customer.io took.")
+    age = metrics.histogram("delivery_age_seconds", "Age of a batch's oldest record when accepted.", buckets=AGE)
+
+    def on_accepted(event: events.OperationsAccepted) -> None:
+        accepted.inc(event.operations)
+        age.observe(event.oldest_age_s)
+
+    metrics.on(events.OperationsAccepted, on_accepted)
+
+    batches = metrics.counter("batches", "Batches by why they were closed.", ["cause"])
+    size = metrics.histogram("batch_operations", "Operations of a batch.", buckets=RECORDS)
+    fill = metrics.histogram("batch_fill_ratio", "A batch's share of the largest body.", buckets=FILL)
+
+    def on_closed(event: events.BatchClosed) -> None:
+        batches.labels(event.cause).inc()
+        size.observe(event.operations)
+        fill.observe(event.fill)
+
+    metrics.on(events.BatchClosed, on_closed)
+
+    requests = metrics.counter("requests", "Requests by what came of them.", ["outcome", "status"])
+    took = metrics.histogram("request_seconds", "Time of a request.", ["outcome"], buckets=SECONDS)
+    sent = metrics.counter("request_bytes", "Bytes of bodies, every attempt.")
+
+    def on_request(event: events.RequestEnded) -> None:
+        requests.labels(event.outcome, str(event.status or "none")).inc()
+        took.labels(event.outcome).observe(event.took_s)
+        sent.inc(event.body_bytes)
+
+    metrics.on(events.RequestEnded, on_request)
+
+    retries = metrics.counter("retries", "Requests that will be sent again.")
+    delay = metrics.histogram("retry_delay_seconds", "Pause before a retry.", buckets=SECONDS)
+
+    def on_retry(event: events.RetryPlanned) -> None:
+        retries.inc()
+        delay.observe(event.delay_s)
+
+    metrics.on(events.RetryPlanned, on_retry)
+
+    splits = metrics.counter("batch_splits", "Batches that were halved.")
+    metrics.on(events.BatchSplit, lambda _: splits.inc())
+    letters = metrics.counter("dead_letters", "Records given up, by class.", ["class", "stage"])
+    metrics.on(events.RecordDeadLettered, lambda event: letters.labels(event.class_, metrics.stage).inc())
+    given_up = metrics.counter("handover_operations", "Operations left to their partition's next owner.")
+    metrics.on(events.WorkGivenUp, lambda event: given_up.inc(event.operations))
+
+    holds = metrics.counter("holds", "Times that all lanes were held.", ["cause"])
+    held = metrics.gauge("held", "1 while all lanes are held until a person acts.", ["cause"])
+    for cause in ("credentials", "region"):
+        held.labels(cause).set(0)
+
+    def on_held(event: events.LanesHeld) -> None:
+        holds.labels(event.cause).inc()
+        if event.cause != "retry-after":
+            held.labels(event.cause).set(1)
+
+    metrics.on(events.LanesHeld, on_held)
+    metrics.on(events.LanesReleased, lambda event: held.labels(event.cause).set(0))
+
+    budget = metrics.gauge("lane_budget_bytes", "Byte budget of a lane's requests.", ["lane"])
+    for lane in range(lanes):
+        budget.labels(str(lane)).set(BODY_MAX_BYTES)
+    metrics.on(events.ByteBudgetChanged, lambda event: budget.labels(str(event.lane)).set(event.budget_bytes))
+
+
+def show_sink(metrics: Metrics, sink: Sink) -> None:
+    """Register the series that are read from `sink` at each scrape."""
+    metrics.gauge("memory_taken_bytes", "Memory of records that wait.").set_function(lambda: sink.memory.taken_bytes)
+    metrics.gauge("request_budget_per_second", "This sink's share of the workspace's rate.").set_function(
+        lambda: sink.budget.per_second
+    )
+
+    def oldest_s() -> float:
+        oldest_ms = sink.acks.oldest_ms
+        return max(time.time() - oldest_ms / 1000, 0.0) if oldest_ms is not None else 0.0
+
+    metrics.gauge(
+        "oldest_undelivered_seconds", "Age of the oldest record that holds a partition back, 0 when none does."
+    ).set_function(oldest_s)

@@ -1,0 +1,127 @@
+"""The sink as a process: its Faust app built from settings, with its checks, its health port, client and producer."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from pipeline import logs
+from pipeline.customerio.client import Response, TrackClient
+from pipeline.customerio.limits import ITEM_MAX_BYTES
+from pipeline.customerio.workspace import credentials
+from pipeline.errors import DeliveryError
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.sizes import check_sizes
+from pipeline.kafka.topics import check_topics
+from pipeline.settings import Settings
+from pipeline.sink.agent import add_agent
+from pipeline.sink.connection import connect
+from pipeline.sink.events import LanesHeld, RequestEnded, SinkEvent, StillHeld
+from pipeline.sink.letters import HEADERS_BYTES
+from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.sink import Sink
+from pipeline.watch.worker import WorkerWatch
+
+GC_THRESHOLDS: Final = (100_000, 50, 100)
+"""Allocations before a young collection (Python's default is 700): records and items have no cycles, and looking
+through those that wait again and again costs throughput."""
+
+log = logs.get(__name__)
+
+
+class SinkProcess:
+    """What `create_app` wires: the parts that need a running loop come to life with the worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        credentials(settings)
+        self._settings = settings
+        self._client: TrackClient | None = None
+        self._partitions = 0
+        self.app = BatchApp(
+            settings.sink_group, settings=settings, batch_topics=[settings.operations_topic], stage="sink"
+        )
+        self._watch = WorkerWatch(self.app)
+        self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.progress])
+        self.sink = Sink(
+            post=self._post,
+            producer=self._producer,
+            dead_letters_topic=settings.dead_letters_topic,
+            membership=self.app.membership,
+            partitions_total=self._partitions_total,
+            requests_per_second=settings.customerio_requests_per_second,
+            lanes=settings.lanes,
+            crash=self.app.crash_soon,
+            observers=[self._watch.metrics, self._attempted],
+        )
+        observe_sink(self._watch.metrics, settings.lanes)
+        show_sink(self._watch.metrics, self.sink)
+        self.app.before_start(self._check)
+        self.app.companion(self._connect, self._disconnect)
+        self.app.companion(self._start_producer, self._producer.stop)
+        self.app.companion(self.sink.start, self.sink.stop)
+        self.app.set_handover(self.sink.handover)
+        add_agent(self.app, self.sink)
+
+    async def _check(self) -> None:
+        """What must hold before the group is joined: the topics exist, and dead letters fit into theirs.
+
+        Raises:
+            TopicError: a topic is missing, or takes too little.
+            BrokerUnreachableError: no broker answered.
+        """
+        operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
+        self._partitions = (await check_topics(self._settings, (operations, dead_letters)))[operations]
+        await check_sizes(self._settings, dead_letters, record_bytes=ITEM_MAX_BYTES + HEADERS_BYTES)
+
+    async def _connect(self) -> None:
+        def waits_for(what: str | None) -> None:
+            self._watch.waiting_for = what
+
+        self._client = await connect(self._settings, waits_for=waits_for, stopping=lambda: self.app.should_stop)
+        if self._client is not None:
+            log.info("Customer.io takes the credentials", url=self._client.base_url)
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _start_producer(self) -> None:
+        await self._producer.start()
+        await self._producer.prime(self._settings.dead_letters_topic)
+        gc.freeze()  # modules and settings live as long as the process
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    async def _post(self, body: bytes) -> Response:
+        if self._client is None:
+            raise DeliveryError("the connection to Customer.io is not open")
+        return await self._client.send_batch(body)
+
+    def _partitions_total(self) -> int:
+        """Partitions of the topic as the driver knows them, or as the start check counted them."""
+        return self.app.membership.partitions_total(self._settings.operations_topic) or self._partitions
+
+    def _attempted(self, event: SinkEvent) -> None:
+        """An outage, a Retry-After and refused credentials are no standstill of this process."""
+        match event:
+            case RequestEnded() | LanesHeld() | StillHeld():
+                self._watch.progress.attempted()
+
+
+def create_app(settings: Settings) -> BatchApp:
+    """The Faust app of the sink, ready to be run by a worker.
+
+    Raises:
+        SettingsError: Customer.io's site id or API key is missing, or a Kafka setting cannot be used.
+    """
+    return SinkProcess(settings).app
+
+
+def run(overrides: Mapping[str, Any]) -> NoReturn:
+    """Run the sink until a signal or a crash, then exit; `overrides` are settings given as flags."""
+    from pipeline.kafka.worker import run_worker
+
+    settings = Settings.load(**overrides)
+    sys.exit(run_worker(create_app(settings), settings))
