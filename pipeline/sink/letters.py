@@ -67,9 +67,7 @@ class DeadLetters:
             await self._producer.send(self._topic, letter)
         except RecordTooLargeError as error:
             why = str(error)
-            log.warning(
-                "a dead letter is too large for its topic; only its place is kept", source=source, reason=reason
-            )
+            log.warning("a dead letter is too large for its topic; only its place is kept", source=source, reason=why)
             await self._producer.send(self._topic, _without_content(letter))
         log.warning("dead letter", dlq_class=class_, source=source, field=field, status=status, attempts=attempts)
         self._emit(RecordDeadLettered(class_, source, status, attempts))
