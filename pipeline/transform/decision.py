@@ -81,8 +81,11 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook) -> Decision:
 
 
 def _digest(body: bytes) -> bytes:
-    """SHA-256 in pieces: from 2,048 bytes on hashlib gives up the interpreter's lock, and this thread would wait for the
-    consumer's thread at every webhook to get it back (7 % of a worker's time)."""  # noqa: D205, D209 - one thought
+    """SHA-256 in pieces.
+
+    From 2,048 bytes on hashlib gives up the interpreter's lock, and this thread would wait for the consumer's thread at
+    every webhook to get it back (7 % of a worker's time).
+    """
     digest = hashlib.sha256(body[:HASH_PIECE_BYTES])
     for start in range(HASH_PIECE_BYTES, len(body), HASH_PIECE_BYTES):
         digest.update(body[start : start + HASH_PIECE_BYTES])
