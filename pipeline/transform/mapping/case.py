@@ -83,7 +83,10 @@ class Case:
         data = self.data
         for name in fields:
             value = data.get(name)
-            if value is not None and (found := text(value)) is not None:
+            if value is None:
+                continue
+            found = value.strip() if type(value) is str else text(value)
+            if found:
                 into[name] = found
 
     def renamed(self, into: Attributes, name: str, field: str) -> None:

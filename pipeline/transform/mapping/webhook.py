@@ -21,7 +21,6 @@ from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person, Profile
-from pipeline.transform.ulid import ulid
 from pipeline.transform.verdicts import (
     DeadLettered,
     Delivery,
@@ -156,7 +155,7 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
         shown_s = case.snapshot_s if case.profile is None else max(case.snapshot_s, case.profile.delivered_at_s)
         operations.append(
             MappedOperation(
-                op_id=ulid(shown_s * 1000, "identify", case.delivery.webhook_id, case.delivery.body_hash.hex()),
+                op_id=f"{case.delivery.webhook_id}:identify",
                 body=track.identify(person.id, about, timestamp_s=shown_s, identifier=identifier),
                 barrier=needs_barrier(case, mapping, sends_event=row.event is not None),
                 kind="identify",
