@@ -90,7 +90,7 @@ class Chain:
             # The last started stops first: ingest takes nothing new while the others finish what is there.
             name: fleet.start(name, *arguments, environment=self._environment(variables, ports[name]), port=ports[name])
             for name, arguments in (
-                ("sandbox", ("sandbox", "--port", str(ports["sandbox"]))),
+                ("sandbox", self._sandbox_arguments(ports["sandbox"], variables)),
                 ("sink", ("sink",)),
                 ("transform", ("transform",)),
                 ("ingest", ("ingest",)),
@@ -98,6 +98,14 @@ class Chain:
         }
         await self._ready(fleet, children)
         self.addresses = Addresses(kafka=bootstrap, **{name: child.url for name, child in children.items()})
+
+    @staticmethod
+    def _sandbox_arguments(port: int, variables: Mapping[str, str]) -> tuple[str, ...]:
+        """Only this run's throw-away credentials are taken, and every event is kept for the count."""
+        return (
+            *("sandbox", "--port", str(port), "--keep-events", "10000000"),
+            *("--site-id", variables["CUSTOMERIO_SITE_ID"], "--api-key", variables["CUSTOMERIO_API_KEY"]),
+        )
 
     async def _ready(self, fleet: Fleet, children: Mapping[str, Child]) -> None:
         for name, child in children.items():

@@ -77,9 +77,10 @@ class SandboxView:
                 yield event
             after = page[-1]["seq"]
 
-    async def person(self, person_id: str) -> dict[str, Any]:
-        """One person's profile."""
-        return await self._get(f"/__sandbox/people/{person_id}")
+    async def profile(self, person_id: str) -> dict[str, Any]:
+        """The attributes of one person, the address included."""
+        person = await self._get(f"/__sandbox/people/{person_id}")
+        return {"email": person["email"], **person["attributes"]}
 
     async def close(self) -> None:
         """End the connections."""

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.demo.reconcile import Check
+
+NOTES_FROM_COLUMNS = 96
+"""On a narrower terminal the notes would wrap and tear the table apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,6 @@ class Step:
     """One thing that Customer.io saw of one customer."""
 
     at: str
-    what: str
     name: str
     shown: Mapping[str, Any]
 
@@ -45,6 +48,8 @@ class Report:
     speed: Speed
     customer: str
     journey: Sequence[Step]
+    profile: Mapping[str, Any]
+    """What the identifies left on that customer's profile."""
 
     @property
     def ok(self) -> bool:
@@ -61,45 +66,61 @@ class Report:
             ],
             "dropped": dict(self.dropped),
             "speed": asdict(self.speed),
-            "journey": {"customer": self.customer, "steps": [asdict(step) for step in self.journey]},
+            "journey": {
+                "customer": self.customer,
+                "steps": [asdict(step) for step in self.journey],
+                "profile": dict(self.profile),
+            },
         }
 
 
 def show(report: Report, console: Console) -> None:
     """Print the table, the speed and one customer's journey."""
-    table = Table(title="Counted twice", title_justify="left", show_edge=False, pad_edge=False)
-    for name, justify in (("", "left"), ("expected", "right"), ("seen", "right"), ("", "left"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type] # rich types it as a Literal
-    for check in report.checks:
-        verdict = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
-        table.add_row(check.name, _text(check.expected), _text(check.seen), verdict, f"[dim]{check.note}[/]")
-    console.print(table)
+    console.print(_checks(report.checks, notes=console.width >= NOTES_FROM_COLUMNS))
     if report.dropped:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.dropped.items()))
         console.print(f"[dim]Dropped by rule: {reasons}[/]")
-    console.print()
     speed = report.speed
     console.print(
-        f"{_number(speed.webhooks_per_second)} webhooks/s, {_number(speed.records_per_second)} records/s; "
+        f"\n{_number(speed.webhooks_per_second)} webhooks/s, {_number(speed.records_per_second)} records/s; "
         f"webhook → accepted p50 {_number(speed.latency_p50_ms)} ms, p99 {_number(speed.latency_p99_ms)} ms; "
-        f"{speed.seconds:.1f} s in all"
+        f"{speed.seconds:.1f} s in all\n"
     )
-    console.print()
-    journey = Table(
-        title=f"What Customer.io saw of {report.customer}", title_justify="left", show_edge=False, pad_edge=False
-    )
-    for name in ("event time (UTC)", "", "name", "attributes"):
-        journey.add_column(name)
-    for step in report.journey:
-        attributes = "  ".join(f"[dim]{key}[/] {value}" for key, value in step.shown.items())
-        journey.add_row(step.at, step.what, f"[cyan]{step.name}[/]", attributes)
-    console.print(journey)
-    console.print()
+    console.print(_journey(report))
+    profile = "  ".join(f"[dim]{name}[/] {value}" for name, value in report.profile.items())
+    console.print(f"Profile at the end: {profile}\n")
     if report.ok:
         console.print("[bold green]Every number reconciles.[/]")
     else:
         wrong = ", ".join(check.name for check in report.checks if not check.ok)
         console.print(f"[bold red]These numbers do not reconcile:[/] {wrong}")
+
+
+def _checks(checks: Sequence[Check], *, notes: bool) -> Table:
+    table = Table(title="Counted twice", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("expected", justify="right", no_wrap=True)
+    table.add_column("seen", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    if notes:
+        table.add_column("", style="dim")
+    for check in checks:
+        verdict = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
+        row = [check.name, _text(check.expected), _text(check.seen), verdict]
+        table.add_row(*row, *([check.note] if notes else []))
+    return table
+
+
+def _journey(report: Report) -> Table:
+    table = Table(
+        title=f"What Customer.io saw of {report.customer}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("event time (UTC)", no_wrap=True)
+    table.add_column("event", style="cyan", no_wrap=True)
+    table.add_column("", style="dim")
+    for step in report.journey:
+        table.add_row(step.at, step.name, "  ".join(str(value) for value in step.shown.values()))
+    return table
 
 
 def _text(value: Any) -> str:

@@ -87,16 +87,18 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
         lag = await _delivered(chain, view, expected, shown)
         arrivals = [_arrival(event) async for event in view.events()]
         stats = await view.stats()
+        customer = _telling_customer(deliveries, arrivals)
+        profile = await view.profile(customer) if customer else {}
     finally:
         await view.close()
     seen = await _seen(chain, sent, stats, arrivals, shop=shop, lag=lag)
-    customer = _telling_customer(deliveries, arrivals)
     return Report(
         checks=reconcile(expected, seen),
         dropped=dict(expected.dropped),
         speed=_speed(sent, seen, arrivals, time.monotonic() - began),
-        customer=customer,
+        customer=customer or "nobody",
         journey=_journey(arrivals, customer),
+        profile=profile,
     )
 
 
@@ -186,25 +188,22 @@ def _speed(sent: Sent, seen: Seen, arrivals: Sequence[Arrival], seconds: float) 
     )
 
 
-def _telling_customer(deliveries: Sequence[Delivery], arrivals: Sequence[Arrival]) -> str:
+def _telling_customer(deliveries: Sequence[Delivery], arrivals: Sequence[Arrival]) -> str | None:
     """The customer whose events have the most different names; of those the one with the fewest events."""
     names: dict[str, list[str]] = defaultdict(list)
     for arrival in arrivals:
         names[arrival.person].append(arrival.name)
     known = {delivery.customer_id for delivery in deliveries}
     candidates = [person for person in names if person in known]
-    if not candidates:
-        return "nobody"
-    return max(candidates, key=lambda person: (len(set(names[person])), -len(names[person]), person))
+    return max(candidates, key=lambda person: (len(set(names[person])), -len(names[person]), person), default=None)
 
 
-def _journey(arrivals: Sequence[Arrival], customer: str) -> list[Step]:
+def _journey(arrivals: Sequence[Arrival], customer: str | None) -> list[Step]:
     return [
         Step(
             at=datetime.fromtimestamp(arrival.timestamp_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
             if arrival.timestamp_s is not None
             else "unknown",
-            what="event",
             name=arrival.name,
             shown={key: arrival.attributes[key] for key in JOURNEY_ATTRIBUTES if key in arrival.attributes},
         )

@@ -61,7 +61,7 @@ async def _perform(
             sys.stdout.write(json.dumps(report.as_json()) + "\n")
             sys.stdout.flush()
         else:
-            show(report, Console())
+            show(report, _wide(Console()))
         if keep:
             await _keep(chain, talk)
         talk.print("Stopping everything")
@@ -83,6 +83,11 @@ async def _keep(chain: Chain, talk: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _wide(console: Console) -> Console:
+    """A pipe or a file has no width; rich would take 80 columns and wrap."""
+    return console if console.is_terminal else Console(width=120)
 
 
 class _Bars:
