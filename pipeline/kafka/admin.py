@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, RequestTimedOutError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    for_code,
+)
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -44,6 +51,9 @@ DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
+
+UNREACHED = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, TimeoutError)
+"""The broker went away while we asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ async def open_admin(settings: Settings) -> AsyncIterator[Admin]:
             await client.start()
         try:
             yield Admin(client)
-        except (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
+        except UNREACHED as error:
             raise unreachable(settings, [str(error) or type(error).__name__]) from None
     finally:
         await client.close()
@@ -176,7 +186,7 @@ class Admin:
         """
         try:
             await self._client.create_partitions({name: NewPartitions(total)})
-        except (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError):
+        except UNREACHED:
             raise
         except KafkaError as error:
             raise TopicError(f"topic {name} got no new partitions: {error}") from None
@@ -214,19 +224,16 @@ class Admin:
         """Ask the group's coordinator, for as long as one is being found or is loading."""
         deadline = asyncio.get_running_loop().time() + COORDINATOR_WITHIN_S
         while True:
-            code = 0
             try:
                 node = await self._client.find_coordinator(group)
                 answer = await self._client._send_request(request, node)  # noqa: SLF001 - list_consumer_group_offsets() drops the group's error code
                 code = _group_error(answer)
                 if not code:
                     return answer
-            except KafkaError as error:
-                code = getattr(error, "errno", 0)
-                if code not in PASSING_GROUP_ERRORS:
-                    if isinstance(error, KafkaConnectionError | NodeNotReadyError | RequestTimedOutError):
-                        raise
-                    raise ConfigurationError(f"consumer group {group}: {error}") from None
+            except UNREACHED:
+                raise
+            except BrokerResponseError as error:
+                code = error.errno
             if code not in PASSING_GROUP_ERRORS or asyncio.get_running_loop().time() > deadline:
                 raise ConfigurationError(
                     f"consumer group {group}: {_named(code)}. Reading its offsets needs the ACL DESCRIBE on the group"

@@ -116,7 +116,8 @@ def _security(security: LocalSecurity) -> dict[str, str]:
         "ssl.keystore.location": str(security.keystore),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(security.truststore),
-        "ssl.client.auth": security.client_certificates,
+        # Kafka ignores the unprefixed name on a SASL_SSL listener (KIP-684).
+        "listener.name.clients.ssl.client.auth": security.client_certificates,
     }
     if security.acls:
         values |= {

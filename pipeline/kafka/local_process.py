@@ -15,6 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+PROC = Path("/proc")
+"""Linux; elsewhere ps(1) is asked."""
+
 POLL_S = 0.02
 """Waiting for a process that is not our child has no event to wait for."""
 
@@ -97,10 +100,10 @@ def send(pid: int, number: signal.Signals) -> None:
 
 def command_line(pid: int) -> str:
     """The command line of a process, empty when there is none (or it is a zombie)."""
-    if sys.platform.startswith("linux"):
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except FileNotFoundError:
+        if PROC.exists():
             return ""
     shown = subprocess.run(  # noqa: S603 - a number is the only argument
         ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False

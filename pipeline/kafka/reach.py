@@ -31,7 +31,7 @@ def explaining(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KafkaConnectionError, KafkaTimeoutError, OSError, TimeoutError) as error:
-        raise unreachable(settings, [*heard.lines, _text(error)]) from None
+        raise unreachable(settings, [*heard.lines, *_chain(error)]) from None
     finally:
         logger.removeHandler(heard)
 
@@ -47,6 +47,9 @@ def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
         f"{cause}. Check {check}.\nThe client says: {told[0] if told else 'nothing'}"
     )
 
+
+TLS_ALERT_AS_SIZE = f"total of {0x15030300}"
+"""The head of a TLS alert (type 21, version 3.3) read as the size of a Kafka answer."""
 
 NO_SIGN: Row = ((), "it did not answer as a Kafka broker does", ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL"))
 
@@ -67,12 +70,18 @@ CAUSES: tuple[Row, ...] = (
         ("KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS"),
     ),
     (
-        ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "certificate required", "bad certificate"),
+        (
+            "alert certificate",
+            "alert bad certificate",
+            "ALERT_CERTIFICATE",
+            "ALERT_BAD_CERTIFICATE",
+            "ALERT_UNKNOWN_CA",
+        ),
         "the broker asks for a client certificate and did not accept ours",
         ("KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"),
     ),
     (
-        ("WRONG_VERSION_NUMBER", "wrong version number", "UNEXPECTED_EOF", "EOF occurred", "record layer failure"),
+        ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure", TLS_ALERT_AS_SIZE),
         "TLS was spoken to a port that does not speak it, or the other way round",
         ("KAFKA_SECURITY_PROTOCOL", "KAFKA_BOOTSTRAP_SERVERS"),
     ),
@@ -91,7 +100,7 @@ CAUSES: tuple[Row, ...] = (
 
 
 class _Listener(logging.Handler):
-    """Keeps the text of warnings and errors."""
+    """Keeps the text of warnings and errors, and of the causes of the exceptions in them, which no message shows."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -99,7 +108,14 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, BaseException):
+                self.lines += _chain(argument.__cause__)
 
 
-def _text(error: BaseException) -> str:
-    return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+def _chain(error: BaseException | None) -> list[str]:
+    lines = []
+    while error is not None:
+        lines.append(str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}")
+        error = error.__cause__
+    return lines

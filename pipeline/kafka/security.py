@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,6 @@ from yarl import URL
 
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX, Settings
-
-DEFAULT_PORT = 9092
-SERVER = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
-"""host, host:port, [IPv6]:port; no scheme, no path, no credentials."""
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -58,21 +53,17 @@ def faust_broker(settings: Settings) -> tuple[list[URL], Any]:
 
 
 def servers(settings: Settings) -> list[tuple[str, int]]:
-    """The bootstrap servers as (host, port).
+    """The bootstrap servers as (host, port); an IPv6 address keeps its brackets.
 
     Raises:
-        SettingsError: one of them is not host or host:port.
+        SettingsError: a port is out of range.
     """
     found = []
-    for part in settings.kafka_bootstrap_servers.split(","):
-        match = SERVER.fullmatch(part.strip())
-        port = int(match["port"] or DEFAULT_PORT) if match else 0
-        if not match or not 0 < port < 65536:  # noqa: PLR2004 - the range of TCP ports
-            raise SettingsError(
-                f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS must be host:port, several separated by commas, without a scheme: "
-                "kafka-1.example.com:9092,kafka-2.example.com:9092"
-            )
-        found.append((match["host"], port))
+    for server in settings.kafka_bootstrap_servers.split(","):
+        host, _, port = server.rpartition(":")
+        if not 0 < int(port) < 65536:  # noqa: PLR2004 - the range of TCP ports
+            raise SettingsError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS: {port} is no port, ports go from 1 to 65535")
+        found.append((host, int(port)))
     return found
 
 
@@ -89,19 +80,28 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.kafka_ssl_cafile)
     except OSError as error:  # ssl.SSLError is one
         raise _unusable("KAFKA_SSL_CAFILE", settings.kafka_ssl_cafile, "PEM certificates of the CA", error) from None
-    certificate, key = settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile
+    _load_client_certificate(context, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: Path | None, key: Path | None) -> None:
     if key and not certificate:
         raise SettingsError(f"{PREFIX}KAFKA_SSL_KEYFILE needs {PREFIX}KAFKA_SSL_CERTFILE beside it")
-    if certificate:
+    if not certificate:
+        return
+    for variable, path in (("KAFKA_SSL_CERTFILE", certificate), ("KAFKA_SSL_KEYFILE", key)):
         try:
-            # Without a password OpenSSL would ask for one on the terminal, and a worker would stand there for ever.
-            context.load_cert_chain(certificate, key, password=lambda: "")
+            if path:
+                path.read_bytes()
         except OSError as error:
-            at_fault = "KAFKA_SSL_KEYFILE" if key and _is_readable(certificate) else "KAFKA_SSL_CERTFILE"
-            path = key if at_fault == "KAFKA_SSL_KEYFILE" else certificate
-            what = "a client certificate and its unencrypted private key, both PEM"
-            raise _unusable(at_fault, path, what, error) from None
-    return context
+            raise _unusable(variable, path, "PEM", error) from None
+    try:
+        # Without a password OpenSSL would ask for one on the terminal, and a worker would stand there for ever.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as error:
+        where = f"in {PREFIX}KAFKA_SSL_KEYFILE" if key else "in the same file"
+        what = f"a client certificate, and its private key without a password {where}, both PEM"
+        raise _unusable("KAFKA_SSL_CERTFILE", certificate, what, error) from None
 
 
 def _refuse_unused(settings: Settings) -> None:
@@ -123,14 +123,6 @@ def _refuse_unused(settings: Settings) -> None:
 def _unusable(variable: str, path: Path | None, what: str, error: OSError) -> SettingsError:
     reason = "holds something else" if isinstance(error, ssl.SSLError) else (error.strerror or type(error).__name__)
     return SettingsError(f"{PREFIX}{variable}: {path} must hold {what} ({reason})")
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        path.read_bytes()
-    except OSError:
-        return False
-    return True
 
 
 def _uses_tls(settings: Settings) -> bool:
