@@ -6,21 +6,30 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from pipeline.dodo.signature import Verifier, sign
 from pipeline.ingest import PATH
+from pipeline.ingest.app import create_app
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.server import Server, configure
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.records import OutRecord
+from pipeline.kafka.topics import check_topics
+from pipeline.settings import Settings
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PATIENCE_S = 60.0
+"""Limit of every wait; reaching it is a failure, whatever the machine does besides."""
+
 TEST = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 
@@ -182,3 +191,76 @@ def exchange() -> Callable[..., Awaitable[bytes]]:
             writer.close()
 
     return talk
+
+
+@dataclass
+class RunningIngest:
+    """The complete application over real Kafka."""
+
+    url: str
+    events: list[Any]
+    client: httpx.AsyncClient
+    signed: Callable[..., dict[str, str]]
+
+    async def post(self, body: bytes, webhook_id: str = "msg_1", **headers: str) -> httpx.Response:
+        """Send a genuine webhook."""
+        signed = self.signed(body, webhook_id=webhook_id, **headers)
+        return await self.client.post(f"{self.url}{PATH}", content=body, headers=signed)
+
+    async def becomes(self, status: int, path: str = "/ready") -> httpx.Response:
+        """Wait until a probe answers so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                answer = await self.client.get(f"{self.url}{path}")
+                if answer.status_code == status:
+                    return answer
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def running(signed: Callable[..., dict[str, str]]) -> Callable[[Settings], AbstractAsyncContextManager[RunningIngest]]:
+    """Serves the ingest of given settings over the real HTTP server, in this process."""
+
+    @asynccontextmanager
+    async def run(settings: Settings) -> AsyncIterator[RunningIngest]:
+        events: list[Any] = []
+        app = create_app(settings, observers=[events.append])
+        listener = socket.create_server(("127.0.0.1", 0))
+        started = asyncio.Event()
+        server = Server(configure(app), started.set)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await started.wait()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            try:
+                yield RunningIngest(url, events, client, signed)
+            finally:
+                server.should_exit = True
+                await serving
+
+    return run
+
+
+@pytest.fixture
+def read_topic() -> Callable[[Settings, str], Awaitable[list[Any]]]:
+    """Reads every record that the named topic holds now."""
+
+    async def read(settings: Settings, topic: str) -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None)
+        await consumer.start()
+        try:
+            count = (await check_topics(settings, [topic]))[topic]
+            partitions = [TopicPartition(topic, number) for number in range(count)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            records: list[Any] = []
+            async with asyncio.timeout(PATIENCE_S):
+                while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                    for batch in (await consumer.getmany(timeout_ms=200)).values():
+                        records += batch
+            return records
+        finally:
+            await consumer.stop()
+
+    return read

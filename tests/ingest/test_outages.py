@@ -1,0 +1,141 @@
+"""Ingest while Kafka is away: 503 within ten seconds, nothing lost, and service again without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.records import text_header
+from pipeline.settings import Settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+
+LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = samples.load("payment.succeeded")
+ANSWER_WITHIN_S = 10.0
+"""The promise itself: Dodo gives up at 15 s."""
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """A broker of this file's own, to be frozen and killed."""
+    with LocalKafka.start(tmp_path_factory.mktemp("kafka")) as started:
+        yield started
+
+
+@pytest.fixture
+async def outage_settings(broker: LocalKafka, chain_settings: Any) -> AsyncIterator[Settings]:
+    """Settings on that broker; it runs again at the end, whatever the test did to it."""
+    yield await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
+    if broker.alive:
+        broker.resume()
+    else:
+        broker.restart()
+
+
+async def _post_many(ingest: Any, prefix: str, times: int = 20) -> dict[str, int]:
+    """Webhooks at once, each answered within the promise; webhook id → status."""
+    ids = [f"{prefix}_{number}" for number in range(times)]
+    async with asyncio.timeout(ANSWER_WITHIN_S):
+        answers = await asyncio.gather(*(ingest.post(BODY, webhook_id) for webhook_id in ids))
+    for answer in answers:
+        assert answer.status_code in (200, 503)
+        assert answer.status_code == 200 or int(answer.headers["retry-after"]) > 0
+    return {webhook_id: answer.status_code for webhook_id, answer in zip(ids, answers, strict=True)}
+
+
+async def _stored(read_topic: Any, settings: Settings) -> set[str]:
+    return {text_header(r.headers, "webhook-id") for r in await read_topic(settings, settings.webhooks_topic)}
+
+
+async def test_a_frozen_broker_is_503_and_then_200(
+    broker: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
+) -> None:
+    """While the broker hangs every request gets its 503 in time, `/ready` says no; after it, all goes on."""
+    async with running(outage_settings) as ingest:
+        assert set((await _post_many(ingest, "before")).values()) == {200}
+        broker.pause()
+        assert set((await _post_many(ingest, "during")).values()) == {503}
+        unready = await ingest.becomes(503)
+        assert "Kafka" in unready.json()["reason"] or "broker" in unready.json()["reason"]
+        assert (await ingest.client.get(f"{ingest.url}/live")).status_code == 200
+        broker.resume()
+        await ingest.becomes(200)
+        after = await _post_until_stored(ingest, "after")
+    stored = await _stored(read_topic, outage_settings)
+    assert {f"before_{number}" for number in range(20)} | after <= stored
+
+
+async def test_a_killed_broker_is_503_and_then_200(
+    broker: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
+) -> None:
+    """The same when the broker's process dies under load and comes back: what was answered 200 is there, once."""
+    async with running(outage_settings) as ingest:
+        statuses = await _post_many(ingest, "before")
+        under_load = [asyncio.create_task(_post_many(ingest, f"wave{number}", 50)) for number in range(4)]
+        broker.kill()
+        for wave in under_load:
+            statuses |= await wave
+        statuses |= await _post_many(ingest, "during")
+        assert {statuses[f"during_{number}"] for number in range(20)} == {503}
+        await ingest.becomes(503)
+        broker.restart()
+        await ingest.becomes(200)
+        after = await _post_until_stored(ingest, "after")
+    records = await read_topic(outage_settings, outage_settings.webhooks_topic)
+    ids = [text_header(r.headers, "webhook-id") for r in records]
+    accepted = {webhook_id for webhook_id, status in statuses.items() if status == 200} | after
+    assert accepted <= set(ids)
+    assert all(ids.count(webhook_id) == 1 for webhook_id in accepted)
+
+
+async def _post_until_stored(ingest: Any, prefix: str) -> set[str]:
+    """Webhooks sent as Dodo would, again after a 503, until each was accepted; their ids, once each.
+
+    Each attempt has an id of its own, so that a record of an unanswered attempt cannot pass for an accepted one.
+    """
+    accepted: set[str] = set()
+    async with asyncio.timeout(60):
+        attempt = 0
+        while len(accepted) < 20:
+            answers = await _post_many(ingest, f"{prefix}{attempt}")
+            accepted |= {webhook_id for webhook_id, status in answers.items() if status == 200}
+            attempt += 1
+    return accepted
+
+
+async def test_metrics_tell_of_the_outage(broker: LocalKafka, outage_settings: Settings, running: Any) -> None:
+    """Unanswered requests are counted as such, and `ready` is 0 though nothing is asked for."""
+    async with running(outage_settings) as ingest:
+        broker.pause()
+        await _post_many(ingest, "during", 3)
+        await ingest.becomes(503)
+        async with asyncio.timeout(30):
+            while "dodo_cio_ready 0.0" not in (text := (await ingest.client.get(f"{ingest.url}/metrics")).text):
+                await asyncio.sleep(0.1)
+        assert 'dodo_cio_ingest_requests_total{outcome="unavailable",status="503"} 3.0' in text
+
+
+async def test_an_idle_ingest_notices_too(broker: LocalKafka, outage_settings: Settings, running: Any) -> None:
+    """Without any webhook `/ready` follows the broker, so that a load balancer sends elsewhere."""
+    async with running(outage_settings) as ingest:
+        assert (await ingest.becomes(200)).status_code == 200
+        broker.kill()
+        await ingest.becomes(503)
+        broker.restart()
+        await ingest.becomes(200)
+
+
+async def test_the_end_does_not_wait_for_an_absent_broker(
+    broker: LocalKafka, outage_settings: Settings, running: Any
+) -> None:
+    """With records unconfirmed and the broker gone, closing takes seconds."""
+    async with asyncio.timeout(20):
+        async with running(outage_settings) as ingest:
+            broker.pause()
+            assert set((await _post_many(ingest, "during", 3)).values()) == {503}
