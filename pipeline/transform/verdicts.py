@@ -24,7 +24,6 @@ Note = Literal[
     "default-person-id",
     "unchanged-identify",
     "suppressed-event",
-    "unknown-failure",
 ]
 """What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
 
