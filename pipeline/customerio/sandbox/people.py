@@ -104,6 +104,9 @@ class People:
 
     def find(self, identifiers: Identifiers) -> Person | None:
         """The person that `identifiers` lead to."""
+        own_id = identifiers.get("id")
+        if type(own_id) is str:  # nearly always
+            return self._by_key.get(("id", own_id))
         return next((self._by_key[key] for key in keys_of(identifiers) if key in self._by_key), None)
 
     def is_suppressed(self, identifiers: Identifiers) -> bool:
@@ -233,17 +236,18 @@ class People:
 def _set(person: Person, name: str, value: Any) -> None:
     """Write one attribute; null removes it, and a dotted name reaches into an object, as the documentation shows."""
     attributes = person.attributes
-    *path, last = name.split(".")
-    for part in path:
-        inner = attributes.get(part)
-        if not isinstance(inner, dict):
-            if value is None:
-                return
-            inner = attributes[part] = {}
-        attributes = inner
+    if "." in name:
+        *path, name = name.split(".")
+        for part in path:
+            inner = attributes.get(part)
+            if not isinstance(inner, dict):
+                if value is None:
+                    return
+                inner = attributes[part] = {}
+            attributes = inner
     if value is None:
-        attributes.pop(last, None)
-    elif last in attributes or attributes is not person.attributes or len(attributes) < ATTRIBUTES_MAX:
-        attributes[last] = value
+        attributes.pop(name, None)
+    elif name in attributes or attributes is not person.attributes or len(attributes) < ATTRIBUTES_MAX:
+        attributes[name] = value
     else:
         person.failed_changes.append((name, f"a person has at most {ATTRIBUTES_MAX} attributes"))

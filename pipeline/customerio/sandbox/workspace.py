@@ -80,7 +80,7 @@ class Workspace:
             name=operation["name"].strip(),
             id=event_id,
             timestamp=timestamp,
-            attributes=None if config.fast else orjson.dumps(attributes),
+            attributes=None if config.fast else _compact(attributes),
             arrived_at_ms=arrival.at_ms,
             request=arrival.request,
             index=index,
@@ -122,6 +122,11 @@ class Workspace:
             person.devices[device["token"]] = device
         else:
             person.devices.pop(device["token"], None)
+
+
+def _compact(attributes: dict[str, Any]) -> bytes:
+    """JSON to keep. Copied, since orjson's own bytes sit in a buffer of 8 kB for as long as they live."""
+    return bytes(memoryview(orjson.dumps(attributes)))
 
 
 def _timestamp(operation: Operation, arrival: Arrival) -> int | float:
