@@ -66,8 +66,9 @@ class Case:
         if received_ms is not None and not MIN_SECONDS <= received_ms // 1000 < MAX_SECONDS:
             received_ms = None
         attempt_ms = attempt_s * 1000 if attempt_s is not None else None
-        event_ms = _first(self.occurred_ms, attempt_ms, received_ms)
-        snapshot_ms = _first(attempt_ms, received_ms, self.occurred_ms)
+        delivered_ms = attempt_ms if attempt_ms is not None else received_ms
+        event_ms = self.occurred_ms if self.occurred_ms is not None else delivered_ms
+        snapshot_ms = delivered_ms if delivered_ms is not None else self.occurred_ms
         self.knows_the_time = event_ms is not None
         self.event_ms = event_ms or 0
         self.snapshot_s = (snapshot_ms or 0) // 1000
@@ -160,7 +161,3 @@ class Case:
                     entry["quantity"] = int(quantity)
                 found.append(entry)
         return found
-
-
-def _first(*times: int | None) -> int | None:
-    return next((time for time in times if time is not None), None)
