@@ -97,9 +97,11 @@ class BatchApp(faust.App):
 
     def topic(self, *topics: str, **options: Any) -> Any:
         """As Faust's; a batch topic is bounded in chunks, and acknowledged through its batches alone."""
-        if self.batch_topics.intersection(topics):
-            options |= {"acks": False, "maxsize": QUEUED_CHUNKS}
-        return super().topic(*topics, **options)
+        if not self.batch_topics.intersection(topics):
+            return super().topic(*topics, **options)
+        topic = super().topic(*topics, **{**options, "acks": False})
+        topic.maxsize = QUEUED_CHUNKS  # Faust's own method takes the argument and drops it: 4,096 chunks would queue
+        return topic
 
     # --- events --------------------------------------------------------------------------------------------------
 
@@ -112,8 +114,13 @@ class BatchApp(faust.App):
                 log.exception("An observer failed", event_class=type(event).__name__)
 
     def crash_soon(self, error: BaseException) -> None:
-        """End the process with `error`, from code that cannot await."""
-        self.add_future(self.crash(error))
+        """End the process with `error`, from code that cannot await; what is acknowledged is committed before."""
+        self.add_future(self._crash_after_commit(error))
+
+    async def _crash_after_commit(self, error: BaseException) -> None:
+        # A crash takes the consumer's thread with it at once, and the hand-over at the stop comes too late to commit.
+        await self._batch_consumer.commit_quickly()
+        await self.crash(error)
 
     # --- life ----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from faust.types import TP
 from pipeline.kafka.app import BatchApp
 from pipeline.watch.progress import Progress
 
-INTERVAL_S: Final = 15.0
+UNREAD_EVERY_S: Final = 15.0
 """One ListOffsets request a broker; the verdict that it feeds looks back five minutes."""
 
 WITHIN_S: Final = 10.0
@@ -26,9 +26,10 @@ WITHIN_S: Final = 10.0
 class Unread:
     """Asks again and again, and tells `progress`."""
 
-    def __init__(self, app: BatchApp, progress: Progress) -> None:
+    def __init__(self, app: BatchApp, progress: Progress, every_s: float = UNREAD_EVERY_S) -> None:
         self._app = app
         self._progress = progress
+        self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -43,7 +44,7 @@ class Unread:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(self._every_s)
             # Whatever hinders the question (no broker, a rebalance, a consumer that is just stopping) is no answer.
             with suppress(Exception):
                 await self.ask()

@@ -10,8 +10,8 @@ from pipeline.watch.metrics import Metrics
 from pipeline.watch.progress import Progress
 from pipeline.watch.server import HealthServer
 from pipeline.watch.transport import observe_transport, show_vitals
-from pipeline.watch.unread import Unread
-from pipeline.watch.vitals import Vitals
+from pipeline.watch.unread import UNREAD_EVERY_S, Unread
+from pipeline.watch.vitals import PATIENCE_S, Vitals
 from pipeline.watch.watchdog import Watchdog
 
 
@@ -23,7 +23,9 @@ class WorkerWatch:
     A start that waits for another system says so in `waiting_for`, which `/ready` repeats.
     """
 
-    def __init__(self, app: BatchApp) -> None:
+    def __init__(
+        self, app: BatchApp, *, patience_s: float = PATIENCE_S, unread_every_s: float = UNREAD_EVERY_S
+    ) -> None:
         self._app = app
         self.metrics = Metrics(app.stage)
         self.progress = Progress()
@@ -31,13 +33,13 @@ class WorkerWatch:
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
         app.transport_observers += [self.metrics, self.progress]
-        watchdog = Watchdog(self.vitals)
+        watchdog = Watchdog(self.vitals, patience_s=patience_s)
         self.health = Health(
             self.metrics, ready=watchdog.ready, live=watchdog.live, status=lambda: self._status(watchdog)
         )
         settings = app.settings
         self.server = HealthServer(settings.host, settings.port_of(app.stage), self.health)
-        unread = Unread(app, self.progress)
+        unread = Unread(app, self.progress, unread_every_s)
         app.companion(self.server.start, self.server.stop)
         app.companion(unread.start, unread.stop)
 

@@ -1,0 +1,105 @@
+"""The watch over a real worker on a real Apache Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from pipeline.settings import Settings
+
+pytestmark = pytest.mark.kafka
+
+LAZY_WORKER = Path(__file__).parents[1] / "data" / "watch" / "lazy_worker.py"
+RECORDS = 30_000
+"""More than the chunks before the agent and the polls behind them hold, so that some stay at the broker."""
+
+
+class Worker:
+    """A process and its log."""
+
+    def __init__(self, command: Sequence[str], environ: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(command, env=environ, stdout=stream, stderr=stream)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it logged so far; fails when it has ended."""
+        said = self.log.read_text()
+        assert self.process.poll() is None, said
+        return [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith("\n")]
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], environ: dict[str, str], log: Path) -> Iterator[Worker]:
+    """A worker that does not outlive the test."""
+    worker = Worker(command, environ, log)
+    try:
+        yield worker
+    finally:
+        if worker.process.poll() is None:
+            worker.process.kill()
+        worker.process.wait()
+
+
+async def fill(settings: Settings) -> None:
+    """Put records into the operations topic."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers, linger_ms=5)
+    await producer.start()
+    try:
+        await asyncio.gather(*[await producer.send(settings.operations_topic, b"{}" * 50) for _ in range(RECORDS)])
+    finally:
+        await producer.stop()
+
+
+@pytest.mark.parametrize("behaviour", ["sit", "retry"])
+async def test_stuck_and_retrying(
+    chain_settings: Callable[..., Awaitable[Settings]],
+    environment: Callable[[Settings], dict[str, str]],
+    tmp_path: Path,
+    behaviour: str,
+) -> None:
+    """A stage that sits on its records is reported dead; one that retries without success for as long is alive."""
+    settings = await chain_settings(partitions=1, log_format="json")
+    await fill(settings)
+    with running([sys.executable, str(LAZY_WORKER), behaviour], environment(settings), tmp_path / "log") as worker:
+        status = await status_when(
+            worker, lambda seen: seen["unread"] > 0 and (not seen["live"] or seen["attempts"] > 50)
+        )
+        worker.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(worker.process.wait, 60)
+    assert code == 0
+    assert status["live"] is (behaviour == "retry")
+    assert status["ready"] is True
+    assert (status["partitions"], status["committed"], status["acknowledged"]) == (1, 0, 0)
+    assert status["undelivered"] > 0
+    assert status["undelivered"] + status["unread"] <= RECORDS
+    if behaviour == "sit":
+        assert "records wait and nothing was delivered" in status["live_reason"]
+
+
+async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first status that fulfils `condition`."""
+    seen: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(60), httpx.AsyncClient(timeout=10) as client:
+            while True:
+                lines = worker.lines()
+                ports = [line["port"] for line in lines if line["message"] == "health listening"]
+                if ports:
+                    seen = (await client.get(f"http://127.0.0.1:{ports[0]}/status")).json()
+                    if condition(seen):
+                        return seen
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        pytest.fail(f"the condition never held; the last status was {seen}")
