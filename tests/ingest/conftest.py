@@ -228,7 +228,11 @@ def running(signed: Callable[..., dict[str, str]]) -> Callable[[Settings], Abstr
         listener = socket.create_server(("127.0.0.1", 0))
         started = asyncio.Event()
         server = Server(configure(app), started.set)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        limits = httpx.Limits(max_connections=500)  # no request waits for another one's connection
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(trust_env=False, timeout=30, limits=limits) as client,
+        ):
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             await started.wait()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
