@@ -53,7 +53,7 @@ from pipeline.sink.events import (
     SinkEvent,
 )
 from pipeline.sink.gate import Gate, Pass
-from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
 from pipeline.sink.letters import DeadLetters
@@ -142,6 +142,7 @@ class Delivery:
         post: sends a body once (`TrackClient.send_batch`).
         done: called with operations that are accepted or dead-lettered, in the same turn of the loop as the answer.
         dropped: called with operations that a hand-over leaves to the partition's next owner.
+        lanes: how many lanes there are.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Delivery:
         done: Callable[[list[Item]], None],
         dropped: Callable[[list[Item]], None],
         emit: Callable[[SinkEvent], None],
+        lanes: int,
     ) -> None:
         self._post = post
         self._gate = gate
@@ -166,7 +168,10 @@ class Delivery:
         self._done = done
         self._dropped = dropped
         self._emit = emit
+        self._lanes = lanes
         self._accepted_at = float("-inf")
+        self._failed_in_a_row = 0
+        self._backoffs: set[asyncio.Future[bool]] = set()
 
     async def deliver(self, lane: Lane, draft: Draft) -> None:
         """Return when every operation of `draft` is done, or dropped because a hand-over began.
@@ -188,10 +193,18 @@ class Delivery:
             with self._handover.in_flight():
                 step = await self._request(stack.pop(), given, lane)
             stack.extend(reversed(step.groups))
-            if step.pause_s and not await self._handover.nap(step.pause_s):
+            if step.pause_s and not await self._back_off(step.pause_s):
                 break
         for group in stack:
             self._dropped(group.items)
+
+    async def _back_off(self, seconds: float) -> bool:
+        nap = self._handover.nap(seconds)
+        self._backoffs.add(nap)
+        try:
+            return await nap
+        finally:
+            self._backoffs.discard(nap)
 
     async def _permission(self, generation: int) -> Pass | None:
         """Wait until a request for records of `generation` may be sent; None when that time will not come.
@@ -275,6 +288,12 @@ class Delivery:
 
     def _accept(self, items: list[Item], lane: Lane) -> None:
         self._accepted_at = asyncio.get_running_loop().time()
+        if self._failed_in_a_row >= self._lanes:
+            # As many failures as lanes, and now a success: an outage is over, and nobody has to sleep on for a minute.
+            # A lane that fails while others succeed does not get here.
+            for nap in list(self._backoffs):
+                wake(nap)
+        self._failed_in_a_row = 0
         self._done(items)
         age_s = max(time.time() - items[0].record.timestamp / 1000, 0.0)
         self._emit(OperationsAccepted(lane.number, len(items), age_s))
@@ -355,6 +374,7 @@ class Delivery:
 
     def _later(self, group: Group, reason: str, lane: Lane, *, after_s: float | None = None) -> Step:
         group.failures += 1
+        self._failed_in_a_row += 1
         pause_s = full_jitter(group.failures, random.random())  # noqa: S311 - spreads attempts, guards nothing
         if after_s is not None:
             self._gate.wait(after_s, reason)

@@ -79,6 +79,7 @@ class Sink:
             done=self._done,
             dropped=self._dropped,
             emit=self._emit,
+            lanes=lanes,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -271,9 +271,9 @@ class Make:
     api = ScriptedCustomerIo
 
     @staticmethod
-    def raw(offset: int, value: bytes | None, key: bytes = b"ann") -> FakeRecord:
+    def raw(offset: int, value: bytes | None, key: bytes = b"ann", partition: int = 0) -> FakeRecord:
         """A record with any value."""
-        return FakeRecord(offset, key, value)
+        return FakeRecord(offset, key, value, partition=partition)
 
 
 @pytest.fixture(scope="session")

@@ -155,6 +155,48 @@ def test_backoff_is_bounded(virtual: Virtual, rig: Any, make: Any) -> None:
     assert rig.api.accepted == [("ann", 0)]
 
 
+def test_the_end_of_an_outage_wakes_every_lane(virtual: Virtual, api: Any, make: Any) -> None:
+    """After an outage of an hour the first success ends the backoff of all lanes."""
+    api.last = api.unreachable
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> float:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(40)))
+            await asyncio.sleep(3600)
+            api.last = api.ok
+            await rig.settled()
+            return asyncio.get_running_loop().time()
+
+    ended_at = virtual(scenario())
+    first, *_, last = [at for at, _ in api.requests if at > 3600]
+    assert last - first < 1
+    assert ended_at < 3660
+    assert len(api.accepted) == 40
+
+
+def test_one_failing_lane_is_not_woken(virtual: Virtual, api: Any, make: Any) -> None:
+    """A lane that fails alone keeps its backoff while others succeed."""
+
+    def overloaded_by(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any(one.get("poison") for one in operations):
+            return httpx.Response(500)
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    api.last = overloaded_by
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, poison=True))
+            for offset in range(1, 600):
+                await rig.take(make.record(f"bob{offset % 7}", offset))
+                await asyncio.sleep(1)
+
+    virtual(scenario())
+    assert sum(0 in batch for batch in api.batches) < 40
+
+
 def test_retry_after_holds_all_lanes(virtual: Virtual, api: Any, make: Any) -> None:
     """After a Retry-After no lane sends anything before the time is over."""
     api.script = [api.status(429, headers={"Retry-After": "17"})]

@@ -1,0 +1,280 @@
+"""The sink as it is run: processes on a real Apache Kafka, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.structs import RecordMetadata
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.customerio.operations import event, identify
+from pipeline.customerio.sandbox import SandboxConfig
+from pipeline.customerio.sandbox.faults import parse_steps
+from pipeline.customerio.sandbox.server import SandboxServer
+from pipeline.kafka.admin import open_admin
+from pipeline.kafka.records import BARRIER, OutRecord
+from pipeline.settings import Settings
+
+DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
+FAUST: Final = (sys.executable, "-m", "faust", "-A", "pipeline.sink.app", "worker", "--without-web")
+PATIENCE_S: Final = 60.0
+"""Limit of every wait; reaching it is a failure."""
+
+POLL_S: Final = 0.05
+AT_S: Final = 1_790_000_000
+ORDER: Final = "number"
+"""The attribute by which the sandbox counts a person's events that arrive out of order."""
+
+
+def event_record(person: str, number: int, **attributes: Any) -> OutRecord:
+    """The event `number` (unique in a test) of `person`, as the transform writes it."""
+    body = event(person, "tested", id=f"{number:026d}", timestamp_s=AT_S, attributes={ORDER: number, **attributes})
+    return OutRecord(person.encode(), body, (("op-id", b"%026d" % number), ("webhook-id", b"msg_1")))
+
+
+def identify_record(person: str) -> OutRecord:
+    """The first identify of `person`: a barrier."""
+    body = identify(person, {"email": f"{person}@example.com"}, timestamp_s=AT_S)
+    return OutRecord(person.encode(), body, ((BARRIER, b"1"),))
+
+
+class Worker:
+    """A sink in a process of its own; its log lines are JSON."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
+
+    @property
+    def text(self) -> str:
+        """Everything that it said."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition`, or fail with the log when the process ends first."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                assert self.process.poll() is None, self.text
+                await asyncio.sleep(POLL_S)
+
+    async def says(self, text: str, times: int = 1) -> None:
+        """Wait until `text` is in so many lines of the log."""
+        await self.until(lambda: sum(text in line for line in self.text.splitlines()) >= times)
+
+    async def port(self) -> int:
+        """The health port, once it listens."""
+        await self.says('"health listening"')
+        return next(int(json.loads(line)["port"]) for line in self.text.splitlines() if '"health listening"' in line)
+
+    async def get(self, path: str) -> httpx.Response:
+        """An answer of the health port."""
+        async with httpx.AsyncClient(timeout=10) as client:
+            return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
+
+    async def answers(self, path: str, text: str) -> httpx.Response:
+        """The first answer of the health port that contains `text`."""
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in (answer := await self.get(path)).text:
+                assert self.process.poll() is None, self.text
+                await asyncio.sleep(POLL_S)
+        return answer
+
+    async def ready(self) -> None:
+        """Return once records can flow."""
+        await self.answers("/ready", '"ready":true')
+
+    async def series(self, name: str) -> float:
+        """The sum of a series over its labels."""
+        families = text_string_to_metric_families((await self.get("/metrics")).text)
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    async def shows(self, name: str, condition: Callable[[float], bool]) -> None:
+        """Wait until a series fulfils `condition`."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition(await self.series(name)):  # noqa: ASYNC110 - a scrape is a question
+                await asyncio.sleep(POLL_S)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """The exit code, once the process has ended."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.to_thread(self.process.wait)
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.send(signal.SIGTERM)
+        return await self.ended()
+
+
+class Stage:
+    """Topics of one test, a sandbox in this process, and sinks between them."""
+
+    def __init__(self, settings: Settings, environ: dict[str, str], directory: Path, sandbox: SandboxServer) -> None:
+        self.settings = settings
+        self.server = sandbox
+        self._environ = environ
+        self._directory = directory
+        self.workers: list[Worker] = []
+
+    def start(self, command: Sequence[str] = DODO_CIO, **environ: str) -> Worker:
+        """Start one more sink."""
+        worker = Worker(command, {**self._environ, **environ}, self._directory / f"sink-{len(self.workers)}.log")
+        self.workers.append(worker)
+        return worker
+
+    async def produce(self, records: Sequence[OutRecord]) -> list[RecordMetadata]:
+        """Put records into the operations topic; the place of each."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_idempotence=True, linger_ms=5
+        )
+        await producer.start()
+        try:
+            sends = [
+                await producer.send(
+                    self.settings.operations_topic, key=one.key, value=one.value, headers=list(one.headers)
+                )
+                for one in records
+            ]
+            return await asyncio.gather(*sends)
+        finally:
+            await producer.stop()
+
+    async def done(self) -> None:
+        """Wait until the group has committed the end of the operations topic."""
+        tps = await self._partitions(self.settings.operations_topic)
+        async with self._reader() as consumer:
+            ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
+        async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
+            while await admin.committed(self.settings.sink_group, list(ends)) != ends:
+                for worker in self.workers:
+                    assert worker.process.poll() in {None, 0, -signal.SIGKILL}, worker.text
+                await asyncio.sleep(POLL_S)
+
+    async def dead_letters(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """Every dead letter, oldest first."""
+        tps = await self._partitions(self.settings.dead_letters_topic)
+        async with self._reader() as consumer:
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            found: list[ConsumerRecord[bytes, bytes]] = []
+            while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    found += records
+            return found
+
+    async def _partitions(self, topic: str) -> list[TopicPartition]:
+        async with open_admin(self.settings) as admin:
+            count = (await admin.partitions([topic]))[topic][0]
+        return [TopicPartition(topic, number) for number in range(count)]
+
+    def _reader(self) -> Reader:
+        return Reader(self.settings)
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """The sandbox's counts."""
+        return self.server.sandbox.stats()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of every event that arrived, first deliveries in order."""
+        return [int(one.as_json()["id"]) for one in self.server.sandbox.workspace.events]
+
+    @property
+    def batches(self) -> list[list[dict[str, Any]]]:
+        """The operations of each request that is still kept."""
+        bodies = (one.body for one in self.server.sandbox.requests if one.path == "/api/v2/batch")
+        return [orjson.loads(body)["batch"] for body in bodies if body]
+
+    def faults(self, *steps: dict[str, Any]) -> None:
+        """Replace the fault script."""
+        self.server.sandbox.script.clear()
+        self.server.sandbox.script.add(parse_steps(list(steps)))
+
+    async def requests(self, count: int) -> None:
+        """Wait until the sandbox saw so many requests."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.stats["requests"] < count:  # noqa: ASYNC110 - the sandbox tells nobody of its requests
+                await asyncio.sleep(0.01)
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                os.kill(worker.process.pid, signal.SIGKILL)
+            worker.process.wait()
+
+
+class Reader(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka is untyped
+    """A consumer outside of any group, as a context."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+
+
+MakeStage = Callable[..., Awaitable[Stage]]
+
+
+@pytest.fixture
+async def make_stage(
+    chain_settings: Callable[..., Awaitable[Settings]],
+    environment: Callable[[Settings], dict[str, str]],
+    tmp_path: Path,
+) -> AsyncIterator[MakeStage]:
+    """Builder of stages, `sandbox` being options of its `SandboxConfig`; nothing runs yet but the sandbox."""
+    async with AsyncExitStack() as stack:
+
+        async def make(sandbox: dict[str, Any] | None = None, **settings: Any) -> Stage:
+            config = SandboxConfig(**{"order_by": ORDER, "environment_id": 1, **(sandbox or {})})
+            server = await stack.enter_async_context(SandboxServer(config))
+            built = await chain_settings(
+                **{
+                    "customerio_url": server.url,
+                    "customerio_site_id": "site",
+                    "customerio_api_key": "key",
+                    "log_format": "json",
+                    **settings,
+                }
+            )
+            stage = Stage(built, environment(built), tmp_path, server)
+            stack.callback(stage.end)
+            return stage
+
+        yield make
+
+
+class Made:
+    """Builders, for test modules."""
+
+    event_record = staticmethod(event_record)
+    identify_record = staticmethod(identify_record)
+    DODO_CIO = DODO_CIO
+    FAUST = FAUST
+
+
+@pytest.fixture(scope="session")
+def made() -> type[Made]:
+    """Builders of records, and the two commands."""
+    return Made
