@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import aiokafka
@@ -26,7 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.errors import TopicError
+from pipeline.errors import PipelineError, TopicError
 from pipeline.kafka.commits import Committed
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
@@ -101,9 +102,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
         self.app.membership.attach(self)
 
-    def on_crash(self, msg: str, *fmt: Any) -> None:  # noqa: ARG002 - mode's signature
-        """Say so in the log; Faust would print the traceback to stderr, past redaction."""
-        log.error("The consumer's thread ended", error=repr(sys.exc_info()[1]))
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - mode's signature
+        """Say so in the log; mode would print the traceback to stderr, past redaction."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, PipelineError):  # those are reported by the worker
+            log.error("The consumer's thread crashed", exc_info=error)
+
+    def _start_thread(self) -> None:
+        with suppress(Exception):  # told by `on_crash` and by the worker; the interpreter would print it once more
+            super()._start_thread()
+
+    def _stopped_set(self) -> None:
+        if self.ended:  # a thread that crashed has closed its loop
+            self._stopped.set()
+        else:
+            super()._stopped_set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread can be asked nothing any more: it was stopped, or it crashed with the worker."""
+        return self.thread_loop.is_closed()
 
     @property
     def generation(self) -> int:
@@ -136,7 +154,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         aiokafka's own `commit` retries for as long as it takes and then sends under whatever generation it has by
         that time: after an outage it would store old offsets over those of the partition's new owner.
         """
-        if self.thread_loop.is_closed():
+        if self.ended:
             return Committed.UNAVAILABLE
         return await self._in_thread(self._commit_fenced(offsets, generation))
 

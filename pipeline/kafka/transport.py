@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -27,6 +28,7 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
 from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
+from pipeline.kafka.handover import COMMIT_S
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
 
@@ -230,6 +232,20 @@ class Consumer(driver.Consumer):
             tp, generation = watermark.tp, self.watermarks.generation
             self.app.tell(ChunkAcknowledged(tp.topic, tp.partition, watermark.next_offset, generation))
             self.committer.moved()
+
+    async def on_task_error(self, exc: BaseException) -> None:
+        """An agent failed and the worker will crash: commit what is done while the group can still be reached."""
+        await self.commit_quickly()
+        await super().on_task_error(exc)
+
+    async def commit_quickly(self) -> None:
+        """Commit what is acknowledged, if the broker takes it at once."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.committer.commit(), COMMIT_S)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Faust's commit, of other topics."""
+        return not self._thread.ended and await super()._commit(offsets)
 
     async def _store(self, offsets: Mapping[TP, int], generation: int) -> Committed:
         return await self._thread.commit_fenced(offsets, generation)

@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 
 WORKER = Path(__file__).with_name("copy_worker.py")
 KEYS = 200
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
 
 POLL_S = 0.02
@@ -197,22 +197,24 @@ class Fleet:
         async with self._admin() as admin:
             return await self._committed(admin)
 
-    async def caught_up(self) -> None:
-        """Wait until the group has committed the end of every partition."""
+    async def caught_up(self, topic: str = "") -> None:
+        """Wait until the group has committed the end of every partition of the topic (unset: the webhooks')."""
         deadline = time.monotonic() + PATIENCE_S
-        async with self._reader(self.settings.webhooks_topic) as consumer:
+        topic = topic or self.settings.webhooks_topic
+        async with self._reader(topic) as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
         wanted = {partition.partition: end for partition, end in ends.items() if end}
         async with self._admin() as admin:
-            while (reached := await self._committed(admin)) != wanted:
+            while (reached := await self._committed(admin, topic)) != wanted:
                 if time.monotonic() > deadline:
                     logs = "\n\n".join(worker.text[-4000:] for worker in self.workers)
                     raise AssertionError(f"committed {reached}, wanted {wanted}:\n{logs}")
                 await asyncio.sleep(0.05)
 
-    async def _committed(self, admin: AIOKafkaAdminClient) -> dict[int, int]:
+    async def _committed(self, admin: AIOKafkaAdminClient, topic: str = "") -> dict[int, int]:
+        topic = topic or self.settings.webhooks_topic
         offsets = await admin.list_consumer_group_offsets(self.settings.transform_group)
-        return {partition.partition: stored.offset for partition, stored in offsets.items()}
+        return {tp.partition: stored.offset for tp, stored in offsets.items() if tp.topic == topic}
 
     @asynccontextmanager
     async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:

@@ -16,6 +16,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.producer import BatchProducer
@@ -40,6 +41,7 @@ class Copying:
         self.changed = asyncio.Event()
         self.work_s = float(os.environ.get("COPY_WORK_S", "0"))
         self.fail_at = os.environ.get("COPY_FAIL_AT")
+        self.skip_heads = "COPY_SKIP_HEADS" in os.environ
 
     @property
     def in_flight(self) -> int:
@@ -70,6 +72,8 @@ class Copying:
 
     async def take(self, batch: RecordBatch) -> None:
         """Send one chunk on its way."""
+        if self.skip_heads and batch.first_offset == 0:
+            return
         while self.open and self.in_flight >= MAX_CHUNKS:
             await self.change()
         if not self.open or not self.app.membership.may_send(batch.generation):
@@ -114,7 +118,14 @@ def create_app() -> BatchApp:
         await producer.start()
         await producer.prime(settings.operations_topic)
 
-    app.companion(start, producer.stop)
+    async def check() -> None:
+        fault = os.environ.get("COPY_REFUSE")
+        if fault:
+            raise TopicError(fault)
+
+    app.before_start(check)
+    if "COPY_BARE" not in os.environ:
+        app.companion(start, producer.stop)
     app.transport_observers.append(lambda event: log.info(str(event)))
     restore_s = float(os.environ.get("COPY_RESTORE_S", "0"))
     if restore_s:
@@ -131,6 +142,13 @@ def create_app() -> BatchApp:
         events: AsyncIterable[Any] = stream.noack().events()
         async for event in events:
             await copying.take(event.value)
+
+    if "COPY_PLAIN" in os.environ:
+
+        @app.agent(app.topic(settings.dead_letters_topic, value_serializer="raw"))
+        async def plain(stream: Any) -> None:
+            async for value in stream:
+                log.info("Plain", text=value.decode())
 
     return app
 

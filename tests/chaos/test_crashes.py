@@ -24,8 +24,8 @@ async def test_a_killed_worker_is_replaced_by_its_peer(fleet: Fleet) -> None:
     """After SIGKILL the peer gets all partitions once the session is over; only what was in flight is repeated."""
     traffic = fleet.traffic().start()
     first, second = fleet.start(), fleet.start()
-    await first.says("RebalanceEnded", "generation=2")
-    await second.says("OffsetsCommitted", "generation=2")
+    await first.says("RebalanceEnded(", "generation=2")
+    await second.says("OffsetsCommitted(", "generation=2")
     first.send(signal.SIGKILL)
     await second.says("Copying", "partitions=4")
     await traffic.end()
@@ -40,14 +40,14 @@ async def test_a_frozen_worker_never_takes_an_offset_back(
     """Frozen past its session, with work in flight, while others went on and left: its late commit is not accepted."""
     traffic = fleet.traffic(per_second=500).start()
     first = fleet.start(work_s="1")
-    await first.says("OffsetsCommitted", times=3)
+    await first.says("OffsetsCommitted(", times=3)
     first.send(signal.SIGSTOP)
     second = fleet.start()
-    await second.says("OffsetsCommitted", times=3)
+    await second.says("OffsetsCommitted(", times=3)
     assert await second.stop() == 0  # the group is empty now, and takes commits from anybody
     watched = watch_offsets(fleet)
     first.send(signal.SIGCONT)
-    await first.says("RebalanceEnded", times=2)
+    await first.says("RebalanceEnded(", times=2)
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.disordered) == (0, 0)
@@ -62,9 +62,21 @@ async def test_a_bug_in_the_agent_ends_the_process_and_nothing_is_skipped(fleet:
     assert await first.ends() == 1
     assert b"1777:8" not in set(await fleet.output())
     second = fleet.start()
-    await second.says("OffsetsCommitted")
+    await second.says("OffsetsCommitted(")
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.disordered) == (0, 0)
+
+
+async def test_an_acknowledgement_over_an_unfinished_chunk_ends_the_process(fleet: Fleet) -> None:
+    """A bug that would commit over a record is exit code 1, says which chunk, and commits nothing."""
+    traffic = fleet.traffic()
+    await traffic.burst(8000)
+    first = fleet.start(skip_heads="1")
+    assert await first.ends() == 1
+    assert "was acknowledged while the chunk 0-999 is not done" in first.text
+    assert await fleet.committed() == {}
+    fleet.start()
+    assert (await fleet.count(traffic.sent)).missing == 0
 
 
 @pytest.mark.parametrize("away_s", [2.0] if not os.environ.get("CHAOS_SECONDS") else [2.0, 15.0, 40.0])
@@ -79,12 +91,12 @@ async def test_a_broker_that_is_killed_and_restarted_costs_nothing(
         fleet = make_fleet(await chain_settings(partitions=4, kafka_bootstrap_servers=kafka.bootstrap_servers))
         traffic = fleet.traffic(per_second=1000).start()
         worker = fleet.start()
-        await worker.says("OffsetsCommitted", times=3)
+        await worker.says("OffsetsCommitted(", times=3)
         await asyncio.to_thread(kafka.kill)
         await asyncio.sleep(away_s)
         await asyncio.to_thread(kafka.restart)
-        committed = worker.text.count("OffsetsCommitted")
-        await worker.says("OffsetsCommitted", times=committed + 3)
+        committed = worker.text.count("OffsetsCommitted(")
+        await worker.says("OffsetsCommitted(", times=committed + 3)
         await traffic.end()
         count = await fleet.count(traffic.sent)
         assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)

@@ -17,15 +17,15 @@ async def test_workers_join_and_leave_without_a_repeat(fleet: Fleet) -> None:
     """A second and a third worker join, the first two leave: every record arrives once and in order."""
     traffic = fleet.traffic().start()
     first = fleet.start()
-    await first.says("OffsetsCommitted")
+    await first.says("OffsetsCommitted(")
     second = fleet.start()
-    await second.says("OffsetsCommitted")
+    await second.says("OffsetsCommitted(")
     third = fleet.start()
-    await third.says("OffsetsCommitted")
+    await third.says("OffsetsCommitted(")
     assert await first.stop() == 0
-    await third.says("RebalanceEnded", times=2)
+    await third.says("RebalanceEnded(", times=2)
     assert await second.stop() == 0
-    await third.says("RebalanceEnded", times=3)
+    await third.says("RebalanceEnded(", times=3)
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)
@@ -36,11 +36,11 @@ async def test_what_is_in_flight_is_finished_and_committed_before_the_partitions
     """A worker that is told to stop in the middle of its work hands over everything that it began."""
     traffic = fleet.traffic(per_second=500).start()
     first = fleet.start(work_s="2")
-    await first.says("OffsetsCommitted")
+    await first.says("OffsetsCommitted(")
     assert await first.stop() == 0
-    assert "drained=True, committed=True" in await first.says("HandOverEnded")
+    assert "drained=True, committed=True" in await first.says("HandOverEnded(")
     second = fleet.start()
-    await second.says("OffsetsCommitted")
+    await second.says("OffsetsCommitted(")
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)
@@ -50,15 +50,28 @@ async def test_a_stop_inside_a_revocation_ends(fleet: Fleet) -> None:
     """SIGTERM while partitions are being given away: the process still ends by itself, with nothing repeated."""
     traffic = fleet.traffic(per_second=500).start()
     first = fleet.start(work_s="3")
-    await first.says("OffsetsCommitted")
+    await first.says("OffsetsCommitted(")
     second = fleet.start()
-    await first.says("RebalanceStarted", times=2)
+    await first.says("RebalanceStarted(", times=2)
     await first.says("Draining")
     assert await first.stop() == 0
-    await second.says("OffsetsCommitted")
+    await second.says("OffsetsCommitted(")
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)
+
+
+async def test_work_that_does_not_end_is_left_after_the_grace(fleet: Fleet) -> None:
+    """A worker whose work hangs still stops; nothing of it is committed, and the next owner does it."""
+    traffic = fleet.traffic()
+    await traffic.burst(500)
+    first = fleet.start(work_s="3600")
+    await first.says("ChunkDelivered(")
+    assert await first.stop() == 0
+    assert "drained=False, committed=True" in await first.says("HandOverEnded(")
+    assert await fleet.committed() == {}
+    fleet.start()
+    assert (await fleet.count(traffic.sent)).missing == 0
 
 
 async def test_a_restore_longer_than_the_session_keeps_the_membership(fleet: Fleet) -> None:
@@ -70,7 +83,7 @@ async def test_a_restore_longer_than_the_session_keeps_the_membership(fleet: Fle
     await worker.says("Restored", "generation=1")
     before, _, after = worker.text.partition("Restored")
     assert "ChunkDelivered" not in before
-    await worker.says("OffsetsCommitted", "generation=1")
+    await worker.says("OffsetsCommitted(", "generation=1")
     assert (await fleet.count(traffic.sent)).repeated == 0
     assert "generation=2" not in after
 
@@ -82,7 +95,7 @@ async def test_a_restore_that_is_overtaken_by_a_rebalance_is_given_up(fleet: Fle
     first = fleet.start(restore_s="30")
     await first.says("Restoring", "generation=1")
     second = fleet.start()
-    await second.says("OffsetsCommitted")
+    await second.says("OffsetsCommitted(")
     await first.says("Restoring", "generation=2", "partitions=2")
     assert "Restored" not in first.text
     assert await first.stop() == 0

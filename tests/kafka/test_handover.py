@@ -1,0 +1,106 @@
+"""In flight ends, done is committed, then the partitions go."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from faust.types import TP
+
+from pipeline.kafka import handover
+from pipeline.kafka.handover import hand_over
+from pipeline.kafka.watermarks import Watermarks
+
+A = TP("a", 0)
+
+
+class Stage:
+    """Writes down what is asked of it; `work` is what `drained` waits for."""
+
+    def __init__(self, watermarks: Watermarks) -> None:
+        self.said: list[str] = []
+        self.work = asyncio.Event()
+        self.work.set()
+        self._watermarks = watermarks
+
+    def begin(self) -> None:
+        """Begin nothing new."""
+        self.said.append("begin")
+
+    async def drained(self) -> None:
+        """The chunk in flight is done when it ends."""
+        await self.work.wait()
+        self._watermarks.of(A).acknowledge(0, 9, 9)
+        self.said.append("drained")
+
+    def resume(self, generation: int, assigned: frozenset[TP]) -> None:
+        """Not part of a hand-over."""
+        raise AssertionError((generation, assigned))
+
+
+class Setting:
+    """One partition with a chunk in flight."""
+
+    def __init__(self) -> None:
+        self.watermarks = Watermarks()
+        self.watermarks.restart(3, {A: 0})
+        self.watermarks.of(A).deliver(0, 9)
+        self.stage = Stage(self.watermarks)
+        self.broker = asyncio.Event()
+        self.broker.set()
+
+    async def commit(self) -> None:
+        """The broker takes it when it is there."""
+        await self.broker.wait()
+        self.stage.said.append("commit")
+        self.watermarks.committed(3, self.watermarks.committable())
+
+
+async def test_the_commit_comes_after_the_work() -> None:
+    """What was in flight is finished and stored."""
+    setting = Setting()
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    assert setting.stage.said == ["begin", "drained", "commit"]
+    assert (ended.drained, ended.committed, ended.unfinished, ended.generation) == (True, True, 0, 3)
+
+
+async def test_work_that_hangs_is_left_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records stay unacknowledged, what else is done is committed."""
+    monkeypatch.setattr(handover, "GRACE_S", 0.01)
+    setting = Setting()
+    setting.stage.work.clear()
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    assert setting.stage.said == ["begin", "commit"]
+    assert (ended.drained, ended.committed, ended.unfinished) == (False, True, 1)
+
+
+async def test_a_broker_that_hangs_does_not_cost_the_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit is given up after its limit; the hand-over says that something is not stored."""
+    monkeypatch.setattr(handover, "COMMIT_S", 0.01)
+    setting = Setting()
+    setting.broker.clear()
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    assert (ended.drained, ended.committed) == (True, False)
+
+
+async def test_a_stage_that_fails_does_not_cost_the_commit() -> None:
+    """Its error ends the worker, after what is done was stored."""
+    setting = Setting()
+
+    async def drained() -> None:
+        setting.watermarks.of(A).acknowledge(0, 9, 4)
+        raise RuntimeError("a bug")
+
+    setting.stage.drained = drained  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="a bug"):
+        await hand_over(setting.stage, setting.watermarks, setting.commit)
+    assert setting.watermarks.committable() == {}
+    assert setting.stage.said == ["begin", "commit"]
+
+
+async def test_without_a_stage_only_the_commit_is_left() -> None:
+    """An app whose agent finishes each chunk before the next needs no hand-over of its own."""
+    setting = Setting()
+    setting.watermarks.of(A).acknowledge(0, 9, 9)
+    ended = await hand_over(None, setting.watermarks, setting.commit)
+    assert (ended.drained, ended.committed, ended.unfinished) == (True, True, 0)
