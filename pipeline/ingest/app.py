@@ -51,12 +51,6 @@ def create_app(
     observe_ingest(metrics)
     watching: tuple[Observer, ...] = (metrics, Journal(), *observers)
     producer = DurableProducer(settings, watching)
-    health = Health(
-        metrics,
-        ready=lambda: Verdict(ok=producer.trouble is None, reason=producer.trouble or "Kafka answers"),
-        # That this is answered at all is the proof; an outage of Kafka is not cured by a restart.
-        live=lambda: Verdict(ok=True, reason="the event loop runs"),
-    )
     endpoint = WebhookEndpoint(
         verifier,
         producer,
@@ -64,6 +58,14 @@ def create_app(
         dead_letters_topic=settings.dead_letters_topic,
         observers=watching,
         clock=clock,
+    )
+
+    health = Health(
+        metrics,
+        ready=lambda: Verdict(ok=producer.trouble is None, reason=producer.trouble or "Kafka answers"),
+        # That this is answered at all is the proof; an outage of Kafka is not cured by a restart.
+        live=lambda: Verdict(ok=True, reason="the event loop runs"),
+        status=lambda: {"in_flight": endpoint.in_flight},
     )
 
     @contextlib.asynccontextmanager

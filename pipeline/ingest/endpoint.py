@@ -52,6 +52,8 @@ class WebhookEndpoint:
         dead_letters_topic: for what is genuine but no webhook.
         observers: see a `RequestEnded` for each request.
         clock: seconds since the epoch.
+
+    `in_flight` is how many requests are being answered now.
     """
 
     def __init__(
@@ -71,17 +73,21 @@ class WebhookEndpoint:
         self._observers = observers
         self._clock = clock
         self._memory = Memory()
+        self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.monotonic()
         # Of a repeated header the first counts, as in Starlette; ASGI gives names in lower case.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        self.in_flight += 1
         with Lease(self._memory) as lease:
             try:
                 end = await self._conclude(headers, receive, lease)
             except asyncio.CancelledError:  # only the server's stop cancels a request; uvicorn would answer 500
                 end = Conclusion("unavailable", replies.STOPPING, "the process is stopping")
+            finally:
+                self.in_flight -= 1
         event = RequestEnded(
             end.outcome,
             end.reply.status if end.reply else 0,

@@ -1,0 +1,197 @@
+"""`dodo-cio send-test`: what goes out is genuine, and what comes back is explained."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli import build
+from pipeline.dodo import samples
+from pipeline.dodo.signature import Verifier
+from pipeline.errors import InputError, SettingsError
+from pipeline.ingest import PATH
+
+LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NEXT = "whsec_bmV4dG5leHRuZXh0bmV4dG5leHRuZXh0"
+TEST = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+@dataclass
+class Receiver:
+    """An endpoint that keeps what it gets and answers `status`."""
+
+    url: str
+    status: int = 200
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """One on a free port."""
+    kept = Receiver("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            kept.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(kept.status)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    kept.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield kept
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_DODO_WEBHOOK_SECRETS", f"{LIVE},{NEXT}")
+    monkeypatch.setenv("PIPELINE_DODO_TEST_WEBHOOK_SECRETS", TEST)
+
+
+def _send(*arguments: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(build(), ["send-test", *arguments], input=stdin)
+
+
+@pytest.mark.parametrize(("flags", "mode", "secret"), [((), "live", LIVE), (("--test-mode",), "test", TEST)])
+def test_what_goes_out_is_genuine(flags: tuple[str, ...], mode: str, secret: str, receiver: Receiver) -> None:
+    """The sample's bytes are signed with the first secret of the mode and posted to ingest's path."""
+    result = _send("--to", receiver.url, "--sample", "refund.succeeded--partial", *flags)
+    assert result.exit_code == 0, result.output
+    [(path, headers, body)] = receiver.requests
+    assert path == PATH
+    assert body == samples.load("refund.succeeded--partial")
+    verifier = Verifier([secret], []) if mode == "live" else Verifier([], [secret])
+    assert verifier.verify(headers, body) == mode
+    assert headers["webhook-id"] in result.output
+    assert "refund.succeeded" in result.output
+
+
+def test_a_file_goes_out_as_it_is(tmp_path: Path, receiver: Receiver) -> None:
+    """Not a byte of a given file is changed, whatever it holds."""
+    file = tmp_path / "body.json"
+    file.write_bytes(b'{ "type" : "a.b",\r\n "data":{} }\n\xff')
+    assert _send("--to", f"{receiver.url}/other/path", "--file", str(file)).exit_code == 0
+    [(path, headers, body)] = receiver.requests
+    assert path == "/other/path"
+    assert body == file.read_bytes()
+    assert Verifier([LIVE]).verify(headers, body) == "live"
+
+
+def test_stdin_is_a_file_too(receiver: Receiver) -> None:
+    """`--file -` sends what is piped in."""
+    assert _send("--to", receiver.url, "--file", "-", stdin=b"not json").exit_code == 0
+    assert receiver.requests[0][2] == b"not json"
+
+
+def test_many_have_ids_of_their_own(receiver: Receiver) -> None:
+    """`--count` sends as many webhooks, not one many times; JSON tells of each."""
+    result = _send("--to", receiver.url, "--count", "25", "--json")
+    assert result.exit_code == 0
+    told = json.loads(result.output)
+    assert (told["wanted"], told["accepted"]) == (25, 25)
+    ids = [headers["webhook-id"] for _, headers, _ in receiver.requests]
+    assert len(set(ids)) == 25
+    assert [answer["webhook_id"] for answer in told["answers"]] == ids
+
+
+def test_a_redelivery_can_be_sent(receiver: Receiver) -> None:
+    """A given id is used, so that the same webhook can come twice."""
+    for _ in range(2):
+        assert _send("--to", receiver.url, "--id", "msg_again").exit_code == 0
+    assert [headers["webhook-id"] for _, headers, _ in receiver.requests] == ["msg_again"] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (401, 2, "does not know this secret"),
+        (404, 2, PATH),
+        (405, 2, PATH),
+        (413, 2, "larger"),
+        (307, 2, "final address"),
+        (503, 1, "/ready"),
+        (500, 1, "in front of it"),
+    ],
+)
+def test_a_refusal_is_explained(status: int, code: int, advice: str, receiver: Receiver) -> None:
+    """Each refusal says what to do; the exit code tells "change something" from "later"."""
+    receiver.status = status
+    result = _send("--to", receiver.url, "--count", "3")
+    assert result.exit_code == code
+    assert str(status) in result.output
+    assert advice in result.output
+    assert len(receiver.requests) == 1
+
+
+def test_nothing_there_is_explained() -> None:
+    """A refused connection says how to start an ingest."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    result = _send("--to", f"http://127.0.0.1:{port}", "--json")
+    assert result.exit_code == 1
+    [answer] = json.loads(result.output)["answers"]
+    assert answer["status"] is None
+    assert "dodo-cio ingest" in answer["advice"]
+
+
+def test_the_default_is_this_machines_ingest(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Without `--to` the configured port on this machine is used."""
+    monkeypatch.setenv("PIPELINE_PORT", receiver.url.rsplit(":", 1)[1])
+    assert _send().exit_code == 0
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("to", ["hooks.example.com", "ftp://hooks.example.com", "http://", "http://[::1", ""])
+def test_what_is_no_address_is_refused(to: str) -> None:
+    """A malformed address is the caller's to mend."""
+    result = _send("--to", to) if to else _send("--to", "://")
+    assert isinstance(result.exception, InputError)
+    assert "--to" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sample", "payment.suceeded"), "payment.succeeded"),
+        (("--file", "/not/there.json"), "/not/there.json"),
+        (("--id", "msg_1", "--count", "2"), "--count"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(arguments: tuple[str, ...], message: str, receiver: Receiver) -> None:
+    """An unknown sample, a missing file and contradicting flags end with their name, and nothing is sent."""
+    result = _send("--to", receiver.url, *arguments)
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "flags"),
+    [("PIPELINE_DODO_WEBHOOK_SECRETS", ()), ("PIPELINE_DODO_TEST_WEBHOOK_SECRETS", ("--test-mode",))],
+)
+def test_a_missing_secret_is_named(
+    variable: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    """Without the mode's secret nothing can be signed; the message says which variable to set."""
+    monkeypatch.delenv(variable)
+    result = _send("--to", receiver.url, *flags)
+    assert isinstance(result.exception, SettingsError)
+    assert variable in str(result.exception)
