@@ -14,6 +14,7 @@ from faust.types import TP
 from pipeline.kafka.events import (
     ChunkAcknowledged,
     ChunkDelivered,
+    CommitFailed,
     LogRestarted,
     OffsetsCommitted,
     ProduceStalled,
@@ -64,7 +65,7 @@ class Progress:
                 # committed offset.
                 self.partitions.clear()
                 self.unread_of.clear()
-            case ProduceStalled():
+            case ProduceStalled() | CommitFailed():
                 self.attempts += 1
             case LogRestarted():
                 self.partitions.pop(TP(event.topic, event.partition), None)

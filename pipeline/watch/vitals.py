@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.kafka.faust_options import SESSION_S
 from pipeline.settings import Stage
 
 PATIENCE_S: Final = 300.0
@@ -37,7 +38,7 @@ class Vitals:
     `unread` is how many records of the assigned partitions are known to lie at the broker and were not fetched yet,
     `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
     offset saying so. `generation` is -1 outside of the group. `waiting_for` is what a start waits for before it joins,
-    such as another system that is down.
+    such as another system that is down. `heartbeat_age_s` is the age of the last heartbeat that the group answered.
     """
 
     stage: Stage
@@ -53,6 +54,7 @@ class Vitals:
     undelivered: int = 0
     uncommitted: int = 0
     waiting_for: str | None = None
+    heartbeat_age_s: float | None = None
 
     @property
     def progress(self) -> tuple[int, ...]:
@@ -112,10 +114,12 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason="stopping")
     if vitals.waiting_for is not None:
         return Verdict(ok=False, reason=f"the start waits for {vitals.waiting_for}")
+    if vitals.generation < 0:
+        return Verdict(ok=False, reason="not a member of the consumer group")
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
-    if vitals.generation < 0:
-        return Verdict(ok=False, reason="not a member of the consumer group yet")
+    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > SESSION_S:
+        return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     if not vitals.partitions:
         return Verdict(ok=True, reason="standing by: the group has more members than partitions")
     return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pipeline.kafka.app import BatchApp
@@ -46,6 +47,7 @@ class WorkerWatch:
     def vitals(self) -> Vitals:
         """The worker's vital signs now."""
         membership, progress = self._app.membership, self.progress
+        age_s = membership.heartbeat_age_s()
         return Vitals(
             stage=self._app.stage,
             stopping=self._app.should_stop,
@@ -60,6 +62,7 @@ class WorkerWatch:
             undelivered=progress.undelivered,
             uncommitted=progress.uncommitted,
             waiting_for=self.waiting_for,
+            heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
         )
 
     def _status(self, watchdog: Watchdog) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.kafka.events import (
     ChunkAcknowledged,
     ChunkDelivered,
+    CommitFailed,
     LogRestarted,
     OffsetsCommitted,
     ProduceStalled,
@@ -86,10 +87,10 @@ def test_log_that_began_anew() -> None:
 
 
 def test_attempts() -> None:
-    """A retry moves a counter of its own: the stage's, and the producer's while the brokers are away."""
-    progress = after(ProduceStalled("operations", 1, 30.0))
+    """A retry moves a counter of its own: the stage's, and those of sends and commits while the brokers are away."""
+    progress = after(ProduceStalled("operations", 1, 30.0), CommitFailed({ZERO: 5}, 1, stale=False))
     progress.attempted()
-    assert progress.attempts == 2
+    assert progress.attempts == 3
 
 
 def test_other_events_change_nothing() -> None:

@@ -139,7 +139,12 @@ def test_idle_never_exceeds_the_clock(steps: list[float]) -> None:
             {"generation": -1, "waiting_for": "Customer.io"},
             Verdict(ok=False, reason="the start waits for Customer.io"),
         ),
-        ({"generation": -1}, Verdict(ok=False, reason="not a member of the consumer group yet")),
+        ({"generation": -1}, Verdict(ok=False, reason="not a member of the consumer group")),
+        ({"heartbeat_age_s": 1.2}, Verdict(ok=True, reason="4 partitions assigned")),
+        (
+            {"heartbeat_age_s": 25.4},
+            Verdict(ok=False, reason="the brokers have answered no heartbeat for 25 s"),
+        ),
         ({"stopping": True}, Verdict(ok=False, reason="stopping")),
     ],
 )

@@ -62,30 +62,34 @@ async def fill(settings: Settings) -> None:
         await producer.stop()
 
 
-@pytest.mark.parametrize("behaviour", ["sit", "retry"])
 async def test_stuck_and_retrying(
     chain_settings: Callable[..., Awaitable[Settings]],
     environment: Callable[[Settings], dict[str, str]],
     tmp_path: Path,
-    behaviour: str,
 ) -> None:
     """A stage that sits on its records is reported dead; one that retries without success for as long is alive."""
-    settings = await chain_settings(partitions=1, log_format="json")
-    await fill(settings)
-    with running([sys.executable, str(LAZY_WORKER), behaviour], environment(settings), tmp_path / "log") as worker:
-        status = await status_when(
-            worker, lambda seen: seen["unread"] > 0 and (not seen["live"] or seen["attempts"] > 50)
-        )
-        worker.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(worker.process.wait, 60)
-    assert code == 0
-    assert status["live"] is (behaviour == "retry")
-    assert status["ready"] is True
-    assert (status["partitions"], status["committed"], status["acknowledged"]) == (1, 0, 0)
-    assert status["undelivered"] > 0
-    assert status["undelivered"] + status["unread"] <= RECORDS
-    if behaviour == "sit":
-        assert "records wait and nothing was delivered" in status["live_reason"]
+
+    async def status_of(behaviour: str) -> dict[str, Any]:
+        settings = await chain_settings(partitions=1, log_format="json")
+        await fill(settings)
+        command = [sys.executable, str(LAZY_WORKER), behaviour]
+        with running(command, environment(settings), tmp_path / behaviour) as worker:
+            status = await status_when(
+                worker, lambda seen: seen["unread"] > 0 and (not seen["live"] or seen["attempts"] > 50)
+            )
+            worker.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.process.wait, 60) == 0
+            return status
+
+    sitting, retrying = await asyncio.gather(status_of("sit"), status_of("retry"))
+    assert sitting["live"] is False
+    assert "records wait and nothing was delivered" in sitting["live_reason"]
+    assert retrying["live"] is True
+    for status in (sitting, retrying):
+        assert status["ready"] is True
+        assert (status["partitions"], status["committed"], status["acknowledged"]) == (1, 0, 0)
+        assert status["undelivered"] > 0
+        assert status["undelivered"] + status["unread"] <= RECORDS
 
 
 async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
