@@ -1,0 +1,27 @@
+"""A sandbox in the test's own process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.customerio.sandbox import SandboxConfig, create_sandbox
+
+Asking = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[Asking]:
+    """Builder: settings of a sandbox in, a client of it with credentials out."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def build(**settings: Any) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(create_sandbox(SandboxConfig(**settings)))
+            client = httpx.AsyncClient(transport=transport, base_url="http://sandbox", auth=("site", "key"))
+            return await stack.enter_async_context(client)
+
+        yield build
