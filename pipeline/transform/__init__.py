@@ -2,7 +2,7 @@
 
 Promises: the same webhook always becomes the same operations with the same ids; identify before event, both in the
 customer's partition; what cannot be mapped becomes a dead letter with its reason. `mapping` decides (pure functions,
-one file per Dodo family); `app` and `agent` are the Faust shell; `explain` shows a decision offline.
+one file per Dodo family); `flow` moves chunks, `worker` is the Faust shell; `explain` shows a decision offline.
 """
 
 from __future__ import annotations
