@@ -85,8 +85,9 @@ def explain(
 
         _show(explanation, Console(highlight=False))
     if explanation.webhook_type is None:
+        source = "standard input" if file == STDIN else file
         raise UnreadableBodyError(
-            f"{'standard input' if file == STDIN else file} is not a webhook: {explanation.reason}. The pipeline would keep it as a dead letter "
+            f"{source} is not a webhook: {explanation.reason}. The pipeline would keep it as a dead letter "
             "of class unreadable."
         )
 
