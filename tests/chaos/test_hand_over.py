@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +62,7 @@ async def test_a_stop_inside_a_revocation_ends(fleet: Fleet) -> None:
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)
 
 
+@pytest.mark.skipif(not os.environ.get("CHAOS_SECONDS"), reason="long form: make chaos")
 async def test_work_that_does_not_end_is_left_after_the_grace(fleet: Fleet) -> None:
     """A worker whose work hangs still stops; nothing of it is committed, and the next owner does it."""
     traffic = fleet.traffic()
@@ -75,10 +77,10 @@ async def test_work_that_does_not_end_is_left_after_the_grace(fleet: Fleet) -> N
 
 
 async def test_a_restore_longer_than_the_session_keeps_the_membership(fleet: Fleet) -> None:
-    """While state is restored for 13 s with a session of 10 s no record flows, and the generation stays the same."""
+    """While state is restored for 11 s with a session of 10 s no record flows, and the generation stays the same."""
     traffic = fleet.traffic()
     await traffic.burst(1000)
-    worker = fleet.start(restore_s="13")
+    worker = fleet.start(restore_s="11")
     await worker.says("Restoring", "generation=1")
     await worker.says("Restored", "generation=1")
     before, _, after = worker.text.partition("Restored")
