@@ -1,0 +1,54 @@
+"""The README says only what is true: its commands, settings, targets and metrics exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from pipeline.cli import build
+from pipeline.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("*.py"))
+
+
+def test_named_settings_exist() -> None:
+    """Every PIPELINE_ variable in the README is a setting."""
+    named = {name.removesuffix("_FILE") for name in re.findall(rf"{PREFIX}[A-Z_]+", README)} - {PREFIX}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert len(named) > 5
+    assert named <= known
+
+
+def test_named_commands_exist() -> None:
+    """Every `dodo-cio` command in the README is one."""
+    commands = set(getattr(get_command(build()), "commands"))  # noqa: B009 - typer's own group type is private
+    named = set(re.findall(r"dodo-cio ([a-z][a-z-]+)", README))
+    assert len(named) > 8
+    assert named <= commands
+
+
+def test_named_targets_exist() -> None:
+    """Every `make` target in the README is one."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)) <= targets
+
+
+def _named_series() -> list[str]:
+    table = README[README.index("| series (prefix") : README.index("Alert on")]
+    first_cells = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    return sorted({name for cell in first_cells for name in re.findall(r"`([a-z_]+)[`{]", cell)})
+
+
+@pytest.mark.parametrize("name", _named_series())
+def test_named_series_exist(name: str) -> None:
+    """Every series in the README's table is registered somewhere under that name."""
+    stem = name.removesuffix("_total").removesuffix("_info")
+    assert re.search(rf'"{stem}"', _sources()), name
