@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,9 +18,12 @@ from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.customerio.sandbox.track import PATHS, TrackApi
 
 
-def create_sandbox(config: SandboxConfig | None = None) -> Starlette:
-    """An application to serve; `app.state.sandbox` is what it remembers, for tests in the same process."""
-    sandbox = Sandbox(config or SandboxConfig())
+def create_sandbox(config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
+    """An application to serve; `app.state.sandbox` is what it remembers, for tests in the same process.
+
+    `clock` gives monotonic seconds, by which the rate is counted.
+    """
+    sandbox = Sandbox(config or SandboxConfig(), clock)
     api = TrackApi(sandbox)
     routes = [Route(path, api, methods=[method]) for path, method in PATHS.items()]
     app = Starlette(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from pipeline.customerio.sandbox.config import SandboxConfig
@@ -19,8 +20,9 @@ WORST_PEOPLE: Final = 20
 class Sandbox:
     """The state of one sandbox; `closing` ends every pause that a fault script or latency makes."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
+        self.clock = clock
         self.script = FaultScript(config.faults)
         self.closing = asyncio.Event()
         self.reset()

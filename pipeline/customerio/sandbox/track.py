@@ -41,7 +41,7 @@ class TrackApi:
         """Answer one request, or cut its connection."""
         sandbox = self._sandbox
         began_s = time.perf_counter()
-        arrivals = sandbox.rate.arrive(time.monotonic())
+        arrivals = sandbox.rate.arrive(sandbox.clock())
         requests = sandbox.requests
         request = requests.arrive(scope["method"], scope["path"], time.time_ns() // 1_000_000)
         try:

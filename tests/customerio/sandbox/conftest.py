@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,11 +17,11 @@ Asking = Callable[..., Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 async def asking() -> AsyncIterator[Asking]:
-    """Builder: settings of a sandbox in, a client of it with credentials out."""
+    """Builder: settings of a sandbox (and its clock) in, a client of it with credentials out."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def build(**settings: Any) -> httpx.AsyncClient:
-            transport = httpx.ASGITransport(create_sandbox(SandboxConfig(**settings)))
+        async def build(clock: Callable[[], float] = time.monotonic, **settings: Any) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(create_sandbox(SandboxConfig(**settings), clock=clock))
             client = httpx.AsyncClient(transport=transport, base_url="http://sandbox", auth=("site", "key"))
             return await stack.enter_async_context(client)
 

@@ -67,7 +67,8 @@ def test_null_removes_an_attribute(people: People) -> None:
 def test_a_dotted_name_reaches_into_an_object(people: People) -> None:
     """A dot is a path, as the documentation shows for subscription topics."""
     person = identified(people, ID, prefs={"a": 1})
-    identified(people, ID, **{"prefs.b": 2, "new.inner.leaf": 3, "prefs.a": None, "gone.leaf": None})
+    dotted = {"prefs.b": 2, "new.inner.leaf": 3, "prefs.a": None, "gone.leaf": None}
+    people.identify(ID, dotted, 10, NOW_MS)
     assert person.attributes == {"prefs": {"b": 2}, "new": {"inner": {"leaf": 3}}}
 
 

@@ -176,7 +176,7 @@ async def test_entity_limit(asking: Asking, lenient: bool, largest: int) -> None
 async def test_credentials(asking: Asking, header: str | None, settings: dict[str, Any], status: int) -> None:
     """Standard Basic credentials, any or the given ones, on every path; nothing is applied without."""
     client = await asking(**settings)
-    client.auth = None  # type: ignore[assignment] - httpx's own way to send none
+    client.auth = httpx.Auth()  # sends none
     headers = {} if header is None else {"authorization": header}
     for answer in (
         await client.post("/api/v2/batch", json={"batch": [IDENTIFY]}, headers=headers),
@@ -278,7 +278,7 @@ async def test_lenient_timestamps_become_now(asking: Asking) -> None:
 
 async def test_above_the_rate_is_429(asking: Asking) -> None:
     """Requests above the limit in a sliding second are refused and not applied; each arrival counts."""
-    client = await asking(rate_limit=2, retry_after="date+5")
+    client = await asking(rate_limit=2, retry_after="date+5", clock=lambda: 1000.0)
     answers = [await client.post("/api/v2/batch", json={"batch": [IDENTIFY]}) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     assert answers[2].headers["retry-after"].endswith(" GMT")
