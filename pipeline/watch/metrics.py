@@ -5,8 +5,8 @@ observer. A room registers, by the record's class, a small handler that turns it
 inside logic, and a room without a handler costs nothing.
 
 Every process has `dodo_cio_build_info` (version, stage), `dodo_cio_ready` and `dodo_cio_live` (the probes' verdicts,
-1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`) and the standard `process_*` and `python_gc_*`. Workers have those of
-`transport`; each stage documents its own in its `metrics` module.
+1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`) and the standard `process_*` and `python_gc_*`. Workers have the
+series of `transport`; each stage documents its own in its `metrics` module.
 """
 
 from __future__ import annotations
