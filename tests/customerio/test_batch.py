@@ -1,15 +1,12 @@
-"""A batch is its items byte for byte, and its size is known beforehand."""
+"""A batch is its items byte for byte, and its size follows from theirs."""
 
 from __future__ import annotations
 
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.customerio.batch import Batch, join
-from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
-from pipeline.errors import OversizeError
+from pipeline.customerio.batch import SEPARATOR, WRAPPER_BYTES, join
 
 ITEMS = st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=40)).map(orjson.dumps), max_size=30)
 
@@ -22,26 +19,7 @@ def test_body_is_the_items_in_order(items: list[bytes]) -> None:
     assert all(item in body for item in items)
 
 
-@given(ITEMS, st.integers(1, 600))
-def test_size_is_known_before_joining(items: list[bytes], max_bytes: int) -> None:
-    """The counted size is the body's, and the budget is kept unless one item alone exceeds it."""
-    batch = Batch(max_bytes)
-    for item in items:
-        if batch.fits(item):
-            batch.add(item)
-    assert len(batch.body()) == batch.size_bytes
-    assert batch.size_bytes <= max_bytes or len(batch) <= 1
-    assert bool(items) == bool(len(batch))
-
-
-def test_body_stays_below_the_limit() -> None:
-    """However large the items, a body has fewer than 500,000 bytes, whatever budget was asked for."""
-    batch = Batch(10**9)
-    item = b"x" * ITEM_MAX_BYTES
-    while batch.fits(item):
-        batch.add(item)
-    filler = b"y" * (BODY_MAX_BYTES - batch.size_bytes - 1)
-    batch.add(filler)
-    assert len(batch.body()) == BODY_MAX_BYTES == 499_999
-    with pytest.raises(OversizeError):
-        batch.add(b"")
+@given(ITEMS.filter(bool))
+def test_size_follows_from_the_items(items: list[bytes]) -> None:
+    """Wrapper, items and a separator between them are all there is: sizes can be counted before joining."""
+    assert len(join(items)) == WRAPPER_BYTES + sum(len(SEPARATOR) + len(item) for item in items) - len(SEPARATOR)
