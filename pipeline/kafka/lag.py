@@ -241,7 +241,8 @@ def partition_lag(
     row = replace(row, committed=offset, start=start, end=end)
     if offset is None:
         records = end - start
-        return replace(row, records=records, seconds=None if records else 0.0, lost=0, note=NEVER_COMMITTED)
+        note = NEVER_COMMITTED if records else None
+        return replace(row, records=records, seconds=None if records else 0.0, lost=0, note=note)
     if offset > end:
         return replace(row, note=BEYOND_THE_END)
     records, lost = end - max(offset, start), max(0, start - offset)

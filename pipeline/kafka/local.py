@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import signal
-import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +20,9 @@ from typing import Self
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.kafka import distribution, local_config, local_process
 from pipeline.kafka.local_config import LocalSecurity
+from pipeline.kafka.local_ports import PORTS, Ports, choose, free_port, is_free
+
+__all__ = ["PORTS", "LocalKafka", "LocalSecurity", "free_port", "is_free"]
 
 STARTED = "Kafka Server started"
 """Logged once the broker is registered, unfenced and answers (kafka.server.KafkaRaftServer)."""
@@ -35,30 +35,23 @@ STOP_WITHIN_S = 30
 
 POLL_S = 0.02
 LOG_LINES = 25
-
-PORTS = range(20_000, 32_768)
-"""Below Linux's ephemeral ports. Inside them, a client that retries a stopped broker can be given the broker's own
-port as its source, connect to itself and hold the port against the restart."""
+STATE = "state.json"
 
 PORT_ATTEMPTS = 3
 """Another process may take a free port between our look and the broker's bind."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    clients: int
-    controller: int
-
-
 class LocalKafka:
     """A running local broker. Leaving the context stops it."""
 
-    def __init__(self, directory: Path, argv: list[str], ports: _Ports, pid: int) -> None:
+    def __init__(self, directory: Path, version: str, argv: list[str], ports: Ports, pid: int) -> None:
         self.directory = directory
+        self.version = version
         self.pid = pid
         self._argv = argv
         self._ports = ports
         self._watchdog: local_process.Watchdog | None = None
+        self._detached = False
 
     @classmethod
     def start(
@@ -76,8 +69,8 @@ class LocalKafka:
     ) -> Self:
         """Start a broker whose data lives in `directory` (made or reused); blocks until it answers.
 
-        `port` unset: any free one. `detach`: it outlives this process. `full_jit`: slower start, full speed, for
-        benchmarks. `properties` override `server.properties`.
+        `port` unset or 0: the last run's, or any free one. `detach`: it outlives this process. `full_jit`: slower
+        start, full speed, for benchmarks. `properties` override `server.properties`.
 
         Raises:
             ToolMissingError: no Java, or no Maven and nothing downloaded yet.
@@ -87,7 +80,7 @@ class LocalKafka:
         jars = distribution.libraries(version, say=say)
         directory = directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
-        if port is not None and not is_free(port):
+        if port and not is_free(port):
             raise InputError(f"port {port} on 127.0.0.1 is in use: choose another one, or 0 for any free port")
         (directory / "log4j2.properties").write_text(local_config.LOG4J, encoding="ascii")
         argv = [
@@ -103,11 +96,12 @@ class LocalKafka:
             f"{jars}/*",
         ]
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            ports = _choose(directory, port)
+            ports = choose(directory, port)
             _write_properties(directory, ports, security, properties or {})
             if not (directory / "data" / "meta.properties").exists():
                 _format(directory, argv, security)
-            broker = cls(directory, [*argv, "kafka.Kafka", str(directory / "server.properties")], ports, pid=0)
+            command = [*argv, "kafka.Kafka", str(directory / "server.properties")]
+            broker = cls(directory, version, command, ports, pid=0)
             try:
                 broker._launch(detach=detach)
             except _PortTakenError as taken:
@@ -117,6 +111,21 @@ class LocalKafka:
                 continue
             break
         return broker
+
+    @classmethod
+    def attach(cls, directory: Path) -> Self | None:
+        """The detached broker that runs on `directory`, or None."""
+        directory = directory.resolve()
+        try:
+            state = json.loads((directory / STATE).read_text(encoding="utf-8"))
+            ports = Ports(state["clients"], state["controller"])
+            broker = cls(directory, state["version"], state["command"], ports, state["pid"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            return None  # written by something else
+        broker._detached = True
+        return broker if broker.alive else None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -152,10 +161,21 @@ class LocalKafka:
     def restart(self) -> None:
         """Stop if it runs, then start with the same ports and data; blocks until it answers."""
         self.stop()
-        self._launch(detach=False)
+        self._launch(detach=self._detached)
 
     def detach(self) -> None:
-        """Let the broker outlive this process."""
+        """Let the broker outlive this process; `attach` finds it again."""
+        state = {
+            "pid": self.pid,
+            "version": self.version,
+            "clients": self._ports.clients,
+            "controller": self._ports.controller,
+            "command": self._argv,
+        }
+        fresh = self.directory / f"{STATE}.new"
+        fresh.write_text(json.dumps(state), encoding="utf-8")
+        fresh.rename(self.directory / STATE)
+        self._detached = True
         self._call_off()
 
     def __enter__(self) -> Self:
@@ -178,7 +198,7 @@ class LocalKafka:
             self.kill()
             raise
         if detach:
-            self._call_off()
+            self.detach()
 
     def _await_start(self, seen: int) -> None:
         deadline = time.monotonic() + START_WITHIN_S
@@ -214,6 +234,7 @@ class LocalKafka:
                 local_process.send(self.pid, signal.SIGKILL)
                 local_process.wait(self.pid, self._mark, STOP_WITHIN_S)
         self.pid = 0
+        (self.directory / STATE).unlink(missing_ok=True)
         self._call_off()
 
     def _call_off(self) -> None:
@@ -226,41 +247,7 @@ class _PortTakenError(BrokerUnreachableError):
     """The broker lost the race for a port; another one is tried."""
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now, outside the ephemeral range."""
-    for _ in range(200):
-        port = random.choice(PORTS)  # noqa: S311 - no secret
-        if is_free(port):
-            return port
-    raise BrokerUnreachableError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
-
-
-def is_free(port: int) -> bool:
-    """Whether `port` on loopback can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _choose(directory: Path, port: int | None) -> _Ports:
-    """The ports of the last run, as far as they are free (the controller's is part of the quorum's stored state)."""
-    file = directory / "ports.json"
-    last = json.loads(file.read_text(encoding="ascii")) if file.exists() else {}
-    clients = port or last.get("clients") or free_port()
-    if port is None and not is_free(clients):
-        clients = free_port()
-    controller = last.get("controller") or free_port()
-    while controller == clients:
-        controller = free_port()
-    file.write_text(json.dumps({"clients": clients, "controller": controller}), encoding="ascii")
-    return _Ports(clients, controller)
-
-
-def _write_properties(directory: Path, ports: _Ports, security: LocalSecurity | None, extra: Mapping[str, str]) -> None:
+def _write_properties(directory: Path, ports: Ports, security: LocalSecurity | None, extra: Mapping[str, str]) -> None:
     text = local_config.properties(
         data=directory / "data",
         port=ports.clients,

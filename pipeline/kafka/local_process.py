@@ -75,11 +75,16 @@ def exit_status(pid: int, mark: str) -> int | None:
 
     `mark` is text that the command line of the process holds.
     """
+    shown = command_line(pid)
+    if mark in shown:
+        return None
+    if shown:
+        return 0  # another program has the number by now
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return None if mark in command_line(pid) else 0
-    return os.waitstatus_to_exitcode(status) if ended else None
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended else None  # still ending: its memory is gone, its status to come
 
 
 def wait(pid: int, mark: str, within_s: float) -> bool:

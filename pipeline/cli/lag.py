@@ -1,0 +1,191 @@
+"""`dodo-cio lag`: how far behind the two groups are."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import BrokerUnreachableError
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.kafka.lag import GroupLag
+    from pipeline.kafka.pace import Pace
+
+PIPE_WIDTH = 160
+"""Columns when the output is no terminal: wide enough for every name."""
+
+Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
+"""The groups, and the pace of each since the reading before."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("lag")(lag)
+
+
+def lag(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Read again and again, until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings of --watch.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch one line a reading.")] = False,
+) -> None:
+    """Show how many records wait in each partition for the transform and the sink, and how old the first of them is.
+
+    `seconds` is the age of the first record that is not done. What cannot be known is shown as unknown (JSON: null),
+    never as 0. `lost` counts records that the topic's retention deleted before they were processed. Looking joins no
+    group and commits nothing. With --watch: records a second that arrive and are done, and the time until none waits.
+
+    Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`
+    """
+    settings = Settings.load()
+    if watch:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(settings, interval, as_json=as_json))
+        return
+    groups = asyncio.run(_once(settings))
+    if as_json:
+        typer.echo(json.dumps(as_dict(groups, {}), indent=2))
+        return
+    _console().print(as_table(groups, {}))
+
+
+async def _once(settings: Settings) -> Sequence[GroupLag]:
+    from pipeline.kafka.lag import flows_of, open_lag_reader
+
+    async with open_lag_reader(settings) as reader:
+        return await reader.read(flows_of(settings))
+
+
+async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
+    if as_json:
+        async for reading in _readings(settings, interval):
+            text = {"unreachable": reading} if isinstance(reading, str) else as_dict(*reading)
+            typer.echo(json.dumps(text))
+            sys.stdout.flush()
+        return
+    from rich.live import Live
+
+    with Live(console=_console(), auto_refresh=False) as live:
+        async for reading in _readings(settings, interval):
+            live.update(reading if isinstance(reading, str) else as_table(*reading), refresh=True)
+
+
+async def _readings(settings: Settings, interval: float) -> AsyncIterator[Reading | str]:
+    """A reading every `interval` seconds; while no broker answers, the reason. Only the first failure is raised."""
+    from pipeline.kafka.lag import flows_of, open_lag_reader
+    from pipeline.kafka.pace import pace
+
+    before: tuple[float, dict[tuple[str, str], GroupLag]] | None = None
+    while True:
+        try:
+            async with open_lag_reader(settings) as reader:
+                while True:
+                    groups = await reader.read(flows_of(settings))
+                    at, seen = time.monotonic(), {(group.group, group.topic): group for group in groups}
+                    paces = {}
+                    if before:
+                        earlier, old = before
+                        paces = {name: pace(old[name], group, at - earlier) for name, group in seen.items()}
+                    before = at, seen
+                    yield groups, paces
+                    await asyncio.sleep(max(0.0, interval - (time.monotonic() - at)))
+        except BrokerUnreachableError as error:
+            if before is None:
+                raise
+            yield str(error)
+            await asyncio.sleep(interval)
+
+
+def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> dict[str, Any]:
+    """JSON of one reading; null is unknown."""
+    rows = []
+    for group in groups:
+        row: dict[str, Any] = {
+            "group": group.group,
+            "topic": group.topic,
+            "state": group.state,
+            "members": group.members,
+            "records": group.records,
+            "seconds": group.seconds,
+            "lost": group.lost,
+        }
+        if paces:
+            row |= asdict(paces[group.group, group.topic])
+        row["partitions"] = [
+            {name: value for name, value in asdict(partition).items() if name not in {"group", "topic"}}
+            for partition in group.partitions
+        ]
+        rows.append(row)
+    return {"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), "groups": rows}
+
+
+def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> RenderableType:
+    """One table a group, the group's total above its partitions."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for group in groups:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("partition", "committed", "end", "records", "seconds", "note"):
+            table.add_column(column, justify="left" if column == "note" else "right")
+        for row in group.partitions:
+            table.add_row(
+                str(row.partition),
+                "never" if row.committed is None and row.records is not None else _count(row.committed),
+                _count(row.end),
+                _count(row.records),
+                _seconds(row.seconds),
+                Text(row.note or "", style="yellow"),
+            )
+        parts += [Text(summary(group, paces.get((group.group, group.topic))), style="bold"), table, ""]
+    return Group(*parts[:-1])
+
+
+def summary(group: GroupLag, speed: Pace | None) -> str:
+    """One line about a group."""
+    if group.members is None:
+        who = "state unknown"
+    elif group.members == 0:
+        who = "no worker is running"
+    else:
+        who = f"{group.state}, {group.members} {'member' if group.members == 1 else 'members'}"
+    text = (
+        f"{group.group} on {group.topic} ({who}): {_count(group.records)} records, {_seconds(group.seconds)} s behind"
+    )
+    if group.lost:
+        text += f", {group.lost:,} LOST to the topic's retention"
+    if speed and speed.done_per_second is not None and speed.arriving_per_second is not None:
+        text += f"; {speed.arriving_per_second:,.0f}/s arrive, {speed.done_per_second:,.0f}/s done, "
+        if speed.drained_in_s is None:
+            text += "does not catch up"
+        else:
+            text += f"none waits in {speed.drained_in_s:,.0f} s" if speed.drained_in_s else "none waits"
+    return text
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.1f}"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -1,0 +1,200 @@
+"""`dodo-cio topics`: the topics that the pipeline needs, and how to get there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.kafka.topics import Plan, Step, TopicSpec
+
+KINDS = {
+    "CreateTopic": "create",
+    "ChangeConfig": "change",
+    "AddPartitions": "add-partitions",
+    "CannotChange": "cannot-change",
+}
+
+Partitions = Annotated[
+    Optional[int],
+    typer.Option(min=1, max=1000, help="At most so many partitions a topic; for development brokers."),
+]
+Replicas = Annotated[
+    int, typer.Option("--replication-factor", min=-1, max=32, help="Of new topics; -1 is the cluster's default.")
+]
+Directory = Annotated[
+    Optional[Path],
+    typer.Option("--topics-dir", help="Directory of topic files. [default: those of this project]", metavar="DIR"),
+]
+Grow = Annotated[
+    bool,
+    typer.Option("--add-partitions", help="Add partitions too where that moves keys. Breaks order: drain first."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Form(StrEnum):
+    """What `render` writes."""
+
+    strimzi = "strimzi"
+    shell = "shell"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `dodo-cio topics`."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Create and check the topics. Workers never create one: at their start they name what is missing.",
+    )
+    group.command("plan")(show_plan)
+    group.command("apply")(apply)
+    group.command("check")(check)
+    group.command("render")(render)
+    app.add_typer(group, name="topics")
+
+
+def show_plan(
+    *,
+    partitions: Partitions = None,
+    replication_factor: Replicas = -1,
+    topics_dir: Directory = None,
+    add_partitions: Grow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what `apply` would do. Changes nothing.
+
+    What is not in the topic files is left alone and listed as a note.
+
+    Examples: `dodo-cio topics plan`, `dodo-cio topics plan --replication-factor 3 --json`
+    """
+    found = _plan(Settings.load(), partitions, replication_factor, topics_dir, add_partitions=add_partitions)
+    _print(found, as_json=as_json)
+
+
+def apply(
+    *,
+    partitions: Partitions = None,
+    replication_factor: Replicas = -1,
+    topics_dir: Directory = None,
+    add_partitions: Grow = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Needed where there is no terminal.")] = False,
+) -> None:
+    """Create missing topics and set what differs, after showing the plan and asking.
+
+    Never deletes a topic or a record, never resets a setting that the topic files do not name. Running it again does
+    nothing. Exit code 1 when something differs that no request can change.
+
+    Examples: `dodo-cio topics apply`, `dodo-cio topics apply --yes --partitions 4`
+    """
+    from pipeline.kafka import topics
+    from pipeline.kafka.topics import AddPartitions, CannotChange
+
+    settings = Settings.load()
+    found = _plan(settings, partitions, replication_factor, topics_dir, add_partitions=add_partitions)
+    _print(found, as_json=False)
+    to_do = [
+        step
+        for step in found.steps
+        if not isinstance(step, CannotChange) and not (isinstance(step, AddPartitions) and step.held)
+    ]
+    if to_do:
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InputError("there is no terminal to ask on: read the plan above, then pass --yes")
+            typer.confirm("Apply this?", abort=True)
+        asyncio.run(topics.apply(settings, found, done=lambda step: typer.echo(f"done: {step}")))
+    if any(isinstance(step, CannotChange) for step in found.steps):
+        raise typer.Exit(1)
+
+
+def check(
+    *,
+    partitions: Partitions = None,
+    replication_factor: Replicas = -1,
+    topics_dir: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the cluster has what the topic files ask for; exit code 1 and a list when not.
+
+    Examples: `dodo-cio topics check`, `dodo-cio topics check --json`
+    """
+    found = _plan(Settings.load(), partitions, replication_factor, topics_dir, add_partitions=False)
+    _print(found, as_json=as_json, sentence="The cluster has what the topic files ask for")
+    if not found.is_empty:
+        raise typer.Exit(1)
+
+
+def render(
+    *,
+    form: Annotated[Form, typer.Option("--format", help="Strimzi KafkaTopic resources, or a shell script.")] = (
+        Form.strimzi
+    ),
+    cluster: Annotated[str, typer.Option(help="Name of the Strimzi Kafka resource.")] = "kafka",
+    partitions: Partitions = None,
+    replication_factor: Replicas = -1,
+    topics_dir: Directory = None,
+) -> None:
+    """Print the topics in a form that the platform team can apply. Asks no broker.
+
+    Examples: `dodo-cio topics render --cluster production | kubectl apply -f -`,
+    `dodo-cio topics render --format shell > topics.sh`
+    """
+    from pipeline.kafka import topic_render
+
+    specs = _specs(Settings.load(), partitions, replication_factor, topics_dir)
+    text = topic_render.shell(specs) if form is Form.shell else topic_render.strimzi(specs, cluster=cluster)
+    typer.echo(text, nl=False)
+
+
+def _specs(
+    settings: Settings, partitions: int | None, replication_factor: int, directory: Path | None
+) -> Sequence[TopicSpec]:
+    from pipeline.kafka.topics import load_specs
+
+    if replication_factor == 0:
+        raise InputError("--replication-factor must be -1 (the cluster's default) or at least 1")
+    return load_specs(
+        settings, directory=directory, replication_factor=replication_factor, at_most_partitions=partitions
+    )
+
+
+def _plan(
+    settings: Settings,
+    partitions: int | None,
+    replication_factor: int,
+    directory: Path | None,
+    *,
+    add_partitions: bool,
+) -> Plan:
+    from pipeline.kafka.topics import actual_topics, plan
+
+    specs = _specs(settings, partitions, replication_factor, directory)
+    return plan(specs, asyncio.run(actual_topics(settings, specs)), add_partitions=add_partitions)
+
+
+def _print(found: Plan, *, as_json: bool, sentence: str = "Nothing to do") -> None:
+    if as_json:
+        steps = [_as_dict(step) for step in found.steps]
+        typer.echo(json.dumps({"differs": not found.is_empty, "steps": steps, "notes": list(found.notes)}, indent=2))
+        return
+    for step in found.steps:
+        typer.echo(str(step))
+    if found.is_empty:
+        typer.echo(sentence)
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+
+
+def _as_dict(step: Step) -> dict[str, Any]:
+    return {"kind": KINDS[type(step).__name__], **asdict(step)}

@@ -1,0 +1,117 @@
+"""`dodo-cio lag` shows what waits, and never a zero that is not one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+
+from pipeline.cli.lag import as_table, summary
+from pipeline.kafka.lag import GroupLag, PartitionLag
+from pipeline.kafka.local import free_port
+from pipeline.kafka.pace import Pace
+from pipeline.settings import Settings
+
+KNOWN = PartitionLag("g", "t", 0, committed=7, start=0, end=1207, records=1200, seconds=3.25, lost=0)
+UNKNOWN = PartitionLag("g", "t", 1, note="no leader")
+
+
+def text_of(group: GroupLag, pace: Pace | None = None) -> str:
+    """The table as a terminal shows it."""
+    out = io.StringIO()
+    Console(file=out, width=160).print(as_table([group], {("g", "t"): pace} if pace else {}))
+    return out.getvalue()
+
+
+def test_unknown_is_written_as_unknown() -> None:
+    """A partition that is not known has no number, and neither has the total."""
+    text = text_of(GroupLag("g", "t", "Stable", 2, (KNOWN, UNKNOWN)))
+    assert "g on t (Stable, 2 members): unknown records, unknown s behind" in text
+    known, unknown = text.splitlines()[-2:]
+    assert known.split() == ["0", "7", "1,207", "1,200", "3.2"]
+    assert unknown.split() == ["1", *["unknown"] * 4, "no", "leader"]
+
+
+@pytest.mark.parametrize(
+    ("group", "pace", "says"),
+    [
+        (GroupLag("g", "t", "Empty", 0, (KNOWN,)), None, "(no worker is running): 1,200 records, 3.2 s behind"),
+        (GroupLag("g", "t", None, None, (KNOWN,)), None, "(state unknown)"),
+        (GroupLag("g", "t", "Stable", 1, (KNOWN,)), Pace(10, 70, 20), "10/s arrive, 70/s done, none waits in 20 s"),
+        (GroupLag("g", "t", "Stable", 1, (KNOWN,)), Pace(10, 5, None), "does not catch up"),
+        (
+            GroupLag("g", "t", "Stable", 1, (PartitionLag("g", "t", 0, 5, 9, 9, 0, 0.0, 4),)),
+            None,
+            "4 LOST to the topic's retention",
+        ),
+    ],
+)
+def test_a_group_in_one_line(group: GroupLag, pace: Pace | None, says: str) -> None:
+    """Who works, what waits, how fast it goes, and what was lost."""
+    assert says in summary(group, pace)
+
+
+async def started(environ: dict[str, str], *flags: str) -> asyncio.subprocess.Process:
+    """`dodo-cio lag` with these flags."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pipeline", "lag", *flags), env=environ, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    """Exit code, stdout and stderr."""
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.kafka
+async def test_watched_on_kafka(
+    chain_settings: Callable[..., Awaitable[Settings]], environment: Callable[[Settings], dict[str, str]]
+) -> None:
+    """One line a reading, the pace from the second on; Ctrl-C is the way to end it and no failure."""
+    settings = await chain_settings(partitions=1)
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers) as producer:
+        await producer.send_and_wait(settings.webhooks_topic, b"1")
+    watching = await started(environment(settings), "--watch", "--json", "--interval", "0.2")
+    assert watching.stdout
+    first, second = [json.loads(await watching.stdout.readline()) for _ in range(2)]
+    watching.send_signal(signal.SIGINT)
+    await watching.communicate()
+    assert watching.returncode == 0
+    transform, sink = second["groups"]
+    assert (transform["group"], transform["records"]) == (settings.transform_group, 1)
+    assert transform["seconds"] >= 0
+    assert transform["partitions"][0]["committed"] is None
+    assert (sink["records"], sink["seconds"]) == (0, 0.0)
+    assert "done_per_second" not in first["groups"][0]
+    assert (transform["done_per_second"], transform["drained_in_s"]) == (0.0, None)
+
+
+@pytest.mark.kafka
+async def test_once_on_kafka(
+    chain_settings: Callable[..., Awaitable[Settings]], environment: Callable[[Settings], dict[str, str]]
+) -> None:
+    """The table names both groups and every partition, in a pipe as on a terminal."""
+    settings = await chain_settings(partitions=2)
+    code, out, err = await ended(await started(environment(settings)))
+    assert f"{settings.transform_group} on {settings.webhooks_topic} (no worker is running): 0 records" in out
+    assert out.count("never") == 4
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("flags", [[], ["--watch"]])
+async def test_no_broker(environment: Callable[[Settings], dict[str, str]], flags: list[str]) -> None:
+    """Without a broker: exit code 1 and one message on stderr, watched or not."""
+    settings = Settings.load(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+    code, _, err = await ended(await started(environment(settings), *flags))
+    assert code == 1
+    assert err.startswith("dodo-cio: no Kafka broker could be used at")
+    assert "Traceback" not in err
