@@ -25,6 +25,7 @@ GROUPS = (
     "send_test",
     "topics",
     "lag",
+    "dlq",
     "sandbox",
     "kafka",
     "demo",

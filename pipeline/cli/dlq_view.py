@@ -1,0 +1,60 @@
+"""What the dead-letter commands share on a screen: progress, and text that no body can steer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipeline.cli.explain import CONTROLS
+
+UNBOUNDED = 100_000
+"""Columns of a pipe or a file: a letter is one line, for grep."""
+
+STEP = 500
+"""Records between two movements of the bar."""
+
+
+def output() -> Console:
+    """Standard output."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=UNBOUNDED)
+
+
+def visible(text: str) -> str:
+    """`text` with whatever a terminal would obey made visible instead."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text).replace("\n", " ")
+
+
+@contextmanager
+def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error if that is a terminal; yields how to tell the number that is done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def reading(total: int) -> Iterator[Callable[[], None]]:
+    """A bar over `total` records that are read; yields what to call for each."""
+    with bar("Reading dead letters", total) as tell:
+        count = 0
+
+        def read() -> None:
+            nonlocal count
+            count += 1
+            if not count % STEP:
+                tell(count)
+
+        yield read

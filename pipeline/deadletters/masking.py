@@ -1,0 +1,109 @@
+"""A letter's content without what belongs to a person: for screens, tickets and logs of a terminal.
+
+Masked by the field's name (addresses, names, telephone, billing address, card digits, licence keys, free text that
+buyers type) and by form (e-mail addresses, secrets, links, which may be presigned, long numbers). Broad on purpose: a
+word too many is better than an address too many, and `--reveal` shows it all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+from pipeline.deadletters.reasons import LONG_NUMBER, URL
+from pipeline.logs import EMAIL, SECRET_SHAPES
+
+PERSONAL: Final = re.compile(
+    r"(?P<email>.*e_?mail.*)"
+    r"|(?P<phone>.*phone.*|mobile)"
+    r"|(?P<name>(?:.*_)?name|.*holder.*)"
+    r"|(?P<private>street|line_?[12]|.*address.*|city|state|zip_?code|zip|postal_code|tax_id|vat_id|.*last_(?:four|4)"
+    r"|card_exp_(?:month|year)|key|license_key|cancellation_comment|comment|remarks|instructions|ip)",
+    re.IGNORECASE,
+)
+
+NAMES_OF_THINGS: Final = re.compile(
+    r"(?:.*_)?(?:product|plan|credit|entitlement|meter|file|event|feature|addon|brand|host|discount)_name",
+    re.IGNORECASE,
+)
+
+THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "product_id", "payout_id"})
+"""An object with one of these is an operation, whose name is its event's, or a thing of the shop."""
+
+FREE_TEXT: Final = frozenset({"custom_field_responses"})
+"""Answers of buyers to a shop's questions; every text inside is theirs."""
+
+MIN_WORD: Final = 2
+"""A single letter as a name would punch holes into every reason."""
+
+MAX_DEPTH: Final = 64
+"""Deeper parts are left out, so that no body can exhaust the stack."""
+
+
+def mask_text(text: str, private: Iterable[str] = ()) -> str:
+    """`text` without addresses, secrets, links, long numbers and the words of `private`."""
+    folded = text.lower()
+    for word in private:
+        if word.lower() not in folded:  # a pattern of its own for each word of each letter is costly to make
+            continue
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "[private]", text, flags=re.IGNORECASE)
+    text = EMAIL.sub("[email]", text)
+    text = SECRET_SHAPES.sub("[secret]", text)
+    text = URL.sub("[url]", text)
+    return LONG_NUMBER.sub("[number]", text)
+
+
+def mask_body(body: Any) -> Any:
+    """A decoded webhook or operation, masked; its structure, ids, amounts, times and codes stay."""
+    return _mask(body, None, 0)
+
+
+def private_words(body: Any) -> tuple[str, ...]:
+    """What `mask_body` hides by name, longest first, to hide it in a reason as well."""
+    return tuple(sorted(set(_words(body, None, 0)), key=lambda word: (-len(word), word)))
+
+
+def _mask(node: Any, mask: str | None, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        return "…"
+    match node:
+        case dict():
+            return {mask_text(key): _mask(value, mask or _mask_of(key, node), depth + 1) for key, value in node.items()}
+        case list():
+            return [_mask(item, mask, depth + 1) for item in node]
+        case str():
+            return mask if mask and node else mask_text(node)
+        case bool() | None:
+            return node
+        case _:
+            return mask or node
+
+
+def _words(node: Any, mask: str | None, depth: int) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        return
+    match node:
+        case dict():
+            for key, value in node.items():
+                yield from _words(value, mask or _mask_of(key, node), depth + 1)
+        case list():
+            for item in node:
+                yield from _words(item, mask, depth + 1)
+        case str() if mask and len(node.strip()) >= MIN_WORD:
+            yield node.strip()
+
+
+def _mask_of(key: str, within: dict[str, Any]) -> str | None:
+    if key == "name" and not THINGS.isdisjoint(within):
+        return None
+    return _mask_of_key(key)
+
+
+@lru_cache(maxsize=4096)  # bodies have the same few hundred keys: a look-up costs a tenth of the patterns
+def _mask_of_key(key: str) -> str | None:
+    if key in FREE_TEXT:
+        return "[private]"
+    found = PERSONAL.fullmatch(key)
+    return None if found is None or NAMES_OF_THINGS.fullmatch(key) else f"[{found.lastgroup}]"

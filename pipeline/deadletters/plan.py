@@ -1,0 +1,175 @@
+"""What a replay will do, before it does anything: which letters, where to, and which not and why.
+
+Filled letter by letter while the topic is read; holds places, not letters, so that millions of them fit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from pipeline.deadletters.filters import Filter
+from pipeline.deadletters.letter import Letter, Place
+from pipeline.deadletters.reader import Span
+from pipeline.deadletters.receipts import History
+from pipeline.deadletters.replay import Refused, Return, Targets, decide
+from pipeline.kafka.records import Record
+
+EXAMPLES: Final = 10
+"""Places that are shown of each kind of refusal."""
+
+
+class Line(NamedTuple):
+    """Letters of one kind that go to one topic."""
+
+    stage: str
+    class_: str
+    type: str
+    topic: str
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Letters that are refused for one reason: how many, and the first places."""
+
+    count: int = 0
+    places: list[Place] = field(default_factory=list)
+
+    def add(self, place: Place) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.places) < EXAMPLES:
+            self.places.append(place)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides besides the letter itself.
+
+    Args:
+        filter: which letters are meant.
+        targets: where the stages begin.
+        max_replays: how often one record may come back.
+        again: put back also what was put back already.
+        limit: of the letters that may go, only so many of the oldest.
+    """
+
+    filter: Filter
+    targets: Targets
+    max_replays: int
+    again: bool = False
+    limit: int | None = None
+
+    def decide(self, record: Record, letter: Letter, history: History) -> Return | Refused:
+        """The decision about a letter that is meant."""
+        times = history.of(letter.identity).times
+        return decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
+
+
+class Plan:
+    """The outcome of `consider` for every letter of the topic.
+
+    Attributes:
+        lines: how many letters of each kind go.
+        refusals: by reason.
+        done: letters left out because they were put back before.
+        repeated: letters left out because another one is about the same failed record (a stage that crashed between
+            writing the letter and committing writes it again).
+        doomed: letters that go although they would become dead letters again, as things are now.
+        beyond: letters that could go but are beyond the limit.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.refusals: dict[str, Refusals] = {}
+        self.done = 0
+        self.repeated = 0
+        self.beyond = 0
+        self._seen: set[bytes] = set()
+        self._latest: dict[int, int] = {}
+        self._kinds: dict[tuple[Line, bool], int] = {}
+        self._all: dict[int, array[int]] = {}
+        self._counts: Counter[int] = Counter()
+        self._oldest: list[tuple[int, int, int, int]] = []
+
+    def consider(self, record: Record, letter: Letter, history: History, *, doomed: bool = False) -> None:
+        """Take a letter into account; each once, those of a partition in order. A letter that is not meant is nothing.
+
+        `doomed` says that its stage would give it up again.
+        """
+        latest_ms = max(letter.at_ms, self._latest.get(letter.place.partition, letter.at_ms))
+        self._latest[letter.place.partition] = latest_ms
+        if not self.rules.filter.matches(letter):
+            return
+        if history.of(letter.identity).times and not self.rules.again:
+            self.done += 1
+            return
+        match self.rules.decide(record, letter, history):
+            case Refused(reason=reason):
+                self.refusals.setdefault(reason, Refusals()).add(letter.place)
+            case Return(topic=topic):
+                if letter.identity in self._seen:
+                    self.repeated += 1
+                    return
+                self._seen.add(letter.identity)
+                line = Line(letter.stage or "?", letter.class_ or "?", letter.type or "?", topic)
+                self._choose(latest_ms, letter.place, self._kinds.setdefault((line, doomed), len(self._kinds)))
+
+    def _choose(self, at_ms: int, place: Place, kind: int) -> None:
+        """Without a limit all go. With one the oldest go: of one key never a later letter without the earlier ones,
+        which lie before it in its partition; so clocks that run backwards count as standing still."""  # noqa: D205, D209
+        if self.rules.limit is None:
+            self._all.setdefault(place.partition, array("q")).append(place.offset)
+            self._counts[kind] += 1
+            return
+        newest_first = (-at_ms, -place.partition, -place.offset, kind)
+        if len(self._oldest) < self.rules.limit:
+            heapq.heappush(self._oldest, newest_first)
+        else:
+            heapq.heappushpop(self._oldest, newest_first)
+            self.beyond += 1
+
+    @property
+    def chosen(self) -> dict[int, array[int]]:
+        """By partition, the offsets of the letters that go, ascending."""
+        if self.rules.limit is None:
+            return dict(self._all)
+        found: dict[int, list[int]] = {}
+        for _, partition, offset, _ in self._oldest:
+            found.setdefault(-partition, []).append(-offset)
+        return {partition: array("q", sorted(offsets)) for partition, offsets in found.items()}
+
+    @property
+    def spans(self) -> dict[int, Span]:
+        """What must be read to get the letters that go."""
+        return {partition: Span(offsets[0], offsets[-1] + 1) for partition, offsets in self.chosen.items()}
+
+    @property
+    def count(self) -> int:
+        """How many letters go."""
+        return self._by_kind().total()
+
+    @property
+    def refused(self) -> int:
+        """How many letters are refused."""
+        return sum(refusals.count for refusals in self.refusals.values())
+
+    @property
+    def lines(self) -> Mapping[Line, int]:
+        """How many letters of each kind go, the most frequent first."""
+        lines: Counter[Line] = Counter()
+        for (line, _), kind in self._kinds.items():
+            lines[line] += self._by_kind()[kind]
+        return {line: count for line, count in lines.most_common() if count}
+
+    @property
+    def doomed(self) -> int:
+        """How many of them would become dead letters again."""
+        return sum(self._by_kind()[kind] for (_, doomed), kind in self._kinds.items() if doomed)
+
+    def _by_kind(self) -> Counter[int]:
+        return self._counts if self.rules.limit is None else Counter(kind for *_, kind in self._oldest)

@@ -1,0 +1,190 @@
+"""Reading the dead-letter topic from outside: no group, no commit, up to the ends that it had when it was opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
+
+from pipeline.deadletters.letter import Place
+from pipeline.errors import InputError, TopicError
+from pipeline.kafka.reach import explaining, unreachable
+from pipeline.kafka.records import Record
+from pipeline.kafka.security import client_options
+from pipeline.kafka.topics import check_topics
+from pipeline.settings import Settings
+
+POLL_MS: Final = 200
+
+STALLED_S: Final = 30.0
+"""A person waits: without a single record for so long, a partition has no leader or the broker is gone."""
+
+REQUEST_TIMEOUT_MS: Final = 15_000
+
+STOP_WITHIN_S: Final = 5.0
+"""aiokafka's fetcher can miss that it is stopped (see `pipeline.kafka.lag`); a second cancellation ends it."""
+
+SKEW_MS: Final = 24 * 3_600_000
+"""Between the clock of the stage that wrote `dlq-at` and the broker's, which indexes the topic: with a tolerance of
+one day, `--since 2h` reads 26 hours instead of 90 days and misses nothing that a sane clock wrote."""
+
+
+LATEST_MS: Final = 253_402_300_799_000
+"""The end of the year 9999; a header may hold a number that Kafka's protocol cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Offsets of one partition, from `start` on and before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """How many offsets; compaction and transactions may have left fewer records."""
+        return max(0, self.end - self.start)
+
+
+@asynccontextmanager
+async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
+    """A connected `LetterReader`; what is written after this moment is not read.
+
+    Raises:
+        TopicError: the topic does not exist, or this user may not read it.
+        BrokerUnreachableError: no broker answered, at the start or later.
+    """
+    topic = settings.dead_letters_topic
+    count = (await check_topics(settings, [topic]))[topic]
+    partitions = [TopicPartition(topic, number) for number in range(count)]
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+    try:
+        with explaining(settings):
+            await consumer.start()
+        with _asking(settings):
+            starts = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+        spans = {tp.partition: Span(starts[tp], ends[tp]) for tp in partitions}
+        consumer.assign(partitions)
+        consumer.pause(*partitions)
+        yield LetterReader(settings, consumer, spans)
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(consumer.stop(), STOP_WITHIN_S)
+
+
+class LetterReader:
+    """Reads the topic as often as one likes over the same connection; made by `open_letter_reader`.
+
+    Attributes:
+        spans: by partition, what the topic held when it was opened.
+    """
+
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, spans: Mapping[int, Span]) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._topic = settings.dead_letters_topic
+        self.spans = spans
+
+    async def since(self, at_ms: int | None) -> dict[int, Span]:
+        """The part of `spans` in which letters that failed at `at_ms` (unix ms) or later can lie; all of it for None.
+
+        Receipts of those letters lie there too, since they are written later.
+        """
+        if at_ms is None:
+            return dict(self.spans)
+        times = dict.fromkeys(map(self._tp, self.spans), min(max(0, at_ms - SKEW_MS), LATEST_MS))
+        with _asking(self._settings):
+            found = await self._consumer.offsets_for_times(times)
+        spans = {}
+        for partition, span in self.spans.items():
+            first = found.get(self._tp(partition))
+            spans[partition] = Span(max(span.start, first.offset) if first else span.end, span.end)
+        return spans
+
+    async def records(self, spans: Mapping[int, Span]) -> AsyncGenerator[Record, None]:
+        """Every record of `spans`, in order within each partition.
+
+        Raises:
+            TopicError: this user may not read the topic.
+            BrokerUnreachableError: the broker is gone, or gives nothing for `STALLED_S`.
+        """
+        waiting = {self._tp(partition): span.end for partition, span in spans.items() if span.length}
+        for partition, span in spans.items():
+            if span.length:
+                self._consumer.seek(self._tp(partition), span.start)
+        self._consumer.resume(*waiting)
+        clock = asyncio.get_running_loop().time
+        heard_s = clock()
+        try:
+            while waiting:
+                with _asking(self._settings):
+                    batches = await self._consumer.getmany(*waiting, timeout_ms=POLL_MS)
+                for tp, records in batches.items():
+                    for record in records:
+                        if record.offset < waiting[tp]:
+                            yield record
+                reached = [tp for tp, end in waiting.items() if await self._position(tp) >= end]
+                for tp in reached:
+                    del waiting[tp]
+                self._consumer.pause(*reached)
+                if batches or reached:
+                    heard_s = clock()
+                elif clock() - heard_s > STALLED_S:
+                    self._stalled(waiting)
+        finally:
+            self._consumer.pause(*waiting)
+
+    async def record_at(self, place: Place) -> Record:
+        """The record that lies at `place`.
+
+        Raises:
+            InputError: there is none, with the offsets that there are.
+        """
+        span = self.spans.get(place.partition)
+        if span is None:
+            raise InputError(f"topic {self._topic} has no partition {place.partition}: it has {len(self.spans)}")
+        if not span.start <= place.offset < span.end:
+            held = f"holds offsets {span.start} to {span.end - 1}" if span.length else "is empty"
+            raise InputError(f"there is no dead letter at {place}: partition {place.partition} of {self._topic} {held}")
+        async with aclosing(self.records({place.partition: Span(place.offset, span.end)})) as records:
+            record = await anext(records, None)
+        if record is not None and record.offset == place.offset:
+            return record
+        raise InputError(f"there is no record at {place}: its offset is a gap, or retention deleted it just now")
+
+    async def _position(self, tp: TopicPartition) -> int:
+        with _asking(self._settings):
+            position: int = await self._consumer.position(tp)
+        return position
+
+    def _stalled(self, waiting: Mapping[TopicPartition, int]) -> None:
+        names = ", ".join(f"{tp.topic}/{tp.partition}" for tp in waiting)
+        raise unreachable(self._settings, [f"{names} gave no record for {STALLED_S:.0f} s: has it a leader?"])
+
+    def _tp(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+
+@contextmanager
+def _asking(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except TopicAuthorizationFailedError:
+        raise TopicError(
+            f"topic {settings.dead_letters_topic}: this user may not read it; it needs the ACL READ on the topic"
+        ) from None
+    except (KafkaError, OSError) as error:
+        raise unreachable(settings, [str(error) or type(error).__name__]) from None

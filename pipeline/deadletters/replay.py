@@ -1,0 +1,108 @@
+"""Where a dead letter goes when it is put back: the start of the stage that failed. A pure decision.
+
+What transform gave up goes to the webhooks, what the sink gave up to the operations. What ingest could not read never
+was a record: it goes to the webhooks only if it can be read by now, under the key that it would have got.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pipeline.deadletters.envelope import original_of
+from pipeline.deadletters.letter import Letter
+from pipeline.dodo.envelope import kafka_key, parse, webhook_id_of
+from pipeline.errors import UnreadableBodyError
+from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, OutRecord, Record, header
+
+DEFAULT_MAX_REPLAYS: Final = 3
+"""A record that died four times dies for a reason that another replay does not change."""
+
+NO_LETTER: Final = "it is no dead letter: it has no header dlq-stage"
+NO_STAGE: Final = "its stage is none of this version's"
+NO_CONTENT: Final = (
+    "its content was not kept (too large for the topic, or there was none): the record lies at dlq-source until that "
+    "topic's retention deletes it"
+)
+NO_WEBHOOK: Final = (
+    "ingest could not read it and cannot now: it is no webhook. Look at it with `dodo-cio dlq show`, and if it should "
+    "have been one, have Dodo send it again from its dashboard"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Names of the topics at the start of the stages."""
+
+    webhooks: str
+    operations: str
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """To be put back as `record` into `topic`; `partition` only when no key decides and it is known."""
+
+    topic: str
+    record: OutRecord
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not to be put back; `reason` is the same text for all letters of the kind."""
+
+    reason: str
+
+
+def decide(
+    record: Record, letter: Letter, targets: Targets, *, max_replays: int, put_back: int = 0
+) -> Return | Refused:
+    """What to do with a letter, whose `record` this is.
+
+    Args:
+        record: as it lies in the dead-letter topic.
+        letter: what it says.
+        targets: where the stages begin.
+        max_replays: how often one record may come back.
+        put_back: how often this letter was put back already; a repetition counts, or it would never reach the cap.
+    """
+    if letter.stage is None:
+        return Refused(NO_LETTER)
+    if letter.replays + put_back >= max_replays:
+        return Refused(f"it was put back {max_replays} times or more already and died again (--max-replays)")
+    match letter.stage:
+        case "transform" | "sink" if record.value is None and header(record.headers, DODO_COMMAND) is None:
+            return Refused(NO_CONTENT)
+        case "transform":
+            return _return(record, letter, targets.webhooks)
+        case "sink":
+            return _return(record, letter, targets.operations)
+        case "ingest":
+            return _as_webhook(record, targets.webhooks)
+        case _:
+            return Refused(NO_STAGE)
+
+
+def _return(record: Record, letter: Letter, topic: str) -> Return:
+    return Return(topic, original_of(record), _partition_of(letter, topic) if record.key is None else None)
+
+
+def _partition_of(letter: Letter, topic: str) -> int | None:
+    """The partition that the record came from, if it came from `topic`."""
+    source, _, rest = (letter.source or "").partition("/")
+    partition, _, _ = rest.partition("/")
+    return int(partition) if source == topic and partition.isascii() and partition.isdigit() else None
+
+
+def _as_webhook(record: Record, topic: str) -> Return | Refused:
+    body = record.value or b""
+    try:
+        envelope = parse(body)
+    except UnreadableBodyError:
+        return Refused(NO_WEBHOOK)
+    original = original_of(record)
+    headers = original.headers
+    if header(headers, DODO_TYPE) is None:
+        headers = ((DODO_TYPE, envelope.type.encode()), *headers)
+    key = kafka_key(envelope, webhook_id_of(headers, body))
+    return Return(topic, replace(original, key=key, headers=headers))

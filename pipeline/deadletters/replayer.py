@@ -1,0 +1,176 @@
+"""Puts letters back: chunk after chunk at an even pace, each noted before the next one goes.
+
+A chunk is durable in its topics before its receipt is written, and the receipt before the next chunk is sent. So an
+interruption loses nothing, and what a crash between the two leaves without a receipt is one chunk at most, which the
+same command would put back a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pipeline.deadletters.letter import Letter
+from pipeline.deadletters.pace import Pace, chunk_size
+from pipeline.deadletters.receipts import receipt
+from pipeline.deadletters.replay import Return
+from pipeline.errors import DeliveryError, PipelineError, RecordTooLargeError
+from pipeline.kafka.records import OutRecord
+
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+"""Letters of a megabyte each must not add up to a chunk of half a gigabyte."""
+
+
+class Outgoing(Protocol):
+    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Add one record behind the others of its partition."""
+
+    def send(self) -> Awaitable[None]:
+        """Done when every record is durable."""
+
+
+class Producer(Protocol):
+    """Where letters go (`kafka.producer.BatchProducer`, primed with all topics)."""
+
+    def partition_for(self, topic: str, key: bytes | None) -> int:
+        """The partition that Java's default partitioner gives to `key`."""
+
+    def chunk(self) -> Outgoing:
+        """A new, empty chunk."""
+
+
+async def pause(stopping: asyncio.Event, seconds: float) -> None:
+    """Return after `seconds`, or at once when `stopping` is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds of an even clock, unix ms, and how to wait for the former."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    pause: Callable[[asyncio.Event, float], Awaitable[None]] = pause
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A letter that could not be put back although it should."""
+
+    letter: Letter
+    reason: str
+
+
+class Replayer:
+    """Puts letters back until they end or it is stopped.
+
+    Args:
+        producer: where they go.
+        receipts_topic: the dead-letter topic.
+        partitions: how many each topic has.
+        per_second: letters a second.
+        clocks: of the pace and of the receipts.
+        told: hears how many letters were put back, after each chunk.
+
+    Attributes:
+        put_back: letters that are durable and noted.
+        in_flight: letters that are neither yet.
+        failures: letters that were left out, with the reason.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        receipts_topic: str,
+        *,
+        partitions: Mapping[str, int],
+        per_second: float,
+        clocks: Clocks | None = None,
+        told: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._producer = producer
+        self._receipts_topic = receipts_topic
+        self._pace = Pace(per_second)
+        self._size = chunk_size(per_second)
+        self._partitions = partitions
+        self._clocks = clocks or Clocks()
+        self._told = told
+        self._stopping = asyncio.Event()
+        self.put_back = 0
+        self.in_flight = 0
+        self.failures: list[Failure] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Send no more; what is on its way is waited for and noted."""
+        self._stopping.set()
+
+    async def run(self, letters: AsyncIterator[tuple[Letter, Return]]) -> None:
+        """Put `letters` back in order.
+
+        Raises:
+            DeliveryError: a chunk did not become durable or could not be noted; the ones before it are.
+            TopicError: a topic cannot be written.
+        """
+        chunk: list[tuple[Letter, Return]] = []
+        size = 0
+        async for letter, back in letters:
+            chunk.append((letter, back))
+            size += len(back.record.value or b"")
+            if len(chunk) >= self._size or size >= CHUNK_BYTES:
+                await self._send(chunk)
+                chunk, size = [], 0
+            if self.stopped:
+                return
+        if chunk:
+            await self._send(chunk)
+
+    async def _send(self, chunk: list[tuple[Letter, Return]]) -> None:
+        await self._clocks.pause(self._stopping, self._pace.wait_s(len(chunk), self._clocks.monotonic()))
+        if self.stopped:
+            return
+        outgoing = self._producer.chunk()
+        sent = []
+        for letter, back in chunk:
+            try:
+                outgoing.append(back.topic, self._partition(back), back.record)
+            except RecordTooLargeError as error:
+                self.failures.append(Failure(letter, str(error)))
+            else:
+                sent.append(letter.identity)
+        if not sent:
+            return
+        self.in_flight = len(sent)
+        await outgoing.send()
+        await self._note(sent)
+        self.in_flight = 0
+        self.put_back += len(sent)
+        self._told(self.put_back)
+
+    async def _note(self, identities: list[bytes]) -> None:
+        record = receipt(identities, self._clocks.now_ms())
+        noting = self._producer.chunk()
+        noting.append(self._receipts_topic, self._producer.partition_for(self._receipts_topic, record.key), record)
+        try:
+            await noting.send()
+        except PipelineError as error:
+            raise DeliveryError(
+                f"{len(identities)} letters are back in their topics, but topic {self._receipts_topic} did not take "
+                f"the note of it, so the same command would put them back a second time: {error}"
+            ) from None
+
+    def _partition(self, back: Return) -> int:
+        if back.partition is not None and back.partition < self._partitions[back.topic]:
+            return back.partition
+        return self._producer.partition_for(back.topic, back.record.key)

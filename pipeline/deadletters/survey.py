@@ -1,0 +1,83 @@
+"""Going through the dead-letter topic with a purpose: for what was put back, for all letters, for those of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+
+from pipeline.deadletters.letter import Letter, read_letter
+from pipeline.deadletters.plan import Plan, Rules
+from pipeline.deadletters.reader import LetterReader, Span
+from pipeline.deadletters.receipts import History, read_receipt
+from pipeline.deadletters.replay import Return
+from pipeline.kafka.records import Record
+
+Told = Callable[[], None]
+"""Called for each record that was read."""
+
+
+def silent() -> None:
+    """Nobody wants to know."""
+
+
+async def read_history(
+    reader: LetterReader, spans: Mapping[int, Span], told: Told = silent, *, known: History | None = None
+) -> History:
+    """Every receipt of `spans`, added to what is `known`.
+
+    Read it before the letters: a receipt may lie in any partition, and always later.
+    """
+    history = known or History()
+    async with aclosing(reader.records(spans)) as records:
+        async for record in records:
+            history.add(record)
+            told()
+    return history
+
+
+async def letters(
+    reader: LetterReader, spans: Mapping[int, Span], told: Told = silent
+) -> AsyncGenerator[tuple[Record, Letter], None]:
+    """Every letter of `spans` with its record, in order within each partition; receipts are none."""
+    async with aclosing(reader.records(spans)) as records:
+        async for record in records:
+            told()
+            if read_receipt(record) is None:
+                yield record, read_letter(record)
+
+
+async def make_plan(
+    reader: LetterReader,
+    rules: Rules,
+    history: History,
+    *,
+    doomed: Callable[[Record, Letter], bool] = lambda _record, _letter: False,
+    told: Told = silent,
+) -> Plan:
+    """What a replay by these rules would do. `doomed` says of a letter that its stage would give it up again."""
+    plan = Plan(rules)
+    spans = await reader.since(rules.filter.since_ms)
+    async with aclosing(letters(reader, spans, told)) as found:
+        async for record, letter in found:
+            meant = rules.filter.matches(letter)
+            plan.consider(record, letter, history, doomed=meant and doomed(record, letter))
+    return plan
+
+
+async def chosen(reader: LetterReader, plan: Plan, history: History) -> AsyncGenerator[tuple[Letter, Return], None]:
+    """The letters of the plan, ready to be put back; what meanwhile was deleted, or put back, is missing."""
+    left = {partition: iter(offsets) for partition, offsets in plan.chosen.items()}
+    wanted = {partition: next(offsets, None) for partition, offsets in left.items()}
+    async with aclosing(reader.records(plan.spans)) as records:
+        async for record in records:
+            partition = record.partition
+            while (offset := wanted[partition]) is not None and offset < record.offset:
+                wanted[partition] = next(left[partition], None)
+            if offset != record.offset:
+                continue
+            letter = read_letter(record)
+            if history.of(letter.identity).times and not plan.rules.again:
+                continue  # somebody else did it after the plan was made
+            match plan.rules.decide(record, letter, history):
+                case Return() as back:
+                    yield letter, back
