@@ -102,7 +102,9 @@ class Verifier:
         Raises:
             SignatureError: missing or malformed headers, a time out of tolerance, or no signature that fits.
         """
-        webhook_id, timestamp, signatures = (_header(headers, name) for name in SIGNATURE_HEADERS)
+        webhook_id = _header(headers, "webhook-id")
+        timestamp = _header(headers, "webhook-timestamp")
+        signatures = _header(headers, "webhook-signature")
         if not (webhook_id and timestamp and signatures):
             raise SignatureError(f"one of the headers {', '.join(SIGNATURE_HEADERS)} is missing")
         if not ID.fullmatch(webhook_id):

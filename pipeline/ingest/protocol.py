@@ -40,7 +40,9 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count what still belongs to an unfinished head."""
         super().data_received(data)
-        if self._in_head and self.parser is not None:
+        if self._in_head and self.parser is not None:  # most heads come in one piece and never get here
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._hang_up)
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("Request head too large.")
@@ -49,14 +51,13 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         """A head begins."""
         self._in_head = True
         self._head_bytes = 0
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._hang_up)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
-        self._unset_head_timer()
+        if self._head_timer is not None:
+            self._unset_head_timer()
         super().on_headers_complete()
 
     def _hang_up(self) -> None:

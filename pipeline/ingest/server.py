@@ -26,7 +26,7 @@ KEEP_ALIVE_S: Final = 75
 """Longer than the idle time of common load balancers (AWS 60 s): if ours were shorter, they would send a webhook into a
 connection that we are just closing."""
 
-GRACE_S: Final = 9
+GRACE_S: Final = 8
 """For requests in flight at SIGTERM: as long as Kafka may take to confirm, and a second. With closing it stays below
 12 s; Kubernetes kills after 30."""
 

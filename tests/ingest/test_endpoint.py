@@ -99,7 +99,7 @@ async def test_genuine_but_unreadable_is_kept(body: bytes, edge: Any, ask: Any, 
 
 async def test_without_confirmation_it_is_503(edge: Any, ask: Any, signed: Signed) -> None:
     """When the record is not durable, Dodo is asked to come again."""
-    edge.store.answer = NotStored("no confirmation within 8 s")
+    edge.store.answer = NotStored("no confirmation within 7 s")
     answer = await ask(edge.app, signed(BODY), BODY)
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) > 0
