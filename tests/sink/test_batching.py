@@ -107,6 +107,15 @@ def test_causes() -> None:
     assert draw(deque(item(b"ann", ITEM_MAX_BYTES) for _ in range(20))).cause == "bytes"
 
 
+def test_what_a_barrier_holds_back_goes_first() -> None:
+    """Operations behind a barrier come before the person's later ones, also when the batch was closed by its size."""
+    waiting = deque([item(b"ann", 9, barrier=True), item(b"ann", 9, number=1)])
+    waiting += [item(b"bob", ITEM_MAX_BYTES) for _ in range(16)]
+    waiting += [item(b"ann", 9, number=2)]
+    assert [one.index for one in draw(waiting).items if one.key == b"ann"] == [0]
+    assert [one.index for one in draw(waiting).items if one.key == b"ann"] == [1, 2]
+
+
 def test_barriers_of_many_people_share_a_batch() -> None:
     """A thousand new people need two batches, not a thousand: only one's own operations wait for one's barrier."""
     waiting = deque(item(b"%d" % person, 100, barrier=first) for person in range(1000) for first in (True, False))

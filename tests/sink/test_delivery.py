@@ -398,6 +398,7 @@ def test_older_generation_is_ignored(virtual: Virtual, rig: Any, make: Any) -> N
             rig.assign(2)
             await rig.take(make.record("ann", 0), generation=1)
             await asyncio.sleep(60)
+            assert rig.sink.acks.undone == 0
 
     virtual(scenario())
     assert rig.api.requests == []
@@ -419,6 +420,23 @@ def test_memory_full_during_hand_over(virtual: Virtual, api: Any, make: Any) -> 
             await taking
             await asyncio.sleep(1)
             assert rig.sink.memory.taken_bytes == 0
+
+    virtual(scenario())
+
+
+def test_memory_full_of_requests_in_flight(virtual: Virtual, api: Any, make: Any) -> None:
+    """The same while requests in flight hold the memory: nobody waits for their end to learn of the hand-over."""
+    api.last = api.silent
+    rig = make.rig(api, memory_bytes=2_000)
+
+    async def scenario() -> None:
+        async with rig:
+            taking = asyncio.create_task(rig.take(make.record("ann", 0), make.record("ann", 1)))
+            await asyncio.sleep(1)
+            assert len(api.requests) == 1
+            rig.sink.handover.begin()
+            await taking
+            assert asyncio.get_running_loop().time() == 1
 
     virtual(scenario())
 
