@@ -34,8 +34,18 @@ class Class(StrEnum):
 
 TIMES = "30m, 2h, 3d, 1w ago, or ISO 8601 (UTC)"
 
-Stages = Annotated[Optional[list[Stage]], typer.Option("--stage", help="Only of this stage. Repeatable.")]
-Classes = Annotated[Optional[list[Class]], typer.Option("--class", help="Only of this class. Repeatable.")]
+Stages = Annotated[
+    Optional[list[Stage]],
+    typer.Option("--stage", metavar="STAGE", help="Only of this stage: ingest, transform, sink. Repeatable."),
+]
+Classes = Annotated[
+    Optional[list[Class]],
+    typer.Option(
+        "--class",
+        metavar="CLASS",
+        help="Only of this class: unreadable, unknown-type, unmappable, refused, oversize, undeliverable. Repeatable.",
+    ),
+]
 Types = Annotated[
     Optional[list[str]],
     typer.Option("--type", metavar="TYPE", help="Only of this Dodo type; subscription.* fits several. Repeatable."),

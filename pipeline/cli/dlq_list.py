@@ -13,7 +13,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.dlq_view import output, reading, visible
+from pipeline.cli.dlq_view import UNBOUNDED, output, reading, visible
 from pipeline.deadletters.document import summary
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.reader import open_letter_reader
@@ -21,6 +21,7 @@ from pipeline.deadletters.survey import letters, read_history
 from pipeline.settings import Settings
 
 DEFAULT_LIMIT = 50
+NUMBERS = ("attempts", "replays", "put back")
 
 Row = tuple[int, int, int, dict[str, Any]]
 """When, partition, offset: the order of the table; then the letter's summary."""
@@ -90,15 +91,11 @@ def _print_table(listing: _Listing, *, reveal: bool) -> None:
     if not total:
         console.print("No dead letters.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("when", "letter", "stage", "class", "type", "customer"):
-        table.add_column(column, no_wrap=column in {"letter", "stage"}, overflow="fold")
-    table.add_column("reason", overflow="fold", ratio=1 if console.is_terminal else None)
-    table.add_column("source", overflow="fold")
-    for column in ("attempts", "replays", "put back"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in _cells(row, reveal=reveal)))
+    cells = [_cells(row, reveal=reveal) for row in rows]
+    table = _lines(cells)
+    wanted = console.measure(table, options=console.options.update(max_width=UNBOUNDED)).maximum
+    if console.is_terminal and wanted > console.width:
+        table = _blocks(cells)
     console.print(table)
     console.print()
     classes = ", ".join(f"{count:,} {visible(class_)}" for class_, count in listing.classes.most_common())
@@ -109,20 +106,53 @@ def _print_table(listing: _Listing, *, reveal: bool) -> None:
         console.print(f"{listing.put_back:,} were put back already: --open leaves them out", soft_wrap=True)
 
 
-def _cells(row: dict[str, Any], *, reveal: bool) -> tuple[str, ...]:
+def _lines(rows: list[dict[str, str]]) -> Table:
+    """A line for each letter."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    return table
+
+
+def _blocks(rows: list[dict[str, str]]) -> Table:
+    """Some lines for each letter: what a terminal of 80 columns can show without breaking every word."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("when")
+    table.add_column("letter", no_wrap=True)
+    table.add_column("stage, class")
+    table.add_column("type, customer, reason, source", overflow="fold", ratio=1)
+    for row in rows:
+        numbers = " · ".join(f"{name} {row[name]}" for name in NUMBERS)
+        table.add_row(
+            Text(row["when"].replace(" ", "\n")),
+            Text(row["letter"]),
+            Text(f"{row['stage']}\n{row['class']}"),
+            Text.assemble(
+                f"{row['type']}\n{row['customer']}\n",
+                (row["reason"], "bold"),
+                (f"\n{row['source']}\n{numbers}\n", "dim"),
+            ),
+        )
+    return table
+
+
+def _cells(row: dict[str, Any], *, reveal: bool) -> dict[str, str]:
     contact = " ".join(filter(None, (row["name"], f"<{row['email']}>" if row["email"] else None))) if reveal else ""
     where = f" (field {row['field']})" if row["field"] else ""
     status = f" (status {row['status']})" if row["status"] is not None else ""
-    return (
-        row["at"][:19].replace("T", " ") + "Z",
-        row["letter"],
-        row["stage"] or "?",
-        row["class"] or "?",
-        row["type"] or "?",
-        " ".join(filter(None, (row["customer"] or "?", contact))),
-        f"{row['reason'] or '?'}{where}{status}",
-        row["source"] or "?",
-        "?" if row["attempts"] is None else str(row["attempts"]),
-        str(row["replays"]),
-        str(row["put_back"]) if row["put_back"] else "no",
-    )
+    cells = {
+        "when": row["at"][:19].replace("T", " ") + "Z",
+        "letter": row["letter"],
+        "stage": row["stage"] or "?",
+        "class": row["class"] or "?",
+        "type": row["type"] or "?",
+        "customer": " ".join(filter(None, (row["customer"] or "?", contact))),
+        "reason": f"{row['reason'] or '?'}{where}{status}",
+        "source": row["source"] or "?",
+        "attempts": "?" if row["attempts"] is None else str(row["attempts"]),
+        "replays": str(row["replays"]),
+        "put back": str(row["put_back"]) if row["put_back"] else "no",
+    }
+    return {name: visible(cell) for name, cell in cells.items()}

@@ -94,7 +94,7 @@ async def _survey(settings: Settings, order: Order) -> Survey:
     rules = Rules(order.filter, targets, order.max_replays, order.again, order.limit)
     async with open_letter_reader(settings) as reader:
         for place in sorted(order.filter.places):
-            await reader.record_at(place)
+            await reader.letter_at(place)
         spans = await reader.since(order.filter.since_ms)
         with reading(2 * sum(span.length for span in spans.values())) as told:
             history = await read_history(reader, spans, told)

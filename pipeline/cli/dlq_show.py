@@ -18,10 +18,9 @@ from pipeline.deadletters.document import details
 from pipeline.deadletters.envelope import CLASSES
 from pipeline.deadletters.letter import Letter, Place, read_letter
 from pipeline.deadletters.reader import Span, open_letter_reader
-from pipeline.deadletters.receipts import PutBack, read_receipt
+from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.replay import DEFAULT_MAX_REPLAYS, Refused, Targets, decide
 from pipeline.deadletters.survey import read_history
-from pipeline.errors import InputError
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 
@@ -64,9 +63,7 @@ def perform(settings: Settings, place_text: str, *, reveal: bool, raw: bool, as_
 
 async def _read(settings: Settings, place: Place) -> tuple[Record, PutBack]:
     async with open_letter_reader(settings) as reader:
-        record = await reader.record_at(place)
-        if read_receipt(record) is not None:
-            raise InputError(f"what lies at {place} is no dead letter but the note that letters were put back")
+        record = await reader.letter_at(place)
         letter = read_letter(record)
         spans = await reader.since(letter.at_ms)
         # Of its own partition nothing before the letter can be about it.
@@ -116,7 +113,8 @@ def _print(document: dict[str, Any], settings: Settings, console: Console) -> No
         if document[name] is not None:
             line(label, document[name])
     times = document["put_back"]
-    line("put back", f"{times} times, last {document['put_back_at']}" if times else "never")
+    often = "once" if times == 1 else f"{times} times, last"
+    line("put back", f"{often} at {document['put_back_at']}" if times else "never")
     line("replay", document["replay"])
     if document["now"] is not None:
         line("now", document["now"], "yellow")

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from pipeline.deadletters.letter import Place
+from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import InputError, TopicError
 from pipeline.kafka.reach import explaining, unreachable
 from pipeline.kafka.records import Record
@@ -147,8 +148,8 @@ class LetterReader:
         finally:
             self._consumer.pause(*waiting)
 
-    async def record_at(self, place: Place) -> Record:
-        """The record that lies at `place`.
+    async def letter_at(self, place: Place) -> Record:
+        """The letter that lies at `place`.
 
         Raises:
             InputError: there is none, with the offsets that there are.
@@ -162,8 +163,10 @@ class LetterReader:
         async with aclosing(self.records({place.partition: Span(place.offset, span.end)})) as records:
             record = await anext(records, None)
         if record is not None and record.offset == place.offset:
+            if read_receipt(record) is not None:
+                raise InputError(f"what lies at {place} is no dead letter but the note that letters were put back")
             return record
-        raise InputError(f"there is no record at {place}: its offset is a gap, or retention deleted it just now")
+        raise InputError(f"there is no dead letter at {place}: its offset is a gap, or retention deleted it just now")
 
     async def _position(self, tp: TopicPartition) -> int:
         with _asking(self._settings):
