@@ -20,6 +20,9 @@ NO_BARRIER: Final = frozenset({b"", b"0", b"false"})
 """Any other value of the header is one: an extra barrier costs a little time, a missing one an address."""
 
 
+LENGTH: Final = len(BARRIER)
+
+
 def fault_of(value: bytes | None) -> Fault | None:
     """Why `value` cannot be an operation of a batch, without quoting it, or None when it can."""
     if not value:
@@ -38,6 +41,7 @@ def fault_of(value: bytes | None) -> Fault | None:
 def is_barrier(headers: Headers) -> bool:
     """Whether the record's person must wait for its acceptance."""
     for name, value in headers:
-        if name == BARRIER or (len(name) == len(BARRIER) and name.lower() == BARRIER):
+        # Most records have none, and the length alone tells it from every other header of ours.
+        if len(name) == LENGTH and name.lower() == BARRIER:
             return value not in NO_BARRIER
     return False

@@ -130,7 +130,7 @@ async def test_backlog_with_the_api_down(make_stage: Any, made: Any) -> None:
     """With a large backlog and no Customer.io, memory stays bounded and the membership is kept; then all of it goes."""
     stage = await make_stage({"fast": True}, customerio_requests_per_second=500)
     stage.faults({"status": 503, "times": "always"})
-    total, size = 60_000, 900
+    total, size = 35_000, 900
     await stage.produce([made.event_record(f"cus_{n % 500}", n, pad="x" * size) for n in range(total)])
     worker = stage.start()
     await worker.shows("dodo_cio_memory_taken_bytes", lambda taken: taken > 60 * 1024 * 1024)

@@ -1,0 +1,119 @@
+"""The connection at start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.customerio.client import TrackClient
+from pipeline.errors import CredentialError, SettingsError
+from pipeline.settings import Settings
+from pipeline.sink.connection import connect
+
+Virtual = Callable[[Any], Any]
+US, EU = "https://track.customer.io", "https://track-eu.customer.io"
+
+
+def settings_for(tmp_path: Path, **overrides: Any) -> Settings:
+    """Settings with credentials."""
+    return Settings.load(
+        **{"customerio_site_id": "site", "customerio_api_key": "key", "data_dir": tmp_path, **overrides}
+    )
+
+
+class Api:
+    """Answers each question for the region with the next of a list, the last one for ever."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.waited_for: list[str | None] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.asked.append(str(request.url))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+
+    async def connect(self, settings: Settings, stopping: Callable[[], bool] = lambda: False) -> TrackClient | None:
+        """Connect through this API."""
+        transport = httpx.MockTransport(self)
+        client = await connect(settings, waits_for=self.waited_for.append, stopping=stopping, transport=transport)
+        if client is not None:
+            await client.aclose()
+        return client
+
+
+def lives_in(region: str) -> httpx.Response:
+    """The region endpoint's answer."""
+    return httpx.Response(200, json={"url": "x", "region": region, "environment_id": 1})
+
+
+DOWN = httpx.ConnectError("refused")
+
+
+def test_region_is_asked_for(virtual: Virtual, tmp_path: Path) -> None:
+    """Without an address the workspace's own region decides."""
+    client = virtual(Api(lives_in("eu")).connect(settings_for(tmp_path)))
+    assert client.base_url == EU
+
+
+@pytest.mark.parametrize("override", [{}, {"customerio_url": "http://stand-in"}])
+def test_refused_credentials(virtual: Virtual, tmp_path: Path, override: dict[str, str]) -> None:
+    """Credentials that are refused at start end it, also at an address of one's own."""
+    with pytest.raises(CredentialError, match="PIPELINE_CUSTOMERIO_SITE_ID"):
+        virtual(Api(httpx.Response(401)).connect(settings_for(tmp_path, **override)))
+
+
+def test_other_region(virtual: Virtual, tmp_path: Path) -> None:
+    """An address of the region in which the workspace does not live ends the start, and names the right one."""
+    with pytest.raises(CredentialError, match="track-eu"):
+        virtual(Api(lives_in("eu")).connect(settings_for(tmp_path, customerio_url=US)))
+
+
+def test_missing_credentials(virtual: Virtual, tmp_path: Path) -> None:
+    """A missing key is a fault of the settings, named, whatever Customer.io would say."""
+    with pytest.raises(SettingsError, match="PIPELINE_CUSTOMERIO_API_KEY"):
+        virtual(Api(DOWN).connect(settings_for(tmp_path, customerio_api_key=None)))
+
+
+@pytest.mark.parametrize("status", [404, 405, 503])
+def test_address_without_the_endpoint(virtual: Virtual, tmp_path: Path, status: int) -> None:
+    """A proxy or stand-in that knows no regions is taken as it is."""
+    client = virtual(Api(httpx.Response(status)).connect(settings_for(tmp_path, customerio_url="http://stand-in/x/")))
+    assert client.base_url == "http://stand-in/x"
+
+
+@pytest.mark.parametrize("override", [{}, {"customerio_url": "http://stand-in"}])
+def test_outage(virtual: Virtual, tmp_path: Path, override: dict[str, str]) -> None:
+    """An outage is waited for, with its reason told and the end of it too; never asked more than every few seconds."""
+    api = Api(DOWN, DOWN, DOWN, lives_in("us"))
+
+    async def scenario() -> float:
+        assert await api.connect(settings_for(tmp_path, **override)) is not None
+        return asyncio.get_running_loop().time()
+
+    assert virtual(scenario()) == pytest.approx(5 + 10 + 20, abs=1)
+    *reasons, last = api.waited_for
+    assert len(reasons) == 3
+    assert all("did not answer" in str(reason) for reason in reasons)
+    assert last is None
+
+
+def test_stop_while_waiting(virtual: Virtual, tmp_path: Path) -> None:
+    """A start that waits ends when the process is to stop."""
+
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+        api = Api(DOWN)
+        assert await api.connect(settings_for(tmp_path), stopping=lambda: loop.time() > 100) is None
+        return loop.time()
+
+    assert virtual(scenario()) == pytest.approx(100, abs=1)

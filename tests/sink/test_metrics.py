@@ -1,0 +1,71 @@
+"""The sink's series."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.sink import events, metrics
+from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.watch.metrics import Metrics
+
+Virtual = Callable[[Any], Any]
+
+
+def test_series(virtual: Virtual, api: Any, make: Any) -> None:
+    """What happened is in the series, and so is the state of the sink at the scrape."""
+    registry = Metrics("sink")
+    observe_sink(registry, 2)
+    api.script = [api.status(401), api.status(429, headers={"Retry-After": "9"}), api.silent, api.refuse(0)]
+    api.last = api.silent
+    rig = make.rig(api, lanes=1)
+
+    async def scenario() -> str:
+        async with rig:
+            rig.sink._observers = (*rig.sink._observers, registry)
+            show_sink(registry, rig.sink)
+            await rig.take(make.record("ann", 0), make.record("ann", 1))
+            await asyncio.sleep(3)
+            assert 'dodo_cio_held{cause="credentials"} 1.0' in registry.render()[0].decode()
+            await rig.settled()
+            await rig.take(make.record("ann", 2))
+            await asyncio.sleep(1)
+            return registry.render()[0].decode()
+
+    lines = set(virtual(scenario()).splitlines())
+    for line in (
+        "dodo_cio_operations_accepted_total 1.0",
+        'dodo_cio_requests_total{outcome="unauthorized",status="401"} 1.0',
+        'dodo_cio_requests_total{outcome="retry",status="429"} 1.0',
+        'dodo_cio_requests_total{outcome="unanswered",status="none"} 1.0',
+        'dodo_cio_requests_total{outcome="partly-refused",status="207"} 1.0',
+        'dodo_cio_batches_total{cause="idle"} 2.0',
+        'dodo_cio_dead_letters_total{class="refused",stage="sink"} 1.0',
+        'dodo_cio_holds_total{cause="credentials"} 1.0',
+        'dodo_cio_holds_total{cause="retry-after"} 1.0',
+        'dodo_cio_held{cause="credentials"} 0.0',
+        'dodo_cio_lane_budget_bytes{lane="0"} 499998.0',
+        "dodo_cio_request_budget_per_second 1000.0",
+    ):
+        assert line in lines, line
+    taken = next(float(line.split()[1]) for line in lines if line.startswith("dodo_cio_memory_taken_bytes"))
+    assert taken > 0
+    oldest = next(float(line.split()[1]) for line in lines if line.startswith("dodo_cio_oldest_undelivered_seconds"))
+    assert oldest >= 0
+
+
+def test_every_event_and_series_is_documented() -> None:
+    """The table at the top of the module names every series, and every event of the sink is one that is counted."""
+    registry = Metrics("sink")
+    observe_sink(registry, 1)
+    exposed = {
+        line.split()[2]
+        for line in registry.render()[0].decode().splitlines()
+        if line.startswith("# TYPE dodo_cio_") and "_created" not in line
+    } - {"dodo_cio_build_info"}
+    documented = set(re.findall(r"dodo_cio_\w+", metrics.__doc__ or ""))
+    assert exposed <= documented
+    counted = {kind.__name__ for kind in registry._handlers}
+    assert {kind.__name__ for kind in events.SinkEvent.__args__} - counted == {"StillHeld"}
