@@ -1,0 +1,313 @@
+"""The contract with the platform says what the code does, and is a document that tools can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.customerio import limits
+from pipeline.deadletters.envelope import CLASSES, OWN_HEADERS, DeadLetterClass, dead_letter
+from pipeline.dodo import samples
+from pipeline.dodo.envelope import parse
+from pipeline.errors import UnreadableBodyError
+from pipeline.ingest.records import Unreadable, Webhook, decide
+from pipeline.kafka import records
+from pipeline.kafka.records import OutRecord
+from pipeline.kafka.topics import load_specs
+from pipeline.settings import Settings
+from pipeline.transform.decision import decide as decide_record
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.records import operation_records
+from pipeline.transform.verdicts import Operations
+
+ROOT = Path(__file__).parents[2]
+TOPICS = ROOT / "topics"
+SCHEMAS = sorted(path.relative_to(TOPICS).as_posix() for path in TOPICS.rglob("schemas/**/*.json"))
+
+
+@cache
+def schema(name: str) -> jsonschema.Draft202012Validator:
+    """The validator of `topics/schemas/<name>.json`."""
+    return jsonschema.Draft202012Validator(json.loads((TOPICS / "schemas" / f"{name}.json").read_text()))
+
+
+def document(name: str) -> dict[str, Any]:
+    """The schema itself."""
+    return dict(schema(name).schema)  # type: ignore[arg-type]  # none of ours is a bare true or false
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    topic: str = "dodo.webhooks"
+    partition: int = 3
+    offset: int = 41
+    timestamp: int = 1_792_660_383_300
+
+
+@cache
+def asyncapi() -> dict[str, Any]:
+    """The document."""
+    loaded: dict[str, Any] = yaml.safe_load((TOPICS / "asyncapi.yaml").read_text())
+    return loaded
+
+
+def texts(record: OutRecord) -> dict[str, str]:
+    """Headers as the schemas see them."""
+    return {name: value.decode() for name, value in record.headers}
+
+
+@pytest.mark.parametrize("path", SCHEMAS)
+def test_schemas_are_schemas(path: str) -> None:
+    """Each file is valid JSON Schema 2020-12, and each example in it is one."""
+    loaded = json.loads((TOPICS / path).read_text())
+    jsonschema.Draft202012Validator.check_schema(loaded)
+    validator = jsonschema.Draft202012Validator(loaded)
+    for example in loaded.get("examples", []):
+        validator.validate(example)
+
+
+def test_asyncapi_is_valid() -> None:
+    """The document fits the AsyncAPI Initiative's own schema of version 3.0.0."""
+    official = json.loads((ROOT / "tests" / "data" / "asyncapi" / "asyncapi-3.0.0.json").read_text())
+    validator = jsonschema.Draft7Validator(official)
+    assert [error.message for error in validator.iter_errors(asyncapi())] == []
+    broken = {**asyncapi(), "operations": {"x": {"action": "publish", "channel": {"$ref": "#/channels/webhooks"}}}}
+    assert not validator.is_valid(broken)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """Pointers inside the document and files beside it exist; every schema file is used."""
+    used = set()
+    for reference in references(asyncapi()):
+        file, _, pointer = reference.partition("#")
+        if file:
+            assert (TOPICS / file).is_file(), reference
+            used.add(file.removeprefix("./"))
+            continue
+        found: Any = asyncapi()
+        for step in pointer.strip("/").split("/"):
+            found = found[step]
+    assert used == set(SCHEMAS)
+
+
+def references(node: Any) -> Iterator[str]:
+    """Every `$ref` below `node`."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_channels_are_the_topic_files() -> None:
+    """Addresses, partitions and configurations of the document are those that `topics apply` creates."""
+    channels = {channel["address"]: channel["bindings"]["kafka"] for channel in asyncapi()["channels"].values()}
+    specs = {spec.name: spec for spec in load_specs(Settings.load())}
+    assert set(channels) == set(specs)
+    for name, spec in specs.items():
+        binding = channels[name]
+        assert binding["topic"] == name
+        assert binding["partitions"] == spec.partitions
+        told = {
+            key: ",".join(value) if isinstance(value, list) else str(value)
+            for key, value in binding["topicConfiguration"].items()
+        }
+        assert told == spec.configs
+
+
+def test_groups_are_the_settings_defaults() -> None:
+    """The consumer groups of the document are those that the stages join."""
+    operations = asyncapi()["operations"]
+    groups = {
+        name: operations[name]["bindings"]["kafka"]["groupId"]["const"] for name in ("mapWebhook", "deliverOperation")
+    }
+    settings = Settings.load()
+    assert groups == {"mapWebhook": settings.transform_group, "deliverOperation": settings.sink_group}
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_every_sample_is_a_webhook(name: str) -> None:
+    """What Dodo is known to send fits, known types and unknown ones."""
+    schema("webhook").validate(orjson.loads(samples.load(name)))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+BODIES = st.dictionaries(
+    st.sampled_from(["type", "data", "eventType", "payload", "timestamp", "x"]),
+    JSON | st.dictionaries(st.sampled_from(["data", "type"]), JSON, max_size=2),
+    max_size=5,
+)
+
+
+@given(JSON | BODIES)
+def test_what_fits_is_understood(body: Any) -> None:
+    """A body that fits the schema is never unreadable to the stages."""
+    if schema("webhook").is_valid(body):
+        parse(orjson.dumps(body))
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], "x", {"type": "a"}, {"type": "", "data": {}}, {"type": "a", "data": []}, {"type": 5, "data": {}}]
+)
+def test_what_does_not_fit_is_unreadable(body: Any) -> None:
+    """A body without a type or an object as data fits neither the schema nor the reader."""
+    assert not schema("webhook").is_valid(body)
+    with pytest.raises(UnreadableBodyError):
+        parse(orjson.dumps(body))
+
+
+def operation(**changes: Any) -> dict[str, Any]:
+    """A right event, but for `changes`; None takes a member out."""
+    event = {
+        "type": "person",
+        "identifiers": {"id": "cus_1"},
+        "action": "event",
+        "name": "payment_completed",
+        "id": "01K8N3Q4R5S6T7V8W9X0Y1Z2A3",
+        "timestamp": 1792660382,
+        "attributes": {"payment_amount": "49.00"},
+    }
+    return {name: value for name, value in {**event, **changes}.items() if value is not None}
+
+
+def test_right_operations_fit() -> None:
+    """An event and an identify, by id and by e-mail."""
+    schema("operation").validate(operation())
+    schema("operation").validate(operation(action="identify", name=None, id=None))
+    schema("operation").validate(operation(identifiers={"email": "jane@example.com"}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"action": "payment_completed"},
+        {"action": "identify"},  # with a name
+        {"name": None},
+        {"name": ""},
+        {"name": " padded"},
+        {"name": "x" * 101},
+        {"id": None},
+        {"id": "a5b1c9c0-7d57-4cc5-9f7c-8c5f9e6a1b11"},
+        {"id": "81K8N3Q4R5S6T7V8W9X0Y1Z2A3"},  # beyond 128 bits
+        {"identifiers": {}},
+        {"identifiers": {"id": "cus_1", "email": "jane@example.com"}},
+        {"identifiers": {"id": 7}},
+        {"identifiers": {"id": "x" * 151}},
+        {"timestamp": None},
+        {"timestamp": 1792660382000},  # milliseconds
+        {"timestamp": "1792660382"},
+        {"attributes": None},
+        {"attributes": {"id": "x"}},
+        {"attributes": {"recipient": "jane@example.com"}},
+        {"attributes": {"a.b": 1}},
+        {"attributes": {"": 1}},
+        {"attributes": {"x" * 151: 1}},
+        {"attributes": {"a": "x" * 1001}},
+        {"attributes": {f"a{n}": n for n in range(301)}},
+        {"data": {"amount": 1}},
+    ],
+)
+def test_wrong_operations_do_not_fit(changes: dict[str, Any]) -> None:
+    """What Customer.io refuses, ignores or misunderstands is no operation of ours."""
+    assert not schema("operation").is_valid(operation(**changes))
+
+
+def test_limits_are_the_code_s() -> None:
+    """The figures of the schema are those that the pipeline cuts and checks by."""
+    operations = document("operation")
+    event = operations["oneOf"][1]["properties"]
+    attributes = operations["$defs"]["attributes"]
+    assert operations["properties"]["identifiers"]["properties"]["id"]["maxLength"] == limits.PERSON_ID_MAX_BYTES
+    assert event["name"]["maxLength"] == limits.EVENT_NAME_MAX_BYTES
+    assert attributes["maxProperties"] == limits.ATTRIBUTES_MAX
+    assert attributes["propertyNames"]["maxLength"] == limits.ATTRIBUTE_NAME_MAX_BYTES
+    assert attributes["propertyNames"]["not"]["enum"] == sorted(limits.RESERVED_ATTRIBUTES)
+    assert attributes["additionalProperties"]["anyOf"][0]["maxLength"] == limits.ATTRIBUTE_VALUE_MAX_BYTES
+    timestamp = operations["properties"]["timestamp"]
+    assert (timestamp["minimum"], timestamp["maximum"]) == (limits.TIMESTAMP_MIN_S, limits.TIMESTAMP_MAX_S)
+
+
+def stored(body: bytes) -> Webhook | Unreadable:
+    """What ingest makes of a request."""
+    return decide(
+        body,
+        webhook_id="msg_1",
+        webhook_timestamp="1792660383",
+        mode="live",
+        received_at_ms=1792660383250,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+
+
+def test_headers_of_a_webhook() -> None:
+    """Ingest writes the headers that the schema lists, in the form that it lists."""
+    headers = texts(stored(samples.load("payment.succeeded")).record)
+    schema("headers/webhook").validate(headers)
+    assert set(headers) == set(document("headers/webhook")["properties"]) - {records.DLQ_REPLAYS}
+
+
+@pytest.mark.parametrize("class_", CLASSES)
+def test_headers_of_a_dead_letter(class_: DeadLetterClass) -> None:
+    """Every class of dead letter has the headers that the schema lists, beside the record's own."""
+    record = Consumed(b"k", b"v", (("webhook-id", b"msg_1"),))
+    letter = dead_letter(record, stage="sink", class_=class_, reason="no", at_ms=1, field="f", status=422)
+    headers = texts(letter)
+    schema("headers/dead-letter").validate(headers)
+    assert set(headers) == {"webhook-id", *document("headers/dead-letter")["properties"]}
+    assert set(document("headers/dead-letter")["properties"]) == OWN_HEADERS
+    assert document("headers/dead-letter")["properties"]["dlq-class"]["enum"] == list(CLASSES)
+
+
+def test_headers_of_an_unreadable_request() -> None:
+    """A body that is no webhook goes to the dead letters with both kinds of headers."""
+    headers = texts(stored(b"not json").record)
+    schema("headers/dead-letter").validate(headers)
+    schema("headers/webhook").validate(headers)
+    assert headers["dlq-source"] == "http"
+
+
+def test_headers_of_an_operation() -> None:
+    """The transform writes the headers that the schema lists, all of them but the barrier on every operation."""
+    webhook = stored(samples.load("payment.succeeded")).record
+    record = Consumed(webhook.key, webhook.value, webhook.headers)
+    decision = decide_record(record, Policy.of(Settings.load()), map_webhook)
+    assert isinstance(decision.verdict, Operations)
+    written = [texts(operation) for operation in operation_records(record, decision, decision.verdict)]
+    assert len(written) == 2
+    for headers in written:
+        schema("headers/operation").validate(headers)
+        assert set(headers) - {records.BARRIER} == set(document("headers/operation")["required"])
+    listed = {records.BARRIER, records.DLQ_REPLAYS, *document("headers/operation")["required"]}
+    assert set(document("headers/operation")["properties"]) == listed
+
+
+def test_a_fact() -> None:
+    """A payment's fact and a tombstone fit, a bare text does not."""
+    for value in ([4900, "USD", "2026-10-22T09:13:02Z"], None):
+        schema("customer-fact").validate(value)
+    assert not schema("customer-fact").is_valid("paid")
+    schema("headers/customer-fact").validate({"schema-version": "1"})
