@@ -93,7 +93,12 @@ class Membership:
         self._active = generation
 
     def may_send(self, generation: int) -> bool:
-        """Whether effects of records that were delivered under `generation` may still leave this process."""
+        """Whether effects of records that were delivered under `generation` may leave this process now.
+
+        No does not mean never: brokers that were away for longer than a heartbeat may find the same generation alive.
+        Hold the work until this is true again or the hand-over begins; work that is dropped is missing in the order of
+        acknowledgements.
+        """
         return (
             generation > 0
             and generation == self._active

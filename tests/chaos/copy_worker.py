@@ -25,6 +25,7 @@ from pipeline.kafka.worker import run_worker
 from pipeline.settings import Settings
 
 MAX_CHUNKS = 8
+LOOK_S = 0.05
 
 log = logs.get("copy_worker")
 
@@ -76,7 +77,9 @@ class Copying:
             return
         while self.open and self.in_flight >= MAX_CHUNKS:
             await self.change()
-        if not self.open or not self.app.membership.may_send(batch.generation):
+        while self.open and not self.app.membership.may_send(batch.generation):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(LOOK_S)
+        if not self.open:
             return
         chunk = self.producer.chunk()
         for record in batch:
