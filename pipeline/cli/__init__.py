@@ -7,7 +7,6 @@ A `PipelineError` becomes one message on stderr and its exit code; nothing that 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from typing import Annotated
@@ -55,8 +54,6 @@ def build() -> typer.Typer:
         """Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline."""
 
     for group in GROUPS:
-        if importlib.util.find_spec(f"pipeline.cli.{group}") is None:
-            continue
         importlib.import_module(f"pipeline.cli.{group}").register(app)
     return app
 
