@@ -1,0 +1,184 @@
+"""The image and the Compose file run the same commands and settings as everything else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import SecretStr
+from typer.main import get_command
+
+from pipeline.cli import build
+from pipeline.kafka import local_config
+from pipeline.kafka.distribution import DEFAULT_VERSION
+from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "dodo-customerio"}
+STAGES = {name: service for name, service in OURS.items() if service["command"][0] in DEFAULT_PORTS}
+
+
+def environment(name: str) -> dict[str, str]:
+    """A service's variables, `${NAME:-default}` replaced by its default as where nothing is set."""
+    return {
+        key: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", str(value))
+        for key, value in SERVICES[name].get("environment", {}).items()
+    }
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, continuation lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
+def every(name: str) -> list[str]:
+    """The arguments of each `name` instruction."""
+    return [rest for instruction, rest in instructions() if instruction == name]
+
+
+@pytest.mark.skipif(
+    shutil.which("docker") is None
+    or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0,
+    reason="Docker Compose is not installed",
+)
+def test_compose_reads_it(tmp_path: Path) -> None:
+    """Docker Compose itself accepts the file, with each profile and with both."""
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    for profiles in (["live"], ["sandbox"], ["live", "sandbox"], []):
+        flags = [flag for profile in profiles for flag in ("--profile", profile)]
+        subprocess.run(["docker", "compose", *flags, "config", "--quiet"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_variables_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable of a service is a real setting, and its value is one that the settings take."""
+    variables = environment(name)
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    assert set(variables) <= known
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings.load()
+    assert settings.model_fields_set == {variable.removeprefix(PREFIX).lower() for variable in variables}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_secret_is_written_here(name: str) -> None:
+    """Secrets come from .env, which is optional and never committed; the stand-in's key is none."""
+    assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+    secrets = {
+        PREFIX + field.upper()
+        for field, info in Settings.model_fields.items()
+        if info.annotation is SecretStr or SecretStr in get_args(info.annotation)
+    }
+    assert len(secrets) >= 4
+    assert {environment(name)[variable] for variable in secrets & set(environment(name))} <= {"sandbox"}
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_commands_exist(name: str) -> None:
+    """What a service runs is a command of ours with options that it has."""
+    command = get_command(build())
+    parts = list(SERVICES[name]["command"])
+    while parts and hasattr(command, "commands") and parts[0] in command.commands:
+        command = command.commands[parts.pop(0)]
+    assert command.name in SERVICES[name]["command"]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {part for part in parts if part.startswith("-")} <= options
+
+
+def test_nothing_starts_before_its_topics() -> None:
+    """Kafka is healthy, then the topics are made, then the stages start."""
+    assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    assert SERVICES["topics"]["restart"] == "no"
+    for service in STAGES.values():
+        assert service["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["sandbox-sink"]["depends_on"]["sandbox"] == {"condition": "service_healthy"}
+
+
+def test_stages_are_probed_where_they_listen() -> None:
+    """Each stage has its own port, asks its own /live, and gets the time that a hand-over takes."""
+    assert {service["command"][0] for service in STAGES.values()} == set(DEFAULT_PORTS)
+    for name, service in STAGES.items():
+        assert environment(name)["PIPELINE_PORT"] == str(DEFAULT_PORTS[service["command"][0]])
+        assert "PIPELINE_PORT" in service["healthcheck"]["test"][-1]
+        assert "/live" in service["healthcheck"]["test"][-1]
+        compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
+        assert int(service["stop_grace_period"].removesuffix("s")) >= 30
+        assert service["init"] is True
+
+
+def test_the_sandbox_profile_reaches_no_customer() -> None:
+    """With the sandbox profile the only sink talks to the sandbox, and takes nothing from a live sink's group."""
+    sinks = {name for name, service in STAGES.items() if service["command"] == ["sink"]}
+    assert {name: SERVICES[name]["profiles"] for name in sinks} == {"sink": ["live"], "sandbox-sink": ["sandbox"]}
+    host, _, port = environment("sandbox-sink")["PIPELINE_CUSTOMERIO_URL"].removeprefix("http://").partition(":")
+    assert SERVICES[host]["profiles"] == ["sandbox"]
+    assert SERVICES[host]["command"][-2:] == ["--port", port]
+    groups = [environment(name).get("PIPELINE_SINK_GROUP", Settings.load().sink_group) for name in sorted(sinks)]
+    assert len(set(groups)) == 2
+
+
+def test_only_ingest_is_published() -> None:
+    """Ingest is for the world; the broker and the sandbox are for this machine; nothing else is reachable."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published.pop("ingest") == ["8080:8080"]
+    assert set(published) == {"kafka", "sandbox"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_kafka_is_the_broker_of_the_tests() -> None:
+    """The same version with the same properties, data in the volume, and no topic that creates itself."""
+    kafka = SERVICES["kafka"]
+    assert kafka["image"] == f"apache/kafka:{DEFAULT_VERSION}"
+    properties = {
+        key.removeprefix("KAFKA_").replace("_", ".").lower(): value for key, value in environment("kafka").items()
+    }
+    text = local_config.properties(data=Path("/d"), port=1, controller_port=2, security=None, extra={})
+    own = dict(line.split("=", 1) for line in text.splitlines())
+    assert set(properties) - {"controller.quorum.voters"} <= set(own)
+    for name in set(own) & set(properties):
+        if name.endswith((".factor", ".isr", ".ms", ".enable")):
+            assert properties[name] == own[name]
+    assert kafka["volumes"] == [f"kafka:{properties['log.dirs']}"]
+    assert environment("topics")["PIPELINE_KAFKA_BOOTSTRAP_SERVERS"] in properties["advertised.listeners"]
+
+
+def test_the_image_is_built_from_checked_wheels() -> None:
+    """Two stages of one base; every dependency is a wheel whose hash is checked; nothing is built."""
+    first, last = every("FROM")
+    assert first == f"{last} AS build"
+    installs = [run for run in every("RUN") if "pip install" in run]
+    assert len(installs) == 1
+    for flag in ("--require-hashes", "--only-binary=:all:", "--no-deps", "requirements.lock"):
+        assert flag in installs[0]
+
+
+def test_the_image_runs_as_nobody() -> None:
+    """The stage is the container's own process (it gets SIGTERM), is not root, and may write to /data only."""
+    assert json.loads(every("ENTRYPOINT")[0]) == ["dodo-cio"]
+    assert int(every("USER")[0]) > 0
+    assert every("VOLUME") == ["/data"]
+    assert "PIPELINE_DATA_DIR=/data" in every("ENV")[0].split()
+    assert [int(port) for port in every("EXPOSE")[0].split()] == sorted(DEFAULT_PORTS.values())
+    for service in OURS.values():
+        assert service["read_only"] is True
+
+
+def test_what_is_copied_reaches_the_build() -> None:
+    """Each source of a COPY exists and is let through by .dockerignore, which lets nothing else through."""
+    sources = [copy.split()[0] for copy in every("COPY") if not copy.startswith("--from")]
+    ignore = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert all((ROOT / source).exists() for source in sources)
+    assert ignore[0] == "*"
+    assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == set(sources)
