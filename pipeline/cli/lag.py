@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -51,6 +52,8 @@ def lag(
     """
     settings = Settings.load()
     if watch:
+        # What aiokafka logs while no broker answers is in the reading that says so; stderr would tear the table.
+        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings, interval, as_json=as_json))
         return

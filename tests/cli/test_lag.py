@@ -9,6 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -16,8 +17,9 @@ from rich.console import Console
 
 from pipeline.cli.lag import as_table, summary
 from pipeline.kafka.lag import GroupLag, PartitionLag
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.pace import Pace
+from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import Settings
 
 KNOWN = PartitionLag("g", "t", 0, committed=7, start=0, end=1207, records=1200, seconds=3.25, lost=0)
@@ -93,6 +95,29 @@ async def test_watched_on_kafka(
     assert (sink["records"], sink["seconds"]) == (0, 0.0)
     assert "done_per_second" not in first["groups"][0]
     assert (transform["done_per_second"], transform["drained_in_s"]) == (0.0, None)
+
+
+@pytest.mark.kafka
+async def test_watching_outlives_a_broker(environment: Callable[[Settings], dict[str, str]], tmp_path: Path) -> None:
+    """While no broker answers the reason is shown, in the place of a reading; then the readings go on."""
+    with LocalKafka.start(tmp_path, heap_mb=256) as broker:
+        settings = Settings.load(kafka_bootstrap_servers=broker.bootstrap_servers)
+        await apply(settings, plan(load_specs(settings, at_most_partitions=1), {}))
+        watching = await started(environment(settings), "--watch", "--json", "--interval", "0.2")
+        assert watching.stdout
+
+        async def until(member: str) -> None:
+            assert watching.stdout
+            while member not in json.loads(await watching.stdout.readline()):
+                pass
+
+        await until("groups")
+        broker.stop()
+        await until("unreachable")
+        await asyncio.to_thread(broker.restart)
+        await until("groups")
+        watching.send_signal(signal.SIGINT)
+        assert (await ended(watching))[0::2] == (0, "")
 
 
 @pytest.mark.kafka
