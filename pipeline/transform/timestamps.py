@@ -28,6 +28,9 @@ _ANY = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
+_FIRST_S = (date.min.toordinal() - _EPOCH_ORDINAL) * 86_400
+_END_S = (date.max.toordinal() + 1 - _EPOCH_ORDINAL) * 86_400
+"""Where Python's calendar begins and ends: an offset can carry a legal text over it, to where no date can be named."""
 _MAX_HOUR, _MAX_MINUTE, _MAX_SECOND = 23, 59, 60  # RFC 3339 §5.6 allows a leap second
 
 
@@ -87,4 +90,6 @@ def _general(text: str) -> int | None:
         return None
     offset = (oh * 3600 + om * 60) * (-1 if sign == "-" else 1)
     seconds = days * 86_400 + h * 3600 + m * 60 + s - offset
+    if not _FIRST_S <= seconds < _END_S:
+        return None
     return seconds * 1000 + int(((fraction or "") + "000")[:3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import elements, email, members, text
+from pipeline.transform.fields import elements, email, members, text, whole
 from pipeline.transform.money import amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -157,7 +157,7 @@ class Case:
             identifier = text(item.get(id_field))
             if identifier is not None:
                 entry: Attributes = {id_field: identifier}
-                if (quantity := text(item.get("quantity"))) is not None and quantity.isdecimal():
-                    entry["quantity"] = int(quantity)
+                if (quantity := whole(item.get("quantity"))) is not None and quantity >= 0:
+                    entry["quantity"] = quantity
                 found.append(entry)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.transform.fields import elements, flag, members, text
+from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.money import minor_of
@@ -160,8 +160,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     codes = [code for entry in elements(data.get("discounts")) if (code := text(members(entry).get("code")))]
     if codes:
         into["discount_codes"] = codes
-    if (retry := text(data.get("retry_attempt"))) is not None and retry.isdecimal():
-        into["retry_attempt"] = int(retry)
+    if (retry := whole(data.get("retry_attempt"))) is not None and retry >= 0:
+        into["retry_attempt"] = retry
     if row.event == "payment_failed":
         _failure(case, into)
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
