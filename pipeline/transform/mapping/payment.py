@@ -77,6 +77,9 @@ FAILURE_CATEGORIES: Final = {
 NO_FAILURE: Final = frozenset({"CUSTOMER_CANCELLED"})
 """The customer's own wish: nobody declined anything."""
 
+UNKNOWN_METHOD: Final = "unknown"
+"""What the vendor's recipe puts in place of a missing method; on a profile it would overwrite a known one."""
+
 CARD_HINTS: Final = ("card_last_four", "card_exp_month", "card_exp_year")
 
 
@@ -145,8 +148,10 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """What was charged, how, for what."""
     data = case.data
     currency = case.currency(into)
+    if data.get("total_amount") is None and row.event == "payment_completed":
+        case.notice("unusable-amount", "the body has no total_amount: the event says nothing of what was paid")
     case.money(into, "payment_amount", data.get("total_amount"), currency)
-    into["payment_method"] = text(data.get("payment_method")) or "unknown"
+    into["payment_method"] = text(data.get("payment_method")) or UNKNOWN_METHOD
     case.texts(into, "payment_method_type", "card_network", "payment_id")
     subscription_ids = _subscription_ids(case)
     if len(subscription_ids) == 1:
@@ -187,7 +192,8 @@ def identifies(case: Case, row: Row, into: Attributes) -> None:
     """A succeeded payment tells how and when the person paid last; the sums are the state's."""
     if case.type != "payment.succeeded":
         return
-    case.texts(into, "payment_method")
+    if (method := text(case.data.get("payment_method"))) is not None and method != UNKNOWN_METHOD:
+        into["payment_method"] = method
     if row.event == "payment_completed" and case.occurred_ms is not None:
         case.date(into, "last_payment_date", case.sent_at)
 
