@@ -35,11 +35,11 @@ def is_vendor_example(data: dict[str, Any]) -> bool:
     if any(text(data.get(field)) in EXAMPLE_IDS for field in ID_FIELDS):
         return True
     link = data.get("payment_link")
-    return type(link) is str and TEST_CHECKOUT in link and _host(link) == TEST_CHECKOUT
+    return type(link) is str and TEST_CHECKOUT in link.lower() and _host(link) == TEST_CHECKOUT
 
 
 def _host(link: str) -> str | None:
     try:
-        return urlsplit(link.strip()).hostname
+        return urlsplit(link.strip() if "://" in link else f"//{link.strip()}").hostname
     except ValueError:
         return None
