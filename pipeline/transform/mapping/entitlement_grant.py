@@ -27,8 +27,12 @@ ROWS: Final = (
     Row("entitlement_grant.created", "entitlement_grant_created", key=Key(("id",))),
     # A pause takes a grant back and gives the same id again: the moment is part of the fact.
     Row("entitlement_grant.delivered", "entitlement_grant_delivered", key=Key(("id", "delivered_at"))),
-    # Nothing in the body tells one failure from the next.
-    Row("entitlement_grant.failed", "entitlement_grant_failed"),
+    # The vendor names a grant's webhook by id and type; a failure after a pause is another one.
+    Row(
+        "entitlement_grant.failed",
+        "entitlement_grant_failed",
+        key=Key(("id",), after=("delivered_at", "revoked_at")),
+    ),
     Row("entitlement_grant.revoked", "entitlement_grant_revoked", key=Key(("id", "revoked_at"))),
 )
 

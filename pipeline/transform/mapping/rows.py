@@ -30,11 +30,14 @@ class Key:
     Args:
         fields: fields of `data`; `…_at` ones are compared as moments (`:31Z` is `:31.000Z`), `…_date` ones as UTC days.
         time: the field that gives the ULID its time; the envelope's `timestamp` stands in for it.
+        after: moments of which the latest before the event belongs to the name, where there is one. Later ones do not:
+            a retry's body may hold them, and would be another fact.
         stateless: the key stands in for the state, which knows better; with it the webhook-id names the fact.
     """
 
     fields: tuple[str, ...]
     time: str = "created_at"
+    after: tuple[str, ...] = ()
     stateless: bool = False
 
     def parts(self, case: Case) -> tuple[str, ...] | None:
@@ -52,12 +55,18 @@ class Key:
                     return None
                 value = utc_day(ms) if field.endswith("_date") else str(ms)
             parts.append(value)
+        moments = [ms for field in self.after if (ms := to_ms(case.data.get(field))) is not None]
+        if case.occurred_ms is not None and (earlier := [ms for ms in moments if ms < case.occurred_ms]):
+            parts.append(str(max(earlier)))
         return tuple(parts)
 
     @property
     def words(self) -> str:
         """For the reference."""
-        return ", ".join(f"{field} (day)" if field.endswith("_date") else field for field in self.fields)
+        words = [f"{field} (day)" if field.endswith("_date") else field for field in self.fields]
+        if self.after:
+            words.append(f"{' or '.join(self.after)} before it")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
