@@ -39,6 +39,9 @@ STATUS: Final = Status(
     known=KNOWN,
 )
 
+IMPLIED: Final = {type_: next(iter(fitting)) for type_, fitting in STATUS.agrees.items() if len(fitting) == 1}
+"""The status that a type tells when the body has none: an ex-customer's next billing must go all the same."""
+
 
 def _status(case: Case) -> str | None:
     status = text(case.data.get("status"))
@@ -175,7 +178,7 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
         into,
         Subscription(
             subscription_id=subscription_id,
-            status=_status(case),
+            status=_status(case) or IMPLIED.get(case.type),
             product_id=text(data.get("product_id")),
             next_billing=text(data.get("next_billing_date")),
             cancel_at_next_billing=flag(data.get("cancel_at_next_billing_date")) is True,
