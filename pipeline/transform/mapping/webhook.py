@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline.customerio import operations as track
+from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, UnreadableBodyError
 from pipeline.transform.identity import EMAIL_STEP, person_of
@@ -101,7 +102,8 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
     if person is None:
         return DeadLettered(
             "unmappable",
-            f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id in the body",
+            f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
+            f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
             field="customer",
         )
     _warn(case, row, person)
