@@ -45,6 +45,11 @@ DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
 
 ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
 
+STICKY: Final = (
+    "the first step of PIPELINE_PERSON_ID finds nothing in this body, a later one decides who it is; the state keeps "
+    "to the step that once hit for the customer"
+)
+
 _TYPE_FORM = re.compile(r"[a-z0-9_.]{1,64}")
 
 
@@ -139,6 +144,8 @@ def _warn(case: Case, row: Row, person: Person) -> None:
     if case.profile is None and case.delivery.mode == "live":
         if row.decides is not None:
             case.notice("state-decides", row.decides)
+        if person.step not in {None, case.policy.person_id_chain[0]}:
+            case.notice("state-decides", STICKY)
         if not case.customer:
             case.notice("state-decides", ID_ONLY)
 
