@@ -108,6 +108,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not isinstance(error, PipelineError):  # those are reported by the worker
             log.error("The consumer's thread crashed", exc_info=error)
 
+    async def crash(self, exc: BaseException) -> None:
+        """Crash the worker; the one who waits for the start may be gone already, and is not missed."""
+        running = self._thread_running
+        if running is not None:
+            self.parent_loop.call_soon_threadsafe(running.add_done_callback, _look_at_exception)
+        await super().crash(exc)
+
     def _start_thread(self) -> None:
         with suppress(Exception):  # told by `on_crash` and by the worker; the interpreter would print it once more
             super()._start_thread()

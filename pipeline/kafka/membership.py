@@ -96,8 +96,7 @@ class Membership:
         """Whether effects of records that were delivered under `generation` may leave this process now.
 
         No does not mean never: brokers that were away for longer than a heartbeat may find the same generation alive.
-        Hold the work until this is true again or the hand-over begins; work that is dropped is missing in the order of
-        acknowledgements.
+        Hold the work for as long as `is_current`; what is dropped before is missing in the order of acknowledgements.
         """
         return (
             generation > 0
@@ -105,6 +104,13 @@ class Membership:
             and generation == self._coordinator.generation
             and self.heartbeat_age_s() < self._fresh_s
         )
+
+    def is_current(self, generation: int) -> bool:
+        """Whether records that were delivered under `generation` are this member's, as far as it knows.
+
+        When they are not, they are another's for good, and work on them is to be dropped.
+        """
+        return generation > 0 and generation == self._active
 
     def assigned(self) -> frozenset[TP]:
         """The partitions of the last assignment that was completed."""

@@ -75,11 +75,12 @@ class Copying:
         """Send one chunk on its way."""
         if self.skip_heads and batch.first_offset == 0:
             return
+        membership = self.app.membership
         while self.open and self.in_flight >= MAX_CHUNKS:
             await self.change()
-        while self.open and not self.app.membership.may_send(batch.generation):  # noqa: ASYNC110 - no event says so
+        while membership.is_current(batch.generation) and not membership.may_send(batch.generation):  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(LOOK_S)
-        if not self.open:
+        if not self.open or not membership.is_current(batch.generation):
             return
         chunk = self.producer.chunk()
         for record in batch:

@@ -67,6 +67,7 @@ def test_an_old_heartbeat_stops_a_zombie() -> None:
     assert membership.may_send(4)
     clock.now += 0.2
     assert not membership.may_send(4)
+    assert membership.is_current(4), "it may be heard again"
     membership.heartbeat()
     assert membership.may_send(4)
 
@@ -87,6 +88,7 @@ def test_nothing_leaves_while_partitions_move() -> None:
     membership.suspend()
     assert membership.rebalancing
     assert not membership.may_send(4)
+    assert not membership.is_current(4)
 
 
 def test_an_evicted_member_may_not_send() -> None:

@@ -68,6 +68,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (App.on_rebalance_start, "(self)"),
     (App.on_init_dependencies, "(self)"),
     (Worker.execute_from_commandline, "(self)"),
+    (ServiceThread.crash, "(self, exc)"),
     (ServiceThread._start_thread, "(self)"),
     (ServiceThread._stopped_set, "(self)"),
     (ServiceThread.on_crash, "(self, msg, *fmt, **kwargs)"),
@@ -226,6 +227,7 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (faust_consumer.Consumer, "self.flow_active"),
     (App, "self.rebalancing_count"),
     (ServiceThread, "self.thread_loop"),
+    (ServiceThread, "self._thread_running"),
     (Worker, "self._starting_fut"),
 ]
 
