@@ -53,6 +53,7 @@ class Consumer(driver.Consumer):
         self.positions = Positions()
         self.watermarks = Watermarks()
         self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
+        self._unseen: set[TP] = set()
         super().__init__(*args, **kwargs)
         self.committer = Committer(self.watermarks, self._store, self.app.tell)
 
@@ -82,6 +83,7 @@ class Consumer(driver.Consumer):
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
         self.positions.restart(mine)
+        self._unseen &= mine.keys()
         self.watermarks.restart(self.app.consumer_generation_id, mine)
         return cast("Mapping[TP, int]", committed)
 
@@ -108,9 +110,12 @@ class Consumer(driver.Consumer):
                 continue
             if not self.is_batch(tp.topic):
                 others[tp] = records
-            elif self.flow_active:
+            elif self.flow_active and self.positions.wanted(ensure_TP(tp)) is not None:
                 await self._deliver(ensure_TP(tp), records)
-            # else: their partition was or will be sought before the flow resumes
+            else:
+                self._unseen.add(ensure_TP(tp))
+        if self._unseen and self.flow_active:
+            await self._read_again()
         async for item in self._one_by_one(others):
             yield item
 
@@ -194,6 +199,24 @@ class Consumer(driver.Consumer):
             if not put.done():
                 put.cancel()
         return put.done() and not put.cancelled()  # clearing the queues cancels a waiting put
+
+    async def _read_again(self) -> None:
+        """Seek the partitions of which a poll was dropped while nothing flowed, for the driver is past its records.
+
+        A poll that began before a rebalance can return after the seek to the new positions and before the flow
+        resumes. The gap would show with the partition's next record, but in a quiet topic none comes.
+        """
+        for tp in list(self._unseen):
+            wanted = self.positions.wanted(tp)
+            if wanted is None or not self.flow_active:
+                continue  # keep it in mind: the seek that gives it a position may have been overtaken as well
+            self._unseen.discard(tp)
+            try:
+                await self._thread.seek_wait({tp: wanted})
+            except (IllegalStateError, TimeoutError) as error:
+                log.info("Seek back failed", topic=tp.topic, partition=tp.partition, error=repr(error))
+            else:
+                self.app.tell(SoughtBack(tp.topic, tp.partition, wanted))
 
     async def _seek_back(self, tp: TP, offset: int) -> None:
         try:
