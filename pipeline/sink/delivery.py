@@ -21,11 +21,9 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pipeline import logs
-from pipeline.customerio.batch import join
 from pipeline.customerio.interpreter import interpret
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.customerio.outcomes import (
@@ -41,7 +39,7 @@ from pipeline.customerio.outcomes import (
 from pipeline.errors import RequestUnansweredError
 from pipeline.sink.backoff import FIRST_S, full_jitter
 from pipeline.sink.batching import Draft, halve
-from pipeline.sink.budget import Budget
+from pipeline.sink.clearance import Clearance
 from pipeline.sink.events import (
     BatchClosed,
     BatchSplit,
@@ -53,6 +51,7 @@ from pipeline.sink.events import (
     SinkEvent,
 )
 from pipeline.sink.gate import Gate, Pass
+from pipeline.sink.group import Group, Step
 from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
@@ -63,9 +62,6 @@ log = logs.get(__name__)
 SLOW_S: Final = 4.5
 """A request that stayed unanswered for so long was too slow; before, a connection broke. The client's phase time-outs
 after sending began are 5 s and 8 s."""
-
-STALE_LOOK_S: Final = 0.2
-"""How often a lane looks whether the membership is alive again, while no revocation has come either."""
 
 FOREIGN_ATTEMPTS: Final = 3
 """How often one operation alone is tried against 400s that are not in Customer.io's form (a proxy's page)."""
@@ -87,54 +83,6 @@ class Answer(Protocol):
         """The body as it came."""
 
 
-class Membership(Protocol):
-    """`pipeline.kafka.membership.Membership` fits."""
-
-    def may_send(self, generation: int) -> bool:
-        """Whether effects of records delivered under `generation` may leave this process now."""
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """Operations that are sent as one request until they are decided.
-
-    Attributes:
-        items: in order.
-        attempts: requests that they have been in, larger groups included.
-        failures: attempts in a row that nothing came of; the backoff's exponent.
-        slow: time-outs in a row.
-        resent: whether they are sent once more because errors named no operation.
-        first_at: loop time of the first request as this group.
-    """
-
-    items: list[Item]
-    attempts: int = 0
-    failures: int = 0
-    slow: int = 0
-    resent: bool = False
-    first_at: float | None = None
-    _body: bytes | None = None
-
-    @property
-    def body(self) -> bytes:
-        """The request body, joined once."""
-        if self._body is None:
-            self._body = join([item.body for item in self.items])
-        return self._body
-
-    def part(self, items: list[Item], *, slow: int = 0, resent: bool = False) -> Group:
-        """A group of some of the items, which remembers the attempts."""
-        return Group(items, attempts=self.attempts, slow=slow, resent=resent)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What follows from one request: groups to be sent next, in order, after a pause."""
-
-    groups: tuple[Group, ...] = ()
-    pause_s: float = 0.0
-
-
 class Delivery:
     """Brings the batches of all lanes to their end, one at a time for each lane.
 
@@ -149,10 +97,9 @@ class Delivery:
         self,
         *,
         post: Callable[[bytes], Awaitable[Answer]],
+        clearance: Clearance,
         gate: Gate,
-        budget: Budget,
         handover: SinkHandOver,
-        membership: Membership,
         letters: DeadLetters,
         done: Callable[[list[Item]], None],
         dropped: Callable[[list[Item]], None],
@@ -160,10 +107,9 @@ class Delivery:
         lanes: int,
     ) -> None:
         self._post = post
+        self._clearance = clearance
         self._gate = gate
-        self._budget = budget
         self._handover = handover
-        self._membership = membership
         self._letters = letters
         self._done = done
         self._dropped = dropped
@@ -187,7 +133,7 @@ class Delivery:
         self._emit(BatchClosed(lane.number, len(draft.items), draft.body_bytes, fill, draft.cause))
         stack = [Group(draft.items)]
         while stack:
-            given = await self._permission(stack[-1].items[0].generation)
+            given = await self._clearance.ask(stack[-1].items[0].generation, lane.number)
             if given is None:
                 break
             with self._handover.in_flight():
@@ -205,34 +151,6 @@ class Delivery:
             return await nap
         finally:
             self._backoffs.discard(nap)
-
-    async def _permission(self, generation: int) -> Pass | None:
-        """Wait until a request for records of `generation` may be sent; None when that time will not come.
-
-        Everything is asked once more after the waits: another lane may have met a Retry-After, and the membership is
-        only as good as the last heartbeat.
-        """
-        while self._handover.admits(generation):
-            if not self._membership.may_send(generation):
-                await self._handover.nap(STALE_LOOK_S)
-                continue
-            given = await self._gate.enter()
-            if given is None:
-                return None
-            try:
-                its_turn = await self._budget.turn()
-            except BaseException:
-                self._gate.left(given)
-                raise
-            if (
-                its_turn
-                and self._gate.honours(given)
-                and self._handover.admits(generation)
-                and self._membership.may_send(generation)
-            ):
-                return given
-            self._gate.left(given)
-        return None
 
     async def _request(self, group: Group, given: Pass, lane: Lane) -> Step:
         loop = asyncio.get_running_loop()

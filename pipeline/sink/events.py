@@ -108,6 +108,13 @@ class StillHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipAwaited:
+    """A lane holds its batch since no heartbeat was answered for too long; told about once a minute."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
 class LanesReleased:
     """Credentials that were refused are taken again."""
 
@@ -132,6 +139,7 @@ SinkEvent = (
     | ByteBudgetChanged
     | LanesHeld
     | StillHeld
+    | MembershipAwaited
     | LanesReleased
     | WorkGivenUp
 )

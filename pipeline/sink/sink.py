@@ -11,7 +11,8 @@ from faust.types import TP
 from pipeline.errors import PipelineError
 from pipeline.sink.acks import Acks, Delivered
 from pipeline.sink.budget import Budget, PacedBudget
-from pipeline.sink.delivery import Answer, Delivery, Membership
+from pipeline.sink.clearance import Clearance, Membership
+from pipeline.sink.delivery import Answer, Delivery
 from pipeline.sink.events import SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
 from pipeline.sink.handover import SinkHandOver
@@ -71,10 +72,11 @@ class Sink:
         self._intake = Intake(self.lanes, self.memory, self.acks, self.handover)
         self._delivery = Delivery(
             post=post,
+            clearance=Clearance(
+                handover=self.handover, membership=membership, gate=self.gate, budget=self.budget, emit=self._emit
+            ),
             gate=self.gate,
-            budget=self.budget,
             handover=self.handover,
-            membership=membership,
             letters=DeadLetters(producer, dead_letters_topic, self._emit),
             done=self._done,
             dropped=self._dropped,

@@ -19,7 +19,7 @@ from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
-from pipeline.sink.events import LanesHeld, RequestEnded, SinkEvent, StillHeld
+from pipeline.sink.events import LanesHeld, MembershipAwaited, RequestEnded, SinkEvent, StillHeld
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
 from pipeline.sink.sink import Sink
@@ -104,9 +104,9 @@ class SinkProcess:
         return self.app.membership.partitions_total(self._settings.operations_topic) or self._partitions
 
     def _attempted(self, event: SinkEvent) -> None:
-        """An outage, a Retry-After and refused credentials are no standstill of this process."""
+        """An outage of either side, a Retry-After and refused credentials are no standstill of this process."""
         match event:
-            case RequestEnded() | LanesHeld() | StillHeld():
+            case RequestEnded() | LanesHeld() | StillHeld() | MembershipAwaited():
                 self._watch.progress.attempted()
 
 

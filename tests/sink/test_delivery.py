@@ -18,9 +18,11 @@ from pipeline.sink.events import (
     ByteBudgetChanged,
     LanesHeld,
     LanesReleased,
+    MembershipAwaited,
     OperationsAccepted,
     RequestEnded,
     RetryPlanned,
+    StillHeld,
     WorkGivenUp,
 )
 
@@ -216,6 +218,14 @@ def test_retry_after_holds_all_lanes(virtual: Virtual, api: Any, make: Any) -> N
     assert [(event.cause, event.seconds) for event in rig.of(LanesHeld)] == [("retry-after", 17.0)]
 
 
+def test_a_long_hold_shows_signs_of_life(virtual: Virtual, rig: Any, make: Any) -> None:
+    """Five minutes of Retry-After are told every minute, so that nobody takes the process for dead."""
+    rig.api.script = [rig.api.status(503, headers={"Retry-After": "9999"})]
+    virtual(deliver(rig, make.record("ann", 0)))
+    assert [round(event.seconds) for event in rig.of(StillHeld)] == [240, 180, 120, 60]
+    assert rig.api.requests[1][0] - rig.api.requests[0][0] == pytest.approx(300, abs=1)
+
+
 def test_retry_after_catches_lanes_that_wait_for_their_turn(virtual: Virtual, api: Any, make: Any) -> None:
     """A lane that had passed the gate before the Retry-After came, and only waits for its turn, is held as well."""
     api.script = [api.status(503, headers={"Retry-After": "20"})]
@@ -381,13 +391,14 @@ def test_stale_membership_sends_nothing(virtual: Virtual, rig: Any, make: Any) -
         async with rig:
             rig.membership.alive = False
             await rig.take(make.record("ann", 0))
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
             assert rig.api.requests == []
             rig.membership.alive = True
             await rig.settled()
 
     virtual(scenario())
     assert rig.api.accepted == [("ann", 0)]
+    assert 9 <= len(rig.of(MembershipAwaited)) <= 10
 
 
 def test_older_generation_is_ignored(virtual: Virtual, rig: Any, make: Any) -> None:

@@ -68,4 +68,4 @@ def test_every_event_and_series_is_documented() -> None:
     documented = set(re.findall(r"dodo_cio_\w+", metrics.__doc__ or ""))
     assert exposed <= documented
     counted = {kind.__name__ for kind in registry._handlers}
-    assert {kind.__name__ for kind in events.SinkEvent.__args__} - counted == {"StillHeld"}
+    assert {kind.__name__ for kind in events.SinkEvent.__args__} - counted == {"StillHeld", "MembershipAwaited"}

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -161,11 +162,24 @@ class Stage:
         tps = await self._partitions(self.settings.operations_topic)
         async with self._reader() as consumer:
             ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-        async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
-            while await admin.committed(self.settings.sink_group, list(ends)) != ends:
+        deadline = time.monotonic() + PATIENCE_S
+        async with open_admin(self.settings) as admin:
+            while (committed := await admin.committed(self.settings.sink_group, list(ends))) != ends:
                 for worker in self.workers:
                     assert worker.process.poll() in {None, 0, -signal.SIGKILL}, worker.text
+                assert time.monotonic() < deadline, f"committed {committed} of {ends}\n{await self._told()}"
                 await asyncio.sleep(POLL_S)
+
+    async def _told(self) -> str:
+        """What the workers say about themselves; one that is frozen says nothing."""
+        told = []
+        for worker in self.workers:
+            for path in ("/status", "/metrics"):
+                try:
+                    told.append((await worker.get(path)).text)
+                except httpx.HTTPError as error:
+                    told.append(repr(error))
+        return "\n".join(told)
 
     async def dead_letters(self) -> list[ConsumerRecord[bytes, bytes]]:
         """Every dead letter, oldest first."""
