@@ -147,6 +147,8 @@ def create_app() -> BatchApp:
         async for event in events:
             await copying.take(event.value)
 
+    if "COPY_CRASH_BEFORE_REVOKE" in os.environ:
+        crash_before_revocation(app)
     if "COPY_PLAIN" in os.environ:
 
         @app.agent(app.topic(settings.dead_letters_topic, value_serializer="raw"))
@@ -155,6 +157,18 @@ def create_app() -> BatchApp:
                 log.info("Plain", text=value.decode())
 
     return app
+
+
+def crash_before_revocation(app: BatchApp) -> None:
+    """Let the worker crash between the driver's first word of a revocation and the event loop's answer to it."""
+    suspend = app.membership.suspend
+
+    def crash_first() -> None:
+        suspend()
+        if app.membership.assigned() and not app.crashed:
+            asyncio.run_coroutine_threadsafe(app.crash(RuntimeError("a bug in a rebalance")), app.loop).result()
+
+    app.membership.suspend = crash_first  # type: ignore[method-assign]
 
 
 def main() -> int:

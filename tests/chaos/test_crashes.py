@@ -68,6 +68,20 @@ async def test_a_bug_in_the_agent_ends_the_process_and_nothing_is_skipped(fleet:
     assert (count.missing, count.disordered) == (0, 0)
 
 
+async def test_a_crash_at_the_wrong_moment_of_a_rebalance_still_ends_the_process(fleet: Fleet) -> None:
+    """The driver waits for an event loop that answers nothing any more; the process ends and the peer goes on."""
+    traffic = fleet.traffic(per_second=500).start()
+    first = fleet.start(crash_before_revoke="1")
+    await first.says("OffsetsCommitted(")
+    second = fleet.start()
+    assert await first.ends() == 1
+    assert "did not stop in time" not in first.text
+    await second.says("Copying", "partitions=4")
+    await traffic.end()
+    count = await fleet.count(traffic.sent)
+    assert (count.missing, count.disordered) == (0, 0)
+
+
 async def test_an_acknowledgement_over_an_unfinished_chunk_ends_the_process(fleet: Fleet) -> None:
     """A bug that would commit over a record is exit code 1, says which chunk, and commits nothing."""
     traffic = fleet.traffic()

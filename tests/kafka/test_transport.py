@@ -15,7 +15,7 @@ from mode.utils.queues import ThrowableQueue
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.events import ChunkDelivered, GapSeen, LogRestarted, SoughtBack
+from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
 from pipeline.settings import Settings
 
@@ -228,12 +228,15 @@ async def test_an_acknowledgement_of_an_older_generation_is_ignored(reader: Read
     """The partition may be another's by now."""
     await reader.assigned(generation=1)
     await reader.poll({A: records(A, 0, 1)})
-    (old,) = reader.received()
+    await reader.poll({A: records(A, 2, 3)})
+    first, second = reader.received()
     reader.suspended()
     await reader.assigned(generation=2)
-    old.done()
+    second.done()  # even out of order
+    first.done()
     assert reader.consumer.watermarks.committable() == {}
     assert reader.crashes == []
+    assert reader.told(ChunkAcknowledged) == []
 
 
 async def test_an_acknowledgement_over_an_unfinished_chunk_crashes_the_worker(reader: Reader) -> None:
