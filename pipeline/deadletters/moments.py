@@ -40,8 +40,9 @@ def moment_ms(text: str, now_ms: int) -> int:
 
 def written(at_ms: int) -> str:
     """`at_ms` as ISO 8601 in UTC, to the millisecond; one beyond the calendar stays a number."""
+    seconds, ms = divmod(at_ms, 1000)  # a float of late centuries is off by a millisecond
     try:
-        moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+        moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
     except (ValueError, OverflowError, OSError):
         return str(at_ms)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

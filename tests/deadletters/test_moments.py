@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.deadletters.moments import moment_ms, written
@@ -42,6 +42,7 @@ def test_no_time(text: str) -> None:
         moment_ms(text, NOW_MS)
 
 
+@example(107_852_994_960_411)
 @given(st.integers(0, 253_402_300_799_000))
 def test_what_is_shown_can_be_typed(at_ms: int) -> None:
     """A time copied from the list means the same millisecond."""
