@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import jsonschema
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.deadletters.letter import IDENTITY_BYTES
 from pipeline.deadletters.receipts import NEVER, History, PutBack, read_receipt, receipt
+
+SCHEMAS = Path(__file__).parents[2] / "topics" / "schemas"
 
 identities = st.lists(st.binary(min_size=IDENTITY_BYTES, max_size=IDENTITY_BYTES), min_size=1, max_size=20)
 
@@ -20,6 +25,18 @@ def test_round_trip(lying: Any, named: list[bytes], at_ms: int) -> None:
     out = receipt(named, at_ms)
     assert out.key
     assert read_receipt(lying(key=out.key, value=out.value, headers=out.headers)) == tuple(named)
+
+
+@given(identities, st.integers(0, 10**13))
+def test_it_is_what_the_contract_says(named: list[bytes], at_ms: int) -> None:
+    """Header and value fit the schemas of the topics' contract, so other readers can tell it from a letter."""
+    out = receipt(named, at_ms)
+    value = orjson.loads(out.value or b"")
+    headers = {name: text.decode() for name, text in out.headers}
+    for path, instance in (("receipt.json", value), ("headers/receipt.json", headers)):
+        schema = orjson.loads((SCHEMAS / path).read_bytes())
+        jsonschema.Draft202012Validator(schema).validate(instance)
+        assert set(instance) == set(schema["properties"])
 
 
 def test_history(lying: Any) -> None:
