@@ -95,7 +95,7 @@ def _class_of(record: Any) -> str | None:
 
 async def test_throttled(make_stage: Any, made: Any) -> None:
     """429 with Retry-After holds every lane; afterwards everything arrives, once and in order."""
-    stage = await make_stage({"rate_limit": 5, "retry_after": 1}, customerio_requests_per_second=50)
+    stage = await make_stage({"rate_limit": 10, "retry_after": 1}, customerio_requests_per_second=50)
     await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(500)])
     stage.start()
     await stage.requests(8)
@@ -137,7 +137,7 @@ async def test_backlog_with_the_api_down(make_stage: Any, made: Any) -> None:
     before = await worker.series("dodo_cio_retries_total")
     await worker.shows("dodo_cio_retries_total", lambda retries: retries >= before + 16)
     assert await worker.series("dodo_cio_memory_taken_bytes") <= 64 * 1024 * 1024
-    assert await worker.series("process_resident_memory_bytes") < 400 * 1024 * 1024
+    assert await worker.series("process_resident_memory_bytes") < 300 * 1024 * 1024
     assert await worker.series("dodo_cio_rebalances_total") == 1
     assert (await worker.get("/ready")).status_code == (await worker.get("/live")).status_code == 200
     stage.faults()
@@ -148,7 +148,7 @@ async def test_backlog_with_the_api_down(make_stage: Any, made: Any) -> None:
 async def test_sigterm_with_a_slow_api(make_stage: Any, made: Any) -> None:
     """SIGTERM waits for the requests in flight and no longer; their operations are committed and never sent again."""
     stage = await make_stage(lanes=1)  # with several, what one lane finished beyond another's rest is sent again
-    stage.faults({"delay_s": 3, "times": "always", "match": {"path": "/api/v2/batch"}})
+    stage.faults({"delay_s": 1.5, "times": "always", "match": {"path": "/api/v2/batch"}})
     await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(300)])
     worker = stage.start()
     await stage.requests(2)
@@ -204,43 +204,32 @@ async def test_a_second_worker_joins_and_leaves(make_stage: Any, made: Any) -> N
     assert stage.stats["order_violations"] == 0
 
 
-async def test_sigkill(make_stage: Any, made: Any) -> None:
-    """After a SIGKILL another worker takes over: nothing is lost or out of order, repeats are known by their ids."""
-    stage = await make_stage()
-    first, second = stage.start(), stage.start()
-    await first.answers("/ready", "2 partitions")
-    await second.answers("/ready", "2 partitions")
+async def test_killed_and_frozen(make_stage: Any, made: Any) -> None:
+    """One worker is killed and one frozen past its session, both in the middle of requests: nothing is lost or out of
+    order, repeats are known by their ids, and the frozen one sends nothing stale when it wakes up."""  # noqa: D205, D209 - one promise
+    stage = await make_stage(partitions=6, customerio_requests_per_second=15)
+    killed, frozen, heir = stage.start(), stage.start(), stage.start()
+    for worker in (killed, frozen, heir):
+        await worker.answers("/ready", "2 partitions")
     stage.faults({"delay_after_s": 1, "times": "always"})
     before = stage.stats["requests"]
-    await stage.produce([made.event_record(f"cus_{n % 80}", n) for n in range(800)])
-    await stage.requests(before + 10)
-    first.send(signal.SIGKILL)
-    await first.ended()
-    stage.faults()
-    await stage.done()
-    assert sorted(stage.numbers) == list(range(800))
-    assert stage.stats["order_violations"] == 0
-
-
-async def test_zombie(make_stage: Any, made: Any) -> None:
-    """A worker that was frozen past its session and wakes up sends nothing of what is no longer its own."""
-    stage = await make_stage()
-    frozen, heir = stage.start(), stage.start()
-    await frozen.answers("/ready", "2 partitions")
-    await heir.answers("/ready", "2 partitions")
-    stage.faults({"status": 503, "times": "always"})
-    await stage.produce([made.event_record(f"cus_{n % 80}", n) for n in range(800)])
-    await frozen.shows("dodo_cio_retries_total", lambda retries: retries >= 8)
+    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(1200)])
+    await stage.requests(before + 4)
     frozen.send(signal.SIGSTOP)
-    await heir.answers("/ready", "4 partitions")
+    killed.send(signal.SIGKILL)
+    await killed.ended()
+    assert stage.stats["events"] < 1200
+    await heir.answers("/ready", "6 partitions")
     stage.faults()
     await stage.done()
-    assert sorted(stage.numbers) == list(range(800))
+    assert sorted(stage.numbers) == list(range(1200))
+    assert stage.stats["order_violations"] == 0
+    repeated = stage.stats["duplicates"]
     assignments = frozen.text.count("Partitions assigned")
     frozen.send(signal.SIGCONT)
     await frozen.says("Partitions assigned", times=assignments + 1)
-    assert stage.stats["duplicates"] == 0, "everything was delivered, so whatever else was sent was stale"
-    await stage.produce([made.event_record(f"cus_{n % 80}", n) for n in range(800, 880)])
+    assert stage.stats["duplicates"] == repeated, "everything was delivered, so whatever else was sent was stale"
+    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(1200, 1320)])
     await stage.done()
-    assert sorted(stage.numbers) == list(range(880))
+    assert sorted(stage.numbers) == list(range(1320))
     assert stage.stats["order_violations"] == 0
