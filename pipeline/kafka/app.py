@@ -17,14 +17,15 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline import logs
+from pipeline import settings as ours
 from pipeline.errors import ContractViolationError, SettingsError
 from pipeline.kafka.companions import Companions, Step
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
-from pipeline.kafka.faust_options import QUEUED_CHUNKS, SESSION_S, Boot, faust_options
+from pipeline.kafka.faust_options import QUEUED_CHUNKS, SESSION_S, Boot, FaustSettings, faust_options
 from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.membership import Membership
 from pipeline.kafka.transport import Consumer, Transport
-from pipeline.settings import PREFIX, Settings, Stage
+from pipeline.settings import PREFIX, Stage
 
 LOOK_S: Final = 0.2
 """How often a running restore is compared with the membership."""
@@ -54,12 +55,13 @@ class BatchApp(faust.App):
     """
 
     BootStrategy = Boot
+    Settings = FaustSettings
 
     def __init__(
         self,
         id: str,  # noqa: A002 - Faust's name for the consumer group
         *,
-        settings: Settings,
+        settings: ours.Settings,
         batch_topics: Sequence[str],
         stage: Stage,
         handover: HandOver | None = None,
@@ -182,8 +184,10 @@ class BatchApp(faust.App):
         """
         async with self._handover_lock:
             batches = self._batch_consumer
+            # A crash has given the partitions away already, with the consumer's thread: to wait would save nothing.
+            grace_s = 0.0 if self.crashed else GRACE_S
             try:
-                ended = await hand_over(self._handover, batches.watermarks, batches.committer.commit)
+                ended = await hand_over(self._handover, batches.watermarks, batches.committer.commit, grace_s)
             finally:
                 if self.should_stop:
                     self._handed_over.set()

@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 FETCH_WAIT_MS: Final = 500
 """Kafka's default. Faust asks for 1,500 ms, and a partition that is not part of the waiting request waits with it."""
 
-CRASH_LOOK_S: Final = 0.1
-"""How often a waiting call-back looks whether the worker crashed."""
-
 T = TypeVar("T")
 
 log = logs.get(__name__)
@@ -54,25 +51,12 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> Awaitable[None]:
         """Stop sending at once, in this thread; the event loop may be busy for a while."""
         self._thread.app.membership.suspend()
-        return self._unless_crashed(cast("Awaitable[None]", super().on_partitions_revoked(revoked)))
+        return cast("Awaitable[None]", super().on_partitions_revoked(revoked))
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """A generation begins; the group has just heard of us."""
         self._thread.app.membership.heartbeat()
-        await self._unless_crashed(super().on_partitions_assigned(assigned))
-
-    async def _unless_crashed(self, call: Awaitable[None]) -> None:
-        """Wait for the event loop's part, but not for a worker that crashed: it answers nothing any more.
-
-        Without this the driver waits for the answer and the process, which waits for the driver, never exits.
-        """
-        task = asyncio.ensure_future(call)
-        while not task.done():
-            await asyncio.wait({task}, timeout=CRASH_LOOK_S)
-            if not task.done() and self._thread.app.crashed:
-                task.cancel()
-                return
-        await task
+        await super().on_partitions_assigned(assigned)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import faust
 from faust.app.base import BootStrategy
 
 from pipeline.kafka.security import faust_broker
@@ -33,6 +34,17 @@ class Boot(BootStrategy):
 
     enable_web = False
     enable_kafka_producer = False
+
+
+class FaustSettings(faust.Settings):
+    """Faust's settings, from `faust_options` alone.
+
+    Faust lets plain environment variables win over what the app says: a platform's own `APP_VERSION` would give the
+    consumer group another name, and it would read everything again.
+    """
+
+    def getenv(self, env_name: str) -> None:
+        """Nothing; our settings have names of their own."""
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class HandOver(Protocol):
 
 
 async def hand_over(
-    stage: HandOver | None, watermarks: Watermarks, commit: Callable[[], Awaitable[object]]
+    stage: HandOver | None, watermarks: Watermarks, commit: Callable[[], Awaitable[object]], grace_s: float
 ) -> HandOverEnded:
     """Drain `stage` within the grace, then commit what is acknowledged; says how it went, never raises a time-out."""
     started = time.monotonic()
@@ -43,7 +43,7 @@ async def hand_over(
     try:
         if stage is not None:
             stage.begin()
-            drained = await _within(stage.drained(), GRACE_S)
+            drained = await _within(stage.drained(), grace_s)
     finally:  # a bug in the stage must not cost the commit of what is done
         unfinished = watermarks.unfinished
         committed = await _within(commit(), COMMIT_S) and not watermarks.committable()

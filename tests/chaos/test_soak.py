@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 LONG_S = float(os.environ.get("CHAOS_SECONDS") or 0)
-SHORT_S = 8.0
+SHORT_S = 6.0
 MOST_WORKERS = 3
 
 

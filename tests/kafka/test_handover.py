@@ -8,7 +8,7 @@ import pytest
 from faust.types import TP
 
 from pipeline.kafka import handover
-from pipeline.kafka.handover import hand_over
+from pipeline.kafka.handover import GRACE_S, hand_over
 from pipeline.kafka.watermarks import Watermarks
 
 A = TP("a", 0)
@@ -59,17 +59,17 @@ class Setting:
 async def test_the_commit_comes_after_the_work() -> None:
     """What was in flight is finished and stored."""
     setting = Setting()
-    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit, GRACE_S)
     assert setting.stage.said == ["begin", "drained", "commit"]
     assert (ended.drained, ended.committed, ended.unfinished, ended.generation) == (True, True, 0, 3)
 
 
-async def test_work_that_hangs_is_left_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("grace_s", [0.0, 0.01])
+async def test_work_that_hangs_is_left_after_the_grace(grace_s: float) -> None:
     """Its records stay unacknowledged, what else is done is committed."""
-    monkeypatch.setattr(handover, "GRACE_S", 0.01)
     setting = Setting()
     setting.stage.work.clear()
-    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit, grace_s)
     assert setting.stage.said == ["begin", "commit"]
     assert (ended.drained, ended.committed, ended.unfinished) == (False, True, 1)
 
@@ -79,7 +79,7 @@ async def test_a_broker_that_hangs_does_not_cost_the_membership(monkeypatch: pyt
     monkeypatch.setattr(handover, "COMMIT_S", 0.01)
     setting = Setting()
     setting.broker.clear()
-    ended = await hand_over(setting.stage, setting.watermarks, setting.commit)
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit, GRACE_S)
     assert (ended.drained, ended.committed) == (True, False)
 
 
@@ -93,7 +93,7 @@ async def test_a_stage_that_fails_does_not_cost_the_commit() -> None:
 
     setting.stage.drained = drained  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="a bug"):
-        await hand_over(setting.stage, setting.watermarks, setting.commit)
+        await hand_over(setting.stage, setting.watermarks, setting.commit, GRACE_S)
     assert setting.watermarks.committable() == {}
     assert setting.stage.said == ["begin", "commit"]
 
@@ -102,5 +102,5 @@ async def test_without_a_stage_only_the_commit_is_left() -> None:
     """An app whose agent finishes each chunk before the next needs no hand-over of its own."""
     setting = Setting()
     setting.watermarks.of(A).acknowledge(0, 9, 9)
-    ended = await hand_over(None, setting.watermarks, setting.commit)
+    ended = await hand_over(None, setting.watermarks, setting.commit, GRACE_S)
     assert (ended.drained, ended.committed, ended.unfinished) == (True, True, 0)

@@ -201,6 +201,8 @@ CODE: list[tuple[Any, str, str]] = [
     ),
     (QueueServiceThread.call_thread, "self.method_queue.call(", "the thread's own queue"),
     (BootStrategy._should_enable_web, "if self.enable_web is None:", "the boot strategy wins over --with-web"),
+    (faust.Settings._init_settings, "self.getenv(param.env_name)", "every variable is read through `getenv`"),
+    (App._load_settings, "return self.Settings(appid,", "the settings class is the app's"),
     (Worker.default_on_first_start, "if self.override_logging: self._setup_logging()", "our logging survives"),
 ]
 
