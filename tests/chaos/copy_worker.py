@@ -126,6 +126,9 @@ def create_app() -> BatchApp:
         fault = os.environ.get("COPY_REFUSE")
         if fault:
             raise TopicError(fault)
+        if "COPY_WAIT" in os.environ:
+            log.info("Waiting for another system")
+            await asyncio.Event().wait()
 
     app.before_start(check)
     if "COPY_BARE" not in os.environ:

@@ -59,6 +59,16 @@ async def test_a_failed_check_is_one_message(command: tuple[str, ...], fleet: Fl
     assert "Joined group" not in worker.text
 
 
+@both
+async def test_a_start_that_waits_can_be_ended(command: tuple[str, ...], fleet: Fleet) -> None:
+    """SIGTERM while a check waits for another system: exit code 0, without a word of complaint."""
+    worker = fleet.start(*command, wait="1")
+    await worker.says("Waiting for another system")
+    assert await worker.stop() == 0
+    assert "Traceback" not in worker.text
+    assert "error" not in worker.text.lower()
+
+
 async def test_an_unusable_data_directory_is_one_message(
     chain_settings: Callable[..., Awaitable[Settings]], make_fleet: Callable[[Settings], Fleet], tmp_path: Path
 ) -> None:
