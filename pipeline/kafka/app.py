@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
 from pipeline import logs
@@ -121,8 +121,10 @@ class BatchApp(faust.App):
 
     async def _crash_after_commit(self, error: BaseException) -> None:
         # A crash takes the consumer's thread with it at once, and the hand-over at the stop comes too late to commit.
-        await self._batch_consumer.commit_quickly()
-        await self.crash(error)
+        try:
+            await self._batch_consumer.commit_quickly()
+        finally:
+            await self.crash(error)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +226,9 @@ class BatchApp(faust.App):
         took_s = time.monotonic() - self._went_at if self._went_at is not None else 0.0
         self._went_at = None
         self.tell(RebalanceEnded(generation, assigned, took_s))
+        gone = [topic for topic in self.batch_topics if not self.membership.partitions_total(topic)]
+        if gone and not assigned:
+            log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=sorted(gone))
         log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
 
     async def _restore(self, assigned: set[TP], generation: int) -> None:
@@ -235,6 +240,8 @@ class BatchApp(faust.App):
             try:
                 await self._batch_consumer.prepare_seek()
             except KafkaError as error:
+                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise self._batch_consumer.explained(error) from None
                 log.warning("Committed offsets cannot be read yet", error=repr(error))
                 await asyncio.sleep(RETRY_S)
             else:

@@ -14,29 +14,32 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import aiokafka
 from aiokafka.errors import (
-    GroupAuthorizationFailedError,
     IllegalGenerationError,
     KafkaError,
     RebalanceInProgressError,
-    TopicAuthorizationFailedError,
     UnknownMemberIdError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
 from pipeline import logs
-from pipeline.errors import PipelineError, TopicError
+from pipeline.errors import PipelineError
 from pipeline.kafka.commits import Committed
+from pipeline.kafka.faust_options import SESSION_S
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.refusals import explained, unreadable
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
 
 FETCH_WAIT_MS: Final = 500
 """Kafka's default. Faust asks for 1,500 ms, and a partition that is not part of the waiting request waits with it."""
+
+COORDINATION_LOOK_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -91,6 +94,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         error = sys.exc_info()[1]
         if not isinstance(error, PipelineError):  # those are reported by the worker
             log.error("The consumer's thread crashed", exc_info=error)
+
+    @Service.task
+    async def _watch_coordination(self) -> None:
+        """Crash the worker when the group's coordination ended: it would be a member of nothing, and say nothing.
+
+        aiokafka keeps a refusal for whoever fetches next, and pauses until then; before the first assignment, and in
+        every rebalance, nobody fetches.
+        """
+        while not self.should_stop:
+            await self.sleep(COORDINATION_LOOK_S)
+            error = self._refusal()
+            if error is not None and not self.should_stop:
+                self.parent_loop.call_soon_threadsafe(self.app.crash_soon, error)
+                return
+
+    def _refusal(self) -> BaseException | None:
+        consumer = self._ensure_consumer()
+        coordinator = consumer._coordinator  # noqa: SLF001
+        task = coordinator._coordination_task  # noqa: SLF001
+        ended = task.exception() if task.done() and not task.cancelled() else None
+        error = coordinator._pending_exception or ended  # noqa: SLF001
+        if error is not None:
+            return self.explained(error)
+        # A topic that we may not see has no partitions: the group would give us nothing, as if we were too many.
+        hidden = self.app.batch_topics & consumer._client.cluster.unauthorized_topics  # noqa: SLF001
+        return unreadable(hidden) if hidden else None
+
+    def explained(self, error: BaseException) -> BaseException:
+        """What the operator is told when the brokers refuse something for good, else `error`; from any thread."""
+        return explained(error, self.app.conf.id, SESSION_S)
 
     async def crash(self, exc: BaseException) -> None:
         """Crash the worker; the one who waits for the start may be gone already, and is not missed."""
@@ -163,15 +196,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.shield(sending)
             except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
                 return Committed.STALE
-            except GroupAuthorizationFailedError:
-                raise TopicError(
-                    f"the broker refuses offset commits of group {self.app.conf.id}: grant Read on the group"
-                ) from None
-            except TopicAuthorizationFailedError as error:
-                raise TopicError(f"the broker refuses offset commits ({error}): grant Read on the topic") from None
             except KafkaError as error:
                 if not error.retriable:
-                    raise
+                    raise self.explained(error) from None
                 return Committed.UNAVAILABLE
         return Committed.STORED
 

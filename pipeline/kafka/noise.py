@@ -16,7 +16,8 @@ from pipeline.errors import PipelineError
 FLOODING: Final = ("aiokafka", "faust", "mode")
 BURST: Final = 3
 WINDOW_S: Final = 30.0
-CRASHED: Final = "Crashed reason="
+REPORTS: Final = ("Crashed reason=", "Drain messages raised")
+"""What mode and Faust say of an error that ends the worker."""
 
 
 class FloodGate(logging.Filter):
@@ -53,7 +54,7 @@ class PlainFaults(logging.Filter):
         told = (record.exc_info[1] if record.exc_info else None, *(record.args or ()))
         if any(isinstance(part, PipelineError) for part in told):
             record.exc_info = record.exc_text = None
-            return CRASHED not in str(record.msg)
+            return not any(report in str(record.msg) for report in REPORTS)
         return True
 
 

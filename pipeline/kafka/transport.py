@@ -15,7 +15,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.conductor import Conductor
 from faust.transport.consumer import RecordMap, ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -59,6 +59,10 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def explained(self, error: BaseException) -> BaseException:
+        """What the operator is told when the brokers refuse something for good, else `error`."""
+        return self._thread.explained(error)
 
     @property
     def _conductor(self) -> Conductor:
@@ -118,6 +122,12 @@ class Consumer(driver.Consumer):
             await self._read_again()
         async for item in self._one_by_one(others):
             yield item
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109 - as above
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except KafkaError as error:
+            raise self.explained(error) from None
 
     async def _one_by_one(self, polled: RecordMap) -> AsyncIterator[tuple[TP, Message]]:
         """Faust's own delivery (`Consumer.getmany`), for records that were polled already."""

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    KafkaTimeoutError,
+)
 from faust.types import TP
 from faust.types.enums import ProcessingGuarantee
 from mode.supervisors import CrashingSupervisor
 
 from pipeline.errors import SettingsError, TopicError
+from pipeline.kafka import app as app_module
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted
 from pipeline.kafka.faust_options import QUEUED_CHUNKS
@@ -173,6 +179,33 @@ async def test_a_restore_that_fails_ends_the_worker(app: BatchApp) -> None:
     with pytest.raises(TopicError, match="topic state is missing"):
         await app._when_assigned()
     assert stage.said == []
+
+
+async def test_a_refusal_of_the_committed_offsets_ends_the_worker(app: BatchApp) -> None:
+    """A missing permission is not waited for: it is named, and nothing resumes."""
+    stage = Stage()
+    app.set_handover(stage)
+    assigned(app, A, fails=GroupAuthorizationFailedError("group"))
+    with pytest.raises(TopicError, match="may not use the consumer group group: allow READ"):
+        await app._when_assigned()
+    assert stage.said == []
+
+
+async def test_a_coordinator_that_is_away_is_asked_again(app: BatchApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever passes by itself holds the flow and costs nothing else."""
+    monkeypatch.setattr(app_module, "RETRY_S", 0.0)
+    stage = Stage()
+    app.set_handover(stage)
+    failures: list[Exception] = [GroupCoordinatorNotAvailableError(), KafkaTimeoutError()]
+    assigned(app, A)
+
+    async def prepare() -> None:
+        if failures:
+            raise failures.pop()
+
+    cast("Any", app.consumer).prepare_seek = prepare
+    await app._when_assigned()
+    assert stage.said == [(5, frozenset({A}))]
 
 
 def test_a_data_directory_that_cannot_be_made_is_a_setting(tmp_path: Path) -> None:
