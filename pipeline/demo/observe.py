@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, text_header
+from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, header, text_header
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
 
@@ -43,6 +43,7 @@ async def dead_letters(settings: Settings) -> Counter[str]:
                 counted.update(
                     f"{text_header(record.headers, DLQ_STAGE)} {text_header(record.headers, DLQ_CLASS)}"
                     for record in records
+                    if header(record.headers, DLQ_STAGE)  # a receipt of a replay has none
                 )
     finally:
         await consumer.stop()
