@@ -129,6 +129,34 @@ class WorkGivenUp:
     operations: int
 
 
+# --- the budget of requests --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetShared:
+    """An assignment gave this sink `own` of `total` partitions, and with them its part of the workspace's rate."""
+
+    own: int
+    total: int
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateFactorChanged:
+    """A 429 halved the part of the share that is used, or a success gave some back; `per_second` is the rate now."""
+
+    factor: float
+    per_second: float
+    cause: Literal["throttled", "success"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTaken:
+    """A request got its turn in the budget after `waited_s`."""
+
+    waited_s: float
+
+
 SinkEvent = (
     BatchClosed
     | RequestEnded
@@ -142,4 +170,7 @@ SinkEvent = (
     | MembershipAwaited
     | LanesReleased
     | WorkGivenUp
+    | BudgetShared
+    | RateFactorChanged
+    | TurnTaken
 )

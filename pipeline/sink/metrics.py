@@ -17,7 +17,13 @@
 | `dodo_cio_held` | cause | 1 while refused credentials or the wrong region hold all lanes: a person must act |
 | `dodo_cio_handover_operations_total` | | operations left to their partition's next owner |
 | `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
-| `dodo_cio_request_budget_per_second` | | this sink's share of the workspace's rate |
+| `dodo_cio_request_budget_partitions` | | partitions whose part of the workspace's rate this sink has |
+| `dodo_cio_request_budget_share_per_second` | | this sink's share of the workspace's rate |
+| `dodo_cio_request_budget_per_second` | | the part of it that may be used: less after 429s |
+| `dodo_cio_request_budget_used_per_second` | | requests that left in the last second |
+| `dodo_cio_request_rate_factor` | | what 429s have left of the share, 0 to 1 |
+| `dodo_cio_request_throttled_total` | | times that a 429 halved that factor |
+| `dodo_cio_request_turn_seconds` | | wait of a request for its turn in the budget |
 | `dodo_cio_memory_taken_bytes` | | memory of records that wait |
 | `dodo_cio_oldest_undelivered_seconds` | | age of the oldest record that holds a partition back, 0 when none does |
 """
@@ -25,6 +31,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.sink import events
@@ -97,18 +104,37 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
     metrics.on(events.LanesHeld, on_held)
     metrics.on(events.LanesReleased, lambda event: held.labels(event.cause).set(0))
 
+    _observe_budget(metrics)
     budget = metrics.gauge("lane_budget_bytes", "Byte budget of a lane's requests.", ["lane"])
     for lane in range(lanes):
         budget.labels(str(lane)).set(BODY_MAX_BYTES)
     metrics.on(events.ByteBudgetChanged, lambda event: budget.labels(str(event.lane)).set(event.budget_bytes))
 
 
+def _observe_budget(metrics: Metrics) -> None:
+    partitions = metrics.gauge("request_budget_partitions", "Partitions whose part of the rate this sink has.")
+    metrics.on(events.BudgetShared, lambda event: partitions.set(event.own))
+    throttled = metrics.counter("request_throttled", "Times that a 429 halved the rate of requests.")
+    turn = metrics.histogram("request_turn_seconds", "Wait of a request for its turn.", buckets=SECONDS)
+
+    def on_factor(event: events.RateFactorChanged) -> None:
+        if event.cause == "throttled":
+            throttled.inc()
+
+    metrics.on(events.RateFactorChanged, on_factor)
+    metrics.on(events.TurnTaken, lambda event: turn.observe(event.waited_s))
+
+
 def show_sink(metrics: Metrics, sink: Sink) -> None:
     """Register the series that are read from `sink` at each scrape."""
     metrics.gauge("memory_taken_bytes", "Memory of records that wait.").set_function(lambda: sink.memory.taken_bytes)
-    metrics.gauge("request_budget_per_second", "This sink's share of the workspace's rate.").set_function(
-        lambda: sink.budget.per_second
-    )
+    for name, text, read in (
+        ("request_budget_share_per_second", "This sink's share of the workspace's rate.", "share_per_second"),
+        ("request_budget_per_second", "The part of the share that may be used.", "per_second"),
+        ("request_budget_used_per_second", "Requests that left in the last second.", "used_per_second"),
+        ("request_rate_factor", "What 429s have left of the share, 0 to 1.", "factor"),
+    ):
+        metrics.gauge(name, text).set_function(partial(getattr, sink.budget, read))
 
     def oldest_s() -> float:
         oldest_ms = sink.acks.oldest_ms

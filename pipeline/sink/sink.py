@@ -58,7 +58,6 @@ class Sink:
         observers: Sequence[Observer] = (),
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._observers = tuple(observers)
         self._crash = crash
         self._partitions_total = partitions_total
         self.handover = SinkHandOver()
@@ -67,7 +66,8 @@ class Sink:
         self.acks = Acks()
         self.memory = Memory(memory_bytes)
         self.gate = Gate(self.handover, self._emit)
-        self.budget: Budget = PacedBudget(requests_per_second, self.handover)
+        self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
+        self._observers: tuple[Observer, ...] = (self.budget.observe, *observers)
         self.lanes = [Lane(number) for number in range(lanes)]
         self._intake = Intake(self.lanes, self.memory, self.acks, self.handover)
         self._delivery = Delivery(

@@ -47,7 +47,11 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
         'dodo_cio_holds_total{cause="retry-after"} 1.0',
         'dodo_cio_held{cause="credentials"} 0.0',
         'dodo_cio_lane_budget_bytes{lane="0"} 499998.0',
-        "dodo_cio_request_budget_per_second 1000.0",
+        "dodo_cio_request_budget_share_per_second 1000.0",
+        "dodo_cio_request_budget_per_second 550.0",
+        "dodo_cio_request_rate_factor 0.55",
+        "dodo_cio_request_throttled_total 1.0",
+        "dodo_cio_request_turn_seconds_count 5.0",
     ):
         assert line in lines, line
     taken = next(float(line.split()[1]) for line in lines if line.startswith("dodo_cio_memory_taken_bytes"))
