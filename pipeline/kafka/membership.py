@@ -59,6 +59,7 @@ class Membership:
         self._coordinator: Coordinator = _Outside()
         self._heartbeat_at = float("-inf")
         self._active = NOT_A_MEMBER
+        self._leaving = NOT_A_MEMBER
         self._assigned: frozenset[TP] = frozenset()
 
     def attach(self, coordinator: Coordinator) -> None:
@@ -85,11 +86,14 @@ class Membership:
 
     def suspend(self) -> None:
         """The partitions are about to go."""
+        if self._active != NOT_A_MEMBER:
+            self._leaving = self._active
         self._active = NOT_A_MEMBER
 
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Records of `assigned` may flow."""
         self._assigned = assigned
+        self._leaving = NOT_A_MEMBER
         self._active = generation
 
     def may_send(self, generation: int) -> bool:
@@ -98,12 +102,18 @@ class Membership:
         No does not mean never: brokers that were away for longer than a heartbeat may find the same generation alive.
         Hold the work for as long as `is_current`; what is dropped before is missing in the order of acknowledgements.
         """
-        return (
-            generation > 0
-            and generation == self._active
-            and generation == self._coordinator.generation
-            and self.heartbeat_age_s() < self._fresh_s
-        )
+        return generation == self._active and self._is_alive(generation)
+
+    def may_finish(self, generation: int) -> bool:
+        """Whether work that was begun under `generation` may still be ended while its partitions are given away.
+
+        The group waits for this member to join again before it gives them to others, so until then they are ours: as
+        long as the driver has the same generation and heartbeats are answered.
+        """
+        return generation in {self._active, self._leaving} and self._is_alive(generation)
+
+    def _is_alive(self, generation: int) -> bool:
+        return generation > 0 and generation == self._coordinator.generation and self.heartbeat_age_s() < self._fresh_s
 
     def is_current(self, generation: int) -> bool:
         """Whether records that were delivered under `generation` are this member's, as far as it knows.

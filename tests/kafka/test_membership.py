@@ -91,6 +91,29 @@ def test_nothing_leaves_while_partitions_move() -> None:
     assert not membership.is_current(4)
 
 
+def test_what_was_begun_may_be_finished_while_partitions_move() -> None:
+    """Until the driver joins again the partitions are ours: work of that generation may end, and of no other."""
+    clock, group = Clock(), Group()
+    membership = member(clock, group)
+    membership.suspend()
+    membership.suspend()
+    assert membership.may_finish(4)
+    assert not membership.may_finish(3)
+    clock.now += 8.1
+    assert not membership.may_finish(4)
+    membership.heartbeat()
+    assert membership.may_finish(4)
+    group.generation = 5
+    assert not membership.may_finish(4)
+    membership.resume(5, ASSIGNED)
+    assert not membership.may_finish(4)
+    assert membership.may_finish(5)
+    group.generation = NOT_A_MEMBER
+    membership.suspend()
+    assert not membership.may_finish(5)
+    assert not membership.may_finish(NOT_A_MEMBER)
+
+
 def test_an_evicted_member_may_not_send() -> None:
     """The driver that heard of the eviction has no generation any more."""
     group = Group()
