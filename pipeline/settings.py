@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         description="Budget of the whole workspace, shared by all sinks. 100 is the lowest figure still published.",
     )
     lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+    undeliverable_after_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="How long one record may fail while others are accepted, before it becomes a dead letter.",
+    )
 
     person_id: str = Field(
         "customer_id",

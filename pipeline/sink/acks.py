@@ -9,11 +9,16 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.kafka.records import Record
 
-DONE = 1
+DONE: Final = 1
+NOTHING: Final = -1
+"""Below every offset."""
+
+UNLIMITED: Final = 2**63
+"""Above every offset."""
 
 
 class Delivered(Protocol):
@@ -73,6 +78,16 @@ class Chunk:
         """The time of the first record that is not done."""
         return self._times[self._head]
 
+    @property
+    def furthest_done(self) -> int:
+        """The highest offset that is done, whatever is not done before it."""
+        index = self._flags.rfind(DONE)
+        return self._offsets[index] if index >= 0 else NOTHING
+
+    def offset(self, index: int) -> int:
+        """The offset of the record at `index`."""
+        return self._offsets[index]
+
     def mark(self, index: int) -> None:
         """The record at `index` is done; nothing is acknowledged yet."""
         self._flags[index] = DONE
@@ -87,12 +102,16 @@ class Chunk:
 
 
 class Window:
-    """The chunks of one partition and generation that are not done, in the order in which they came."""
+    """The chunks of one partition and generation that are not done, in the order in which they came.
 
-    __slots__ = ("chunks",)
+    `limit` is the offset through which records are worked on: all of them, until a hand-over begins.
+    """
+
+    __slots__ = ("chunks", "limit")
 
     def __init__(self) -> None:
         self.chunks: deque[Chunk] = deque()
+        self.limit = UNLIMITED
 
     def advance(self) -> None:
         """Acknowledge what is now contiguous."""
@@ -113,6 +132,11 @@ class Placed(Protocol):
     @property
     def index(self) -> int:
         """Its place in the chunk."""
+
+
+def is_owed(item: Placed) -> bool:
+    """Whether the record is worked on: always, but for what a hand-over leaves to the next owner."""
+    return item.chunk.offset(item.index) <= item.chunk.window.limit
 
 
 class Acks:
@@ -137,6 +161,26 @@ class Acks:
             touched[item.chunk.window] = None
         for window in touched:
             window.advance()
+
+    def finish(self, begun: Iterable[Placed], given_up: Iterable[Placed]) -> None:
+        """A hand-over begins: from now on only records below something that already left are worked on.
+
+        Args:
+            begun: records in requests that are on their way; they may yet be done.
+            given_up: records that will not be done any more, so that nothing beyond them can be acknowledged.
+        """
+        for window in self._windows.values():
+            window.limit = max((chunk.furthest_done for chunk in window.chunks), default=NOTHING)
+        for item in begun:
+            window = item.chunk.window
+            window.limit = max(window.limit, item.chunk.offset(item.index))
+        self.give_up(given_up)
+
+    def give_up(self, items: Iterable[Placed]) -> None:
+        """These records are left to the partition's next owner, and so is all that comes after them."""
+        for item in items:
+            window = item.chunk.window
+            window.limit = min(window.limit, item.chunk.offset(item.index) - 1)
 
     def keep(self, generation: int) -> None:
         """Forget the windows of every other generation; their records come again."""

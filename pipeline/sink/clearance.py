@@ -23,6 +23,9 @@ class Membership(Protocol):
     def may_send(self, generation: int) -> bool:
         """Whether effects of records delivered under `generation` may leave this process now."""
 
+    def may_finish(self, generation: int) -> bool:
+        """The same while the partitions are being given away."""
+
 
 class Clearance:
     """Partitions still ours, membership alive, gate open, turn in the budget: all at the same time."""
@@ -42,21 +45,26 @@ class Clearance:
         self._budget = budget
         self._emit = emit
 
-    async def ask(self, generation: int, lane: int) -> Pass | None:
-        """Wait until a request for records of `generation` may be sent; None when that time will not come.
+    async def ask(self, generation: int, lane: int, *, finishing: bool = False) -> Pass | None:
+        """Wait until a request for records of `generation` may be sent.
+
+        None when that time will not come, or when a hand-over began meanwhile: unless `finishing` is given, which asks
+        for what a hand-over that has begun still owes. Then nothing is waited for but the turn.
 
         Everything is asked once more after the waits: another lane may have met a Retry-After, and the membership is
         only as good as the last heartbeat.
         """
+        admits = self._handover.finishes if finishing else self._handover.admits
+        alive = self._membership.may_finish if finishing else self._membership.may_send
         looks = 0
-        while self._handover.admits(generation):
-            if not self._membership.may_send(generation):
+        while admits(generation):
+            if not alive(generation):
                 looks += 1
                 if looks % STALE_LOOKS_TOLD == 0:
                     self._emit(MembershipAwaited(lane))
                 await self._handover.nap(STALE_LOOK_S)
                 continue
-            given = await self._gate.enter()
+            given = await self._gate.enter(lane)
             if given is None:
                 return None
             try:
@@ -64,12 +72,7 @@ class Clearance:
             except BaseException:
                 self._gate.left(given)
                 raise
-            if (
-                its_turn
-                and self._gate.honours(given)
-                and self._handover.admits(generation)
-                and self._membership.may_send(generation)
-            ):
+            if its_turn and self._gate.honours(given) and admits(generation) and alive(generation):
                 return given
             self._gate.left(given)
         return None

@@ -6,10 +6,13 @@ An answer is read by `customerio.interpreter`; here stands what follows from it:
 - some refused: those become dead letters, the rest is done and never sent again. Errors that name no operation of the
   batch: what was not refused is sent once more, alone; if that answer cannot be matched either, it becomes dead letters
   with the raw answer.
-- refused as a whole: halves, one after the other, until the culprit is alone; it becomes a dead letter.
+- refused as a whole: halves, one after the other, until the culprit is alone; it becomes a dead letter, provided that
+  anything else was accepted since. If not, all may be refused alike, and it waits (`suspects`).
 - try later, no answer: the same bytes again with full jitter, or when Retry-After says, which holds all lanes.
-  After the second time-out in a row the halves go instead, since a slow API may never take the whole.
-- credentials refused, wrong region: the gate holds all lanes, and the same bytes go again when it opens.
+  After the second time-out in a row the halves go instead, since a slow API may never take the whole. What fails for
+  minutes while others succeed is halved as well, down to the record that fails; alone it becomes a dead letter.
+- nothing succeeds in any lane, credentials refused, wrong region: the gate holds all lanes, and the same bytes go
+  again when it opens.
 
 Groups of a batch are kept in a stack with the earliest on top, so nothing is sent before all that stands in front of it
 is decided: a person's operations stay in order through every split.
@@ -21,14 +24,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from pipeline import logs
 from pipeline.customerio.interpreter import interpret
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.customerio.outcomes import (
     Accepted,
-    Outcome,
     PartlyRefused,
     Refusal,
     RetryLater,
@@ -37,6 +39,8 @@ from pipeline.customerio.outcomes import (
     WrongRegion,
 )
 from pipeline.errors import RequestUnansweredError
+from pipeline.sink.acks import is_owed
+from pipeline.sink.answers import Answer, name_of
 from pipeline.sink.backoff import FIRST_S, full_jitter
 from pipeline.sink.batching import Draft, halve
 from pipeline.sink.clearance import Clearance
@@ -51,11 +55,13 @@ from pipeline.sink.events import (
     SinkEvent,
 )
 from pipeline.sink.gate import Gate, Pass
-from pipeline.sink.group import Group, Step
+from pipeline.sink.group import Group, Step, Work
 from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
 from pipeline.sink.letters import DeadLetters
+from pipeline.sink.patience import ATTEMPTS_ALONE, Successes
+from pipeline.sink.suspects import set_aside
 
 log = logs.get(__name__)
 
@@ -63,24 +69,14 @@ SLOW_S: Final = 4.5
 """A request that stayed unanswered for so long was too slow; before, a connection broke. The client's phase time-outs
 after sending began are 5 s and 8 s."""
 
-FOREIGN_ATTEMPTS: Final = 3
-"""How often one operation alone is tried against 400s that are not in Customer.io's form (a proxy's page)."""
+SUSPECT_FAILURES: Final = 5
+"""After so many failures with no success of anybody, the lane tries other people's operations as well."""
 
+STARVED_FAILURES: Final = 10
+"""After so many, minutes later, it asks for somebody else's operation beyond the memory that is full of its own."""
 
-class Answer(Protocol):
-    """`pipeline.customerio.client.Response` fits."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers, names in any case."""
-
-    @property
-    def body(self) -> bytes:
-        """The body as it came."""
+BAD_REQUEST: Final = 400
+TOO_MANY_REQUESTS: Final = 429
 
 
 class Delivery:
@@ -90,7 +86,8 @@ class Delivery:
         post: sends a body once (`TrackClient.send_batch`).
         done: called with operations that are accepted or dead-lettered, in the same turn of the loop as the answer.
         dropped: called with operations that a hand-over leaves to the partition's next owner.
-        lanes: how many lanes there are.
+        patience_s: seconds that operations may fail while others are accepted.
+        starved: called when a lane has nobody else's operation to find out with whose fault its failure is.
     """
 
     def __init__(
@@ -104,7 +101,8 @@ class Delivery:
         done: Callable[[list[Item]], None],
         dropped: Callable[[list[Item]], None],
         emit: Callable[[SinkEvent], None],
-        lanes: int,
+        patience_s: float,
+        starved: Callable[[], None],
     ) -> None:
         self._post = post
         self._clearance = clearance
@@ -114,10 +112,22 @@ class Delivery:
         self._done = done
         self._dropped = dropped
         self._emit = emit
-        self._lanes = lanes
-        self._accepted_at = float("-inf")
-        self._failed_in_a_row = 0
+        self._patience_s = patience_s
+        self._starved = starved
+        self._successes = Successes()
+        self._works: dict[int, Work] = {}
         self._backoffs: set[asyncio.Future[bool]] = set()
+
+    @property
+    def on_their_way(self) -> list[Item]:
+        """Operations in requests that were sent and not answered."""
+        return [item for work in self._works.values() if work.sending for item in work.sending.items]
+
+    @property
+    def resting(self) -> list[Item]:
+        """Operations that wait out a backoff; a hand-over leaves them to the next owner."""
+        resting = (work for work in self._works.values() if work.resting)
+        return [item for work in resting for group in work.stack for item in group.items]
 
     async def deliver(self, lane: Lane, draft: Draft) -> None:
         """Return when every operation of `draft` is done, or dropped because a hand-over began.
@@ -126,30 +136,61 @@ class Delivery:
             BrokenSequenceError: dead letters cannot be written by this process any more.
         """
         if draft.faults:
-            await self._give_up_faults(draft.faults)
+            await self._letters.unusable(draft.faults)
+            self._done(draft.faults)
         if not draft.items:
             return
         fill = draft.body_bytes / BODY_MAX_BYTES
         self._emit(BatchClosed(lane.number, len(draft.items), draft.body_bytes, fill, draft.cause))
-        stack = [Group(draft.items)]
-        while stack:
-            given = await self._clearance.ask(stack[-1].items[0].generation, lane.number)
-            if given is None:
-                break
-            with self._handover.in_flight():
-                step = await self._request(stack.pop(), given, lane)
-            stack.extend(reversed(step.groups))
-            if step.pause_s and not await self._back_off(step.pause_s):
-                break
-        for group in stack:
+        work = self._works[lane.number] = Work(lane.number, [Group(draft.items)])
+        self._gate.began(lane.number)
+        try:
+            await self._to_its_end(work, lane)
+        finally:
+            self._gate.ended(lane.number)
+            del self._works[lane.number]
+        for group in work.stack:
             self._dropped(group.items)
 
-    async def _back_off(self, seconds: float) -> bool:
+    async def _to_its_end(self, work: Work, lane: Lane) -> None:
+        stack = work.stack
+        while stack:
+            finishing = self._handover.is_finishing
+            if finishing:
+                self._keep_owed(stack)
+                if not stack:
+                    return
+            given = await self._clearance.ask(stack[-1].generation, lane.number, finishing=finishing)
+            if given is None:
+                if not finishing and self._handover.is_finishing:
+                    continue  # what this lane owes is still sent
+                return
+            step = await self._request(work.begin(), given, lane)
+            work.end(step.groups)
+            if step.aside and not set_aside(stack, lane.waiting) and step.groups[0].failures >= STARVED_FAILURES:
+                self._starved()
+            if step.pause_s and not await self._back_off(work, step.pause_s):
+                return
+
+    def _keep_owed(self, stack: list[Group]) -> None:
+        for place in range(len(stack) - 1, -1, -1):
+            group = stack[place]
+            owed = [item for item in group.items if is_owed(item)]
+            if len(owed) == len(group.items):
+                continue
+            self._dropped([item for item in group.items if not is_owed(item)])
+            stack[place : place + 1] = [group.part(owed, slow=group.slow, resent=group.resent)] if owed else []
+
+    async def _back_off(self, work: Work, seconds: float) -> bool:
+        if self._handover.is_finishing:
+            return False
         nap = self._handover.nap(seconds)
         self._backoffs.add(nap)
+        work.resting = True
         try:
             return await nap
         finally:
+            work.resting = False
             self._backoffs.discard(nap)
 
     async def _request(self, group: Group, given: Pass, lane: Lane) -> Step:
@@ -166,14 +207,14 @@ class Delivery:
         try:
             answer = await self._post(group.body)
         except RequestUnansweredError as error:
-            self._gate.left(given)
             ended("unanswered", None)
-            return self._unanswered(group, error, lane, slow=error.sent and loop.time() - started >= SLOW_S)
+            slow = error.sent and loop.time() - started >= SLOW_S
+            return await self._unanswered(group, given, str(error), lane, slow=slow)
         except BaseException:
             self._gate.left(given)
             raise
         outcome = interpret(answer.status, answer.headers, answer.body, len(group.items), now_s=time.time())
-        ended(_named(outcome), answer.status)
+        ended(name_of(outcome), answer.status)
         group.slow = 0
         match outcome:
             case Unauthorized(_, reason):
@@ -183,122 +224,117 @@ class Delivery:
                 where = f" to {location}" if location else ""
                 self._gate.refused(given, "region", f"{status}: redirected{where}, the workspace lives elsewhere")
                 return Step((group,))
-            case RetryLater(after_s, _, reason):
-                self._gate.left(given)
-                return self._later(group, reason, lane, after_s=after_s)
-        self._gate.answered(given)
-        return await self._decided(group, outcome, lane)
-
-    async def _decided(self, group: Group, outcome: Accepted | PartlyRefused | Split, lane: Lane) -> Step:
-        match outcome:
+            case RetryLater(after_s, status, reason):
+                return await self._later(group, given, reason, lane, status=status, after_s=after_s)
+            case Split(refusal, from_api):
+                return await self._refused_whole(group, given, refusal, lane, from_api=from_api)
             case Accepted():
-                self._accept(group.items, lane)
+                self._accept(group.items, given, lane, started)
                 return Step()
             case PartlyRefused(refused, unmatched):
-                return await self._partly(group, refused, unmatched, lane)
-            case Split(refusal) if len(group.items) > 1:
-                return self._halves(group, refusal.status, lane)
-            case Split(refusal, from_api) if not from_api and self._may_be_innocent(group, refusal):
-                return self._later(group, f"{refusal.text} (not in Customer.io's form: from a proxy?)", lane)
-            case Split(refusal):
-                await self._refuse(group, {0: refusal})
-                return Step()
+                rest = [item for index, item in enumerate(group.items) if index not in refused]
+                if unmatched is None and rest:
+                    self._accept(rest, given, lane, started)
+                else:
+                    self._gate.answered(given)
+                return await self._partly(group, rest, refused, unmatched)
 
-    def _accept(self, items: list[Item], lane: Lane) -> None:
-        self._accepted_at = asyncio.get_running_loop().time()
-        if self._failed_in_a_row >= self._lanes:
-            # As many failures as lanes, and now a success: an outage is over, and nobody has to sleep on for a minute.
-            # A lane that fails while others succeed does not get here.
-            for nap in list(self._backoffs):
+    def _accept(self, items: list[Item], given: Pass, lane: Lane, started: float) -> None:
+        self._successes.add(started, asyncio.get_running_loop().time())
+        was_held = self._gate.held
+        self._gate.accepted(given)
+        if was_held and not self._gate.held:
+            for nap in list(self._backoffs):  # the outage is over, nobody has to sleep on for a minute
                 wake(nap)
-        self._failed_in_a_row = 0
         self._done(items)
         age_s = max(time.time() - items[0].record.timestamp / 1000, 0.0)
         self._emit(OperationsAccepted(lane.number, len(items), age_s))
         if lane.grow():
             self._emit(ByteBudgetChanged(lane.number, lane.budget_bytes))
 
-    async def _partly(self, group: Group, refused: Mapping[int, Refusal], unmatched: str | None, lane: Lane) -> Step:
-        rest = [item for index, item in enumerate(group.items) if index not in refused]
-        if unmatched is None:
-            if rest:
-                self._accept(rest, lane)
-            await self._refuse(group, refused)
+    async def _partly(
+        self, group: Group, rest: list[Item], refused: Mapping[int, Refusal], unmatched: str | None
+    ) -> Step:
+        if unmatched is not None and group.resent:
+            # Twice the same: nobody knows which of them Customer.io means. Kept with its words, they can be replayed.
+            raw = Refusal(None, None, f"the answer names no operation of the batch: {unmatched}", 0)
+            refused = {index: refused.get(index, raw) for index in range(len(group.items))}
+        self._done(await self._letters.refused(group, refused))
+        if unmatched is None or group.resent or not rest:
             return Step()
-        if not group.resent:
-            await self._refuse(group, refused)
-            return Step((group.part(rest, resent=True),) if rest else ())
-        # Twice the same: nobody knows which of them Customer.io means. Kept with its own words, they can be replayed.
-        raw = Refusal(None, None, f"the answer names no operation of the batch: {unmatched}", 0)
-        everything = {index: refused.get(index, raw) for index in range(len(group.items))}
-        await self._refuse(group, everything)
+        return Step((group.part(rest, resent=True),))
+
+    async def _refused_whole(self, group: Group, given: Pass, refusal: Refusal, lane: Lane, *, from_api: bool) -> Step:
+        last_refused_at, group.refused_at = group.refused_at, asyncio.get_running_loop().time()
+        if len(group.items) > 1:
+            self._gate.answered(given)
+            return self._halves(group, refusal.status, lane)
+        if refusal.status == BAD_REQUEST:
+            if not from_api and self._may_be_innocent(group):
+                reason = f"{refusal.text} (not in Customer.io's form: from a proxy?)"
+                return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
+            if last_refused_at is None or not self._successes.after(last_refused_at):
+                reason = f"{refusal.text} (nothing else is accepted either, so it may not be the record's fault)"
+                return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
+        self._gate.answered(given)
+        self._done(await self._letters.refused(group, {0: refusal}))
         return Step()
 
-    async def _refuse(self, group: Group, refused: Mapping[int, Refusal]) -> None:
-        """Dead letters for the items at these indexes; they are done when all are durable."""
-        items = [group.items[index] for index in refused]
-        await asyncio.gather(
-            *(
-                self._letters.write(
-                    group.items[index],
-                    "refused",
-                    refusal.text,
-                    field=refusal.field,
-                    status=refusal.status or None,
-                    attempts=group.attempts,
-                )
-                for index, refusal in refused.items()
-            )
-        )
-        self._done(items)
-
-    async def _give_up_faults(self, items: list[Item]) -> None:
-        with self._handover.in_flight():
-            await asyncio.gather(
-                *(
-                    self._letters.write(item, item.fault.class_, item.fault.reason)
-                    for item in items
-                    if item.fault is not None
-                )
-            )
-            self._done(items)
-
-    def _may_be_innocent(self, group: Group, refusal: Refusal) -> bool:
+    def _may_be_innocent(self, group: Group) -> bool:
         """Whether an operation that is alone should be tried again against a 400 that Customer.io did not write.
 
-        A proxy that answers everything so is an outage, not a fault of the data: the operation is given up only when
-        others were accepted meanwhile. By its size (413) it is refused at once, whoever says so.
+        By its size (413) it is refused at once, whoever says so.
         """
-        if refusal.status != 400:  # noqa: PLR2004 - Bad Request
-            return False
-        others_pass = group.first_at is not None and self._accepted_at > group.first_at
-        return group.failures + 1 < FOREIGN_ATTEMPTS or not others_pass
+        others_pass = group.first_at is not None and self._successes.after(group.first_at)
+        return group.failures + 1 < ATTEMPTS_ALONE or not others_pass
 
-    def _halves(self, group: Group, status: int | None, lane: Lane, *, slow: int = 0) -> Step:
+    def _halves(self, group: Group, status: int | None, lane: Lane, *, slow: int = 0, pause_s: float = 0.0) -> Step:
         first, second = halve(group.items)
         self._emit(BatchSplit(lane.number, len(group.items), status))
-        return Step((group.part(first, slow=slow), group.part(second, slow=slow)))
+        return Step((group.part(first, slow=slow), group.part(second, slow=slow)), pause_s)
 
-    def _unanswered(self, group: Group, error: RequestUnansweredError, lane: Lane, *, slow: bool) -> Step:
-        if not slow:
-            group.slow = 0
-            return self._later(group, str(error), lane)
-        group.slow += 1
-        if lane.shrink():
+    async def _unanswered(self, group: Group, given: Pass, reason: str, lane: Lane, *, slow: bool) -> Step:
+        group.slow = group.slow + 1 if slow else 0
+        if slow and lane.shrink(len(group.body)):
             self._emit(ByteBudgetChanged(lane.number, lane.budget_bytes))
         if group.slow > 1 and len(group.items) > 1:
+            self._gate.failed(given, reason)
             return self._halves(group, None, lane, slow=1)
-        return self._later(group, str(error), lane)
+        return await self._later(group, given, reason, lane)
 
-    def _later(self, group: Group, reason: str, lane: Lane, *, after_s: float | None = None) -> Step:
+    async def _later(
+        self,
+        group: Group,
+        given: Pass,
+        reason: str,
+        lane: Lane,
+        *,
+        status: int | None = None,
+        after_s: float | None = None,
+        aside: bool = False,
+    ) -> Step:
+        """Nothing came of a request: the same bytes again, unless only this group fails and has for too long."""
         group.failures += 1
-        self._failed_in_a_row += 1
         pause_s = full_jitter(group.failures, random.random())  # noqa: S311 - spreads attempts, guards nothing
         if after_s is not None:
             self._gate.wait(after_s, reason)
             # A server that says "at once" does not want everybody at once.
             pause_s = pause_s if after_s < FIRST_S else 0.0
-        if group.failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage of hours is told in some lines a lane
+        was_held = self._gate.held
+        self._gate.failed(given, reason, throttled=status == TOO_MANY_REQUESTS)
+        now, others_at = asyncio.get_running_loop().time(), self._successes.ended_at
+        failed_at = group.patience.failed_at
+        match group.patience.failed(len(group.items), now, others_at, self._patience_s):
+            case "halve":
+                return self._halves(group, status, lane, pause_s=full_jitter(1, random.random()))  # noqa: S311 - as above
+            case "give-up":
+                self._done(await self._letters.undeliverable(group, reason, status))
+                return Step()
+        if group.failures >= SUSPECT_FAILURES and failed_at is not None and others_at <= failed_at:
+            aside = True
+        if self._gate.held:
+            pause_s = 0.0  # the gate says when
+        if group.failures.bit_count() == 1 and not was_held:  # 1, 2, 4, 8 …; a hold is told once for all lanes
             log.warning(
                 "no success, the same bytes go again",
                 lane=lane.number,
@@ -306,21 +342,5 @@ class Delivery:
                 failures=group.failures,
                 reason=reason,
             )
-        self._emit(RetryPlanned(lane.number, group.attempts, max(pause_s, after_s or 0.0), reason))
-        return Step((group,), pause_s)
-
-
-def _named(outcome: Outcome) -> RequestOutcome:
-    match outcome:
-        case Accepted():
-            return "accepted"
-        case PartlyRefused():
-            return "partly-refused"
-        case Split():
-            return "refused-whole"
-        case RetryLater():
-            return "retry"
-        case Unauthorized():
-            return "unauthorized"
-        case WrongRegion():
-            return "wrong-region"
+        self._emit(RetryPlanned(lane.number, group.attempts, max(pause_s, self._gate.shut_s(lane.number)), reason))
+        return Step((group,), pause_s, aside)

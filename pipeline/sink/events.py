@@ -11,6 +11,7 @@ from typing import Literal
 
 from pipeline.deadletters.envelope import DeadLetterClass
 from pipeline.sink.batching import BatchCause
+from pipeline.sink.holds import HoldCause
 
 RequestOutcome = Literal[
     "accepted", "partly-refused", "refused-whole", "retry", "unauthorized", "wrong-region", "unanswered"
@@ -57,7 +58,7 @@ class RetryPlanned:
 
 @dataclass(frozen=True, slots=True)
 class BatchSplit:
-    """A batch was refused as a whole, or was too slow twice: its halves go one after the other."""
+    """A batch was refused as a whole, too slow twice, or failed for minutes: its halves go one after the other."""
 
     lane: int
     operations: int
@@ -93,9 +94,9 @@ class ByteBudgetChanged:
 
 @dataclass(frozen=True, slots=True)
 class LanesHeld:
-    """No lane sends for `seconds`. `credentials` and `region` repeat at every refusal until a person acts."""
+    """No lane sends for `seconds`. All but `retry-after` repeat at every attempt until their cause is gone."""
 
-    cause: Literal["retry-after", "credentials", "region"]
+    cause: HoldCause | Literal["retry-after"]
     reason: str
     seconds: float
 
@@ -116,9 +117,9 @@ class MembershipAwaited:
 
 @dataclass(frozen=True, slots=True)
 class LanesReleased:
-    """Credentials that were refused are taken again."""
+    """What held all lanes is over after `held_s`, or gave way to another cause."""
 
-    cause: Literal["credentials", "region"]
+    cause: HoldCause
     held_s: float
 
 

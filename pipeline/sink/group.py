@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.customerio.batch import join
 from pipeline.sink.item import Item
+from pipeline.sink.patience import Patience
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +20,9 @@ class Group:
         slow: time-outs in a row.
         resent: whether they are sent once more because errors named no operation.
         first_at: loop time of the first request as this group.
+        refused_at: loop time at which they were first refused as a whole, larger groups included.
+        aside: whether it is one operation that waits until the refusal of another tells whose fault it is.
+        patience: how long it has failed while others succeeded.
     """
 
     items: list[Item]
@@ -27,7 +31,15 @@ class Group:
     slow: int = 0
     resent: bool = False
     first_at: float | None = None
+    refused_at: float | None = None
+    aside: bool = False
+    patience: Patience = field(default_factory=Patience)
     _body: bytes | None = None
+
+    @property
+    def generation(self) -> int:
+        """The membership under which the operations were delivered."""
+        return self.items[0].generation
 
     @property
     def body(self) -> bytes:
@@ -38,12 +50,50 @@ class Group:
 
     def part(self, items: list[Item], *, slow: int = 0, resent: bool = False) -> Group:
         """A group of some of the items, which remembers the attempts."""
-        return Group(items, attempts=self.attempts, slow=slow, resent=resent)
+        return Group(
+            items,
+            attempts=self.attempts,
+            slow=slow,
+            resent=resent,
+            refused_at=self.refused_at,
+            patience=self.patience.inherited(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from one request: groups to be sent next, in order, after a pause."""
+    """What follows from one request: groups to be sent next, in order, after a pause.
+
+    `aside`: the group cannot be judged before another person's operation was accepted or refused.
+    """
 
     groups: tuple[Group, ...] = ()
     pause_s: float = 0.0
+    aside: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One lane's batch on its way to its end.
+
+    Attributes:
+        lane: the lane's number.
+        stack: groups to be sent, the next one last.
+        sending: the group in the request that is on its way.
+        resting: whether it waits out a backoff.
+    """
+
+    lane: int
+    stack: list[Group]
+    sending: Group | None = None
+    resting: bool = False
+
+    def begin(self) -> Group:
+        """Take the next group for a request."""
+        self.sending = self.stack.pop()
+        return self.sending
+
+    def end(self, groups: tuple[Group, ...]) -> None:
+        """The request is over, `groups` come next."""
+        self.sending = None
+        self.stack.extend(reversed(groups))

@@ -1,74 +1,101 @@
-"""The sink's side of giving partitions away: begin nothing new, end what is in flight, go on under a new generation."""
+"""The sink's side of giving partitions away: begin nothing new, end what was begun, go on under a new generation."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Final
 
 from faust.types import TP
 
 NEVER = -1
 """Before the first assignment."""
 
+FINISH_S: Final = 5.0
+"""How long after `begin` requests may still leave. A usual answer then comes within the 9 s that Kafka's side grants;
+a request that begins later would end in nobody's time and be repeated by the next owner."""
+
 
 class SinkHandOver:
-    """Whether work may begin, for which generation, and what is in flight. Belongs to one event loop.
+    """Whether work may begin, for which generation, and what is left of it. Belongs to one event loop.
 
-    Fits `pipeline.kafka.handover.HandOver`. Between `resume` and `begin` the sink is open; every wait that is not a
-    request in flight is a nap, and `begin` ends all naps at once.
+    Fits `pipeline.kafka.handover.HandOver`. Three phases: *open* between `resume` and `begin`; *finishing* for at most
+    `FINISH_S` after that, in which only operations leave that stand in front of some that already left (the group's
+    offset is a contiguous prefix: what stays behind would let the next owner repeat all beyond it); then *shut*. Every
+    wait that is not a request in flight is a nap, and each change of phase ends all naps at once.
     """
 
     def __init__(self) -> None:
         self.generation = NEVER
         self.is_open = False
+        self.is_finishing = False
         self.on_begin: list[Callable[[], None]] = []
         self.on_resume: list[Callable[[int, frozenset[TP]], None]] = []
         self._naps: set[asyncio.Future[bool]] = set()
-        self._in_flight = 0
+        self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._until: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """The partitions are about to go, or the worker stops. A second call does nothing."""
-        if not self.is_open:
+        if not self.admits(self.generation):
             return
-        self.is_open = False
-        for nap in list(self._naps):
-            wake(nap, on=False)
+        self.is_finishing = True
+        self._end_naps()
         for react in self.on_begin:
             react()
+        if self._held:
+            self._until = asyncio.get_running_loop().call_later(FINISH_S, self.shut)
+        else:
+            self.shut()
+
+    def shut(self) -> None:
+        """From now on nothing leaves until the next `resume`."""
+        self.is_open = self.is_finishing = False
+        if self._until is not None:
+            self._until.cancel()
+            self._until = None
+        self._end_naps()
 
     async def drained(self) -> None:
-        """Return when no request and no dead letter is in flight."""
-        await self._idle.wait()
+        """Return when no operation is held any more; cancelled at the end of the grace, let nothing leave either."""
+        try:
+            await self._idle.wait()
+        finally:
+            if self.is_finishing:
+                self.shut()
 
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Records of `assigned` flow under `generation`."""
         self.begin()  # a transport that resumes without a begin in between still ends the older generation's work
+        self.shut()
         self.generation = generation
         self.is_open = True
         for react in self.on_resume:
             react(generation, assigned)
 
     def admits(self, generation: int) -> bool:
-        """Whether records delivered under `generation` may still be worked on."""
-        return self.is_open and generation == self.generation
+        """Whether new work for records delivered under `generation` may begin."""
+        return self.is_open and not self.is_finishing and generation == self.generation
 
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """What happens inside is waited for by `drained`."""
-        self._in_flight += 1
+    def finishes(self, generation: int) -> bool:
+        """Whether records delivered under `generation` are being brought to an end."""
+        return self.is_finishing and generation == self.generation
+
+    def took(self) -> None:
+        """One more operation is held: it waits in a lane, or a request or a dead letter of it is on its way."""
+        self._held += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def released(self, operations: int) -> None:
+        """So many operations are done, or left to the next owner."""
+        self._held -= operations
+        if not self._held:
+            self._idle.set()
 
     def nap(self, seconds: float) -> asyncio.Future[bool]:
-        """A wait of `seconds`: True when it is over or `wake` ended it, False when a hand-over began."""
+        """A wait of `seconds`: True when it is over or `wake` ended it, False when the phase changed."""
         loop = asyncio.get_running_loop()
         nap: asyncio.Future[bool] = loop.create_future()
         if not self.is_open:
@@ -83,6 +110,10 @@ class SinkHandOver:
 
         nap.add_done_callback(over)
         return nap
+
+    def _end_naps(self) -> None:
+        for nap in list(self._naps):
+            wake(nap, on=False)
 
 
 def wake(nap: asyncio.Future[bool], *, on: bool = True) -> None:

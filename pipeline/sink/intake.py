@@ -62,6 +62,7 @@ class Intake:
                 taken_bytes=size,
                 fault=fault,
             )
+            self._handover.took()
             self._lanes[lane_of(key, len(self._lanes))].put(item)
 
 

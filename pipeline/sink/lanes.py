@@ -16,6 +16,12 @@ from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, draw
 from pipeline.sink.item import Item
 
+STEP_BYTES: Final = BODY_MAX_BYTES // 32
+"""How far the byte budget feels its way up to a size that was too slow before."""
+
+FAST_BYTES: Final = 2 * BODY_MAX_BYTES + 1
+"""No size is known to be too slow."""
+
 
 def lane_of(key: bytes, lanes: int) -> int:
     """The lane of everything with `key`.
@@ -33,6 +39,7 @@ class Lane:
         self.number: Final = number
         self.waiting: deque[Item] = deque()
         self.budget_bytes = BODY_MAX_BYTES
+        self._slow_bytes = FAST_BYTES
         self._filled = asyncio.Event()
 
     def put(self, item: Item) -> None:
@@ -40,25 +47,32 @@ class Lane:
         self.waiting.append(item)
         self._filled.set()
 
-    def clear(self) -> list[Item]:
-        """Empty the lane; returns what waited."""
+    def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Let only the wanted operations wait on; returns the others."""
         items = list(self.waiting)
         self.waiting.clear()
-        return items
+        self.waiting.extend(item for item in items if wanted(item))
+        return [item for item in items if not wanted(item)]
 
-    def shrink(self) -> bool:
-        """Halve the byte budget after a time-out; whether it changed."""
+    def shrink(self, body_bytes: int = 0) -> bool:
+        """Halve the byte budget after a time-out of a body of that size; whether it changed."""
         before = self.budget_bytes
         self.budget_bytes = max(before // 2, MIN_BUDGET_BYTES)
+        if body_bytes > MIN_BUDGET_BYTES:  # the time-out of a small one says nothing about size
+            self._slow_bytes = min(body_bytes, self._slow_bytes)
         return self.budget_bytes != before
 
     def grow(self) -> bool:
-        """Double it again after an accepted batch, up to what Customer.io takes; whether it changed.
+        """Give the budget back after an accepted batch, up to what Customer.io takes; whether it changed.
 
-        Step by step: an API that is slow with large bodies would answer a budget restored at once with a time-out.
+        Doubled up to the size that was too slow, from there on in small steps: doubled into it, every second batch
+        would time out for as long as the API is slow.
         """
         before = self.budget_bytes
-        self.budget_bytes = min(before * 2, BODY_MAX_BYTES)
+        grown = before * 2 if before * 2 < self._slow_bytes else before + STEP_BYTES
+        self.budget_bytes = min(grown, BODY_MAX_BYTES)
+        if self.budget_bytes > self._slow_bytes:
+            self._slow_bytes = FAST_BYTES
         return self.budget_bytes != before
 
     async def run(self, deliver: Callable[[Lane, Draft], Awaitable[None]]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from pipeline import logs
+from pipeline.customerio.outcomes import Refusal
 from pipeline.deadletters.envelope import OWN_HEADERS, DeadLetterClass, dead_letter
 from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.records import OutRecord, source_of
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
+from pipeline.sink.group import Group
 from pipeline.sink.item import Item
 
 log = logs.get(__name__)
@@ -36,6 +39,38 @@ class DeadLetters:
         self._producer = producer
         self._topic = topic
         self._emit = emit
+
+    async def refused(self, group: Group, refused: Mapping[int, Refusal]) -> list[Item]:
+        """Give up the operations at these indexes of the group; returns them when all letters are durable."""
+        await asyncio.gather(
+            *(
+                self.write(
+                    group.items[index],
+                    "refused",
+                    refusal.text,
+                    field=refusal.field,
+                    status=refusal.status or None,
+                    attempts=group.attempts,
+                )
+                for index, refusal in refused.items()
+            )
+        )
+        return [group.items[index] for index in refused]
+
+    async def undeliverable(self, group: Group, reason: str, status: int | None) -> list[Item]:
+        """Give up the only operation of the group, for which there is never an answer; returns it."""
+        told = (
+            f"no success in {group.attempts} attempts, {group.patience.alone} of them alone, "
+            f"while others were accepted; {reason}"
+        )
+        await self.write(group.items[0], "undeliverable", told, status=status, attempts=group.attempts)
+        return group.items
+
+    async def unusable(self, items: Sequence[Item]) -> None:
+        """Give up records that cannot travel in a batch."""
+        await asyncio.gather(
+            *(self.write(item, item.fault.class_, item.fault.reason) for item in items if item.fault is not None)
+        )
 
     async def write(
         self,

@@ -14,7 +14,7 @@
 | `dodo_cio_batch_splits_total` | | batches that were halved |
 | `dodo_cio_dead_letters_total` | class, stage | records given up, by class |
 | `dodo_cio_holds_total` | cause | times that all lanes were held |
-| `dodo_cio_held` | cause | 1 while refused credentials or the wrong region hold all lanes: a person must act |
+| `dodo_cio_held` | cause | 1 while all lanes are held: credentials or region until a person acts, outage |
 | `dodo_cio_handover_operations_total` | | operations left to their partition's next owner |
 | `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
 | `dodo_cio_request_budget_partitions` | | partitions whose part of the workspace's rate this sink has |
@@ -32,9 +32,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import get_args
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.sink import events
+from pipeline.sink.holds import HoldCause
 from pipeline.sink.sink import Sink
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
 
@@ -92,8 +94,8 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
     metrics.on(events.WorkGivenUp, lambda event: given_up.inc(event.operations))
 
     holds = metrics.counter("holds", "Times that all lanes were held.", ["cause"])
-    held = metrics.gauge("held", "1 while all lanes are held until a person acts.", ["cause"])
-    for cause in ("credentials", "region"):
+    held = metrics.gauge("held", "1 while all lanes are held until the cause is gone.", ["cause"])
+    for cause in get_args(HoldCause):
         held.labels(cause).set(0)
 
     def on_held(event: events.LanesHeld) -> None:

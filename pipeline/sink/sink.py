@@ -9,10 +9,11 @@ from typing import Final
 from faust.types import TP
 
 from pipeline.errors import PipelineError
-from pipeline.sink.acks import Acks, Delivered
+from pipeline.sink.acks import Acks, Delivered, is_owed
+from pipeline.sink.answers import Answer
 from pipeline.sink.budget import Budget, PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
-from pipeline.sink.delivery import Answer, Delivery
+from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
 from pipeline.sink.handover import SinkHandOver
@@ -25,6 +26,8 @@ from pipeline.sink.memory import Memory
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 """Records that wait in one sink. Eight lanes fill two batches of 500 kB each out of 8 MB; the rest lets the other lanes
 go on for a while when one is stuck."""
+
+PATIENCE_S: Final = 300.0
 
 Observer = Callable[[SinkEvent], None]
 
@@ -40,6 +43,7 @@ class Sink:
         partitions_total: partitions of the operations topic, all sinks together.
         requests_per_second: the workspace's rate, all sinks together.
         lanes: batches in flight at once.
+        patience_s: seconds that a record may fail while others are accepted, before it is given up.
         crash: called once when a lane meets a bug or can never write dead letters again; the process must end.
         observers: receive a frozen record of everything that happens (`events`).
     """
@@ -56,6 +60,7 @@ class Sink:
         lanes: int,
         crash: Callable[[BaseException], None],
         observers: Sequence[Observer] = (),
+        patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._crash = crash
@@ -65,7 +70,7 @@ class Sink:
         self.handover.on_resume.append(self._resume)
         self.acks = Acks()
         self.memory = Memory(memory_bytes)
-        self.gate = Gate(self.handover, self._emit)
+        self.gate = Gate(self.handover, self._emit, lanes)
         self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
         self._observers: tuple[Observer, ...] = (self.budget.observe, *observers)
         self.lanes = [Lane(number) for number in range(lanes)]
@@ -81,7 +86,8 @@ class Sink:
             done=self._done,
             dropped=self._dropped,
             emit=self._emit,
-            lanes=lanes,
+            patience_s=patience_s,
+            starved=self.memory.lend,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -105,11 +111,12 @@ class Sink:
         await self._intake.take(batch)
 
     def _begin(self) -> None:
-        """What waits in the lanes belongs to the partitions' next owners."""
+        """Only what stands in front of something that already left is still sent; the rest is the next owners'."""
         self.memory.interrupt()
-        waiting = [item for lane in self.lanes for item in lane.clear()]
-        if waiting:
-            self._dropped(waiting)
+        self.acks.finish(self._delivery.on_their_way, self._delivery.resting)
+        left = [item for lane in self.lanes for item in lane.keep(is_owed)]
+        if left:
+            self._dropped(left)
 
     def _resume(self, generation: int, assigned: frozenset[TP]) -> None:
         self.acks.keep(generation)
@@ -121,10 +128,12 @@ class Sink:
 
     def _dropped(self, items: list[Item]) -> None:
         self._release(items)
+        self.acks.give_up(items)
         self._emit(WorkGivenUp(len(items)))
 
     def _release(self, items: list[Item]) -> None:
         self.memory.release(sum(item.taken_bytes for item in items))
+        self.handover.released(len(items))
 
     def _emit(self, event: SinkEvent) -> None:
         for observe in self._observers:

@@ -49,6 +49,7 @@ class SinkProcess:
             partitions_total=self._partitions_total,
             requests_per_second=settings.customerio_requests_per_second,
             lanes=settings.lanes,
+            patience_s=settings.undeliverable_after_seconds,
             crash=self.app.crash_soon,
             observers=[self._watch.metrics, self._attempted],
         )

@@ -201,6 +201,8 @@ class SwitchedMembership:
         """Whether the test lets requests out."""
         return self.alive and generation > 0
 
+    may_finish = may_send
+
 
 @dataclass
 class Rig:

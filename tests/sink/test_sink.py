@@ -25,6 +25,9 @@ RECORDS = st.lists(st.tuples(st.sampled_from(PEOPLE), KINDS, st.integers(0, 3)),
 ANSWERS = st.sampled_from(
     ["fair"] * 5 + ["busy", "held", "down", "lost", "silent", "unauthorized", "elsewhere", "unmatched", "page"]
 )
+WITNESSES = 2
+"""A partition of records that are good: without any, nobody could say whether a 400 is the record's fault."""
+
 HARMLESS = {"fair", "busy", "held", "down", "unauthorized", "elsewhere", "page"}
 """Answers after which the sink knows for certain what was accepted."""
 
@@ -55,6 +58,13 @@ class World:
             self.partitions[partition].append(record)
         self.values = {(p, one.offset): one.value for p, ones in self.partitions.items() for one in ones}
         self.acked = {0: -1, 1: -1}
+
+    def witness(self) -> Any:
+        """One more operation of somebody of whom nothing is asked but to show that Customer.io takes what is good."""
+        record = self.make.record("zoe", self.witnesses, partition=WITNESSES, p=WITNESSES)
+        self.witnesses += 1
+        self.values[WITNESSES, record.offset] = record.value
+        return record
 
     async def answer(self, operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
         """One request, with every rule about requests checked."""
@@ -98,19 +108,21 @@ class World:
         if any("poison" in one for one in operations):
             return httpx.Response(400, json={"errors": [{"reason": "invalid", "field": "name", "message": "no"}]})
         bad = [index for index, one in enumerate(operations) if "bad" in one]
+        refused = httpx.Response(207, json={"errors": [{"batch_index": index, "reason": "invalid"} for index in bad]})
         barred: set[str] = set()
-        for index, one in enumerate(operations):
+        operations = [one for one in operations if one["p"] != WITNESSES]
+        for one in operations:
             person, place = one["identifiers"]["id"], (one["p"], one["n"])
             assert person not in barred, "an operation travels with the barrier before it"
             if self._kind(place) == "barrier":
                 barred.add(person)
-            if index not in bad:
+            if "bad" not in one:
                 if not self.accepted[place]:
                     self.first.append((person, *place))
                 self.accepted[place] += 1
         if not bad:
             return httpx.Response(200, content=b"{}\n")
-        return httpx.Response(207, json={"errors": [{"batch_index": index, "reason": "invalid"} for index in bad]})
+        return refused
 
     def _kind(self, place: tuple[int, int]) -> str:
         partition, offset = place
@@ -138,6 +150,7 @@ class World:
         return [RecordBatch.of("customerio.operations", partition, part, generation, on_ack) for part in parts]
 
     generation: int = 0
+    witnesses: int = 0
 
 
 @settings(max_examples=120, deadline=None)
@@ -177,6 +190,11 @@ def test_model(
         for chunk in world.chunks(0, size, generation) + world.chunks(1, size, generation):
             await rig.sink.take(chunk)
 
+    async def show(generation: int) -> None:
+        while True:
+            await rig.sink.take(RecordBatch.of("customerio.operations", WITNESSES, [world.witness()], generation))
+            await asyncio.sleep(20)
+
     async def scenario() -> None:
         async with rig:
             for pause in [*moves, None]:
@@ -190,7 +208,9 @@ def test_model(
                     await rig.sink.handover.drained()
                 else:
                     await feeding
+                    showing = asyncio.create_task(show(world.generation))
                     await rig.settled()
+                    showing.cancel()
             assert rig.sink.memory.taken_bytes == 0
 
     virtual(scenario())
