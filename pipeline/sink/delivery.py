@@ -330,7 +330,7 @@ class Delivery:
             case "give-up":
                 self._done(await self._letters.undeliverable(group, reason, status))
                 return Step()
-        if group.failures >= SUSPECT_FAILURES and failed_at is not None and others_at <= failed_at:
+        if group.failures >= SUSPECT_FAILURES and failed_at is not None and others_at < failed_at:
             aside = True
         if self._gate.held:
             pause_s = 0.0  # the gate says when

@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
-LENT_RECORDS: Final = 100
-"""Records beyond the budget while nothing succeeds: of 100 people one will show whose fault that is."""
+LENT_BYTES: Final = 4 * 1024 * 1024
+"""Beyond the budget while nothing succeeds: of some thousand records one will show whose fault that is."""
 
 
 class Memory:
@@ -20,7 +20,6 @@ class Memory:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.taken_bytes = 0
-        self._lent = 0
         self._waiters: deque[tuple[int, asyncio.Future[bool]]] = deque()
 
     def try_take(self, size: int) -> bool:
@@ -49,16 +48,13 @@ class Memory:
     def release(self, size: int) -> None:
         """Give `size` bytes back."""
         self.taken_bytes -= size
-        if self.taken_bytes <= self.budget_bytes:
-            self._lent = 0
         self._grant()
 
     def lend(self) -> None:
         """Let one record pass beyond the budget: those inside wait for somebody else's success, and it may be that."""
-        while self._waiters and self._lent < LENT_RECORDS:
+        while self._waiters and self.taken_bytes + self._waiters[0][0] <= self.budget_bytes + LENT_BYTES:
             size, waiter = self._waiters.popleft()
             if not waiter.done():
-                self._lent += 1
                 self.taken_bytes += size
                 waiter.set_result(True)
                 return

@@ -34,8 +34,8 @@ class Successes:
         self._begun_at = max(self._begun_at, begun)
 
     def after(self, at: float) -> bool:
-        """Whether a request that was sent later than `at` was accepted."""
-        return self._begun_at > at
+        """Whether a request that was sent at `at` or later was accepted."""
+        return self._begun_at >= at
 
 
 @dataclass(slots=True)
@@ -67,13 +67,13 @@ class Patience:
         self.failed_at = now
         if since is not None:
             self.lone_s += max(min(now, others_at + SUCCESS_COUNTS_S) - since, 0.0)
-            self.alone = self.alone + 1 if operations == 1 and others_at > since else self.alone
+            self.alone = self.alone + 1 if operations == 1 and others_at >= since else self.alone
         self.is_over = self.is_over or self.lone_s >= limit_s
         if not self.is_over:
             return "again"
         if operations > 1:
             return "halve"
-        return "give-up" if self.alone >= ATTEMPTS_ALONE and others_at > (since or now) else "again"
+        return "give-up" if self.alone >= ATTEMPTS_ALONE and since is not None and others_at >= since else "again"
 
     def inherited(self) -> Patience:
         """For a part of the group: as old, but not yet tried alone."""

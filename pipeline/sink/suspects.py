@@ -19,7 +19,8 @@ def set_aside(stack: list[Group], waiting: deque[Item]) -> bool:
     It comes out of the rest of the stack, else from `waiting`. When there is none, the suspect that was set aside first
     has its turn again, and the answer is False.
     """
-    stack[-1].aside = True
+    suspect = stack[-1]
+    suspect.aside = True
     first = len(stack)
     while first and stack[first - 1].aside:
         first -= 1
@@ -31,11 +32,12 @@ def set_aside(stack: list[Group], waiting: deque[Item]) -> bool:
                 rest = group.items[:index] + group.items[index + 1 :]
                 stack[place : place + 1] = [group.part(rest, resent=group.resent)] if rest else []
                 stack.append(group.part([item], resent=group.resent))
+                stack[-1].failures = suspect.failures  # whoever goes next goes no sooner
                 return True
     for index, item in enumerate(waiting):
         if item.key not in suspects and item.fault is None:
             del waiting[index]
-            stack.append(Group([item]))
+            stack.append(Group([item], failures=suspect.failures))
             return True
     stack.append(stack.pop(first))
     return False

@@ -212,6 +212,7 @@ class Rig:
     lanes: int = 1
     rate: float = 1000.0
     memory_bytes: int = 64 * 1024 * 1024
+    patience_s: float = 300.0
     events: list[SinkEvent] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     acked: dict[int, list[int]] = field(default_factory=dict)
@@ -230,6 +231,7 @@ class Rig:
             lanes=self.lanes,
             crash=self.crashes.append,
             observers=[self.events.append],
+            patience_s=self.patience_s,
             memory_bytes=self.memory_bytes,
         )
         await self.sink.start()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sink.memory import Memory
+from pipeline.sink.memory import LENT_BYTES, Memory
 
 
 async def waiting(memory: Memory, size: int) -> asyncio.Task[bool]:
@@ -83,3 +83,25 @@ async def test_cancelled(*, granted: bool) -> None:
         memory.release(100)
     assert await second
     assert memory.taken_bytes == 30
+
+
+async def test_lent() -> None:
+    """While nothing succeeds one waiter at a time passes beyond the budget, up to a bound, and the rest waits on."""
+    memory = Memory(100)
+    assert memory.try_take(100)
+    first = await waiting(memory, 50)
+    second = await waiting(memory, 50)
+    memory.lend()
+    assert await first
+    assert not second.done()
+    assert memory.taken_bytes == 150
+    memory.release(100)
+    assert await second
+    huge = await waiting(memory, LENT_BYTES + 1)
+    memory.lend()
+    await asyncio.sleep(0)
+    assert not huge.done()
+    memory.interrupt()
+    assert not await huge
+    memory.lend()
+    assert memory.taken_bytes == 100

@@ -1,0 +1,138 @@
+"""One customer's trouble delays one lane, and in the end costs one record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.kafka.records import text_header
+
+Virtual = Callable[[Any], Any]
+
+PAGE = httpx.Response(400, content=b"<html>Bad Request</html>")
+ERRORS = {"errors": [{"reason": "invalid", "field": "name", "message": "bad"}]}
+
+
+def broken_by_poison(api: Any, status: int) -> Callable[[list[dict[str, Any]], bytes], httpx.Response]:
+    """A Customer.io that answers `status` to whatever has a poisoned operation in it."""
+
+    def reply(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any(one.get("poison") for one in operations):
+            return httpx.Response(status, json=ERRORS if status == 400 else None)
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    return reply
+
+
+@pytest.mark.parametrize("lanes", [8, 1])
+def test_only_the_record_that_fails(virtual: Virtual, api: Any, make: Any, lanes: int) -> None:
+    """After five minutes the record that gets 500 is given up alone, its neighbours arrive, and nobody else waited."""
+    api.last = broken_by_poison(api, 500)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> float:
+        async with rig:
+            await rig.take(*(make.record("ann", n, **({"poison": True} if n == 5 else {})) for n in range(10)))
+            for offset in range(10, 1000):
+                await rig.take(make.record(f"bob{offset % 50}", offset))
+                await asyncio.sleep(1)
+                if lanes > 1 and offset == 250:
+                    assert rig.producer.letters == []
+            await rig.settled()
+            return asyncio.get_running_loop().time()
+
+    virtual(scenario())
+    assert [(source, class_) for source, class_, _ in rig.producer.told] == [
+        ("customerio.operations/0/5", "undeliverable")
+    ]
+    letter = rig.producer.letters[0]
+    assert letter.value == make.operation("ann", 5, poison=True)
+    assert text_header(letter.headers, "dlq-status") == "500"
+    assert sorted(n for _, n in api.accepted) == [n for n in range(1000) if n != 5]
+    assert [n for who, n in api.accepted if who == "ann"] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert rig.acked[0][-1] == 999
+
+
+def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
+    """With a limit of ten seconds the record is given up within a fraction of the usual time."""
+    api.last = broken_by_poison(api, 503)
+    rig = make.rig(api, lanes=8, patience_s=10.0)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, poison=True))
+            for offset in range(1, 120):
+                await rig.take(make.record(f"bob{offset % 50}", offset))
+                await asyncio.sleep(1)
+
+    virtual(scenario())
+    assert [class_ for _, class_, _ in rig.producer.told] == ["undeliverable"]
+
+
+@pytest.mark.parametrize("answer", [PAGE, httpx.Response(400, json=ERRORS)], ids=["a proxy's page", "Customer.io's"])
+@pytest.mark.parametrize("lanes", [8, 1])
+def test_a_400_for_everything_is_an_outage(
+    virtual: Virtual, api: Any, make: Any, *, answer: httpx.Response, lanes: int
+) -> None:
+    """When every request of every lane is answered with 400, nothing is given up, however long, with few requests."""
+    api.last = lambda _operations, _body: httpx.Response(400, content=answer.content)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n % 40}", n) for n in range(400)))
+            await asyncio.sleep(3600)
+            assert rig.producer.letters == []
+            assert rig.acked == {0: []}
+            api.last = api.ok
+            await rig.settled()
+
+    virtual(scenario())
+    assert sum(at < 3600 for at, _ in api.requests) < 8 * 20 + 60
+    assert rig.producer.letters == []
+    assert sorted(n for _, n in api.accepted) == list(range(400))
+    for person in {who for who, _ in api.accepted}:
+        own = [n for who, n in api.accepted if who == person]
+        assert own == sorted(own)
+
+
+@pytest.mark.parametrize("good_behind", [True, False])
+def test_a_culprit_before_everybody_else(virtual: Virtual, rig: Any, make: Any, *, good_behind: bool) -> None:
+    """With one lane, refused records at its head are told apart by the first other person that is accepted."""
+    rig.api.last = broken_by_poison(rig.api, 400)
+    bad = [make.record(f"bad{n}", n, poison=True) for n in range(5)]
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*bad)
+            await asyncio.sleep(1800)
+            assert rig.producer.letters == []
+            if good_behind:
+                await rig.take(make.record("ann", 5))
+                await rig.settled()
+
+    virtual(scenario())
+    assert len(rig.producer.letters) == (5 if good_behind else 0)
+    assert rig.api.accepted == ([("ann", 5)] if good_behind else [])
+
+
+def test_a_full_memory_does_not_hide_the_others(virtual: Virtual, api: Any, make: Any) -> None:
+    """A failing person whose backlog fills the memory keeps nobody out for good."""
+    api.last = broken_by_poison(api, 500)
+    rig = make.rig(api, lanes=8, memory_bytes=20_000)
+
+    async def scenario() -> None:
+        async with rig:
+            records = [make.record("ann", n, poison=n == 0) for n in range(30)]
+            records += [make.record(f"bob{n % 7}", n) for n in range(30, 300)]
+            await rig.take(*records)
+            await rig.settled()
+
+    virtual(scenario())
+    assert [source for source, *_ in rig.producer.told] == ["customerio.operations/0/0"]
+    assert sorted(n for _, n in api.accepted) == list(range(1, 300))
+    assert rig.sink.memory.taken_bytes == 0
