@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import importlib.metadata
+import importlib.util
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +38,12 @@ CONNECTIONS_PER_LANE: Final = 4
 
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """No connection: nothing can have arrived. After any other failure the request may have been applied."""
+
+
+if importlib.util.find_spec("sniffio") is None:
+    # httpcore asks for it several times a request, and Python searches its whole path anew for a module that is not
+    # there: 0.3 ms of each request. None is how the import system is told so (importlib's documentation).
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

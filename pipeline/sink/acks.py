@@ -59,8 +59,8 @@ class Chunk:
         self.window = window
         self._ack = batch.acknowledge
         self._flags = bytearray(len(batch.records))
-        self._offsets = array("q", (record.offset for record in batch.records))
-        self._times = array("q", (record.timestamp for record in batch.records))
+        self._offsets = array("q", [record.offset for record in batch.records])
+        self._times = array("q", [record.timestamp for record in batch.records])
         self._head = 0
 
     @property

@@ -16,6 +16,8 @@ from pipeline.customerio.batch import SEPARATOR, WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
 from pipeline.sink.item import Item
 
+SEPARATOR_BYTES: Final = len(SEPARATOR)
+
 BatchCause = Literal["bytes", "idle", "barrier"]
 """Why a batch was closed: it is full, nothing else waits, or all that waits must wait for a barrier."""
 
@@ -46,7 +48,7 @@ def draw(waiting: deque[Item], max_bytes: int = BODY_MAX_BYTES) -> Draft:
     Operations of one key keep their order. At least one is drawn when any waits.
     """
     budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
-    size = WRAPPER_BYTES - len(SEPARATOR)
+    size = WRAPPER_BYTES - SEPARATOR_BYTES
     items: list[Item] = []
     faults: list[Item] = []
     barred: set[bytes] = set()
@@ -60,7 +62,7 @@ def draw(waiting: deque[Item], max_bytes: int = BODY_MAX_BYTES) -> Draft:
         if item.fault is not None:
             faults.append(waiting.popleft())
             continue
-        grown = size + len(SEPARATOR) + len(item.body)
+        grown = size + SEPARATOR_BYTES + len(item.body)
         if grown > budget:
             cause = "bytes"
             break

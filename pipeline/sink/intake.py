@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.kafka.records import Record
 from pipeline.sink.acks import Acks, Delivered
 from pipeline.sink.admission import fault_of, is_barrier
 from pipeline.sink.handover import SinkHandOver
@@ -39,33 +38,24 @@ class Intake:
         if not self._handover.admits(batch.generation):
             return
         chunk = self._acks.open(batch)
+        lanes, try_take = self._lanes, self._memory.try_take
         for index, record in enumerate(batch.records):
             if index and index % TURN_RECORDS == 0:
                 await asyncio.sleep(0)
                 if not self._handover.admits(batch.generation):
                     return
-            size = held_bytes(record)
-            if not self._memory.try_take(size) and not await self._memory.take(size):
-                return
-            if not self._handover.admits(batch.generation):
-                self._memory.release(size)  # granted in the same turn in which the hand-over began
-                return
-            value, key = record.value, record.key or b""
+            value, key = record.value or b"", record.key or b""
+            size = len(value) + RECORD_OVERHEAD_BYTES
+            if not try_take(size):
+                if not await self._memory.take(size):
+                    return
+                if not self._handover.admits(batch.generation):
+                    self._memory.release(size)  # granted in the same turn in which the hand-over began
+                    return
             fault = fault_of(value)
-            item = Item(
-                record=record,
-                body=value if value is not None and fault is None else b"",
-                key=key,
-                barrier=fault is None and is_barrier(record.headers),
-                chunk=chunk,
-                index=index,
-                taken_bytes=size,
-                fault=fault,
-            )
+            if fault is None:
+                item = Item(record, value, key, is_barrier(record.headers), chunk, index, size)
+            else:
+                item = Item(record, b"", key, barrier=False, chunk=chunk, index=index, taken_bytes=size, fault=fault)
             self._handover.took()
-            self._lanes[lane_of(key, len(self._lanes))].put(item)
-
-
-def held_bytes(record: Record) -> int:
-    """The memory that a record takes until it is done."""
-    return len(record.value or b"") + RECORD_OVERHEAD_BYTES
+            lanes[lane_of(key, len(lanes))].put(item)

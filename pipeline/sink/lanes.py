@@ -44,8 +44,9 @@ class Lane:
 
     def put(self, item: Item) -> None:
         """Add `item` behind everything else; a free lane sends it as soon as the loop turns."""
+        if not self.waiting:
+            self._filled.set()
         self.waiting.append(item)
-        self._filled.set()
 
     def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """Let only the wanted operations wait on; returns the others."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -281,3 +282,8 @@ def test_settings_that_cannot_work_are_named(url: str, site_id: str, variable: s
     with pytest.raises(SettingsError, match=variable) as caught:
         TrackClient(url, site_id, KEY)
     assert "secret-k" not in str(caught.value)
+
+
+def test_the_import_path_is_not_searched_for_every_request() -> None:
+    """Python knows whether there is a `sniffio`, which httpcore asks for several times a request."""
+    assert "sniffio" in sys.modules
