@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos lock clean
+.PHONY: help install demo test lint types unit chaos bench lock clean
 
 override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
@@ -49,6 +49,9 @@ unit: tools install ## the tests alone (T='tests/sink -k batch')
 
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
+
+bench: tools install ## figures against something simpler in the same run (B='latency batcher'); no part of `make test`
+	@cd "$(ROOT)" && "$(PY)" -m tests.bench $(B)
 
 lock: install ## refresh the two lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes pyproject.toml"; \

@@ -1,0 +1,57 @@
+"""The batcher against the mere joining of the same bytes."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections import deque
+from typing import Any, cast
+
+from pipeline.customerio.batch import join
+from pipeline.kafka.batches import RecordBatch
+from pipeline.sink.acks import Acks
+from pipeline.sink.batching import draw
+from pipeline.sink.group import Group
+from pipeline.sink.item import Item
+from tests.bench.figures import Figure
+from tests.bench.stage import operation
+
+OPERATIONS = 60_000
+ROUNDS = 9
+
+
+def measure() -> list[Figure]:
+    """Time of drawing and joining all batches of a full lane, over the time of joining the same batches; medians."""
+    joined, drawn = [], []
+    for _ in range(ROUNDS):
+        items = _items()
+        gc.collect()
+        drafts: list[list[bytes]] = []
+        waiting = deque(items)
+        while waiting:
+            drafts.append([item.body for item in draw(waiting).items])
+        began = time.perf_counter()
+        size = sum(len(join(bodies)) for bodies in drafts)
+        joined.append(time.perf_counter() - began)
+        waiting = deque(items)
+        began = time.perf_counter()
+        again = 0
+        while waiting:
+            again += len(Group(draw(waiting).items).body)
+        drawn.append(time.perf_counter() - began)
+        assert again == size
+    ratio = statistics.median(one / other for one, other in zip(drawn, joined, strict=True))
+    extra_ns = (statistics.median(drawn) - statistics.median(joined)) / OPERATIONS * 1e9
+    return [
+        Figure("batcher", "drawing and joining / joining", ratio, "x", at_most=1.5),
+        Figure("batcher", "joining, an operation", statistics.median(joined) / OPERATIONS * 1e9, "ns"),
+        Figure("batcher", "on top of joining, an operation", extra_ns, "ns"),
+    ]
+
+
+def _items() -> list[Item]:
+    record = cast("Any", type("R", (), {"offset": 0, "timestamp": 0}))
+    chunk = Acks().open(RecordBatch.of("t", 0, [record]))
+    values = (operation(number) for number in range(OPERATIONS))
+    return [Item(record, value, key, False, chunk, 0, len(value)) for key, value, _ in values]

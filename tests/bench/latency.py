@@ -1,0 +1,83 @@
+"""What an idle sink adds to the way of a record: against a bare aiokafka consumer that gets the same record."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from pipeline.kafka.local import LocalKafka
+from tests.bench import stage
+from tests.bench.figures import Figure
+from tests.bench.server import BareServer
+
+RECORDS: Final = 400
+WARM_UP: Final = 50
+EVERY_S: Final = 0.05
+"""Far above what a record takes: each one meets an idle sink."""
+
+PARTITIONS: Final = 4
+
+
+async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
+    """One record at a time to both; the difference between request and delivery is what the sink adds."""
+    async with BareServer() as server:
+        settings = await stage.topics(broker, directory, PARTITIONS, customerio_url=server.url)
+        consumer = AIOKafkaConsumer(
+            settings.operations_topic, bootstrap_servers=broker.bootstrap_servers, group_id=None,
+            auto_offset_reset="latest",
+        )  # fmt: skip
+        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all")
+        await consumer.start()
+        await producer.start()
+        sink = stage.Process(settings, directory)
+        try:
+            appended, delivered, arrived = await _run(settings.operations_topic, consumer, producer, server, sink)
+        finally:
+            await sink.stop()
+            await producer.stop()
+            await consumer.stop()
+    added = [1000 * (at - seen) for seen, at in zip(delivered, arrived, strict=True)]
+    bare = [1000 * (seen - began) for began, seen in zip(appended, delivered, strict=True)]
+    whole = [1000 * (at - began) for began, at in zip(appended, arrived, strict=True)]
+    return [
+        Figure("latency", "added by an idle sink, p99", _p99(added), "ms", at_most=10.0),
+        Figure("latency", "added by an idle sink, median", statistics.median(added), "ms"),
+        Figure("latency", "append to bare consumer, p99", _p99(bare), "ms"),
+        Figure("latency", "append to request, p99", _p99(whole), "ms"),
+    ]
+
+
+async def _run(
+    topic: str, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, server: BareServer, sink: stage.Process
+) -> tuple[list[float], list[float], list[float]]:
+    appended: list[float] = []
+    delivered: list[float] = []
+    arrived: list[float] = []
+    for number in range(-WARM_UP, RECORDS):
+        key, value, headers = stage.operation(number % 100_000)
+        server.arrivals.clear()
+        began = time.monotonic()
+        sending = asyncio.ensure_future(producer.send_and_wait(topic, key=key, value=value, headers=headers))
+        await consumer.getone()
+        seen = time.monotonic()
+        async with asyncio.timeout(stage.PATIENCE_S):
+            while not server.arrivals.at:
+                sink.check()
+                server.arrivals.more.clear()
+                await server.arrivals.more.wait()
+        await sending
+        if number >= 0:
+            appended.append(began)
+            delivered.append(seen)
+            arrived.append(server.arrivals.first_bytes_at[0])
+        await asyncio.sleep(EVERY_S)
+    return appended, delivered, arrived
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]

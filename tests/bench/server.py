@@ -1,0 +1,88 @@
+"""The smallest server that a sink can send to: it reads bodies by their length and takes everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, cast
+
+TAKEN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n"
+HEAD_END: Final = b"\r\n\r\n"
+LENGTH: Final = b"\r\ncontent-length:"
+
+
+@dataclass
+class Arrivals:
+    """When requests arrived (monotonic seconds at the last byte, and at the first), and the bytes of their bodies."""
+
+    first_bytes_at: list[float] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    body_bytes: list[int] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.first_bytes_at.clear()
+        self.at.clear()
+        self.body_bytes.clear()
+
+
+class _Protocol(asyncio.Protocol):
+    """One connection. A request never begins in the segment in which another one ends: clients here do not pipeline."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+        self._head = b""
+        self._missing = 0
+        self._length = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing:
+            self._missing -= len(data)
+        else:
+            if not self._head:
+                self._began = time.monotonic()
+            self._head += data
+            end = self._head.find(HEAD_END)
+            if end < 0:
+                return
+            self._length = _content_length(self._head[:end])
+            self._missing = self._length - (len(self._head) - end - len(HEAD_END))
+            self._head = b""
+        if self._missing <= 0:
+            self._missing = 0
+            if self._length:
+                arrivals = self._arrivals
+                arrivals.first_bytes_at.append(self._began)
+                arrivals.at.append(time.monotonic())
+                arrivals.body_bytes.append(self._length)
+                arrivals.more.set()
+            self._transport.write(TAKEN)
+
+
+def _content_length(head: bytes) -> int:
+    _, found, rest = head.lower().partition(LENGTH)
+    return int(rest.partition(b"\r\n")[0]) if found else 0
+
+
+class BareServer:
+    """Listens on a free loopback port."""
+
+    def __init__(self) -> None:
+        self.arrivals = Arrivals()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Protocol(self.arrivals), "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()

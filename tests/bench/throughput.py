@@ -1,0 +1,105 @@
+"""Operations per second of one sink, from Kafka into a bare loopback server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+
+from pipeline.customerio.batch import WRAPPER_BYTES
+from pipeline.customerio.limits import BODY_MAX_BYTES
+from pipeline.kafka.local import LocalKafka
+from pipeline.settings import Settings
+from tests.bench import stage
+from tests.bench.figures import Figure
+from tests.bench.server import BareServer
+
+OPERATIONS: Final = 300_000
+PARTITIONS: Final = 4
+TARGET: Final = 100_000.0
+
+RATES: Final = (150.0, 1000.0)
+"""Requests per second: 150 full ones are 107,000 operations, so batches fill; with 1,000 a lane never waits for its
+turn and sends what it has."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one sink did between its first and its last request."""
+
+    per_second: float
+    cpu_us: float
+    fill: float
+
+
+async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
+    """The same topic read by a bare consumer, and by sinks with different rates."""
+    settings = await stage.topics(broker, directory, PARTITIONS, customerio_url="http://127.0.0.1:1")
+    await stage.fill(settings, PARTITIONS, range(OPERATIONS))
+    bare = await _bare(settings)
+    figures = [Figure("throughput", "bare aiokafka consumer, records read", bare, "/s")]
+    for rate in RATES:
+        run = await _sink(settings, directory, rate)
+        target = TARGET if rate == RATES[0] else None
+        what = f"sink at {rate:g} requests/s"
+        figures += [
+            Figure("throughput", f"{what}, operations", run.per_second, "/s", at_least=target),
+            Figure("throughput", f"{what}, of the bare consumer", run.per_second / bare, "x"),
+            Figure("throughput", f"{what}, processor time an operation", run.cpu_us, "µs"),
+            Figure("throughput", f"{what}, fill of a request", 100 * run.fill, "%"),
+        ]
+    return figures
+
+
+async def _bare(settings: Settings) -> float:
+    consumer = AIOKafkaConsumer(
+        settings.operations_topic, bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None,
+        auto_offset_reset="earliest",
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        seen, began = 0, time.perf_counter()
+        while seen < OPERATIONS:
+            seen += sum(len(records) for records in (await consumer.getmany(timeout_ms=1000)).values())
+        return seen / (time.perf_counter() - began)
+    finally:
+        await consumer.stop()
+
+
+async def _sink(settings: Settings, directory: Path, rate: float) -> Run:
+    size = len(stage.operation(0)[1]) + 1  # with its comma
+    async with BareServer() as server:
+        arrivals = server.arrivals
+        sink = stage.Process(
+            settings.model_copy(
+                update={
+                    "customerio_url": server.url,
+                    "customerio_requests_per_second": rate,
+                    "sink_group": f"{settings.sink_group}.{rate:g}",
+                }
+            ),
+            directory,
+        )
+
+        def operations() -> int:
+            return sum((body - WRAPPER_BYTES + 1) // size for body in arrivals.body_bytes)
+
+        try:
+            async with asyncio.timeout(stage.PATIENCE_S):
+                while not arrivals.at:
+                    sink.check()
+                    await asyncio.sleep(0.01)
+                before, cpu_s, began = operations(), sink.cpu_s(), time.monotonic()
+                while operations() < OPERATIONS:
+                    sink.check()
+                    await asyncio.sleep(0.05)
+            cpu_s = sink.cpu_s() - cpu_s
+        finally:
+            await sink.stop()
+        done = OPERATIONS - before
+        fill = sum(arrivals.body_bytes) / len(arrivals.body_bytes) / BODY_MAX_BYTES
+        return Run(done / (arrivals.at[-1] - began), 1e6 * cpu_s / done, fill)
