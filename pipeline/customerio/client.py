@@ -40,6 +40,8 @@ NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, 
 """No connection: nothing can have arrived. After any other failure the request may have been applied."""
 
 
+NO_STREAM: Final = httpx.ByteStream(b"")
+
 if importlib.util.find_spec("sniffio") is None:
     # httpcore asks for it several times a request, and Python searches its whole path anew for a module that is not
     # there: 0.3 ms of each request. None is how the import system is told so (importlib's documentation).
@@ -178,6 +180,9 @@ class TrackClient:
                 return Response(response.status_code, response.headers, await self._read(response, until))
             finally:
                 await response.aclose()
+                # Its stream refers back to it, and it to the request: a cycle that keeps the body in memory until
+                # the next collection.
+                response.stream = NO_STREAM
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             detail = f"{type(error).__name__} {error}".strip()
             raise RequestUnansweredError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import gzip
 import logging
 import sys
@@ -287,3 +288,22 @@ def test_settings_that_cannot_work_are_named(url: str, site_id: str, variable: s
 def test_the_import_path_is_not_searched_for_every_request() -> None:
     """Python knows whether there is a `sniffio`, which httpcore asks for several times a request."""
     assert "sniffio" in sys.modules
+
+
+async def test_a_body_is_free_once_its_answer_is_there() -> None:
+    """No cycle keeps request and body in memory until a collection: the sink makes those rare."""
+
+    def alive() -> int:
+        return sum(isinstance(one, httpx.Request) for one in gc.get_objects())
+
+    async with answering(lambda _: httpx.Response(200, content=b"{}\n")) as client:
+        await client.send_batch(b"{}")
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            for _ in range(5):
+                await client.send_batch(b"{}")
+            assert alive() == before
+        finally:
+            gc.enable()
