@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.customerio.batch import join
@@ -131,3 +132,18 @@ def test_halves(numbers: list[Any]) -> None:
     assert second
     assert first + second == numbers
     assert abs(len(first) - len(second)) <= 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(200, 24_000))
+@settings(max_examples=25, deadline=None)
+def test_full_under_load(seed: int, largest: int) -> None:
+    """With a backlog of operations of usual size, every batch has at least 95 % of the bytes that it may have."""
+    dice = random.Random(seed)
+    waiting: deque[Item] = deque()
+    while sum(len(one.body) for one in waiting) < 6 * BODY_MAX_BYTES:
+        key, new = b"%d" % dice.randrange(50_000), dice.random() < 0.1
+        waiting += [item(key, dice.randint(150, largest), barrier=new and not n) for n in range(dice.randint(1, 9))]
+    while sum(len(one.body) for one in waiting) > 2 * BODY_MAX_BYTES:
+        draft = draw(waiting)
+        assert draft.cause == "bytes"
+        assert draft.body_bytes >= 0.95 * BODY_MAX_BYTES

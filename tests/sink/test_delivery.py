@@ -476,3 +476,45 @@ def test_causes(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [event.operations for event in closed] == [16, 4]
     assert 0.9 < closed[0].fill <= 1
     assert [event.attempt for event in rig.of(RequestEnded)] == [1, 1]
+
+
+def test_no_linger_when_idle(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A free lane sends what it has as soon as the budget gives it a turn, however little it is."""
+
+    async def scenario() -> list[float]:
+        came = []
+        async with rig:
+            for n in range(50):
+                await asyncio.sleep(1.37)
+                came.append(asyncio.get_running_loop().time())
+                await rig.take(make.record("ann", n))
+            await rig.settled()
+        return came
+
+    came = virtual(scenario())
+    assert [at for at, _ in rig.api.requests] == came
+    assert rig.api.batches == [[n] for n in range(50)]
+    assert {event.cause for event in rig.of(BatchClosed)} == {"idle"}
+
+
+def test_full_batches_under_load(virtual: Virtual, api: Any, make: Any) -> None:
+    """With more than the lanes can send, their batches fill to 95 % of the largest body."""
+
+    async def busy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        await asyncio.sleep(0.2)
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    api.last = busy
+    rig = make.rig(api, lanes=8, rate=20.0)
+
+    async def scenario() -> None:
+        async with rig:
+            for start in range(0, 60_000, 500):
+                await rig.take(*(make.record(f"p{n % 997}", n, pad="x" * 600) for n in range(start, start + 500)))
+            await rig.settled()
+
+    virtual(scenario())
+    fills = [event.fill for event in rig.of(BatchClosed)]
+    loaded = fills[8:-8]  # each lane's first and last
+    assert len(loaded) > 40
+    assert min(loaded) >= 0.95
