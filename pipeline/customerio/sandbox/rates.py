@@ -23,7 +23,7 @@ class SlidingSecond:
         """
         arrivals = self._arrivals
         arrivals.append(now_s)
-        while now_s - arrivals[0] >= WINDOW_S:
+        while arrivals[0] <= now_s - WINDOW_S:
             arrivals.popleft()
         self.most = max(self.most, len(arrivals))
         return len(arrivals)
