@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.rates import SlidingSecond
 
-
 TICKS = 1024
 """In a second: parts that floats hold exactly. Whether an arrival of exactly a second ago still counts would otherwise
 depend on rounding (1.001 - 0.001 is less than 1)."""
