@@ -157,7 +157,8 @@ class Delivery:
         while stack:
             finishing = self._handover.is_finishing
             if finishing:
-                self._keep_owed(stack)
+                if left := work.keep(is_owed):
+                    self._dropped(left)
                 if not stack:
                     return
             given = await self._clearance.ask(stack[-1].generation, lane.number, finishing=finishing)
@@ -171,15 +172,6 @@ class Delivery:
                 self._starved()
             if step.pause_s and not await self._back_off(work, step.pause_s):
                 return
-
-    def _keep_owed(self, stack: list[Group]) -> None:
-        for place in range(len(stack) - 1, -1, -1):
-            group = stack[place]
-            owed = [item for item in group.items if is_owed(item)]
-            if len(owed) == len(group.items):
-                continue
-            self._dropped([item for item in group.items if not is_owed(item)])
-            stack[place : place + 1] = [group.part(owed, slow=group.slow, resent=group.resent)] if owed else []
 
     async def _back_off(self, work: Work, seconds: float) -> bool:
         if self._handover.is_finishing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.customerio.batch import join
@@ -97,3 +98,14 @@ class Work:
         """The request is over, `groups` come next."""
         self.sending = None
         self.stack.extend(reversed(groups))
+
+    def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Let only the wanted operations wait on; returns the others."""
+        left: list[Item] = []
+        for place in range(len(self.stack) - 1, -1, -1):
+            group = self.stack[place]
+            kept = [item for item in group.items if wanted(item)]
+            if len(kept) < len(group.items):
+                left += [item for item in group.items if not wanted(item)]
+                self.stack[place : place + 1] = [group.part(kept, slow=group.slow, resent=group.resent)] if kept else []
+        return left

@@ -28,6 +28,7 @@ MEMORY_BYTES: Final = 64 * 1024 * 1024
 go on for a while when one is stuck."""
 
 PATIENCE_S: Final = 300.0
+"""Longer than a deployment or a restart on the other side, short enough that a customer's later events are of use."""
 
 Observer = Callable[[SinkEvent], None]
 
