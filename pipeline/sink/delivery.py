@@ -265,12 +265,23 @@ class Delivery:
             if not from_api and self._may_be_innocent(group):
                 reason = f"{refusal.text} (not in Customer.io's form: from a proxy?)"
                 return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
-            if last_refused_at is None or not self._successes.after(last_refused_at):
+            told_apart = last_refused_at is not None and self._successes.after(last_refused_at)
+            if not told_apart and (group.failures + 1 < ATTEMPTS_ALONE or self._others_fail(group)):
                 reason = f"{refusal.text} (nothing else is accepted either, so it may not be the record's fault)"
                 return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
         self._gate.answered(given)
         self._done(await self._letters.refused(group, {0: refusal}))
         return Step()
+
+    def _others_fail(self, group: Group) -> bool:
+        """Whether anybody else's operation is failing too. In a quiet hour there is nobody else to tell by."""
+        return any(
+            other is not group
+            and (other.failures or other.refused_at is not None)
+            and other.items[0].key != group.items[0].key
+            for work in self._works.values()
+            for other in (*work.stack, *([work.sending] if work.sending else []))
+        )
 
     def _may_be_innocent(self, group: Group) -> bool:
         """Whether an operation that is alone should be tried again against a 400 that Customer.io did not write.

@@ -100,6 +100,20 @@ def test_a_400_for_everything_is_an_outage(
         assert own == sorted(own)
 
 
+def test_a_400_for_the_only_operation_there_is(virtual: Virtual, rig: Any, make: Any) -> None:
+    """With nobody else to tell by, what Customer.io refuses in its own words is refused after three tries."""
+    rig.api.last = broken_by_poison(rig.api, 400)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, poison=True))
+            await rig.settled()
+
+    virtual(scenario())
+    assert [class_ for _, class_, _ in rig.producer.told] == ["refused"]
+    assert len(rig.api.requests) == 3
+
+
 @pytest.mark.parametrize("good_behind", [True, False])
 def test_a_culprit_before_everybody_else(virtual: Virtual, rig: Any, make: Any, *, good_behind: bool) -> None:
     """With one lane, refused records at its head are told apart by the first other person that is accepted."""
