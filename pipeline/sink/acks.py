@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 from pipeline.kafka.records import Record
@@ -19,6 +20,9 @@ NOTHING: Final = -1
 
 UNLIMITED: Final = 2**63
 """Above every offset."""
+
+_OFFSET: Final = attrgetter("offset")
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class Delivered(Protocol):
@@ -50,28 +54,30 @@ class Chunk:
 
     It keeps offsets and times, 17 bytes a record, and not the records: while one lane is stuck, the others' finished
     records must not stay in memory with it.
+
+    `flags` has a byte for each record; one that is `DONE` is not acknowledged before `advance`.
     """
 
-    __slots__ = ("_ack", "_flags", "_head", "_offsets", "_times", "generation", "window")
+    __slots__ = ("_ack", "_head", "_offsets", "_times", "flags", "generation", "window")
 
     def __init__(self, batch: Delivered, window: Window) -> None:
         self.generation = batch.generation
         self.window = window
         self._ack = batch.acknowledge
-        self._flags = bytearray(len(batch.records))
-        self._offsets = array("q", [record.offset for record in batch.records])
-        self._times = array("q", [record.timestamp for record in batch.records])
+        self.flags = bytearray(len(batch.records))
+        self._offsets: array[int] = array("q", map(_OFFSET, batch.records))
+        self._times: array[int] = array("q", map(_TIMESTAMP, batch.records))
         self._head = 0
 
     @property
     def complete(self) -> bool:
         """Whether every record is done; known after `advance`."""
-        return self._head == len(self._flags)
+        return self._head == len(self.flags)
 
     @property
     def undone(self) -> int:
         """How many records are not done."""
-        return len(self._flags) - self._flags.count(DONE)
+        return len(self.flags) - self.flags.count(DONE)
 
     @property
     def oldest_ms(self) -> int:
@@ -81,21 +87,17 @@ class Chunk:
     @property
     def furthest_done(self) -> int:
         """The highest offset that is done, whatever is not done before it."""
-        index = self._flags.rfind(DONE)
+        index = self.flags.rfind(DONE)
         return self._offsets[index] if index >= 0 else NOTHING
 
     def offset(self, index: int) -> int:
         """The offset of the record at `index`."""
         return self._offsets[index]
 
-    def mark(self, index: int) -> None:
-        """The record at `index` is done; nothing is acknowledged yet."""
-        self._flags[index] = DONE
-
     def advance(self) -> None:
         """Acknowledge the prefix as far as it is done. Only the first chunk of a window may."""
-        head = self._flags.find(0, self._head)
-        head = len(self._flags) if head < 0 else head
+        head = self.flags.find(0, self._head)
+        head = len(self.flags) if head < 0 else head
         if head > self._head:
             self._head = head
             self._ack(self._offsets[head - 1])
@@ -156,9 +158,13 @@ class Acks:
     def complete(self, items: Iterable[Placed]) -> None:
         """The records of `items` are accepted or dead-lettered: acknowledge what is contiguous by now."""
         touched: dict[Window, None] = {}
+        last: Chunk | None = None
         for item in items:
-            item.chunk.mark(item.index)
-            touched[item.chunk.window] = None
+            chunk = item.chunk
+            chunk.flags[item.index] = DONE
+            if chunk is not last:
+                last = chunk
+                touched[chunk.window] = None
         for window in touched:
             window.advance()
 

@@ -19,8 +19,8 @@ from pipeline.sink.item import Fault
 NO_BARRIER: Final = frozenset({b"", b"0", b"false"})
 """Any other value of the header is one: an extra barrier costs a little time, a missing one an address."""
 
-
-LENGTH: Final = len(BARRIER)
+BARRIER_LENGTH: Final = len(BARRIER)
+"""Most records have no such header, and the length alone tells it from every other one of ours."""
 
 
 def fault_of(value: bytes | None) -> Fault | None:
@@ -41,7 +41,6 @@ def fault_of(value: bytes | None) -> Fault | None:
 def is_barrier(headers: Headers) -> bool:
     """Whether the record's person must wait for its acceptance."""
     for name, value in headers:
-        # Most records have none, and the length alone tells it from every other header of ours.
-        if len(name) == LENGTH and name.lower() == BARRIER:
+        if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
             return value not in NO_BARRIER
     return False

@@ -83,9 +83,9 @@ class SinkHandOver:
         """Whether records delivered under `generation` are being brought to an end."""
         return self.is_finishing and generation == self.generation
 
-    def took(self) -> None:
-        """One more operation is held: it waits in a lane, or a request or a dead letter of it is on its way."""
-        self._held += 1
+    def took(self, operations: int = 1) -> None:
+        """So many more are held: they wait in a lane, or a request or a dead letter of theirs is on its way."""
+        self._held += operations
         self._idle.clear()
 
     def released(self, operations: int) -> None:

@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.sink.acks import Acks, Delivered
-from pipeline.sink.admission import fault_of, is_barrier
+from orjson import JSONDecodeError, loads
+
+from pipeline.customerio.limits import ITEM_MAX_BYTES
+from pipeline.kafka.records import BARRIER, Record
+from pipeline.sink.acks import Acks, Chunk, Delivered
+from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane, lane_of
@@ -24,7 +28,7 @@ class Intake:
     """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
 
     def __init__(self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver) -> None:
-        self._lanes = lanes
+        self._puts = [lane.put for lane in lanes]
         self._memory = memory
         self._acks = acks
         self._handover = handover
@@ -38,24 +42,47 @@ class Intake:
         if not self._handover.admits(batch.generation):
             return
         chunk = self._acks.open(batch)
-        lanes, try_take = self._lanes, self._memory.try_take
-        for index, record in enumerate(batch.records):
-            if index and index % TURN_RECORDS == 0:
+        records = batch.records
+        for start in range(0, len(records), TURN_RECORDS):
+            if start:
                 await asyncio.sleep(0)
                 if not self._handover.admits(batch.generation):
                     return
-            value, key = record.value or b"", record.key or b""
-            size = len(value) + RECORD_OVERHEAD_BYTES
-            if not try_take(size):
-                if not await self._memory.take(size):
+            part = records[start : start + TURN_RECORDS]
+            # Room for all of them is one question, no room is one for each: see `memory`.
+            if self._memory.try_take_all(sum([_size(record) for record in part])):
+                self._admit(part, chunk, start)
+                continue
+            for index, record in enumerate(part, start):
+                if not await self._memory.take(_size(record)):
                     return
                 if not self._handover.admits(batch.generation):
-                    self._memory.release(size)  # granted in the same turn in which the hand-over began
+                    self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
                     return
-            fault = fault_of(value)
-            if fault is None:
-                item = Item(record, value, key, is_barrier(record.headers), chunk, index, size)
-            else:
-                item = Item(record, b"", key, barrier=False, chunk=chunk, index=index, taken_bytes=size, fault=fault)
-            self._handover.took()
-            lanes[lane_of(key, len(lanes))].put(item)
+                self._admit((record,), chunk, index)
+
+    def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:
+        """Put records into their lanes, whose memory is taken."""
+        puts, lanes = self._puts, len(self._puts)
+        index = start
+        for record in records:
+            value, key = record.value or b"", record.key or b""
+            size = len(value) + RECORD_OVERHEAD_BYTES
+            # What nearly every record passes is asked here, without calls; what does not is looked at again.
+            try:
+                fault = None if len(value) <= ITEM_MAX_BYTES and type(loads(value)) is dict else fault_of(value)
+            except JSONDecodeError:
+                fault = fault_of(value)
+            barrier = False
+            for name, _ in record.headers:
+                if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
+                    barrier = is_barrier(record.headers)
+                    break
+            body = value if fault is None else b""
+            puts[lane_of(key, lanes)](Item(record, body, key, barrier, chunk, index, size, fault))
+            index += 1
+        self._handover.took(len(records))
+
+
+def _size(record: Record) -> int:
+    return len(record.value or b"") + RECORD_OVERHEAD_BYTES

@@ -29,6 +29,10 @@ class Memory:
         self.taken_bytes += size
         return True
 
+    def try_take_all(self, size: int) -> bool:
+        """The same for several records together, which have no right to pass beyond the budget."""
+        return size <= self.budget_bytes and self.try_take(size)
+
     async def take(self, size: int) -> bool:
         """Take `size` bytes, waiting for room; False when `interrupt` came first, and then nothing is taken."""
         if self.try_take(size):

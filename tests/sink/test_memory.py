@@ -105,3 +105,12 @@ async def test_lent() -> None:
     assert not await huge
     memory.lend()
     assert memory.taken_bytes == 100
+
+
+def test_several_together_never_pass_the_budget() -> None:
+    """Records that are taken together get all their bytes or none, and no right to pass when they are alone."""
+    memory = Memory(100)
+    assert not memory.try_take_all(101)
+    assert memory.try_take_all(100)
+    assert not memory.try_take_all(1)
+    assert memory.taken_bytes == 100
