@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -58,6 +59,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (driver.Consumer.verify_event_path, "(self, now, tp)"),
     (driver.AIOKafkaConsumerThread.on_start, "(self)"),
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "(self, transport)"),
+    (PartitionRecords._consumer_record, "(self, tp, record)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (App._new_transport, "(self)"),
@@ -185,6 +187,7 @@ CODE: list[tuple[Any, str, str]] = [
         "pass",
         "the service keeps no supervisor, so its crash reaches the worker",
     ),
+    (PartitionRecords.__next__, "return next(self._records_iterator)", "its iterator is a generator, which we return"),
     (KafkaFetcher.seek_to, "if tp in self._records: del self._records[tp]", "a seek drops what was fetched ahead"),
     (
         FlowControlQueue.put,
