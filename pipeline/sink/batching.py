@@ -1,4 +1,4 @@
-"""Batching: which of a lane's waiting operations travel together, as a pure function.
+"""Batching: which of a lane's waiting operations travel together.
 
 Sizes are exact before an operation is added, in constant time each; the bytes are joined once, when the batch is
 complete, and never serialised again. An operation behind a barrier of its own person waits for the next batch, while
@@ -9,6 +9,7 @@ would take as many requests.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -42,39 +43,130 @@ class Draft:
     cause: BatchCause
 
 
-def draw(waiting: deque[Item], max_bytes: int = BODY_MAX_BYTES) -> Draft:
-    """Take the next batch out of `waiting`, whose body has at most `max_bytes` and fits what Customer.io takes.
+class Waiting:
+    """A lane's operations that wait, cut into batches while they come in.
 
-    Operations of one key keep their order. At least one is drawn when any waits.
+    Whether an operation fits, and whether it must wait for a barrier, is known when it is put; a batch is then handed
+    out in one step. Each operation goes into the first batch that is open, has room and no barrier of its key. A batch
+    in which one did not fit is closed to all others, so nobody's operations pass each other.
     """
-    budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
-    size = WRAPPER_BYTES - SEPARATOR_BYTES
-    items: list[Item] = []
-    faults: list[Item] = []
-    barred: set[bytes] = set()
-    behind: list[Item] = []
-    cause: BatchCause = "idle"
-    while waiting:
-        item = waiting[0]
-        if barred and item.key in barred:
-            behind.append(waiting.popleft())
-            continue
+
+    __slots__ = ("_began", "_first_open", "_parts")
+
+    def __init__(self, items: Iterable[Item] = (), began: Callable[[], object] = lambda: None) -> None:
+        """`began` is called whenever something waits after nothing did."""
+        self._began = began
+        self._parts: deque[_Part] = deque()
+        self._first_open: _Part | None = None
+        for item in items:
+            self.put(item)
+
+    def __len__(self) -> int:
+        return sum(len(part.items) + len(part.faults) for part in self._parts)
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def __iter__(self) -> Iterator[Item]:
+        """All that waits, each key's in order."""
+        for part in self._parts:
+            yield from part.faults
+            yield from part.items
+
+    def put(self, item: Item) -> None:
+        """Add `item` behind its key's others."""
+        part = self._first_open
+        if part is not None and not part.barred and not item.barrier and item.fault is None:
+            grown = part.body_bytes + SEPARATOR_BYTES + len(item.body)
+            if grown <= BODY_MAX_BYTES:
+                part.items.append(item)
+                part.body_bytes = grown
+                return
+        self._place(item)
+
+    def _place(self, item: Item) -> None:
+        if not self._parts:
+            self._began()
+        added = SEPARATOR_BYTES + len(item.body)
+        for part in self._parts:
+            if part.is_full or item.key in part.barred:
+                continue
+            if item.fault is not None or part.body_bytes + added <= BODY_MAX_BYTES:
+                break
+            part.is_full = True
+        else:
+            part = _Part()
+            self._parts.append(part)
         if item.fault is not None:
-            faults.append(waiting.popleft())
-            continue
-        grown = size + SEPARATOR_BYTES + len(item.body)
-        if grown > budget:
-            cause = "bytes"
-            break
-        items.append(waiting.popleft())
-        size = grown
-        if item.barrier:
-            barred.add(item.key)
-    if behind:
-        waiting.extendleft(reversed(behind))
-        if cause == "idle":
-            cause = "barrier"
-    return Draft(items, faults, size if items else 0, cause)
+            part.faults.append(item)
+        else:
+            part.items.append(item)
+            part.body_bytes += added
+            if item.barrier:
+                part.barred.add(item.key)
+        self._look()
+
+    def _look(self) -> None:
+        self._first_open = next((part for part in self._parts if not part.is_full), None)
+
+    def draw(self, max_bytes: int = BODY_MAX_BYTES) -> Draft:
+        """Take the next batch, whose body has at most `max_bytes` and fits what Customer.io takes.
+
+        Operations of one key keep their order. At least one record is drawn, and some must wait.
+        """
+        budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
+        part = self._parts[0]
+        if part.body_bytes > budget:
+            return part.split(budget)
+        self._parts.popleft()
+        self._look()
+        cause: BatchCause = "idle"
+        if self._parts:
+            cause = "bytes" if part.is_full else "barrier"
+        return Draft(part.items, part.faults, part.body_bytes if part.items else 0, cause)
+
+    def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Let only the wanted operations wait on; returns the others."""
+        items = list(self)
+        self._parts.clear()
+        self._first_open = None
+        for item in items:
+            if wanted(item):
+                self.put(item)
+        return [item for item in items if not wanted(item)]
+
+    def remove(self, item: Item) -> None:
+        """Take this one out."""
+        self.keep(lambda one: one is not item)
+
+
+class _Part:
+    """A batch in the making. `barred`: keys with a barrier in it, for which it is closed."""
+
+    __slots__ = ("barred", "body_bytes", "faults", "is_full", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.faults: list[Item] = []
+        self.body_bytes = WRAPPER_BYTES - SEPARATOR_BYTES
+        self.barred: set[bytes] = set()
+        self.is_full = False
+
+    def split(self, budget: int) -> Draft:
+        """Take as much as fits into `budget`, which is less than all.
+
+        What is left stays closed for the same keys: behind it, some of theirs may wait already.
+        """
+        size, count = WRAPPER_BYTES - SEPARATOR_BYTES, 0
+        for item in self.items:
+            grown = size + SEPARATOR_BYTES + len(item.body)
+            if grown > budget:
+                break
+            size, count = grown, count + 1
+        draft = Draft(self.items[:count], self.faults, size, "bytes")
+        self.items, self.faults = self.items[count:], []
+        self.body_bytes -= size - (WRAPPER_BYTES - SEPARATOR_BYTES)
+        return draft
 
 
 def halve(items: list[Item]) -> tuple[list[Item], list[Item]]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
-from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, draw
+from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, Waiting
 from pipeline.sink.item import Item
 
 STEP_BYTES: Final = BODY_MAX_BYTES // 32
@@ -37,23 +36,15 @@ class Lane:
 
     def __init__(self, number: int) -> None:
         self.number: Final = number
-        self.waiting: deque[Item] = deque()
         self.budget_bytes = BODY_MAX_BYTES
         self._slow_bytes = FAST_BYTES
         self._filled = asyncio.Event()
+        self.waiting = Waiting(began=self._filled.set)
 
-    def put(self, item: Item) -> None:
-        """Add `item` behind everything else; a free lane sends it as soon as the loop turns."""
-        if not self.waiting:
-            self._filled.set()
-        self.waiting.append(item)
-
-    def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
-        """Let only the wanted operations wait on; returns the others."""
-        items = list(self.waiting)
-        self.waiting.clear()
-        self.waiting.extend(item for item in items if wanted(item))
-        return [item for item in items if not wanted(item)]
+    @property
+    def put(self) -> Callable[[Item], None]:
+        """Adds an item behind its person's others; a free lane sends it as soon as the loop turns."""
+        return self.waiting.put
 
     def shrink(self, body_bytes: int = 0) -> bool:
         """Halve the byte budget after a time-out of a body of that size; whether it changed."""
@@ -82,4 +73,4 @@ class Lane:
             await self._filled.wait()
             self._filled.clear()
             while self.waiting:
-                await deliver(self, draw(self.waiting, self.budget_bytes))
+                await deliver(self, self.waiting.draw(self.budget_bytes))

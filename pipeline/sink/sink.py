@@ -115,7 +115,7 @@ class Sink:
         """Only what stands in front of something that already left is still sent; the rest is the next owners'."""
         self.memory.interrupt()
         self.acks.finish(self._delivery.on_their_way, self._delivery.resting)
-        left = [item for lane in self.lanes for item in lane.keep(is_owed)]
+        left = [item for lane in self.lanes for item in lane.waiting.keep(is_owed)]
         if left:
             self._dropped(left)
 

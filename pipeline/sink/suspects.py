@@ -7,13 +7,11 @@ wait. Pure: works on the lists that it is given.
 
 from __future__ import annotations
 
-from collections import deque
-
+from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
-from pipeline.sink.item import Item
 
 
-def set_aside(stack: list[Group], waiting: deque[Item]) -> bool:
+def set_aside(stack: list[Group], waiting: Waiting) -> bool:
     """Put another person's operation before the suspect on top of `stack` (the next group is last).
 
     It comes out of the rest of the stack, else from `waiting`. When there is none, the suspect that was set aside first
@@ -34,9 +32,9 @@ def set_aside(stack: list[Group], waiting: deque[Item]) -> bool:
                 stack.append(group.part([item], resent=group.resent))
                 stack[-1].failures = suspect.failures  # whoever goes next goes no sooner
                 return True
-    for index, item in enumerate(waiting):
+    for item in waiting:
         if item.key not in suspects and item.fault is None:
-            del waiting[index]
+            waiting.remove(item)
             stack.append(Group([item], failures=suspect.failures))
             return True
     stack.append(stack.pop(first))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections import deque
 from typing import Any, cast
 
 from pipeline.customerio.batch import join
 from pipeline.kafka.batches import RecordBatch
 from pipeline.sink.acks import Acks
-from pipeline.sink.batching import draw
+from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
 from tests.bench.figures import Figure
@@ -23,22 +22,24 @@ ROUNDS = 9
 
 def measure() -> list[Figure]:
     """Time of drawing and joining all batches of a full lane, over the time of joining the same batches; medians."""
-    joined, drawn = [], []
+    joined, put, drawn = [], [], []
     for _ in range(ROUNDS):
         items = _items()
         gc.collect()
         drafts: list[list[bytes]] = []
-        waiting = deque(items)
+        waiting = Waiting(items)
         while waiting:
-            drafts.append([item.body for item in draw(waiting).items])
+            drafts.append([item.body for item in waiting.draw().items])
         began = time.perf_counter()
         size = sum(len(join(bodies)) for bodies in drafts)
         joined.append(time.perf_counter() - began)
-        waiting = deque(items)
+        began = time.perf_counter()
+        waiting = Waiting(items)
+        put.append(time.perf_counter() - began)
         began = time.perf_counter()
         again = 0
         while waiting:
-            again += len(Group(draw(waiting).items).body)
+            again += len(Group(waiting.draw().items).body)
         drawn.append(time.perf_counter() - began)
         assert again == size
     ratio = statistics.median(one / other for one, other in zip(drawn, joined, strict=True))
@@ -47,6 +48,7 @@ def measure() -> list[Figure]:
         Figure("batcher", "drawing and joining / joining", ratio, "x", at_most=1.5),
         Figure("batcher", "joining, an operation", statistics.median(joined) / OPERATIONS * 1e9, "ns"),
         Figure("batcher", "on top of joining, an operation", extra_ns, "ns"),
+        Figure("batcher", "putting into the lane, an operation", statistics.median(put) / OPERATIONS * 1e9, "ns"),
     ]
 
 

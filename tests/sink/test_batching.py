@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
-from pipeline.sink.batching import MIN_BUDGET_BYTES, draw, halve
+from pipeline.sink.batching import MIN_BUDGET_BYTES, Waiting, halve
 from pipeline.sink.item import Fault, Item
 
 SIZES = st.one_of(st.integers(2, 60), st.integers(2, ITEM_MAX_BYTES), st.just(ITEM_MAX_BYTES))
@@ -40,11 +39,11 @@ def drain(
         item(key, size, barrier=barrier, fault=fault, number=number)
         for number, (key, size, barrier, fault) in enumerate(operations)
     ]
-    waiting = deque(items)
+    waiting = Waiting(items)
     batches, faults = [], []
     while waiting:
         before = len(waiting)
-        draft = draw(waiting, budget)
+        draft = waiting.draw(budget)
         assert len(waiting) < before, "a draw must take at least one"
         assert draft.body_bytes == (len(join([one.body for one in draft.items])) if draft.items else 0)
         faults += draft.faults
@@ -95,33 +94,37 @@ def test_exact_boundary() -> None:
     wrapper = len(join([b"", b""]))
     exact = [item(b"ann", ITEM_MAX_BYTES, number=n) for n in range(15)]
     rest = BODY_MAX_BYTES - len(join([one.body for one in exact])) - 1
-    assert len(draw(deque([*exact, item(b"ann", rest)])).items) == 16
-    assert len(draw(deque([*exact, item(b"ann", rest + 1)])).items) == 15
+    assert len(Waiting([*exact, item(b"ann", rest)]).draw().items) == 16
+    assert len(Waiting([*exact, item(b"ann", rest + 1)]).draw().items) == 15
     assert wrapper == 13
 
 
 def test_causes() -> None:
     """A batch says why it was closed."""
-    assert draw(deque([item(b"ann", 10)])).cause == "idle"
-    assert draw(deque([item(b"ann", 10, barrier=True)])).cause == "idle"
-    assert draw(deque([item(b"ann", 10, barrier=True), item(b"ann", 10)])).cause == "barrier"
-    assert draw(deque(item(b"ann", ITEM_MAX_BYTES) for _ in range(20))).cause == "bytes"
+    assert Waiting([item(b"ann", 10)]).draw().cause == "idle"
+    assert Waiting([item(b"ann", 10, barrier=True)]).draw().cause == "idle"
+    assert Waiting([item(b"ann", 10, barrier=True), item(b"ann", 10)]).draw().cause == "barrier"
+    assert Waiting(item(b"ann", ITEM_MAX_BYTES) for _ in range(20)).draw().cause == "bytes"
 
 
 def test_what_a_barrier_holds_back_goes_first() -> None:
     """Operations behind a barrier come before the person's later ones, also when the batch was closed by its size."""
-    waiting = deque([item(b"ann", 9, barrier=True), item(b"ann", 9, number=1)])
-    waiting += [item(b"bob", ITEM_MAX_BYTES) for _ in range(16)]
-    waiting += [item(b"ann", 9, number=2)]
-    assert [one.index for one in draw(waiting).items if one.key == b"ann"] == [0]
-    assert [one.index for one in draw(waiting).items if one.key == b"ann"] == [1, 2]
+    waiting = Waiting(
+        [
+            *(item(b"ann", 9, barrier=True), item(b"ann", 9, number=1)),
+            *(item(b"bob", ITEM_MAX_BYTES) for _ in range(16)),
+            item(b"ann", 9, number=2),
+        ]
+    )
+    assert [one.index for one in waiting.draw().items if one.key == b"ann"] == [0]
+    assert [one.index for one in waiting.draw().items if one.key == b"ann"] == [1, 2]
 
 
 def test_barriers_of_many_people_share_a_batch() -> None:
     """A thousand new people need two batches, not a thousand: only one's own operations wait for one's barrier."""
-    waiting = deque(item(b"%d" % person, 100, barrier=first) for person in range(1000) for first in (True, False))
-    assert len(draw(waiting).items) == 1000
-    assert len(draw(waiting).items) == 1000
+    waiting = Waiting(item(b"%d" % person, 100, barrier=first) for person in range(1000) for first in (True, False))
+    assert len(waiting.draw().items) == 1000
+    assert len(waiting.draw().items) == 1000
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=50))
@@ -139,11 +142,64 @@ def test_halves(numbers: list[Any]) -> None:
 def test_full_under_load(seed: int, largest: int) -> None:
     """With a backlog of operations of usual size, every batch has at least 95 % of the bytes that it may have."""
     dice = random.Random(seed)
-    waiting: deque[Item] = deque()
+    waiting = Waiting()
     while sum(len(one.body) for one in waiting) < 6 * BODY_MAX_BYTES:
         key, new = b"%d" % dice.randrange(50_000), dice.random() < 0.1
-        waiting += [item(key, dice.randint(150, largest), barrier=new and not n) for n in range(dice.randint(1, 9))]
+        for number in range(dice.randint(1, 9)):
+            waiting.put(item(key, dice.randint(150, largest), barrier=new and not number))
     while sum(len(one.body) for one in waiting) > 2 * BODY_MAX_BYTES:
-        draft = draw(waiting)
+        draft = waiting.draw()
         assert draft.cause == "bytes"
         assert draft.body_bytes >= 0.95 * BODY_MAX_BYTES
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([b"ann", b"bob", b"cid"]), SIZES, st.booleans(), st.booleans()),
+        st.integers(0, BODY_MAX_BYTES),
+        st.just("remove"),
+    ),
+    max_size=80,
+)
+
+
+@given(STEPS)
+def test_puts_and_draws_in_turns(steps: list[Any]) -> None:
+    """While batches are drawn with changing budgets, each key's operations leave in the order in which they came."""
+    waiting, number, left, removed, faults = Waiting(), 0, [], [], []
+    for step in [*steps, *[BODY_MAX_BYTES] * len(steps)]:
+        if isinstance(step, tuple):
+            key, size, barrier, fault = step
+            waiting.put(item(key, size, barrier=barrier, fault=fault, number=number))
+            number += 1
+        elif step == "remove":
+            first = next((one for one in waiting if one.fault is None), None)
+            if first is not None:
+                waiting.remove(first)
+                removed.append(first.index)
+        elif waiting:
+            draft = waiting.draw(step)
+            assert draft.body_bytes == (len(join([one.body for one in draft.items])) if draft.items else 0)
+            assert draft.body_bytes <= max(step, MIN_BUDGET_BYTES)
+            barred = [place for place, one in enumerate(draft.items) if one.barrier]
+            for place in barred:
+                assert all(one.key != draft.items[place].key for one in draft.items[place + 1 :])
+            left += draft.items
+            faults += [one.index for one in draft.faults]
+    assert not waiting
+    assert len(waiting) == 0
+    assert sorted([*removed, *faults, *(one.index for one in left)]) == list(range(number))
+    for key in (b"ann", b"bob", b"cid"):
+        own = [one.index for one in left if one.key == key]
+        assert own == sorted(own)
+
+
+def test_began() -> None:
+    """Whoever waits for operations is told when the first one waits, and again after the last one was drawn."""
+    told: list[int] = []
+    waiting = Waiting(began=lambda: told.append(0))
+    for _ in range(2):
+        waiting.put(item(b"ann", 9))
+        waiting.put(item(b"bob", 9, fault=True))
+        waiting.draw()
+    assert len(told) == 2

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
 from pipeline.sink.suspects import set_aside
@@ -27,7 +27,7 @@ def shape(stack: list[Group]) -> list[list[int]]:
 def test_from_the_stack_then_from_the_lane_then_in_turns() -> None:
     """Another person's operation comes from the batch, then from what waits; with none left the suspects take turns."""
     stack = [Group([item("ann", 1), item("bob", 2), item("ann", 3)]), Group([item("ann", 0)])]
-    waiting = deque([item("bob", 4), item("cid", 5)])
+    waiting = Waiting([item("bob", 4), item("cid", 5)])
     assert set_aside(stack, waiting)
     assert shape(stack) == [[2], [0], [1, 3]]
     assert set_aside(stack, waiting)
@@ -46,7 +46,7 @@ def test_nobody_is_overtaken_by_oneself(groups: list[list[str]], behind: list[st
     """Nothing is lost or doubled, and each person's operations stay in order."""
     numbers = iter(range(1000))
     stack = [Group([item(key, next(numbers)) for key in keys]) for keys in groups][::-1]
-    waiting = deque(item(key, next(numbers)) for key in behind)
+    waiting = Waiting(item(key, next(numbers)) for key in behind)
     for _ in range(times):
         set_aside(stack, waiting)
         order = [one for group in reversed(stack) for one in group.items] + list(waiting)
