@@ -16,15 +16,19 @@ class RecordBatch:
     """Consecutive records of one partition.
 
     `generation` is the consumer group's when they were delivered: work for an older one belongs to another worker.
-    Offsets may be missing inside (compaction, transaction markers). Never empty.
+    Offsets may be missing inside (compaction, transaction markers). Never empty. `behind` is how many offsets the
+    partition had beyond it when it was delivered, as far as the broker last said.
     """
 
-    __slots__ = ("_acknowledge", "generation", "records", "tp")
+    __slots__ = ("_acknowledge", "behind", "generation", "records", "tp")
 
-    def __init__(self, tp: TP, records: Sequence[Record], generation: int, acknowledge: Acknowledge) -> None:
+    def __init__(
+        self, tp: TP, records: Sequence[Record], generation: int, acknowledge: Acknowledge, behind: int = 0
+    ) -> None:
         self.tp = tp
         self.records = records
         self.generation = generation
+        self.behind = behind
         self._acknowledge = acknowledge
 
     @classmethod
@@ -35,9 +39,11 @@ class RecordBatch:
         records: Sequence[Record],
         generation: int = 1,
         on_ack: Acknowledge = lambda _: None,
+        *,
+        behind: int = 0,
     ) -> Self:
         """A batch outside of the transport; `on_ack` receives every acknowledged offset."""
-        return cls(TP(topic, partition), records, generation, on_ack)
+        return cls(TP(topic, partition), records, generation, on_ack, behind)
 
     @property
     def topic(self) -> str:

@@ -179,7 +179,8 @@ class Consumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         first, last = chunk[0].offset, chunk[-1].offset
         watermark = self.watermarks.of(tp)
-        batch = RecordBatch(tp, chunk, generation, partial(self._acknowledge, watermark, first, last))
+        behind = max(end - last - 1, 0) if end is not None else 0
+        batch = RecordBatch(tp, chunk, generation, partial(self._acknowledge, watermark, first, last), behind)
         message = ConsumerMessage(
             tp.topic, tp.partition, last, chunk[-1].timestamp / 1000.0, chunk[-1].timestamp_type,
             None, None, None, None, tp=tp, generation_id=generation,

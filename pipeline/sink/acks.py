@@ -41,6 +41,10 @@ class Delivered(Protocol):
         """The membership under which it was fetched."""
 
     @property
+    def behind(self) -> int:
+        """Offsets that the partition has beyond it, as far as known."""
+
+    @property
     def records(self) -> Sequence[Record]:
         """The records, offsets rising."""
 

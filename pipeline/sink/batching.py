@@ -51,11 +51,18 @@ class Waiting:
     in which one did not fit is closed to all others, so nobody's operations pass each other.
     """
 
-    __slots__ = ("_began", "_first_open", "_parts")
+    __slots__ = ("_began", "_filled", "_first_open", "_parts")
 
-    def __init__(self, items: Iterable[Item] = (), began: Callable[[], object] = lambda: None) -> None:
-        """`began` is called whenever something waits after nothing did."""
+    def __init__(
+        self,
+        items: Iterable[Item] = (),
+        *,
+        began: Callable[[], object] = lambda: None,
+        filled: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`began` is called whenever something waits after nothing did, `filled` whenever a batch is full."""
         self._began = began
+        self._filled = filled
         self._parts: deque[_Part] = deque()
         self._first_open: _Part | None = None
         for item in items:
@@ -94,6 +101,7 @@ class Waiting:
             if item.fault is not None or part.body_bytes + added <= BODY_MAX_BYTES:
                 break
             part.is_full = True
+            self._filled()
         else:
             part = _Part()
             self._parts.append(part)
@@ -108,6 +116,11 @@ class Waiting:
 
     def _look(self) -> None:
         self._first_open = next((part for part in self._parts if not part.is_full), None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next batch is as full as Customer.io takes it."""
+        return bool(self._parts) and self._parts[0].is_full
 
     def draw(self, max_bytes: int = BODY_MAX_BYTES) -> Draft:
         """Take the next batch, whose body has at most `max_bytes` and fits what Customer.io takes.

@@ -12,6 +12,7 @@ from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.kafka.records import BARRIER, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
+from pipeline.sink.backlog import Backlog
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane, lane_of
@@ -27,11 +28,14 @@ TURN_RECORDS: Final = 250
 class Intake:
     """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
 
-    def __init__(self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver, backlog: Backlog
+    ) -> None:
         self._puts = [lane.put for lane in lanes]
         self._memory = memory
         self._acks = acks
         self._handover = handover
+        self._backlog = backlog
 
     async def take(self, batch: Delivered) -> None:
         """Return when every record of `batch` is in its lane, or the batch is of no concern any more.
@@ -54,12 +58,22 @@ class Intake:
                 self._admit(part, chunk, start)
                 continue
             for index, record in enumerate(part, start):
-                if not await self._memory.take(_size(record)):
+                if not await self._room(_size(record)):
                     return
                 if not self._handover.admits(batch.generation):
                     self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
                     return
                 self._admit((record,), chunk, index)
+        self._backlog.taken(batch)
+
+    async def _room(self, size: int) -> bool:
+        if self._memory.try_take(size):
+            return True
+        self._backlog.stall()
+        try:
+            return await self._memory.take(size)
+        finally:
+            self._backlog.flow()
 
     def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:
         """Put records into their lanes, whose memory is taken."""

@@ -1,7 +1,8 @@
 """Lanes: as many streams of batches as may be in flight at once, with every person always in the same one.
 
 A lane has one batch in flight and draws the next when that one is at its end. So a person is never in two requests at
-the same time, and whatever happens to a batch, nobody's later operations pass it.
+the same time, and whatever happens to a batch, nobody's later operations pass it. A free lane sends what it has, unless
+`backlog` says that a full batch is about to come.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
+from pipeline.sink.backlog import Backlog
 from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, Waiting
+from pipeline.sink.handover import wake
 from pipeline.sink.item import Item
 
 STEP_BYTES: Final = BODY_MAX_BYTES // 32
@@ -34,12 +37,14 @@ def lane_of(key: bytes, lanes: int) -> int:
 class Lane:
     """One lane: what waits in it, and how large its requests may be. Belongs to one event loop."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, backlog: Backlog | None = None) -> None:
         self.number: Final = number
         self.budget_bytes = BODY_MAX_BYTES
         self._slow_bytes = FAST_BYTES
         self._filled = asyncio.Event()
-        self.waiting = Waiting(began=self._filled.set)
+        self._backlog = backlog
+        self._nap: asyncio.Future[bool] | None = None
+        self.waiting = Waiting(began=self._filled.set, filled=self._wake)
 
     @property
     def put(self) -> Callable[[Item], None]:
@@ -73,4 +78,21 @@ class Lane:
             await self._filled.wait()
             self._filled.clear()
             while self.waiting:
-                await deliver(self, self.waiting.draw(self.budget_bytes))
+                await self._fill()
+                if self.waiting:
+                    await deliver(self, self.waiting.draw(self.budget_bytes))
+
+    async def _fill(self) -> None:
+        """Wait for a full batch while so much is behind that it will soon be one. Not while batches are kept small."""
+        if self._backlog is None or self.waiting.is_full or self.budget_bytes < BODY_MAX_BYTES:
+            return
+        self._nap = self._backlog.nap()
+        if self._nap is not None:
+            try:
+                await self._nap
+            finally:
+                self._nap = None
+
+    def _wake(self) -> None:
+        if self._nap is not None and self.waiting.is_full:
+            wake(self._nap)

@@ -11,6 +11,7 @@ from faust.types import TP
 from pipeline.errors import PipelineError
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
+from pipeline.sink.backlog import Backlog
 from pipeline.sink.budget import Budget, PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
 from pipeline.sink.delivery import Delivery
@@ -74,8 +75,9 @@ class Sink:
         self.gate = Gate(self.handover, self._emit, lanes)
         self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
         self._observers: tuple[Observer, ...] = (self.budget.observe, *observers)
-        self.lanes = [Lane(number) for number in range(lanes)]
-        self._intake = Intake(self.lanes, self.memory, self.acks, self.handover)
+        backlog = Backlog(self.handover)
+        self.lanes = [Lane(number, backlog) for number in range(lanes)]
+        self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog)
         self._delivery = Delivery(
             post=post,
             clearance=Clearance(

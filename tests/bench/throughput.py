@@ -23,8 +23,8 @@ PARTITIONS: Final = 4
 TARGET: Final = 100_000.0
 
 RATES: Final = (150.0, 1000.0)
-"""Requests per second: 150 full ones are 107,000 operations, so batches fill; with 1,000 a lane never waits for its
-turn and sends what it has."""
+"""Requests per second: 150 full ones are 107,000 operations; with 1,000 a lane never waits for its turn, and only the
+backlog makes batches fill."""
 
 
 @dataclass(frozen=True)
