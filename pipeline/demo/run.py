@@ -27,6 +27,7 @@ QUIET_S = 60.0
 """Without any progress for so long, the run ends and the table shows what is missing."""
 
 POLL_S = 0.2
+SHOW_S = 0.5
 
 JOURNEY_STEPS = 14
 JOURNEY_ATTRIBUTES = (
@@ -82,14 +83,17 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
         shown.sent(count)
 
     view = SandboxView(chain.addresses.sandbox)
+    showing = asyncio.create_task(_show_accepted(view, shown))
     try:
         sent = await send(f"{chain.addresses.ingest}/webhooks/dodo", deliveries, chain.secret, on_answer=answered)
-        lag = await _delivered(chain, view, expected, shown)
+        lag = await _delivered(chain, view, expected)
         arrivals = [_arrival(event) async for event in view.events()]
         stats = await view.stats()
+        shown.delivered(stats["accepted"])
         customer = _telling_customer(deliveries, arrivals)
         profile = await view.profile(customer) if customer else {}
     finally:
+        showing.cancel()
         await view.close()
     seen = await _seen(chain, sent, stats, arrivals, shop=shop, lag=lag)
     return Report(
@@ -102,14 +106,20 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
     )
 
 
-async def _delivered(chain: Chain, view: SandboxView, expected: Expected, shown: Progress) -> int | None:
+async def _show_accepted(view: SandboxView, shown: Progress) -> None:
+    """Keep the second bar up to date, until cancelled."""
+    while True:
+        shown.delivered((await view.stats())["accepted"])
+        await asyncio.sleep(SHOW_S)
+
+
+async def _delivered(chain: Chain, view: SandboxView, expected: Expected) -> int | None:
     """Wait until both groups have no lag and everything due was accepted; the lag that is left."""
     last: tuple[int, int | None] = (-1, None)
     moved = time.monotonic()
     while True:
         stats = await view.stats()
         lag = await _lag(chain)
-        shown.delivered(stats["accepted"])
         if lag == 0 and stats["accepted"] + stats["refused"] >= expected.operations:
             return lag
         if (stats["accepted"], lag) != last:

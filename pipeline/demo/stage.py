@@ -27,7 +27,7 @@ INTERRUPTED = 130
 def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int:
     """Run the demo and print its result; returns the exit code. What was started is stopped in every case."""
     logs.configure(level="warning")
-    talk = Console(stderr=True)
+    talk = Console(stderr=True, log_path=False)
     directory = Path(tempfile.mkdtemp(prefix="dodo-cio-demo-"))
     tidy = False
     try:

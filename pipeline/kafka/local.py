@@ -33,6 +33,9 @@ START_WITHIN_S = 90
 STOP_WITHIN_S = 30
 """A controlled shutdown takes about a second; after this it is killed, which its log recovery forgives."""
 
+FROZEN_WITHIN_S = 5
+"""SIGSTOP reaches a JVM's threads one by one; on a loaded machine the last may answer requests for a while."""
+
 POLL_S = 0.02
 LOG_LINES = 25
 STATE = "state.json"
@@ -151,8 +154,9 @@ class LocalKafka:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freeze the process: connections stay open and nothing answers."""
+        """Freeze the process: connections stay open and, once this returns, nothing answers."""
         local_process.send(self.pid, signal.SIGSTOP)
+        local_process.wait_frozen(self.pid, FROZEN_WITHIN_S)
 
     def resume(self) -> None:
         """Let a frozen process go on."""

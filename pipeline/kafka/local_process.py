@@ -97,6 +97,27 @@ def wait(pid: int, mark: str, within_s: float) -> bool:
     return True
 
 
+def wait_frozen(pid: int, within_s: float) -> bool:
+    """Whether every thread stopped in time; where there is no /proc nobody can tell, and it counts as stopped."""
+    deadline = time.monotonic() + within_s
+    while not _is_frozen(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _is_frozen(pid: int) -> bool:
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            state = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # the thread ended
+        if state not in {"T", "t", "Z", "X"}:
+            return False
+    return True
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Signal the process; one that is gone is no error."""
     with contextlib.suppress(ProcessLookupError):

@@ -45,12 +45,11 @@ def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callabl
 
 
 def environment(url: str, config: SandboxConfig) -> dict[str, str]:
-    """Settings with which the sink sends here."""
-    return {
-        "PIPELINE_CUSTOMERIO_URL": url,
-        "PIPELINE_CUSTOMERIO_SITE_ID": config.site_id or ANY,
-        "PIPELINE_CUSTOMERIO_API_KEY": config.api_key or ANY,
-    }
+    """Settings with which the sink sends here; a key that the caller gave is theirs to keep, and not repeated."""
+    settings = {"PIPELINE_CUSTOMERIO_URL": url, "PIPELINE_CUSTOMERIO_SITE_ID": config.site_id or ANY}
+    if config.api_key is None:
+        settings["PIPELINE_CUSTOMERIO_API_KEY"] = ANY
+    return settings
 
 
 def summary(sandbox: Sandbox, operations_per_second: float | None = None) -> str:

@@ -32,3 +32,8 @@ def test_environment_names_what_is_accepted() -> None:
     """The printed credentials are those that are taken."""
     assert environment("http://x", SandboxConfig(site_id="s"))["PIPELINE_CUSTOMERIO_SITE_ID"] == "s"
     assert environment("http://x", SandboxConfig())["PIPELINE_CUSTOMERIO_API_KEY"] == "sandbox"
+
+
+def test_environment_does_not_repeat_a_given_key() -> None:
+    """A key that the caller gave is not printed: the output may be somebody's log."""
+    assert "k" not in environment("http://x", SandboxConfig(site_id="s", api_key="k")).values()
