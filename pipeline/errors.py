@@ -5,7 +5,7 @@
     │   ├── SettingsError              an environment variable or secret file is missing or malformed
     │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
     │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
-    │   └── CredentialError            Customer.io refused the key, or the workspace lives in another region
+    │   └── CredentialError            Customer.io or Dodo refused the key, or the workspace lives in another region
     ├── InputError                     a file, argument or webhook that a person handed in cannot be used
     │   ├── UnreadableBodyError        the bytes are not a JSON object
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
@@ -13,6 +13,8 @@
     │   └── SignatureError             the webhook is forged, stale or unsigned
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
     │   ├── RequestUnansweredError     no answer came; says whether the request may have arrived
+    │   ├── UnexpectedAnswerError      an API answered in a form that this version does not know
+    │   │   └── RefusedRequestError    it does not take a parameter of ours
     │   ├── BrokenSequenceError        an idempotent partition can no longer be written by this producer
     │   └── RecordTooLargeError        a record that its topic cannot hold; nothing was sent
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
@@ -54,7 +56,7 @@ class BrokerUnreachableError(ConfigurationError):
 
 
 class CredentialError(ConfigurationError):
-    """Customer.io refused the key, or the workspace lives in another region."""
+    """Customer.io or Dodo refused the key, or the workspace lives in another region."""
 
 
 class InputError(PipelineError):
@@ -93,6 +95,14 @@ class RequestUnansweredError(DeliveryError):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class UnexpectedAnswerError(DeliveryError):
+    """An API answered in a form that this version does not know."""
+
+
+class RefusedRequestError(UnexpectedAnswerError):
+    """An API does not take a parameter of ours (HTTP 400 or 422)."""
 
 
 class BrokenSequenceError(DeliveryError):

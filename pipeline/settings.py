@@ -81,7 +81,12 @@ class Settings(BaseSettings):
         (), description="The same of the test-mode endpoint; which secret matched decides the record's mode."
     )
     forward_test_mode: bool = Field(False, description="Send test-mode webhooks on, as people prefixed test_.")
-    dodo_api_key: SecretStr | None = Field(None, description="Dodo API key: look-ups of customers, backfill.")
+    dodo_api_key: SecretStr | None = Field(
+        None, description="Live-mode key of Dodo's API (reading is enough): look-ups of customers, backfill."
+    )
+    dodo_api_url: str = Field(
+        "https://live.dodopayments.com", pattern=r"^https?://", description="Dodo's API, without a path."
+    )
 
     customerio_site_id: str | None = Field(None, description="Site ID of the workspace's Track API credentials.")
     customerio_api_key: SecretStr | None = Field(None, description="Track API key (not an App API key).")

@@ -1,0 +1,248 @@
+"""One question to Dodo's API at a time: paced, repeated while it may help, answered or explained."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Literal, Self, get_args
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from pipeline.dodo.api.answers import (
+    NOT_FOUND,
+    OK,
+    TOO_MANY,
+    is_retried,
+    items_of,
+    object_of,
+    refuse,
+    retry_after_s,
+)
+from pipeline.dodo.api.rate import RateLimit
+from pipeline.errors import DeliveryError, SettingsError
+from pipeline.settings import Settings
+
+Collection = Literal["payments", "refunds", "subscriptions", "customers"]
+COLLECTIONS: Final[tuple[Collection, ...]] = get_args(Collection)
+
+PAGE_SIZE: Final = 100
+"""The reference's maximum."""
+
+SETTLED: Final[Mapping[Collection, str]] = {"payments": "succeeded", "refunds": "succeeded"}
+"""Collections that are asked for one status only: no other one moves money."""
+
+TEST_HOST: Final = "test.dodopayments.com"
+
+TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=5.0, read=30.0)
+"""A list over a long range is a slow query; the vendor's SDK waits a minute for a whole answer."""
+
+_KEY = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is sent before it counts as failed, and how long the pauses are.
+
+    With these figures an API that is away is waited for about two minutes.
+    """
+
+    attempts: int = 8
+    first_s: float = 0.5
+    longest_s: float = 30.0
+
+    def pause_s(self, failures: int, chance: float) -> float:
+        """Seconds after so many failures in a row; `chance` in 0 to 1 spreads those who failed together."""
+        return min(self.longest_s, self.first_s * 2.0 ** (failures - 1)) * (0.75 + 0.5 * chance)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds of an even clock, unix seconds, and how to wait for the former."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    unix: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class DodoApi:
+    """A keep-alive connection to one host, for one account.
+
+    Args:
+        base_url: scheme and host.
+        api_key: sent as a bearer token; neither shown nor logged.
+        rate: how fast requests may go.
+        patience: how often one is repeated.
+        transport: replaces the network, for tests.
+        clocks: of rate and pauses.
+
+    Raises:
+        SettingsError: the address or the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        *,
+        rate: RateLimit | None = None,
+        patience: Patience = Patience(),
+        transport: httpx.AsyncBaseTransport | None = None,
+        clocks: Clocks = Clocks(),
+    ) -> None:
+        self.base_url: Final = _checked(base_url)
+        self.requests = 0
+        self._rate = rate or RateLimit.of_account()
+        self._patience = patience
+        self._clocks = clocks
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={
+                "Authorization": f"Bearer {_usable(api_key)}",
+                "Accept": "application/json",
+                "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+            },
+            timeout=TIMEOUTS,
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+            transport=transport,
+            follow_redirects=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"DodoApi({self.base_url!r})"
+
+    async def page(
+        self, collection: Collection, *, since: datetime, until: datetime, number: int
+    ) -> list[dict[str, Any]]:
+        """One page of what was created in a range, whose ends may or may not be part of it; empty behind the last.
+
+        Pages count from 0. In which order objects come is not documented. List items have fewer fields than the
+        objects of webhooks: refunds name no customer, payments do not tell a card update.
+
+        Raises:
+            CredentialError: the key was refused.
+            RefusedRequestError: the number of the page is above what the API takes.
+            DeliveryError: no good answer within the patience.
+        """
+        path = f"/{collection}"
+        query: dict[str, str | int] = {
+            "created_at_gte": _written(since),
+            "created_at_lte": _written(until),
+            "page_size": PAGE_SIZE,
+            "page_number": number,
+        }
+        if collection in SETTLED:
+            query["status"] = SETTLED[collection]
+        body = await self._get(path, query)
+        return [] if body is None else items_of(body, path)
+
+    async def payment(self, payment_id: str) -> dict[str, Any] | None:
+        """One payment with its customer, None when the account has none of this id."""
+        return await self._object("/payments", payment_id)
+
+    async def customer(self, customer_id: str) -> dict[str, Any] | None:
+        """One customer: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`; None without one."""
+        return await self._object("/customers", customer_id)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _object(self, route: str, object_id: str) -> dict[str, Any] | None:
+        # The id of a webhook is anybody's text: quoted whole, it cannot lead to another route.
+        body = await self._get(f"{route}/{quote(object_id, safe='')}", {}, shown=route + "/{id}")
+        return None if body is None else object_of(body, route + "/{id}")
+
+    async def _get(self, path: str, query: Mapping[str, str | int], *, shown: str | None = None) -> bytes | None:
+        """The body of a good answer, None for 404."""
+        shown = shown or path
+        failures = 0
+        while True:
+            await self._turn()
+            trouble, wait_s = "no answer", None
+            try:
+                answer = await self._http.get(path, params=query)
+            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+                trouble = f"{type(error).__name__} {error}".strip()
+            else:
+                if answer.status_code == OK:
+                    return answer.content
+                if answer.status_code == NOT_FOUND:
+                    return None
+                if not is_retried(answer.status_code):
+                    refuse(answer.status_code, answer.content, shown, self.base_url)
+                trouble = f"HTTP {answer.status_code}"
+                wait_s = retry_after_s(answer.headers, self._clocks.unix())
+                if answer.status_code == TOO_MANY:
+                    # Somebody else spends the same account's rate: the next request would be refused as well.
+                    self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))
+            failures += 1
+            if failures >= self._patience.attempts:
+                raise DeliveryError(
+                    f"Dodo's API at {self.base_url} gave no good answer to {shown} in {failures} attempts, "
+                    f"at last: {trouble}"
+                )
+            pause_s = self._patience.pause_s(failures, random.random())  # noqa: S311 - spreads requests
+            await self._clocks.sleep(max(pause_s, wait_s or 0.0))
+
+    async def _turn(self) -> None:
+        wait_s = self._rate.take(self._clocks.monotonic())
+        if wait_s > 0:
+            await self._clocks.sleep(wait_s)
+        self.requests += 1
+
+
+def open_api(settings: Settings, **how: Any) -> DodoApi:
+    """The API of the live account that the settings name; `how` are keyword arguments of `DodoApi`.
+
+    Raises:
+        SettingsError: there is no key, or the address is that of test mode, whose data must never reach real people.
+    """
+    if settings.dodo_api_key is None:
+        raise SettingsError(
+            "PIPELINE_DODO_API_KEY is not set: a live-mode key of Dodo's dashboard (Developer, API Keys; reading is "
+            "enough)"
+        )
+    api = DodoApi(settings.dodo_api_url, settings.dodo_api_key, **how)
+    if httpx.URL(api.base_url).host == TEST_HOST:
+        raise SettingsError(
+            f"PIPELINE_DODO_API_URL: {TEST_HOST} has test-mode data, which never enters the customers' state"
+        )
+    return api
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _checked(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
+        raise SettingsError("PIPELINE_DODO_API_URL must be an address alone, such as https://live.dodopayments.com")
+    return str(url).rstrip("/")
+
+
+def _usable(api_key: SecretStr) -> str:
+    key = api_key.get_secret_value().strip().removeprefix("Bearer ").strip()
+    if not _KEY.fullmatch(key):
+        raise SettingsError("PIPELINE_DODO_API_KEY has characters that no key has: was it copied with its line break?")
+    return key
