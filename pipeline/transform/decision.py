@@ -28,6 +28,7 @@ from pipeline.kafka.records import (
 )
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
+from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Mode, Verdict
 
 MAX_ID_CHARS: Final = 255
@@ -53,8 +54,12 @@ class Decision:
     webhook_id: str
 
 
-def decide(record: Record, policy: Policy, map_webhook: MapWebhook) -> Decision:
-    """The decision about `record`; never raises for what the record holds, as `map_webhook` does not."""
+def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:  # noqa: ARG001 - the profile comes with the book
+    """The decision about `record`; never raises for what the record holds, as `map_webhook` does not.
+
+    With the `shelf` of the record's partition the customer's state decides, and what the record shows is put on it:
+    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told.
+    """
     body = record.value
     if body is None:
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))

@@ -1,0 +1,226 @@
+"""What is remembered of a customer: kinds of facts, their keys, and how two tellings of one fact become one.
+
+A fact is a record of the customers' topic: key `customer NUL kind NUL id`, value a compact JSON array. Whatever comes
+again, late, from a worker that lost its partition or from a backfill is merged, and `merge` is commutative,
+associative and idempotent: the same set of tellings gives the same fact in every order.
+
+Moments are pairs `seconds, milliseconds`: when the data was read (the delivery's time), then when the event happened,
+which tells deliveries of one second apart.
+
+| kind | id | value | of two |
+|---|---|---|---|
+| payment | payment | minor, currency, time, charge type, method, card update, source, periods | webhook's, earliest |
+| refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
+| subscription | subscription | moment, status, next billing, cancels, created (ms), plans | latest; latest two plans |
+| method | subscription | moment, payment method id | latest |
+| activation | subscription | time (ms), webhook-id | earliest |
+| cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
+| dispute | dispute | time, type | smallest |
+| identity | "" | see `identity` | field by field |
+| event | ULID | seconds | earliest |
+| forgotten | "" | seconds | latest |
+| state (of no customer) | "began" | milliseconds, random id | earliest |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final, Literal
+
+import orjson
+
+from pipeline.transform.state import identity
+from pipeline.transform.timestamps import to_ms
+
+Kind = Literal[
+    "payment",
+    "refund",
+    "subscription",
+    "method",
+    "activation",
+    "cancellation",
+    "dispute",
+    "identity",
+    "event",
+    "forgotten",
+    "state",
+]
+Source = Literal["webhook", "api"]
+"""Who told a payment or refund. A webhook's was mapped: its event is out, or by the rules it has none."""
+
+Fact = list[Any]
+
+SCHEMA_VERSION: Final = 1
+"""Header `schema-version` of every record: the form of values and keys."""
+
+NUL: Final = b"\0"
+SEPARATOR: Final = "\0"
+
+MAX_CUSTOMER_BYTES: Final = 255
+"""As for a record's key of the webhooks (`dodo.envelope.MAX_ID_BYTES`)."""
+
+MAX_ID_BYTES: Final = 96
+"""A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
+Dodo's ids have about 30."""
+
+MAX_OBSERVATIONS: Final = 8
+"""Observations of a cancellation flag that are kept. Only the latest run of equal flags decides anything; one that is
+longer than this forgets which webhook began it, and still knows that it was told."""
+
+MAX_PLANS: Final = 2
+"""The plan of now and the one before it, which a plan change is compared with."""
+
+BEGAN: Final = b"\0state\0began"
+"""Key of the moment when a partition's state began."""
+
+
+def prefix(customer: bytes, kind: Kind | None = None, first: str = "") -> bytes:
+    """What the keys of a customer begin with; of one kind; of the refunds of payment `first`."""
+    if kind is None:
+        return customer + NUL
+    begin = b"%b\0%b\0" % (customer, kind.encode())
+    return begin + short(first).encode() + NUL if first else begin
+
+
+def key(customer: bytes, kind: Kind, *ids: str) -> bytes:
+    """The key of a fact."""
+    return b"%b\0%b\0%b" % (customer, kind.encode(), SEPARATOR.join([short(i) for i in ids]).encode())
+
+
+def split(key: bytes) -> tuple[bytes, str, str]:
+    """Customer, kind and id of a key; what is none of ours has an empty kind."""
+    parts = key.split(NUL, 2)
+    if len(parts) != 3:  # noqa: PLR2004 - customer, kind, id
+        return key, "", ""
+    customer, kind, id_ = parts
+    return customer, kind.decode("utf-8", "replace"), id_.decode("utf-8", "replace")
+
+
+def customer_key(customer_id: str | None) -> bytes | None:
+    """The customer's part of keys; None for an id that cannot have a state: none, too long, or with a NUL."""
+    if not customer_id or SEPARATOR in customer_id:
+        return None
+    encoded = customer_id.encode("utf-8", "replace")
+    return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
+
+
+def short(id_: str) -> str:
+    """An id as it stands in a key."""
+    if len(id_) * 4 <= MAX_ID_BYTES and SEPARATOR not in id_:
+        return id_
+    encoded = id_.encode("utf-8", "replace")
+    if len(encoded) <= MAX_ID_BYTES and SEPARATOR not in id_:
+        return id_
+    return f"#{blake2b(encoded, digest_size=24).hexdigest()}"
+
+
+def encode(fact: Fact) -> bytes:
+    """The fact as it lies in the topic."""
+    return orjson.dumps(fact)
+
+
+def decode(kind: str, value: bytes | None) -> Fact | None:
+    """The fact that `value` holds; None when there is none, or it is not of this version's form."""
+    if value is None:
+        return None
+    try:
+        fact = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return fact if type(fact) is list and len(fact) >= _LENGTHS.get(kind, 0) else None
+
+
+def merge(kind: str, old: bytes | None, new: bytes) -> bytes:
+    """One fact of two tellings; what cannot be read gives way to what can."""
+    if old is None or old == new:
+        return new
+    merged = merge_facts(kind, decode(kind, old), decode(kind, new))
+    return encode(merged) if merged is not None else max(old, new)
+
+
+def merge_at(key: bytes, old: bytes, new: bytes) -> bytes:
+    """`merge` for whoever has the key; a key that is none of ours keeps the larger value."""
+    return merge(split(key)[1], old, new)
+
+
+def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
+    """The same of decoded facts; None when neither can be read or the kind is unknown."""
+    if old is None or new is None:
+        return old or new
+    join = _MERGES.get(kind)
+    return join(old, new) if join is not None else None
+
+
+def _told_best(old: Fact, new: Fact) -> Fact:
+    return min(old, new, key=_telling)
+
+
+def _telling(fact: Fact) -> tuple[bool, int, bytes]:
+    """A webhook's before the API's, which knows no time of success; then the earliest."""
+    ms = to_ms(fact[2])
+    return "webhook" not in fact, ms if ms is not None else 0, encode(fact)
+
+
+def _latest(old: Fact, new: Fact) -> Fact:
+    return max(old, new, key=lambda fact: (fact[0], fact[1], encode(fact)))
+
+
+def _smallest(old: Fact, new: Fact) -> Fact:
+    return min(old, new, key=lambda fact: (fact[0], encode(fact)))
+
+
+def _largest(old: Fact, new: Fact) -> Fact:
+    return max(old, new, key=lambda fact: (fact[0], encode(fact)))
+
+
+def _subscription(old: Fact, new: Fact) -> Fact:
+    register = max(old[:6], new[:6], key=lambda state: (state[0], state[1], encode(state)))
+    return [*register, _plans(old[6], new[6])]
+
+
+def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    """When each plan was seen last, the latest ones first."""
+    seen: dict[bytes, Fact] = {}
+    for plan in (*old, *new):
+        terms = encode(plan[2:])
+        known = seen.get(terms)
+        if known is None or plan[:2] > known[:2]:
+            seen[terms] = plan
+    latest = sorted(seen.items(), key=lambda item: (item[1][0], item[1][1], item[0]), reverse=True)
+    return [plan for _, plan in latest[:MAX_PLANS]]
+
+
+def _observations(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(observation): observation for observation in (*old, *new)}
+    ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[1][1], item[0]))
+    return [observation for _, observation in ordered[-MAX_OBSERVATIONS:]]
+
+
+_MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
+    "payment": _told_best,
+    "refund": _told_best,
+    "subscription": _subscription,
+    "method": _latest,
+    "activation": _smallest,
+    "cancellation": _observations,
+    "dispute": _smallest,
+    "identity": identity.merge,
+    "event": _smallest,
+    "forgotten": _largest,
+    "state": _smallest,
+}
+
+_LENGTHS: Final = {
+    "payment": 8,
+    "refund": 5,
+    "subscription": 7,
+    "method": 3,
+    "activation": 2,
+    "cancellation": 1,
+    "dispute": 2,
+    "identity": identity.LENGTH,
+    "event": 1,
+    "forgotten": 1,
+    "state": 2,
+}

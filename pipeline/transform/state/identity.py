@@ -1,0 +1,63 @@
+"""Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was said of them last.
+
+One record for each webhook that names the customer, since the times of what it confirms must advance: else an older
+delivery that is processed later would win over it. Its array:
+
+`[version, delivered, digest, to, person, email, name, phone, country, metadata]`
+
+- version: counts the record's writes; the digest and `to` belong to it, the higher version has the later ones.
+- delivered: the latest delivery time known of the customer, unix seconds.
+- digest: of the attributes of the identify that was sent last, hex; null: none was.
+- to: who that identify went to, where it was not `person`.
+- person: `[seconds, milliseconds, id, step]`, who the customer became at the first hit of the identity policy.
+- email, name, phone, country: `[seconds, milliseconds, value]`; metadata: the same by key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+Fact = list[Any]
+
+VERSION, DELIVERED, DIGEST, TO, PERSON, EMAIL, NAME, PHONE, COUNTRY, METADATA = range(10)
+LENGTH: Final = 10
+
+
+def empty() -> Fact:
+    """Nobody yet."""
+    return [0, 0, None, None, None, None, None, None, None, {}]
+
+
+def merge(old: Fact, new: Fact) -> Fact:
+    """Field by field: the latest contact, the earliest person, the last thing said."""
+    said = max(old, new, key=lambda fact: (fact[VERSION], fact[DIGEST] or "", fact[TO] or ""))
+    merged = [
+        said[VERSION],
+        max(old[DELIVERED], new[DELIVERED]),
+        said[DIGEST],
+        said[TO],
+        min((fact[PERSON] for fact in (old, new) if fact[PERSON] is not None), key=_earliest, default=None),
+    ]
+    merged += [latest(old[field], new[field]) for field in (EMAIL, NAME, PHONE, COUNTRY)]
+    metadata = dict(old[METADATA])
+    for key, value in new[METADATA].items():
+        metadata[key] = latest(metadata.get(key), value)
+    merged.append(dict(sorted(metadata.items())))
+    return merged
+
+
+def latest(old: Fact | None, new: Fact | None) -> Fact | None:
+    """The later of two `[seconds, milliseconds, value]`; of one moment the larger value."""
+    if old is None or new is None:
+        return old or new
+    if old[0] != new[0]:
+        return old if old[0] > new[0] else new
+    if old[1] != new[1]:
+        return old if old[1] > new[1] else new
+    return old if orjson.dumps(old[2]) >= orjson.dumps(new[2]) else new
+
+
+def _earliest(person: Fact) -> tuple[int, int, bytes]:
+    return person[0], person[1], orjson.dumps(person)
