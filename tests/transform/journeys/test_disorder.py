@@ -1,0 +1,129 @@
+"""Each journey in other orders, with repetitions and crashes: the end is the same, and no event is told twice."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+Holdings = Callable[[Any], dict[str, Any]]
+
+SEEDS = range(12)
+
+
+def shuffled(journey: Any, seed: int) -> list[Any]:
+    """The journey's webhooks in any order, about half of them once or twice more."""
+    rng = Random(f"{journey.name} {seed}")
+    webhooks = [webhook for webhook in journey.webhooks for _ in range(rng.choice((1, 1, 2, 3)))]
+    rng.shuffle(webhooks)
+    return webhooks
+
+
+def totals_of(journey: Any) -> dict[str, int]:
+    """Currency → what was paid less what came back, summed up from the bodies alone.
+
+    Written for the sum only: payments by id, then each refund in any order against what its payment has left.
+    """
+    paid: dict[str, tuple[str, int]] = {}
+    given_back: dict[str, dict[str, int | None]] = defaultdict(dict)
+    for webhook in journey.webhooks:
+        data = webhook.data
+        if webhook.mode == "test" or "dead_letter" in webhook.sends:
+            continue
+        if webhook.type == "payment.succeeded" and data["total_amount"] > 0 and not data["is_update_payment_method"]:
+            paid[data["payment_id"]] = (data["currency"], data["total_amount"])
+        if webhook.type == "refund.succeeded" and (data["amount"] is not None or not data["is_partial"]):
+            currency = paid[data["payment_id"]][0] if data["payment_id"] in paid else data["currency"]
+            if data["currency"] in {currency, None}:
+                given_back[data["payment_id"]][data["refund_id"]] = data["amount"]
+    totals: Counter[str] = Counter()
+    for payment_id, (currency, minor) in paid.items():
+        back = given_back[payment_id].values()
+        totals[currency] += 0 if None in back else max(0, minor - sum(amount or 0 for amount in back))
+    return dict(totals)
+
+
+def check_people(world: Any, journey: Any, holds: dict[str, Any]) -> None:
+    """The end of the journey, but for what the order decides."""
+    people = world.settled(journey)
+    decides = journey.order_decides
+    for name in decides.get("left_behind", {}).get("people", ()):
+        people.pop(name, None)
+        holds = {other: person for other, person in holds.items() if other != name}
+    if "person" in decides:
+        ((chosen, person),) = people.items()
+        assert chosen in decides["person"]["among"]
+        assert [person] == list(holds.values())
+    else:
+        assert people == holds
+
+
+def check_events(world: Any, journey: Any) -> None:
+    """Every event of the journey, those that the order decides within their bounds, and none beside them."""
+    told = world.events
+    bounds = journey.order_decides.get("events", {})
+    for name in told.keys() | journey.holds["events"].keys() | bounds.keys():
+        expected = journey.holds["events"].get(name, 0)
+        least, most = bounds[name]["between"] if name in bounds else (expected, expected)
+        assert least <= told[name] <= most, f"{name}: {told[name]} times"
+
+
+def check_totals(world: Any, journey: Any, totals: dict[str, int]) -> None:
+    """The sums on the profile are those of the bodies."""
+    left_behind = journey.order_decides.get("left_behind", {}).get("people", ())
+    for name, person in world.people.items():
+        if name in left_behind or name.startswith("test_"):
+            continue
+        prefix, suffix = "total_spent_", "_minor"
+        shown = {
+            attribute[len(prefix) : -len(suffix)].upper(): value
+            for attribute, value in person["attributes"].items()
+            if attribute.startswith(prefix) and attribute.endswith(suffix) and attribute != "total_spent_minor"
+        }
+        assert shown == totals
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_order_with_any_repetition_ends_the_same(journey: Any, holdings: Holdings, seed: int) -> None:
+    """Profiles and totals end as the journey says, and each event was sent once."""
+    world = journey.world()
+    for webhook in shuffled(journey, seed):
+        world.feed(webhook)
+    check_people(world, journey, holdings(journey))
+    check_totals(world, journey, totals_of(journey))
+    check_events(world, journey)
+    assert set(world.emitted.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crash_between_outputs_and_facts_ends_the_same(journey: Any, holdings: Holdings, seed: int) -> None:
+    """Outputs were durable up to one record, facts up to an earlier one, the offset to one before: nothing is lost.
+
+    The events are then sent twice, under the same ids, and Customer.io takes each once.
+    """
+    rng = Random(f"crash {journey.name} {seed}")
+    count = len(journey.webhooks)
+    acknowledged, remembered, sent = sorted(rng.choices(range(count + 1), k=3))
+    world = journey.world()
+    durable: list[tuple[bytes, bytes | None]] = []
+    for number, webhook in enumerate(journey.webhooks[:sent], 1):
+        world.feed(webhook)
+        if number <= remembered:
+            durable = list(world.shelf.changelog)
+    world.crash(durable)
+    for webhook in journey.webhooks[acknowledged:]:
+        world.feed(webhook)
+    assert world.settled(journey) == holdings(journey)
+    assert world.events == journey.holds["events"]
+
+
+def test_the_state_is_the_changelogs(journey: Any) -> None:
+    """What a restore reads from the changelog decides like the state that wrote it, with no summary kept."""
+    world, restored = journey.world(), journey.world()
+    for webhook in journey.webhooks:
+        restored.crash(world.shelf.changelog)
+        expected = world.feed(webhook)
+        assert restored.feed(webhook) == expected
