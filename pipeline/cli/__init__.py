@@ -25,6 +25,8 @@ GROUPS = (
     "topics",
     "lag",
     "dlq",
+    "backfill",
+    "forget",
     "sandbox",
     "kafka",
     "demo",

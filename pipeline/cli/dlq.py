@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from pipeline.deadletters.filters import Filter
     from pipeline.deadletters.letter import Place
-    from pipeline.settings import Settings
 
 
 class Stage(StrEnum):
@@ -105,9 +104,10 @@ def list_letters(
     dodo-cio dlq list --json | jq -r .reason | sort | uniq -c | sort -rn
     """
     from pipeline.cli.dlq_list import perform
+    from pipeline.cli.preparation import prepare
 
     filter_ = _filter(stages=stage, classes=class_, types=type_, customers=customer, since=since, until=until)
-    perform(_prepare(), filter_, only_open=only_open, limit=limit, reveal=reveal, as_json=as_json)
+    perform(prepare(), filter_, only_open=only_open, limit=limit, reveal=reveal, as_json=as_json)
 
 
 def show_letter(
@@ -133,11 +133,12 @@ def show_letter(
     dodo-cio dlq show 0/12 --raw | dodo-cio explain -
     """
     from pipeline.cli.dlq_show import perform
+    from pipeline.cli.preparation import prepare
     from pipeline.errors import InputError
 
     if raw and as_json:
         raise InputError("--raw and --json exclude each other")
-    perform(_prepare(), place, reveal=reveal, raw=raw, as_json=as_json)
+    perform(prepare(), place, reveal=reveal, raw=raw, as_json=as_json)
 
 
 def replay_letters(
@@ -182,6 +183,7 @@ def replay_letters(
     dodo-cio dlq replay --class unmappable --limit 1
     """
     from pipeline.cli.dlq_replay import Order, perform
+    from pipeline.cli.preparation import prepare
     from pipeline.deadletters.letter import Place
 
     places = frozenset(Place.parse(text) for text in offset or ())
@@ -189,7 +191,7 @@ def replay_letters(
         stages=stage, classes=class_, types=type_, customers=customer, since=since, until=until, places=places
     )
     order = Order(filter_, limit, rate, max_replays, again=again, dry_run=dry_run, yes=yes, as_json=as_json)
-    raise typer.Exit(perform(_prepare(), order))
+    raise typer.Exit(perform(prepare(), order))
 
 
 def _filter(
@@ -222,17 +224,3 @@ def _filter(
         until_ms=until_ms,
         places=places,
     )
-
-
-def _prepare() -> Settings:
-    """The settings; log lines of ours from warnings on, none of the client's: its faults become one message of ours."""
-    import logging
-
-    from pipeline import logs
-    from pipeline.settings import Settings
-
-    settings = Settings.load()
-    logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: record.name.partition(".")[0] != "aiokafka")
-    return settings

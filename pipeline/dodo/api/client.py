@@ -148,6 +148,10 @@ class DodoApi:
         """One payment with its customer, None when the account has none of this id."""
         return await self._object("/payments", payment_id)
 
+    async def subscription(self, subscription_id: str) -> dict[str, Any] | None:
+        """One subscription with its customer, None when the account has none of this id."""
+        return await self._object("/subscriptions", subscription_id)
+
     async def customer(self, customer_id: str) -> dict[str, Any] | None:
         """One customer: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`; None without one."""
         return await self._object("/customers", customer_id)

@@ -1,0 +1,170 @@
+"""The run: page after page out of Dodo's API, complete, into the webhooks topic, noted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from pipeline.backfill.commands import OBJECTS, backfill_record
+from pipeline.backfill.journal import Done, Journal, LeftOut
+from pipeline.backfill.whole import own
+from pipeline.dodo.api import Collection, DodoApi, Page, walk
+from pipeline.dodo.api.client import SETTLED
+from pipeline.dodo.api.listing import ID_FIELDS, begin
+from pipeline.errors import InputError, RecordTooLargeError
+from pipeline.kafka.records import OutRecord
+
+IDENTIFIED_AT_ONCE: Final = 500
+"""Customers between two notes; what a crash in between sends twice."""
+
+NO_OWNER: Final = "nothing tells whose it is"
+NO_ID: Final = "it has no id"
+
+
+class Outgoing(Protocol):
+    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Add one record behind the others of its partition."""
+
+    def send(self) -> Awaitable[None]:
+        """Done when every record is durable."""
+
+
+class Producer(Protocol):
+    """Where commands go (`kafka.producer.BatchProducer`, primed with the topic)."""
+
+    def partition_for(self, topic: str, key: bytes | None) -> int:
+        """The partition that Java's default partitioner gives to `key`."""
+
+    def chunk(self) -> Outgoing:
+        """A new, empty chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to bring over: [since, until) of each collection, in this order."""
+
+    since: datetime
+    what: tuple[Collection, ...]
+    emit_identify: bool = False
+    revive: bool = False
+
+
+class Backfill:
+    """One run.
+
+    Args:
+        order: what to bring over.
+        api: where from.
+        journal: what earlier runs did, and where this one notes.
+        topic: the webhooks topic.
+        producer: where to; None sends nothing, for a dry run.
+        told: hears of each page: the collection, and the moment up to which it is done.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        api: DodoApi,
+        journal: Journal,
+        topic: str,
+        producer: Producer | None,
+        *,
+        told: Callable[[Collection, datetime], None] = lambda *_: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._order = order
+        self._api = api
+        self._journal = journal
+        self._topic = topic
+        self._producer = producer
+        self._told = told
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Bring everything over that is not yet.
+
+        May be cancelled at any time: what was noted is durable, what was not is done again by the next run.
+
+        Raises:
+            CredentialError: Dodo refused the key.
+            DeliveryError: Dodo's API or the brokers do not answer.
+        """
+        for collection in self._order.what:
+            start = self._journal.position(collection) or begin(self._order.since, self._journal.until)
+            async for page in walk(self._api, collection, start, self._journal.until):
+                await self._bring(collection, page)
+                self._told(collection, page.then.since)
+        if self._order.emit_identify:
+            await self._identify()
+
+    async def _bring(self, collection: Collection, page: Page) -> None:
+        records: dict[str, OutRecord] = {}
+        owners: dict[str, str] = {}
+        left_out: list[LeftOut] = []
+        for item in page.items:
+            if collection in SETTLED and item.get("status") != SETTLED[collection]:
+                continue
+            object_id = item.get(ID_FIELDS[collection])
+            if not isinstance(object_id, str) or not object_id:
+                left_out.append(LeftOut(collection, "", NO_ID))
+                continue
+            owned = await own(collection, item, self._api, self._journal)
+            if owned.customer_id is None:
+                left_out.append(LeftOut(collection, object_id, NO_OWNER))
+                continue
+            try:
+                records[object_id] = self._command(collection, object_id, owned.data, owned.customer_id)
+            except InputError as error:
+                left_out.append(LeftOut(collection, object_id, str(error)))
+                continue
+            owners[object_id] = owned.customer_id
+        for object_id, why in (await self._send(records)).items():
+            left_out.append(LeftOut(collection, object_id, why))
+            del records[object_id]
+        payers = owners if collection == "payments" else {}
+        done = Done(len(records), payers, frozenset(owners.values()), tuple(left_out))
+        self._journal.note(collection, page.then, done)
+
+    def _command(
+        self, collection: Collection, object_id: str, data: dict[str, Any], customer_id: str, *, emit: bool = False
+    ) -> OutRecord:
+        return backfill_record(
+            OBJECTS[collection],
+            object_id,
+            data,
+            customer_id,
+            read_at_s=int(self._clock()),
+            emit_identify=emit,
+            revive=self._order.revive,
+        )
+
+    async def _identify(self) -> None:
+        """Ask for the profile of each customer, once everything of theirs is on its way before it.
+
+        With each object instead, totals that are still growing would move people into segments and campaigns.
+        """
+        while customers := self._journal.to_identify(IDENTIFIED_AT_ONCE):
+            await self._send(
+                {id_: self._command("customers", id_, {"customer_id": id_}, id_, emit=True) for id_ in customers}
+            )
+            self._journal.note_identified(customers)
+
+    async def _send(self, records: dict[str, OutRecord]) -> dict[str, str]:
+        """Returns when they are durable, with the ids of those that the topic cannot hold and why."""
+        too_large: dict[str, str] = {}
+        if self._producer is None or not records:
+            return too_large
+        chunk = self._producer.chunk()
+        for object_id, record in records.items():
+            try:
+                chunk.append(self._topic, self._producer.partition_for(self._topic, record.key), record)
+            except RecordTooLargeError as error:
+                too_large[object_id] = str(error)
+        await chunk.send()
+        return too_large

@@ -1,0 +1,211 @@
+"""How far a backfill has come: one SQLite file, in which each page is one transaction.
+
+A page is noted after its commands are durable in Kafka, so a crash between the two repeats one page. The file also
+remembers who made which payment, since refunds do not say, and which customers are to be identified at the end. It
+holds ids and no other personal data, is readable by its owner alone, and is deleted when the backfill is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, Self
+
+from pipeline.dodo.api import Collection, Position
+from pipeline.errors import InputError, PipelineError
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS run (purpose TEXT NOT NULL, until TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS progress (
+    collection TEXT PRIMARY KEY, since TEXT NOT NULL, until TEXT NOT NULL, page INTEGER NOT NULL,
+    objects INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS payers (payment TEXT PRIMARY KEY, customer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS left_out (
+    collection TEXT NOT NULL, object TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (collection, object)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS customers (customer TEXT PRIMARY KEY, identified INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An object that could not be brought over."""
+
+    collection: str
+    object_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one page came to."""
+
+    objects: int = 0
+    payers: dict[str, str] = field(default_factory=dict)
+    customers: frozenset[str] = frozenset()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def path_for(data_dir: Path, purpose: dict[str, object]) -> Path:
+    """The file of a backfill with this purpose: the same options find the same file."""
+    digest = blake2b(json.dumps(purpose, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return data_dir / f"backfill-{digest}.sqlite"
+
+
+class Journal:
+    """The memory of one backfill.
+
+    Attributes:
+        until: the end of the range, as it was when the backfill began.
+        resumed: whether an earlier run had begun.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, until: datetime, path: Path | None, *, resumed: bool) -> None:
+        self._db = connection
+        self._path = path
+        self.until = until
+        self.resumed = resumed
+
+    @classmethod
+    def open(cls, path: Path | None, purpose: dict[str, object], until: datetime, *, afresh: bool = False) -> Self:
+        """Open or begin a journal.
+
+        Args:
+            path: of the file; None keeps it in memory.
+            purpose: what the backfill is for.
+            until: the end of its range, unless the file knows one already.
+            afresh: forget what an earlier run did.
+
+        Raises:
+            InputError: the file is none of ours, or of a backfill with another purpose.
+            PipelineError: another process has it open, or it cannot be written.
+        """
+        text = json.dumps(purpose, sort_keys=True)
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None)
+            with contextlib.ExitStack() as stack:
+                stack.callback(connection.close)
+                # From the first statement on nobody else can open it: two runs would tread on each other's progress.
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                connection.execute("BEGIN EXCLUSIVE")
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                if afresh:
+                    for table in ("run", "progress", "payers", "left_out", "customers"):
+                        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+                known = connection.execute("SELECT purpose, until FROM run").fetchone()
+                if known is None:
+                    connection.execute("INSERT INTO run VALUES (?, ?)", (text, until.isoformat()))
+                elif known[0] != text:
+                    raise InputError(
+                        f"{path} is the state of another backfill: {known[0]}. Give its options again, another "
+                        "--state-file, or --no-resume"
+                    )
+                connection.execute("COMMIT")
+                stack.pop_all()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise PipelineError(f"{path} is in use: another backfill with these options is running") from None
+            raise PipelineError(f"{path} cannot be used: {error}. PIPELINE_DATA_DIR must be writable") from None
+        except sqlite3.DatabaseError:
+            raise InputError(f"{path} is no state file of a backfill: move it away, or give --state-file") from None
+        except OSError as error:
+            raise PipelineError(
+                f"{path} cannot be written ({error.strerror}): PIPELINE_DATA_DIR must be writable"
+            ) from None
+        return cls(
+            connection, until if known is None else datetime.fromisoformat(known[1]), path, resumed=known is not None
+        )
+
+    def position(self, collection: Collection) -> Position | None:
+        """Where to go on; None before the first page."""
+        row = self._db.execute("SELECT since, until, page FROM progress WHERE collection = ?", (collection,)).fetchone()
+        return Position(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]), row[2]) if row else None
+
+    def objects(self, collection: Collection) -> int:
+        """Commands for objects of the collection that are durable, of all runs together."""
+        row = self._db.execute("SELECT objects FROM progress WHERE collection = ?", (collection,)).fetchone()
+        return row[0] if row else 0
+
+    def note(self, collection: Collection, then: Position, done: Done) -> None:
+        """A page's commands are durable; go on at `then`.
+
+        Raises:
+            PipelineError: it cannot be written, such as on a full disk.
+        """
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO progress VALUES (?, ?, ?, ?, ?) ON CONFLICT (collection) DO UPDATE SET since = "
+                "excluded.since, until = excluded.until, page = excluded.page, objects = objects + excluded.objects",
+                (collection, then.since.isoformat(), then.until.isoformat(), then.page, done.objects),
+            )
+            self._db.executemany("INSERT OR REPLACE INTO payers VALUES (?, ?)", done.payers.items())
+            self._db.executemany(
+                "INSERT OR IGNORE INTO customers (customer) VALUES (?)", [(customer,) for customer in done.customers]
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)",
+                [(item.collection, item.object_id, item.reason) for item in done.left_out],
+            )
+
+    def left_out(self, limit: int = -1) -> list[LeftOut]:
+        """What could not be brought over, of all runs together."""
+        rows = self._db.execute("SELECT collection, object, reason FROM left_out LIMIT ?", (limit,))
+        return [LeftOut(*row) for row in rows]
+
+    def left_out_count(self) -> int:
+        """How many those are."""
+        return int(self._db.execute("SELECT count(*) FROM left_out").fetchone()[0])
+
+    def payer(self, payment_id: str) -> str | None:
+        """Who made a payment that was seen."""
+        row = self._db.execute("SELECT customer FROM payers WHERE payment = ?", (payment_id,)).fetchone()
+        return row[0] if row else None
+
+    def customers(self) -> int:
+        """How many customers there are."""
+        return int(self._db.execute("SELECT count(*) FROM customers").fetchone()[0])
+
+    def to_identify(self, limit: int) -> list[str]:
+        """The next customers whose profile is to be sent."""
+        rows = self._db.execute("SELECT customer FROM customers WHERE NOT identified LIMIT ?", (limit,))
+        return [row[0] for row in rows]
+
+    def note_identified(self, customers: Iterable[str]) -> None:
+        """The commands to identify these are durable."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE customers SET identified = 1 WHERE customer = ?", [(customer,) for customer in customers]
+            )
+
+    def identified(self) -> int:
+        """How many were sent, of all runs together."""
+        return int(self._db.execute("SELECT count(*) FROM customers WHERE identified").fetchone()[0])
+
+    def close(self, *, complete: bool) -> None:
+        """Close the file; a complete backfill leaves none behind."""
+        self._db.close()
+        if complete and self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise PipelineError(
+                f"{self._path} cannot be written ({error}): the page that was just sent is sent again next time"
+            ) from None

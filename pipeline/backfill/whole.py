@@ -1,0 +1,93 @@
+"""What list items lack: whose a refund is, and whether a payment only stored a card.
+
+List items are smaller than the objects of webhooks (https://github.com/withcoral/coral/pull/1359). A refund's names no
+customer, its payment does. A payment's does not tell `is_update_payment_method`; the reference says of such payments
+that they cover no service period, while charges of a subscription do, so only the payments in doubt are read whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pipeline.dodo.api import Collection
+
+CARD_UPDATE: Final = "is_update_payment_method"
+CHARGES: Final = frozenset({"renewal", "plan_change", "on_demand"})
+"""Charge types that bill for something. `new` may be the first charge or the storing of a card."""
+
+
+class Objects(Protocol):
+    """Where single objects come from (`dodo.api.DodoApi`)."""
+
+    async def payment(self, payment_id: str) -> dict[str, Any] | None:
+        """One payment with its customer."""
+
+    async def subscription(self, subscription_id: str) -> dict[str, Any] | None:
+        """One subscription with its customer."""
+
+
+class Payers(Protocol):
+    """Who made which payment, as far as it was seen (`journal.Journal`)."""
+
+    def payer(self, payment_id: str) -> str | None:
+        """The customer's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """An object and its customer's id; None when nothing tells it."""
+
+    data: dict[str, Any]
+    customer_id: str | None
+
+
+async def own(collection: Collection, item: dict[str, Any], api: Objects, payers: Payers) -> Owned:
+    """Complete a list item.
+
+    Raises:
+        PipelineError: as the API's questions.
+    """
+    customer_id = customer_of(item)
+    match collection:
+        case "payments" if customer_id is None or may_be_card_update(item):
+            whole = await api.payment(_text(item.get("payment_id")) or "")
+            return Owned(item, customer_id) if whole is None else Owned(whole, customer_of(whole) or customer_id)
+        case "refunds" if customer_id is None:
+            return Owned(item, await _payer(_text(item.get("payment_id")), api, payers))
+        case "subscriptions" if customer_id is None:
+            whole = await api.subscription(_text(item.get("subscription_id")) or "")
+            return Owned(item, None) if whole is None else Owned(whole, customer_of(whole))
+    return Owned(item, customer_id)
+
+
+def customer_of(item: dict[str, Any]) -> str | None:
+    """The customer's id that an object names."""
+    customer = item.get("customer")
+    named = _text(customer.get("customer_id")) if isinstance(customer, dict) else None
+    return named or _text(item.get("customer_id"))
+
+
+def may_be_card_update(payment: dict[str, Any]) -> bool:
+    """Whether a succeeded payment's list item leaves open that it only stored a card, and it matters."""
+    return (
+        CARD_UPDATE not in payment
+        and payment.get("total_amount") != 0  # nothing is counted of nothing
+        and bool(payment.get("subscription_id") or payment.get("subscription_ids"))
+        and not payment.get("service_periods")
+        and payment.get("charge_type") not in CHARGES
+    )
+
+
+async def _payer(payment_id: str | None, api: Objects, payers: Payers) -> str | None:
+    if payment_id is None:
+        return None
+    known = payers.payer(payment_id)
+    if known is not None:
+        return known
+    payment = await api.payment(payment_id)
+    return None if payment is None else customer_of(payment)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

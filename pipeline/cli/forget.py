@@ -1,0 +1,63 @@
+"""`dodo-cio forget`: a customer's state, and the person at Customer.io, removed on request."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.backfill.commands import Removal
+
+
+class AtCustomerio(StrEnum):
+    """What becomes of the person."""
+
+    delete = "delete"
+    suppress = "suppress"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `dodo-cio forget`."""
+    app.command("forget")(forget)
+
+
+def forget(
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Dodo's id of the customer: cus_…")],
+    *,
+    customerio: Annotated[
+        Optional[AtCustomerio],
+        typer.Option(help="Also at Customer.io: delete the person, or suppress (delete, and block the id)."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was sent as one JSON document.")] = False,
+) -> None:
+    """Forget a customer, for a privacy request: facts and totals go, and a later backfill does not bring them back.
+
+    Sends a command record to the worker that owns the customer. What stays is the customer's id with the moment of the
+    request. Webhooks that Dodo sends about later events are taken as those of a new customer. The README says what is
+    deleted where, and when.
+
+    Exit codes: 0 the command is durable, 1 it failed or was not confirmed, 2 something must be changed (or `--yes` is
+    missing without a terminal).
+
+    **Examples**
+
+    dodo-cio forget cus_0NExampleCustomer0001 --dry-run
+
+    dodo-cio forget cus_0NExampleCustomer0001 --customerio delete
+
+    dodo-cio forget cus_0NExampleCustomer0001 --customerio suppress --yes --json
+    """
+    from pipeline.cli.forget_run import perform
+    from pipeline.cli.preparation import prepare
+
+    removal: Removal | None = None
+    match customerio:
+        case AtCustomerio.delete:
+            removal = "delete"
+        case AtCustomerio.suppress:
+            removal = "suppress"
+    raise typer.Exit(perform(prepare(), customer, removal, dry_run=dry_run, yes=yes, as_json=as_json))

@@ -1,0 +1,17 @@
+"""What a command that talks to brokers needs before it begins."""
+
+from __future__ import annotations
+
+import logging
+
+from pipeline import logs
+from pipeline.settings import Settings
+
+
+def prepare() -> Settings:
+    """The settings; log lines of ours from warnings on, none of the client's: its faults become one message of ours."""
+    settings = Settings.load()
+    logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.name.partition(".")[0] != "aiokafka")
+    return settings
