@@ -42,6 +42,8 @@ class Part:
     tp: TP
     builders: list[Any]
     base_offset: int = UNKNOWN_OFFSET
+    next_offset: int = UNKNOWN_OFFSET
+    gapless: bool = True
 
 
 class OutgoingChunk:
@@ -120,7 +122,15 @@ class OutgoingChunk:
         """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not say."""
         return self._parts[topic, partition].base_offset
 
-    def _delivered(self, part: Part, offset: int, error: BaseException | None) -> None:
+    def offsets(self, topic: str, partition: int) -> range | None:
+        """Where the chunk's records lie in the partition, once durable.
+
+        None when the broker did not say, or when somebody else's records lie between them.
+        """
+        part = self._parts[topic, partition]
+        return range(part.base_offset, part.next_offset) if part.gapless else None
+
+    def _delivered(self, part: Part, offset: int, records: int, error: BaseException | None) -> None:
         done = self._done
         if done is None or done.done():
             return
@@ -128,13 +138,17 @@ class OutgoingChunk:
             done.set_exception(error)
             return
         if part.base_offset == UNKNOWN_OFFSET:
-            part.base_offset = offset
+            part.base_offset = part.next_offset = offset
+        part.gapless &= offset == part.next_offset != UNKNOWN_OFFSET
+        part.next_offset = offset + records
         self._missing -= 1
         if not self._missing:
             done.set_result(None)
 
 
-Delivered = Callable[[Part, int, BaseException | None], None]
+Delivered = Callable[[Part, int, int, BaseException | None], None]
+"""Part, offset of the first record, how many records; or the error."""
+
 
 
 @dataclass(slots=True, eq=False)
@@ -220,7 +234,7 @@ class Outlet:
             self._fail(waiting, fault)
             self._break(fault)
             return
-        waiting.delivered(waiting.part, metadata.offset, None)
+        waiting.delivered(waiting.part, metadata.offset, waiting.builder.record_count(), None)
         size = waiting.builder.size()
         took_s = time.monotonic() - waiting.since
         self._tell(BatchProduced(self.tp.topic, self.tp.partition, waiting.builder.record_count(), size, took_s))
@@ -243,4 +257,4 @@ class Outlet:
 
     @staticmethod
     def _fail(waiting: _Waiting, error: PipelineError) -> None:
-        waiting.delivered(waiting.part, UNKNOWN_OFFSET, error)
+        waiting.delivered(waiting.part, UNKNOWN_OFFSET, 0, error)

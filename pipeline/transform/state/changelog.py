@@ -1,0 +1,197 @@
+"""Reading the customers' topic: from an offset to the end that it has now, several partitions at once.
+
+Offsets may be missing anywhere (compaction, transaction markers), at the end too. No group, no commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
+
+from pipeline import logs
+from pipeline.errors import TopicError
+from pipeline.kafka.reach import explaining
+from pipeline.kafka.security import client_options
+from pipeline.kafka.unpacking import use_our_unpacking
+from pipeline.settings import Settings
+from pipeline.transform.state.changes import Change
+
+PIECE_RECORDS: Final = 5000
+"""Records that are taken in together: one transaction of a mirror, and one step of the progress."""
+
+AT_ONCE: Final = 8
+"""Partitions that are fetched at the same time; with `FETCH_BYTES` the bound of what waits in memory."""
+
+FETCH_BYTES: Final = 512 * 1024
+FETCH_WAIT_MS: Final = 50
+"""How long a broker may hold back an answer without records: the next request waits behind it."""
+
+POLL_MS: Final = 200
+STALL_S: Final = 10.0
+"""Without a record for so long, the ends are asked for again: a topic that was cut meanwhile never reaches the old."""
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Records of one partition in order; everything below `next_offset` has been given out with it."""
+
+    partition: int
+    changes: list[Change]
+    offsets: list[int]
+    next_offset: int
+
+
+class Changelog:
+    """A connected reader of some partitions of the customers' topic."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int]) -> None:
+        self.topic = topic
+        self._consumer = consumer
+        self._partitions = sorted(partitions)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, partitions: frozenset[int]) -> AsyncIterator[Self]:
+        """Connect.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        use_our_unpacking()
+        consumer = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=AT_ONCE * FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            with explaining(settings):
+                await consumer.start()
+            topic = settings.customers_topic
+            tps = [TopicPartition(topic, partition) for partition in partitions]
+            consumer.assign(tps)
+            consumer.pause(*tps)
+            yield cls(consumer, topic, partitions)
+        finally:
+            await consumer.stop()
+
+    async def bounds(self) -> dict[int, range]:
+        """The offsets that each partition has now, as a range; it may have fewer records than that.
+
+        Raises:
+            KafkaError: the brokers did not tell.
+        """
+        tps = [self._tp(partition) for partition in self._partitions]
+        starts, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+        return {tp.partition: range(starts[tp], ends[tp]) for tp in tps}
+
+    async def at(self, offsets: Mapping[int, int]) -> dict[int, Change | None]:
+        """The record that lies at an offset, for several partitions; None when there is none at that offset.
+
+        The offsets must be below the partitions' ends.
+        """
+        found: dict[int, Change | None] = {}
+        wanted = {self._tp(partition): offset for partition, offset in offsets.items()}
+        for tp, offset in wanted.items():
+            self._consumer.seek(tp, offset)
+            self._consumer.resume(tp)
+        try:
+            watch = _Stall(self, {tp: offset + 1 for tp, offset in wanted.items()})
+            while left := [tp for tp in wanted if tp.partition not in found]:
+                polled = await self._poll(left, 1)
+                for tp, (record, *_) in polled.items():
+                    here = record.offset == wanted[tp]
+                    found[tp.partition] = (record.key, record.value) if here else None
+                for tp in left:
+                    if tp.partition not in found and await self._consumer.position(tp) > wanted[tp]:
+                        found[tp.partition] = None
+                await watch.look(moved=bool(polled))
+        finally:
+            self._consumer.pause(*wanted)
+        return found
+
+    async def read(self, spans: Mapping[int, range]) -> AsyncIterator[Piece]:
+        """Everything within `spans`, and what is fetched together with it, piece by piece.
+
+        Raises:
+            TopicError: a partition lost its end, or may not be read.
+            KafkaError: a broker refused.
+        """
+        ends = {self._tp(partition): span.stop for partition, span in spans.items() if span}
+        for tp in ends:
+            self._consumer.seek(tp, spans[tp.partition].start)
+        waiting = list(ends)
+        left: dict[TopicPartition, int] = {}
+        watch = _Stall(self, ends)
+        while waiting or left:
+            while waiting and len(left) < AT_ONCE:
+                tp = waiting.pop(0)
+                left[tp] = ends[tp]
+                self._consumer.resume(tp)
+            polled = await self._poll(list(left), PIECE_RECORDS)
+            for tp in list(left):
+                position = await self._consumer.position(tp)
+                records = polled.get(tp, ())
+                ended = position >= left[tp]
+                if records or ended:
+                    changes = [(record.key, record.value) for record in records]
+                    yield Piece(tp.partition, changes, [record.offset for record in records], position)
+                if ended:
+                    self._consumer.pause(tp)
+                    del left[tp]
+            await watch.look(moved=bool(polled))
+
+    async def _poll(self, tps: list[TopicPartition], records: int) -> dict[TopicPartition, list[Any]]:
+        try:
+            polled = await self._consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=records)
+        except TopicAuthorizationFailedError:
+            raise TopicError(f"topic {self.topic} may not be read: this user has no Read permission on it") from None
+        return {tp: found for tp, found in polled.items() if found}
+
+    def _tp(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.topic, partition)
+
+
+class _Stall:
+    """Notices that nothing comes any more, and whether the partition's end has gone."""
+
+    def __init__(self, changelog: Changelog, ends: Mapping[TopicPartition, int]) -> None:
+        self._changelog = changelog
+        self._ends = ends
+        self._moved_at = time.monotonic()
+
+    async def look(self, *, moved: bool) -> None:
+        """Call after each poll."""
+        now = time.monotonic()
+        if moved or now - self._moved_at < STALL_S:
+            if moved:
+                self._moved_at = now
+            return
+        self._moved_at = now
+        topic = self._changelog.topic
+        try:
+            bounds = await self._changelog.bounds()
+        except KafkaError as error:
+            log.warning("The customers' topic cannot be read yet", topic=topic, error=repr(error))
+            return
+        for tp, end in self._ends.items():
+            if bounds[tp.partition].stop < end:
+                raise TopicError(
+                    f"{topic}/{tp.partition} ended at {end} and ends at {bounds[tp.partition].stop} now: it was made "
+                    "anew or cut while it was read; start the worker again"
+                )
+        log.warning("The customers' topic gives nothing", topic=topic, seconds=STALL_S)
+        await asyncio.sleep(0)

@@ -1,0 +1,63 @@
+"""What happened to the customers' state, as frozen records for observers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FactsStored:
+    """The facts of chunks of one partition became durable in the changelog, and then in the mirror.
+
+    `kinds` counts records by kind of fact; a fact that was taken away counts as `tombstone`. `took_s` is the time from
+    sending the oldest of them until they were stored.
+    """
+
+    topic: str
+    partition: int
+    kinds: Mapping[str, int]
+    bytes: int
+    mirror_bytes: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GapRead:
+    """Records that we did not write had come between ours, and were merged."""
+
+    topic: str
+    partition: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStartedAnew:
+    """A mirror was missing or could not be trusted; its partition is read from the topic's start."""
+
+    topic: str
+    partition: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreAdvanced:
+    """A piece of the changelog was taken in; `remaining` offsets are left, over all partitions of this restore."""
+
+    topic: str
+    partition: int
+    records: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateRestored:
+    """The state of these partitions is complete. `records` were read, since `took_s`."""
+
+    topic: str
+    partitions: tuple[int, ...]
+    records: int
+    took_s: float
+
+
+StateEvent = FactsStored | GapRead | MirrorStartedAnew | RestoreAdvanced | StateRestored

@@ -1,0 +1,336 @@
+"""One partition's facts in LMDB, with the changelog offset up to which they are current.
+
+A copy of the truth, which is the topic: lost, broken, too old or not understood, it is thrown away and made anew. What
+one transaction writes is there whole or not at all, the offset included, whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import lmdb
+
+from pipeline import logs
+from pipeline.errors import SettingsError
+from pipeline.settings import PREFIX
+from pipeline.transform.state.changes import Change, Merge, collapse, customer_of
+from pipeline.transform.state.memory import mapped_bytes
+from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot
+
+FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
+"""Address space, not memory; doubled whenever it is full."""
+
+MAX_MAPPED_BYTES: Final = 48 * 1024 * 1024
+"""Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
+mirror that sees more of them mapped at a write maps its file anew."""
+
+LARGE_WRITE: Final = 500
+"""Keys of one write after which the file is mapped anew: LMDB keeps the pages that it changed (one a key, at worst) for
+the next write, in each partition."""
+
+HEALTHY_AFTER_S: Final = 60.0
+
+MAX_KEY_BYTES: Final = 511
+"""LMDB's limit, compiled in."""
+
+PLACE: Final = b"place"
+OF: Final = b"of"
+NEVER: Final = -1
+
+_PLACE: Final = struct.Struct(">qq")
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The record with which this partition's state began, where it lies in the topic."""
+
+    offset: int
+    value: bytes
+
+
+class Mirror:
+    """The facts and sheets of one partition.
+
+    For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. An
+    `lmdb.Error` that any method raises means that the files are broken; they are not used again. A write raises
+    `SettingsError` when the disk is full.
+    """
+
+    def __init__(self, slot: Slot, topic: str, partition: int, why_empty: str | None) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.why_empty = why_empty
+        self.next_offset = 0
+        self.began: Began | None = None
+        self._slot = slot
+        self._map_bytes = FIRST_MAP_BYTES
+        self._opened_at: float | None = time.monotonic()
+        self._reader: lmdb.Transaction[bytes] | None = None
+        self._open()
+
+    @classmethod
+    def open(cls, base: Path, topic: str, partition: int) -> Self:
+        """The mirror of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
+
+        Raises:
+            SettingsError: the directory cannot be used.
+        """
+        try:
+            slot = Slot.take(base / topic, str(partition))
+        except OSError as error:
+            raise unusable(base, error) from None
+        try:
+            return cls._of(slot, topic, partition)
+        except (lmdb.DiskError, OSError) as error:
+            slot.release()
+            raise unusable(base, error) from None
+        except BaseException:
+            slot.release()
+            raise
+
+    @classmethod
+    def _of(cls, slot: Slot, topic: str, partition: int) -> Self:
+        fault = slot.begin()
+        try:
+            return cls(slot, topic, partition, fault)
+        except lmdb.DiskError:
+            raise
+        except (lmdb.Error, _UnusableError, struct.error) as error:
+            slot.empty()
+            slot.begin()
+            return cls(slot, topic, partition, f"its file cannot be read ({error})")
+
+    def _open(self) -> None:
+        self._env = lmdb.open(
+            str(self._slot.directory),
+            map_size=self._map_bytes,
+            max_dbs=3,
+            max_spare_txns=1,
+            sync=False,  # the mark beside the file says whether the machine may have lost something
+            metasync=False,
+            lock=False,  # the slot is this process's, and one thread's at a time
+            readahead=False,
+        )
+        try:
+            self._check_length()
+            self._facts = self._env.open_db(b"facts")
+            self._sheets = self._env.open_db(b"sheets")
+            self._meta = self._env.open_db(b"meta")
+            self._read_place()
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _check_length(self) -> None:
+        """Look only at what is there: a page beyond the end of the file would kill this process."""
+        info = self._env.info()
+        self._map_bytes = info["map_size"]
+        size = (self._slot.directory / DATA).stat().st_size
+        if size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
+            raise _UnusableError("it was cut off")
+
+    def _read_place(self) -> None:
+        of = f"{self.topic}/{self.partition}".encode()
+        with self._env.begin(db=self._meta) as txn:
+            found, place = txn.get(OF), txn.get(PLACE)
+        if found is None:
+            with self._env.begin(db=self._meta, write=True) as txn:
+                txn.put(OF, of)
+        elif found != of:
+            raise _UnusableError("it belongs to another partition")
+        self.next_offset, self.began = 0, None
+        if place is not None:
+            self.next_offset, offset = _PLACE.unpack_from(place)
+            self.began = Began(offset, place[_PLACE.size :]) if offset != NEVER else None
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """A fact."""
+        return self._read(self._facts, key)
+
+    def sheet(self, customer: bytes) -> bytes | None:
+        """A customer's sheet."""
+        return self._read(self._sheets, customer)
+
+    def _read(self, db: lmdb._Database, key: bytes) -> bytes | None:
+        try:
+            return (self._reader or self._begin_reading()).get(key, None, db)
+        except lmdb.BadValsizeError:
+            return None  # no key, or one that no mirror takes
+        except lmdb.Error:
+            self._slot.condemn()
+            raise
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The facts whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
+        try:
+            with (self._reader or self._begin_reading()).cursor(self._facts) as cursor:
+                if not cursor.set_range(prefix):
+                    return
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        return
+                    yield key, value
+        except lmdb.Error:
+            self._slot.condemn()
+            raise
+
+    def _begin_reading(self) -> lmdb.Transaction[bytes]:
+        self._reader = reader = self._env.begin()
+        return reader
+
+    def _end_reading(self) -> None:
+        """Without a reader a write may use the pages again that the last one freed."""
+        if self._reader is not None:
+            self._reader.abort()
+            self._reader = None
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(
+        self, facts: Mapping[bytes, bytes | None], sheets: Mapping[bytes, bytes | None], next_offset: int
+    ) -> None:
+        """Store facts and sheets that the changelog has up to `next_offset`, in one transaction."""
+
+        def do(txn: lmdb.Transaction[bytes]) -> None:
+            _put(txn, self._facts, facts)
+            _put(txn, self._sheets, sheets)
+
+        self._write(do, next_offset, self.began, len(facts) + len(sheets))
+
+    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None, merge: Merge) -> set[bytes]:
+        """Take in what the changelog has up to `next_offset`, in its order, in one transaction.
+
+        A key that has another value gets what both make; the sheets of the customers it concerns are dropped. Returns
+        the keys of which the latest of these records is not what both make: a late record of an earlier owner lies on
+        top, and after a compaction it would be all that is left.
+        """
+        differing: set[bytes] = set()
+        news, removed = collapse(changes, merge)
+
+        def do(txn: lmdb.Transaction[bytes]) -> None:
+            differing.clear()
+            stale: set[bytes] = set()
+            put, get, facts = txn.put, txn.get, self._facts
+            for key in sorted(news):
+                value = news[key][0]
+                if value is None:
+                    if txn.delete(key, db=facts):
+                        stale.add(customer_of(key))
+                elif key in removed:
+                    put(key, value, db=facts)
+                    stale.add(customer_of(key))
+                elif put(key, value, overwrite=False, db=facts):
+                    stale.add(customer_of(key))
+                else:
+                    old = get(key, b"", facts)
+                    if old != value:
+                        value = merge(key, old, value)
+                        if value != old:
+                            put(key, value, db=facts)
+                            stale.add(customer_of(key))
+                if value is not None and value != news[key][1]:
+                    differing.add(key)
+            if txn.stat(self._sheets)["entries"]:
+                for customer in stale:
+                    if customer:
+                        txn.delete(customer, db=self._sheets)
+
+        self._write(do, next_offset, began or self.began, len(news))
+        return differing
+
+    def _write(
+        self, do: Callable[[lmdb.Transaction[bytes]], None], next_offset: int, began: Began | None, keys: int
+    ) -> None:
+        place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")
+        self._end_reading()
+        while True:
+            try:
+                with self._env.begin(write=True) as txn:
+                    do(txn)
+                    txn.put(PLACE, place, db=self._meta)
+                break
+            except lmdb.MapFullError:
+                self._map_bytes *= 2
+                self._env.set_mapsize(self._map_bytes)
+            except lmdb.DiskError as error:  # the transaction did not happen, and the files are as they were
+                raise unusable(self._slot.directory, error) from None
+            except lmdb.Error:
+                self._slot.condemn()
+                raise
+        self.next_offset, self.began = next_offset, began
+        if keys > LARGE_WRITE or mapped_bytes() > MAX_MAPPED_BYTES:
+            self._map_anew()
+        if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
+            self._opened_at = None
+            self._slot.healthy()
+
+    def _map_anew(self) -> None:
+        self._end_reading()
+        self._env.close()
+        self._open()
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether LMDB found its files broken."""
+        return self._slot.is_condemned
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its file."""
+        return (self._slot.directory / DATA).stat().st_size
+
+    def start_anew(self, why: str) -> None:
+        """Throw away everything: the changelog is read from its start."""
+        self._end_reading()
+        self._env.close()
+        self._slot.empty()
+        self._slot.begin()
+        self._map_bytes = FIRST_MAP_BYTES
+        self.why_empty = why
+        self._open()
+
+    def close(self, *, clean: bool = True) -> None:
+        """Close it; `clean` brings everything to the disk first, and the next one to open it trusts it."""
+        self._end_reading()
+        try:
+            if clean and not self.is_broken:
+                self._env.sync(True)
+            self._env.close()
+            if clean and not self.is_broken:
+                self._slot.end()
+        finally:
+            self._slot.release()
+
+
+class _UnusableError(Exception):
+    """A file that LMDB opened, and that is not what it should be."""
+
+
+def unusable(directory: Path, error: Exception) -> SettingsError:
+    """What an operator is told when the mirrors' directory takes nothing."""
+    full = isinstance(error, lmdb.DiskError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+    what = "its disk is full" if full else f"it cannot be used ({error})"
+    return SettingsError(f"{PREFIX}DATA_DIR: {directory}: {what}. The customers' state is mirrored there")
+
+
+def _put(txn: lmdb.Transaction[bytes], db: lmdb._Database, values: Mapping[bytes, bytes | None]) -> None:
+    """In the order of keys: neighbours share pages."""
+    put = txn.put
+    for key in sorted(values):
+        value = values[key]
+        if value is None:
+            txn.delete(key, db=db)
+        else:
+            put(key, value, db=db)

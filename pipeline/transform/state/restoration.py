@@ -1,0 +1,199 @@
+"""Bringing mirrors up to the end of the changelog before the first webhook is read."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from pipeline import logs
+from pipeline.settings import Settings
+from pipeline.transform.state import facts
+from pipeline.transform.state.changelog import Changelog, Piece
+from pipeline.transform.state.changes import Change
+from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
+from pipeline.transform.state.facts import BEGAN
+from pipeline.transform.state.mirror import MAX_KEY_BYTES, Began, Mirror
+
+TOLD_EVERY_S: Final = 5.0
+
+T = TypeVar("T")
+
+log = logs.get(__name__)
+
+RunInThread = Callable[[Callable[[], T]], Awaitable[T]]
+
+
+@dataclass(slots=True)
+class Place:
+    """How far one partition is: offsets of the changelog."""
+
+    start: int
+    at: int
+    end: int
+
+    @property
+    def share(self) -> float:
+        """What is done, between 0 and 1."""
+        return (self.at - self.start) / (self.end - self.start) if self.end > self.start else 1.0
+
+
+class Restoration:
+    """One restore, of the mirrors of some partitions.
+
+    Cancelled at any moment it leaves the mirrors as far as they had come; the next one goes on from there.
+
+    Args:
+        settings: how to reach the brokers, and the topic's name.
+        write_began: writes the record with which a partition's state begins, and returns when it is durable.
+        in_thread: runs the mirrors' work away from the event loop, one piece at a time.
+        tell: hears what happened.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        write_began: Callable[[int, bytes], Awaitable[None]],
+        in_thread: RunInThread[Any],
+        tell: Callable[[StateEvent], None],
+    ) -> None:
+        self.places: dict[int, Place] = {}
+        self._settings = settings
+        self._topic = settings.customers_topic
+        self._write_began = write_began
+        self._in_thread = in_thread
+        self._tell = tell
+        self._records = 0
+        self._told_at = time.monotonic()
+
+    async def run(self, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+        """Bring them up to the end of the topic; by partition the keys that must be written again, see `absorb`.
+
+        Raises:
+            TopicError: the topic cannot be read, or was cut meanwhile.
+            KafkaError, BrokerUnreachableError: the brokers did not answer.
+            lmdb.Error: a mirror is broken.
+        """
+        started = time.monotonic()
+        differing: dict[int, set[bytes]] = {}
+        async with Changelog.open(self._settings, frozenset(mirrors)) as changelog:
+            await self._verify(changelog, mirrors)
+            left = dict(mirrors)
+            while left:
+                for number, keys in (await self._read(changelog, left)).items():
+                    differing.setdefault(number, set()).update(keys)
+                left = {number: mirror for number, mirror in left.items() if mirror.began is None}
+                for number in left:
+                    await self._write_began(number, facts.encode([int(time.time() * 1000), secrets.token_hex(16)]))
+        took_s = time.monotonic() - started
+        self._tell(StateRestored(self._topic, tuple(sorted(mirrors)), self._records, took_s))
+        log.info(
+            "Customers' state restored",
+            topic=self._topic, partitions=sorted(mirrors), records=self._records, seconds=round(took_s, 3),
+        )  # fmt: skip
+        return differing
+
+    async def _verify(self, changelog: Changelog, mirrors: Mapping[int, Mirror]) -> None:
+        """Start those anew that are not mirrors of what the topic is now."""
+        bounds = await changelog.bounds()
+        faults: dict[int, str] = {}
+        began: dict[int, Began] = {}
+        for number, mirror in mirrors.items():
+            if not mirror.next_offset:
+                continue
+            if mirror.next_offset > bounds[number].stop:
+                faults[number] = "it is ahead of the topic, which was made anew or cut"
+            elif mirror.began is None:
+                faults[number] = "it does not know which topic it is of"
+            elif mirror.began.offset not in bounds[number]:
+                faults[number] = "the topic was made anew, or cut"
+            else:
+                began[number] = mirror.began
+        if began:
+            found = await changelog.at({number: record.offset for number, record in began.items()})
+            for number, record in began.items():
+                if found[number] != (BEGAN, record.value):
+                    faults[number] = "it is of another topic of this name"
+        for number, why in faults.items():
+            await self._in_thread(partial(mirrors[number].start_anew, why))
+        for number, mirror in mirrors.items():
+            if mirror.why_empty is not None:
+                log.warning(
+                    "The local mirror of a partition is built anew from the topic",
+                    topic=self._topic, partition=number, because=mirror.why_empty,
+                    records=len(bounds[number]),
+                )  # fmt: skip
+                self._tell(MirrorStartedAnew(self._topic, number, mirror.why_empty))
+                mirror.why_empty = None
+
+    async def _read(self, changelog: Changelog, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+        bounds = await changelog.bounds()
+        spans = {
+            number: range(max(mirror.next_offset, bounds[number].start), bounds[number].stop)
+            for number, mirror in mirrors.items()
+        }
+        self.places = {number: Place(span.start, span.start, span.stop) for number, span in spans.items()}
+        differing: dict[int, set[bytes]] = {}
+        absorbing: asyncio.Future[None] | None = None
+        try:
+            async for piece in changelog.read(spans):
+                if absorbing is not None:
+                    await absorbing
+                work = self._absorb(mirrors[piece.partition], piece, differing)
+                absorbing = asyncio.ensure_future(work)  # while the next piece comes
+        finally:
+            if absorbing is not None:
+                await absorbing
+        return differing
+
+    async def _absorb(self, mirror: Mirror, piece: Piece, differing: dict[int, set[bytes]]) -> None:
+        began, changes = mirror.began, piece.changes
+        if any(key == BEGAN or not _is_fact(key) for key, _ in changes):
+            for (key, value), offset in zip(changes, piece.offsets, strict=True):
+                if key == BEGAN and value is not None:
+                    began = Began(offset, value)
+                elif not _is_fact(key):
+                    log.warning(
+                        "A record of the customers' topic is none of ours and is left alone",
+                        topic=self._topic, partition=piece.partition, offset=offset,
+                    )  # fmt: skip
+            changes = [change for change in changes if _is_fact(change[0])]
+        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, began, merged))
+        differing.setdefault(piece.partition, set()).update(keys)
+        place = self.places[piece.partition]
+        place.at = min(piece.next_offset, place.end)
+        self._records += len(piece.changes)
+        remaining = sum(one.end - one.at for one in self.places.values())
+        self._tell(RestoreAdvanced(self._topic, piece.partition, len(piece.changes), remaining))
+        now = time.monotonic()
+        if now - self._told_at > TOLD_EVERY_S:
+            self._told_at = now
+            log.info(
+                "Restoring the customers' state",
+                topic=self._topic, records=self._records, remaining=remaining,
+                partitions=sorted(number for number, one in self.places.items() if one.at < one.end),
+            )  # fmt: skip
+
+
+def merged(key: bytes, old: bytes, new: bytes) -> bytes:
+    """What two tellings of the fact `key` make."""
+    return facts.merge(facts.split(key)[1], old, new)
+
+
+def _is_fact(key: bytes | None) -> bool:
+    return key is not None and len(key) <= MAX_KEY_BYTES and b"\0" in key
+
+
+def began_at_ms(mirror: Mirror) -> int:
+    """When the partition's state began, unix milliseconds; now, for a record that nobody understands."""
+    began = facts.decode("state", mirror.get(BEGAN))
+    return began[0] if began is not None and isinstance(began[0], int) else int(time.time() * 1000)
+
+
+def gap_of(changes: list[Change]) -> dict[bytes, bytes | None]:
+    """The latest value of each fact among changes."""
+    return {key: value for key, value in changes if _is_fact(key)}

@@ -1,0 +1,217 @@
+"""A place on the disk for one partition's mirror that no second process shares, and whether what lies there is whole.
+
+The place is locked with `flock`, which ends with the process. A second process on the same machine (the old owner, a
+frozen one that wakes up later) has a place of its own: it must neither wait for the first one nor write beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pipeline import logs
+
+MAX_SLOTS: Final = 16
+"""Processes of one machine that may hold a mirror of one partition at the same time."""
+
+LOCK_WITHIN_S: Final = 3.0
+"""For the partition's old owner on this machine, who is writing the last pages: its mirror saves a whole restore."""
+
+LOCK_LOOK_S: Final = 0.05
+
+MAX_AWAY_S: Final = 14 * 86_400
+"""An older mirror is not used: compaction may have removed tombstones that it never saw (`delete.retention.ms` of the
+topic is 30 days), and forgotten customers would live on in it."""
+
+MAX_UNCLEAN: Final = 3
+"""Times in a row that a process died over the same files before they are suspected to be the reason."""
+
+SHORT_BYTES: Final = 64 * 4096
+"""LMDB counts pages that it allocated and gave back before it wrote them; a file may end that much early."""
+
+FORMAT: Final = 1
+DATA: Final = "data.mdb"
+MARK: Final = "mark.json"
+PIECE_BYTES: Final = 1024 * 1024
+
+log = logs.get(__name__)
+
+
+class Slot:
+    """A directory that belongs to this process until `release`."""
+
+    def __init__(self, directory: Path, lock: int) -> None:
+        self.directory = directory
+        self.is_condemned = False
+        self._lock = lock
+
+    @classmethod
+    def take(cls, base: Path, name: str) -> Self:
+        """The first free place for `name` under `base`; waits a moment for the first one, and never for long.
+
+        Places that nobody uses any more are emptied: what they hold would stay behind for ever.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        base.mkdir(parents=True, exist_ok=True)
+        ends = time.monotonic() + LOCK_WITHIN_S
+        while (lock := _lock(base / f"{name}-0.lock")) is None and time.monotonic() < ends:
+            time.sleep(LOCK_LOOK_S)
+        number = 0
+        while lock is None:
+            number += 1
+            if number == MAX_SLOTS:
+                raise OSError(f"{MAX_SLOTS} processes use mirrors of partition {name}")
+            lock = _lock(base / f"{name}-{number}.lock")
+        if number == 0:
+            for other in range(1, MAX_SLOTS):
+                _empty_if_unused(base, f"{name}-{other}")
+        directory = base / f"{name}-{number}"
+        directory.mkdir(exist_ok=True)
+        return cls(directory, lock)
+
+    def begin(self) -> str | None:
+        """Mark the files as in use; None when they are whole, else why they were thrown away.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        mark = _read_mark(self.directory / MARK)
+        fault = self._fault(mark) if (self.directory / DATA).exists() else "there is none"
+        if fault is not None:
+            self.empty()
+            mark = {}
+        self._mark(clean=False, unclean=1 + _count(mark))
+        return fault
+
+    def healthy(self) -> None:
+        """The files have been in use for a while: when this process dies, it is not their fault."""
+        self._mark(clean=False, unclean=0)
+
+    def end(self) -> None:
+        """Mark the files, which nobody has open any more and which are on the disk, as whole."""
+        data = self.directory / DATA
+        self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=_checksum(data))
+
+    def empty(self) -> None:
+        """Throw the files away."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(exist_ok=True)
+        self.is_condemned = False
+
+    def condemn(self) -> None:
+        """The files turned out to be broken: whoever takes the place next throws them away."""
+        self.is_condemned = True
+        self._mark(broken=True)
+
+    def release(self) -> None:
+        """Let others have the place."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _fault(self, mark: dict[str, Any]) -> str | None:
+        data = self.directory / DATA
+        if mark.get("format") != FORMAT:
+            return "it is of another version, or not ours"
+        if mark.get("broken"):
+            return "it was found broken"
+        if time.time() - data.stat().st_mtime > MAX_AWAY_S:
+            return f"it was not used for {MAX_AWAY_S // 86_400} days"
+        if mark.get("clean"):
+            whole = mark.get("bytes") == data.stat().st_size and mark.get("checksum") == _checksum(data)
+            return None if whole else "its file is not the one that was closed"
+        if not _boot_id() or mark.get("boot") != _boot_id():
+            return "the machine went down while it was open"
+        if _count(mark) >= MAX_UNCLEAN:
+            return f"{MAX_UNCLEAN} processes in a row died soon after they had opened it"
+        return None
+
+    def _mark(self, **values: Any) -> None:
+        text = json.dumps({"format": FORMAT, "boot": _boot_id(), **values})
+        unfinished = self.directory / f"{MARK}.new"
+        with unfinished.open("w", encoding="ascii") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(self.directory / MARK)
+        entry = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
+
+
+def sweep(base: Path) -> None:
+    """Empty the places under `base` that nobody uses and that would not be trusted any more for their age."""
+    for data in base.glob(f"*/{DATA}"):
+        with suppress(OSError):
+            if time.time() - data.stat().st_mtime > MAX_AWAY_S:
+                _empty_if_unused(base, data.parent.name)
+
+
+def _empty_if_unused(base: Path, name: str) -> None:
+    if not (base / name).exists():
+        return
+    lock = _lock(base / f"{name}.lock")
+    if lock is not None:
+        shutil.rmtree(base / name, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """The open file that holds the lock; None when another process has it. The file itself stays for good."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    try:
+        mark = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _count(mark: dict[str, Any]) -> int:
+    unclean = mark.get("unclean", 0)
+    return unclean if isinstance(unclean, int) else MAX_UNCLEAN
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE_BYTES):
+            yield piece
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32: against a torn or tampered file, not against an attacker. 100 MB take 35 ms."""
+    checksum = 0
+    for piece in _pieces(path):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _boot_id() -> str:
+    """Changes with every boot of the machine; what was written before it may not have reached the disk."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # no Linux: a mirror that was not closed is never trusted

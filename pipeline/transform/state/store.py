@@ -1,0 +1,259 @@
+"""The state of the partitions that this worker owns: mirrors opened, restored, put before the flow, and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import lmdb
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.errors import BrokerUnreachableError
+from pipeline.kafka.records import OutRecord
+from pipeline.settings import Settings
+from pipeline.transform.state.changelog import Changelog
+from pipeline.transform.state.changes import customer_of
+from pipeline.transform.state.events import GapRead, StateEvent
+from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
+from pipeline.transform.state.memory import mapped_bytes
+from pipeline.transform.state.mirror import Mirror, unusable
+from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of, merged
+from pipeline.transform.state.slot import sweep
+
+DIRECTORY: Final = "state"
+RETRY_S: Final = 0.5
+
+HEADERS: Final = (("schema-version", b"%d" % SCHEMA_VERSION),)
+"""Of every record of the changelog."""
+
+T = TypeVar("T")
+
+log = logs.get(__name__)
+
+
+class Sender(Protocol):
+    """What the store writes with (`kafka.producer.BatchProducer`)."""
+
+    async def send(self, topic: str, record: OutRecord, *, partition: int | None = None) -> tuple[int, int]:
+        """Send one record; its partition and offset when durable."""
+
+
+class Store:
+    """The customers' state of one worker.
+
+    `restore` is the app's `on_assigned`, `keep` tells which partitions are ours once records flow. Belongs to the
+    event loop.
+
+    Args:
+        settings: data directory, topic, brokers.
+        producer: writes the record with which a partition's state begins.
+        tell: hears what happened.
+    """
+
+    def __init__(self, settings: Settings, producer: Sender, tell: Callable[[StateEvent], None]) -> None:
+        self._settings = settings
+        self._topic = settings.customers_topic
+        self._base = settings.data_dir / DIRECTORY
+        self._producer = producer
+        self._tell = tell
+        self._mirrors: dict[int, Mirror] = {}
+        self._shelves: dict[int, MirroredShelf] = {}
+        self._closing: dict[int, asyncio.Future[None]] = {}
+        self._restoration: Restoration | None = None
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
+
+    async def start(self) -> None:
+        """Make ready.
+
+        Raises:
+            SettingsError: the data directory cannot be used.
+        """
+        mapped_bytes()  # what this process has mapped before the first mirror
+        try:
+            await asyncio.to_thread(self._prepare)
+        except OSError as error:
+            raise unusable(self._base, error) from None
+
+    def _prepare(self) -> None:
+        self._base.mkdir(parents=True, exist_ok=True)
+        for topic in self._base.iterdir():
+            if topic.is_dir():
+                sweep(topic)
+
+    async def stop(self) -> None:
+        """Close everything, so that the next start finds it whole."""
+        self.keep(())
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
+        self._executor.shutdown(wait=False)
+
+    # --- assignments --------------------------------------------------------------------------------------------------
+
+    async def restore(self, assigned: Collection[TP], generation: int) -> None:  # noqa: ARG002 - `OnAssigned`
+        """Bring the state of these partitions of the webhooks up to date; what stays is only read on from where it was.
+
+        May be cancelled at any moment.
+
+        Raises:
+            TopicError: the topic cannot be read.
+            SettingsError: the data directory cannot be used.
+        """
+        partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
+        self._give_up_shelves()
+        self._release([number for number in self._mirrors if number not in partitions])
+        self._restoration = restoration = Restoration(self._settings, self._write_began, self._in_thread, self._tell)
+        try:
+            await self._open(partitions)
+            mirrors = {number: self._mirrors[number] for number in partitions}
+            differing = await self._run(restoration, mirrors)
+            for number, mirror in mirrors.items():
+                shelf = self._shelves[number] = MirroredShelf(mirror, began_at_ms(mirror))
+                for key in sorted(differing.get(number, ())):
+                    shelf.write(key, mirror.get(key))
+        finally:
+            self._restoration = None
+
+    def keep(self, partitions: Collection[int]) -> None:
+        """Close the mirrors of all other partitions, in the background."""
+        gone = [number for number in self._mirrors if number not in partitions]
+        self._give_up_shelves(gone)
+        self._release(gone)
+
+    def shelf(self, partition: int) -> MirroredShelf:
+        """The facts of a partition that is ours."""
+        return self._shelves[partition]
+
+    async def _open(self, partitions: Collection[int]) -> None:
+        for number in partitions:
+            if closing := self._closing.get(number):
+                await asyncio.wait({closing})
+            if number not in self._mirrors:
+                opening = self._in_thread(partial(Mirror.open, self._base, self._topic, number))
+                self._mirrors[number] = await opening
+
+    def _give_up_shelves(self, partitions: Collection[int] | None = None) -> None:
+        for number in list(self._shelves if partitions is None else partitions):
+            if shelf := self._shelves.pop(number, None):
+                shelf.give_up()
+
+    def _release(self, partitions: Collection[int]) -> None:
+        for number in partitions:
+            closing = asyncio.ensure_future(asyncio.to_thread(_close, self._mirrors.pop(number)))
+            self._closing[number] = closing
+            closing.add_done_callback(partial(self._closed, number))
+
+    def _closed(self, partition: int, closing: asyncio.Future[None]) -> None:
+        if self._closing.get(partition) is closing:
+            del self._closing[partition]
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run in the one thread; a cancelled caller waits for the end of it all the same, the mirror is in use."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
+
+    async def _write_began(self, partition: int, value: bytes) -> None:
+        await self._producer.send(self._topic, OutRecord(BEGAN, value, HEADERS), partition=partition)
+
+    async def _run(self, restoration: Restoration, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+        while True:
+            try:
+                return await restoration.run(mirrors)
+            except lmdb.Error as error:
+                broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
+                if not broken:
+                    raise
+                for mirror in broken:
+                    await self._in_thread(partial(mirror.start_anew, f"it is broken ({error})"))
+            except (KafkaError, BrokerUnreachableError) as error:
+                if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise
+                log.warning("The customers' state cannot be restored yet", topic=self._topic, error=repr(error))
+                await asyncio.sleep(RETRY_S)
+
+    # --- gaps ---------------------------------------------------------------------------------------------------------
+
+    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+        """Take in what others have written between our facts, or of ours what the broker lost sight of.
+
+        What differs is put again with the open chunk, so that it comes to lie on top.
+        """
+        mirror = shelf.mirror
+        changes: list[tuple[bytes, bytes | None]] = []
+        async with Changelog.open(self._settings, frozenset({partition})) as changelog:
+            end = (await changelog.bounds())[partition].stop
+            async for piece in changelog.read({partition: range(mirror.next_offset, end)}):
+                changes += piece.changes
+        if shelf.is_given_up:
+            return
+        for key, value in gap_of(changes).items():
+            mine = shelf.get(key)
+            if value is None or mine == value:
+                continue
+            both = merged(key, mine, value) if mine is not None else value
+            shelf.write(key, both)
+            if both != mine and (customer := customer_of(key)):
+                shelf.keep(customer, None)
+        shelf.gap_read(end)
+        log.warning(
+            "Records of another owner lay between this worker's facts and were merged",
+            topic=self._topic, partition=partition, records=len(changes),
+        )  # fmt: skip
+        self._tell(GapRead(self._topic, partition, len(changes)))
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    @property
+    def restoring(self) -> str | None:
+        """What `/ready` says while a restore runs."""
+        if self._restoration is None:
+            return None
+        places = self._restoration.places
+        if not places:
+            return f"restoring the customers' state from {self._topic}"
+        number, place = min(places.items(), key=lambda item: item[1].share)
+        left = sum(one.at < one.end for one in places.values())
+        return (
+            f"restoring the customers' state: partition {number} of {self._topic} is {place.share:.0%} done, "
+            f"{left} of {len(places)} partitions are left"
+        )
+
+    def status(self) -> Mapping[str, Any]:
+        """For `/status`: the partitions' mirrors, and how far a restore is."""
+        places = self._restoration.places if self._restoration is not None else {}
+        return {
+            "restoring": self.restoring,
+            "partitions": [
+                {
+                    "partition": number,
+                    "next_offset": mirror.next_offset,
+                    "restored": round(places[number].share, 4) if number in places else None,
+                }
+                for number, mirror in sorted(self._mirrors.items())
+            ],
+        }
+
+
+def _close(mirror: Mirror) -> None:
+    started = time.monotonic()
+    try:
+        mirror.close()
+    except Exception as error:  # noqa: BLE001 - it is not marked as whole, and made anew when it is wanted again
+        log.warning(
+            "The local mirror of a partition was not closed in order and will be built anew",
+            topic=mirror.topic, partition=mirror.partition, error=repr(error),
+        )  # fmt: skip
+    else:
+        log.info(
+            "Closed the local mirror of a partition",
+            topic=mirror.topic, partition=mirror.partition, seconds=round(time.monotonic() - started, 3),
+        )  # fmt: skip
