@@ -22,28 +22,29 @@ def shuffled(journey: Any, seed: int) -> list[Any]:
     return webhooks
 
 
-def totals_of(journey: Any) -> dict[str, int]:
-    """Currency → what was paid less what came back, summed up from the bodies alone.
+def totals_of(journey: Any) -> dict[str, dict[str, int]]:
+    """Customer → currency → what was paid less what came back, summed up from the bodies alone.
 
-    Written for the sum only: payments by id, then each refund in any order against what its payment has left.
+    Written for the sum only: payments by id, then all the refunds of each.
     """
-    paid: dict[str, tuple[str, int]] = {}
+    paid: dict[str, tuple[str, str, int]] = {}
     given_back: dict[str, dict[str, int | None]] = defaultdict(dict)
     for webhook in journey.webhooks:
         data = webhook.data
         if webhook.mode == "test" or "dead_letter" in webhook.sends:
             continue
-        if webhook.type == "payment.succeeded" and data["total_amount"] > 0 and not data["is_update_payment_method"]:
-            paid[data["payment_id"]] = (data["currency"], data["total_amount"])
+        is_sale = webhook.type == "payment.succeeded" and not data["is_update_payment_method"]
+        if is_sale and data["total_amount"] > 0:
+            paid[data["payment_id"]] = (data["customer"]["customer_id"], data["currency"], data["total_amount"])
         if webhook.type == "refund.succeeded" and (data["amount"] is not None or not data["is_partial"]):
-            currency = paid[data["payment_id"]][0] if data["payment_id"] in paid else data["currency"]
+            currency = paid[data["payment_id"]][1] if data["payment_id"] in paid else data["currency"]
             if data["currency"] in {currency, None}:
                 given_back[data["payment_id"]][data["refund_id"]] = data["amount"]
-    totals: Counter[str] = Counter()
-    for payment_id, (currency, minor) in paid.items():
+    totals: dict[str, dict[str, int]] = defaultdict(Counter)
+    for payment_id, (customer_id, currency, minor) in paid.items():
         back = given_back[payment_id].values()
-        totals[currency] += 0 if None in back else max(0, minor - sum(amount or 0 for amount in back))
-    return dict(totals)
+        totals[customer_id][currency] += 0 if None in back else max(0, minor - sum(amount or 0 for amount in back))
+    return totals
 
 
 def check_people(world: Any, journey: Any, holds: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ def check_events(world: Any, journey: Any) -> None:
         assert least <= told[name] <= most, f"{name}: {told[name]} times"
 
 
-def check_totals(world: Any, journey: Any, totals: dict[str, int]) -> None:
+def check_totals(world: Any, journey: Any, totals: dict[str, dict[str, int]]) -> None:
     """The sums on the profile are those of the bodies."""
     left_behind = journey.order_decides.get("left_behind", {}).get("people", ())
     for name, person in world.people.items():
@@ -83,7 +84,8 @@ def check_totals(world: Any, journey: Any, totals: dict[str, int]) -> None:
             for attribute, value in person["attributes"].items()
             if attribute.startswith(prefix) and attribute.endswith(suffix) and attribute != "total_spent_minor"
         }
-        assert shown == totals
+        # Under another policy the person has another name; those journeys have one customer.
+        assert shown == (totals[name] if name in totals else next(iter(totals.values()), {}))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -100,20 +102,19 @@ def test_any_order_with_any_repetition_ends_the_same(journey: Any, holdings: Hol
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_crash_between_outputs_and_facts_ends_the_same(journey: Any, holdings: Holdings, seed: int) -> None:
-    """Outputs were durable up to one record, facts up to an earlier one, the offset to one before: nothing is lost.
+    """Outputs were durable up to a webhook, facts up to any record of the changelog, the offset to less.
 
     The events are then sent twice, under the same ids, and Customer.io takes each once.
     """
     rng = Random(f"crash {journey.name} {seed}")
-    count = len(journey.webhooks)
-    acknowledged, remembered, sent = sorted(rng.choices(range(count + 1), k=3))
     world = journey.world()
-    durable: list[tuple[bytes, bytes | None]] = []
-    for number, webhook in enumerate(journey.webhooks[:sent], 1):
+    written = [0]
+    for webhook in journey.webhooks[: rng.randrange(1, len(journey.webhooks) + 1)]:
         world.feed(webhook)
-        if number <= remembered:
-            durable = list(world.shelf.changelog)
-    world.crash(durable)
+        written.append(len(world.shelf.changelog))
+    durable = rng.randrange(written[-1] + 1)
+    acknowledged = rng.randrange(sum(length <= durable for length in written))
+    world.crash(world.shelf.changelog[:durable])
     for webhook in journey.webhooks[acknowledged:]:
         world.feed(webhook)
     assert world.settled(journey) == holdings(journey)
