@@ -2,15 +2,15 @@
 
 While one chunk's records are on their way to the brokers the next is already mapped, within a bound of bytes and
 chunks. A chunk is acknowledged when everything that it caused is durable, and never before the chunk ahead of it in its
-partition. A send that fails is not skipped: the flow ends for good, the worker crashes and Kafka redelivers.
+partition (`landing` has the steps). A send that fails is not skipped: the flow ends for good, the worker crashes and
+Kafka redelivers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,30 +18,27 @@ from faust.types import TP
 
 from pipeline.errors import DeliveryError
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import OutRecord, Record
+from pipeline.kafka.records import Record
 from pipeline.transform.decision import Decision
+from pipeline.transform.landing import Flight, Gate, Landing, Outgoing
 from pipeline.transform.records import dead_letter_record, operation_records
+from pipeline.transform.state.events import FactsStored
+from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import ChunkTransformed, Tally
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
 
+MAX_WAITING: Final = 4 * MAX_CHUNKS
+"""Chunks that are not acknowledged yet: most wait for their facts, or for a chunk before them."""
+
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes of webhooks on their way at once; a larger chunk goes alone. Bounds memory while the brokers stall."""
 
 SLICE_S: Final = 0.02
 """Longest piece of mapping without a turn of the event loop, on which probes, sends and rebalances run too."""
-
-
-class Outgoing(Protocol):
-    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
-
-    def append(self, topic: str, partition: int, record: OutRecord) -> None:
-        """Add one record behind the others of its partition."""
-
-    def send(self) -> Awaitable[None]:
-        """Hand them over in the order of calls; done when every one is durable."""
 
 
 class Producer(Protocol):
@@ -54,41 +51,54 @@ class Producer(Protocol):
         """A new, empty chunk."""
 
 
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A chunk on its way, in the queue of its partition."""
+class Shelves(Protocol):
+    """The facts of the partitions that are ours (`state.store.Store`)."""
 
-    batch: RecordBatch
-    size: int
-    tally: Tally
-    queue: deque[_Flight]
-    mapping_s: float
-    sent_at: float
-    durable: bool = False
+    def shelf(self, partition: int) -> MirroredShelf:
+        """The facts of one partition, restored."""
+
+    def keep(self, partitions: Collection[int]) -> None:
+        """These are ours; let go of all others."""
+
+    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+        """Take in what lies between our facts in the changelog."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the flow needs to keep the customers' state."""
+
+    shelves: Shelves
+    topic: str
+    """The customers' topic; partition n of the webhooks has its facts in partition n."""
+
+    gate: Gate
 
 
 class Flow:
     """Takes chunks one at a time, in the order of delivery.
 
     Args:
-        decide: what becomes of one record; never raises for what the record holds.
+        decide: what becomes of one record, with the facts of its partition; never raises for what the record holds.
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
-        observe: told of each chunk once it is durable.
+        observe: told of each chunk once what it sends on is durable, and of facts once they are stored.
+        state: the customers' state; without one every record is decided for itself.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
     """
 
     def __init__(
         self,
-        decide: Callable[[Record], Decision],
+        decide: Callable[[Record, Shelf | None], Decision],
         producer: Producer,
         *,
         operations_topic: str,
         dead_letters_topic: str,
-        observe: Callable[[ChunkTransformed], None],
+        observe: Callable[[ChunkTransformed | FactsStored], None],
         fail: Callable[[BaseException], None],
+        state: State | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -97,11 +107,13 @@ class Flow:
         self._dead_letters_topic = dead_letters_topic
         self._observe = observe
         self._fail = fail
+        self._state = state
         self._clock = clock
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
         self._generation = -1
-        self._queues: dict[TP, deque[_Flight]] = {}
+        self._landings: dict[TP, Landing] = {}
+        self._flights: set[Flight] = set()
         self._sends: set[asyncio.Future[None]] = set()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -109,7 +121,7 @@ class Flow:
     @property
     def in_flight(self) -> int:
         """Chunks that are on their way."""
-        return len(self._sends)
+        return len(self._flights)
 
     # Hand-over of partitions, as the transport asks for it.
 
@@ -120,13 +132,20 @@ class Flow:
 
     async def drained(self) -> None:
         """Return when nothing is on its way."""
-        await self._until(lambda: not self._sends)
+        await self._until(lambda: not self._sends and not self._flights)
 
-    def resume(self, generation: int, assigned: frozenset[TP]) -> None:  # noqa: ARG002 - the chunks name their partition
+    def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Take chunks of this generation; what an earlier one left behind is not acknowledged any more."""
         self._generation = generation
-        self._queues.clear()
+        self._give_up()
+        if self._state is not None:
+            self._state.shelves.keep({tp.partition for tp in assigned})
         self._open = self._error is None
+
+    def _give_up(self) -> None:
+        landings, self._landings = self._landings, {}
+        for landing in landings.values():
+            landing.give_up()
 
     # Chunks.
 
@@ -140,21 +159,33 @@ class Flow:
         await self._until(lambda: self._has_room(size) or not self._open)
         if self._error is not None:
             raise self._error
+        shelf = await self._shelf(batch)
         started = time.perf_counter()
         tally = Tally()
-        outgoing = await self._map(batch, tally)
+        outgoing = await self._map(batch, shelf, tally)
         if outgoing is None:
-            return
-        queue = self._queues.setdefault(batch.tp, deque())
+            return  # what was put is dropped with the shelf: an assignment that is over takes it along
         now = time.perf_counter()
-        flight = _Flight(batch, size, tally, queue, mapping_s=now - started, sent_at=now)
-        queue.append(flight)
+        writes = shelf.seal() if shelf is not None else None
+        flight = Flight(batch, size, tally, mapping_s=now - started, sent_at=now, shelf=shelf, writes=writes)
+        landing = self._landings.get(batch.tp) or self._landings.setdefault(batch.tp, self._new_landing())
+        landing.add(flight)
+        self._flights.add(flight)
         self._bytes += size
         sending = asyncio.ensure_future(outgoing.send())
         self._sends.add(sending)
-        sending.add_done_callback(lambda done: self._landed(flight, done))
+        sending.add_done_callback(lambda done: self._sent(landing, flight, done))
 
-    async def _map(self, batch: RecordBatch, tally: Tally) -> Outgoing | None:
+    async def _shelf(self, batch: RecordBatch) -> MirroredShelf | None:
+        """The facts of the chunk's partition; none without a state, or when the partition has gone."""
+        if self._state is None or not self._takes(batch):
+            return None
+        shelf = self._state.shelves.shelf(batch.partition)
+        if shelf.has_gap:
+            await self._state.shelves.read_gap(batch.partition, shelf)
+        return shelf
+
+    async def _map(self, batch: RecordBatch, shelf: Shelf | None, tally: Tally) -> Outgoing | None:
         """The chunk's outcome; None when its partition is about to go or has gone to another worker meanwhile."""
         outgoing = self._producer.chunk()
         slice_ends = time.perf_counter() + SLICE_S
@@ -164,10 +195,20 @@ class Flow:
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(batch):
                 return None
-            decision = self._decide(record)
+            decision = self._decide(record, shelf)
             tally.add(decision)
             self._append(outgoing, record, decision)
         return outgoing if self._takes(batch) else None
+
+    def _new_landing(self) -> Landing:
+        return Landing(
+            topic=self._state.topic if self._state is not None else "",
+            chunk=self._producer.chunk,
+            gate=self._state.gate if self._state is not None else None,
+            landed=self._landed,
+            failed=self._failed,
+            observe=self._observe,
+        )
 
     def _append(self, outgoing: Outgoing, record: Record, decision: Decision) -> None:
         match decision.verdict:
@@ -187,36 +228,45 @@ class Flow:
         return self._open and batch.generation == self._generation
 
     def _has_room(self, size: int) -> bool:
-        return not self._sends or (len(self._sends) < MAX_CHUNKS and self._bytes + size <= MAX_BYTES)
+        if not self._flights:
+            return True
+        return len(self._sends) < MAX_CHUNKS and len(self._flights) < MAX_WAITING and self._bytes + size <= MAX_BYTES
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    # Completions: in any order; acknowledgements: in the partition's.
+    # Completions.
 
-    def _landed(self, flight: _Flight, done: asyncio.Future[None]) -> None:
+    def _sent(self, landing: Landing, flight: Flight, done: asyncio.Future[None]) -> None:
+        """What the chunk sends on is durable, or is not known to be."""
         self._sends.discard(done)
-        self._bytes -= flight.size
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is None:
-            flight.durable = True
             self._observe(_told(flight))
-            _acknowledge(flight.queue)
-        elif self._error is None:
+            landing.outputs_landed(flight)
+        else:
+            self._failed(error)
+        self._changed.set()
+
+    def _landed(self, flight: Flight) -> None:
+        """The chunk is done, or another's."""
+        if flight in self._flights:
+            self._flights.discard(flight)
+            self._bytes -= flight.size
+            self._changed.set()
+
+    def _failed(self, error: BaseException) -> None:
+        if self._error is None:
             self._error = error
             self._open = False
+            self._give_up()
             self._fail(error)
         self._changed.set()
 
 
-def _acknowledge(queue: deque[_Flight]) -> None:
-    while queue and queue[0].durable:
-        queue.popleft().batch.done()
-
-
-def _told(flight: _Flight) -> ChunkTransformed:
+def _told(flight: Flight) -> ChunkTransformed:
     batch, tally = flight.batch, flight.tally
     return ChunkTransformed(
         topic=batch.topic,

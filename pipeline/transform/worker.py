@@ -9,21 +9,30 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from pipeline import logs
+from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.topics import check_topics
-from pipeline.settings import Settings
+from pipeline.settings import PREFIX, Settings
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import decide
-from pipeline.transform.flow import Flow
+from pipeline.transform.decision import Decision, decide
+from pipeline.transform.flow import Flow, State
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
+from pipeline.transform.state.events import RestoreAdvanced, StateEvent
+from pipeline.transform.state.metrics import observe_state
+from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.store import Store
 from pipeline.watch.worker import WorkerWatch
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
+
+LARGEST_FACT_BYTES: Final = 64 * 1024
+"""An identity with allow-listed metadata; the other facts have a few hundred bytes."""
 
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 """Allocations before a young collection (Python's default is 700). A chunk of webhooks is 100,000 short-lived objects
@@ -45,26 +54,53 @@ def create_app(settings: Settings) -> BatchApp:
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
     producer = BatchProducer(settings, observers=[watch.metrics, watch.progress])
+    store = _store(settings, producer, watch) if settings.state else None
+
+    def decided(record: Record, shelf: Shelf | None) -> Decision:
+        return decide(record, policy, map_webhook, shelf)
+
     flow = Flow(
-        partial(decide, policy=policy, map_webhook=map_webhook),
+        decided,
         producer,
         operations_topic=settings.operations_topic,
         dead_letters_topic=settings.dead_letters_topic,
         observe=watch.metrics,
         fail=app.crash_soon,
+        state=State(store, settings.customers_topic, app.membership) if store is not None else None,
     )
 
     async def start_producer() -> None:
         await producer.start()
-        await producer.prime(settings.operations_topic, settings.dead_letters_topic)
+        await producer.prime(*_outputs(settings))
         gc.freeze()  # modules and settings live as long as the process
         gc.set_threshold(*GC_THRESHOLDS)
 
     app.before_start(partial(_check, settings))
     app.companion(start_producer, producer.stop)
+    if store is not None:
+        app.companion(store.start, store.stop)
+        app.on_assigned = store.restore
     app.set_handover(flow)
     add_agent(app, flow)
     return app
+
+
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> Store:
+    def tell(event: StateEvent) -> None:
+        watch.metrics(event)
+        if isinstance(event, RestoreAdvanced):
+            watch.progress.attempted()  # a long restore is no standstill
+
+    observe_state(watch.metrics)
+    store = Store(settings, producer, tell)
+    watch.restoring = lambda: store.restoring
+    watch.details = lambda: {"state": store.status()}
+    return store
+
+
+def _outputs(settings: Settings) -> tuple[str, ...]:
+    outputs = (settings.operations_topic, settings.dead_letters_topic)
+    return (*outputs, settings.customers_topic) if settings.state else outputs
 
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
@@ -76,15 +112,23 @@ def run(overrides: Mapping[str, Any]) -> NoReturn:
 
 
 async def _check(settings: Settings) -> None:
-    """What must hold before the group is joined: the topics exist, and what goes out fits into them.
+    """What must hold before the group is joined: the topics exist and match, and what goes out fits into them.
 
     Raises:
         TopicError: a topic is missing, or takes too little.
         BrokerUnreachableError: no broker answered.
     """
-    outputs = (settings.operations_topic, settings.dead_letters_topic)
-    await check_topics(settings, (settings.webhooks_topic, *outputs))
-    await check_sizes(settings, *outputs)
+    partitions = await check_topics(settings, (settings.webhooks_topic, *_outputs(settings)))
+    if settings.state and partitions[settings.customers_topic] != partitions[settings.webhooks_topic]:
+        raise TopicError(
+            f"topic {settings.customers_topic} has {partitions[settings.customers_topic]} partitions and "
+            f"{settings.webhooks_topic} has {partitions[settings.webhooks_topic]}: they must be equal, the facts of a "
+            "webhook lie in the partition of its number. See `dodo-cio topics plan`, then `dodo-cio topics apply`; or "
+            f"run without the customers' state ({PREFIX}STATE=false)"
+        )
+    await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
+    if settings.state:
+        await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)
     limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
     webhooks, dead_letters = limits[settings.webhooks_topic], limits[settings.dead_letters_topic]
     if dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:

@@ -38,7 +38,8 @@ class Vitals:
     `unread` is how many records of the assigned partitions are known to lie at the broker and were not fetched yet,
     `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
     offset saying so. `generation` is -1 outside of the group. `waiting_for` is what a start waits for before it joins,
-    such as another system that is down. `heartbeat_age_s` is the age of the last heartbeat that the group answered.
+    such as another system that is down. `restoring` says how far the state of new partitions is. `heartbeat_age_s` is
+    the age of the last heartbeat that the group answered.
     """
 
     stage: Stage
@@ -54,6 +55,7 @@ class Vitals:
     undelivered: int = 0
     uncommitted: int = 0
     waiting_for: str | None = None
+    restoring: str | None = None
     heartbeat_age_s: float | None = None
 
     @property
@@ -116,6 +118,8 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=f"the start waits for {vitals.waiting_for}")
     if vitals.generation < 0:
         return Verdict(ok=False, reason="not a member of the consumer group")
+    if vitals.restoring is not None:
+        return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
     if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > SESSION_S:

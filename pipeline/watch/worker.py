@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.kafka.app import BatchApp
@@ -21,7 +22,8 @@ class WorkerWatch:
 
     A stage registers its own series on `metrics` and calls `progress.attempted()` whenever it retries, so that an
     outage of the other side is not taken for a stuck worker. Both are observers: hand them to whatever tells events.
-    A start that waits for another system says so in `waiting_for`, which `/ready` repeats.
+    A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says
+    in `restoring` how far a restore is, None when there is none. `details` adds to `/status`.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class WorkerWatch:
         self.metrics = Metrics(app.stage)
         self.progress = Progress()
         self.waiting_for: str | None = None
+        self.restoring: Callable[[], str | None] = _nothing
+        self.details: Callable[[], Mapping[str, Any]] = dict
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
         app.transport_observers += [self.metrics, self.progress]
@@ -62,6 +66,7 @@ class WorkerWatch:
             undelivered=progress.undelivered,
             uncommitted=progress.uncommitted,
             waiting_for=self.waiting_for,
+            restoring=self.restoring(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
         )
 
@@ -80,4 +85,8 @@ class WorkerWatch:
                     "unread": self.progress.unread_of.get(tp),
                 }
             )
-        return {"group": app.conf.id, **watchdog.status(), "assignment": assignment}
+        return {"group": app.conf.id, **watchdog.status(), "assignment": assignment, **self.details()}
+
+
+def _nothing() -> None:
+    """No state is being restored."""

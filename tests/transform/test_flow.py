@@ -36,7 +36,7 @@ class Consumed:
     timestamp: int = 1
 
 
-def decide(record: Record) -> Decision:
+def decide(record: Record, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key."""
     match record.value:
         case b"drop":

@@ -55,6 +55,7 @@ def test_status_shows_everything() -> None:
         "undelivered": 0,
         "uncommitted": 0,
         "waiting_for": None,
+        "restoring": None,
         "heartbeat_age_s": None,
         "idle_s": 2.5,
         "outside_s": 0.0,

@@ -1,0 +1,202 @@
+"""From durable outputs to the acknowledgement, in the order of a partition's chunks.
+
+Outputs durable, facts durable, mirror written, acknowledged: a crash between any two of them repeats the later steps
+and loses none. Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact
+says that its event is out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pipeline.errors import DeliveryError
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.records import OutRecord
+from pipeline.transform.state.events import FactsStored
+from pipeline.transform.state.facts import split
+from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
+from pipeline.transform.state.store import HEADERS
+from pipeline.transform.tally import Tally
+
+HOLD_LOOK_S: Final = 0.1
+"""How often facts that may not be sent at the moment are looked at again."""
+
+
+class Outgoing(Protocol):
+    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Add one record behind the others of its partition."""
+
+    def send(self) -> Awaitable[None]:
+        """Hand them over in the order of calls; done when every one is durable."""
+
+    def offsets(self, topic: str, partition: int) -> range | None:
+        """Where they lie, once durable; None when that is not known."""
+
+
+class Gate(Protocol):
+    """Whether this process may still act for its partitions (`kafka.membership.Membership`)."""
+
+    @property
+    def generation(self) -> int:
+        """The group's generation as it is known now."""
+
+    def may_finish(self, generation: int) -> bool:
+        """Whether work that was begun under `generation` may be ended now."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A chunk on its way; `shelf` and `writes` only with a state."""
+
+    batch: RecordBatch
+    size: int
+    tally: Tally
+    mapping_s: float
+    sent_at: float
+    shelf: MirroredShelf | None = None
+    writes: ChunkWrites | None = None
+    outputs_durable: bool = False
+    facts: Outgoing | None = None
+    facts_sent_at: float = 0.0
+    facts_durable: bool = False
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether the changelog must have something of it."""
+        return self.writes is not None and bool(self.writes.facts)
+
+
+@dataclass(slots=True, eq=False)
+class Landing:
+    """The chunks of one partition and one generation.
+
+    Args:
+        topic: the customers' topic.
+        chunk: makes an empty chunk of records to send.
+        gate: says whether facts may leave; None where there is no state.
+        landed: called once for each flight that is done, and for each that is given up because its partition has gone.
+        failed: called with the error that ends the flow.
+        observe: told of stored facts.
+    """
+
+    topic: str
+    chunk: Callable[[], Outgoing]
+    gate: Gate | None
+    landed: Callable[[Flight], None]
+    failed: Callable[[BaseException], None]
+    observe: Callable[[FactsStored], None]
+    _queue: deque[Flight] = field(default_factory=deque)
+    _unsent: deque[Flight] = field(default_factory=deque)
+    _look: asyncio.TimerHandle | None = None
+
+    def add(self, flight: Flight) -> None:
+        """One more chunk, behind the others."""
+        self._queue.append(flight)
+        self._unsent.append(flight)
+
+    def outputs_landed(self, flight: Flight) -> None:
+        """Everything that `flight` sends on is durable."""
+        flight.outputs_durable = True
+        self.move()
+
+    def move(self) -> None:
+        """Take every step that can be taken."""
+        try:
+            self._send_facts()
+            self._finish()
+        except Exception as error:  # noqa: BLE001 - in a completion callback the loop would log it and go on
+            self.failed(error)
+
+    def give_up(self) -> None:
+        """The partition has gone, or a new generation began: nothing of these chunks is stored or acknowledged."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        flights, self._queue, self._unsent = self._queue, deque(), deque()
+        for flight in flights:
+            self.landed(flight)
+
+    def _send_facts(self) -> None:
+        while self._unsent and self._unsent[0].outputs_durable:
+            flight = self._unsent[0]
+            if flight.has_facts and not self._may_send(flight):
+                return
+            self._unsent.popleft()
+            if flight.has_facts:
+                self._send(flight)
+            else:
+                flight.facts_durable = True
+
+    def _may_send(self, flight: Flight) -> bool:
+        """Whether its facts may leave now. A worker that was frozen past its session must not write over its heir's."""
+        generation = flight.batch.generation
+        if self.gate is None or self.gate.may_finish(generation):
+            return True
+        if self.gate.generation != generation:
+            self.give_up()
+        elif self._look is None:  # the brokers are away; the same membership may go on
+            self._look = asyncio.get_running_loop().call_later(HOLD_LOOK_S, self._look_again)
+        return False
+
+    def _look_again(self) -> None:
+        self._look = None
+        self.move()
+
+    def _send(self, flight: Flight) -> None:
+        assert flight.writes is not None  # noqa: S101 - `has_facts` says so
+        partition = flight.batch.partition
+        flight.facts = facts = self.chunk()
+        for key, value in flight.writes.facts.items():
+            facts.append(self.topic, partition, OutRecord(key, value, HEADERS))
+        flight.facts_sent_at = time.perf_counter()
+        sending = asyncio.ensure_future(facts.send())
+        sending.add_done_callback(lambda done: self._facts_landed(flight, done))
+
+    def _facts_landed(self, flight: Flight, done: asyncio.Future[None]) -> None:
+        error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
+        if error is not None:
+            self.failed(error)
+            return
+        flight.facts_durable = True
+        self.move()
+
+    def _finish(self) -> None:
+        ready: list[Flight] = []
+        while self._queue and self._queue[0].facts_durable:
+            ready.append(self._queue.popleft())
+        if not ready:
+            return
+        shelf = ready[0].shelf
+        if shelf is not None:
+            if shelf.is_given_up:
+                self._queue.extendleft(reversed(ready))
+                self.give_up()
+                return
+            self._store(shelf, ready)
+        for flight in ready:
+            flight.batch.done()
+            self.landed(flight)
+
+    def _store(self, shelf: MirroredShelf, ready: list[Flight]) -> None:
+        partition = ready[0].batch.partition
+        written = [(flight, flight.writes) for flight in ready if flight.writes]
+        if not written:
+            return
+        offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
+        shelf.store([writes for _, writes in written], offsets)
+        kinds: Counter[str] = Counter()
+        size = 0
+        for _, writes in written:
+            for key, value in writes.facts.items():
+                kinds[split(key)[1] if value is not None else "tombstone"] += 1
+                size += len(key) + len(value or b"")
+        sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
+        took_s = time.perf_counter() - sent_at
+        self.observe(FactsStored(self.topic, partition, kinds, size, shelf.mirror.size_bytes, took_s))
