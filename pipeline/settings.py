@@ -107,6 +107,9 @@ class Settings(BaseSettings):
         description="How long one record may fail while others are accepted, before it becomes a dead letter.",
     )
 
+    state: bool = Field(
+        True, description="Know customers: totals, sticky ids, each fact told once. false: each webhook by itself."
+    )
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins.",
