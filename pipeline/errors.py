@@ -17,6 +17,7 @@
     │   │   └── RefusedRequestError    it does not take a parameter of ours
     │   ├── BrokenSequenceError        an idempotent partition can no longer be written by this producer
     │   └── RecordTooLargeError        a record that its topic cannot hold; nothing was sent
+    ├── StateError                     what is known of customers cannot be read or kept; the process ends
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
     └── ToolMissingError               Java, Maven or another program is not installed
 
@@ -111,6 +112,10 @@ class BrokenSequenceError(DeliveryError):
 
 class RecordTooLargeError(DeliveryError):
     """A record is larger than its topic takes; it was refused before it was sent."""
+
+
+class StateError(PipelineError):
+    """What is known of customers cannot be read or kept here: the process ends, and the next one reads the topic."""
 
 
 class ContractViolationError(PipelineError):

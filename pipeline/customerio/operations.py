@@ -1,6 +1,7 @@
 """One Track API v2 operation as the exact bytes that travel: compact JSON, checked where it is made.
 
-Only the two forms that this pipeline needs, both for a person: `identify` and `event`. The rules are those of the
+Only the forms that this pipeline needs, all for a person: `identify`, `event`, and `delete` or `suppress` for somebody
+who is to be forgotten. The rules are those of the
 published OpenAPI document; a custom event is `action: "event"` with a `name`, never an action of its own.
 """
 
@@ -22,7 +23,11 @@ from pipeline.customerio.limits import (
 )
 from pipeline.errors import OperationError, OversizeError
 
-__all__ = ["Cut", "CutReason", "Identifier", "event", "fit_attributes", "identify"]
+__all__ = ["Cut", "CutReason", "Identifier", "Removal", "event", "fit_attributes", "identify", "removal"]
+
+Removal = Literal["delete", "suppress"]
+"""`delete` removes a person, whom a later call creates anew; `suppress` removes and ignores the identifier from then
+on, until somebody lifts it in the workspace."""
 
 Identifier = Literal["id", "email"]
 """How a person is addressed. `email` only in workspaces that use e-mail addresses as identifiers."""
@@ -102,9 +107,23 @@ def event(
     )
 
 
-def _check(person_id: str, timestamp_s: int) -> None:
+def removal(person_id: str, action: Removal, *, identifier: Identifier = "id") -> bytes:
+    """The bytes that take a person out of the workspace; irreversible.
+
+    Raises:
+        OperationError: the id cannot be part of an operation.
+    """
+    _check_person(person_id)
+    return _serialise({"type": "person", "identifiers": {identifier: person_id}, "action": action})
+
+
+def _check_person(person_id: str) -> None:
     if not person_id.strip() or len(person_id.encode("utf-8", "replace")) > PERSON_ID_MAX_BYTES:
         raise OperationError(f"a person's id has 1 to {PERSON_ID_MAX_BYTES} bytes", field="identifiers")
+
+
+def _check(person_id: str, timestamp_s: int) -> None:
+    _check_person(person_id)
     if not TIMESTAMP_MIN_S <= timestamp_s <= TIMESTAMP_MAX_S:
         raise OperationError("a timestamp is in unix seconds: milliseconds and zero are not", field="timestamp")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
-from pipeline.errors import UnreadableBodyError
+from pipeline.errors import PipelineError, UnreadableBodyError
 from pipeline.kafka.records import (
     DLQ_REPLAYS,
     DODO_COMMAND,
@@ -26,10 +26,17 @@ from pipeline.kafka.records import (
     int_header,
     text_header,
 )
+from pipeline.transform.fields import members
+from pipeline.transform.identity import customer_id_of
+from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
+from pipeline.transform.state.book import Book
+from pipeline.transform.state.commands import FORGOTTEN, obey
+from pipeline.transform.state.facts import customer_key
+from pipeline.transform.state.gather import of_webhook
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.verdicts import DeadLettered, Delivery, Mode, Verdict
+from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Mode, Operations, Verdict
 
 MAX_ID_CHARS: Final = 255
 """What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
@@ -40,7 +47,14 @@ HASH_PIECE_BYTES: Final = 2047
 MapWebhook = Callable[[Envelope, Delivery, Policy, Profile | None], Verdict]
 
 NO_VALUE: Final = DeadLettered("unreadable", "the record has no value: a tombstone is no webhook")
-NO_COMMANDS: Final = DeadLettered("unknown-type", "a command record, and this version knows no commands", DODO_COMMAND)
+NO_STATE: Final = DeadLettered(
+    "unmappable", "a command about a customer's state, and the state is off (PIPELINE_STATE)", DODO_COMMAND
+)
+NO_CUSTOMER: Final = DeadLettered(
+    "unmappable",
+    "the body names no customer, by an id of at most 255 bytes: without one nothing is known of whose it is",
+    "customer",
+)
 LONG_ID: Final = DeadLettered("unmappable", f"header {WEBHOOK_ID} is longer than {MAX_ID_CHARS} characters", WEBHOOK_ID)
 NO_MODE: Final = DeadLettered("unmappable", f"header {DODO_MODE} is neither live nor test", DODO_MODE)
 
@@ -54,18 +68,20 @@ class Decision:
     webhook_id: str
 
 
-def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:  # noqa: ARG001 - the profile comes with the book
+def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:
     """The decision about `record`; never raises for what the record holds, as `map_webhook` does not.
 
     With the `shelf` of the record's partition the customer's state decides, and what the record shows is put on it:
-    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told.
+    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. The
+    shelf's own errors are raised.
     """
     body = record.value
     if body is None:
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
     webhook_id = webhook_id_of(record.headers, body)
-    if header(record.headers, DODO_COMMAND) is not None:
-        return Decision(NO_COMMANDS, None, webhook_id)
+    if (command := text_header(record.headers, DODO_COMMAND)) is not None:
+        verdict = NO_STATE if shelf is None else obey(command, body, webhook_id, policy, shelf)
+        return Decision(verdict, f"command.{command}", webhook_id)
     try:
         envelope = parse(body)
     except UnreadableBodyError as error:
@@ -82,7 +98,35 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         mode=mode,
         body_hash=_digest(body),
     )
-    return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
+    if shelf is None or mode == "test":
+        return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
+    return Decision(_with_state(envelope, delivery, policy, map_webhook, shelf), envelope.type, webhook_id)
+
+
+def _with_state(
+    envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
+) -> Verdict:
+    data = envelope.data
+    customer = customer_key(customer_id_of(members(data.get("customer")), data))
+    if customer is None:
+        verdict = map_webhook(envelope, delivery, policy, None)
+        return NO_CUSTOMER if isinstance(verdict, Operations) else verdict
+    try:
+        shown = of_webhook(envelope, delivery, policy)
+        book = Book(shelf, customer, shown)
+    except (MemoryError, PipelineError):
+        raise  # the process's or the state's trouble, not the body's
+    except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
+        return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report")
+    if (shown.moments.event_ms or 0) < book.forgotten_s * 1000:
+        return FORGOTTEN
+    verdict = map_webhook(envelope, delivery, policy, book)
+    match verdict:
+        case Operations():
+            book.settle(verdict)
+        case Dropped(reason="nothing-to-say"):
+            book.settle(None)
+    return verdict
 
 
 def _digest(body: bytes) -> bytes:

@@ -52,7 +52,7 @@ def person_of(
         found = _value(step, customer, data, mode=mode, profile=profile)
         if found is not None:
             return Person(found, step)
-    customer_id = _customer_id(customer, data)
+    customer_id = customer_id_of(customer, data)
     if customer_id is not None and (mode == "test" or email(customer.get("email")) is None):
         found = _outgoing(customer_id, mode)
         return Person(found, None) if found is not None else None
@@ -69,11 +69,11 @@ def _value(
 ) -> str | None:
     match step:
         case "customer_id":
-            found = _customer_id(customer, data)
+            found = customer_id_of(customer, data)
         case "email":
             if mode == "test":
                 return None
-            address = email(customer.get("email")) or (profile.contact.email if profile else None)
+            address = (profile.contact.email if profile else None) or email(customer.get("email"))
             found = address.strip().lower() if address else None
         case _:
             key = step.removeprefix("metadata.")
@@ -85,7 +85,8 @@ def _value(
     return None if found is None else _outgoing(found, mode)
 
 
-def _customer_id(customer: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+def customer_id_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+    """The customer's own id: that of the customer object, else the one beside it."""
     return text(customer.get("customer_id")) or text(data.get("customer_id"))
 
 

@@ -35,6 +35,9 @@ MAX_EXACT_DIGITS: Final = 15
 MAX_UNITS: Final = 10**30
 """A quantity beyond this is a fault; also keeps a float's text short."""
 
+ALPHABETIC: Final = re.compile(r"[A-Z]{3}")
+"""The form of an ISO 4217 code."""
+
 _WHOLE = re.compile(r"-?[0-9]{1,16}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 

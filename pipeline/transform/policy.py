@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
@@ -15,7 +16,7 @@ from pipeline.transform.products import load_product_names
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """The settings that the mapping reads; `Policy()` is the default of each.
 
@@ -32,6 +33,13 @@ class Policy:
     emit_credit_deducted: bool = False
     forward_card_hints: bool = False
     forward_test_mode: bool = False
+
+    @cached_property
+    def kept_metadata(self) -> tuple[str, ...]:
+        """Keys of a customer's metadata that the state keeps: those that go out, and those that name the person."""
+        steps = (step.partition(".") for step in self.person_id_chain)
+        naming = [key for _, dot, key in steps if dot]
+        return tuple(dict.fromkeys((*(key for key, _ in self.metadata), *naming)))
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

@@ -5,7 +5,8 @@ where the state would know better). A profile answers for two moments:
 
 - *with this webhook*: whatever only grows (payments, refunds, activations, contact), this webhook's own facts already
   merged in. Merging twice changes nothing, so a redelivery gives the same answers.
-- *before this webhook*: `before` and `cancellation_shown_by`, since a transition is told by what was there earlier.
+- *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified` and `emitted`, since a transition
+  is told by what was there earlier.
 
 Test-mode webhooks are mapped without a profile.
 """
@@ -98,7 +99,8 @@ class Subscription:
 class Spending:
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
-    `minor` is by currency code, `currency` that of the first payment; dates are texts as sent.
+    `minor` is by currency code, `currency` that of the first payment; dates are texts as sent. `payment_method` is that
+    of the last payment that tells one, whatever it was for.
     """
 
     minor: Mapping[str, int] = field(default_factory=dict)
@@ -119,6 +121,10 @@ class Profile(Protocol):
     @property
     def identity(self) -> bytes | None:
         """Digest of the identify that was last sent (`Operations.identity`); None: never identified."""
+
+    @property
+    def identified(self) -> str | None:
+        """The id of the person whom that identify was of; None when it is not known."""
 
     @property
     def contact(self) -> Contact:
@@ -146,13 +152,16 @@ class Profile(Protocol):
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """All of them, with this webhook."""
+        """All that go on, and of the others the newest, with this webhook."""
 
     def before(self, subscription_id: str) -> Subscription | None:
-        """The subscription before this webhook."""
+        """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
-        """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is."""
+        """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is.
+
+        Asked by a webhook that is older than what is known it answers so that nothing is told: what came later stands.
+        """
 
     def first_activation(self, subscription_id: str) -> Activation | None:
         """The earliest known activation, with this webhook."""
@@ -165,6 +174,9 @@ class Profile(Protocol):
 
     def refunded(self, payment_id: str) -> Refunded | None:
         """With this webhook; None when the payment is not known or nothing of it can be counted."""
+
+    def emitted(self, event_id: str) -> bool:
+        """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact."""
 
 
 def best(subscriptions: Sequence[Subscription]) -> Subscription | None:

@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Mode = Literal["live", "test"]
-OperationKind = Literal["identify", "event"]
+OperationKind = Literal["identify", "event", "delete", "suppress"]
 DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
-DropCode = Literal["test-mode", "vendor-example", "payout", "credit-deducted", "opted-out", "nothing-to-say"]
+DropCode = Literal[
+    "test-mode",
+    "vendor-example",
+    "payout",
+    "credit-deducted",
+    "opted-out",
+    "nothing-to-say",
+    "forgotten",
+    "command",
+]
 Note = Literal[
     "attribute-cut",
     "late-event",
@@ -19,6 +28,7 @@ Note = Literal[
     "state-decides",
     "unknown-currency",
     "unusable-amount",
+    "uncounted-refund",
     "unusable-time",
     "unusable-contact",
     "default-person-id",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.decision import LONG_ID, NO_COMMANDS, NO_MODE, NO_VALUE, decide
+from pipeline.transform.decision import LONG_ID, NO_STATE, NO_MODE, NO_VALUE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
@@ -125,8 +125,8 @@ def test_tombstone() -> None:
 @pytest.mark.parametrize("name", ["dodo-command", "Dodo-Command"])
 def test_command(name: str) -> None:
     """A command record is never mapped as a webhook, even when its value looks like one."""
-    assert refused(Consumed(headers=((name, b"forget"),))) is NO_COMMANDS
-    assert refused(Consumed(headers=((name, b"forget"),), value=b"not json")) is NO_COMMANDS
+    assert refused(Consumed(headers=((name, b"forget"),))) is NO_STATE
+    assert refused(Consumed(headers=((name, b"forget"),), value=b"not json")) is NO_STATE
 
 
 @pytest.mark.parametrize("mode", [b"sandbox", b"\xff", b"live,test"])

@@ -6,25 +6,22 @@ from typing import Any
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import elements, email, members, text, whole
+from pipeline.transform.moments import moments_of
 from pipeline.transform.money import amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
-from pipeline.transform.timestamps import plausible_ms, to_s
+from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Delivery, Note
 
 Attributes = dict[str, Any]
-
-MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
-"""A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
 class Case:
     """The inputs of one decision and the readings that several rules share.
 
-    `sent_at` is the body's own time as text and `occurred_ms` as unix milliseconds, None when it is unusable.
-    `event_ms` is what the event goes out with: that time, else the attempt's, else the reception's. `snapshot_s` is
-    the moment that `data` shows (the body is read anew at each delivery attempt). Unless `knows_the_time` nothing
-    told it, and both are 0. `email` and `name` are the customer's: the body's, else the state's.
+    `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `Moments`. Unless
+    `knows_the_time` nothing told it, and the latter two are 0. `email` and `name` are the customer's: the body's, else
+    the state's.
     """
 
     __slots__ = (
@@ -58,20 +55,11 @@ class Case:
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.sent_at = envelope.timestamp
-        self.occurred_ms = plausible_ms(envelope.timestamp)
-        attempt_s = delivery.attempt_at_s
-        if attempt_s is not None and not MIN_SECONDS <= attempt_s < MAX_SECONDS:
-            attempt_s = None
-        received_ms = delivery.received_at_ms
-        if received_ms is not None and not MIN_SECONDS <= received_ms // 1000 < MAX_SECONDS:
-            received_ms = None
-        attempt_ms = attempt_s * 1000 if attempt_s is not None else None
-        delivered_ms = attempt_ms if attempt_ms is not None else received_ms
-        event_ms = self.occurred_ms if self.occurred_ms is not None else delivered_ms
-        snapshot_ms = delivered_ms if delivered_ms is not None else self.occurred_ms
-        self.knows_the_time = event_ms is not None
-        self.event_ms = event_ms or 0
-        self.snapshot_s = (snapshot_ms or 0) // 1000
+        moments = moments_of(envelope.timestamp, delivery)
+        self.occurred_ms = moments.occurred_ms
+        self.knows_the_time = moments.event_ms is not None
+        self.event_ms = moments.event_ms or 0
+        self.snapshot_s = moments.snapshot_s
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""

@@ -11,13 +11,15 @@ from pipeline.transform.fields import country, members, phone, scalar, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
-from pipeline.transform.profile import Profile, best
+from pipeline.transform.profile import Person, Profile, best
 
 _IDENTITY_BYTES: Final = 16
 
 
-def identify_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
+def identify_attributes(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attributes:
     """The identify's attributes; empty when neither the body nor the state knows the customer.
+
+    Without a row it is no webhook that tells them, but the state alone.
 
     In test mode neither e-mail nor telephone: a workspace that identifies by them would take the test person for the
     live one who has them.
@@ -27,26 +29,30 @@ def identify_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attribu
     if not case.customer and profile is None:
         return into
     live = case.delivery.mode == "live"
-    number = phone(case.customer.get("phone_number"))
+    address, name = case.email, case.name
+    own = number = phone(case.customer.get("phone_number"))
     lives_in = country(members(case.data.get("billing")).get("country"))
+    metadata = members(case.customer.get("metadata"))
     if profile is not None:
-        number = number or profile.contact.phone
-        lives_in = lives_in or profile.contact.country
-    if live and case.email is not None:
-        into["email"] = case.email
-    if case.name is not None:
-        into["name"] = case.name
+        # The state has this body too; an older delivery that comes late must not win over a newer one.
+        known = profile.contact
+        address, name = known.email or address, known.name or name
+        number, lives_in = known.phone or number, known.country or lives_in
+        metadata = {**metadata, **profile.metadata}
+    if live and address is not None:
+        into["email"] = address
+    if name is not None:
+        into["name"] = name
     if live and number is not None:
         into["phone"] = number
     if lives_in is not None:
         into["country"] = lives_in
-    _warn_of_contact(case, number)
+    _warn_of_contact(case, own)
     if case.policy.metadata:
-        metadata = {**(profile.metadata if profile is not None else {}), **members(case.customer.get("metadata"))}
         put_metadata(case, into, metadata)
     if profile is not None:
         _from_state(case, into, profile)
-    elif mapping.identifies is not None:
+    elif row is not None and mapping is not None and mapping.identifies is not None:
         mapping.identifies(case, row, into)
     if into and not live:
         into["dodo_mode"] = case.delivery.mode
@@ -68,7 +74,12 @@ def identity_of(attributes: Attributes) -> bytes:
     return blake2b(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS), digest_size=_IDENTITY_BYTES).digest()
 
 
-def needs_barrier(case: Case, mapping: FamilyMapping, *, sends_event: bool) -> bool:
+def is_new_person(profile: Profile, person: Person) -> bool:
+    """Whether no identify of that person was sent; with the policy `email` a changed address is another person."""
+    return profile.identity is None or profile.identified not in {None, person.id}
+
+
+def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person) -> bool:
     """Whether the identify must be accepted before the person's next operations are sent.
 
     Order inside a batch is documented nowhere, and an event that arrives before its person has an address starts no
@@ -78,8 +89,8 @@ def needs_barrier(case: Case, mapping: FamilyMapping, *, sends_event: bool) -> b
     smaller batch, one too few a mail.
     """
     if case.profile is not None:
-        return case.profile.identity is None
-    return sends_event and mapping.maybe_new(case)
+        return is_new_person(case.profile, person)
+    return row is not None and row.event is not None and mapping is not None and mapping.maybe_new(case)
 
 
 def _warn_of_contact(case: Case, number: str | None) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 from pipeline.transform.fields import flag, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
+from pipeline.transform.money import currency_code, minor_of
+from pipeline.transform.profile import Profile
 
 BY_REFUND: Final = Key(("refund_id",))
 TOTALS: Final = "refunded_total, fully_refunded and the person's total_spent come from the state"
@@ -39,10 +41,23 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     payment_id = text(data.get("payment_id"))
     if row.event != "refund_succeeded" or case.profile is None or payment_id is None:
         return
+    _warn_of_unknown_worth(case, case.profile, payment_id)
     refunded = case.profile.refunded(payment_id)
     if refunded is not None:
         case.money(into, "refunded_total", refunded.minor, refunded.currency)
         into["fully_refunded"] = refunded.fully
+
+
+def _warn_of_unknown_worth(case: Case, profile: Profile, payment_id: str) -> None:
+    """A refund whose worth in the payment's currency nobody can tell is left out of the totals."""
+    data = case.data
+    if minor_of(data.get("amount")) is None:
+        if data.get("amount") is not None or flag(data.get("is_partial")) is not False:
+            case.notice("uncounted-refund", "a refund without a readable amount that may be partial: not in the totals")
+        return
+    payment = profile.payment(payment_id)
+    if payment is not None and payment.currency != currency_code(data.get("currency")):
+        case.notice("uncounted-refund", "the refund is not in its payment's currency: not in the totals")
 
 
 MAPPING: Final = FamilyMapping(

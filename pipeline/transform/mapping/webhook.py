@@ -7,17 +7,17 @@ import traceback
 from collections.abc import Mapping
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.dodo.envelope import Envelope, parse
-from pipeline.errors import OperationError, OversizeError, UnreadableBodyError
+from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
 from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
-from pipeline.transform.mapping.identify import identify_attributes, identity_of, needs_barrier
+from pipeline.transform.mapping.identify import identify_attributes, identity_of, is_new_person, needs_barrier
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
@@ -39,6 +39,8 @@ DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
         "payout": "a payout is the merchant's own money, no customer's event",
         "credit-deducted": "one a usage: high volume; PIPELINE_EMIT_CREDIT_DEDUCTED=true sends them",
         "opted-out": "the customer wants no recovery mail",
+        "forgotten": "the customer was forgotten after this had happened: nothing is remembered or sent",
+        "command": "the command was carried out, and there is nothing to send",
         "nothing-to-say": "no event by the rules, and nothing about the person that an identify could tell",
     }
 )
@@ -67,10 +69,37 @@ def map_webhook(envelope: Envelope, delivery: Delivery, policy: Policy, profile:
     """
     try:
         return decide(envelope, delivery, policy, profile)
-    except MemoryError:
-        raise  # the process's trouble, not the body's
+    except (MemoryError, PipelineError):
+        raise  # the process's or the state's trouble, not the body's
     except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
-        return DeadLettered("unmappable", f"the mapping failed on this body ({_where(error)}): a bug to report")
+        return DeadLettered("unmappable", f"the mapping failed on this body ({where(error)}): a bug to report")
+
+
+def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profile: Profile) -> Verdict:
+    """The identify of a customer whom a backfill has filled in, and no event.
+
+    Args:
+        data: the API's object, its customer under `customer`.
+        delivery: the command's.
+        policy: the operator's settings.
+        profile: the customer, with that object.
+    """
+    case = Case(Envelope("backfill", None, None, data, {}), delivery, policy, profile)
+    person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
+    if person is None:
+        return _nobody(policy)
+    operations, identity = _identify(case, None, None, person)
+    if not operations:
+        return _drop("nothing-to-say")
+    return Operations(
+        person_key=person.id.encode(),
+        operations=tuple(operations),
+        event_time_ms=case.event_ms,
+        warnings=tuple(case.warnings),
+        notes=tuple(case.notes),
+        identity=identity,
+        identified_by=person.step,
+    )
 
 
 def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
@@ -105,12 +134,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         )
     person = person_of(policy.person_id_chain, case.customer, case.data, mode=delivery.mode, profile=profile)
     if person is None:
-        return DeadLettered(
-            "unmappable",
-            f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
-            f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
-            field="customer",
-        )
+        return _nobody(policy)
     _warn(case, row, person)
     try:
         return _operations(case, row, mapping, person)
@@ -120,7 +144,16 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return DeadLettered("unmappable", str(error), field=error.field)
 
 
-def _where(error: Exception) -> str:
+def _nobody(policy: Policy) -> DeadLettered:
+    return DeadLettered(
+        "unmappable",
+        f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
+        f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
+        field="customer",
+    )
+
+
+def where(error: Exception) -> str:
     """Kind and place of a failure of ours; its message could quote the body."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
@@ -150,33 +183,45 @@ def _warn(case: Case, row: Row, person: Person) -> None:
             case.notice("state-decides", ID_ONLY)
 
 
-def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
-    identifier: track.Identifier = "email" if person.step == EMAIL_STEP else "id"
+def _identify(
+    case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person
+) -> tuple[list[MappedOperation], bytes | None]:
+    """The identify, if it would change anything, and with the state the digest of what it tells."""
     about = _fitted(case, identify_attributes(case, row, mapping))
-    identity = None
-    if case.profile is not None and about:
+    if not about:
+        return [], None
+    profile, identity = case.profile, None
+    shown_s = case.snapshot_s
+    if profile is not None:
         identity = identity_of(about)
-        if identity == case.profile.identity:
+        if identity == profile.identity and not is_new_person(profile, person):
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
-            about = {}
-    operations = []
-    if about:
-        shown_s = case.snapshot_s if case.profile is None else max(case.snapshot_s, case.profile.delivered_at_s)
-        operations.append(
-            MappedOperation(
-                op_id=f"{case.delivery.webhook_id}:identify",
-                body=track.identify(person.id, about, timestamp_s=shown_s, identifier=identifier),
-                barrier=needs_barrier(case, mapping, sends_event=row.event is not None),
-                kind="identify",
-                name=None,
-            )
-        )
+            return [], identity
+        shown_s = max(shown_s, profile.delivered_at_s)
+    identify = MappedOperation(
+        op_id=f"{case.delivery.webhook_id}:identify",
+        body=track.identify(person.id, about, timestamp_s=shown_s, identifier=_identifier(person)),
+        barrier=needs_barrier(case, row, mapping, person),
+        kind="identify",
+        name=None,
+    )
+    return [identify], identity
+
+
+def _identifier(person: Person) -> track.Identifier:
+    return "email" if person.step == EMAIL_STEP else "id"
+
+
+def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
+    operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
         case.notice("suppressed-event", "another webhook has told this fact: no event")
-    if row.event is not None:
+    op_id = event_id(case, row, row.event) if row.event is not None else None
+    if op_id is not None and case.profile is not None and case.profile.emitted(op_id):
+        case.notice("suppressed-event", "the event is out already: not sent again")
+    elif row.event is not None and op_id is not None:
         warn_if_late(case)
         attributes = _fitted(case, event_attributes(case, row, mapping))
-        op_id = event_id(case, row, row.event)
         operations.append(
             MappedOperation(
                 op_id=op_id,
@@ -186,7 +231,7 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
                     id=op_id,
                     timestamp_s=case.event_ms // 1000,
                     attributes=attributes,
-                    identifier=identifier,
+                    identifier=_identifier(person),
                 ),
                 barrier=False,
                 kind="event",

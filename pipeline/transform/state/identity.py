@@ -15,6 +15,7 @@ delivery that is processed later would win over it. Its array:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,36 @@ LENGTH: Final = 10
 def empty() -> Fact:
     """Nobody yet."""
     return [0, 0, None, None, None, None, None, None, None, {}]
+
+
+def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], metadata: Mapping[str, Any]) -> Fact:
+    """`old` with what one delivery tells: the same as merging it, for a tenth of the cost.
+
+    Args:
+        old: as it stands; left as it is.
+        at_s: when the data was read, unix seconds.
+        at_ms: when the event happened, unix milliseconds.
+        contact: email, name, phone, country; None: the delivery does not say.
+        metadata: the pairs that are kept.
+    """
+    new = old.copy()
+    if at_s > old[DELIVERED]:
+        new[DELIVERED] = at_s
+    field = EMAIL
+    for value in contact:
+        if value is not None:
+            known = old[field]
+            if known is None or at_s > known[0]:
+                new[field] = [at_s, at_ms, value]
+            elif at_s == known[0]:
+                new[field] = latest(known, [at_s, at_ms, value])
+        field += 1
+    if metadata:
+        kept = dict(old[METADATA])
+        for key, value in metadata.items():
+            kept[key] = latest(kept.get(key), [at_s, at_ms, value])
+        new[METADATA] = dict(sorted(kept.items()))
+    return new
 
 
 def merge(old: Fact, new: Fact) -> Fact:

@@ -39,6 +39,7 @@ class State:
 
     person: Person | None = None
     identity: bytes | None = b"earlier"
+    identified: str | None = None
     contact: Contact = field(default_factory=Contact)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     began_at_ms: int = BEGAN
@@ -52,6 +53,7 @@ class State:
     payments: Mapping[str, Payment] = field(default_factory=dict)
     period_payment: Payment | None = None
     refund: Refunded | None = None
+    sent: frozenset[str] = frozenset()
 
     def before(self, subscription_id: str) -> Subscription | None:
         """Only the one subscription is known."""
@@ -78,6 +80,10 @@ class State:
     def refunded(self, payment_id: str) -> Refunded | None:
         """The one refund."""
         return self.refund if payment_id == "pay_0NExamplePayment00001" else None
+
+    def emitted(self, event_id: str) -> bool:
+        """By its id."""
+        return event_id in self.sent
 
 
 def decided(name: str, state: Profile, *, webhook_id: str = "msg_now", **data: Any) -> Operations:

@@ -1,0 +1,358 @@
+"""One customer as the mapping sees them at one webhook, and what the webhook leaves behind.
+
+The book is the profile (`transform.profile`): with this webhook's facts merged in, beside what was there before it. It
+writes nothing until `settle`, which the decision calls for a webhook that was mapped, and never for a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final
+
+from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.state import identity
+from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
+from pipeline.transform.state.gather import Shown, Telling
+from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, SOURCE, Sheet, fold, refunded
+from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.verdicts import Operations
+
+EVENT_KEPT_S: Final = 180 * 86_400
+"""How long it is known that an event is out. Dodo replays reach back two weeks; the topic of webhooks a month."""
+
+STALE: Final = ""
+"""Stands for the webhook that told more of a cancellation than an older one can: no webhook has this id."""
+
+
+class Book:
+    """One customer at one webhook.
+
+    Args:
+        shelf: of the partition that the webhook lies in.
+        customer: the customer's part of keys (`facts.customer_key`).
+        shown: what the webhook shows of the customer.
+    """
+
+    def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
+        moments, told, contact, metadata = shown
+        self._shelf = shelf
+        self._customer = customer
+        self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
+        self._facts: dict[bytes, tuple[Fact | None, Fact]] = {}
+        self._told = told
+        self._spends = False
+        self._revives = False
+        self._identity_key = key(customer, "identity", "")
+        self._known = decode("identity", shelf.get(self._identity_key)) or identity.empty()
+        self._now = identity.confirm(self._known, *self._moment, contact, metadata)
+        self._sheet, self._changed = summary(shelf, customer), False
+        for telling in told:
+            self._take(telling)
+        self._subscriptions: tuple[Subscription, ...] | None = None
+        self.contact = Contact(
+            *[None if known is None else known[2] for known in self._now[identity.EMAIL : identity.METADATA]]
+        )
+
+    @property
+    def forgotten_s(self) -> int:
+        """When the customer was forgotten, unix seconds; 0: never."""
+        return self._sheet.forgotten_s
+
+    # The profile.
+
+    @property
+    def began_at_ms(self) -> int:
+        """See `Profile`."""
+        return self._shelf.began_at_ms
+
+    @property
+    def person(self) -> Person | None:
+        """See `Profile`."""
+        person = self._now[identity.PERSON]
+        return None if person is None else Person(person[2], person[3])
+
+    @property
+    def identity(self) -> bytes | None:
+        """See `Profile`."""
+        digest = self._known[identity.DIGEST]
+        return None if digest is None else bytes.fromhex(digest)
+
+    @property
+    def identified(self) -> str | None:
+        """See `Profile`."""
+        if self._known[identity.DIGEST] is None:
+            return None
+        to = self._known[identity.TO]
+        person = self._known[identity.PERSON]
+        return to if to is not None or person is None else str(person[2])
+
+    @property
+    def delivered_at_s(self) -> int:
+        """See `Profile`."""
+        return int(self._now[identity.DELIVERED])
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """See `Profile`."""
+        return {name: known[2] for name, known in self._now[identity.METADATA].items()}
+
+    @property
+    def spending(self) -> Spending:
+        """See `Profile`."""
+        sheet = self._sheet
+        return Spending(
+            minor=sheet.spent,
+            currency=None if sheet.base is None else sheet.base[2],
+            payment_count=sheet.count,
+            last_payment_date=None if sheet.last is None else sheet.last[2],
+            payment_method=None if sheet.method is None else sheet.method[2],
+            customer_since=None if sheet.first is None else sheet.first[2],
+        )
+
+    @property
+    def has_lost_dispute(self) -> bool:
+        """See `Profile`."""
+        return self._sheet.lost
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """See `Profile`."""
+        if self._subscriptions is not None:
+            return self._subscriptions
+        sheet = self._sheet
+        found = [_shown(subscription_id, entry) for subscription_id, entry in sheet.live.items()]
+        if sheet.rest is not None:
+            found.append(_shown(sheet.rest[0], sheet.rest[1:]))
+        self._subscriptions = tuple(found)
+        return self._subscriptions
+
+    def before(self, subscription_id: str) -> Subscription | None:
+        """See `Profile`. A state that was read later than this webhook's is not before it."""
+        known, mine = self._both("subscription", subscription_id)
+        method = decode("method", self._shelf.get(key(self._customer, "method", subscription_id)))
+        shown = None if method is None else str(method[2])
+        if known is None:
+            return None if shown is None else Subscription(subscription_id, None, payment_method_shown=shown)
+        ahead = (known[0], known[1]) > self._moment
+        terms = self._terms if mine is not None else None
+        plans = [plan for plan in known[6] if plan[2:] != terms and (plan[0], plan[1]) <= self._moment]
+        _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
+        return Subscription(
+            subscription_id=subscription_id,
+            status=None if ahead else known[2],
+            product_id=product_id,
+            minor=minor,
+            currency=currency,
+            interval=interval,
+            interval_count=count,
+            next_billing=None if ahead else known[3],
+            cancel_at_next_billing=known[4] and not ahead,
+            created_at_ms=known[5],
+            payment_method_shown=shown,
+        )
+
+    def cancellation_shown_by(self, subscription_id: str) -> str | None:
+        """See `Profile`."""
+        known, _ = self._both("cancellation", subscription_id)
+        if known is None:
+            return None
+        mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
+        moment = self._moment
+        if mine is not None and any((seen[0], seen[1]) > moment and seen[3] != STALE for seen in known):
+            return STALE if mine[2] else None  # what a later webhook showed stands
+        shown_by: str | None = None
+        for at_s, at_ms, scheduled, webhook_id in known:
+            if (at_s, at_ms) > moment:
+                break
+            if not scheduled:
+                shown_by = None
+            elif shown_by is None:
+                shown_by = webhook_id
+        return shown_by
+
+    def first_activation(self, subscription_id: str) -> Activation | None:
+        """See `Profile`."""
+        fact = self._with("activation", subscription_id)
+        return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """See `Profile`."""
+        fact = self._with("payment", payment_id)
+        if fact is None or fact[MINOR] is None:
+            return None
+        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE])
+
+    def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
+        """See `Profile`; of several the nearest."""
+        near = [
+            (abs(starts - starts_at_ms), payment_id)
+            for starts, subscription, payment_id in self._sheet.periods
+            if subscription == subscription_id and abs(starts - starts_at_ms) <= tolerance_ms
+        ]
+        return self.payment(min(near)[1]) if near else None
+
+    def refunded(self, payment_id: str) -> Refunded | None:
+        """See `Profile`."""
+        payment = self._with("payment", payment_id)
+        if payment is None:
+            return None
+        minor = refunded(payment, self._refunds(payment_id))
+        return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
+
+    def emitted(self, event_id: str) -> bool:
+        """See `Profile`."""
+        if self._spends:
+            known, _ = next(iter(self._facts.values()))
+            return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
+        return self._shelf.get(key(self._customer, "event", event_id)) is not None
+
+    # What is left behind.
+
+    def revive(self) -> None:
+        """Know the customer again, who was forgotten."""
+        self._revives = self._sheet.forgotten_s > 0
+        self._sheet.forgotten_s = 0
+
+    def settle(self, operations: Operations | None) -> None:
+        """Put this webhook's facts on the shelf, and that `operations` were said; None: there was nothing to say."""
+        put = self._shelf.put
+        if self._revives:
+            put(key(self._customer, "forgotten", ""), None)
+        for fact_key, (known, fact) in self._facts.items():
+            if fact != known:
+                put(fact_key, encode(fact))
+        if operations is not None:
+            self._said(operations)
+        if self._now != self._known:
+            self._now[identity.VERSION] += 1
+            put(self._identity_key, encode(self._now))
+        if self._changed or self._revives:
+            self._shelf.keep(self._customer, self._sheet.encode())
+
+    def _said(self, operations: Operations) -> None:
+        now = self._now
+        person_id = operations.person_key.decode()
+        if now[identity.PERSON] is None and operations.identified_by is not None:
+            now[identity.PERSON] = [*self._moment, person_id, operations.identified_by]
+        if operations.identity is not None:
+            now[identity.DIGEST] = operations.identity.hex()
+            person = now[identity.PERSON]
+            now[identity.TO] = None if person is not None and person[2] == person_id else person_id
+        for operation in operations.operations:
+            if operation.kind == "event" and not self._spends:
+                self._emit(operation.op_id)
+
+    def _emit(self, event_id: str) -> None:
+        emitted_s = self._moment[0]
+        self._prune(emitted_s)
+        self._shelf.put(key(self._customer, "event", event_id), encode([emitted_s]))
+        self._sheet.emit(event_id, emitted_s)
+        self._changed = True
+
+    def _prune(self, now_s: int) -> None:
+        """Take the customer's first event away when it is old: one goes where one comes, so they never pile up."""
+        head = self._sheet.head
+        if head is None or head[1] >= now_s - EVENT_KEPT_S:
+            return
+        first = list(islice(self._shelf.scan(prefix(self._customer, "event")), 2))
+        self._shelf.put(first[0][0], None)
+        self._sheet.head = None
+        for event_key, value in first[1:]:
+            fact = decode("event", value) or [0]
+            self._sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
+
+    # Taking facts in.
+
+    def _take(self, telling: Telling) -> None:
+        kind, ids, told = telling
+        fact_key = key(self._customer, kind, *ids)
+        known = decode(kind, self._shelf.get(fact_key))
+        fact = told if known is None else (merge_facts(kind, known, told) or told)
+        self._facts[fact_key] = (known, fact)
+        if kind in {"payment", "refund"}:
+            self._spends = True
+        if fact == known:
+            return
+        if self._sum_up(kind, ids, known, fact):
+            self._changed = self._changed or kind in SUMMED
+        else:
+            self._fold()
+
+    def _sum_up(self, kind: Kind, ids: tuple[str, ...], known: Fact | None, fact: Fact) -> bool:
+        sheet = self._sheet
+        match kind:
+            case "payment":
+                refunds = self._refunds(ids[0]) if sheet.refunds else ()
+                return sheet.pay(short(ids[0]), known, fact, refunds)
+            case "refund":
+                before = self._refunds(ids[0], without=key(self._customer, kind, *ids))
+                now = [*before, fact]
+                if known is not None:
+                    before.append(known)
+                payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
+                return sheet.refund(payment, before, now)
+            case "subscription":
+                return sheet.subscribe(short(ids[0]), fact)
+            case "dispute":
+                sheet.lost = True
+        return True
+
+    def _fold(self) -> None:
+        mine = {fact_key: encode(fact) for fact_key, (_, fact) in self._facts.items()}
+        facts = dict(self._shelf.scan(prefix(self._customer)))
+        self._sheet, self._changed = fold(sorted((facts | mine).items())), True
+
+    def _refunds(self, payment_id: str, without: bytes | None = None) -> list[Fact]:
+        """Those of a payment, with this webhook's."""
+        found = dict(self._shelf.scan(prefix(self._customer, "refund", payment_id)))
+        refunds = {name: fact for name, value in found.items() if (fact := decode("refund", value)) is not None}
+        begins = prefix(self._customer, "refund", payment_id)
+        refunds |= {name: fact for name, (_, fact) in self._facts.items() if name.startswith(begins)}
+        if without is not None:
+            refunds.pop(without, None)
+        return list(refunds.values())
+
+    def _both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
+        """A fact before this webhook, and with it where the webhook tells it."""
+        fact_key = key(self._customer, kind, id_)
+        mine = self._facts.get(fact_key)
+        return mine if mine is not None else (decode(kind, self._shelf.get(fact_key)), None)
+
+    def _with(self, kind: Kind, id_: str) -> Fact | None:
+        known, mine = self._both(kind, id_)
+        return known if mine is None else mine
+
+    @property
+    def _terms(self) -> Fact | None:
+        """The plan that this webhook shows."""
+        return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
+
+
+SUMMED: Final = frozenset({"payment", "refund", "subscription", "dispute"})
+"""Kinds that the summary knows of."""
+
+
+def summary(shelf: Shelf, customer: bytes) -> Sheet:
+    """The customer's summary, made anew and kept when it is missing."""
+    sheet = Sheet.decode(shelf.sheet(customer))
+    if sheet is None:
+        sheet = fold(shelf.scan(prefix(customer)))
+        shelf.keep(customer, sheet.encode())
+    return sheet
+
+
+def _source_place(kind: Kind) -> int:
+    return SOURCE if kind == "payment" else -1
+
+
+def _shown(subscription_id: str, entry: Fact) -> Subscription:
+    status, product_id, next_billing, cancels, created_ms = entry
+    return Subscription(
+        subscription_id=subscription_id,
+        status=status,
+        product_id=product_id,
+        next_billing=next_billing,
+        cancel_at_next_billing=cancels,
+        created_at_ms=created_ms,
+    )

@@ -1,0 +1,239 @@
+"""The facts of one webhook, or of one object that Dodo's API gave: read from the body, nothing looked up.
+
+An API object has the fields that a webhook's `data` has, though a listed one may lack some. It is no event: what it
+shows of a payment is that there was one, not that it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from pipeline.dodo.envelope import Envelope
+from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
+from pipeline.transform.mapping.dispute import LOST
+from pipeline.transform.mapping.payment import UNKNOWN_METHOD
+from pipeline.transform.mapping.subscription import IMPLIED
+from pipeline.transform.moments import Moments, moments_of
+from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import BILLING
+from pipeline.transform.state.facts import Fact, Kind, Source
+from pipeline.transform.timestamps import iso, plausible_ms, to_ms
+from pipeline.transform.verdicts import Delivery
+
+ApiObject = Literal["payment", "refund", "subscription", "customer"]
+
+MAX_PERIODS: Final = 8
+"""Service periods of one payment that are kept: one for each subscription that it pays for."""
+
+WITHIN_A_PERIOD: Final = frozenset({"plan_change", "on_demand"})
+"""Charge types that begin no period."""
+
+
+SUCCEEDED: Final = frozenset({"payment.succeeded", "refund.succeeded"})
+
+
+class Telling(NamedTuple):
+    """One fact as it was told now; `ids` are the parts of its key."""
+
+    kind: Kind
+    ids: tuple[str, ...]
+    fact: Fact
+
+
+class Shown(NamedTuple):
+    """What one webhook, or one object of the API, shows of a customer.
+
+    `facts` has the payment, refund or subscription first. `contact` is email, name, phone and country, each None when
+    nothing is said of it; `metadata` are the customer's that anybody may ask for.
+    """
+
+    moments: Moments
+    facts: list[Telling]
+    contact: tuple[str | None, ...]
+    metadata: dict[str, Any]
+
+
+def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
+    """What a webhook shows."""
+    moments = moments_of(envelope.timestamp, delivery)
+    customer = members(envelope.data.get("customer"))
+    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), *_contact(customer, envelope.data, policy))
+
+
+def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
+    type_, data = envelope.type, envelope.data
+    if type_.startswith("subscription."):
+        return _subscription_webhook(type_, data, moments, webhook_id)
+    if type_ not in SUCCEEDED and type_ not in LOST:
+        return []
+    usable = envelope.timestamp is not None and moments.occurred_ms is not None
+    time = envelope.timestamp if usable and envelope.timestamp is not None else iso(moments.event_ms or 0)
+    if type_ == "payment.succeeded":
+        return _payment(data, time, "webhook")
+    if type_ == "refund.succeeded":
+        return _refund(data, time, "webhook")
+    dispute_id = text(data.get("dispute_id"))
+    return [] if dispute_id is None else [Telling("dispute", (dispute_id,), [time, type_])]
+
+
+def of_api_object(
+    object_: ApiObject, data: Mapping[str, Any], customer: Mapping[str, Any], read_at_s: int, policy: Policy
+) -> Shown:
+    """What an object of Dodo's API shows, as read at `read_at_s`; `customer` is the customer in it."""
+    moments = Moments(None, read_at_s * 1000, read_at_s)
+    return Shown(moments, _facts_of_object(object_, data, read_at_s), *_contact(customer, data, policy))
+
+
+def nothing(at_s: int) -> Shown:
+    """No news of the customer."""
+    return Shown(Moments(None, at_s * 1000, at_s), [], (), {})
+
+
+def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int) -> list[Telling]:
+    """What did not succeed is no payment and no refund."""
+    match object_:
+        case "payment" | "refund":
+            if (text(data.get("status")) or "").lower() != "succeeded":
+                return []
+            created_at = text(data.get("created_at"))
+            usable = created_at is not None and plausible_ms(created_at) is not None
+            time = created_at if usable and created_at is not None else iso(read_at_s * 1000)
+            return _payment(data, time, "api") if object_ == "payment" else _refund(data, time, "api")
+        case "subscription":
+            return _subscription_object(data, read_at_s)
+        case "customer":
+            return []
+
+
+def _contact(
+    customer: Mapping[str, Any], data: Mapping[str, Any], policy: Policy
+) -> tuple[tuple[str | None, ...], dict[str, Any]]:
+    billing = data.get("billing")
+    contact = (
+        email(customer.get("email")),
+        text(customer.get("name")),
+        phone(customer.get("phone_number")),
+        country(billing.get("country")) if type(billing) is dict else None,
+    )
+    pairs = members(customer.get("metadata"))
+    kept = (
+        {key: value for key in policy.kept_metadata if (value := scalar(pairs.get(key))) is not None} if pairs else {}
+    )
+    return contact, kept
+
+
+def _currency(value: Any) -> str | None:
+    """A currency by its form; whatever else stands there names no sum."""
+    code = currency_code(value)
+    return code if code is not None and ALPHABETIC.fullmatch(code) else None
+
+
+def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]:
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None:
+        return []
+    method = text(data.get("payment_method"))
+    charge_type = text(data.get("charge_type"))
+    card_update = flag(data.get("is_update_payment_method")) is True
+    fact: Fact = [
+        minor_of(data.get("total_amount")),
+        _currency(data.get("currency")),
+        time,
+        charge_type,
+        method if method != UNKNOWN_METHOD else None,
+        card_update,
+        source,
+        [] if card_update else _periods(data, charge_type),
+    ]
+    return [Telling("payment", (payment_id,), fact)]
+
+
+def _periods(data: Mapping[str, Any], charge_type: str | None) -> list[Fact]:
+    """`[subscription, start (ms)]` of what the payment pays for; where the body has no periods they begin with it."""
+    found = []
+    for element in elements(data.get("service_periods")):
+        period = members(element)
+        subscription_id, starts_ms = text(period.get("subscription_id")), to_ms(period.get("starts_at"))
+        if subscription_id is not None and starts_ms is not None:
+            found.append([subscription_id, starts_ms])
+    if not found and charge_type not in WITHIN_A_PERIOD:
+        subscription_id, created_ms = text(data.get("subscription_id")), to_ms(data.get("created_at"))
+        if subscription_id is not None and created_ms is not None:
+            found.append([subscription_id, created_ms])
+    return sorted(found)[:MAX_PERIODS]
+
+
+def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]:
+    payment_id, refund_id = text(data.get("payment_id")), text(data.get("refund_id"))
+    if payment_id is None or refund_id is None:
+        return []
+    amount, partial = data.get("amount"), flag(data.get("is_partial"))
+    minor = minor_of(amount)
+    if minor is None and amount is not None:
+        partial = None  # an amount that cannot be read is not the whole remainder
+    return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
+
+
+def _subscription_webhook(type_: str, data: Mapping[str, Any], moments: Moments, webhook_id: str) -> list[Telling]:
+    subscription_id = text(data.get("subscription_id"))
+    if subscription_id is None:
+        return []
+    at_s, at_ms = moments.snapshot_s, moments.occurred_ms or 0
+    status = _status(data, IMPLIED.get(type_))
+    told = _state(subscription_id, data, status, at_s, at_ms)
+    ids = (subscription_id,)
+    if type_ == "subscription.active":
+        told.append(Telling("activation", ids, [moments.event_ms or 0, webhook_id]))
+    elif type_ == "subscription.update_payment_method":
+        method_id = text(data.get("payment_method_id"))
+        if method_id is not None:
+            told.append(Telling("method", ids, [at_s, at_ms, method_id]))
+    elif type_ == "subscription.updated" and status in BILLING:
+        scheduled = flag(data.get("cancel_at_next_billing_date"))
+        if scheduled is not None:
+            told.append(Telling("cancellation", ids, [[at_s, at_ms, scheduled, webhook_id]]))
+    return told
+
+
+def _subscription_object(data: Mapping[str, Any], read_at_s: int) -> list[Telling]:
+    """A subscription as read; a cancellation that is scheduled by now is known, and needs no telling later."""
+    subscription_id = text(data.get("subscription_id"))
+    if subscription_id is None:
+        return []
+    status = _status(data, None)
+    told = _state(subscription_id, data, status, read_at_s, 0)
+    if status in BILLING and flag(data.get("cancel_at_next_billing_date")) is True:
+        told.append(Telling("cancellation", (subscription_id,), [[read_at_s, 0, True, ""]]))
+    return told
+
+
+def _status(data: Mapping[str, Any], implied: str | None) -> str | None:
+    status = text(data.get("status"))
+    return status.lower() if status is not None else implied
+
+
+def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int) -> list[Telling]:
+    """The subscription's state; a body that does not say its status says nothing of it."""
+    if status is None:
+        return []
+    plan = [
+        at_s,
+        at_ms,
+        text(data.get("product_id")),
+        minor_of(data.get("recurring_pre_tax_amount")),
+        _currency(data.get("currency")),
+        text(data.get("payment_frequency_interval")),
+        whole(data.get("payment_frequency_count")),
+    ]
+    fact: Fact = [
+        at_s,
+        at_ms,
+        status,
+        text(data.get("next_billing_date")),
+        flag(data.get("cancel_at_next_billing_date")) is True,
+        to_ms(data.get("created_at")) or 0,
+        [plan],
+    ]
+    return [Telling("subscription", (subscription_id,), fact)]

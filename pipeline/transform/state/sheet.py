@@ -1,0 +1,263 @@
+"""A customer's summary: all that the mapping asks of many facts at once, so that no webhook reads them all.
+
+It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
+of all facts; `Sheet` follows one fact after the other, and says so in the rare case that only a fold can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Self
+
+import orjson
+
+from pipeline.transform.profile import RANK
+from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.timestamps import to_ms
+
+VERSION: Final = b"\x01"
+"""First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
+
+MAX_PERIODS: Final = 8
+"""Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
+
+MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS = range(8)
+"""Places in a payment's fact."""
+
+
+class Sheet:
+    """The summary; members hold decoded JSON.
+
+    Attributes:
+        forgotten_s: when the customer was forgotten, 0: never.
+        count: counted payments: of more than nothing, and no card updates.
+        spent: minor units by currency, less refunds.
+        first: `[ms, payment, time]` of the first counted payment.
+        base: `[ms, payment, currency]` of the first one with a currency.
+        last: `[ms, payment, time]` of the last counted payment.
+        method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
+        refunds: how many there are.
+        lost: whether a dispute was lost or accepted.
+        live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms)]`.
+        rest: of the others `[id, …]` the newest one.
+        periods: `[start (ms), subscription, payment]`, the latest first.
+        head: `[ULID, emitted (s)]` of the first event in the order of keys.
+    """
+
+    __slots__ = (
+        "base",
+        "count",
+        "first",
+        "forgotten_s",
+        "head",
+        "last",
+        "live",
+        "lost",
+        "method",
+        "periods",
+        "refunds",
+        "rest",
+        "spent",
+    )
+
+    def __init__(self) -> None:
+        self.forgotten_s: int = 0
+        self.count: int = 0
+        self.spent: dict[str, int] = {}
+        self.first: Fact | None = None
+        self.base: Fact | None = None
+        self.last: Fact | None = None
+        self.method: Fact | None = None
+        self.refunds: int = 0
+        self.lost: bool = False
+        self.live: dict[str, Fact] = {}
+        self.rest: Fact | None = None
+        self.periods: list[Fact] = []
+        self.head: Fact | None = None
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> Self | None:
+        """The summary that `value` holds; None when there is none of this version."""
+        if value is None or value[:1] != VERSION:
+            return None
+        sheet = cls.__new__(cls)
+        (
+            sheet.forgotten_s,
+            sheet.count,
+            sheet.spent,
+            sheet.first,
+            sheet.base,
+            sheet.last,
+            sheet.method,
+            sheet.refunds,
+            sheet.lost,
+            sheet.live,
+            sheet.rest,
+            sheet.periods,
+            sheet.head,
+        ) = orjson.loads(memoryview(value)[1:])
+        return sheet
+
+    def encode(self) -> bytes:
+        """The summary to keep."""
+        members: list[Any] = [
+            self.forgotten_s,
+            self.count,
+            self.spent,
+            self.first,
+            self.base,
+            self.last,
+            self.method,
+            self.refunds,
+            self.lost,
+            self.live,
+            self.rest,
+            self.periods,
+            self.head,
+        ]
+        return VERSION + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+
+    # One fact after the other. Each returns whether the summary is right now; if not, it is to be folded.
+
+    def pay(self, payment_id: str, old: Fact | None, new: Fact, refunds: Iterable[Fact]) -> bool:
+        """A payment is known now, or better than before; `refunds` are all that are known of it."""
+        if old is not None:
+            return self._pay_again(payment_id, old, new)
+        self._pay_with(payment_id, new)
+        for subscription_id, starts_ms in new[PERIODS]:
+            self.periods.append([starts_ms, subscription_id, payment_id])
+        if new[PERIODS]:
+            self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
+        if not is_counted(new):
+            return True
+        self.count += 1
+        currency = new[CURRENCY]
+        if currency is None:
+            return True
+        left = new[MINOR] - (refunded(new, refunds) or 0)
+        if currency in self.spent:
+            self.spent[currency] += left
+        else:
+            self.spent[currency] = left
+            self.spent = dict(sorted(self.spent.items()))
+        return True
+
+    def _pay_again(self, payment_id: str, old: Fact, new: Fact) -> bool:
+        """The same payment, told better: a webhook after a backfill, or another reading of one webhook."""
+        if any(old[place] != new[place] for place in (MINOR, CURRENCY, CARD_UPDATE, PERIODS)):
+            return False
+        before, now = to_ms(old[TIME]) or 0, to_ms(new[TIME]) or 0
+        stands_in = [entry for entry in (self.first, self.base) if now > before] + [self.last if now < before else None]
+        if new[METHOD] is None or now < before:
+            stands_in.append(self.method)
+        if any(entry is not None and entry[1] == payment_id for entry in stands_in):
+            return False  # another payment may take its place
+        self._pay_with(payment_id, new)
+        return True
+
+    def _pay_with(self, payment_id: str, payment: Fact) -> None:
+        """First, last and how."""
+        ms = to_ms(payment[TIME]) or 0
+        if payment[METHOD] is not None:
+            self.method = _later(self.method, [ms, payment_id, payment[METHOD]])
+        if is_counted(payment):
+            mine = [ms, payment_id, payment[TIME]]
+            self.first, self.last = _earlier(self.first, mine), _later(self.last, mine)
+            if payment[CURRENCY] is not None:
+                self.base = _earlier(self.base, [ms, payment_id, payment[CURRENCY]])
+
+    def refund(self, payment: Fact | None, before: list[Fact], now: list[Fact]) -> bool:
+        """A refund is known now, or better than before; `before` and `now` are all that are known of its payment."""
+        self.refunds += len(now) - len(before)
+        if payment is not None and is_counted(payment) and payment[CURRENCY] is not None:
+            self.spent[payment[CURRENCY]] += (refunded(payment, before) or 0) - (refunded(payment, now) or 0)
+        return True
+
+    def subscribe(self, subscription_id: str, fact: Fact) -> bool:
+        """A subscription has this state now."""
+        entry = fact[2:6]
+        entry.insert(1, fact[6][0][2])  # the latest plan's product
+        if entry[0] in RANK:
+            if self.rest is not None and self.rest[0] == subscription_id:
+                return False  # which one is the newest of the others is not known
+            self.live[subscription_id] = entry
+            return True
+        self.live.pop(subscription_id, None)
+        rest, mine = self.rest, [subscription_id, *entry]
+        if rest is not None and rest[0] == subscription_id and _age(mine) > _age(rest):
+            return False
+        if rest is None or _age(mine) <= _age(rest):
+            self.rest = mine
+        return True
+
+    def emit(self, event_id: str, emitted_s: int) -> bool:
+        """An event is out."""
+        if self.head is None or event_id <= self.head[0]:
+            self.head = [event_id, emitted_s]
+        return True
+
+
+def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
+    """The summary of a customer's facts, keys and values as on the shelf; what cannot be read is passed over."""
+    sheet = Sheet()
+    payments: list[tuple[str, Fact]] = []
+    refunds: dict[str, list[Fact]] = {}
+    for key, value in facts:
+        _, kind, id_ = split(key)
+        if kind in {"identity", "method", "activation", "cancellation"} or (fact := decode(kind, value)) is None:
+            continue
+        match kind:
+            case "payment":
+                payments.append((id_, fact))
+            case "refund":
+                refunds.setdefault(id_.partition("\0")[0], []).append(fact)
+            case "subscription":
+                sheet.subscribe(id_, fact)
+            case "dispute":
+                sheet.lost = True
+            case "event":
+                sheet.emit(id_, fact[0])
+            case "forgotten":
+                sheet.forgotten_s = fact[0]
+    for payment_id, payment in payments:
+        sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
+    sheet.refunds = sum(map(len, refunds.values()))
+    return sheet
+
+
+def is_counted(payment: Fact) -> bool:
+    """Whether a payment is money spent: of more than nothing, and no card update."""
+    minor: int | None = payment[MINOR]
+    return minor is not None and minor > 0 and not payment[CARD_UPDATE]
+
+
+def refunded(payment: Fact, refunds: Iterable[Fact]) -> int | None:
+    """How much of a payment is back, never more than it; None when nothing of it can be counted.
+
+    A refund without an amount that is not partial is the whole remainder. One without an amount that is (or may be)
+    partial, or in another currency, is of unknown worth and does not count.
+    """
+    if not is_counted(payment) or payment[CURRENCY] is None:
+        return None
+    total = None
+    for minor, currency, _time, partial, _source in refunds:
+        if minor is None:
+            if partial is False:
+                return int(payment[MINOR])
+        elif currency == payment[CURRENCY] and minor >= 0:
+            total = (total or 0) + minor
+    return None if total is None else min(total, payment[MINOR])
+
+
+def _earlier(known: Fact | None, mine: Fact) -> Fact:
+    """By time, then by id; the same payment's is replaced."""
+    return known if known is not None and (known[0], known[1]) < (mine[0], mine[1]) else mine
+
+
+def _later(known: Fact | None, mine: Fact) -> Fact:
+    return known if known is not None and (known[0], known[1]) > (mine[0], mine[1]) else mine
+
+
+def _age(rest: Fact) -> tuple[int, str]:
+    """The newest one is the least."""
+    return -rest[5], rest[0]
