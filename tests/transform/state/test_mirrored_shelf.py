@@ -1,0 +1,150 @@
+"""A shelf over a mirror reads as one in memory does, whatever of it is stored already."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ContractViolationError, TopicError
+from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
+from pipeline.transform.state.shelf import MemoryShelf
+
+CUSTOMERS = (b"a", b"ab", b"b", b"")
+KEYS = [b"%b\0%b\0%d" % (customer, kind, n) for customer in CUSTOMERS for kind in (b"k", b"l") for n in range(3)]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    """An empty one."""
+    mirror = Mirror.open(tmp_path, "t", 0)
+    yield mirror
+    mirror.close(clean=False)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(KEYS), st.sampled_from([b"1", b"2", None])),
+        st.tuples(st.just("keep"), st.sampled_from(CUSTOMERS[:3]), st.sampled_from([b"s", b"t", None])),
+        st.tuples(st.just("seal"), st.none(), st.none()),
+        st.tuples(st.just("store"), st.integers(1, 3), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS)
+def test_it_is_a_shelf(steps: list[tuple[str, object, bytes | None]]) -> None:
+    """Puts, seals and stores in any order: every read is that of the shelf in memory, and so is what was written."""
+    with tempfile.TemporaryDirectory() as name:
+        mirror = Mirror.open(Path(name), "t", 0)
+        try:
+            _compare(MirroredShelf(mirror, 0), mirror, steps)
+        finally:
+            mirror.close(clean=False)
+
+
+def _compare(shelf: MirroredShelf, mirror: Mirror, steps: list[tuple[str, object, bytes | None]]) -> None:
+    model = MemoryShelf()
+    sealed: list[ChunkWrites] = []
+    offset = 0
+    for what, argument, value in steps:
+        match what, argument:
+            case "put", bytes(key):
+                shelf.put(key, value)
+                model.put(key, value)
+            case "keep", bytes(customer):
+                shelf.keep(customer, value)
+                model.keep(customer, value)
+            case "seal", _:
+                sealed.append(shelf.seal())
+            case "store", int(count):
+                ready, sealed = sealed[:count], sealed[count:]
+                offsets = []
+                for chunk in ready:
+                    offsets.append(range(offset, offset + len(chunk.facts)) if chunk.facts else None)
+                    offset += len(chunk.facts)
+                shelf.store(ready, offsets)
+        for customer in CUSTOMERS:
+            assert list(shelf.scan(customer + b"\0")) == list(model.scan(customer + b"\0"))
+            assert list(shelf.scan(customer + b"\0l\0")) == list(model.scan(customer + b"\0l\0"))
+        assert [shelf.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
+        assert [shelf.sheet(c) for c in CUSTOMERS[:3]] == [model.sheet(c) for c in CUSTOMERS[:3]]
+    rest = [*sealed, shelf.seal()]
+    offsets = []
+    for chunk in rest:
+        offsets.append(range(offset, offset + len(chunk.facts)) if chunk.facts else None)
+        offset += len(chunk.facts)
+    shelf.store(rest, offsets)
+    assert [mirror.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
+    assert mirror.next_offset == offset
+
+
+def test_what_is_known_is_not_written_again(mirror: Mirror) -> None:
+    """The same value, pending or stored, makes no record; in one chunk only a fact's last value does."""
+    shelf = MirroredShelf(mirror, 0)
+    shelf.put(b"a\0k\0", b"1")
+    shelf.put(b"a\0k\0", b"1")
+    shelf.put(b"a\0k\0", b"2")
+    first = shelf.seal()
+    assert first.facts == {b"a\0k\0": b"2"}
+    shelf.put(b"a\0k\0", b"2")
+    second = shelf.seal()
+    assert not second
+    shelf.store([first, second], [range(1), None])
+    shelf.put(b"a\0k\0", b"2")
+    shelf.put(b"b\0k\0", None)
+    assert not shelf.seal()
+
+
+def test_keys_that_no_mirror_takes(mirror: Mirror) -> None:
+    """A key beyond LMDB's limit, or of nobody, is a bug and told as such."""
+    shelf = MirroredShelf(mirror, 0)
+    for key in (b"c\0k\0" + b"x" * 508, b"nobody"):
+        with pytest.raises(ContractViolationError):
+            shelf.put(key, b"1")
+    with pytest.raises(ContractViolationError):
+        shelf.scan(b"cus")
+
+
+def test_an_unknown_offset_holds_the_place(mirror: Mirror) -> None:
+    """Facts are stored, but the place stays until somebody has read what lies there."""
+    shelf = MirroredShelf(mirror, 0)
+    shelf.put(b"a\0k\0", b"1")
+    shelf.store([shelf.seal()], [range(5, 6)])
+    assert (mirror.get(b"a\0k\0"), mirror.next_offset, shelf.has_gap) == (b"1", 0, True)
+    shelf.gap_read(6)
+    assert not shelf.has_gap
+    assert mirror.next_offset == 0
+    shelf.put(b"a\0k\0", b"2")
+    shelf.store([shelf.seal()], [None])
+    assert (mirror.next_offset, shelf.has_gap) == (6, True)
+
+
+def test_offsets_that_go_back(mirror: Mirror) -> None:
+    """A topic that was made anew under a running worker ends it."""
+    shelf = MirroredShelf(mirror, 0)
+    shelf.put(b"a\0k\0", b"1")
+    shelf.store([shelf.seal()], [range(7, 8)])
+    shelf.put(b"a\0k\0", b"2")
+    with pytest.raises(TopicError, match="made anew"):
+        shelf.store([shelf.seal()], [range(1)])
+
+
+def test_given_up(mirror: Mirror) -> None:
+    """After its partition has gone a shelf reads and stores nothing."""
+    shelf = MirroredShelf(mirror, 0)
+    shelf.put(b"a\0k\0", b"1")
+    writes = shelf.seal()
+    shelf.give_up()
+    with pytest.raises(ContractViolationError):
+        shelf.store([writes], [range(1)])
+    with pytest.raises(ContractViolationError):
+        shelf.get(b"a\0k\0")
+    assert mirror.get(b"a\0k\0") is None
