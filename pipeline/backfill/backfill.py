@@ -54,6 +54,21 @@ class Order:
     revive: bool = False
 
 
+class _Payers:
+    """Who made which payment: as the journal knows, and as this page told."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.learnt: dict[str, str] = {}
+
+    def payer(self, payment_id: str) -> str | None:
+        return self.learnt.get(payment_id) or self._journal.payer(payment_id)
+
+    def learn(self, payment_id: Any, customer_id: str) -> None:
+        if isinstance(payment_id, str) and payment_id:
+            self.learnt[payment_id] = customer_id
+
+
 class Backfill:
     """One run.
 
@@ -106,6 +121,7 @@ class Backfill:
     async def _bring(self, collection: Collection, page: Page) -> None:
         records: dict[str, OutRecord] = {}
         owners: dict[str, str] = {}
+        payers = _Payers(self._journal)
         left_out: list[LeftOut] = []
         for item in page.items:
             if collection in SETTLED and item.get("status") != SETTLED[collection]:
@@ -114,7 +130,7 @@ class Backfill:
             if not isinstance(object_id, str) or not object_id:
                 left_out.append(LeftOut(collection, "", NO_ID))
                 continue
-            owned = await own(collection, item, self._api, self._journal)
+            owned = await own(collection, item, self._api, payers)
             if owned.customer_id is None:
                 left_out.append(LeftOut(collection, object_id, NO_OWNER))
                 continue
@@ -124,11 +140,11 @@ class Backfill:
                 left_out.append(LeftOut(collection, object_id, str(error)))
                 continue
             owners[object_id] = owned.customer_id
+            payers.learn(item.get("payment_id"), owned.customer_id)
         for object_id, why in (await self._send(records)).items():
             left_out.append(LeftOut(collection, object_id, why))
             del records[object_id]
-        payers = owners if collection == "payments" else {}
-        done = Done(len(records), payers, frozenset(owners.values()), tuple(left_out))
+        done = Done(len(records), payers.learnt, frozenset(owners.values()), tuple(left_out))
         self._journal.note(collection, page.then, done)
 
     def _command(

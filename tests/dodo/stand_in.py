@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,7 +56,7 @@ class Account:
         limits: pairs of count and seconds, sliding.
         deepest: the highest page number that is taken.
         first_page: the number of the first page; 1 makes 0 and 1 the same page.
-        faults: asked for an answer of their own before each request, the first one that gives it is used up.
+        faults: asked for an answer of their own before each request; one that gives it is used up.
     """
 
     objects: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in IDS})
@@ -147,7 +149,7 @@ def app_of(account: Account) -> Starlette:
 
     async def answer(request: Request) -> Response:
         account.requests.append(f"{request.url.path}?{request.url.query}".rstrip("?"))
-        for fault in account.faults:
+        for fault in list(account.faults):
             found = fault(request)
             response = await found if isinstance(found, Awaitable) else found
             if response is not None:
@@ -164,7 +166,15 @@ def app_of(account: Account) -> Starlette:
 @contextlib.asynccontextmanager
 async def serving(account: Account) -> AsyncIterator[str]:
     """Serve `account` on a free loopback port; yields the address."""
-    config = uvicorn.Config(app_of(account), host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app_of(account),
+        host="127.0.0.1",
+        port=0,
+        log_level="critical",
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=2,
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serve = asyncio.create_task(server._serve())
@@ -176,3 +186,25 @@ async def serving(account: Account) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await serve
+
+
+@contextlib.contextmanager
+def served(account: Account) -> Iterator[str]:
+    """The same from a thread of its own, for commands that have an event loop of their own."""
+    addresses: queue.Queue[str] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    ending = asyncio.Event()
+
+    async def serve() -> None:
+        async with serving(account) as url:
+            addresses.put(url)
+            await ending.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    try:
+        yield addresses.get(timeout=30)
+    finally:
+        loop.call_soon_threadsafe(ending.set)
+        thread.join(30)
+        loop.close()
