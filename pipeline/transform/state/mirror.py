@@ -17,7 +17,7 @@ from typing import Final, Self
 import lmdb
 
 from pipeline import logs
-from pipeline.errors import SettingsError
+from pipeline.errors import MirrorError, SettingsError
 from pipeline.settings import PREFIX
 from pipeline.transform.state.changes import Change, Merge, collapse, customer_of
 from pipeline.transform.state.memory import mapped_bytes
@@ -59,8 +59,8 @@ class Began:
 class Mirror:
     """The facts and sheets of one partition.
 
-    For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. An
-    `lmdb.Error` that any method raises means that the files are broken; they are not used again. A write raises
+    For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. A
+    `MirrorError` that any method raises means that the files are broken; they are not used again. A write raises
     `SettingsError` when the disk is full.
     """
 
@@ -166,9 +166,8 @@ class Mirror:
             return (self._reader or self._begin_reading()).get(key, None, db)
         except lmdb.BadValsizeError:
             return None  # no key, or one that no mirror takes
-        except lmdb.Error:
-            self._slot.condemn()
-            raise
+        except lmdb.Error as error:
+            raise self._broken(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The facts whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
@@ -180,9 +179,8 @@ class Mirror:
                     if not key.startswith(prefix):
                         return
                     yield key, value
-        except lmdb.Error:
-            self._slot.condemn()
-            raise
+        except lmdb.Error as error:
+            raise self._broken(error) from error
 
     def _begin_reading(self) -> lmdb.Transaction[bytes]:
         self._reader = reader = self._env.begin()
@@ -264,9 +262,8 @@ class Mirror:
                 self._env.set_mapsize(self._map_bytes)
             except lmdb.DiskError as error:  # the transaction did not happen, and the files are as they were
                 raise unusable(self._slot.directory, error) from None
-            except lmdb.Error:
-                self._slot.condemn()
-                raise
+            except lmdb.Error as error:
+                raise self._broken(error) from error
         self.next_offset, self.began = next_offset, began
         if keys > LARGE_WRITE or mapped_bytes() > MAX_MAPPED_BYTES:
             self._map_anew()
@@ -277,9 +274,19 @@ class Mirror:
     def _map_anew(self) -> None:
         self._end_reading()
         self._env.close()
-        self._open()
+        try:
+            self._open()
+        except (lmdb.Error, _UnusableError, struct.error) as error:
+            raise self._broken(error) from error
 
     # --- life ---------------------------------------------------------------------------------------------------------
+
+    def _broken(self, error: Exception) -> MirrorError:
+        self._slot.condemn()
+        return MirrorError(
+            f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory} is broken ({error}); the next "
+            "start builds it anew from the topic"
+        )
 
     @property
     def is_broken(self) -> bool:

@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-import lmdb
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.errors import BrokerUnreachableError
+from pipeline.errors import BrokerUnreachableError, MirrorError
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.transform.state.changelog import Changelog
@@ -168,12 +167,12 @@ class Store:
         while True:
             try:
                 return await restoration.run(mirrors)
-            except lmdb.Error as error:
+            except MirrorError as error:
                 broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
                 if not broken:
                     raise
                 for mirror in broken:
-                    await self._in_thread(partial(mirror.start_anew, f"it is broken ({error})"))
+                    await self._in_thread(partial(mirror.start_anew, str(error.__cause__)))
             except (KafkaError, BrokerUnreachableError) as error:
                 if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
                     raise
