@@ -18,7 +18,6 @@
     │   ├── BrokenSequenceError        an idempotent partition can no longer be written by this producer
     │   └── RecordTooLargeError        a record that its topic cannot hold; nothing was sent
     ├── StateError                     what is known of customers cannot be read or kept; the process ends
-    ├── MirrorError                    the local mirror of the customers' state is broken; it is rebuilt at the next start
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
     └── ToolMissingError               Java, Maven or another program is not installed
 
@@ -117,10 +116,6 @@ class RecordTooLargeError(DeliveryError):
 
 class StateError(PipelineError):
     """What is known of customers cannot be read or kept here: the process ends, and the next one reads the topic."""
-
-
-class MirrorError(PipelineError):
-    """The local mirror of the customers' state is broken; the worker ends, and the next start builds it from Kafka."""
 
 
 class ContractViolationError(PipelineError):

@@ -17,7 +17,7 @@ from typing import Final, Self
 import lmdb
 
 from pipeline import logs
-from pipeline.errors import MirrorError, SettingsError
+from pipeline.errors import SettingsError, StateError
 from pipeline.settings import PREFIX
 from pipeline.transform.state.changes import Change, Merge, collapse, customer_of
 from pipeline.transform.state.memory import mapped_bytes
@@ -60,7 +60,7 @@ class Mirror:
     """The facts and sheets of one partition.
 
     For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. A
-    `MirrorError` that any method raises means that the files are broken; they are not used again. A write raises
+    `StateError` that any method raises means that the files are broken; they are not used again. A write raises
     `SettingsError` when the disk is full.
     """
 
@@ -281,11 +281,11 @@ class Mirror:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def _broken(self, error: Exception) -> MirrorError:
+    def _broken(self, error: Exception) -> StateError:
         self._slot.condemn()
-        return MirrorError(
-            f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory} is broken ({error}); the next "
-            "start builds it anew from the topic"
+        return StateError(
+            f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory} is broken ({error}); "
+            "the next start builds it anew from the topic"
         )
 
     @property

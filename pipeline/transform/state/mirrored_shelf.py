@@ -114,7 +114,7 @@ class MirroredShelf:
         Raises:
             TopicError: the offsets went back, the topic is another one.
             SettingsError: the disk is full.
-            MirrorError: the mirror is broken.
+            StateError: the mirror is broken.
         """
         if not chunks:
             return

@@ -76,7 +76,7 @@ class Restoration:
         Raises:
             TopicError: the topic cannot be read, or was cut meanwhile.
             KafkaError, BrokerUnreachableError: the brokers did not answer.
-            MirrorError: a mirror is broken.
+            StateError: a mirror is broken.
         """
         started = time.monotonic()
         differing: dict[int, set[bytes]] = {}

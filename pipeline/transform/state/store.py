@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.errors import BrokerUnreachableError, MirrorError
+from pipeline.errors import BrokerUnreachableError, StateError
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.transform.state.changelog import Changelog
@@ -167,7 +167,7 @@ class Store:
         while True:
             try:
                 return await restoration.run(mirrors)
-            except MirrorError as error:
+            except StateError as error:
                 broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
                 if not broken:
                     raise

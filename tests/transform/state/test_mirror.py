@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import MirrorError, SettingsError
+from pipeline.errors import SettingsError, StateError
 from pipeline.transform.state import mirror as mirror_module
 from pipeline.transform.state import slot as slot_module
 from pipeline.transform.state.memory import mapped_bytes
@@ -295,7 +295,7 @@ def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(
                 stream.write(bytes(4096))
     again = open_mirror()
     assert again.next_offset == 200
-    with pytest.raises(MirrorError):
+    with pytest.raises(StateError):
         list(again.scan(b"cus_"))
     assert again.is_broken
     again.close()
