@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from faust.types import TP
 
@@ -64,6 +64,19 @@ class Shelves(Protocol):
         """Take in what lies between our facts in the changelog."""
 
 
+class Introductions(Protocol):
+    """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
+
+    def stranger(self, record: Record, shelf: Shelf) -> str | None:
+        """The id of the customer to ask for; None, as for most records, when there is nobody."""
+
+    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
+        """What is known of the customer elsewhere, within seconds."""
+
+    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:
+        """Put it onto the shelf."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What the flow needs to keep the customers' state."""
@@ -85,6 +98,7 @@ class Flow:
         dead_letters_topic: name of the dead letters' topic.
         observe: told of each chunk once what it sends on is durable, and of facts once they are stored.
         state: the customers' state; without one every record is decided for itself.
+        introductions: tell the state who customers are before a webhook is decided that does not.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
     """
@@ -99,6 +113,7 @@ class Flow:
         observe: Callable[[ChunkTransformed | FactsStored], None],
         fail: Callable[[BaseException], None],
         state: State | None = None,
+        introductions: Introductions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -108,6 +123,7 @@ class Flow:
         self._observe = observe
         self._fail = fail
         self._state = state
+        self._introductions = introductions
         self._clock = clock
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
@@ -195,10 +211,23 @@ class Flow:
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(batch):
                 return None
+            if self._introductions is not None and shelf is not None:
+                await self._introduce(self._introductions, batch, record, shelf)
+                if not self._takes(batch):
+                    return None
             decision = self._decide(record, shelf)
             tally.add(decision)
             self._append(outgoing, record, decision)
         return outgoing if self._takes(batch) else None
+
+    async def _introduce(self, introductions: Introductions, batch: RecordBatch, record: Record, shelf: Shelf) -> None:
+        """Ask who the customer is, if that must be asked; the partition waits meanwhile, and may be gone then."""
+        customer_id = introductions.stranger(record, shelf)
+        if customer_id is None:
+            return
+        found = await introductions.ask(customer_id)
+        if found is not None and self._takes(batch):
+            introductions.introduce(found, customer_id, shelf)
 
     def _new_landing(self) -> Landing:
         return Landing(

@@ -9,10 +9,12 @@
 | `dodo_cio_chunk_records` | | records of a chunk |
 | `dodo_cio_mapping_seconds` | | time of mapping a chunk |
 | `dodo_cio_produce_seconds` | | time until everything that a chunk caused was durable |
+| `dodo_cio_customer_lookups_total` | outcome | customers asked for at Dodo: `found`, `nobody` |
 """
 
 from __future__ import annotations
 
+from pipeline.transform.introductions import CustomerLookedUp
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
 
@@ -44,3 +46,5 @@ def observe_transform(metrics: Metrics) -> None:
         produce.observe(chunk.produce_s)
 
     metrics.on(ChunkTransformed, handle)
+    lookups = metrics.counter("customer_lookups", "Customers asked for at Dodo's API.", ["outcome"])
+    metrics.on(CustomerLookedUp, lambda event: lookups.labels(event.outcome).inc())

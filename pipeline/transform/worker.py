@@ -19,9 +19,11 @@ from pipeline.settings import PREFIX, Settings
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow, State
+from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
+from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.events import RestoreAdvanced, StateEvent
 from pipeline.transform.state.metrics import observe_state
 from pipeline.transform.state.shelf import Shelf
@@ -56,6 +58,8 @@ def create_app(settings: Settings) -> BatchApp:
     producer = BatchProducer(settings, observers=[watch.metrics, watch.progress])
     store = _store(settings, producer, watch) if settings.state else None
 
+    introductions = _introductions(settings, policy, watch) if store is not None else None
+
     def decided(record: Record, shelf: Shelf | None) -> Decision:
         return decide(record, policy, map_webhook, shelf)
 
@@ -67,6 +71,7 @@ def create_app(settings: Settings) -> BatchApp:
         observe=watch.metrics,
         fail=app.crash_soon,
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
+        introductions=introductions,
     )
 
     async def start_producer() -> None:
@@ -80,6 +85,8 @@ def create_app(settings: Settings) -> BatchApp:
     if store is not None:
         app.companion(store.start, store.stop)
         app.on_assigned = store.restore
+    if introductions is not None:
+        app.companion(_at_once, introductions.close)
     app.set_handover(flow)
     add_agent(app, flow)
     return app
@@ -96,6 +103,23 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> S
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store
+
+
+def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> Introductions | None:
+    """Look-ups of customers at Dodo, where there is a key for them."""
+    resolver = Resolver.of(settings)
+    if resolver is None:
+        return None
+
+    def tell(event: CustomerLookedUp) -> None:
+        watch.metrics(event)
+        watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
+
+    return Introductions(resolver, policy, tell)
+
+
+async def _at_once() -> None:
+    """Nothing to start."""
 
 
 def _outputs(settings: Settings) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ class DodoApi:
         api_key: sent as a bearer token; neither shown nor logged.
         rate: how fast requests may go.
         patience: how often one is repeated.
+        timeouts: of each attempt.
         transport: replaces the network, for tests.
         clocks: of rate and pauses.
 
@@ -95,6 +96,7 @@ class DodoApi:
         *,
         rate: RateLimit | None = None,
         patience: Patience = Patience(),
+        timeouts: httpx.Timeout = TIMEOUTS,
         transport: httpx.AsyncBaseTransport | None = None,
         clocks: Clocks = Clocks(),
     ) -> None:
@@ -110,7 +112,7 @@ class DodoApi:
                 "Accept": "application/json",
                 "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
             },
-            timeout=TIMEOUTS,
+            timeout=timeouts,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
             transport=transport,
             follow_redirects=False,

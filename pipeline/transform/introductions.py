@@ -1,0 +1,110 @@
+"""Customers whom a webhook names by id alone, introduced to the state before the webhook is mapped.
+
+Licences, credits, checkouts, dunnings and grants carry no customer object. Where the state has no address either, what
+Dodo's API tells of the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
+there like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pipeline.dodo.envelope import parse
+from pipeline.errors import UnreadableBodyError
+from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text_header
+from pipeline.transform.fields import email, members, text
+from pipeline.transform.identity import customer_id_of
+from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.policy import Policy
+from pipeline.transform.resolver import Resolver
+from pipeline.transform.state.book import Book
+from pipeline.transform.state.facts import customer_key
+from pipeline.transform.state.gather import nothing, of_api_object
+from pipeline.transform.state.shelf import Shelf
+
+CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
+"""With one of these a body tells the customer itself. Nothing else there is an object: metadata is flat. Looked for
+before the body is parsed, since most webhooks have it."""
+
+VOLUME: Final = "credit.deducted"
+"""Dropped by default, and the most frequent type: nobody is asked for what is not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerLookedUp:
+    """A customer was asked for. `nobody`: Dodo does not know it, or could not be asked in time."""
+
+    outcome: Literal["found", "nobody"]
+
+
+class Introductions:
+    """The step before the decision.
+
+    Args:
+        resolver: asks Dodo.
+        policy: the operator's settings.
+        observe: told of each customer that was asked for.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        policy: Policy,
+        observe: Callable[[CustomerLookedUp], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._resolver = resolver
+        self._policy = policy
+        self._observe = observe
+        self._clock = clock
+
+    def stranger(self, record: Record, shelf: Shelf) -> str | None:
+        """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
+
+        Nothing is asked of test-mode customers, whom the live API does not know, nor of forgotten ones.
+        """
+        body = record.value
+        if body is None or any(sign in body for sign in CUSTOMER_OBJECT):
+            return None
+        if header(record.headers, DODO_COMMAND) is not None or not _is_live(record):
+            return None
+        try:
+            envelope = parse(body)
+        except UnreadableBodyError:
+            return None
+        known = TABLE.get(envelope.type)
+        if known is None or (envelope.type == VOLUME and not self._policy.emit_credit_deducted):
+            return None
+        customer_id = customer_id_of(members(envelope.data.get("customer")), envelope.data)
+        customer = customer_key(customer_id)
+        if customer is None:
+            return None
+        book = Book(shelf, customer, nothing(0))
+        return None if book.contact.email is not None or book.forgotten_s else customer_id
+
+    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
+        """What Dodo knows of the customer, if it answers in time."""
+        found = await self._resolver.contact(customer_id)
+        self._observe(CustomerLookedUp("nobody" if found is None else "found"))
+        return found
+
+    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:
+        """Put what Dodo told onto the shelf. An answer about somebody else, or without an address, tells nothing."""
+        customer = customer_key(customer_id)
+        if customer is None or text(found.get("customer_id")) != customer_id or email(found.get("email")) is None:
+            return
+        person = {**found, "customer_id": customer_id}
+        shown = of_api_object("customer", person, person, int(self._clock()), self._policy)
+        Book(shelf, customer, shown).settle(None)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._resolver.close()
+
+
+def _is_live(record: Record) -> bool:
+    return (text_header(record.headers, DODO_MODE) or "live").strip().lower() == "live"

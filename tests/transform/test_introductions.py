@@ -1,0 +1,179 @@
+"""Customers whom a webhook names by id alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.transform.decision import decide
+from pipeline.transform.introductions import CustomerLookedUp, Introductions
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.resolver import Resolver
+from pipeline.transform.state.facts import encode, key
+from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.verdicts import Operations
+
+NOW_S = 1_790_000_000
+POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
+LICENCE = orjson.loads(samples.load("license_key.created"))
+CUSTOMER_ID: str = LICENCE["data"]["customer_id"]
+ANN = {
+    "customer_id": CUSTOMER_ID,
+    "email": "ann@example.com",
+    "name": "Ann",
+    "metadata": {"app_user_id": "u_1"},
+    "created_at": "2026-01-01T00:00:00Z",
+}
+
+
+@dataclass
+class Written:
+    """A record as it was consumed."""
+
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000"))
+    key: bytes | None = b"k"
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 7
+    timestamp: int = NOW_S * 1000
+
+
+class Dodo:
+    """An API with one customer."""
+
+    def __init__(self, found: dict[str, Any] | None) -> None:
+        self.found = found
+
+    async def customer(self, customer_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - there is one
+        """As the API."""
+        return self.found
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+Build = Callable[..., Introductions]
+
+
+@pytest.fixture
+def told() -> list[CustomerLookedUp]:
+    """What was told of look-ups."""
+    return []
+
+
+@pytest.fixture
+def build(told: list[CustomerLookedUp]) -> Build:
+    """`build(found, policy=POLICY)`: introductions by an API that gives this answer."""
+
+    def make(found: dict[str, Any] | None = ANN, policy: Policy = POLICY) -> Introductions:
+        return Introductions(Resolver(Dodo(found)), policy, told.append, lambda: NOW_S)
+
+    return make
+
+
+def body(**change: Any) -> bytes:
+    """A licence webhook with some members of the envelope changed."""
+    return orjson.dumps(LICENCE | change)
+
+
+async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]) -> None:
+    """After the introduction the webhook goes to the policy's person, with address and identify; then it is known."""
+    introductions, shelf, record = build(), MemoryShelf(), Written(body())
+    before = decide(record, POLICY, map_webhook, MemoryShelf()).verdict
+    assert isinstance(before, Operations)
+    assert before.person_key == CUSTOMER_ID.encode()
+    customer_id = introductions.stranger(record, shelf)
+    assert customer_id == CUSTOMER_ID
+    found = await introductions.ask(customer_id)
+    assert found == ANN
+    introductions.introduce(found, customer_id, shelf)
+    assert introductions.stranger(record, shelf) is None
+    verdict = decide(record, POLICY, map_webhook, shelf).verdict
+    assert isinstance(verdict, Operations)
+    assert verdict.person_key == b"u_1"
+    identify, event = (orjson.loads(operation.body) for operation in verdict.operations)
+    assert identify["attributes"]["email"] == event["attributes"]["email"] == "ann@example.com"
+    assert told == [CustomerLookedUp("found")]
+
+
+def test_introduction_is_a_fact(build: Build) -> None:
+    """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
+    introductions, shelf = build(), MemoryShelf()
+    introductions.introduce(ANN, CUSTOMER_ID, shelf)
+    introductions.introduce(ANN, CUSTOMER_ID, shelf)
+    assert [written for written, _ in shelf.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{}, {"customer_id": "cus_other", "email": "eve@example.com"}, {"customer_id": CUSTOMER_ID, "email": "no address"}],
+    ids=["nothing", "somebody else", "no address"],
+)
+def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
+    """An answer that does not tell this customer's address puts nothing on the shelf."""
+    shelf = MemoryShelf()
+    build().introduce(found, CUSTOMER_ID, shelf)
+    assert len(shelf) == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Written(None),
+        Written(b"{}"),
+        Written(b"not json"),
+        Written(samples.load("payment.succeeded")),
+        Written(samples.load("payout.success")),
+        Written(samples.load("unknown.future_event")),
+        Written(samples.load("credit.deducted")),
+        Written(body(), (("dodo-mode", b"test"),)),
+        Written(body(), (("dodo-command", b"forget"),)),
+        Written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
+        Written(body(data={**LICENCE["data"], "customer_id": None})),
+    ],
+    ids=[
+        "tombstone",
+        "no webhook",
+        "unreadable",
+        "tells the customer",
+        "payout",
+        "unknown type",
+        "volume",
+        "test mode",
+        "command",
+        "impossible id",
+        "no id",
+    ],
+)
+def test_nobody_to_ask_for(build: Build, record: Written) -> None:
+    """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
+    assert build().stranger(record, MemoryShelf()) is None
+
+
+def test_volume_when_it_is_sent(build: Build) -> None:
+    """Deducted credits are sent only on demand; then their customers are asked for."""
+    record = Written(samples.load("credit.deducted"))
+    assert build(policy=Policy(emit_credit_deducted=True)).stranger(record, MemoryShelf()) is not None
+
+
+def test_known_and_forgotten_customers(build: Build) -> None:
+    """Whose address the state knows, or who asked to be forgotten, is not asked for."""
+    introductions, record = build(), Written(body())
+    known, forgotten = MemoryShelf(), MemoryShelf()
+    introductions.introduce(ANN, CUSTOMER_ID, known)
+    forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
+    assert introductions.stranger(record, known) is None
+    assert introductions.stranger(record, forgotten) is None
+
+
+async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
+    """A customer whom Dodo does not know is counted."""
+    assert await build(None).ask("cus_1") is None
+    assert told == [CustomerLookedUp("nobody")]
