@@ -5,8 +5,8 @@ A file of `tests/data/journeys` has
 - `settings`: as `Settings` takes them, where they are not the default; `began`: when the state began (default 2026);
 - `objects`: a place for YAML anchors, not read;
 - `webhooks`: in the order of arrival, each `type`, `at` (envelope time), `delivered` (the attempt's time, default two
-  seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's), and
-  what it `sends`: `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its
+  seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's; a
+  subscription's is always the active one, so that the journey alone says what changes), and what it `sends`: `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its
   `attributes`, attributes that it must be `without`, the `person`, `notes`, `dead_letter` or `dropped`;
 - `holds`: what Customer.io ends with: `people` (by id or address: `email` and exactly these `attributes`), `events` by
   name, and `may_hold`: attributes that no rule settles, with the reason;
@@ -125,7 +125,8 @@ class Webhook:
 def webhook_of(number: int, step: dict[str, Any]) -> Webhook:
     """The step as a complete delivery: the sample's body with the step's fields over it."""
     type_, at = step["type"], step["at"]
-    body = orjson.loads(samples.load(step.get("sample", type_)))
+    usual = "subscription.active" if type_.startswith("subscription.") else type_
+    body = orjson.loads(samples.load(step.get("sample", usual)))
     data = body["data"]
     for name, value in step.get("data", {}).items():
         nested = name in DEEP and isinstance(value, dict) and isinstance(data.get(name), dict)
