@@ -79,6 +79,14 @@ def is_new_person(profile: Profile, person: Person) -> bool:
     return profile.identity is None or profile.identified not in {None, person.id}
 
 
+def former_address(profile: Profile, person: Person) -> str | None:
+    """Under whose address the customer was identified until now, when the policy `email` gives another one since."""
+    before = profile.person
+    if person.step != EMAIL_STEP or before is None or before.step != EMAIL_STEP or not is_new_person(profile, person):
+        return None
+    return email(profile.identified)
+
+
 def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person) -> bool:
     """Whether the identify must be accepted before the person's next operations are sent.
 

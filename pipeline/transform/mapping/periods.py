@@ -17,6 +17,10 @@ INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
 """Shortest-case lengths; only ever halved and compared with one day."""
 
 
+DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
+"""Charge types that tell whether a period is the first; a plan change may be charged in any."""
+
+
 def tolerance_ms(data: dict[str, Any]) -> int:
     """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
     half_days = [1.0]
@@ -78,9 +82,13 @@ def is_first_renewal(case: Case) -> bool:
     payment = profile.payment(payment_id) if payment_id is not None else None
     if payment is None and starts is not None:
         payment = profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
-    if payment is not None and payment.charge_type == "new":
-        return True
+    if payment is not None and payment.charge_type in DECISIVE:
+        return payment.charge_type == "new"
     if on_demand or starts is None:
         return False
-    activation = profile.first_activation(subscription_id)
-    return activation is not None and abs(starts - activation.at_ms) <= tolerance_ms(data)
+    activation, created = profile.first_activation(subscription_id), to_ms(data.get("created_at"))
+    if activation is None or created is None:
+        return False
+    # A recovery may be the first activation that the state sees: of a subscription that is older, or come early.
+    tolerance = tolerance_ms(data)
+    return abs(activation.at_ms - created) <= tolerance and abs(starts - activation.at_ms) <= tolerance

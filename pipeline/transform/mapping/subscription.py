@@ -63,8 +63,8 @@ def _is_start(case: Case) -> bool:
 
 def _is_recovery(case: Case) -> bool:
     subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None:
-        return False
+    if case.profile is None or subscription_id is None or _status(case) in RECOVERABLE:
+        return False  # without a state, or lapsed again by now: no time to say welcome back
     before = case.profile.before(subscription_id)
     return before is not None and before.status in RECOVERABLE
 

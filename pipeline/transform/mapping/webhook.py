@@ -186,7 +186,11 @@ def _warn(case: Case, row: Row, person: Person) -> None:
 def _identify(
     case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person
 ) -> tuple[list[MappedOperation], bytes | None]:
-    """The identify, if it would change anything, and with the state the digest of what it tells."""
+    """The identify, if it would change anything, and with the state the digest of what it tells.
+
+    Where the operator wants it, the person of a former address is merged into the new one, who must exist by then: the
+    identify before it is that person's first, and so a barrier.
+    """
     about = _fitted(case, identify_attributes(case, row, mapping))
     if not about:
         return [], None
@@ -205,7 +209,17 @@ def _identify(
         kind="identify",
         name=None,
     )
-    return [identify], identity
+    former = former_address(profile, person) if profile is not None and case.policy.merge_on_email_change else None
+    if former is None:
+        return [identify], identity
+    merge = MappedOperation(
+        op_id=f"{case.delivery.webhook_id}:merge",
+        body=track.merge(person.id, former, identifier=_identifier(person)),
+        barrier=False,
+        kind="merge",
+        name=None,
+    )
+    return [identify, merge], identity
 
 
 def _identifier(person: Person) -> track.Identifier:

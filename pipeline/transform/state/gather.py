@@ -27,10 +27,6 @@ ApiObject = Literal["payment", "refund", "subscription", "customer"]
 MAX_PERIODS: Final = 8
 """Service periods of one payment that are kept: one for each subscription that it pays for."""
 
-WITHIN_A_PERIOD: Final = frozenset({"plan_change", "on_demand"})
-"""Charge types that begin no period."""
-
-
 SUCCEEDED: Final = frozenset({"payment.succeeded", "refund.succeeded"})
 
 
@@ -135,33 +131,28 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
     if payment_id is None:
         return []
     method = text(data.get("payment_method"))
-    charge_type = text(data.get("charge_type"))
     card_update = flag(data.get("is_update_payment_method")) is True
     fact: Fact = [
         minor_of(data.get("total_amount")),
         _currency(data.get("currency")),
         time,
-        charge_type,
+        text(data.get("charge_type")),
         method if method != UNKNOWN_METHOD else None,
         card_update,
         source,
-        [] if card_update else _periods(data, charge_type),
+        [] if card_update else _periods(data),
     ]
     return [Telling("payment", (payment_id,), fact)]
 
 
-def _periods(data: Mapping[str, Any], charge_type: str | None) -> list[Fact]:
-    """`[subscription, start (ms)]` of what the payment pays for; where the body has no periods they begin with it."""
+def _periods(data: Mapping[str, Any]) -> list[Fact]:
+    """`[subscription, start (ms)]` of what the payment pays for."""
     found = []
     for element in elements(data.get("service_periods")):
         period = members(element)
         subscription_id, starts_ms = text(period.get("subscription_id")), to_ms(period.get("starts_at"))
         if subscription_id is not None and starts_ms is not None:
             found.append([subscription_id, starts_ms])
-    if not found and charge_type not in WITHIN_A_PERIOD:
-        subscription_id, created_ms = text(data.get("subscription_id")), to_ms(data.get("created_at"))
-        if subscription_id is not None and created_ms is not None:
-            found.append([subscription_id, created_ms])
     return sorted(found)[:MAX_PERIODS]
 
 
