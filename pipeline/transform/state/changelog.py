@@ -34,6 +34,10 @@ FETCH_BYTES: Final = 512 * 1024
 FETCH_WAIT_MS: Final = 50
 """How long a broker may hold back an answer without records: the next request waits behind it."""
 
+STOP_WITHIN_S: Final = 5.0
+"""Fetcher.close waits for ever when its cancellation falls into the end of an earlier assignment's fetches, which
+swallows it (aiokafka 0.14, `_fetch_requests_routine`); a second cancellation ends it."""
+
 POLL_MS: Final = 200
 STALL_S: Final = 10.0
 """Without a record for so long, the ends are asked for again: a topic that was cut meanwhile never reaches the old."""
@@ -80,13 +84,16 @@ class Changelog:
         try:
             with explaining(settings):
                 await consumer.start()
+            await asyncio.sleep(
+                0
+            )  # a stop before its tasks have begun would cancel whoever asks for it (aiokafka 0.14)
             topic = settings.customers_topic
             tps = [TopicPartition(topic, partition) for partition in partitions]
             consumer.assign(tps)
             consumer.pause(*tps)
             yield cls(consumer, topic, partitions)
         finally:
-            await consumer.stop()
+            await stop(consumer)
 
     async def bounds(self) -> dict[int, range]:
         """The offsets that each partition has now, as a range; it may have fewer records than that.
@@ -163,6 +170,19 @@ class Changelog:
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self.topic, partition)
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, within a limit, and to its end when the caller is cancelled."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    try:
+        await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
+    finally:
+        if not stopping.done():
+            stopping.cancel()
+            await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
+        if stopping.done() and not stopping.cancelled() and (error := stopping.exception()) is not None:
+            log.info("The reader of the customers' topic did not stop in order", error=repr(error))
 
 
 class _Stall:

@@ -18,6 +18,7 @@ from pipeline.transform.state.changes import Change
 from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
 from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.mirror import MAX_KEY_BYTES, Began, Mirror
+from pipeline.transform.state.slot import NONE_THERE
 
 TOLD_EVERY_S: Final = 5.0
 
@@ -122,7 +123,8 @@ class Restoration:
             await self._in_thread(partial(mirrors[number].start_anew, why))
         for number, mirror in mirrors.items():
             if mirror.why_empty is not None:
-                log.warning(
+                say = log.info if mirror.why_empty == NONE_THERE else log.warning
+                say(
                     "The local mirror of a partition is built anew from the topic",
                     topic=self._topic, partition=number, because=mirror.why_empty,
                     records=len(bounds[number]),

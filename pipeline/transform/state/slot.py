@@ -37,6 +37,9 @@ MAX_UNCLEAN: Final = 3
 SHORT_BYTES: Final = 64 * 4096
 """LMDB counts pages that it allocated and gave back before it wrote them; a file may end that much early."""
 
+NONE_THERE: Final = "there is none"
+"""Why a mirror is empty that has not been here before."""
+
 FORMAT: Final = 1
 DATA: Final = "data.mdb"
 MARK: Final = "mark.json"
@@ -86,7 +89,7 @@ class Slot:
             OSError: the directory cannot be used.
         """
         mark = _read_mark(self.directory / MARK)
-        fault = self._fault(mark) if (self.directory / DATA).exists() else "there is none"
+        fault = self._fault(mark) if (self.directory / DATA).exists() else NONE_THERE
         if fault is not None:
             self.empty()
             mark = {}

@@ -106,6 +106,8 @@ class Store:
         partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
         self._give_up_shelves()
         self._release([number for number in self._mirrors if number not in partitions])
+        if not partitions:
+            return
         self._restoration = restoration = Restoration(self._settings, self._write_began, self._in_thread, self._tell)
         try:
             await self._open(partitions)
