@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins.",
     )
+    merge_on_email_change: bool = Field(
+        False,
+        description="With the policy email: merge a person into the one of the changed address. Cannot be undone.",
+    )
     event_name_style: EventNameStyle = Field("snake", description="payment_completed, or title: Payment Completed.")
     currency_exponents: Annotated[dict[str, int], NoDecode] = Field(
         default_factory=dict, description="Overrides of ISO 4217 decimals, e.g. CLP=2,UGX=2."
@@ -191,6 +195,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
                 f"{PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _merging_has_a_ground(self) -> Self:
+        if self.merge_on_email_change and not ("email" in self.person_id.split(",") and self.state):
+            raise ValueError(
+                f"{PREFIX}MERGE_ON_EMAIL_CHANGE=true needs email in {PREFIX}PERSON_ID, and {PREFIX}STATE=true, which "
+                "knows the former address"
             )
         return self
 

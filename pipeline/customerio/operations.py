@@ -1,8 +1,8 @@
 """One Track API v2 operation as the exact bytes that travel: compact JSON, checked where it is made.
 
-Only the forms that this pipeline needs, all for a person: `identify`, `event`, and `delete` or `suppress` for somebody
-who is to be forgotten. The rules are those of the
-published OpenAPI document; a custom event is `action: "event"` with a `name`, never an action of its own.
+Only the forms that this pipeline needs, all for a person: `identify`, `event`, `merge`, and `delete` or `suppress` for
+somebody who is to be forgotten. The rules are those of the published OpenAPI document; a custom event is
+`action: "event"` with a `name`, never an action of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.customerio.limits import (
 )
 from pipeline.errors import OperationError, OversizeError
 
-__all__ = ["Cut", "CutReason", "Identifier", "Removal", "event", "fit_attributes", "identify", "removal"]
+__all__ = ["Cut", "CutReason", "Identifier", "Removal", "event", "fit_attributes", "identify", "merge", "removal"]
 
 Removal = Literal["delete", "suppress"]
 """`delete` removes a person, whom a later call creates anew; `suppress` removes and ignores the identifier from then
@@ -104,6 +104,28 @@ def event(
             "timestamp": timestamp_s,
             "attributes": attributes,
         }
+    )
+
+
+def merge(primary: str, secondary: str, *, identifier: Identifier = "id") -> bytes:
+    """The bytes that move all of one person into another, who keeps what both have; irreversible.
+
+    Unlike every other operation it has no `identifiers`. Customer.io does nothing while the primary does not exist.
+
+    Args:
+        primary: the value of `identifier` of the person who stays.
+        secondary: the same of the person who goes.
+        identifier: which identifier both are.
+
+    Raises:
+        OperationError: one of them cannot be a person, or both are the same.
+    """
+    _check_person(primary)
+    _check_person(secondary)
+    if primary == secondary:
+        raise OperationError("a person cannot be merged into itself", field="secondary")
+    return _serialise(
+        {"type": "person", "action": "merge", "primary": {identifier: primary}, "secondary": {identifier: secondary}}
     )
 
 

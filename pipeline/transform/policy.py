@@ -33,6 +33,7 @@ class Policy:
     emit_credit_deducted: bool = False
     forward_card_hints: bool = False
     forward_test_mode: bool = False
+    merge_on_email_change: bool = False
 
     @cached_property
     def kept_metadata(self) -> tuple[str, ...]:
@@ -58,4 +59,5 @@ class Policy:
             emit_credit_deducted=settings.emit_credit_deducted,
             forward_card_hints=settings.forward_card_hints,
             forward_test_mode=settings.forward_test_mode,
+            merge_on_email_change=settings.merge_on_email_change,
         )

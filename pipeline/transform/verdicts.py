@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Mode = Literal["live", "test"]
-OperationKind = Literal["identify", "event", "delete", "suppress"]
+OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
 DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
 DropCode = Literal[
     "test-mode",

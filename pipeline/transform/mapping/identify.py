@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-from pipeline.transform.fields import country, members, phone, scalar, text
+from pipeline.transform.fields import country, email, members, phone, scalar, text
+from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot

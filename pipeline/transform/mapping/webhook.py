@@ -17,7 +17,13 @@ from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
-from pipeline.transform.mapping.identify import identify_attributes, identity_of, is_new_person, needs_barrier
+from pipeline.transform.mapping.identify import (
+    former_address,
+    identify_attributes,
+    identity_of,
+    is_new_person,
+    needs_barrier,
+)
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
