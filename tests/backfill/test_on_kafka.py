@@ -1,0 +1,319 @@
+"""Backfill, forget and look-ups from end to end: Dodo's API, Apache Kafka, both workers, and the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from pipeline.customerio.sandbox import SandboxConfig
+from pipeline.customerio.sandbox.people import Person
+from pipeline.customerio.sandbox.server import SandboxServer
+from pipeline.dodo import samples
+from pipeline.dodo.envelope import kafka_key, parse
+from pipeline.dodo.simulator import Delivery, Shop
+from pipeline.kafka.admin import open_admin
+from pipeline.kafka.records import OutRecord
+from pipeline.settings import Settings
+from tests.dodo.stand_in import LIVE_KEY, Account, serving
+
+pytestmark = pytest.mark.kafka
+
+NOW = datetime.now(UTC)
+PARTITIONS = 3
+PATIENCE_S = 90.0
+
+
+class Chain:
+    """Transform and sink as processes between topics of their own, an account at Dodo and a sandbox."""
+
+    def __init__(
+        self, settings: Settings, environ: dict[str, str], account: Account, server: SandboxServer, directory: Path
+    ) -> None:
+        self.settings = settings
+        self.account = account
+        self._environ = {**environ, "PIPELINE_LOG_FORMAT": "json"}
+        self._server = server
+        self._directory = directory
+        self._workers: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def start(self) -> None:
+        """Start both workers."""
+        for stage in ("transform", "sink"):
+            log = self._directory / f"{stage}.log"
+            with log.open("wb") as stream:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "pipeline", stage], env=self._environ, stdout=stream, stderr=stream
+                )
+            self._workers.append((process, log))
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for process, _ in self._workers:
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+    async def run(self, *arguments: str) -> dict[str, Any]:
+        """The summary of `dodo-cio … --yes --json`, which must succeed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "pipeline", *arguments, "--yes", "--json"),
+            env=self._environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, (out, err)
+        found: dict[str, Any] = orjson.loads(out)
+        return found
+
+    async def produce(self, deliveries: Iterable[Delivery]) -> None:
+        """Put webhooks into the topic, as ingest would, each customer's in order."""
+        records = [
+            OutRecord(
+                kafka_key(parse(delivery.body), delivery.webhook_id),
+                delivery.body,
+                (
+                    ("webhook-id", delivery.webhook_id.encode()),
+                    ("webhook-timestamp", b"%d" % delivery.timestamp),
+                    ("received-at", b"%d" % (delivery.timestamp * 1000 + 250)),
+                ),
+            )
+            for delivery in deliveries
+        ]
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_idempotence=True)
+        await producer.start()
+        try:
+            sends = [
+                await producer.send(self.settings.webhooks_topic, r.value, r.key, headers=list(r.headers))
+                for r in records
+            ]
+            await asyncio.gather(*sends)
+        finally:
+            await producer.stop()
+
+    async def settled(self) -> None:
+        """Return when everything that lies in the topics has been carried out."""
+        await self._done(self.settings.transform_group, self.settings.webhooks_topic)
+        await self._done(self.settings.sink_group, self.settings.operations_topic)
+        assert await self.stored(self.settings.dead_letters_topic, 1) == []
+
+    async def _done(self, group: str, topic: str) -> None:
+        tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        await consumer.start()
+        try:
+            ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
+        finally:
+            await consumer.stop()
+        async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
+            while (await admin.committed(group, list(ends))) != ends:
+                for process, log in self._workers:
+                    assert process.poll() is None, log.read_text(encoding="utf-8")
+                await asyncio.sleep(0.05)
+
+    async def stored(self, topic: str, partitions: int = PARTITIONS) -> list[tuple[bytes | None, bytes | None]]:
+        """Keys and values of a topic."""
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            found = []
+            while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += [(record.key, record.value) for record in records]
+            return found
+        finally:
+            await consumer.stop()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What arrived at Customer.io for the first time."""
+        events = [event.as_json() for event in self._server.sandbox.workspace.events]
+        found: list[dict[str, Any]] = orjson.loads(orjson.dumps(events))
+        return found
+
+    @property
+    def people(self) -> dict[str | None, Person]:
+        """The people of the workspace by id."""
+        return {person.id: person for person in self._server.sandbox.workspace.people}
+
+    def log_of(self, stage: str) -> str:
+        """What a worker said."""
+        return (self._directory / f"{stage}.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+async def chain(
+    chain_settings: Callable[..., Awaitable[Settings]],
+    environment: Callable[[Settings], dict[str, str]],
+    tmp_path: Path,
+) -> AsyncIterator[Chain]:
+    """A chain whose workers are not started yet, and an empty account without a limit."""
+    async with AsyncExitStack() as stack:
+        account = Account(limits=())
+        url = await stack.enter_async_context(serving(account))
+        server = await stack.enter_async_context(SandboxServer(SandboxConfig(environment_id=1)))
+        settings = await chain_settings(
+            partitions=PARTITIONS,
+            dodo_api_key=LIVE_KEY,
+            dodo_api_url=url,
+            customerio_url=server.url,
+            customerio_site_id="site",
+            customerio_api_key="key",
+        )
+        chain = Chain(settings, environment(settings), account, server, tmp_path)
+        stack.callback(chain.end)
+        yield chain
+
+
+def sales(deliveries: Sequence[Delivery]) -> set[str]:
+    """The payments that these webhooks tell, and that are money spent."""
+    found = set()
+    for delivery in deliveries:
+        body = orjson.loads(delivery.body)
+        data = body["data"]
+        if body["type"] == "payment.succeeded" and data["total_amount"] and not data["is_update_payment_method"]:
+            found.add(data["payment_id"])
+    return found
+
+
+def spent(chain: Chain) -> dict[str | None, dict[str, int]]:
+    """Minor units by customer and currency, as the profiles show them."""
+    return {
+        name: {
+            attribute.removeprefix("total_spent_").removesuffix("_minor").upper(): value
+            for attribute, value in person.attributes.items()
+            if attribute.startswith("total_spent_")
+            and attribute.endswith("_minor")
+            and attribute != "total_spent_minor"
+        }
+        for name, person in chain.people.items()
+    }
+
+
+@pytest.mark.timeout(240)
+async def test_shop_that_existed_before(chain: Chain) -> None:
+    """Backfilled totals and live ones add up to the shop's books; webhooks are told, once, and the backfill is not.
+
+    The last webhooks of the past come late, after the backfill has brought their facts: each still emits its event.
+    """
+    shop = Shop(23, NOW)
+    firsts = [delivery for delivery in shop.deliveries(900) if delivery.kind == "first"]
+    past, late, live = firsts[:500], firsts[400:500], firsts[500:]
+    chain.account.learn(delivery.body for delivery in past)
+    chain.start()
+    told = await chain.run("backfill", "--from", "2000-01-01", "--rate", "100000")
+    assert told["objects"]["payments"] > 50
+    await chain.settled()
+    assert (chain.events, chain.people) == ([], {})
+
+    await chain.produce([*late, *live, *late[:20], *live[:20]])
+    await chain.settled()
+    completed = Counter(e["attributes"]["payment_id"] for e in chain.events if e["name"] == "payment_completed")
+    assert completed == Counter(sales([*late, *live]))
+    assert sales(late) & {p for p, data in chain.account.objects["payments"].items() if data["status"] == "succeeded"}
+
+    before = len(chain.events)
+    await chain.run("backfill", "--from", "2000-01-01", "--rate", "100000", "--emit", "identify")
+    await chain.settled()
+    assert len(chain.events) == before
+    books = {
+        customer_id: {currency: paid - refunded for currency, (paid, refunded) in purse.items()}
+        for customer_id, purse in shop.ledger.spent.items()
+    }
+    seen = spent(chain)
+    assert {name: seen.get(name) for name in books} == books
+    assert len(books) > 50
+
+
+async def keys_left(chain: Chain, customer_id: str) -> set[str]:
+    """The kinds of facts about a customer that compaction leaves in the customers' topic."""
+    latest = dict(await chain.stored(chain.settings.customers_topic))
+    begins = customer_id.encode() + b"\0"
+    return {key.split(b"\0")[1].decode() for key, value in latest.items() if key and key.startswith(begins) and value}
+
+
+@pytest.mark.timeout(240)
+async def test_forgotten_stays_forgotten(chain: Chain) -> None:
+    """A forgotten customer is gone from the state and from Customer.io, and comes back only where it is asked for."""
+    for number, customer_id in enumerate(("cus_leaves", "cus_stays")):
+        chain.account.objects["payments"][f"pay_{number}"] = {
+            "payment_id": f"pay_{number}",
+            "created_at": (NOW - timedelta(days=3)).isoformat(),
+            "status": "succeeded",
+            "total_amount": 4900,
+            "currency": "USD",
+            "customer": {"customer_id": customer_id, "email": f"{customer_id}@example.com", "name": "A"},
+        }
+    backfill = ("backfill", "--from", "2026-01-01", "--rate", "100000", "--emit", "identify")
+    chain.start()
+    await chain.run(*backfill)
+    await chain.settled()
+    assert set(chain.people) == {"cus_leaves", "cus_stays"}
+    assert await keys_left(chain, "cus_leaves") == {"payment", "identity"}
+
+    await chain.run("forget", "cus_leaves", "--customerio", "delete")
+    await chain.settled()
+    assert set(chain.people) == {"cus_stays"}
+    assert await keys_left(chain, "cus_leaves") == {"forgotten"}
+    assert await keys_left(chain, "cus_stays") == {"payment", "identity"}
+
+    await chain.run(*backfill)
+    await chain.settled()
+    assert set(chain.people) == {"cus_stays"}
+    assert await keys_left(chain, "cus_leaves") == {"forgotten"}
+
+    await chain.run(*backfill, "--revive")
+    await chain.settled()
+    assert spent(chain) == {"cus_leaves": {"USD": 4900}, "cus_stays": {"USD": 4900}}
+    assert chain.events == []
+
+
+@pytest.mark.timeout(240)
+async def test_strangers_are_looked_up(chain: Chain) -> None:
+    """A webhook that names the customer by id alone reaches a person with an address; Dodo is asked once."""
+    licence = orjson.loads(samples.load("license_key.created"))
+    at_s = int(NOW.timestamp())
+    deliveries = []
+    for number, customer_id in enumerate(("cus_known", "cus_known", "cus_unknown")):
+        licence["data"] |= {"id": f"lic_{number}", "customer_id": customer_id}
+        deliveries.append(
+            Delivery(orjson.dumps(licence), f"msg_{number}", at_s, "first", "license_key.created", customer_id)
+        )
+    chain.account.objects["customers"]["cus_known"] = {
+        "customer_id": "cus_known",
+        "email": "ann@example.com",
+        "name": "Ann",
+        "created_at": NOW.isoformat(),
+    }
+    chain.start()
+    await chain.produce(deliveries)
+    await chain.settled()
+    assert {name: person.email for name, person in chain.people.items()} == {
+        "cus_known": "ann@example.com",
+        "cus_unknown": None,
+    }
+    assert [event["attributes"].get("email") for event in chain.events if event["person"] == "cus_known"] == [
+        "ann@example.com"
+    ] * 2
+    assert Counter(chain.account.requests) == {"/customers/cus_known": 1, "/customers/cus_unknown": 1}
+    assert "ann@example.com" not in chain.log_of("transform")
+    assert await keys_left(chain, "cus_known") == {"identity", "event"}
