@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
 import orjson
 import pytest
 
-from pipeline.backfill.commands import backfill_record, forget_record, key_of
+from pipeline.backfill.commands import OBJECTS, backfill_record, forget_record, key_of
 from pipeline.errors import InputError
+from pipeline.kafka.records import OutRecord
+
+TOPICS = Path(__file__).parents[2] / "topics"
+
+
+def schema(name: str) -> jsonschema.Draft202012Validator:
+    """The validator of `topics/schemas/<name>.json`."""
+    return jsonschema.Draft202012Validator(json.loads((TOPICS / "schemas" / f"{name}.json").read_text()))
+
+
+COMMANDS: list[Callable[[], OutRecord]] = [
+    *(lambda name=name: backfill_record(name, "x_1", {}, "cus_1", read_at_s=1) for name in OBJECTS.values()),
+    lambda: backfill_record("customer", "cus_1", {}, "cus_1", read_at_s=1, emit_identify=True, revive=True),
+    lambda: forget_record("cus_1", customerio=None, at_s=1),
+    lambda: forget_record("cus_1", customerio="delete", at_s=1),
+    lambda: forget_record("cus_1", customerio="suppress", at_s=1),
+]
+
+
+@pytest.mark.parametrize("make", COMMANDS)
+def test_commands_are_those_of_the_contract(make: Callable[[], OutRecord]) -> None:
+    """Every command fits the schemas of the topics' contract, headers and value."""
+    record = make()
+    assert record.value is not None
+    schema("command").validate(orjson.loads(record.value))
+    headers = {name: value.decode() for name, value in record.headers}
+    schema("headers/command").validate(headers)
+    assert headers["dodo-command"] == orjson.loads(record.value)["command"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"command": "erase"}, {"customer_id": None}, {"read_at": "today"}, {"object": "payout"}, {"more": 1}]
+)
+def test_other_commands_do_not_fit(change: dict[str, Any]) -> None:
+    """The contract refuses what the worker would not understand."""
+    record = backfill_record("payment", "pay_1", {}, "cus_1", read_at_s=1)
+    assert record.value is not None
+    assert not schema("command").is_valid(orjson.loads(record.value) | change)
 
 
 def test_backfill_record() -> None:

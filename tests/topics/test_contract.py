@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.customerio import limits
+from pipeline.customerio import operations as track
 from pipeline.deadletters.envelope import CLASSES, OWN_HEADERS, DeadLetterClass, dead_letter
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
@@ -199,6 +200,16 @@ def test_right_operations_fit() -> None:
     schema("operation").validate(operation())
     schema("operation").validate(operation(action="identify", name=None, id=None))
     schema("operation").validate(operation(identifiers={"email": "jane@example.com"}))
+
+
+def test_rare_operations_fit() -> None:
+    """A merge, which has two people and no identifiers, and both ways to take a person out."""
+    schema("operation").validate(orjson.loads(track.merge("new@example.com", "old@example.com", identifier="email")))
+    schema("operation").validate(orjson.loads(track.removal("cus_1", "delete")))
+    schema("operation").validate(orjson.loads(track.removal("cus_1", "suppress")))
+    merging = {"type": "person", "action": "merge", "primary": {"id": "a"}, "secondary": {"id": "b"}}
+    assert not schema("operation").is_valid({**merging, "identifiers": {"id": "a"}})
+    assert not schema("operation").is_valid({"type": "person", "action": "delete"})
 
 
 @pytest.mark.parametrize(
