@@ -94,13 +94,25 @@ class Desk:
         return sorted(self.settings.data_dir.glob("backfill-*"))
 
 
-@pytest.fixture
-def desk(chain_settings: ChainSettings, environment: Callable[[Settings], dict[str, str]]) -> Iterator[Desk]:
-    """An empty pipeline, and an empty account."""
-    account = Account(limits=())
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Account, str]]:
+    """The stand-in of Dodo, for all tests one after the other."""
+    account = Account()
     with served(account) as url:
-        settings = asyncio.run(_settings(chain_settings, url))
-        yield Desk(settings, environment(settings), account)
+        yield account, url
+
+
+@pytest.fixture
+def desk(
+    chain_settings: ChainSettings,
+    environment: Callable[[Settings], dict[str, str]],
+    server: tuple[Account, str],
+) -> Desk:
+    """An empty pipeline, and an empty account."""
+    account, url = server
+    account.reset(limits=())
+    settings = asyncio.run(_settings(chain_settings, url))
+    return Desk(settings, environment(settings), account)
 
 
 async def _settings(chain_settings: ChainSettings, url: str) -> Settings:

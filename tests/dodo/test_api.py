@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ from pipeline.errors import (
     UnexpectedAnswerError,
 )
 from pipeline.settings import Settings
-from tests.dodo.stand_in import IDS, LIVE_KEY, Account, error, json, serving
+from tests.dodo.stand_in import IDS, LIVE_KEY, Account, error, json, served
 
 NOW = datetime(2026, 10, 20, 12, tzinfo=UTC)
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -44,65 +44,68 @@ HASTY = Patience(attempts=4, first_s=0.01, longest_s=0.02)
 NO_LIMIT = RateLimit((10**9, 1.0))
 
 
-def shop_account(deliveries: int = 1_500) -> Account:
-    """The account of a simulated shop."""
-    account = Account(limits=())
-    account.learn(d.body for d in Shop(7, NOW).deliveries(deliveries) if d.kind == "first")
-    return account
-
-
-def numbered(count: int, step: timedelta, first: datetime = SINCE) -> Account:
-    """An account with so many payments, one each `step`."""
-    account = Account(limits=())
+def fill(account: Account, count: int, step: timedelta) -> None:
+    """So many payments, one each `step`."""
     for number in range(count):
-        created_at = (first + step * number).isoformat().replace("+00:00", "Z")
+        created_at = (SINCE + step * number).isoformat().replace("+00:00", "Z")
         payment = {"payment_id": f"pay_{number}", "created_at": created_at, "status": "succeeded"}
         account.objects["payments"][f"pay_{number}"] = payment
-    return account
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Account, str]]:
+    """The stand-in, for all tests one after the other."""
+    account = Account()
+    with served(account) as url:
+        yield account, url
 
 
 @pytest.fixture
-async def account() -> Account:
-    """An empty account."""
-    return Account(limits=())
+def account(server: tuple[Account, str]) -> Account:
+    """An empty account without limits."""
+    server[0].reset(limits=())
+    return server[0]
 
 
 @pytest.fixture
-async def api(account: Account) -> AsyncIterator[DodoApi]:
+def url(server: tuple[Account, str]) -> str:
+    """Its address."""
+    return server[1]
+
+
+@pytest.fixture
+async def api(account: Account, url: str) -> AsyncIterator[DodoApi]:  # noqa: ARG001 - the account of the address
     """A hasty client of it."""
-    async with serving(account) as url, DodoApi(url, SecretStr(LIVE_KEY), patience=HASTY, rate=NO_LIMIT) as client:
+    async with DodoApi(url, SecretStr(LIVE_KEY), patience=HASTY, rate=NO_LIMIT) as client:
         yield client
 
 
 async def walked(
-    account: Account, collection: Collection, start: Position | None = None, until: datetime = NOW
+    api: DodoApi, collection: Collection, start: Position | None = None, until: datetime = NOW
 ) -> list[dict[str, Any]]:
     """Every object of a walk over a socket."""
-    async with serving(account) as url, DodoApi(url, SecretStr(LIVE_KEY), patience=HASTY, rate=NO_LIMIT) as api:
-        return [
-            item async for page in walk(api, collection, start or begin(SINCE, until), until) for item in page.items
-        ]
+    return [item async for page in walk(api, collection, start or begin(SINCE, until), until) for item in page.items]
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
-async def test_walk_finds_every_object_once(collection: Collection) -> None:
+async def test_walk_finds_every_object_once(account: Account, api: DodoApi, collection: Collection) -> None:
     """A walk over years yields each object of the shop once, whatever its time of creation."""
-    account = shop_account()
+    account.learn(d.body for d in Shop(7, NOW).deliveries(1_500) if d.kind == "first")
     everything = {
         key
         for key, item in account.objects[collection].items()
         if collection not in {"payments", "refunds"} or item["status"] == "succeeded"
     }
-    found = [item[IDS[collection]] for item in await walked(account, collection, begin(LONG_AGO, NOW))]
+    found = [item[IDS[collection]] for item in await walked(api, collection, begin(LONG_AGO, NOW))]
     assert len(found) > 8
     assert sorted(found) == sorted(everything)
 
 
-async def test_ends_of_a_walk() -> None:
+async def test_ends_of_a_walk(account: Account, api: DodoApi) -> None:
     """What was created at the first moment is part of it, what was created at the last is not."""
-    account = numbered(5, timedelta(hours=1))
+    fill(account, 5, timedelta(hours=1))
     found = await walked(
-        account,
+        api,
         "payments",
         Position(SINCE + timedelta(hours=1), SINCE + timedelta(hours=2)),
         SINCE + timedelta(hours=3),
@@ -110,41 +113,38 @@ async def test_ends_of_a_walk() -> None:
     assert [item["payment_id"] for item in found] == ["pay_1", "pay_2"]
 
 
-async def test_walk_where_pages_count_from_one() -> None:
+async def test_walk_where_pages_count_from_one(account: Account, api: DodoApi) -> None:
     """If page 0 and page 1 are the same page, nothing is missed and nothing comes twice."""
-    account = numbered(450, timedelta(seconds=30))
+    fill(account, 450, timedelta(seconds=30))
     account.first_page = 1
-    found = [item["payment_id"] for item in await walked(account, "payments")]
+    found = [item["payment_id"] for item in await walked(api, "payments")]
     assert sorted(found) == sorted(account.objects["payments"])
 
 
-async def test_walk_cuts_windows_with_too_many_pages() -> None:
+async def test_walk_cuts_windows_with_too_many_pages(account: Account, api: DodoApi) -> None:
     """A day with more pages than the API numbers is read in parts, each object at least once."""
-    account = numbered(1_000, timedelta(seconds=60))
+    fill(account, 1_000, timedelta(seconds=60))
     account.deepest = 3
-    found = {item["payment_id"] for item in await walked(account, "payments")}
+    found = {item["payment_id"] for item in await walked(api, "payments")}
     assert found == set(account.objects["payments"])
     assert account.statuses[422] > 0
 
 
-async def test_walk_goes_on_where_it_stopped() -> None:
+async def test_walk_goes_on_where_it_stopped(account: Account, api: DodoApi) -> None:
     """From any page's position a second walk yields exactly what the first had not given yet."""
-    account = numbered(700, timedelta(minutes=7))
-    async with serving(account) as url, DodoApi(url, SecretStr(LIVE_KEY), rate=NO_LIMIT) as api:
-        pages = [page async for page in walk(api, "payments", begin(SINCE, NOW), NOW)]
-        everything = [item["payment_id"] for page in pages for item in page.items]
-        done = 0
-        for page in pages[:: max(1, len(pages) // 6)]:
-            done = sum(len(p.items) for p in pages[: pages.index(page) + 1])
-            rest = [i["payment_id"] async for p in walk(api, "payments", page.then, NOW) for i in p.items]
-            assert rest == everything[done:]
+    fill(account, 700, timedelta(minutes=7))
+    pages = [page async for page in walk(api, "payments", begin(SINCE, NOW), NOW)]
+    everything = [item["payment_id"] for page in pages for item in page.items]
+    for page in pages[:: max(1, len(pages) // 6)]:
+        done = sum(len(p.items) for p in pages[: pages.index(page) + 1])
+        rest = [i["payment_id"] async for p in walk(api, "payments", page.then, NOW) for i in p.items]
+        assert rest == everything[done:]
     assert len(everything) == 700
 
 
-async def test_long_quiet_times_cost_few_requests() -> None:
+async def test_long_quiet_times_cost_few_requests(account: Account, api: DodoApi) -> None:
     """Ten years in which nothing happened are read in about a dozen requests."""
-    account = Account(limits=())
-    assert await walked(account, "payments", begin(NOW - timedelta(days=3650), NOW)) == []
+    assert await walked(api, "payments", begin(NOW - timedelta(days=3650), NOW)) == []
     assert len(account.requests) < 15
 
 
@@ -206,10 +206,9 @@ async def test_errors_say_what_to_do(
     assert LIVE_KEY not in repr(api)
 
 
-async def test_wrong_key() -> None:
+async def test_wrong_key(account: Account, url: str) -> None:
     """A key of another account or mode is a fault of the configuration, told at the first request."""
-    account = Account()
-    async with serving(account) as url, DodoApi(url, SecretStr("test.key"), patience=HASTY) as api:
+    async with DodoApi(url, SecretStr("test.key"), patience=HASTY) as api:
         with pytest.raises(CredentialError, match="PIPELINE_DODO_API_KEY"):
             await api.customer("cus_1")
     assert len(account.requests) == 1
@@ -307,11 +306,11 @@ async def test_retry_after_holds_every_request() -> None:
     assert sent[1] - sent[0] == pytest.approx(17)
 
 
-async def test_rate_of_the_account_over_a_socket() -> None:
-    """At full speed against an account of 20 a second no request is refused."""
-    account = Account(limits=((20, 1.0), (50, 2.0)))
-    rate = RateLimit((20, 1.0), (50, 2.0))
-    async with serving(account) as url, DodoApi(url, SecretStr(LIVE_KEY), rate=rate, patience=HASTY) as api:
+async def test_rate_of_the_account_over_a_socket(account: Account, url: str) -> None:
+    """At full speed against an account of 20 in half a second no request is refused."""
+    account.reset(limits=((20, 0.5), (50, 1.0)))
+    rate = RateLimit((20, 0.5), (50, 1.0))
+    async with DodoApi(url, SecretStr(LIVE_KEY), rate=rate, patience=HASTY) as api:
         for number in range(60):
             await api.customer(f"cus_{number}")
     assert account.statuses == {404: 60}
@@ -409,12 +408,9 @@ async def test_nothing_private_is_logged(account: Account, api: DodoApi, caplog:
     assert "jiwoo" not in text
 
 
-async def test_many_at_once_share_the_rate() -> None:
+async def test_many_at_once_share_the_rate(account: Account, url: str) -> None:
     """Concurrent questions take turns within one limit."""
-    account = Account(limits=((10, 0.5),))
-    async with (
-        serving(account) as url,
-        DodoApi(url, SecretStr(LIVE_KEY), rate=RateLimit((10, 0.5)), patience=HASTY) as api,
-    ):
+    account.reset(limits=((10, 0.5),))
+    async with DodoApi(url, SecretStr(LIVE_KEY), rate=RateLimit((10, 0.5)), patience=HASTY) as api:
         await asyncio.gather(*(api.customer(f"cus_{number}") for number in range(25)))
     assert account.statuses == {404: 25}
