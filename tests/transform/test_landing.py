@@ -1,0 +1,232 @@
+"""Steps of a chunk come in their order, whatever completes first, and facts leave only while we may act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import BrokenSequenceError
+from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.records import OutRecord
+from pipeline.transform import landing as landing_module
+from pipeline.transform.landing import Flight, Landing
+from pipeline.transform.state.events import FactsStored
+from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.tally import Tally
+from tests.transform.test_flow import Consumed, settle
+
+
+@dataclass
+class Facts:
+    """Facts on their way, durable when the test says so."""
+
+    log: Bench
+    keys: list[bytes] = field(default_factory=list)
+    first: int = 0
+
+    def append(self, topic: str, partition: int, record: OutRecord) -> None:
+        """Keep the key."""
+        assert (topic, partition) == ("customers", 0)
+        assert record.key is not None
+        self.keys.append(record.key)
+
+    def send(self) -> Awaitable[None]:
+        """They get their place in the order of sending."""
+        self.log.sent.append(self)
+        self.log.sending.set()
+        self.first = self.log.offset
+        self.log.offset += len(self.keys)
+        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self.durable
+
+    def offsets(self, _topic: str, _partition: int) -> range | None:
+        """Their place."""
+        return range(self.first, self.first + len(self.keys))
+
+
+@dataclass
+class Gate:
+    """A membership in the hand of the test."""
+
+    generation: int = 1
+    alive: bool = True
+
+    def may_finish(self, generation: int) -> bool:
+        """Whether it is ours and the group hears of us."""
+        return self.alive and generation == self.generation
+
+
+class Bench:
+    """A landing over a mirror, between fakes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.mirror = Mirror.open(directory, "customers", 0)
+        self.shelf = MirroredShelf(self.mirror, 0)
+        self.gate = Gate()
+        self.offset = 0
+        self.sent: list[Facts] = []
+        self.sending = asyncio.Event()
+        self.acked: list[int] = []
+        self.landed: list[Flight] = []
+        self.failures: list[BaseException] = []
+        self.told: list[FactsStored] = []
+        self.flights: list[Flight] = []
+        self.landing = Landing(
+            "customers", lambda: Facts(self), self.gate, self.landed.append, self.failures.append, self.told.append
+        )
+
+    def fly(self, *keys: bytes) -> Flight:
+        """One more chunk, which puts these facts."""
+        number = len(self.flights)
+        batch = RecordBatch.of("webhooks", 0, [Consumed(number)], 1, self._acknowledge)
+        for key in keys:
+            self.shelf.put(key, b"%d" % number)
+        flight = Flight(batch, 1, Tally(), 0.0, 0.0, self.shelf, self.shelf.seal())
+        self.flights.append(flight)
+        self.landing.add(flight)
+        return flight
+
+    def _acknowledge(self, offset: int) -> None:
+        for key, value in (self.flights[offset].writes or self.shelf.seal()).facts.items():
+            assert int(self.mirror.get(key) or b"-1") >= int(value or b"0")  # in the mirror before it is acknowledged
+        self.acked.append(offset)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench with an empty mirror."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.mirror.close(clean=False)
+
+
+async def test_outputs_facts_mirror_acknowledgement(bench: Bench) -> None:
+    """Each step waits for the one before it."""
+    flight = bench.fly(b"a\0k\0")
+    bench.landing.move()
+    assert bench.sent == []
+    bench.landing.outputs_landed(flight)
+    assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"]]
+    await settle()
+    assert (bench.acked, bench.mirror.get(b"a\0k\0")) == ([], None)
+    bench.sent[0].durable.set_result(None)
+    await settle()
+    assert (bench.acked, bench.mirror.get(b"a\0k\0"), bench.mirror.next_offset) == ([0], b"0", 1)
+    assert bench.landed == [flight]
+    assert [(one.kinds, one.bytes) for one in bench.told] == [({"k": 1}, 5)]
+
+
+async def test_facts_wait_for_the_outputs_ahead(bench: Bench) -> None:
+    """Facts of a chunk are not sent before everything of the chunks before it is out."""
+    first, second = bench.fly(b"a\0k\0"), bench.fly(b"b\0k\0")
+    bench.landing.outputs_landed(second)
+    assert bench.sent == []
+    bench.landing.outputs_landed(first)
+    assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"], [b"b\0k\0"]]
+    bench.sent[1].durable.set_result(None)
+    await settle()
+    assert bench.acked == []
+    bench.sent[0].durable.set_result(None)
+    await settle()
+    assert bench.acked == [0, 1]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunks=st.lists(st.lists(st.sampled_from([b"a\0k\0", b"b\0k\0", b"c\0k\0"])), max_size=6), data=st.data())
+async def test_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[list[bytes]], data: st.DataObject
+) -> None:
+    """However completions come, facts are sent and acknowledged in order, and the mirror ends as the last put says."""
+    bench = Bench(tmp_path_factory.mktemp("mirror"))
+    try:
+        flights = [bench.fly(*keys) for keys in chunks]
+        wanted: dict[bytes, bytes] = {}
+        for number, keys in enumerate(chunks):
+            wanted |= dict.fromkeys(keys, b"%d" % number)
+        waiting = list(flights)
+        while waiting or any(not facts.durable.done() for facts in bench.sent):
+            ready = [facts for facts in bench.sent if not facts.durable.done()]
+            pick = data.draw(st.integers(0, len(waiting) + len(ready) - 1))
+            if pick < len(waiting):
+                bench.landing.outputs_landed(waiting.pop(pick))
+            else:
+                ready[pick - len(waiting)].durable.set_result(None)
+            await settle()
+            assert bench.acked == list(range(len(bench.acked)))
+        assert bench.acked == list(range(len(chunks)))
+        assert bench.landed == flights
+        assert {key: bench.mirror.get(key) for key in wanted} == wanted
+        assert bench.mirror.next_offset == bench.offset
+    finally:
+        bench.mirror.close(clean=False)
+
+
+async def test_without_heartbeats_facts_are_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the brokers do not answer nothing is sent; when the same membership lives on, it goes on by itself."""
+    monkeypatch.setattr(landing_module, "HOLD_LOOK_S", 0.001)
+    bench.gate.alive = False
+    bench.landing.outputs_landed(bench.fly(b"a\0k\0"))
+    await asyncio.sleep(0.01)
+    assert (bench.sent, bench.landed) == ([], [])
+    bench.gate.alive = True
+    async with asyncio.timeout(5):
+        await bench.sending.wait()
+    bench.sent[0].durable.set_result(None)
+    await settle()
+    assert bench.acked == [0]
+
+
+async def test_a_lost_membership_writes_nothing(bench: Bench) -> None:
+    """A worker that was frozen past its session sends no facts, stores none and acknowledges nothing."""
+    first, second = bench.fly(b"a\0k\0"), bench.fly(b"b\0k\0")
+    bench.gate.generation = -1
+    bench.landing.outputs_landed(first)
+    bench.landing.outputs_landed(second)
+    third = bench.fly(b"c\0k\0")
+    bench.landing.outputs_landed(third)
+    await settle()
+    assert (bench.sent, bench.acked, bench.landed) == ([], [], [first, second, third])
+    assert list(bench.mirror.scan(b"")) == []
+
+
+async def test_a_shelf_that_was_given_up_takes_nothing(bench: Bench) -> None:
+    """Facts that become durable after the partition was assigned anew are the restore's to read."""
+    flight = bench.fly(b"a\0k\0")
+    bench.landing.outputs_landed(flight)
+    bench.shelf.give_up()
+    bench.sent[0].durable.set_result(None)
+    await settle()
+    assert (bench.acked, bench.landed, bench.mirror.get(b"a\0k\0")) == ([], [flight], None)
+
+
+async def test_failures_end_the_flow(bench: Bench) -> None:
+    """Facts that are not known to be durable, and a mirror that cannot be written, are told and not acknowledged."""
+    bench.landing.outputs_landed(bench.fly(b"a\0k\0"))
+    error = BrokenSequenceError("customers/0")
+    bench.sent[0].durable.set_exception(error)
+    await settle()
+    assert (bench.failures, bench.acked) == ([error], [])
+    bench.failures.clear()
+    bench.landing.give_up()
+    bench.landing.outputs_landed(bench.fly(b"b\0k\0"))
+    bench.mirror.close(clean=False)
+    bench.sent[1].durable.set_result(None)
+    await settle()
+    assert len(bench.failures) == 1
+    assert bench.acked == []
+
+
+async def test_chunks_without_facts(bench: Bench) -> None:
+    """What leaves no fact is acknowledged in its turn, and nothing is sent or told for it."""
+    first, second = bench.fly(), bench.fly()
+    bench.landing.outputs_landed(second)
+    assert bench.acked == []
+    bench.landing.outputs_landed(first)
+    assert (bench.acked, bench.sent, bench.told) == ([0, 1], [], [])
