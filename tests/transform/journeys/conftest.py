@@ -6,8 +6,10 @@ A file of `tests/data/journeys` has
 - `objects`: a place for YAML anchors, not read;
 - `webhooks`: in the order of arrival, each `type`, `at` (envelope time), `delivered` (the attempt's time, default two
   seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's; a
-  subscription's is always the active one, so that the journey alone says what changes), and what it `sends`: `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its
-  `attributes`, attributes that it must be `without`, the `person`, `notes`, `dead_letter` or `dropped`;
+  subscription's is always the active one, so that the journey alone says what changes), and what it `sends`:
+  `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its `attributes`,
+  attributes that it must be `without`, the same of the `profile` (`profile_without`), the `person`, the event's time
+  `at`, `notes`, whether it is `warned`, `dead_letter` or `dropped`;
 - `holds`: what Customer.io ends with: `people` (by id or address: `email` and exactly these `attributes`), `events` by
   name, and `may_hold`: attributes that no rule settles, with the reason;
 - `order_decides`: what legitimately depends on the order of arrival, with the reason: `events` (by name, the least and
