@@ -69,7 +69,7 @@ def backfill(
     dodo-cio backfill --from 2026-01-01 --to 2026-03-31 --what refunds --rate 60 --yes --json
     """
     from pipeline.cli.backfill_run import Asked, perform
-    from pipeline.cli.preparation import prepare
+    from pipeline.cli.preparation import prepare_command
 
     asked = Asked(
         since=since,
@@ -84,4 +84,4 @@ def backfill(
         yes=yes,
         as_json=as_json,
     )
-    raise typer.Exit(perform(prepare(), asked))
+    raise typer.Exit(perform(prepare_command(), asked))

@@ -140,9 +140,7 @@ def _show(explanation: Explanation, console: Console) -> None:
         what = operation.kind if operation.name is None else f"{operation.kind} {operation.name}"
         title = f"{number}  {what}"
         details = [f"{len(operation.body):,} bytes"]
-        details.insert(
-            0, f"ULID {operation.op_id}" if operation.kind == "event" else "no id: it can be repeated"
-        )
+        details.insert(0, f"ULID {operation.op_id}" if operation.kind == "event" else "no id: it can be repeated")
         if operation.barrier:
             details.append("barrier: accepted before the person's next operations are sent")
         console.print()

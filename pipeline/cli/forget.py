@@ -52,7 +52,7 @@ def forget(
     dodo-cio forget cus_0NExampleCustomer0001 --customerio suppress --yes --json
     """
     from pipeline.cli.forget_run import perform
-    from pipeline.cli.preparation import prepare
+    from pipeline.cli.preparation import prepare_command
 
     removal: Removal | None = None
     match customerio:
@@ -60,4 +60,4 @@ def forget(
             removal = "delete"
         case AtCustomerio.suppress:
             removal = "suppress"
-    raise typer.Exit(perform(prepare(), customer, removal, dry_run=dry_run, yes=yes, as_json=as_json))
+    raise typer.Exit(perform(prepare_command(), customer, removal, dry_run=dry_run, yes=yes, as_json=as_json))

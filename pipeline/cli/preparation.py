@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from pipeline import logs
+from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
 
@@ -14,4 +15,16 @@ def prepare() -> Settings:
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: record.name.partition(".")[0] != "aiokafka")
+    return settings
+
+
+def prepare_command() -> Settings:
+    """The same for a command about a customer's state.
+
+    Raises:
+        SettingsError: the state is off, and workers with these settings would give the command up.
+    """
+    settings = prepare()
+    if not settings.state:
+        raise SettingsError("PIPELINE_STATE=false: without the customers' state nobody carries this command out")
     return settings
