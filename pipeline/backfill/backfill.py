@@ -112,13 +112,17 @@ class Backfill:
         """
         for collection in self._order.what:
             start = self._journal.position(collection) or begin(self._order.since, self._journal.until)
+            read_at_s = int(self._clock())
             async for page in walk(self._api, collection, start, self._journal.until):
-                await self._bring(collection, page)
+                await self._bring(collection, page, read_at_s)
                 self._told(collection, page.then.since)
+                # Before the next page is asked for: taken after it, a state that changed in between would look newer
+                # than the webhook that told of the change.
+                read_at_s = int(self._clock())
         if self._order.emit_identify:
             await self._identify()
 
-    async def _bring(self, collection: Collection, page: Page) -> None:
+    async def _bring(self, collection: Collection, page: Page, read_at_s: int) -> None:
         records: dict[str, OutRecord] = {}
         owners: dict[str, str] = {}
         payers = _Payers(self._journal)
@@ -135,7 +139,14 @@ class Backfill:
                 left_out.append(LeftOut(collection, object_id, NO_OWNER))
                 continue
             try:
-                records[object_id] = self._command(collection, object_id, owned.data, owned.customer_id)
+                records[object_id] = backfill_record(
+                    OBJECTS[collection],
+                    object_id,
+                    owned.data,
+                    owned.customer_id,
+                    read_at_s=read_at_s,
+                    revive=self._order.revive,
+                )
             except InputError as error:
                 left_out.append(LeftOut(collection, object_id, str(error)))
                 continue
@@ -147,29 +158,25 @@ class Backfill:
         done = Done(len(records), payers.learnt, frozenset(owners.values()), tuple(left_out))
         self._journal.note(collection, page.then, done)
 
-    def _command(
-        self, collection: Collection, object_id: str, data: dict[str, Any], customer_id: str, *, emit: bool = False
-    ) -> OutRecord:
-        return backfill_record(
-            OBJECTS[collection],
-            object_id,
-            data,
-            customer_id,
-            read_at_s=int(self._clock()),
-            emit_identify=emit,
-            revive=self._order.revive,
-        )
-
     async def _identify(self) -> None:
         """Ask for the profile of each customer, once everything of theirs is on its way before it.
 
         With each object instead, totals that are still growing would move people into segments and campaigns.
         """
         while customers := self._journal.to_identify(IDENTIFIED_AT_ONCE):
-            await self._send(
-                {id_: self._command("customers", id_, {"customer_id": id_}, id_, emit=True) for id_ in customers}
-            )
+            await self._send({id_: self._profile(id_) for id_ in customers})
             self._journal.note_identified(customers)
+
+    def _profile(self, customer_id: str) -> OutRecord:
+        return backfill_record(
+            "customer",
+            customer_id,
+            {"customer_id": customer_id},
+            customer_id,
+            read_at_s=int(self._clock()),
+            emit_identify=True,
+            revive=self._order.revive,
+        )
 
     async def _send(self, records: dict[str, OutRecord]) -> dict[str, str]:
         """Returns when they are durable, with the ids of those that the topic cannot hold and why."""

@@ -26,8 +26,9 @@ from pipeline.transform.state.gather import nothing, of_api_object
 from pipeline.transform.state.shelf import Shelf
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
-"""With one of these a body tells the customer itself. Nothing else there is an object: metadata is flat. Looked for
-before the body is parsed, since most webhooks have it."""
+ADDRESS: Final = b'"email"'
+"""With these a body tells the customer itself. Nothing else called so is an object: metadata is flat. Looked for before
+the body is parsed, since most webhooks have both."""
 
 VOLUME: Final = "credit.deducted"
 """Dropped by default, and the most frequent type: nobody is asked for what is not sent."""
@@ -68,7 +69,7 @@ class Introductions:
         Nothing is asked of test-mode customers, whom the live API does not know, nor of forgotten ones.
         """
         body = record.value
-        if body is None or any(sign in body for sign in CUSTOMER_OBJECT):
+        if body is None or (ADDRESS in body and any(sign in body for sign in CUSTOMER_OBJECT)):
             return None
         if header(record.headers, DODO_COMMAND) is not None or not _is_live(record):
             return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -382,6 +384,32 @@ def test_nobody_to_ask(desk: Desk) -> None:
         assert "--yes" in str(failure)
     assert desk.commands() == []
     assert desk.account.requests == []
+
+
+@pytest.mark.parametrize(("answer", "sent"), [("y", 1), ("n", 0)])
+def test_question(desk: Desk, answer: str, sent: int) -> None:
+    """On a terminal both commands ask, with what they are about to do, and do nothing without a yes."""
+    payments(desk, 1)
+    for arguments, question in (
+        (("backfill", "--from", "2026-01-01", "--what", "payments"), "Read payments created from 2026-01-01 00:00 to"),
+        (("forget", "cus_1", "--customerio", "delete"), "Forget cus_1 for good, and do this there: delete the person"),
+    ):
+        before = len(desk.commands())
+        ours, theirs = pty.openpty()
+        try:
+            command = [sys.executable, "-m", "pipeline", *arguments]
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            with subprocess.Popen(command, env=desk.environ, stdin=theirs, **pipes) as run:
+                os.write(ours, f"{answer}\n".encode())
+                out, err = run.communicate(timeout=60)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert question in err
+        assert run.returncode == (0 if sent else 1), err
+        assert ("Nothing was sent." in out) is not bool(sent)
+        assert len(desk.commands()) - before == sent
+    assert desk.state_files() == []
 
 
 def test_api_that_stays_away(desk: Desk) -> None:

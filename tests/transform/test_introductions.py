@@ -157,6 +157,14 @@ def test_nobody_to_ask_for(build: Build, record: Written) -> None:
     assert build().stranger(record, MemoryShelf()) is None
 
 
+def test_customer_object_without_an_address(build: Build) -> None:
+    """A body whose customer object has no more than the id is no better than one without it."""
+    data = orjson.loads(samples.load("subscription.active"))
+    data["data"]["customer"] = {"customer_id": "cus_1"}
+    data["data"]["cancelled_by"] = None
+    assert build().stranger(Written(orjson.dumps(data)), MemoryShelf()) == "cus_1"
+
+
 def test_volume_when_it_is_sent(build: Build) -> None:
     """Deducted credits are sent only on demand; then their customers are asked for."""
     record = Written(samples.load("credit.deducted"))
