@@ -23,7 +23,21 @@ from pipeline.customerio.limits import (
 )
 from pipeline.errors import OperationError, OversizeError
 
-__all__ = ["Cut", "CutReason", "Identifier", "Removal", "event", "fit_attributes", "identify", "merge", "removal"]
+__all__ = [
+    "Attributes",
+    "Cut",
+    "CutReason",
+    "Identifier",
+    "Removal",
+    "event",
+    "fit_attributes",
+    "identify",
+    "merge",
+    "removal",
+]
+
+Attributes = Mapping[str, Any] | bytes
+"""As an object, or as its JSON."""
 
 Removal = Literal["delete", "suppress"]
 """`delete` removes a person, whom a later call creates anew; `suppress` removes and ignores the identifier from then
@@ -36,14 +50,24 @@ _ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
 """https://github.com/ulid/spec: 26 characters of Crockford's base 32; a first digit above 7 exceeds 128 bits."""
 
 
-def identify(
-    person_id: str, attributes: Mapping[str, Any], *, timestamp_s: int, identifier: Identifier = "id"
-) -> bytes:
+def written(attributes: Mapping[str, Any]) -> bytes:
+    """Attributes as the JSON that an operation will hold, for whoever wants to know it before.
+
+    Raises:
+        OperationError: an attribute cannot be JSON.
+    """
+    try:
+        return orjson.dumps(attributes)
+    except TypeError as error:
+        raise _no_json(error) from None
+
+
+def identify(person_id: str, attributes: Attributes, *, timestamp_s: int, identifier: Identifier = "id") -> bytes:
     """The bytes that create or update a person.
 
     Args:
         person_id: the value of `identifier`, 1 to 150 bytes.
-        attributes: as `fit_attributes` returned them.
+        attributes: as `fit_attributes` returned them, or their JSON (`written`).
         timestamp_s: unix seconds of what the attributes describe. Customer.io ignores an identify that is older than
             the profile's last edit.
         identifier: which identifier `person_id` is.
@@ -59,7 +83,7 @@ def identify(
             "identifiers": {identifier: person_id},
             "action": "identify",
             "timestamp": timestamp_s,
-            "attributes": attributes,
+            "attributes": orjson.Fragment(attributes) if type(attributes) is bytes else attributes,
         }
     )
 
@@ -150,11 +174,15 @@ def _check(person_id: str, timestamp_s: int) -> None:
         raise OperationError("a timestamp is in unix seconds: milliseconds and zero are not", field="timestamp")
 
 
+def _no_json(error: TypeError) -> OperationError:
+    return OperationError(f"the operation cannot be JSON: {error}", field="attributes")
+
+
 def _serialise(operation: dict[str, Any]) -> bytes:
     try:
         item = orjson.dumps(operation)
     except TypeError as error:
-        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
+        raise _no_json(error) from None
     if len(item) > ITEM_MAX_BYTES:
         raise OversizeError(
             f"the operation has {len(item):,} bytes, Customer.io takes {ITEM_MAX_BYTES:,}", field="attributes"

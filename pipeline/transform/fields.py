@@ -7,6 +7,7 @@ issue 128 and pull request 132), so each reader takes what means the same and gi
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.transform.money import MAX_MINOR
@@ -66,8 +67,12 @@ def elements(value: Any) -> list[Any]:
 
 def email(value: Any) -> str | None:
     """An address without surrounding space, its case kept; None when Customer.io could not take it for one."""
-    if type(value) is not str:
-        return None
+    return _email(value) if type(value) is str else None
+
+
+@lru_cache(maxsize=1024)
+def _email(value: str) -> str | None:
+    """Asked several times for one webhook."""
     address = value.strip()
     if not _EMAIL.fullmatch(address) or len(address.encode("utf-8", "surrogatepass")) > MAX_EMAIL_BYTES:
         return None
@@ -76,14 +81,24 @@ def email(value: Any) -> str | None:
 
 def phone(value: Any) -> str | None:
     """A telephone number that is E.164 as it stands; others are not repaired, since Customer.io identifies by it."""
-    number = text(value)
-    return number if number is not None and E164.fullmatch(number) else None
+    return _phone(value) if type(value) is str else _phone(text(value) or "")
+
+
+@lru_cache(maxsize=1024)
+def _phone(value: str) -> str | None:
+    number = value.strip()
+    return number if E164.fullmatch(number) else None
 
 
 def country(value: Any) -> str | None:
     """An ISO 3166-1 alpha-2 code in upper case."""
-    code = text(value)
-    return code.upper() if code is not None and _COUNTRY.fullmatch(code) else None
+    return _country(value) if type(value) is str else None
+
+
+@lru_cache(maxsize=1024)
+def _country(value: str) -> str | None:
+    code = value.strip()
+    return code.upper() if _COUNTRY.fullmatch(code) else None
 
 
 def scalar(value: Any) -> str | int | float | bool | None:

@@ -14,8 +14,9 @@ Test-mode webhooks are mapped without a profile.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 BILLING: Final = frozenset({"active", "past_due", "on_hold"})
 """Statuses in which the next billing date is meant."""
@@ -26,8 +27,7 @@ RANK: Final = {"active": 0, "past_due": 1, "on_hold": 2, "paused": 3}
 """Which subscription speaks for a person that has several; whatever is not here has ended or not begun."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """Who a webhook's operations go to at Customer.io.
 
     Args:
@@ -39,8 +39,7 @@ class Person:
     step: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(NamedTuple):
     """The latest known of each, by delivery time."""
 
     email: str | None = None
@@ -49,16 +48,14 @@ class Contact:
     country: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(NamedTuple):
     """The first `subscription.active` of a subscription."""
 
     webhook_id: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(NamedTuple):
     """A succeeded payment."""
 
     minor: int
@@ -66,8 +63,7 @@ class Payment:
     charge_type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refunded:
+class Refunded(NamedTuple):
     """What was paid back of one payment so far, capped at it."""
 
     minor: int
@@ -95,15 +91,14 @@ class Subscription:
     payment_method_shown: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(NamedTuple):
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
     `minor` is by currency code, `currency` that of the first payment; dates are texts as sent. `payment_method` is that
     of the last payment that tells one, whatever it was for.
     """
 
-    minor: Mapping[str, int] = field(default_factory=dict)
+    minor: Mapping[str, int] = MappingProxyType({})
     currency: str | None = None
     payment_count: int = 0
     last_payment_date: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from pipeline.dodo.envelope import Envelope
@@ -104,18 +105,19 @@ class Case:
             self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
             return None
         exponent = self.policy.exponents.get(currency) if currency is not None else None
+        named = _forms(name)
         amount = amount_of(minor, exponent)
         if amount.text is not None:
             into[name] = amount.text
             if amount.value is not None:
-                into[f"{name}_value"] = amount.value
+                into[named[0]] = amount.value
         else:
             what = "the currency is missing" if currency is None else "the currency is not known"
             self.notice(
                 "unknown-currency",
                 f"{what}, and so its decimals (PIPELINE_CURRENCY_EXPONENTS): only {name}_minor is sent",
             )
-        into[f"{name}_minor"] = minor
+        into[named[1]] = minor
         return minor
 
     def units(self, into: Attributes, name: str, value: Any) -> None:
@@ -149,3 +151,9 @@ class Case:
                     entry["quantity"] = quantity
                 found.append(entry)
         return found
+
+
+@lru_cache(maxsize=256)
+def _forms(name: str) -> tuple[str, str]:
+    """The same strings for every webhook: their hashes are known."""
+    return f"{name}_value", f"{name}_minor"

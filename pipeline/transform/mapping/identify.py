@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
-
-import orjson
 
 from pipeline.transform.fields import country, email, members, phone, scalar, text
 from pipeline.transform.identity import EMAIL_STEP
@@ -39,7 +38,8 @@ def identify_attributes(case: Case, row: Row | None, mapping: FamilyMapping | No
         known = profile.contact
         address, name = known.email or address, known.name or name
         number, lives_in = known.phone or number, known.country or lives_in
-        metadata = {**metadata, **profile.metadata}
+        if case.policy.metadata:
+            metadata = {**metadata, **profile.metadata}
     if live and address is not None:
         into["email"] = address
     if name is not None:
@@ -70,9 +70,12 @@ def put_metadata(case: Case, into: Attributes, *sources: dict[str, Any]) -> None
                 break
 
 
-def identity_of(attributes: Attributes) -> bytes:
-    """Digest of an identify's attributes: equal digests would change nothing at Customer.io."""
-    return blake2b(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS), digest_size=_IDENTITY_BYTES).digest()
+def identity_of(attributes: bytes) -> bytes:
+    """Digest of an identify's attributes as JSON: equal digests would change nothing at Customer.io.
+
+    They are written in the same order for everybody (`identify_attributes`), so equal ones are equal bytes.
+    """
+    return blake2b(attributes, digest_size=_IDENTITY_BYTES).digest()
 
 
 def is_new_person(profile: Profile, person: Person) -> bool:
@@ -102,6 +105,11 @@ def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, pe
     return row is not None and row.event is not None and mapping is not None and mapping.maybe_new(case)
 
 
+@lru_cache(maxsize=256)
+def _total_of(code: str) -> str:
+    return f"total_spent_{code.lower()}"
+
+
 def _warn_of_contact(case: Case, number: str | None) -> None:
     if case.email is None and text(case.customer.get("email")) is not None:
         case.notice("unusable-contact", "the customer's e-mail is no address: left out")
@@ -110,18 +118,18 @@ def _warn_of_contact(case: Case, number: str | None) -> None:
 
 
 def _from_state(case: Case, into: Attributes, profile: Profile) -> None:
-    spending = profile.spending
-    if spending.currency is not None and spending.currency in spending.minor:
-        case.money(into, "total_spent", spending.minor[spending.currency], spending.currency)
-        into["total_spent_currency"] = spending.currency
-    for code, minor in spending.minor.items():
-        case.money(into, f"total_spent_{code.lower()}", minor, code)
-    if spending.payment_count:
-        into["payment_count"] = spending.payment_count
-        case.date(into, "last_payment_date", spending.last_payment_date)
-        case.date(into, "customer_since", spending.customer_since)
-    if spending.payment_method is not None:
-        into["payment_method"] = spending.payment_method
+    spent, first, count, last_payment_date, method, customer_since = profile.spending
+    if first is not None and first in spent:
+        case.money(into, "total_spent", spent[first], first)
+        into["total_spent_currency"] = first
+    for code, minor in spent.items():
+        case.money(into, _total_of(code), minor, code)
+    if count:
+        into["payment_count"] = count
+        case.date(into, "last_payment_date", last_payment_date)
+        case.date(into, "customer_since", customer_since)
+    if method is not None:
+        into["payment_method"] = method
     if profile.has_lost_dispute:
         into["has_lost_dispute"] = True
     speaking = best(profile.subscriptions)

@@ -202,15 +202,17 @@ def _identify(
         return [], None
     profile, identity = case.profile, None
     shown_s = case.snapshot_s
+    told: track.Attributes = about
     if profile is not None:
-        identity = identity_of(about)
+        told = track.written(about)
+        identity = identity_of(told)
         if identity == profile.identity and not is_new_person(profile, person):
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
             return [], identity
         shown_s = max(shown_s, profile.delivered_at_s)
     identify = MappedOperation(
         op_id=f"{case.delivery.webhook_id}:identify",
-        body=track.identify(person.id, about, timestamp_s=shown_s, identifier=_identifier(person)),
+        body=track.identify(person.id, told, timestamp_s=shown_s, identifier=_identifier(person)),
         barrier=needs_barrier(case, row, mapping, person),
         kind="identify",
         name=None,

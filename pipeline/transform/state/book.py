@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
 from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
+from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, SOURCE, Sheet, fold, refunded
 from pipeline.transform.state.shelf import Shelf
@@ -43,15 +43,19 @@ class Book:
         self._told = told
         self._spends = False
         self._revives = False
-        self._identity_key = key(customer, "identity", "")
+        self._identity_key = identity_key(customer)
         self._known = decode("identity", shelf.get(self._identity_key)) or identity.empty()
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         self._sheet, self._changed = summary(shelf, customer), False
         for telling in told:
             self._take(telling)
         self._subscriptions: tuple[Subscription, ...] | None = None
+        _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
-            *[None if known is None else known[2] for known in self._now[identity.EMAIL : identity.METADATA]]
+            address[2] if address else None,
+            name[2] if name else None,
+            phone[2] if phone else None,
+            country[2] if country else None,
         )
 
     @property
@@ -101,13 +105,14 @@ class Book:
     def spending(self) -> Spending:
         """See `Profile`."""
         sheet = self._sheet
+        base, last, method, first = sheet.base, sheet.last, sheet.method, sheet.first
         return Spending(
-            minor=sheet.spent,
-            currency=None if sheet.base is None else sheet.base[2],
-            payment_count=sheet.count,
-            last_payment_date=None if sheet.last is None else sheet.last[2],
-            payment_method=None if sheet.method is None else sheet.method[2],
-            customer_since=None if sheet.first is None else sheet.first[2],
+            sheet.spent,
+            base[2] if base else None,
+            sheet.count,
+            last[2] if last else None,
+            method[2] if method else None,
+            first[2] if first else None,
         )
 
     @property

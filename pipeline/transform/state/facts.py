@@ -85,7 +85,12 @@ def prefix(customer: bytes, kind: Kind | None = None, first: str = "") -> bytes:
 
 def key(customer: bytes, kind: Kind, *ids: str) -> bytes:
     """The key of a fact."""
-    return b"%b\0%b\0%b" % (customer, kind.encode(), SEPARATOR.join([short(i) for i in ids]).encode())
+    return b"%b\0%b\0%b" % (customer, kind.encode(), SEPARATOR.join(map(short, ids)).encode())
+
+
+def identity_key(customer: bytes) -> bytes:
+    """The key of the one record that every webhook reads and writes."""
+    return customer + b"\0identity\0"
 
 
 def split(key: bytes) -> tuple[bytes, str, str]:
@@ -107,11 +112,9 @@ def customer_key(customer_id: str | None) -> bytes | None:
 
 def short(id_: str) -> str:
     """An id as it stands in a key."""
-    if len(id_) * 4 <= MAX_ID_BYTES and SEPARATOR not in id_:
+    if SEPARATOR not in id_ and (len(id_) <= MAX_ID_BYTES if id_.isascii() else len(id_.encode()) <= MAX_ID_BYTES):
         return id_
-    encoded = id_.encode("utf-8", "replace")
-    if len(encoded) <= MAX_ID_BYTES and SEPARATOR not in id_:
-        return id_
+    encoded = id_.encode()
     return f"#{blake2b(encoded, digest_size=24).hexdigest()}"
 
 

@@ -7,6 +7,7 @@ shows of a payment is that there was one, not that it was told.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
@@ -26,8 +27,6 @@ ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
 MAX_PERIODS: Final = 8
 """Service periods of one payment that are kept: one for each subscription that it pays for."""
-
-SUCCEEDED: Final = frozenset({"payment.succeeded", "refund.succeeded"})
 
 
 class Telling(NamedTuple):
@@ -54,24 +53,29 @@ class Shown(NamedTuple):
 def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
     """What a webhook shows."""
     moments = moments_of(envelope.timestamp, delivery)
-    customer = members(envelope.data.get("customer"))
-    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), *_contact(customer, envelope.data, policy))
+    data = envelope.data
+    contact, metadata = _contact(members(data.get("customer")), data, policy)
+    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), contact, metadata)
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
     type_, data = envelope.type, envelope.data
+    if type_ == "payment.succeeded":
+        return _payment(data, _time(envelope, moments), "webhook")
     if type_.startswith("subscription."):
         return _subscription_webhook(type_, data, moments, webhook_id)
-    if type_ not in SUCCEEDED and type_ not in LOST:
-        return []
-    usable = envelope.timestamp is not None and moments.occurred_ms is not None
-    time = envelope.timestamp if usable and envelope.timestamp is not None else iso(moments.event_ms or 0)
-    if type_ == "payment.succeeded":
-        return _payment(data, time, "webhook")
     if type_ == "refund.succeeded":
-        return _refund(data, time, "webhook")
-    dispute_id = text(data.get("dispute_id"))
-    return [] if dispute_id is None else [Telling("dispute", (dispute_id,), [time, type_])]
+        return _refund(data, _time(envelope, moments), "webhook")
+    if type_ in LOST:
+        dispute_id = text(data.get("dispute_id"))
+        return [] if dispute_id is None else [Telling("dispute", (dispute_id,), [_time(envelope, moments), type_])]
+    return []
+
+
+def _time(envelope: Envelope, moments: Moments) -> str:
+    """The body's own time as sent, else that of the event."""
+    sent_at = envelope.timestamp
+    return sent_at if sent_at is not None and moments.occurred_ms is not None else iso(moments.event_ms or 0)
 
 
 def of_api_object(
@@ -107,40 +111,45 @@ def _contact(
     customer: Mapping[str, Any], data: Mapping[str, Any], policy: Policy
 ) -> tuple[tuple[str | None, ...], dict[str, Any]]:
     billing = data.get("billing")
-    contact = (
-        email(customer.get("email")),
-        text(customer.get("name")),
-        phone(customer.get("phone_number")),
-        country(billing.get("country")) if type(billing) is dict else None,
-    )
-    pairs = members(customer.get("metadata"))
-    kept = (
-        {key: value for key in policy.kept_metadata if (value := scalar(pairs.get(key))) is not None} if pairs else {}
-    )
-    return contact, kept
+    country_code = country(billing.get("country")) if type(billing) is dict else None
+    if not customer:
+        return (None, None, None, country_code), {}
+    get = customer.get
+    contact = (email(get("email")), text(get("name")), phone(get("phone_number")), country_code)
+    keys = policy.kept_metadata
+    if not keys:
+        return contact, {}
+    pairs = members(get("metadata"))
+    return contact, {key: value for key in keys if (value := scalar(pairs.get(key))) is not None}
 
 
 def _currency(value: Any) -> str | None:
     """A currency by its form; whatever else stands there names no sum."""
+    return _code(value) if type(value) is str else None
+
+
+@lru_cache(maxsize=256)
+def _code(value: str) -> str | None:
     code = currency_code(value)
     return code if code is not None and ALPHABETIC.fullmatch(code) else None
 
 
 def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]:
-    payment_id = text(data.get("payment_id"))
+    get = data.get
+    payment_id = text(get("payment_id"))
     if payment_id is None:
         return []
-    method = text(data.get("payment_method"))
-    card_update = flag(data.get("is_update_payment_method")) is True
+    method = text(get("payment_method"))
+    card_update = flag(get("is_update_payment_method")) is True
     fact: Fact = [
-        minor_of(data.get("total_amount")),
-        _currency(data.get("currency")),
+        minor_of(get("total_amount")),
+        _currency(get("currency")),
         time,
-        text(data.get("charge_type")),
+        text(get("charge_type")),
         method if method != UNKNOWN_METHOD else None,
         card_update,
         source,
-        [] if card_update else _periods(data),
+        _periods(data) if not card_update and get("service_periods") else [],
     ]
     return [Telling("payment", (payment_id,), fact)]
 

@@ -6,7 +6,7 @@ of all facts; `Sheet` follows one fact after the other, and says so in the rare 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self
 
 import orjson
@@ -119,14 +119,13 @@ class Sheet:
 
     # One fact after the other. Each returns whether the summary is right now; if not, it is to be folded.
 
-    def pay(self, payment_id: str, old: Fact | None, new: Fact, refunds: Iterable[Fact]) -> bool:
+    def pay(self, payment_id: str, old: Fact | None, new: Fact, refunds: Sequence[Fact]) -> bool:
         """A payment is known now, or better than before; `refunds` are all that are known of it."""
         if old is not None:
             return self._pay_again(payment_id, old, new)
         self._pay_with(payment_id, new)
-        for subscription_id, starts_ms in new[PERIODS]:
-            self.periods.append([starts_ms, subscription_id, payment_id])
         if new[PERIODS]:
+            self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new[PERIODS]]
             self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
         if not is_counted(new):
             return True
@@ -134,7 +133,7 @@ class Sheet:
         currency = new[CURRENCY]
         if currency is None:
             return True
-        left = new[MINOR] - (refunded(new, refunds) or 0)
+        left = new[MINOR] - (refunded(new, refunds) or 0) if refunds else new[MINOR]
         if currency in self.spent:
             self.spent[currency] += left
         else:
@@ -157,14 +156,18 @@ class Sheet:
 
     def _pay_with(self, payment_id: str, payment: Fact) -> None:
         """First, last and how."""
-        ms = to_ms(payment[TIME]) or 0
-        if payment[METHOD] is not None:
-            self.method = _later(self.method, [ms, payment_id, payment[METHOD]])
-        if is_counted(payment):
-            mine = [ms, payment_id, payment[TIME]]
-            self.first, self.last = _earlier(self.first, mine), _later(self.last, mine)
-            if payment[CURRENCY] is not None:
-                self.base = _earlier(self.base, [ms, payment_id, payment[CURRENCY]])
+        minor, currency, time, _, method, card_update, _, _ = payment
+        ms = to_ms(time) or 0
+        if method is not None and _is_behind(self.method, ms, payment_id):
+            self.method = [ms, payment_id, method]
+        if minor is None or minor <= 0 or card_update:
+            return
+        if _is_behind(self.last, ms, payment_id):
+            self.last = [ms, payment_id, time]
+        if _is_ahead(self.first, ms, payment_id):
+            self.first = [ms, payment_id, time]
+        if currency is not None and _is_ahead(self.base, ms, payment_id):
+            self.base = [ms, payment_id, currency]
 
     def refund(self, payment: Fact | None, before: list[Fact], now: list[Fact]) -> bool:
         """A refund is known now, or better than before; `before` and `now` are all that are known of its payment."""
@@ -249,13 +252,13 @@ def refunded(payment: Fact, refunds: Iterable[Fact]) -> int | None:
     return None if total is None else min(total, payment[MINOR])
 
 
-def _earlier(known: Fact | None, mine: Fact) -> Fact:
-    """By time, then by id; the same payment's is replaced."""
-    return known if known is not None and (known[0], known[1]) < (mine[0], mine[1]) else mine
+def _is_behind(known: Fact | None, ms: int, payment_id: str) -> bool:
+    """Whether what is known is not later, by time, then by id."""
+    return known is None or known[0] < ms or (known[0] == ms and known[1] <= payment_id)
 
 
-def _later(known: Fact | None, mine: Fact) -> Fact:
-    return known if known is not None and (known[0], known[1]) > (mine[0], mine[1]) else mine
+def _is_ahead(known: Fact | None, ms: int, payment_id: str) -> bool:
+    return known is None or known[0] > ms or (known[0] == ms and known[1] >= payment_id)
 
 
 def _age(rest: Fact) -> tuple[int, str]:
