@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.kafka.local import LocalKafka
-from tests.bench import batcher, latency, throughput
+from tests.bench import batcher, latency, restore, state, throughput
 from tests.bench.figures import Figure
 
 HEAP_MB: Final = 1024
@@ -38,6 +38,8 @@ def on_kafka(measure: Callable[[LocalKafka, Path], object]) -> Callable[[], list
 BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "batcher": batcher.measure,
     "latency": on_kafka(latency.measure),
+    "restore": on_kafka(restore.measure),
+    "state": on_kafka(state.measure),
     "throughput": on_kafka(throughput.measure),
 }
 

@@ -34,6 +34,7 @@ TICKS: Final = os.sysconf("SC_CLK_TCK")
 HANDED_ON: Final = (
     "kafka_bootstrap_servers", "operations_topic", "dead_letters_topic", "sink_group", "customerio_site_id",
     "customerio_api_key", "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "log_format",
+    "webhooks_topic", "customers_topic", "transform_group", "state",
 )  # fmt: skip
 """Settings that differ from their defaults."""
 
@@ -110,19 +111,19 @@ async def fill(settings: Settings, partitions: int, numbers: Iterable[int]) -> i
 
 
 class Process:
-    """A sink in a process of its own."""
+    """A stage in a process of its own."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        self.log = directory / f"sink-{uuid.uuid4().hex[:6]}.log"
+    def __init__(self, settings: Settings, directory: Path, command: str = "sink") -> None:
+        self.log = directory / f"{command}-{uuid.uuid4().hex[:6]}.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        for name in HANDED_ON:
-            value = getattr(settings, name)
-            environ[f"{PREFIX}{name.upper()}"] = str(
-                value.get_secret_value() if isinstance(value, SecretStr) else value
-            )
+        for setting in HANDED_ON:
+            value = getattr(settings, setting)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            if value is not None:
+                environ[f"{PREFIX}{setting.upper()}"] = text
         with self.log.open("wb") as stream:
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "pipeline", "sink"),
+                (sys.executable, "-m", "pipeline", command),
                 env=environ,
                 stdout=stream,
                 stderr=stream,
@@ -138,6 +139,14 @@ class Process:
         """Seconds of processor time so far, all threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def rss_mb(self) -> float:
+        """Resident memory now, mapped files included; 0 once it has ended."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return 0.0
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL for one that does not end."""
