@@ -109,12 +109,17 @@ def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
     from pipeline.transform.decision import decide
     from pipeline.transform.mapping import map_webhook
     from pipeline.transform.policy import Policy
+    from pipeline.transform.state.shelf import MemoryShelf
     from pipeline.transform.verdicts import DeadLettered
 
     policy = Policy.of(settings)
 
     def doomed(record: Record, letter: Letter) -> bool:
-        return letter.stage == "transform" and isinstance(decide(record, policy, map_webhook).verdict, DeadLettered)
+        # An empty state: what is known of the customer lies with the worker.
+        shelf = MemoryShelf() if settings.state else None
+        return letter.stage == "transform" and isinstance(
+            decide(record, policy, map_webhook, shelf).verdict, DeadLettered
+        )
 
     return doomed
 

@@ -161,6 +161,14 @@ async def test_pages_without_numbers(account: Account, api: DodoApi) -> None:
             pass
 
 
+async def test_ranges_that_are_ignored(account: Account, api: DodoApi) -> None:
+    """An API that does not filter by time is found out, instead of read whole for each window."""
+    account.faults.append(lambda _: json({"items": [{"payment_id": "pay_1", "created_at": "2020-01-01T00:00:00Z"}]}))
+    with pytest.raises(UnexpectedAnswerError, match="not created in the range"):
+        async for _ in walk(api, "payments", begin(SINCE, NOW), NOW):
+            pass
+
+
 async def test_list_items_are_small(account: Account, api: DodoApi) -> None:
     """The stand-in is as sparse as the reference: refunds without customer, payments without the card-update flag."""
     account.learn(d.body for d in Shop(7, NOW).deliveries(600) if d.kind == "first")

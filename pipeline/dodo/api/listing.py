@@ -36,6 +36,10 @@ FEW_PAGES: Final = 5
 MARGIN: Final = timedelta(seconds=1)
 """Asked for beyond both ends of a window."""
 
+FAR: Final = timedelta(days=1)
+"""A page with nothing nearer to its window than this comes from an API that does not look at the range: each window
+would read everything anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -72,7 +76,7 @@ async def walk(api: Pages, collection: Collection, start: Position, until: datet
     """The pages of everything that was created from `start` on and before `until`, in windows of time.
 
     Raises:
-        UnexpectedAnswerError: the API gives the same page again and again.
+        UnexpectedAnswerError: the API gives the same page again and again, or ignores the range.
         PipelineError: as `DodoApi.page`.
     """
     at = start
@@ -89,6 +93,10 @@ async def walk(api: Pages, collection: Collection, start: Position, until: datet
                 at = _next_window(at, until)
                 yield Page([], at)
                 break
+            if not any(_lies_in(item, _wide(at)) for item in items):
+                raise UnexpectedAnswerError(
+                    f"Dodo's API answers /{collection} with objects that were not created in the range asked for"
+                )
             ids = {item.get(ID_FIELDS[collection]) for item in items}
             if not ids <= seen:
                 repeated = False
@@ -112,6 +120,10 @@ async def _page(api: Pages, collection: Collection, at: Position) -> list[dict[s
         if at.page and _can_be_cut(at):
             return None
         raise
+
+
+def _wide(at: Position) -> Position:
+    return Position(at.since - FAR, at.until + FAR)
 
 
 def _can_be_cut(at: Position) -> bool:
