@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,6 +100,27 @@ class OutgoingChunk:
             part.builders.append(builder)
         self.records += 1
 
+    def extend(
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes, bytes | None]],
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Add many keys and values with the same headers, in order.
+
+        Raises:
+            RecordTooLargeError: the topic cannot hold one; those before it were added.
+        """
+        shared, part = [*headers], self._parts.get((topic, partition))
+        append = part.builders[-1].append if part is not None else None
+        for key, value in records:
+            if append is not None and append(timestamp=None, key=key, value=value, headers=shared) is not None:
+                self.records += 1
+                continue
+            self.append(topic, partition, OutRecord(key, value, tuple(headers)))  # begins a batch
+            append = self._parts[topic, partition].builders[-1].append
+
     def send(self) -> asyncio.Future[None]:
         """Queue everything now, behind what was sent before; the future is done when every record is durable.
 
@@ -148,7 +169,6 @@ class OutgoingChunk:
 
 Delivered = Callable[[Part, int, int, BaseException | None], None]
 """Part, offset of the first record, how many records; or the error."""
-
 
 
 @dataclass(slots=True, eq=False)

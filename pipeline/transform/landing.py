@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -32,6 +32,15 @@ class Outgoing(Protocol):
 
     def append(self, topic: str, partition: int, record: OutRecord) -> None:
         """Add one record behind the others of its partition."""
+
+    def extend(
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes, bytes | None]],
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Add many keys and values with the same headers, in order."""
 
     def send(self) -> Awaitable[None]:
         """Hand them over in the order of calls; done when every one is durable."""
@@ -153,8 +162,7 @@ class Landing:
         assert flight.writes is not None  # noqa: S101 - `has_facts` says so
         partition = flight.batch.partition
         flight.facts = facts = self.chunk()
-        for key, value in flight.writes.facts.items():
-            facts.append(self.topic, partition, OutRecord(key, value, HEADERS))
+        facts.extend(self.topic, partition, flight.writes.facts.items(), HEADERS)
         flight.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
         sending.add_done_callback(lambda done: self._facts_landed(flight, done))

@@ -62,6 +62,14 @@ class Chunk:
         """Keep it."""
         self.records.append((topic, partition, record))
 
+    def extend(self, *_: object) -> None:
+        """Facts come only with a state."""
+        raise NotImplementedError
+
+    def offsets(self, _topic: str, _partition: int) -> range | None:
+        """Of facts."""
+        raise NotImplementedError
+
     def send(self) -> Awaitable[None]:
         """Durable when the test says so."""
         self.producer.sent.append(self)

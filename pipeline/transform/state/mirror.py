@@ -20,7 +20,7 @@ from pipeline import logs
 from pipeline.errors import SettingsError, StateError
 from pipeline.settings import PREFIX
 from pipeline.transform.state.changes import Change, Merge, collapse, customer_of
-from pipeline.transform.state.memory import mapped_bytes
+from pipeline.transform.state.memory import grown_bytes, mapped_bytes
 from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
@@ -30,9 +30,12 @@ MAX_MAPPED_BYTES: Final = 48 * 1024 * 1024
 """Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
 mirror that sees more of them mapped at a write maps its file anew."""
 
+MAX_GROWN_BYTES: Final = 112 * 1024 * 1024
+"""LMDB keeps the pages of a write (two a key, at worst) for the next one, in each partition. A process that has grown
+beyond this since its start has a mirror give them back after each large write; that costs a write twice its time."""
+
 LARGE_WRITE: Final = 500
-"""Keys of one write after which the file is mapped anew: LMDB keeps the pages that it changed (one a key, at worst) for
-the next write, in each partition."""
+"""Keys of a write that is worth it."""
 
 HEALTHY_AFTER_S: Final = 60.0
 
@@ -155,18 +158,21 @@ class Mirror:
 
     def get(self, key: bytes) -> bytes | None:
         """A fact."""
-        return self._read(self._facts, key)
+        try:
+            return (self._reader or self._begin_reading()).get(key, None, self._facts)
+        except lmdb.Error as error:
+            return self._nothing(error)
 
     def sheet(self, customer: bytes) -> bytes | None:
         """A customer's sheet."""
-        return self._read(self._sheets, customer)
-
-    def _read(self, db: lmdb._Database, key: bytes) -> bytes | None:
         try:
-            return (self._reader or self._begin_reading()).get(key, None, db)
-        except lmdb.BadValsizeError:
-            return None  # no key, or one that no mirror takes
+            return (self._reader or self._begin_reading()).get(customer, None, self._sheets)
         except lmdb.Error as error:
+            return self._nothing(error)
+
+    def _nothing(self, error: lmdb.Error) -> None:
+        """What a key has that no mirror takes; anything else that LMDB complains of is a broken file."""
+        if not isinstance(error, lmdb.BadValsizeError):
             raise self._broken(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -265,7 +271,7 @@ class Mirror:
             except lmdb.Error as error:
                 raise self._broken(error) from error
         self.next_offset, self.began = next_offset, began
-        if keys > LARGE_WRITE or mapped_bytes() > MAX_MAPPED_BYTES:
+        if mapped_bytes() > MAX_MAPPED_BYTES or (keys > LARGE_WRITE and grown_bytes() > MAX_GROWN_BYTES):
             self._map_anew()
         if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
             self._opened_at = None
