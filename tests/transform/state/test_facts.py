@@ -1,0 +1,171 @@
+"""Two tellings of a fact become one, and keys lead to it."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any, get_args
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.transform.state import facts
+from pipeline.transform.state.facts import MAX_CUSTOMER_BYTES, Kind, customer_key, key, merge, merge_at, prefix, split
+
+MOMENTS = st.tuples(st.integers(0, 3), st.integers(0, 2))
+TIMES = st.sampled_from(
+    ["2026-03-01T00:00:00Z", "2026-03-01T00:00:00.000Z", "2026-03-02T09:00:00+09:00", "2026-03-05T00:00:00Z"]
+)
+SOURCES = st.sampled_from(["webhook", "api"])
+WORDS = st.sampled_from(["a", "b", "ü"])
+IDS = st.sampled_from(["msg_1", "msg_2", "msg_3"])
+MINOR = st.none() | st.integers(0, 3)
+CURRENCY = st.none() | st.sampled_from(["USD", "JPY"])
+SEEN = st.none() | st.tuples(st.integers(0, 3), st.integers(0, 2), WORDS).map(list)
+
+
+def fact(*parts: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """An array of these parts, as it comes out of JSON."""
+    return st.tuples(*parts).map(lambda found: orjson.loads(orjson.dumps(found)))
+
+
+def subscription() -> st.SearchStrategy[list[Any]]:
+    """One telling of a subscription: its plan is seen at its own moment."""
+    return st.builds(
+        lambda at, status, product, minor: [*at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]]],
+        MOMENTS,
+        st.sampled_from(["active", "on_hold"]),
+        WORDS,
+        st.integers(0, 1),
+    )
+
+
+def observation() -> st.SearchStrategy[list[Any]]:
+    """One telling of a cancellation flag."""
+    return st.builds(
+        lambda at, flag, id_: [[*at, flag, id_]], st.tuples(st.integers(0, 20), st.just(0)), st.booleans(), IDS
+    )
+
+
+PERSON = st.none() | st.tuples(st.integers(0, 3), st.integers(0, 2), WORDS, st.just("email")).map(list)
+METADATA = st.dictionaries(
+    WORDS, st.tuples(st.integers(0, 3), st.just(0), WORDS | st.integers(-3, 3) | st.booleans()).map(list)
+)
+
+TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
+    "payment": fact(MINOR, CURRENCY, TIMES, st.none() | WORDS, st.none() | WORDS, st.booleans(), SOURCES, st.just([])),
+    "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
+    "subscription": subscription(),
+    "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
+    "activation": fact(st.integers(0, 3), IDS),
+    "cancellation": observation(),
+    "dispute": fact(TIMES, st.sampled_from(["dispute.lost", "dispute.accepted"])),
+    "identity": fact(
+        st.integers(0, 3), st.integers(0, 3), st.none() | st.sampled_from(["aa", "bb"]), st.none() | WORDS, PERSON,
+        SEEN, SEEN, SEEN, SEEN, METADATA,
+    ),
+    "event": fact(st.integers(0, 3)),
+    "forgotten": fact(st.integers(0, 3)),
+    "state": fact(st.integers(0, 3), WORDS),
+}  # fmt: skip
+
+KINDS = list(get_args(Kind))
+
+
+def folded(kind: str, tellings: list[bytes]) -> bytes:
+    """All tellings, one after the other."""
+    merged = tellings[0]
+    for telling in tellings[1:]:
+        merged = merge(kind, merged, telling)
+    return merged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_order_and_repetition_do_not_matter(kind: Kind, data: st.DataObject) -> None:
+    """Commutative, associative, idempotent: byte for byte the same fact from the same set of tellings."""
+    told = [facts.encode(telling) for telling in data.draw(st.lists(TELLINGS[kind], min_size=2, max_size=3))]
+    first, *others = (folded(kind, list(order)) for order in permutations(told))
+    assert set(others) <= {first}
+    assert folded(kind, told + told) == first
+    assert merge(kind, first, first) == first
+    split_ = data.draw(st.integers(1, len(told) - 1))
+    assert merge(kind, folded(kind, told[:split_]), folded(kind, told[split_:])) == first
+
+
+@given(st.lists(observation(), min_size=9, max_size=14, unique_by=lambda told: told[0][0]), st.randoms())
+def test_only_the_latest_observations_are_kept(observations: list[list[Any]], rng: Any) -> None:
+    """A subscription that changes for years does not grow for years, and which ones are kept is no matter of order."""
+    told = [facts.encode(observation) for observation in observations]
+    rng.shuffle(told)
+    kept = facts.decode("cancellation", folded("cancellation", told))
+    latest = sorted((observation[0] for observation in observations), key=lambda seen: seen[0])
+    assert kept == latest[-facts.MAX_OBSERVATIONS :]
+
+
+@given(st.lists(subscription(), min_size=1, max_size=6))
+def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list[list[Any]]) -> None:
+    """The state by moment; of the plans the two that were seen last."""
+    merged = facts.decode("subscription", folded("subscription", [facts.encode(telling) for telling in told]))
+    assert merged is not None
+    moments = [(telling[0], telling[1]) for telling in told]
+    assert (merged[0], merged[1]) == max(moments)
+    seen: dict[bytes, tuple[int, int]] = {}
+    for telling in told:
+        terms = facts.encode(telling[6][0][2:])
+        seen[terms] = max(seen.get(terms, (-1, -1)), (telling[0], telling[1]))
+    assert [tuple(plan[:2]) for plan in merged[6]] == sorted(seen.values(), reverse=True)[:2]
+
+
+def test_a_webhook_knows_better_than_a_backfill() -> None:
+    """The API tells when a payment was created, the webhook when it succeeded, and that it was told."""
+    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", []])
+    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", []])
+    assert merge("payment", api, webhook) == merge("payment", webhook, api) == webhook
+
+
+@pytest.mark.parametrize("broken", [b"", b"not json", b"{}", b"[1]", b"null", b'"x"'])
+def test_what_cannot_be_read_gives_way(broken: bytes) -> None:
+    """A foreign record under a fact's key hides no fact."""
+    fact_ = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "webhook", []])
+    assert merge("payment", broken, fact_) == merge("payment", fact_, broken) == fact_
+    assert facts.decode("payment", broken) is None
+
+
+def test_kinds_of_a_newer_version_are_kept() -> None:
+    """Whatever it means, all workers keep the same one."""
+    assert merge("later", b"[1]", b"[2]") == merge("later", b"[2]", b"[1]") == b"[2]"
+    assert merge_at(b"cus_1\0later\0x", b"[1]", b"[2]") == b"[2]"
+    assert merge_at(b"no key of ours", b"[1]", b"[2]") == b"[2]"
+
+
+def test_keys_lead_back() -> None:
+    """Customer, kind and id; the id may have a NUL of its own, between a payment and its refund."""
+    assert key(b"cus_1", "payment", "pay_1") == b"cus_1\0payment\0pay_1"
+    assert split(key(b"cus_1", "refund", "pay_1", "ref_1")) == (b"cus_1", "refund", "pay_1\0ref_1")
+    assert key(b"cus_1", "identity", "") == facts.identity_key(b"cus_1") == b"cus_1\0identity\0"
+    assert split(facts.BEGAN) == (b"", "state", "began")
+    assert split(b"odd") == (b"odd", "", "")
+
+
+@given(st.text(), st.text(), st.text())
+def test_refunds_of_one_payment_lie_together(customer: str, payment: str, other: str) -> None:
+    """Their keys begin with the payment's, and no other payment's do."""
+    begins = prefix(b"c", "refund", payment or "p")
+    assert key(b"c", "refund", payment or "p", customer).startswith(begins)
+    if facts.short(other or "q") != facts.short(payment or "p"):
+        assert not key(b"c", "refund", other or "q", customer).startswith(begins)
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
+def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> None:
+    """LMDB takes 511 bytes; whoever has no key has no state."""
+    encoded = customer_key(customer)
+    if encoded is None:
+        assert not customer or "\0" in customer or len(customer.encode()) > MAX_CUSTOMER_BYTES
+        return
+    for kind in KINDS:
+        made = key(encoded, kind, one, other)
+        assert len(made) <= 511
+        assert split(made)[:2] == (encoded, kind)

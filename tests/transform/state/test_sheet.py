@@ -1,0 +1,189 @@
+"""The summary of a customer is a function of the facts, however it came about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.transform.moments import Moments
+from pipeline.transform.state import facts
+from pipeline.transform.state.book import Book, summary
+from pipeline.transform.state.gather import Shown, Telling
+from pipeline.transform.state.sheet import VERSION, Sheet, fold, refunded
+from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.verdicts import MappedOperation, Operations
+
+CUSTOMER = b"cus_1"
+PAYMENTS = st.sampled_from(["pay_1", "pay_2", "pay_3", "pay_4"])
+SUBSCRIPTIONS = st.sampled_from(["sub_1", "sub_2", "sub_3"])
+TIMES = st.sampled_from([f"2026-03-0{day}T00:00:00Z" for day in range(1, 5)])
+CURRENCIES = st.sampled_from(["USD", "USD", "JPY", None])
+STATUSES = st.sampled_from(
+    ["active", "past_due", "on_hold", "paused", "cancelled", "expired", "failed", "pending", "odd"]
+)
+
+
+def telling(kind: facts.Kind, ids: tuple[str, ...], *fact: Any) -> Telling:
+    """A fact as it would come out of JSON."""
+    return Telling(kind, ids, orjson.loads(orjson.dumps(fact)))
+
+
+def payment(payment_id: str, minor: int | None, currency: str | None, time: str, **others: Any) -> Telling:
+    """A payment that was told."""
+    method, card_update, source = (
+        others.get("method"),
+        others.get("card_update", False),
+        others.get("source", "webhook"),
+    )
+    return telling(
+        "payment", (payment_id,), minor, currency, time, None, method, card_update, source, others.get("periods", [])
+    )
+
+
+def refund(payment_id: str, refund_id: str, minor: int | None, currency: str | None, partial: bool | None) -> Telling:
+    """A refund that was told."""
+    return telling("refund", (payment_id, refund_id), minor, currency, "2026-03-09T00:00:00Z", partial, "webhook")
+
+
+def subscription(subscription_id: str, at: tuple[int, int], status: str, created_ms: int) -> Telling:
+    """A subscription's state that was told."""
+    plan = [*at, f"pdt_{created_ms}", 100, "USD", "Month", 1]
+    return telling("subscription", (subscription_id,), *at, status, None, False, created_ms, [plan])
+
+
+TELLINGS = st.one_of(
+    st.builds(
+        payment,
+        PAYMENTS,
+        st.sampled_from([None, 0, 100, 100, 250]),
+        CURRENCIES,
+        TIMES,
+        method=st.sampled_from([None, "card", "wallet"]),
+        card_update=st.sampled_from([False, False, True]),
+        source=st.sampled_from(["webhook", "api"]),
+        periods=st.lists(st.tuples(SUBSCRIPTIONS, st.integers(0, 30)), max_size=2).map(
+            lambda found: sorted(map(list, found))
+        ),
+    ),
+    st.builds(
+        refund,
+        PAYMENTS,
+        st.sampled_from(["ref_1", "ref_2"]),
+        st.sampled_from([None, 40, 80]),
+        CURRENCIES,
+        st.sampled_from([True, False, None]),
+    ),
+    st.builds(
+        subscription, SUBSCRIPTIONS, st.tuples(st.integers(0, 3), st.integers(0, 1)), STATUSES, st.integers(0, 2)
+    ),
+    st.builds(
+        lambda number: telling("dispute", (f"dp_{number}",), "2026-03-05T00:00:00Z", "dispute.lost"), st.integers(0, 1)
+    ),
+    st.builds(lambda number: ("event", number), st.integers(0, 5)),
+)
+
+
+def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
+    """One webhook that tells one fact, or sends one event."""
+    shown = Shown(Moments(None, at_s * 1000, at_s), [told] if isinstance(told, Telling) else [], (), {})
+    book = Book(shelf, CUSTOMER, shown)
+    if isinstance(told, Telling):
+        book.settle(None)
+        return
+    event_id = f"{told[1]:026d}"
+    operation = MappedOperation(event_id, b"{}", barrier=False, kind="event", name="x")
+    operations = () if book.emitted(event_id) else (operation,)
+    book.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
+
+
+def folded(shelf: MemoryShelf) -> bytes:
+    """The summary made of all facts."""
+    return fold(shelf.scan(facts.prefix(CUSTOMER))).encode()
+
+
+@given(st.lists(TELLINGS, max_size=14), st.randoms())
+def test_following_is_folding(told: list[Any], rng: Any) -> None:
+    """After every webhook, in any order with repetitions, the kept summary is that of all facts."""
+    shelf = MemoryShelf()
+    tellings = told + [rng.choice(told) for _ in told[:5]]
+    rng.shuffle(tellings)
+    for one in tellings:
+        take(shelf, one)
+        assert shelf.sheet(CUSTOMER) == folded(shelf)
+    again = MemoryShelf()
+    for one in sorted(tellings, key=repr):
+        take(again, one)
+    assert again.sheet(CUSTOMER) == shelf.sheet(CUSTOMER)
+
+
+@given(st.lists(TELLINGS, max_size=8))
+def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
+    """Without it, or with one of another version, the facts are folded, and the result is kept."""
+    shelf = MemoryShelf()
+    for one in told:
+        take(shelf, one)
+    kept = shelf.sheet(CUSTOMER)
+    for lost in (None, b"", b"\x00[]"):
+        shelf.keep(CUSTOMER, lost)
+        assert summary(shelf, CUSTOMER).encode() == folded(shelf)
+        assert shelf.sheet(CUSTOMER) == folded(shelf)
+    assert not told or kept == folded(shelf)
+
+
+def test_bytes_come_back() -> None:
+    """What was kept is read as it was, and begins with its version."""
+    shelf = MemoryShelf()
+    take(shelf, payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", periods=[["sub_1", 7]]))
+    kept = shelf.sheet(CUSTOMER)
+    assert kept is not None
+    assert kept[:1] == VERSION
+    sheet = Sheet.decode(kept)
+    assert sheet is not None
+    assert sheet.encode() == kept
+
+
+PAID = payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z").fact
+
+
+@pytest.mark.parametrize(
+    ("refunds", "expected"),
+    [
+        ([], None),
+        ([(300, "USD", True)], 300),
+        ([(300, "USD", True), (200, "USD", True)], 500),
+        ([(300, "USD", True), (900, "USD", False)], 1000),
+        ([(None, None, False)], 1000),
+        ([(300, "USD", True), (None, None, False)], 1000),
+        ([(None, None, True)], None),
+        ([(None, None, None)], None),
+        ([(300, "EUR", True)], None),
+        ([(300, None, True)], None),
+        ([(300, "EUR", True), (200, "USD", True)], 200),
+        ([(0, "USD", True)], 0),
+        ([(-5, "USD", True)], None),
+    ],
+)
+def test_what_a_refund_takes_back(refunds: list[tuple[Any, ...]], expected: int | None) -> None:
+    """Never more than was paid, the whole remainder where that is said, nothing where the worth is not known."""
+    told = [refund("pay_1", f"ref_{number}", *one).fact for number, one in enumerate(refunds)]
+    assert refunded(PAID, told) == expected
+    assert refunded(PAID, told[::-1]) == expected
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        payment("pay_1", 0, "USD", "2026-03-01T00:00:00Z"),
+        payment("pay_1", None, "USD", "2026-03-01T00:00:00Z"),
+        payment("pay_1", -100, "USD", "2026-03-01T00:00:00Z"),
+        payment("pay_1", 100, None, "2026-03-01T00:00:00Z"),
+        payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", card_update=True),
+    ],
+)
+def test_nothing_comes_back_of_what_does_not_count(other: Telling) -> None:
+    """Zero payments, card updates and amounts without a currency are in no sum to take from."""
+    assert refunded(other.fact, [refund("pay_1", "ref_1", 50, "USD", True).fact]) is None
