@@ -236,3 +236,52 @@ async def test_drained_waits_for_the_queue_and_the_flight() -> None:
     assert not drained.done()
     broker.futures[0].set_result(broker.stored(0))
     await drained
+
+
+async def test_many_at_once_are_as_one_by_one() -> None:
+    """`extend` writes what appends would, over as many batches as it takes, and knows where they lie."""
+    broker = Broker()
+    chunk, other = broker.chunk(batch_bytes=300), broker.chunk(batch_bytes=300)
+    pairs: list[tuple[bytes, bytes | None]] = [(b"k%d" % n, b"v" * 20 if n % 5 else None) for n in range(40)]
+    headers = (("h", b"1"),)
+    chunk.append("a", 0, OutRecord(b"first", b"1", headers))
+    chunk.extend("a", 0, pairs, headers)
+    other.append("a", 0, OutRecord(b"first", b"1", headers))
+    for key, value in pairs:
+        other.append("a", 0, OutRecord(key, value, headers))
+    assert chunk.records == other.records == 41
+    done = [chunk.send(), other.send()]
+    await broker.has_taken(2 * len(chunk._parts["a", 0].builders))
+    written = [[(r.key, r.value, r.headers) for r in _records(builder)] for _, builder in broker.taken]
+    half = len(written) // 2
+    assert half > 1
+    assert written[:half] == written[half:]
+    assert [key for batch in written[:half] for key, *_ in batch] == [b"first", *(key for key, _ in pairs)]
+    offset = 7
+    for future, (_, builder) in zip(broker.futures[:half], broker.taken[:half], strict=True):
+        future.set_result(broker.stored(offset))
+        offset += builder.record_count()
+    await done[0]
+    assert chunk.offsets("a", 0) == range(7, 48)
+
+
+@pytest.mark.parametrize("second", [9, -1])
+async def test_a_chunk_with_others_in_between_says_so(second: int) -> None:
+    """Where somebody else wrote between two batches, or the broker does not say, there is no range."""
+    broker = Broker()
+    chunk = broker.chunk(batch_bytes=100)
+    chunk.extend("a", 0, [(b"k", b"v" * 80), (b"k", b"v" * 80)], ())
+    done = chunk.send()
+    await broker.has_taken(2)
+    broker.futures[0].set_result(broker.stored(7))
+    broker.futures[1].set_result(broker.stored(second))
+    await done
+    assert chunk.offsets("a", 0) is None
+
+
+def _records(builder: Any) -> list[Any]:
+    batches = MemoryRecords(bytes(builder._build()))
+    records = []
+    while batches.has_next():
+        records += list(batches.next_batch())
+    return records
