@@ -80,7 +80,8 @@ def is_first_renewal(case: Case) -> bool:
         return False
     payment_id = text(data.get("payment_id"))
     payment = profile.payment(payment_id) if payment_id is not None else None
-    if payment is None and starts is not None:
+    # On demand, many charges have one period: where the body names its own, the first one's says nothing of it.
+    if payment is None and starts is not None and not (on_demand and payment_id is not None):
         payment = profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
     if payment is not None and payment.charge_type in DECISIVE:
         return payment.charge_type == "new"

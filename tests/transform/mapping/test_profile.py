@@ -155,7 +155,8 @@ def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
         (State(activation=Activation("msg_first", ACTIVATED - 40 * 86_400_000)), {}, "subscription_renewed"),
         (State(period_payment=Payment(2900, "USD", "renewal")), {}, "subscription_renewed"),
         (State(activation=Activation("msg_first", ACTIVATED)), {"on_demand": True}, "subscription_renewed"),
-        (State(period_payment=Payment(2900, "USD", "new")), {"on_demand": True}, None),
+        (State(period_payment=Payment(2900, "USD", "new")), {"on_demand": True, "payment_id": None}, None),
+        (State(period_payment=Payment(2900, "USD", "new")), {"on_demand": True}, "subscription_renewed"),
     ],
 )
 def test_the_first_periods_charge_is_no_renewal(state: State, data: dict[str, Any], event: str | None) -> None:
