@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from pipeline.errors import InputError
+
+FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Nothing at Dodo is that old. An earlier date is a slip of the hand, and the first years of the calendar leave no room
+for a margin."""
 
 
 def moment(text: str, option: str, *, ends: bool = False) -> datetime:
@@ -41,6 +46,8 @@ def span(since: str, until: str | None, now: datetime) -> tuple[datetime, dateti
     """
     first = moment(since, "--from")
     last = now if until is None else min(now, moment(until, "--to", ends=True))
+    if first < FIRST:
+        raise InputError(f"--from {since} lies before {FIRST:%Y}: Dodo has nothing that old")
     if first >= now:
         raise InputError(f"--from {since} is to come: nothing was created since")
     if first >= last:

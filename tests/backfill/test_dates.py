@@ -46,7 +46,14 @@ def test_span_ends_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [("2026-04-01", None), ("2026-03-02", "2026-03-01"), ("2026-03-30", "2031")]
+    ("since", "until"),
+    [
+        ("2026-04-01", None),
+        ("0001-01-01", None),
+        ("1999-12-31", None),
+        ("2026-03-02", "2026-03-01"),
+        ("2026-03-30", "2031-01-01"),
+    ],
 )
 def test_empty_spans(since: str, until: str | None) -> None:
     """A range in which nothing can lie is refused instead of read."""

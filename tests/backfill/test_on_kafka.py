@@ -66,6 +66,12 @@ class Chain:
                 os.kill(process.pid, signal.SIGKILL)
             process.wait()
 
+    async def stop(self) -> list[int]:
+        """SIGTERM; the exit codes."""
+        for process, _ in self._workers:
+            process.send_signal(signal.SIGTERM)
+        return [await asyncio.to_thread(process.wait, PATIENCE_S) for process, _ in self._workers]
+
     async def run(self, *arguments: str) -> dict[str, Any]:
         """The summary of `dodo-cio … --yes --json`, which must succeed."""
         process = await asyncio.create_subprocess_exec(
@@ -317,3 +323,5 @@ async def test_strangers_are_looked_up(chain: Chain) -> None:
     assert Counter(chain.account.requests) == {"/customers/cus_known": 1, "/customers/cus_unknown": 1}
     assert "ann@example.com" not in chain.log_of("transform")
     assert await keys_left(chain, "cus_known") == {"identity", "event"}
+    assert await chain.stop() == [0, 0]
+    assert "Traceback" not in chain.log_of("transform")
