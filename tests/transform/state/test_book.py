@@ -1,0 +1,320 @@
+"""What a webhook finds of its customer, and leaves behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.transform.decision import decide
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.state import facts
+from pipeline.transform.state.book import EVENT_KEPT_S
+from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.timestamps import iso
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+
+CUSTOMER = b"cus_0NExampleCustomer0001"
+NOW_S = 1_792_000_000
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    key: bytes | None = None
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+
+
+def webhook(sample: str, webhook_id: str = "msg_1", *, at_s: int = NOW_S, mode: str = "live", **data: Any) -> Consumed:
+    """A sample that happened and was delivered at `at_s`, some fields changed."""
+    body = orjson.loads(samples.load(sample))
+    body["data"].update(data)
+    body["timestamp"] = iso(at_s * 1000)
+    headers = (("webhook-id", webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s), ("dodo-mode", mode.encode()))
+    return Consumed(orjson.dumps(body), headers)
+
+
+@dataclass
+class CountingShelf:
+    """Counts calls, and how far scans are read."""
+
+    shelf: MemoryShelf = field(default_factory=MemoryShelf)
+    calls: Counter[str] = field(default_factory=Counter)
+    began_at_ms: int = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """One read."""
+        self.calls["get"] += 1
+        return self.shelf.get(key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """One read for each entry."""
+        self.calls["scan"] += 1
+        for entry in self.shelf.scan(prefix):
+            self.calls["scanned"] += 1
+            yield entry
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """One write."""
+        self.calls["put"] += 1
+        self.calls["put bytes"] += len(value or b"")
+        self.shelf.put(key, value)
+
+    def sheet(self, customer: bytes) -> bytes | None:
+        """One read."""
+        self.calls["sheet"] += 1
+        return self.shelf.sheet(customer)
+
+    def keep(self, customer: bytes, sheet: bytes | None) -> None:
+        """One write of a mirror."""
+        self.calls["keep"] += 1
+        self.calls["keep bytes"] += len(sheet or b"")
+        self.shelf.keep(customer, sheet)
+
+
+def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Verdict:
+    """What becomes of a record."""
+    return decide(record, policy or Policy(), map_webhook, shelf).verdict
+
+
+def kinds(verdict: Verdict) -> list[str]:
+    """Kinds of the operations that are sent."""
+    return [operation.kind for operation in verdict.operations] if isinstance(verdict, Operations) else [str(verdict)]
+
+
+def remembered(shelf: MemoryShelf) -> list[str]:
+    """Kinds of the facts in the order in which they were written."""
+    return [facts.split(key)[1] for key, _ in shelf.changelog]
+
+
+def test_a_payment_is_two_records() -> None:
+    """Its fact and the customer's identity, small ones."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded"))
+    assert remembered(shelf) == ["payment", "identity"]
+    assert max(len(value or b"") for _, value in shelf.changelog) < 400
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("refund.succeeded", ["refund", "identity"]),
+        ("payment.failed", ["event", "identity"]),
+        ("subscription.active", ["subscription", "activation", "event", "identity"]),
+        ("subscription.renewed", ["subscription", "event", "identity"]),
+        ("subscription.updated", ["subscription", "cancellation", "event", "identity"]),
+        ("subscription.update_payment_method", ["subscription", "method", "event", "identity"]),
+        ("dispute.lost", ["dispute", "event", "identity"]),
+        ("dunning.started", ["event", "identity"]),
+        ("credit.deducted", []),
+        ("payout.created", []),
+    ],
+)
+def test_what_each_webhook_leaves(sample: str, expected: list[str]) -> None:
+    """One record a fact; payments and refunds stand for their event too; what is dropped leaves nothing."""
+    shelf = MemoryShelf()
+    told(shelf, webhook(sample))
+    assert remembered(shelf) == expected
+
+
+def test_ten_thousand_payments_cost_what_one_costs() -> None:
+    """Reads, writes and their sizes do not grow with a customer's past; refunds read their own payment's refunds."""
+    shelf = CountingShelf()
+    costs = []
+    for number in range(10_000):
+        record = webhook(
+            "payment.succeeded--subscription-first-charge",
+            f"msg_{number}",
+            at_s=NOW_S + number,
+            payment_id=f"pay_{number:06d}",
+        )
+        before = shelf.calls.copy()
+        told(shelf, record)
+        costs.append(shelf.calls - before)
+    late = costs[-1]
+    assert late["get"] + late["sheet"] + late["scan"] + late["scanned"] <= 4
+    assert (late["put"], late["keep"]) == (2, 1)
+    assert late["put bytes"] < costs[10]["put bytes"] + 20
+    assert late["keep bytes"] < costs[10]["keep bytes"] + 20
+    before = shelf.calls.copy()
+    told(shelf, webhook("refund.succeeded", "msg_ref", at_s=NOW_S + 20_000, payment_id="pay_000007", amount=100))
+    refund = shelf.calls - before
+    assert refund["scanned"] <= 1
+    assert refund["put"] == 2
+    before = shelf.calls.copy()
+    told(shelf, webhook("payment.succeeded", "msg_last", at_s=NOW_S + 30_000, payment_id="pay_last"))
+    assert (shelf.calls - before)["scanned"] == 0
+
+
+def test_a_dead_letter_leaves_nothing() -> None:
+    """Its replay is told as if it had never come."""
+    shelf = MemoryShelf()
+    names = Policy(person_id_chain=("metadata.user",))
+    nobody = webhook("payment.succeeded", customer={"customer_id": "c" * 200, "email": "a@example.com"})
+    assert isinstance(told(shelf, nobody, names), DeadLettered)
+    assert shelf.changelog == []
+    found = webhook("payment.succeeded", customer={"customer_id": "c" * 200, "metadata": {"user": "u_1"}})
+    assert kinds(told(shelf, found, names)) == ["identify", "event"]
+
+
+def test_a_repeat_is_not_sent_again() -> None:
+    """The same webhook, another webhook of the same fact, a replay of months later: each is told once, and counted."""
+    shelf = MemoryShelf()
+    assert kinds(told(shelf, webhook("payment.succeeded"))) == ["identify", "event"]
+    for again in (
+        webhook("payment.succeeded"),
+        webhook("payment.succeeded", "msg_2", at_s=NOW_S + 5),
+        webhook("payment.succeeded", at_s=NOW_S + 170 * 86_400),
+    ):
+        verdict = told(shelf, again)
+        assert isinstance(verdict, Operations)
+        assert "event" not in kinds(verdict)
+        assert "suppressed-event" in verdict.notes
+    assert "event" in kinds(told(shelf, webhook("payment.succeeded", "msg_3", payment_id="pay_2")))
+
+
+def test_events_are_forgotten_as_new_ones_come() -> None:
+    """After 180 days the oldest goes when another comes: a customer's events do not pile up."""
+    shelf = MemoryShelf()
+    events = facts.prefix(CUSTOMER, "event")
+    day = 86_400
+    for number in range(5):
+        told(shelf, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
+    assert len(list(shelf.scan(events))) == 5
+    for number in range(4):
+        told(shelf, webhook("payment.failed", f"msg_late_{number}", at_s=NOW_S + EVENT_KEPT_S + (3 + number) * day))
+    kept = [key for key, _ in shelf.scan(events)]
+    assert len(kept) == 5
+    assert "event" in kinds(told(shelf, webhook("payment.failed", "msg_0", at_s=NOW_S)))
+
+
+def test_a_repeat_in_one_second_writes_nothing() -> None:
+    """A redelivery of what is known is no record of the changelog."""
+    shelf = MemoryShelf()
+    for sample in ("payment.succeeded", "subscription.active", "refund.succeeded", "payment.failed"):
+        told(shelf, webhook(sample, f"msg_{sample}"))
+        before = len(shelf.changelog)
+        told(shelf, webhook(sample, f"msg_{sample}"))
+        assert len(shelf.changelog) == before
+
+
+def test_the_time_of_a_confirmation_is_written() -> None:
+    """A later delivery of the same contact is one record: it must win over what was read between them."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded"))
+    before = len(shelf.changelog)
+    told(shelf, webhook("payment.succeeded", at_s=NOW_S + 60))
+    assert remembered(shelf)[before:] == ["identity"]
+
+
+@pytest.mark.parametrize("sample", ["payment.succeeded", "subscription.active", "refund.succeeded", "dunning.started"])
+def test_test_mode_has_no_state(sample: str) -> None:
+    """Test money is in no total, and reads none."""
+    shelf = CountingShelf()
+    told(shelf, webhook(sample, mode="test"), Policy(forward_test_mode=True))
+    assert shelf.calls == Counter()
+
+
+@pytest.mark.parametrize(
+    "customer",
+    [None, {}, {"customer_id": ""}, {"customer_id": "a\0b"}, {"customer_id": "c" * 256}, {"email": "a@example.com"}],
+)
+@pytest.mark.parametrize("chain", ["customer_id", "email"])
+def test_who_is_not_named_is_not_guessed(customer: dict[str, str] | None, chain: str) -> None:
+    """A body without a usable customer id could only use somebody else's state: a dead letter, nothing remembered."""
+    shelf = MemoryShelf()
+    verdict = told(shelf, webhook("payment.succeeded", customer=customer), Policy(person_id_chain=(chain,)))
+    assert isinstance(verdict, DeadLettered)
+    assert verdict.class_ == "unmappable"
+    assert shelf.changelog == []
+
+
+def test_a_payout_names_nobody_and_needs_nobody() -> None:
+    """What is dropped anyway does not become a dead letter for want of a customer."""
+    assert told(MemoryShelf(), webhook("payout.created")) == told(None, webhook("payout.created"))
+    assert isinstance(told(MemoryShelf(), webhook("payout.created")), Dropped)
+
+
+def test_two_customers_are_strangers() -> None:
+    """Also where one's id begins with the other's."""
+    shelf = MemoryShelf()
+    for customer_id in ("cus_1", "cus_11"):
+        record = webhook(
+            "payment.succeeded", f"msg_{customer_id}", customer={"customer_id": customer_id}, payment_id=customer_id
+        )
+        verdict = told(shelf, record)
+        assert isinstance(verdict, Operations)
+        assert orjson.loads(verdict.operations[0].body)["attributes"]["payment_count"] == 1
+
+
+def test_a_changed_address_is_another_person_with_a_barrier() -> None:
+    """Under the policy `email` its first identify must be accepted before its events."""
+    shelf, policy = MemoryShelf(), Policy(person_id_chain=("email",))
+    sent = []
+    for number, address in enumerate(("old@example.com", "old@example.com", "New@example.com", "new@example.com")):
+        customer = {"customer_id": "cus_1", "email": address}
+        record = webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number, customer=customer)
+        verdict = told(shelf, record, policy)
+        assert isinstance(verdict, Operations)
+        sent.append((verdict.person_key, [(operation.kind, operation.barrier) for operation in verdict.operations]))
+    assert sent == [
+        (b"old@example.com", [("identify", True), ("event", False)]),
+        (b"old@example.com", [("event", False)]),
+        (b"new@example.com", [("identify", True), ("event", False)]),
+        (b"new@example.com", [("identify", False), ("event", False)]),
+    ]
+
+
+def test_who_a_customer_became_stays() -> None:
+    """A body that lacks the key of an earlier step does not make a second person."""
+    shelf, policy = MemoryShelf(), Policy(person_id_chain=("metadata.user", "customer_id"))
+    for number, metadata in enumerate(({"user": "u_1"}, {}, {"user": "u_2"})):
+        customer = {"customer_id": "cus_1", "email": "a@example.com", "metadata": metadata}
+        verdict = told(shelf, webhook("payment.failed", f"msg_{number}", customer=customer), policy)
+        assert isinstance(verdict, Operations)
+        assert verdict.person_key == b"u_1"
+
+
+def test_an_older_delivery_does_not_take_the_address_back() -> None:
+    """A delivery that was made earlier and comes later tells an event, and leaves the profile as it is."""
+    shelf = MemoryShelf()
+    new, old = ({"customer_id": "cus_1", "email": address} for address in ("new@example.com", "old@example.com"))
+    told(shelf, webhook("payment.failed", "msg_2", at_s=NOW_S + 100, customer=new))
+    late = told(shelf, webhook("payment.failed", "msg_1", at_s=NOW_S, customer=old))
+    assert isinstance(late, Operations)
+    assert kinds(late) == ["event"]
+    assert "unchanged-identify" in late.notes
+
+
+@pytest.mark.parametrize(
+    ("refund", "noted"),
+    [
+        ({"amount": 100, "currency": "USD", "is_partial": True}, False),
+        ({"amount": None, "currency": None, "is_partial": False}, False),
+        ({"amount": None, "currency": None, "is_partial": True}, True),
+        ({"amount": None, "currency": None, "is_partial": None}, True),
+        ({"amount": "1.00", "currency": "USD", "is_partial": False}, True),
+        ({"amount": 100, "currency": "EUR", "is_partial": True}, True),
+        ({"amount": 100, "currency": None, "is_partial": True}, True),
+    ],
+)
+def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: bool) -> None:
+    """It is in no total, and the operator can see that."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", total_amount=1000))
+    verdict = told(shelf, webhook("refund.succeeded", "msg_2", **refund))
+    assert isinstance(verdict, Operations)
+    assert ("uncounted-refund" in verdict.notes) is noted
+    assert ("identify" not in kinds(verdict)) is noted
