@@ -95,7 +95,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
     if person is None:
         return _nobody(policy)
     operations, identity = _identify(case, None, None, person)
-    if not operations:
+    if identity is None:
         return _drop("nothing-to-say")
     return Operations(
         person_key=person.id.encode(),
