@@ -1,0 +1,286 @@
+"""Commands about one customer: a past brought over, and a customer forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.customerio.sandbox.actions import validate
+from pipeline.dodo import samples
+from pipeline.transform.decision import NO_STATE, decide
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.state import facts
+from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.timestamps import iso
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+
+CUSTOMER_ID = "cus_0NExampleCustomer0001"
+NOW_S = 1_792_000_000
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    key: bytes | None = None
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+
+
+def command(name: str, value: Any) -> Consumed:
+    """A command record."""
+    body = value if isinstance(value, bytes) else orjson.dumps(value)
+    return Consumed(
+        body, (("dodo-command", name.encode()), ("webhook-id", f"{name}_1".encode()), ("dodo-mode", b"live"))
+    )
+
+
+def backfill(object_: str, sample: str | None, *, emit: bool = False, revive: bool = False, **data: Any) -> Consumed:
+    """The command to take in a sample's object, as read from the API."""
+    body = orjson.loads(samples.load(sample))["data"] if sample else {}
+    value = {
+        "command": "backfill",
+        "object": object_,
+        "data": body | data,
+        "customer_id": CUSTOMER_ID,
+        "read_at": NOW_S,
+    }
+    return command("backfill", {**value, "emit_identify": emit, "revive": revive})
+
+
+def forget(customerio: str | None = None, at: int = NOW_S) -> Consumed:
+    """The command to forget the customer."""
+    return command("forget", {"command": "forget", "customer_id": CUSTOMER_ID, "customerio": customerio, "at": at})
+
+
+def webhook(sample: str, webhook_id: str, *, at_s: int, **data: Any) -> Consumed:
+    """A sample that happened and was delivered at `at_s`."""
+    body = orjson.loads(samples.load(sample))
+    body["data"].update(data)
+    body["timestamp"] = iso(at_s * 1000)
+    return Consumed(orjson.dumps(body), (("webhook-id", webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s)))
+
+
+def told(shelf: MemoryShelf | None, record: Consumed, policy: Policy | None = None) -> Verdict:
+    """What becomes of a record."""
+    return decide(record, policy or Policy(), map_webhook, shelf).verdict
+
+
+def sent(verdict: Verdict) -> list[dict[str, Any]]:
+    """The operations."""
+    assert isinstance(verdict, Operations), verdict
+    operations = [orjson.loads(operation.body) for operation in verdict.operations]
+    assert all(validate(operation) == [] for operation in operations)
+    return operations
+
+
+def known(shelf: MemoryShelf, customer_id: str = CUSTOMER_ID) -> list[str]:
+    """Kinds of the customer's facts."""
+    return [facts.split(key)[1] for key, _ in shelf.scan(facts.prefix(customer_id.encode()))]
+
+
+def test_a_past_is_brought_over_in_silence() -> None:
+    """Facts of payments, refunds and subscriptions, and not one operation."""
+    shelf = MemoryShelf()
+    for record in (
+        backfill("payment", "payment.succeeded"),
+        backfill("refund", "refund.succeeded--partial"),
+        backfill("subscription", "subscription.active"),
+        backfill("customer", None, email="a@example.com", name="Ann"),
+    ):
+        verdict = told(shelf, record)
+        assert isinstance(verdict, Dropped)
+        assert verdict.reason == "command"
+    assert sorted(known(shelf)) == ["identity", "payment", "refund", "subscription"]
+
+
+def test_a_past_counts() -> None:
+    """The first webhook after it tells totals with what was before."""
+    shelf = MemoryShelf()
+    told(shelf, backfill("payment", "payment.succeeded", payment_id="pay_old", total_amount=1000))
+    told(shelf, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400))
+    identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 60, total_amount=500)))
+    assert identify["attributes"]["total_spent_minor"] == 1100
+    assert identify["attributes"]["payment_count"] == 2
+    assert identify["attributes"]["customer_since"] == "2026-10-14T08:21:31.152232Z"
+    assert event["name"] == "payment_completed"
+
+
+def test_what_was_brought_over_was_not_told() -> None:
+    """A webhook of a payment that the backfill had first still sends its event, once, and counts once."""
+    shelf = MemoryShelf()
+    told(shelf, backfill("payment", "payment.succeeded"))
+    identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60)))
+    assert identify["attributes"]["total_spent_minor"] == 4665
+    assert event["name"] == "payment_completed"
+    told(shelf, backfill("payment", "payment.succeeded"))
+    assert sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))) == []
+
+
+def test_a_repeated_backfill_writes_nothing() -> None:
+    """An interrupted run may begin again."""
+    shelf = MemoryShelf()
+    records = [backfill("payment", "payment.succeeded"), backfill("subscription", "subscription.active")]
+    for record in records:
+        told(shelf, record)
+    before = len(shelf.changelog)
+    for record in records:
+        told(shelf, record)
+    assert len(shelf.changelog) == before
+
+
+def test_a_profile_is_sent_when_asked_for() -> None:
+    """One identify at the time of the reading, a barrier if it is the first, none when nothing changed."""
+    shelf = MemoryShelf()
+    told(shelf, backfill("payment", "payment.succeeded"))
+    told(shelf, backfill("subscription", "subscription.active"))
+    verdict = told(shelf, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
+    (identify,) = sent(verdict)
+    assert isinstance(verdict, Operations)
+    assert verdict.operations[0].barrier
+    assert verdict.person_key == CUSTOMER_ID.encode()
+    assert identify["timestamp"] == NOW_S
+    attributes = identify["attributes"]
+    assert attributes["email"] == "jiwoo.han@example.com"
+    assert attributes["total_spent"] == "46.65"
+    assert attributes["subscription_status"] == "active"
+    again = told(shelf, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
+    assert sent(again) == []
+
+
+def test_nothing_known_is_no_profile() -> None:
+    """An identify needs something to tell."""
+    verdict = told(MemoryShelf(), backfill("customer", None, emit=True))
+    assert isinstance(verdict, Dropped)
+
+
+def test_a_scheduled_cancellation_of_before_is_not_announced() -> None:
+    """Any later update of that subscription shows the flag again; its withdrawal is news."""
+    shelf = MemoryShelf()
+    told(shelf, backfill("subscription", "subscription.updated"))
+    update = webhook("subscription.updated", "msg_1", at_s=NOW_S + 60)
+    assert [operation.get("name") for operation in sent(told(shelf, update))] == [None]
+    back = webhook("subscription.updated", "msg_2", at_s=NOW_S + 120, cancel_at_next_billing_date=False)
+    assert sent(told(shelf, back))[-1]["name"] == "subscription_cancellation_withdrawn"
+
+
+def test_a_customer_is_forgotten() -> None:
+    """Nothing of the customer is left but the moment; the neighbours stay."""
+    shelf = MemoryShelf()
+    neighbour = {"customer_id": CUSTOMER_ID + "2", "email": "b@example.com"}
+    for number, sample in enumerate(("payment.succeeded", "subscription.updated", "dispute.lost", "refund.succeeded")):
+        told(shelf, webhook(sample, f"msg_{number}", at_s=NOW_S - 100))
+    told(shelf, webhook("payment.succeeded", "msg_n", at_s=NOW_S - 100, customer=neighbour))
+    verdict = told(shelf, forget())
+    assert isinstance(verdict, Dropped)
+    assert known(shelf) == ["forgotten"]
+    assert sorted(known(shelf, neighbour["customer_id"])) == ["identity", "payment"]
+    left = b"".join(value for _, value in shelf.scan(facts.prefix(CUSTOMER_ID.encode())))
+    assert b"jiwoo" not in left + (shelf.sheet(CUSTOMER_ID.encode()) or b"")
+
+
+@pytest.mark.parametrize("action", ["delete", "suppress"])
+def test_the_person_goes_too_when_asked_for(action: str) -> None:
+    """One operation, to whom the state knew the customer as, that ends its batch."""
+    shelf, policy = MemoryShelf(), Policy(person_id_chain=("email",))
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), policy)
+    verdict = told(shelf, forget(action), policy)
+    assert sent(verdict) == [{"type": "person", "identifiers": {"email": "jiwoo.han@example.com"}, "action": action}]
+    assert isinstance(verdict, Operations)
+    assert verdict.person_key == b"jiwoo.han@example.com"
+    assert [(operation.kind, operation.barrier) for operation in verdict.operations] == [(action, True)]
+
+
+def test_what_happened_before_stays_forgotten() -> None:
+    """Late retries, replays and backfills do not bring a forgotten customer back; what happens afterwards does."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    told(shelf, forget())
+    for record in (
+        webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100),
+        webhook("subscription.active", "msg_2", at_s=NOW_S - 1),
+        backfill("payment", "payment.succeeded"),
+        backfill("customer", None, emit=True),
+    ):
+        verdict = told(shelf, record)
+        assert isinstance(verdict, Dropped)
+        assert verdict.reason == "forgotten"
+    assert known(shelf) == ["forgotten"]
+    identify, _ = sent(told(shelf, webhook("payment.succeeded", "msg_3", at_s=NOW_S + 9, payment_id="pay_2")))
+    assert identify["attributes"]["payment_count"] == 1
+
+
+def test_a_backfill_may_revive() -> None:
+    """Asked to, it brings the past back, and the mark goes."""
+    shelf = MemoryShelf()
+    told(shelf, forget())
+    told(shelf, backfill("payment", "payment.succeeded", revive=True))
+    assert sorted(known(shelf)) == ["identity", "payment"]
+    identify, _ = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)))
+    assert identify["attributes"]["payment_count"] == 1
+
+
+def test_forgetting_again_leaves_what_came_since() -> None:
+    """A command that is consumed once more does not take away the customer who came back."""
+    shelf = MemoryShelf()
+    told(shelf, forget())
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 100))
+    assert isinstance(told(shelf, forget("delete")), Dropped)
+    assert "payment" in known(shelf)
+    told(shelf, forget(at=NOW_S + 200))
+    assert known(shelf) == ["forgotten"]
+
+
+def test_forgetting_that_was_cut_off_is_finished() -> None:
+    """The mark is written last: a crash before it forgets from the start."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
+    written = len(shelf.changelog)
+    told(shelf, forget())
+    for durable in range(written, len(shelf.changelog) + 1):
+        restored = MemoryShelf()
+        for key, value in shelf.changelog[:durable]:
+            restored.put(key, value)
+        told(restored, forget())
+        assert known(restored) == ["forgotten"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "class_"),
+    [
+        ("later", {}, "unknown-type"),
+        ("backfill", b"", "unreadable"),
+        ("backfill", b"[]", "unreadable"),
+        ("backfill", {}, "unmappable"),
+        ("backfill", {"customer_id": "c\0d"}, "unmappable"),
+        ("backfill", {"customer_id": "c", "object": "payout"}, "unmappable"),
+        ("backfill", {"customer_id": "c", "object": []}, "unmappable"),
+        ("backfill", {"customer_id": "c", "object": "payment", "data": []}, "unmappable"),
+        ("backfill", {"customer_id": "c", "object": "payment", "data": {}}, "unmappable"),
+        ("backfill", {"customer_id": "c", "object": "payment", "data": {}, "read_at": 5}, "unmappable"),
+        ("forget", {"customer_id": "c"}, "unmappable"),
+        ("forget", {"customer_id": "c", "at": NOW_S, "customerio": "merge"}, "unmappable"),
+        ("forget", {"customer_id": "c" * 151, "at": NOW_S, "customerio": "delete"}, "unmappable"),
+    ],
+)
+def test_a_command_that_cannot_be_carried_out(name: str, value: Any, class_: str) -> None:
+    """A dead letter with its reason, and nothing done."""
+    shelf = MemoryShelf()
+    verdict = told(shelf, command(name, value))
+    assert isinstance(verdict, DeadLettered)
+    assert verdict.class_ == class_
+    assert "bug" not in verdict.reason
+    assert shelf.changelog == []
+
+
+def test_without_a_state_there_is_nothing_to_command() -> None:
+    """The command waits as a dead letter until the state is switched on."""
+    assert told(None, forget()) == NO_STATE
