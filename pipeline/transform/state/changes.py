@@ -1,8 +1,11 @@
-"""Records of the changelog, and what several of them make of a fact."""
+"""Records of the changelog, what several of them make of a fact, and how they come into a mirror."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import lmdb
 
 Change = tuple[bytes, bytes | None]
 """Key and value of one record of the changelog; no value: the fact is gone."""
@@ -11,26 +14,111 @@ Merge = Callable[[bytes, bytes, bytes], bytes]
 """`merge(key, old, new)`: the value that both make, whatever their order."""
 
 
+@dataclass(slots=True)
+class News:
+    """What the changelog has to say of one key.
+
+    `value` is what its records make, `latest` the last of them as it lies in the topic; `anew`: the fact was taken away
+    in between, so what was there before does not count.
+    """
+
+    value: bytes | None
+    latest: bytes | None
+    anew: bool
+
+
 def customer_of(key: bytes) -> bytes:
     """The customer whose fact `key` is; empty for what belongs to the partition."""
     return key[: key.index(b"\0")] if b"\0" in key else key
 
 
-def collapse(
-    changes: Iterable[Change], merge: Merge
-) -> tuple[dict[bytes, tuple[bytes | None, bytes | None]], set[bytes]]:
-    """What several changes make of each key, with the latest value as it lies in the topic, and the keys that were
-    removed in between: what was there before does not count for them."""  # noqa: D205, D209 - one sentence
-    news: dict[bytes, tuple[bytes | None, bytes | None]] = {}
-    removed: set[bytes] = set()
+def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
+    """What several changes, in their order, make of each key."""
+    news: dict[bytes, News] = {}
     for key, value in changes:
-        if value is None:
-            removed.add(key)
-            news[key] = (None, None)
-            continue
         known = news.get(key)
-        if known is None or known[0] is None or known[0] == value:
-            news[key] = (value, value)
+        if known is None:
+            news[key] = News(value, value, anew=value is None)
+        elif value is None:
+            known.value, known.latest, known.anew = None, None, True
         else:
-            news[key] = (merge(key, known[0], value), value)
-    return news, removed
+            known.value = value if known.value is None or known.value == value else merge(key, known.value, value)
+            known.latest = value
+    return news
+
+
+def slices(
+    facts: Mapping[bytes, object], sheets: Mapping[bytes, object], keys: int
+) -> Iterator[tuple[list[bytes], list[bytes], bool]]:
+    """Keys of facts and customers with sheets in pieces of about so many keys, in order; whether it is the last piece.
+
+    Neighbours share pages, and all that there is of a customer is in one piece. There is always one piece.
+    """
+    ordered = sorted(facts)
+    if len(ordered) <= keys:
+        yield ordered, sorted(sheets), True
+        return
+    left = set(sheets)
+    start = 0
+    while start < len(ordered):
+        stop = min(start + keys, len(ordered))
+        while stop < len(ordered) and customer_of(ordered[stop]) == customer_of(ordered[stop - 1]):
+            stop += 1
+        piece = ordered[start:stop]
+        last = stop == len(ordered)
+        customers = left if last else left & {customer_of(key) for key in piece}
+        left = left - customers
+        yield piece, sorted(customers), last
+        start = stop
+
+
+def put_all(
+    txn: lmdb.Transaction[bytes], db: lmdb._Database, values: Mapping[bytes, bytes | None], keys: Iterable[bytes]
+) -> None:
+    """Put what these keys have, or delete them."""
+    put = txn.put
+    for key in keys:
+        value = values[key]
+        if value is None:
+            txn.delete(key, db=db)
+        else:
+            put(key, value, db=db)
+
+
+def take_in(
+    txn: lmdb.Transaction[bytes],
+    facts: lmdb._Database,
+    sheets: lmdb._Database,
+    news: Mapping[bytes, News],
+    keys: Iterable[bytes],
+    *,
+    merge: Merge,
+) -> set[bytes]:
+    """Merge what is news of these keys into `facts`, and drop the sheets of the customers whose facts changed.
+
+    Returns the keys of which the topic's latest record is not what there is now.
+    """
+    differing: set[bytes] = set()
+    stale: set[bytes] = set()
+    put, get = txn.put, txn.get
+    for key in keys:
+        told = news[key]
+        value = told.value
+        if value is None:
+            changed = txn.delete(key, db=facts)
+        elif told.anew:
+            changed = put(key, value, db=facts)
+        elif not (changed := put(key, value, overwrite=False, db=facts)):
+            old = get(key, b"", facts)
+            if old != value:
+                value = merge(key, old, value)
+                if changed := value != old:
+                    put(key, value, db=facts)
+        if changed:
+            stale.add(customer_of(key))
+        if value is not None and value != told.latest:
+            differing.add(key)
+    if txn.stat(sheets)["entries"]:
+        for customer in stale - {b""}:
+            txn.delete(customer, db=sheets)
+    return differing

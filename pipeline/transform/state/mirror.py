@@ -6,7 +6,6 @@ one transaction writes is there whole or not at all, the offset included, whenev
 
 from __future__ import annotations
 
-import errno
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,11 +16,10 @@ from typing import Final, Self
 import lmdb
 
 from pipeline import logs
-from pipeline.errors import SettingsError, StateError
-from pipeline.settings import PREFIX
-from pipeline.transform.state.changes import Change, Merge, collapse, customer_of
+from pipeline.errors import StateError
+from pipeline.transform.state.changes import Change, Merge, collapse, put_all, slices, take_in
 from pipeline.transform.state.memory import grown_bytes, mapped_bytes
-from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot
+from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
@@ -32,10 +30,13 @@ mirror that sees more of them mapped at a write maps its file anew."""
 
 MAX_GROWN_BYTES: Final = 112 * 1024 * 1024
 """LMDB keeps the pages of a write (two a key, at worst) for the next one, in each partition. A process that has grown
-beyond this since its start has a mirror give them back after each large write; that costs a write twice its time."""
+beyond this since its start, for whatever reason, has its mirrors give them back."""
 
-LARGE_WRITE: Final = 500
-"""Keys of a write that is worth it."""
+SLICE_KEYS: Final = 1000
+"""Keys of one transaction. The kernel maps 16 pages around each that is touched: 64 MB at worst."""
+
+LOOK_EVERY: Final = 128
+"""Sheets that are read between two looks at the memory: reading alone maps a large file page by page, too."""
 
 HEALTHY_AFTER_S: Final = 60.0
 
@@ -77,6 +78,7 @@ class Mirror:
         self._map_bytes = FIRST_MAP_BYTES
         self._opened_at: float | None = time.monotonic()
         self._reader: lmdb.Transaction[bytes] | None = None
+        self._looks = 0
         self._open()
 
     @classmethod
@@ -161,17 +163,22 @@ class Mirror:
         try:
             return (self._reader or self._begin_reading()).get(key, None, self._facts)
         except lmdb.Error as error:
-            return self._nothing(error)
+            self._judge(error)
+            return None
 
     def sheet(self, customer: bytes) -> bytes | None:
         """A customer's sheet."""
+        self._looks += 1
+        if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES:
+            self._map_anew()
         try:
             return (self._reader or self._begin_reading()).get(customer, None, self._sheets)
         except lmdb.Error as error:
-            return self._nothing(error)
+            self._judge(error)
+            return None
 
-    def _nothing(self, error: lmdb.Error) -> None:
-        """What a key has that no mirror takes; anything else that LMDB complains of is a broken file."""
+    def _judge(self, error: lmdb.Error) -> None:
+        """A key that no mirror takes has no value; anything else that LMDB complains of is a broken file."""
         if not isinstance(error, lmdb.BadValsizeError):
             raise self._broken(error) from error
 
@@ -203,58 +210,40 @@ class Mirror:
     def write(
         self, facts: Mapping[bytes, bytes | None], sheets: Mapping[bytes, bytes | None], next_offset: int
     ) -> None:
-        """Store facts and sheets that the changelog has up to `next_offset`, in one transaction."""
+        """Store facts and sheets that the changelog has up to `next_offset`.
 
-        def do(txn: lmdb.Transaction[bytes]) -> None:
-            _put(txn, self._facts, facts)
-            _put(txn, self._sheets, sheets)
+        A large write is several transactions, each with all that it has of a customer, and the last with the offset:
+        a crash in between leaves facts that are read once more.
+        """
+        for keys, customers, last in slices(facts, sheets, SLICE_KEYS):
 
-        self._write(do, next_offset, self.began, len(facts) + len(sheets))
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, customers: list[bytes] = customers) -> None:
+                put_all(txn, self._facts, facts, keys)
+                put_all(txn, self._sheets, sheets, customers)
+
+            self._write(do, next_offset if last else self.next_offset, self.began)
 
     def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None, merge: Merge) -> set[bytes]:
-        """Take in what the changelog has up to `next_offset`, in its order, in one transaction.
+        """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
 
         A key that has another value gets what both make; the sheets of the customers it concerns are dropped. Returns
         the keys of which the latest of these records is not what both make: a late record of an earlier owner lies on
         top, and after a compaction it would be all that is left.
         """
         differing: set[bytes] = set()
-        news, removed = collapse(changes, merge)
+        news = collapse(changes, merge)
+        for keys, _, last in slices(news, {}, SLICE_KEYS):
 
-        def do(txn: lmdb.Transaction[bytes]) -> None:
-            differing.clear()
-            stale: set[bytes] = set()
-            put, get, facts = txn.put, txn.get, self._facts
-            for key in sorted(news):
-                value = news[key][0]
-                if value is None:
-                    if txn.delete(key, db=facts):
-                        stale.add(customer_of(key))
-                elif key in removed:
-                    put(key, value, db=facts)
-                    stale.add(customer_of(key))
-                elif put(key, value, overwrite=False, db=facts):
-                    stale.add(customer_of(key))
-                else:
-                    old = get(key, b"", facts)
-                    if old != value:
-                        value = merge(key, old, value)
-                        if value != old:
-                            put(key, value, db=facts)
-                            stale.add(customer_of(key))
-                if value is not None and value != news[key][1]:
-                    differing.add(key)
-            if txn.stat(self._sheets)["entries"]:
-                for customer in stale:
-                    if customer:
-                        txn.delete(customer, db=self._sheets)
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> None:
+                differing.update(take_in(txn, self._facts, self._sheets, news, keys, merge=merge))
 
-        self._write(do, next_offset, began or self.began, len(news))
+            if last:
+                self._write(do, next_offset, began or self.began)
+            else:
+                self._write(do, self.next_offset, self.began)
         return differing
 
-    def _write(
-        self, do: Callable[[lmdb.Transaction[bytes]], None], next_offset: int, began: Began | None, keys: int
-    ) -> None:
+    def _write(self, do: Callable[[lmdb.Transaction[bytes]], None], next_offset: int, began: Began | None) -> None:
         place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")
         self._end_reading()
         while True:
@@ -271,7 +260,7 @@ class Mirror:
             except lmdb.Error as error:
                 raise self._broken(error) from error
         self.next_offset, self.began = next_offset, began
-        if mapped_bytes() > MAX_MAPPED_BYTES or (keys > LARGE_WRITE and grown_bytes() > MAX_GROWN_BYTES):
+        if mapped_bytes() > MAX_MAPPED_BYTES or grown_bytes() > MAX_GROWN_BYTES:
             self._map_anew()
         if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
             self._opened_at = None
@@ -329,21 +318,3 @@ class Mirror:
 
 class _UnusableError(Exception):
     """A file that LMDB opened, and that is not what it should be."""
-
-
-def unusable(directory: Path, error: Exception) -> SettingsError:
-    """What an operator is told when the mirrors' directory takes nothing."""
-    full = isinstance(error, lmdb.DiskError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
-    what = "its disk is full" if full else f"it cannot be used ({error})"
-    return SettingsError(f"{PREFIX}DATA_DIR: {directory}: {what}. The customers' state is mirrored there")
-
-
-def _put(txn: lmdb.Transaction[bytes], db: lmdb._Database, values: Mapping[bytes, bytes | None]) -> None:
-    """In the order of keys: neighbours share pages."""
-    put = txn.put
-    for key in sorted(values):
-        value = values[key]
-        if value is None:
-            txn.delete(key, db=db)
-        else:
-            put(key, value, db=db)

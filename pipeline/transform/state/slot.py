@@ -6,6 +6,7 @@ frozen one that wakes up later) has a place of its own: it must neither wait for
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
+import lmdb
+
 from pipeline import logs
+from pipeline.errors import SettingsError
+from pipeline.settings import PREFIX
 
 MAX_SLOTS: Final = 16
 """Processes of one machine that may hold a mirror of one partition at the same time."""
@@ -152,6 +157,13 @@ class Slot:
             os.fsync(entry)
         finally:
             os.close(entry)
+
+
+def unusable(directory: Path, error: Exception) -> SettingsError:
+    """What an operator is told when the mirrors' directory takes nothing."""
+    full = isinstance(error, lmdb.DiskError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+    what = "its disk is full" if full else f"it cannot be used ({error})"
+    return SettingsError(f"{PREFIX}DATA_DIR: {directory}: {what}. The customers' state is mirrored there")
 
 
 def sweep(base: Path) -> None:

@@ -21,10 +21,10 @@ from pipeline.transform.state.changes import customer_of
 from pipeline.transform.state.events import GapRead, StateEvent
 from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
 from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.mirror import Mirror, unusable
+from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of, merged
-from pipeline.transform.state.slot import sweep
+from pipeline.transform.state.slot import sweep, unusable
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
