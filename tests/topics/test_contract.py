@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import orjson
@@ -31,6 +31,8 @@ from pipeline.transform.decision import decide as decide_record
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
+from pipeline.transform.state import facts
+from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 
 ROOT = Path(__file__).parents[2]
@@ -316,9 +318,40 @@ def test_headers_of_an_operation() -> None:
     assert set(document("headers/operation")["properties"]) == listed
 
 
-def test_a_fact() -> None:
-    """A payment's fact and a tombstone fit, a bare text does not."""
-    for value in ([4900, "USD", "2026-10-22T09:13:02Z"], None):
-        schema("customer-fact").validate(value)
-    assert not schema("customer-fact").is_valid("paid")
-    schema("headers/customer-fact").validate({"schema-version": "1"})
+def of_kind(kind: str) -> jsonschema.Draft202012Validator:
+    """The schema of one kind of facts."""
+    return jsonschema.Draft202012Validator({**document("customer-fact"), "anyOf": [{"$ref": f"#/$defs/{kind}"}]})
+
+
+def test_every_fact_is_of_its_kind() -> None:
+    """Whatever the samples leave behind, told once and again later, has the form that the schema gives its kind."""
+    shelf = MemoryShelf()
+    policy = Policy(person_id_chain=("metadata.app_user_id", "customer_id"), metadata=(("plan_tier", "metadata_tier"),))
+    for attempt in (1792660383, 1792670383):
+        for name in samples.names():
+            headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"%d" % attempt))
+            decide_record(Consumed(b"k", samples.load(name), headers), policy, map_webhook, shelf)
+    value = orjson.dumps({"customer_id": "cus_1", "at": 1792670383, "customerio": None})
+    decide_record(Consumed(b"cus_1", value, (("dodo-command", b"forget"),)), policy, map_webhook, shelf)
+    found = set()
+    for key, fact in shelf.changelog:
+        kind = facts.split(key)[1]
+        found.add(kind)
+        of_kind(kind).validate(orjson.loads(fact or b"null"))
+        schema("customer-fact").validate(orjson.loads(fact or b"null"))
+    assert found == set(get_args(facts.Kind)) - {"state"}
+    of_kind("state").validate([1792660383250, "9f86d081"])
+
+
+@pytest.mark.parametrize("kind", get_args(facts.Kind))
+def test_what_is_no_fact(kind: str) -> None:
+    """Neither a text nor an array of another length or of other things."""
+    values: tuple[Any, ...] = ("paid", [], {}, [None] * 3, [{}], [4900, "USD"] * 9)
+    for value in values:
+        assert not of_kind(kind).is_valid(value)
+
+
+def test_headers_of_a_fact() -> None:
+    """The version of the form, as the code writes it."""
+    schema("headers/customer-fact").validate({"schema-version": str(facts.SCHEMA_VERSION)})
+    assert not schema("headers/customer-fact").is_valid({"schema-version": 1})
