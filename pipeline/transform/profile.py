@@ -94,7 +94,8 @@ class Subscription:
 class Spending(NamedTuple):
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
-    `minor` is by currency code, `currency` that of the first payment; dates are texts as sent. `payment_method` is that
+    `minor` is by currency code, `currency` that of the first payment; dates are texts as sent, and once more in unix
+    milliseconds where they are known so. `payment_method` is that
     of the last payment that tells one, whatever it was for.
     """
 
@@ -104,6 +105,8 @@ class Spending(NamedTuple):
     last_payment_date: str | None = None
     payment_method: str | None = None
     customer_since: str | None = None
+    last_payment_ms: int | None = None
+    customer_since_ms: int | None = None
 
 
 class Profile(Protocol):

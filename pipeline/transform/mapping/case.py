@@ -84,13 +84,13 @@ class Case:
         if (found := text(self.data.get(field))) is not None:
             into[name] = found
 
-    def date(self, into: Attributes, name: str, value: Any) -> None:
-        """A date in its two ways: `name` as sent, `name_unix` in seconds."""
+    def date(self, into: Attributes, name: str, value: Any, ms: int | None = None) -> None:
+        """A date in its two ways: `name` as sent, `name_unix` in seconds; `ms` is the moment where it is known."""
         sent = text(value)
         if sent is None:
             return
         into[name] = sent
-        seconds = to_s(sent)
+        seconds = to_s(sent) if ms is None else ms // 1000
         if seconds is not None:
             into[f"{name}_unix"] = seconds
         else:

@@ -118,7 +118,7 @@ def _warn_of_contact(case: Case, number: str | None) -> None:
 
 
 def _from_state(case: Case, into: Attributes, profile: Profile) -> None:
-    spent, first, count, last_payment_date, method, customer_since = profile.spending
+    spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
         case.money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
@@ -126,8 +126,8 @@ def _from_state(case: Case, into: Attributes, profile: Profile) -> None:
         case.money(into, _total_of(code), minor, code)
     if count:
         into["payment_count"] = count
-        case.date(into, "last_payment_date", last_payment_date)
-        case.date(into, "customer_since", customer_since)
+        case.date(into, "last_payment_date", last_payment_date, last_ms)
+        case.date(into, "customer_since", customer_since, since_ms)
     if method is not None:
         into["payment_method"] = method
     if profile.has_lost_dispute:

@@ -113,6 +113,8 @@ class Book:
             last[2] if last else None,
             method[2] if method else None,
             first[2] if first else None,
+            last[0] if last else None,
+            first[0] if first else None,
         )
 
     @property
