@@ -69,7 +69,7 @@ class Restoration:
         self._in_thread = in_thread
         self._tell = tell
         self._records = 0
-        self._told_at = time.monotonic()
+        self._began_at = self._told_at = time.monotonic()
 
     async def run(self, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
         """Bring them up to the end of the topic; by partition the keys that must be written again, see `absorb`.
@@ -79,7 +79,6 @@ class Restoration:
             KafkaError, BrokerUnreachableError: the brokers did not answer.
             StateError: a mirror is broken.
         """
-        started = time.monotonic()
         differing: dict[int, set[bytes]] = {}
         async with Changelog.open(self._settings, frozenset(mirrors)) as changelog:
             await self._verify(changelog, mirrors)
@@ -90,7 +89,7 @@ class Restoration:
                 left = {number: mirror for number, mirror in left.items() if mirror.began is None}
                 for number in left:
                     await self._write_began(number, facts.encode([int(time.time() * 1000), secrets.token_hex(16)]))
-        took_s = time.monotonic() - started
+        took_s = time.monotonic() - self._began_at
         self._tell(StateRestored(self._topic, tuple(sorted(mirrors)), self._records, took_s))
         log.info(
             "Customers' state restored",

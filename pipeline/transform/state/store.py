@@ -131,12 +131,28 @@ class Store:
         return self._shelves[partition]
 
     async def _open(self, partitions: Collection[int]) -> None:
-        for number in partitions:
-            if closing := self._closing.get(number):
-                await asyncio.wait({closing})
-            if number not in self._mirrors:
-                opening = self._in_thread(partial(Mirror.open, self._base, self._topic, number))
-                self._mirrors[number] = await opening
+        """Open what is not open yet, several at once: to see whether a large file is whole takes a while."""
+        if closing := [self._closing[number] for number in partitions if number in self._closing]:
+            await asyncio.wait(closing)
+        missing = [number for number in partitions if number not in self._mirrors]
+        opening = [asyncio.ensure_future(asyncio.to_thread(self._open_one, number)) for number in missing]
+        if not opening:
+            return
+        try:
+            await asyncio.wait(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait(opening)  # what was opened is there for the next restore
+            raise
+        finally:
+            for future in opening:
+                if future.done() and not future.exception():
+                    mirror = future.result()
+                    self._mirrors[mirror.partition] = mirror
+        for future in opening:
+            future.result()
+
+    def _open_one(self, partition: int) -> Mirror:
+        return Mirror.open(self._base, self._topic, partition)
 
     def _give_up_shelves(self, partitions: Collection[int] | None = None) -> None:
         for number in list(self._shelves if partitions is None else partitions):
