@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
 from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, merge_facts, prefix, short
-from pipeline.transform.state.gather import Shown, Telling
-from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, SOURCE, Sheet, fold, refunded
+from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
+from pipeline.transform.state.gather import Shown
+from pipeline.transform.state.known import Known
+from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, SOURCE, Sheet, refunded
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
@@ -39,16 +40,12 @@ class Book:
         self._shelf = shelf
         self._customer = customer
         self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
-        self._facts: dict[bytes, tuple[Fact | None, Fact]] = {}
         self._told = told
-        self._spends = False
         self._revives = False
         self._identity_key = identity_key(customer)
         self._known = decode("identity", shelf.get(self._identity_key)) or identity.empty()
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
-        self._sheet, self._changed = summary(shelf, customer), False
-        for telling in told:
-            self._take(telling)
+        self._facts = Known(shelf, customer, told)
         self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
@@ -59,9 +56,14 @@ class Book:
         )
 
     @property
+    def sheet(self) -> Sheet:
+        """The summary, with this webhook."""
+        return self._facts.sheet
+
+    @property
     def forgotten_s(self) -> int:
         """When the customer was forgotten, unix seconds; 0: never."""
-        return self._sheet.forgotten_s
+        return self._facts.sheet.forgotten_s
 
     # The profile.
 
@@ -104,39 +106,23 @@ class Book:
     @property
     def spending(self) -> Spending:
         """See `Profile`."""
-        sheet = self._sheet
-        base, last, method, first = sheet.base, sheet.last, sheet.method, sheet.first
-        return Spending(
-            sheet.spent,
-            base[2] if base else None,
-            sheet.count,
-            last[2] if last else None,
-            method[2] if method else None,
-            first[2] if first else None,
-            last[0] if last else None,
-            first[0] if first else None,
-        )
+        return spending_of(self._facts.sheet)
 
     @property
     def has_lost_dispute(self) -> bool:
         """See `Profile`."""
-        return self._sheet.lost
+        return self._facts.sheet.lost
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """See `Profile`."""
-        if self._subscriptions is not None:
-            return self._subscriptions
-        sheet = self._sheet
-        found = [_shown(subscription_id, entry) for subscription_id, entry in sheet.live.items()]
-        if sheet.rest is not None:
-            found.append(_shown(sheet.rest[0], sheet.rest[1:]))
-        self._subscriptions = tuple(found)
+        if self._subscriptions is None:
+            self._subscriptions = subscriptions_of(self._facts.sheet)
         return self._subscriptions
 
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
-        known, mine = self._both("subscription", subscription_id)
+        known, mine = self._facts.both("subscription", subscription_id)
         method = decode("method", self._shelf.get(key(self._customer, "method", subscription_id)))
         shown = None if method is None else str(method[2])
         if known is None:
@@ -161,7 +147,7 @@ class Book:
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
         """See `Profile`."""
-        known, _ = self._both("cancellation", subscription_id)
+        known, _ = self._facts.both("cancellation", subscription_id)
         if known is None:
             return None
         mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
@@ -180,12 +166,12 @@ class Book:
 
     def first_activation(self, subscription_id: str) -> Activation | None:
         """See `Profile`."""
-        fact = self._with("activation", subscription_id)
+        fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
     def payment(self, payment_id: str) -> Payment | None:
         """See `Profile`."""
-        fact = self._with("payment", payment_id)
+        fact = self._facts.now("payment", payment_id)
         if fact is None or fact[MINOR] is None:
             return None
         return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE])
@@ -194,23 +180,23 @@ class Book:
         """See `Profile`; of several the nearest."""
         near = [
             (abs(starts - starts_at_ms), payment_id)
-            for starts, subscription, payment_id in self._sheet.periods
+            for starts, subscription, payment_id in self._facts.sheet.periods
             if subscription == subscription_id and abs(starts - starts_at_ms) <= tolerance_ms
         ]
         return self.payment(min(near)[1]) if near else None
 
     def refunded(self, payment_id: str) -> Refunded | None:
         """See `Profile`."""
-        payment = self._with("payment", payment_id)
+        payment = self._facts.now("payment", payment_id)
         if payment is None:
             return None
-        minor = refunded(payment, self._refunds(payment_id))
+        minor = refunded(payment, self._facts.refunds(payment_id))
         return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
 
     def emitted(self, event_id: str) -> bool:
         """See `Profile`."""
-        if self._spends:
-            known, _ = next(iter(self._facts.values()))
+        if self._facts.is_money:
+            known, _ = next(iter(self._facts.told.values()))
             return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
         return self._shelf.get(key(self._customer, "event", event_id)) is not None
 
@@ -218,15 +204,15 @@ class Book:
 
     def revive(self) -> None:
         """Know the customer again, who was forgotten."""
-        self._revives = self._sheet.forgotten_s > 0
-        self._sheet.forgotten_s = 0
+        self._revives = self._facts.sheet.forgotten_s > 0
+        self._facts.sheet.forgotten_s = 0
 
     def settle(self, operations: Operations | None) -> None:
         """Put this webhook's facts on the shelf, and that `operations` were said; None: there was nothing to say."""
         put = self._shelf.put
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)
-        for fact_key, (known, fact) in self._facts.items():
+        for fact_key, (known, fact) in self._facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
         if operations is not None:
@@ -234,8 +220,8 @@ class Book:
         if self._now != self._known:
             self._now[identity.VERSION] += 1
             put(self._identity_key, encode(self._now))
-        if self._changed or self._revives:
-            self._shelf.keep(self._customer, self._sheet.encode())
+        if self._facts.changed or self._revives:
+            self._shelf.keep(self._customer, self._facts.sheet.encode())
 
     def _said(self, operations: Operations) -> None:
         now = self._now
@@ -247,88 +233,27 @@ class Book:
             person = now[identity.PERSON]
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
         for operation in operations.operations:
-            if operation.kind == "event" and not self._spends:
+            if operation.kind == "event" and not self._facts.is_money:
                 self._emit(operation.op_id)
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]
         self._prune(emitted_s)
         self._shelf.put(key(self._customer, "event", event_id), encode([emitted_s]))
-        self._sheet.emit(event_id, emitted_s)
-        self._changed = True
+        self._facts.sheet.emit(event_id, emitted_s)
+        self._facts.changed = True
 
     def _prune(self, now_s: int) -> None:
         """Take the customer's first event away when it is old: one goes where one comes, so they never pile up."""
-        head = self._sheet.head
+        head = self._facts.sheet.head
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
         first = list(islice(self._shelf.scan(prefix(self._customer, "event")), 2))
         self._shelf.put(first[0][0], None)
-        self._sheet.head = None
+        self._facts.sheet.head = None
         for event_key, value in first[1:]:
             fact = decode("event", value) or [0]
-            self._sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
-
-    # Taking facts in.
-
-    def _take(self, telling: Telling) -> None:
-        kind, ids, told = telling
-        fact_key = key(self._customer, kind, *ids)
-        known = decode(kind, self._shelf.get(fact_key))
-        fact = told if known is None else (merge_facts(kind, known, told) or told)
-        self._facts[fact_key] = (known, fact)
-        if kind in {"payment", "refund"}:
-            self._spends = True
-        if fact == known:
-            return
-        if self._sum_up(kind, ids, known, fact):
-            self._changed = self._changed or kind in SUMMED
-        else:
-            self._fold()
-
-    def _sum_up(self, kind: Kind, ids: tuple[str, ...], known: Fact | None, fact: Fact) -> bool:
-        sheet = self._sheet
-        match kind:
-            case "payment":
-                refunds = self._refunds(ids[0]) if sheet.refunds else ()
-                return sheet.pay(short(ids[0]), known, fact, refunds)
-            case "refund":
-                before = self._refunds(ids[0], without=key(self._customer, kind, *ids))
-                now = [*before, fact]
-                if known is not None:
-                    before.append(known)
-                payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
-                return sheet.refund(payment, before, now)
-            case "subscription":
-                return sheet.subscribe(short(ids[0]), fact)
-            case "dispute":
-                sheet.lost = True
-        return True
-
-    def _fold(self) -> None:
-        mine = {fact_key: encode(fact) for fact_key, (_, fact) in self._facts.items()}
-        facts = dict(self._shelf.scan(prefix(self._customer)))
-        self._sheet, self._changed = fold(sorted((facts | mine).items())), True
-
-    def _refunds(self, payment_id: str, without: bytes | None = None) -> list[Fact]:
-        """Those of a payment, with this webhook's."""
-        found = dict(self._shelf.scan(prefix(self._customer, "refund", payment_id)))
-        refunds = {name: fact for name, value in found.items() if (fact := decode("refund", value)) is not None}
-        begins = prefix(self._customer, "refund", payment_id)
-        refunds |= {name: fact for name, (_, fact) in self._facts.items() if name.startswith(begins)}
-        if without is not None:
-            refunds.pop(without, None)
-        return list(refunds.values())
-
-    def _both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
-        """A fact before this webhook, and with it where the webhook tells it."""
-        fact_key = key(self._customer, kind, id_)
-        mine = self._facts.get(fact_key)
-        return mine if mine is not None else (decode(kind, self._shelf.get(fact_key)), None)
-
-    def _with(self, kind: Kind, id_: str) -> Fact | None:
-        known, mine = self._both(kind, id_)
-        return known if mine is None else mine
+            self._facts.sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
 
     @property
     def _terms(self) -> Fact | None:
@@ -336,17 +261,27 @@ class Book:
         return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
 
 
-SUMMED: Final = frozenset({"payment", "refund", "subscription", "dispute"})
-"""Kinds that the summary knows of."""
+def spending_of(sheet: Sheet) -> Spending:
+    """The sums of a summary as the mapping asks for them."""
+    base, last, method, first = sheet.base, sheet.last, sheet.method, sheet.first
+    return Spending(
+        sheet.spent,
+        base[2] if base else None,
+        sheet.count,
+        last[2] if last else None,
+        method[2] if method else None,
+        first[2] if first else None,
+        last[0] if last else None,
+        first[0] if first else None,
+    )
 
 
-def summary(shelf: Shelf, customer: bytes) -> Sheet:
-    """The customer's summary, made anew and kept when it is missing."""
-    sheet = Sheet.decode(shelf.sheet(customer))
-    if sheet is None:
-        sheet = fold(shelf.scan(prefix(customer)))
-        shelf.keep(customer, sheet.encode())
-    return sheet
+def subscriptions_of(sheet: Sheet) -> tuple[Subscription, ...]:
+    """The subscriptions of a summary as the mapping asks for them."""
+    found = [_shown(subscription_id, entry) for subscription_id, entry in sheet.live.items()]
+    if sheet.rest is not None:
+        found.append(_shown(sheet.rest[0], sheet.rest[1:]))
+    return tuple(found)
 
 
 def _source_place(kind: Kind) -> int:

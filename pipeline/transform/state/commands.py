@@ -19,9 +19,10 @@ from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.book import Book, summary
+from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import customer_key, encode, key, prefix
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
+from pipeline.transform.state.known import summary
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Operations, Verdict

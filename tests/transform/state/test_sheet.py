@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.transform.moments import Moments
 from pipeline.transform.state import facts
-from pipeline.transform.state.book import Book, summary
+from pipeline.transform.state.book import Book
 from pipeline.transform.state.gather import Shown, Telling
+from pipeline.transform.state.known import summary
 from pipeline.transform.state.sheet import VERSION, Sheet, fold, refunded
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import MappedOperation, Operations
