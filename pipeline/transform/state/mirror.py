@@ -18,7 +18,7 @@ import lmdb
 from pipeline import logs
 from pipeline.errors import StateError
 from pipeline.transform.state.changes import Change, Merge, collapse, put_all, slices, take_in
-from pipeline.transform.state.memory import grown_bytes, mapped_bytes
+from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
@@ -28,12 +28,9 @@ MAX_MAPPED_BYTES: Final = 48 * 1024 * 1024
 """Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
 mirror that sees more of them mapped at a write maps its file anew."""
 
-MAX_GROWN_BYTES: Final = 112 * 1024 * 1024
-"""LMDB keeps the pages of a write (two a key, at worst) for the next one, in each partition. A process that has grown
-beyond this since its start, for whatever reason, has its mirrors give them back."""
-
 SLICE_KEYS: Final = 1000
-"""Keys of one transaction. The kernel maps 16 pages around each that is touched: 64 MB at worst."""
+"""Keys of one transaction. The kernel maps 16 pages around each that is touched, 64 MB at worst; and LMDB keeps the
+pages that it changed, two a key at worst, for the next write to this file."""
 
 LOOK_EVERY: Final = 128
 """Sheets that are read between two looks at the memory: reading alone maps a large file page by page, too."""
@@ -260,7 +257,7 @@ class Mirror:
             except lmdb.Error as error:
                 raise self._broken(error) from error
         self.next_offset, self.began = next_offset, began
-        if mapped_bytes() > MAX_MAPPED_BYTES or grown_bytes() > MAX_GROWN_BYTES:
+        if mapped_bytes() > MAX_MAPPED_BYTES:
             self._map_anew()
         if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
             self._opened_at = None
