@@ -8,7 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import CapturingLogger
 
+from pipeline.sink import gate
 from pipeline.sink.events import LanesHeld, LanesReleased
 
 Virtual = Callable[[Any], Any]
@@ -19,9 +22,11 @@ HALF_AN_HOUR_S = 1800
 @pytest.mark.parametrize("lanes", [1, 8])
 @pytest.mark.parametrize("how", ["refused connections", "503", "cut answers", "silence", "401", "301"])
 def test_half_an_hour(
-    virtual: Virtual, api: Any, make: Any, capsys: pytest.CaptureFixture[str], *, how: str, lanes: int
+    virtual: Virtual, api: Any, make: Any, monkeypatch: pytest.MonkeyPatch, *, how: str, lanes: int
 ) -> None:
     """30 minutes of it under a steady stream: memory and requests bounded, then everything once and in order."""
+    journal = CapturingLogger()
+    monkeypatch.setattr(gate, "log", structlog.wrap_logger(journal, processors=[lambda _, __, event: ((), event)]))
     broken = {
         "refused connections": api.unreachable,
         "503": api.status(503),
@@ -70,7 +75,7 @@ def test_half_an_hour(
     cause = {"401": "credentials", "301": "region"}.get(how, "outage")
     assert {event.cause for event in rig.of(LanesHeld)} == {cause}
     assert [event.cause for event in rig.of(LanesReleased)] == [cause]
-    told = [line for line in capsys.readouterr().out.splitlines() if f"cause={cause}" in line]
+    told = [call for call in journal.calls if call.kwargs["cause"] == cause]
     assert len(told) == 2, "one line when it begins and one when it ends"
 
 

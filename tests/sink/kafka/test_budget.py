@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ import pytest
 
 from pipeline import logs
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.alone]
+
+LONG = pytest.mark.skipif(not os.environ.get("CHAOS_SECONDS"), reason="long form: make chaos")
 
 log = logs.get(__name__)
 
@@ -64,7 +67,13 @@ async def api() -> AsyncIterator[Api]:
         await process.wait()
 
 
-@pytest.mark.parametrize(("limit", "first"), [(20.0, 2), (50.0, 1)], ids=["20 a second", "50 a second"])
+@pytest.mark.parametrize(
+    ("limit", "first"),
+    [
+        pytest.param(20.0, 2, id="20 a second"),
+        pytest.param(50.0, 1, id="50 a second", marks=[pytest.mark.chaos, LONG]),
+    ],
+)
 async def test_rate_of_several_sinks(make_stage: Any, made: Any, api: Api, *, limit: float, first: int) -> None:
     """Sinks join while there is a backlog of small batches: no sliding second has more arrivals than the limit and one
     request a sink, and under each assignment at least 95 % of the limit is used."""  # noqa: D205, D209 - one promise
