@@ -27,7 +27,7 @@ from pipeline.kafka.records import (
     text_header,
 )
 from pipeline.transform.fields import members
-from pipeline.transform.identity import customer_id_of
+from pipeline.transform.identity import EMAIL_STEP, customer_id_of
 from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -35,6 +35,7 @@ from pipeline.transform.state.book import Book
 from pipeline.transform.state.commands import FORGOTTEN, obey
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import of_webhook
+from pipeline.transform.state.shares import Commands, shares_of
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Mode, Operations, Verdict
 
@@ -66,6 +67,8 @@ class Decision:
     verdict: Verdict
     type: str | None
     webhook_id: str
+    commands: Commands = ()
+    """What the owners of people must learn, records for the webhooks topic; only with the identity policy `email`."""
 
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:
@@ -80,8 +83,10 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
     webhook_id = webhook_id_of(record.headers, body)
     if (command := text_header(record.headers, DODO_COMMAND)) is not None:
-        verdict = NO_STATE if shelf is None else obey(command, body, webhook_id, policy, shelf)
-        return Decision(verdict, f"command.{command}", webhook_id)
+        if shelf is None:
+            return Decision(NO_STATE, f"command.{command}", webhook_id)
+        verdict, commands = obey(command, body, webhook_id, policy, shelf, at_ms=record.timestamp)
+        return Decision(verdict, f"command.{command}", webhook_id, commands)
     try:
         envelope = parse(body)
     except UnreadableBodyError as error:
@@ -100,33 +105,37 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     )
     if shelf is None or mode == "test":
         return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
-    return Decision(_with_state(envelope, delivery, policy, map_webhook, shelf), envelope.type, webhook_id)
+    verdict, commands = _with_state(envelope, delivery, policy, map_webhook, shelf, at_ms=record.timestamp)
+    return Decision(verdict, envelope.type, webhook_id, commands)
 
 
 def _with_state(
-    envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
-) -> Verdict:
+    envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, shelf: Shelf, *, at_ms: int
+) -> tuple[Verdict, Commands]:
     data = envelope.data
-    customer = customer_key(customer_id_of(members(data.get("customer")), data))
-    if customer is None:
+    customer_id = customer_id_of(members(data.get("customer")), data)
+    customer = customer_key(customer_id)
+    if customer is None or customer_id is None:
         verdict = map_webhook(envelope, delivery, policy, None)
-        return NO_CUSTOMER if isinstance(verdict, Operations) else verdict
+        return (NO_CUSTOMER if isinstance(verdict, Operations) else verdict), ()
     try:
         shown = of_webhook(envelope, delivery, policy)
         book = Book(shelf, customer, shown)
     except (MemoryError, PipelineError):
         raise  # the process's or the state's trouble, not the body's
     except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
-        return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report")
+        return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report"), ()
     if (shown.moments.event_ms or 0) < book.forgotten_s * 1000:
-        return FORGOTTEN
+        return FORGOTTEN, ()
     verdict = map_webhook(envelope, delivery, policy, book)
     match verdict:
         case Operations():
             book.settle(verdict)
+            if verdict.identified_by == EMAIL_STEP:
+                return verdict, shares_of(shelf, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
         case Dropped(reason="nothing-to-say"):
             book.settle(None)
-    return verdict
+    return verdict, ()
 
 
 def _digest(body: bytes) -> bytes:

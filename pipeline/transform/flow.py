@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -18,7 +18,7 @@ from faust.types import TP
 
 from pipeline.errors import DeliveryError
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import Record
+from pipeline.kafka.records import OutRecord, Record
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Gate, Landing, Outgoing
 from pipeline.transform.records import dead_letter_record, operation_records
@@ -86,6 +86,21 @@ class State:
     """The customers' topic; partition n of the webhooks has its facts in partition n."""
 
     gate: Gate
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a chunk sends on: operations and dead letters, then commands, which lead to operations behind these."""
+
+    operations: Outgoing
+    commands: Outgoing | None = None
+
+    def send(self) -> asyncio.Future[None]:
+        """Hand it over; done when every record is durable."""
+        sending = self.operations.send()
+        if self.commands is None:
+            return asyncio.ensure_future(sending)
+        return asyncio.ensure_future(_one_after_the_other(sending, self.commands))
 
 
 class Flow:
@@ -178,8 +193,8 @@ class Flow:
         shelf = await self._shelf(batch)
         started = time.perf_counter()
         tally = Tally()
-        outgoing = await self._map(batch, shelf, tally)
-        if outgoing is None:
+        mapped = await self._map(batch, shelf, tally)
+        if mapped is None:
             return  # what was put is dropped with the shelf: an assignment that is over takes it along
         now = time.perf_counter()
         writes = shelf.seal() if shelf is not None else None
@@ -188,7 +203,7 @@ class Flow:
         landing.add(flight)
         self._flights.add(flight)
         self._bytes += size
-        sending = asyncio.ensure_future(outgoing.send())
+        sending = mapped.send()
         self._sends.add(sending)
         sending.add_done_callback(lambda done: self._sent(landing, flight, done))
 
@@ -201,9 +216,9 @@ class Flow:
             await self._state.shelves.read_gap(batch.partition, shelf)
         return shelf
 
-    async def _map(self, batch: RecordBatch, shelf: Shelf | None, tally: Tally) -> Outgoing | None:
+    async def _map(self, batch: RecordBatch, shelf: Shelf | None, tally: Tally) -> Outcome | None:
         """The chunk's outcome; None when its partition is about to go or has gone to another worker meanwhile."""
-        outgoing = self._producer.chunk()
+        outcome = Outcome(self._producer.chunk())
         slice_ends = time.perf_counter() + SLICE_S
         for record in batch:
             if time.perf_counter() > slice_ends:
@@ -217,8 +232,10 @@ class Flow:
                     return None
             decision = self._decide(record, shelf)
             tally.add(decision)
-            self._append(outgoing, record, decision)
-        return outgoing if self._takes(batch) else None
+            self._append(outcome.operations, record, decision)
+            for command in decision.commands:
+                self._command(outcome, batch.topic, command)
+        return outcome if self._takes(batch) else None
 
     async def _introduce(self, introductions: Introductions, batch: RecordBatch, record: Record, shelf: Shelf) -> None:
         """Ask who the customer is, if that must be asked; the partition waits meanwhile, and may be gone then."""
@@ -252,6 +269,11 @@ class Flow:
                 outgoing.append(topic, self._producer.partition_for(topic, letter.key), letter)
             case Dropped():
                 pass
+
+    def _command(self, outcome: Outcome, topic: str, command: OutRecord) -> None:
+        if outcome.commands is None:
+            outcome.commands = self._producer.chunk()
+        outcome.commands.append(topic, self._producer.partition_for(topic, command.key), command)
 
     def _takes(self, batch: RecordBatch) -> bool:
         return self._open and batch.generation == self._generation
@@ -293,6 +315,11 @@ class Flow:
             self._give_up()
             self._fail(error)
         self._changed.set()
+
+
+async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> None:
+    await sending
+    await commands.send()
 
 
 def _told(flight: Flight) -> ChunkTransformed:

@@ -124,7 +124,8 @@ async def _at_once() -> None:
 
 def _outputs(settings: Settings) -> tuple[str, ...]:
     outputs = (settings.operations_topic, settings.dead_letters_topic)
-    return (*outputs, settings.customers_topic) if settings.state else outputs
+    # Commands to the owners of people go back into the topic that we read.
+    return (*outputs, settings.customers_topic, settings.webhooks_topic) if settings.state else outputs
 
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:

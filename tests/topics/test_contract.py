@@ -323,21 +323,54 @@ def of_kind(kind: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator({**document("customer-fact"), "anyOf": [{"$ref": f"#/$defs/{kind}"}]})
 
 
+FORGET = Consumed(
+    b"cus_0NExampleCustomer0001",
+    orjson.dumps({"customer_id": "cus_0NExampleCustomer0001", "at": 1792670383, "customerio": None}),
+    (("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
+)
+
+
+def shares(record: Consumed, shelf: MemoryShelf) -> Iterator[OutRecord]:
+    """The shares that follow from a record where people go by their address, each carried out."""
+    policy = Policy(person_id_chain=("email",), metadata=(("plan_tier", "metadata_tier"),))
+    for share in decide_record(record, policy, map_webhook, shelf).commands:
+        decide_record(Consumed(share.key, share.value, share.headers), policy, map_webhook, shelf)
+        yield share
+
+
+def test_shares_fit() -> None:
+    """What the transform writes of the samples' customers, new, changed and taken back, are commands."""
+    shelf = MemoryShelf()
+    written: list[OutRecord] = []
+    for name in samples.names():
+        headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"1792660383"))
+        written += shares(Consumed(b"k", samples.load(name), headers), shelf)
+    written += shares(FORGET, shelf)
+    for share in written:
+        schema("command").validate(orjson.loads(share.value or b""))
+        schema("headers/command").validate(texts(share))
+    values = [orjson.loads(share.value or b"") for share in written]
+    assert {value["share"] is None for value in values} == {True, False}
+    assert all(share.key == f"person:{value['email']}".encode() for share, value in zip(written, values, strict=True))
+
+
 def test_every_fact_is_of_its_kind() -> None:
     """Whatever the samples leave behind, told once and again later, has the form that the schema gives its kind."""
-    shelf = MemoryShelf()
+    shelf, shared = MemoryShelf(), MemoryShelf()
     policy = Policy(person_id_chain=("metadata.app_user_id", "customer_id"), metadata=(("plan_tier", "metadata_tier"),))
     for attempt in (1792660383, 1792670383):
         for name in samples.names():
             headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"%d" % attempt))
             decide_record(Consumed(b"k", samples.load(name), headers), policy, map_webhook, shelf)
-    value = orjson.dumps({"customer_id": "cus_1", "at": 1792670383, "customerio": None})
-    decide_record(Consumed(b"cus_1", value, (("dodo-command", b"forget"),)), policy, map_webhook, shelf)
+            list(shares(Consumed(b"k", samples.load(name), headers), shared))
+    decide_record(FORGET, policy, map_webhook, shelf)
+    list(shares(FORGET, shared))
     found = set()
-    for key, fact in shelf.changelog:
+    for key, fact in (*shelf.changelog, *shared.changelog):
         kind = facts.split(key)[1]
         found.add(kind)
-        of_kind(kind).validate(orjson.loads(fact or b"null"))
+        if fact is not None:
+            of_kind(kind).validate(orjson.loads(fact))
         schema("customer-fact").validate(orjson.loads(fact or b"null"))
     assert found == set(get_args(facts.Kind)) - {"state"}
     of_kind("state").validate([1792660383250, "9f86d081"])

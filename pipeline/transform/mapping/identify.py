@@ -16,10 +16,13 @@ from pipeline.transform.profile import Person, Profile, best
 _IDENTITY_BYTES: Final = 16
 
 
-def identify_attributes(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attributes:
+def identify_attributes(
+    case: Case, row: Row | None, mapping: FamilyMapping | None, *, with_sums: bool = True
+) -> Attributes:
     """The identify's attributes; empty when neither the body nor the state knows the customer.
 
-    Without a row it is no webhook that tells them, but the state alone.
+    Without a row it is no webhook that tells them, but the state alone. Without the sums it is contact and metadata
+    only: the customer is one of several who may be the person.
 
     In test mode neither e-mail nor telephone: a workspace that identifies by them would take the test person for the
     live one who has them.
@@ -52,7 +55,8 @@ def identify_attributes(case: Case, row: Row | None, mapping: FamilyMapping | No
     if case.policy.metadata:
         put_metadata(case, into, metadata)
     if profile is not None:
-        _from_state(case, into, profile)
+        if with_sums:
+            sum_attributes(case, into, profile)
     elif row is not None and mapping is not None and mapping.identifies is not None:
         mapping.identifies(case, row, into)
     if into and not live:
@@ -117,7 +121,8 @@ def _warn_of_contact(case: Case, number: str | None) -> None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
 
 
-def _from_state(case: Case, into: Attributes, profile: Profile) -> None:
+def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
+    """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
     spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
         case.money(into, "total_spent", spent[first], first)

@@ -197,7 +197,9 @@ def _identify(
     Where the operator wants it, the person of a former address is merged into the new one, who must exist by then: the
     identify before it is that person's first, and so a barrier.
     """
-    about = _fitted(case, identify_attributes(case, row, mapping))
+    # People who go by their address may be several customers, whose sums whoever knows them all tells of.
+    alone = case.profile is None or person.step != EMAIL_STEP
+    about = _fitted(case, identify_attributes(case, row, mapping, with_sums=alone))
     if not about:
         return [], None
     profile, identity = case.profile, None

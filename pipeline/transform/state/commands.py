@@ -1,7 +1,8 @@
-"""Commands about one customer's state: take in what Dodo's API knows, and forget.
+"""Commands about one customer's state: take in what Dodo's API knows, forget, and add to a person.
 
 They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition, so that the
-worker that owns the state applies them between the webhooks. Carrying one out twice changes nothing.
+worker that owns the state applies them between the webhooks. A share lies in the person's (`shares`), and nothing
+follows from it but an identify, so commands never go round. Carrying one out twice changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import orjson
 from pipeline.customerio import operations as track
 from pipeline.errors import OperationError, PipelineError
 from pipeline.kafka.records import DODO_COMMAND
-from pipeline.transform.fields import members, text, whole
+from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
@@ -22,7 +23,9 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import customer_key, encode, key, prefix
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
+from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
+from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Operations, Verdict
@@ -42,32 +45,42 @@ class Order(NamedTuple):
     customer_id: str
     customer: bytes
     webhook_id: str
+    at_ms: int
+    """When the command was put into its topic, unix milliseconds."""
 
 
-def obey(command: str, body: bytes, webhook_id: str, policy: Policy, shelf: Shelf) -> Verdict:
+class Carried(NamedTuple):
+    """What a command came to, and what the owners of people must learn of it."""
+
+    verdict: Verdict
+    commands: Commands = ()
+
+
+def obey(command: str, body: bytes, webhook_id: str, policy: Policy, shelf: Shelf, *, at_ms: int = 0) -> Carried:
     """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done."""
-    if command not in {"backfill", "forget"}:
-        return UNKNOWN
+    carry_out = _COMMANDS.get(command)
+    if carry_out is None:
+        return Carried(UNKNOWN)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return DeadLettered("unreadable", f"the command {command} is not JSON")
+        return Carried(DeadLettered("unreadable", f"the command {command} is not JSON"))
     if type(value) is not dict:
-        return DeadLettered("unreadable", f"the command {command} is not an object")
+        return Carried(DeadLettered("unreadable", f"the command {command} is not an object"))
     customer_id = text(value.get("customer_id"))
     customer = customer_key(customer_id)
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
-    order = Order(value, customer_id, customer, webhook_id)
+    order = Order(value, customer_id, customer, webhook_id, at_ms)
     try:
-        return _forget(order, policy, shelf) if command == "forget" else _backfill(order, policy, shelf)
+        return carry_out(order, policy, shelf)
     except (MemoryError, PipelineError):
         raise  # the process's or the state's trouble, not the command's
     except Exception as error:  # noqa: BLE001 - as for a webhook
-        return DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report")
+        return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
 
 
-def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Verdict:
+def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     value = order.value
     object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
     if object_ not in OBJECTS:
@@ -78,25 +91,29 @@ def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Verdict:
         return _wrong("backfill", "read_at", "is no unix time in seconds")
     revives = value.get("revive") is True
     if summary(shelf, order.customer).forgotten_s and not revives:
-        return FORGOTTEN
+        return Carried(FORGOTTEN)
     person = {**(data if object_ == "customer" else members(data.get("customer"))), "customer_id": order.customer_id}
     book = Book(shelf, order.customer, of_api_object(object_, data, person, read_at_s, policy))
     if revives:
         book.revive()
     if value.get("emit_identify") is not True:
         book.settle(None)
-        return DONE
+        return Carried(DONE)
     delivery = Delivery(order.webhook_id, attempt_at_s=read_at_s)
     verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, book)
+    commands: Commands = ()
     match verdict:
         case Operations():
             book.settle(verdict)
+            commands = shares_of(
+                shelf, order.customer_id, order.customer, book, verdict, at_ms=order.at_ms, policy=policy
+            )
         case Dropped():
             book.settle(None)
-    return verdict
+    return Carried(verdict, commands)
 
 
-def _forget(order: Order, policy: Policy, shelf: Shelf) -> Verdict:
+def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     value, customer = order.value, order.customer
     action, at_s = value.get("customerio"), _seconds(value.get("at"))
     if action is not None and action not in REMOVALS:
@@ -105,28 +122,58 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Verdict:
         return _wrong("forget", "at", "is no unix time in seconds")
     sheet = summary(shelf, customer)
     if sheet.forgotten_s >= at_s:
-        return DONE  # carried out before: what came since is not meant
+        return Carried(DONE)  # carried out before: what came since is not meant
     verdict: Verdict = DONE
     if action is not None:
         verdict = _removal(action, order, at_s, policy, Book(shelf, customer, nothing(at_s)))
         if isinstance(verdict, DeadLettered):
-            return verdict
+            return Carried(verdict)
+    commands = withdrawn(shelf, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
+    kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
-    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key != mark]:
+    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key not in {mark, kept}]:
         shelf.put(fact_key, None)
     # The mark last: a crash before it forgets again from the start.
     shelf.put(mark, encode([at_s]))
     emptied = Sheet()
     emptied.forgotten_s = at_s
     shelf.keep(customer, emptied.encode())
-    return verdict
+    return Carried(verdict, commands)
+
+
+def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
+    value = order.value
+    address, version, share = email(value.get("email")), value.get("version"), value.get("share")
+    delivered_s = _seconds(value.get("delivered"))
+    if address is None or address != address.lower():
+        return _wrong(SHARE, "email", "is no address in lower case")
+    if type(version) is not int:
+        return _wrong(SHARE, "version", "is no whole number")
+    if delivered_s is None:
+        return _wrong(SHARE, "delivered", "is no unix time in seconds")
+    if share is not None and type(share) is not dict:
+        return _wrong(SHARE, "share", "is neither an object nor null")
+    news = News(
+        address,
+        order.customer_id,
+        version,
+        delivered_s,
+        share,
+        told=value.get("told") is True,
+        removed=value.get("removed") is True,
+        webhook_id=order.webhook_id,
+    )
+    return Carried(take_in(news, policy, shelf) or DONE)
+
+
+_COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share}
 
 
 def _removal(action: track.Removal, order: Order, at_s: int, policy: Policy, book: Book) -> Verdict:
     """What takes the person out of Customer.io, whom the state knows the customer as."""
     person = person_of(policy.person_id_chain, {}, {"customer_id": order.customer_id}, profile=book)
     if person is None:
-        return _wrong("forget", "customer_id", "is nobody whom PIPELINE_PERSON_ID can name")
+        return _wrong("forget", "customer_id", "is nobody whom PIPELINE_PERSON_ID can name").verdict
     try:
         body = track.removal(person.id, action, identifier="email" if person.step == EMAIL_STEP else "id")
     except OperationError as error:
@@ -140,5 +187,5 @@ def _seconds(value: Any) -> int | None:
     return seconds if seconds is not None and MIN_SECONDS <= seconds < MAX_SECONDS else None
 
 
-def _wrong(command: str, field: str, fault: str) -> DeadLettered:
-    return DeadLettered("unmappable", f"the command {command} cannot be carried out: {field} {fault}", field)
+def _wrong(command: str, field: str, fault: str) -> Carried:
+    return Carried(DeadLettered("unmappable", f"the command {command} cannot be carried out: {field} {fault}", field))

@@ -19,6 +19,9 @@ which tells deliveries of one second apart.
 | identity | "" | see `identity` | field by field |
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
+| shared | "" | version, address, digest: which share the person's owner was told last | newest |
+| share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
+| person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id | earliest |
 """
 
@@ -44,6 +47,9 @@ Kind = Literal[
     "identity",
     "event",
     "forgotten",
+    "shared",
+    "share",
+    "person",
     "state",
 ]
 Source = Literal["webhook", "api"]
@@ -70,6 +76,9 @@ longer than this forgets which webhook began it, and still knows that it was tol
 
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
+
+PERSON_PREFIX: Final = "person:"
+"""What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
 BEGAN: Final = b"\0state\0began"
 """Key of the moment when a partition's state began."""
@@ -105,8 +114,8 @@ def split(key: bytes) -> tuple[bytes, str, str]:
 
 
 def customer_key(customer_id: str | None) -> bytes | None:
-    """The customer's part of keys; None for an id that cannot have a state: none, too long, or with a NUL."""
-    if not customer_id or SEPARATOR in customer_id:
+    """The customer's part of keys; None for an id that cannot have a state: none, too long, with a NUL, a person's."""
+    if not customer_id or SEPARATOR in customer_id or customer_id.startswith(PERSON_PREFIX):
         return None
     encoded = customer_id.encode("utf-8", "replace")
     return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
@@ -202,6 +211,12 @@ def _observations(old: Fact, new: Fact) -> Fact:
     return [observation for _, observation in ordered[-MAX_OBSERVATIONS:]]
 
 
+def _person(old: Fact, new: Fact) -> Fact:
+    """What was said last, and whatever was on the profile at any time."""
+    said = max(old, new, key=lambda fact: (fact[0], fact[1], fact[2] or ""))
+    return [said[0], max(old[1], new[1]), said[2], sorted({*old[3], *new[3]})]
+
+
 _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _told_best,
     "refund": _told_best,
@@ -213,6 +228,9 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "identity": identity.merge,
     "event": _smallest,
     "forgotten": _largest,
+    "shared": _largest,
+    "share": _largest,
+    "person": _person,
     "state": _smallest,
 }
 
@@ -227,5 +245,8 @@ _LENGTHS: Final = {
     "identity": identity.LENGTH,
     "event": 1,
     "forgotten": 1,
+    "shared": 3,
+    "share": 2,
+    "person": 4,
     "state": 2,
 }

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.shelf import MemoryShelf
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
 
 DATA = Path(__file__).parents[2] / "data" / "journeys"
 BEGAN = "2026-01-01T00:00:00Z"
@@ -210,6 +210,13 @@ class Sent:
     event: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    sums: dict[str, Any] = field(default_factory=dict)
+    """Attributes of the identify that followed from the customer's share, where people go by their address."""
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What the person's profile was told."""
+        return {**({} if self.identify is None else self.identify["attributes"]), **self.sums}
 
     @property
     def person(self) -> str | None:
@@ -236,9 +243,22 @@ class World:
         self.emitted: Counter[str] = Counter()
 
     def feed(self, webhook: Webhook) -> Sent:
-        """Decide one webhook and let Customer.io take what it sends, in order."""
+        """Decide one webhook and let Customer.io take what it sends, in order, then what follows from the shares."""
         decision = decide(webhook, self.policy, map_webhook, self.shelf)
-        match decision.verdict:
+        sent = self._take(webhook, decision.verdict)
+        sums: dict[str, Any] = {}
+        for command in decision.commands:
+            assert command.value is not None
+            record = replace(webhook, webhook_id="", type="", value=command.value, headers=command.headers)
+            followed = decide(record, self.policy, map_webhook, self.shelf)
+            assert followed.commands == (), "commands go round"
+            told = self._take(record, followed.verdict)
+            if told.identify is not None and told.person == sent.person:
+                sums = told.identify["attributes"]
+        return replace(sent, sums=sums) if sums else sent
+
+    def _take(self, webhook: Webhook, verdict: Verdict) -> Sent:
+        match verdict:
             case Operations(operations=operations, notes=notes, warnings=warnings):
                 pass
             case Dropped(reason=reason):

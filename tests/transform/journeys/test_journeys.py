@@ -51,7 +51,7 @@ def check(sent: Any, expected: dict[str, Any], expand: Expand) -> None:
     wanted = expand(expected.get("attributes", {}))
     assert {name: attributes.get(name) for name in wanted} == wanted
     assert not set(expected.get("without", ())) & set(attributes)
-    profile = {} if sent.identify is None else sent.identify["attributes"]
+    profile = sent.profile
     wanted = expand(expected.get("profile", {}))
     assert {name: profile.get(name, "absent") for name in wanted} == wanted
     assert not set(expected.get("profile_without", ())) & set(profile)

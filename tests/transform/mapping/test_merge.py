@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ BEGAN_S = 1_790_000_000
 class Record:
     """A payment of the customer with an address, so many days after the first."""
 
-    value: bytes
+    value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     timestamp: int
     key: bytes | None = b"cus_1"
@@ -61,15 +61,22 @@ class World:
         self.at = 0
 
     def feed(self, record: Record) -> list[MappedOperation]:
-        """Decide it, and let the workspace take what it sends, in order."""
-        verdict = decide(record, self.policy, map_webhook, self.shelf).verdict
-        assert isinstance(verdict, Operations)
-        for operation in verdict.operations:
+        """Decide it, and let the workspace take what it sends, in order, then what follows from the shares."""
+        decision = decide(record, self.policy, map_webhook, self.shelf)
+        assert isinstance(decision.verdict, Operations)
+        for operation in decision.verdict.operations:
             body = orjson.loads(operation.body)
             assert validate(body) == []
             self.at += 1
             self.workspace.apply(body, Arrival(self.at, self.at), 0)
-        return list(verdict.operations)
+        for command in decision.commands:
+            share = decide(
+                replace(record, value=command.value, headers=command.headers), self.policy, map_webhook, self.shelf
+            )
+            for operation in share.verdict.operations if isinstance(share.verdict, Operations) else ():
+                self.at += 1
+                self.workspace.apply(orjson.loads(operation.body), Arrival(self.at, self.at), 0)
+        return list(decision.verdict.operations)
 
     def kinds(self, record: Record) -> list[str]:
         """The kinds of what it sends."""
@@ -97,7 +104,8 @@ def test_changed_address_is_merged_once() -> None:
     assert (merging.kind, event.kind) == ("merge", "event")
     assert world.people == {NEW: 2}
     assert world.workspace.people.find({"email": NEW}).events == 2  # type: ignore[union-attr]
-    assert world.kinds(payment(2, NEW)) == ["identify", "event"]
+    assert world.kinds(payment(2, NEW)) == ["event"]
+    assert world.people == {NEW: 3}
 
 
 def test_capitals_are_no_change() -> None:

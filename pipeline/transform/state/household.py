@@ -1,0 +1,186 @@
+"""The customers of one e-mail address, as the one person whom they are: their shares added up.
+
+The shares lie in the person's partition, under a digest of the address: what stays of a share that was taken back is
+its version, and no address. The person's identify is never older than any that a customer's owner sent before (the
+share says when), since Customer.io ignores an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.mapping.person import map_person
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.state.book import spending_of, subscriptions_of
+from pipeline.transform.state.facts import PERSON_PREFIX, Fact, decode, encode, key, prefix
+from pipeline.transform.state.shares import Share
+from pipeline.transform.state.sheet import Sheet
+from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
+
+VERSION, DELIVERED, DIGEST, NAMES = range(4)
+"""Places in the person's fact: how often it was written, the time of the identify that was sent last, its digest, and
+the attributes that ever were on the profile, which become null when nothing gives them any more."""
+
+_PERSON_BYTES: Final = 16
+
+
+def person_key(address: str) -> bytes:
+    """The person's part of keys; no customer has it (`facts.customer_key`)."""
+    return f"{PERSON_PREFIX}{blake2b(address.encode(), digest_size=_PERSON_BYTES).hexdigest()}".encode()
+
+
+class News(NamedTuple):
+    """A share as it arrived: of which customer of which address, how new, and what the customer's owner did before.
+
+    `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
+    even if nothing changed here. `removed`: whom nobody is left of stays untouched, since the person was deleted,
+    merged or is to be left alone. No `share`: it is taken back.
+    """
+
+    address: str
+    customer_id: str
+    version: int
+    delivered_s: int
+    share: Share | None
+    told: bool
+    removed: bool
+    webhook_id: str
+
+
+def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
+    """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
+    person = person_key(news.address)
+    share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
+    shares = {name: fact for name, value in shelf.scan(prefix(person, "share")) if (fact := decode("share", value))}
+    known = shares.get(share_key)
+    is_newer = known is None or news.version > known[0]
+    if not is_newer and not news.told:
+        return None
+    if is_newer:
+        shares[share_key] = [news.version, news.share]
+    version, delivered_s, digest, names = decode("person", shelf.get(facts_key)) or [0, 0, None, []]
+    household = Household(
+        news.address,
+        {name: fact[1] for name, fact in shares.items() if fact[1] is not None},
+        max(delivered_s, news.delivered_s),
+        None if digest is None else bytes.fromhex(digest),
+    )
+    if household.is_empty and news.removed:
+        shelf.put(share_key, encode(shares[share_key]))
+        shelf.put(facts_key, None)
+        return None
+    delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
+    verdict, names = map_person(news.address, delivery, policy, household, names, again=news.told)
+    if isinstance(verdict, DeadLettered):
+        return verdict
+    shelf.put(share_key, encode(shares[share_key]))
+    if verdict is not None and verdict.operations and verdict.identity is not None:
+        said: Fact = [version + 1, household.delivered_at_s, verdict.identity.hex(), names]
+        shelf.put(facts_key, encode(said))
+    return verdict
+
+
+class Household:
+    """The profile (`transform.profile`) of a person who is one customer or several.
+
+    Sums are added, first and last looked for over all, subscriptions united. Where customers differ in a name or
+    another contact, the one who paid last decides, whatever the order in which the shares came.
+    """
+
+    def __init__(
+        self, address: str, shares: Mapping[bytes, Share], delivered_s: int, identity: bytes | None = None
+    ) -> None:
+        self.person = Person(address, EMAIL_STEP)
+        self.identified = address
+        self.identity = identity
+        self.delivered_at_s = delivered_s
+        self.began_at_ms = 0
+        self.is_empty = not shares
+        self._sheet = Sheet()
+        ordered = [shares[name] for name in sorted(shares)]
+        for share in ordered:
+            _add(self._sheet, share)
+        self._sheet.spent = dict(sorted(self._sheet.spent.items()))
+        ordered.sort(key=lambda share: share["last"][:2] if share["last"] else [0, ""], reverse=True)
+        fields = zip(*(share["contact"] for share in ordered), strict=True)
+        contact = [next((value for value in values if value is not None), None) for values in fields]
+        self.contact = Contact(*contact)
+        self.metadata: Mapping[str, Any] = {
+            name: value for share in reversed(ordered) for name, value in share["metadata"].items()
+        }
+
+    @property
+    def spending(self) -> Spending:
+        """See `Profile`."""
+        return spending_of(self._sheet)
+
+    @property
+    def has_lost_dispute(self) -> bool:
+        """See `Profile`."""
+        return self._sheet.lost
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """See `Profile`."""
+        return subscriptions_of(self._sheet)
+
+    # What only a webhook of one customer asks.
+
+    def before(self, subscription_id: str) -> Subscription | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def cancellation_shown_by(self, subscription_id: str) -> str | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def first_activation(self, subscription_id: str) -> Activation | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def refunded(self, payment_id: str) -> Refunded | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def emitted(self, event_id: str) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
+
+
+def _add(sheet: Sheet, share: Share) -> None:
+    sheet.count += share["payment_count"]
+    for currency, minor in share["spent"].items():
+        sheet.spent[currency] = sheet.spent.get(currency, 0) + minor
+    sheet.first = _one(min, sheet.first, share["first"])
+    sheet.base = _one(min, sheet.base, share["base"])
+    sheet.last = _one(max, sheet.last, share["last"])
+    sheet.method = _one(max, sheet.method, share["method"])
+    sheet.lost |= share["has_lost_dispute"]
+    sheet.live |= share["live"]
+    sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])
+
+
+def _one(choose: Any, known: Fact | None, other: Fact | None) -> Fact | None:
+    """By time, then by id, as a sheet chooses among one customer's payments."""
+    if known is None or other is None:
+        return known or other
+    found: Fact = choose(known, other)
+    return found
+
+
+def _age(rest: Fact) -> tuple[int, str]:
+    """The newest one is the least."""
+    return -rest[5], rest[0]
