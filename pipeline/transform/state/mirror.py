@@ -24,7 +24,7 @@ from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
 
-MAX_MAPPED_BYTES: Final = 48 * 1024 * 1024
+MAX_MAPPED_BYTES: Final = 32 * 1024 * 1024
 """Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
 mirror that sees more of them mapped at a write maps its file anew."""
 
