@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 from faust.types import TP
 
@@ -20,8 +20,9 @@ from pipeline.errors import DeliveryError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record
 from pipeline.transform.decision import Decision
-from pipeline.transform.landing import Flight, Gate, Landing, Outgoing
+from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.records import dead_letter_record, operation_records
+from pipeline.transform.seams import Introductions, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
@@ -39,53 +40,6 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 SLICE_S: Final = 0.02
 """Longest piece of mapping without a turn of the event loop, on which probes, sends and rebalances run too."""
-
-
-class Producer(Protocol):
-    """Where records go (`kafka.producer.BatchProducer`)."""
-
-    def partition_for(self, topic: str, key: bytes | None) -> int:
-        """The partition that Java's default partitioner gives to `key`; keyless records take turns."""
-
-    def chunk(self) -> Outgoing:
-        """A new, empty chunk."""
-
-
-class Shelves(Protocol):
-    """The facts of the partitions that are ours (`state.store.Store`)."""
-
-    def shelf(self, partition: int) -> MirroredShelf:
-        """The facts of one partition, restored."""
-
-    def keep(self, partitions: Collection[int]) -> None:
-        """These are ours; let go of all others."""
-
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
-        """Take in what lies between our facts in the changelog."""
-
-
-class Introductions(Protocol):
-    """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
-
-    def stranger(self, record: Record, shelf: Shelf) -> str | None:
-        """The id of the customer to ask for; None, as for most records, when there is nobody."""
-
-    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
-        """What is known of the customer elsewhere, within seconds."""
-
-    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:
-        """Put it onto the shelf."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the flow needs to keep the customers' state."""
-
-    shelves: Shelves
-    topic: str
-    """The customers' topic; partition n of the webhooks has its facts in partition n."""
-
-    gate: Gate
 
 
 @dataclass(slots=True)

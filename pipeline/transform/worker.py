@@ -18,12 +18,13 @@ from pipeline.kafka.topics import check_topics
 from pipeline.settings import PREFIX, Settings
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
-from pipeline.transform.flow import Flow, State
+from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Resolver
+from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced, StateEvent
 from pipeline.transform.state.metrics import observe_state
 from pipeline.transform.state.shelf import Shelf

@@ -9,8 +9,9 @@ from typing import Any, cast
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
 from pipeline.transform.decision import Decision
-from pipeline.transform.flow import Flow, Producer, State
+from pipeline.transform.flow import Flow
 from pipeline.transform.landing import Gate
+from pipeline.transform.seams import Producer, State
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.verdicts import Dropped

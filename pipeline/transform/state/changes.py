@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import lmdb
 
@@ -12,6 +13,18 @@ Change = tuple[bytes, bytes | None]
 
 Merge = Callable[[bytes, bytes, bytes], bytes]
 """`merge(key, old, new)`: the value that both make, whatever their order."""
+
+
+MAX_KEY_BYTES: Final = 511
+"""LMDB's limit, compiled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The record with which this partition's state began, where it lies in the topic."""
+
+    offset: int
+    value: bytes
 
 
 @dataclass(slots=True)

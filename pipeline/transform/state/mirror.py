@@ -9,15 +9,13 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import lmdb
 
-from pipeline import logs
 from pipeline.errors import StateError
-from pipeline.transform.state.changes import Change, Merge, collapse, put_all, slices, take_in
+from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
 from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
 
@@ -37,24 +35,11 @@ LOOK_EVERY: Final = 128
 
 HEALTHY_AFTER_S: Final = 60.0
 
-MAX_KEY_BYTES: Final = 511
-"""LMDB's limit, compiled in."""
-
 PLACE: Final = b"place"
 OF: Final = b"of"
 NEVER: Final = -1
 
 _PLACE: Final = struct.Struct(">qq")
-
-log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    """The record with which this partition's state began, where it lies in the topic."""
-
-    offset: int
-    value: bytes
 
 
 class Mirror:
@@ -110,7 +95,7 @@ class Mirror:
             slot.begin()
             return cls(slot, topic, partition, f"its file cannot be read ({error})")
 
-    def _open(self) -> None:
+    def _open(self, *, check: bool = True) -> None:
         self._env = lmdb.open(
             str(self._slot.directory),
             map_size=self._map_bytes,
@@ -122,7 +107,7 @@ class Mirror:
             readahead=False,
         )
         try:
-            self._check_length()
+            self._check_length(check=check)
             self._facts = self._env.open_db(b"facts")
             self._sheets = self._env.open_db(b"sheets")
             self._meta = self._env.open_db(b"meta")
@@ -131,12 +116,12 @@ class Mirror:
             self._env.close()
             raise
 
-    def _check_length(self) -> None:
+    def _check_length(self, *, check: bool) -> None:
         """Look only at what is there: a page beyond the end of the file would kill this process."""
         info = self._env.info()
         self._map_bytes = info["map_size"]
         size = (self._slot.directory / DATA).stat().st_size
-        if size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
+        if check and size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
             raise _UnusableError("it was cut off")
 
     def _read_place(self) -> None:
@@ -267,7 +252,7 @@ class Mirror:
         self._end_reading()
         self._env.close()
         try:
-            self._open()
+            self._open(check=False)  # nobody else has written it
         except (lmdb.Error, _UnusableError, struct.error) as error:
             raise self._broken(error) from error
 

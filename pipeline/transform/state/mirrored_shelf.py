@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.errors import ContractViolationError, TopicError
+from pipeline.transform.state.changes import MAX_KEY_BYTES
 from pipeline.transform.state.coverage import Coverage
 from pipeline.transform.state.facts import NUL
-from pipeline.transform.state.mirror import MAX_KEY_BYTES, Mirror
+from pipeline.transform.state.mirror import Mirror
 
 _MISSING: Final = object()
 

@@ -14,10 +14,10 @@ from pipeline import logs
 from pipeline.settings import Settings
 from pipeline.transform.state import facts
 from pipeline.transform.state.changelog import Changelog, Piece
-from pipeline.transform.state.changes import Change
+from pipeline.transform.state.changes import MAX_KEY_BYTES, Began, Change
 from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
 from pipeline.transform.state.facts import BEGAN
-from pipeline.transform.state.mirror import MAX_KEY_BYTES, Began, Mirror
+from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.slot import NONE_THERE
 
 TOLD_EVERY_S: Final = 5.0

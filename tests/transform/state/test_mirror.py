@@ -15,8 +15,9 @@ import pytest
 from pipeline.errors import SettingsError, StateError
 from pipeline.transform.state import mirror as mirror_module
 from pipeline.transform.state import slot as slot_module
+from pipeline.transform.state.changes import Began
 from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.mirror import Began, Mirror
+from pipeline.transform.state.mirror import Mirror
 
 TOPIC = "dodo.customers"
 
