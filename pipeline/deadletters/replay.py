@@ -6,7 +6,7 @@ was a record: it goes to the webhooks only if it can be read by now, under the k
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pipeline.deadletters.envelope import original_of
@@ -105,4 +105,4 @@ def _as_webhook(record: Record, topic: str) -> Return | Refused:
     if header(headers, DODO_TYPE) is None:
         headers = ((DODO_TYPE, envelope.type.encode()), *headers)
     key = kafka_key(envelope, webhook_id_of(headers, body))
-    return Return(topic, replace(original, key=key, headers=headers))
+    return Return(topic, original._replace(key=key, headers=headers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from pipeline.demo.reconcile import Expected
@@ -29,7 +28,6 @@ def expect(shop: Shop, deliveries: Sequence[Delivery], policy: Policy) -> Expect
         arrived = verdicts.Delivery(
             webhook_id=delivery.webhook_id,
             attempt_at_s=delivery.timestamp,
-            body_hash=hashlib.sha256(delivery.body).digest(),
         )
         match map_webhook(envelope, arrived, policy):
             case verdicts.Operations(operations=operations):

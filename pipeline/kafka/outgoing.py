@@ -75,19 +75,17 @@ class OutgoingChunk:
             RecordTooLargeError: the topic cannot hold it; the chunk is as it was.
         """
         part = self._parts.get((topic, partition))
-        fields = {
-            "timestamp": record.timestamp_ms,
-            "key": record.key,
-            "value": record.value,
-            "headers": [*record.headers],
-        }
-        if part is not None and part.builders[-1].append(**fields) is not None:
-            self.records += 1
-            return
+        key, value, headers, timestamp_ms = record
+        listed = [*headers]
+        if part is not None:
+            added = part.builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=listed)
+            if added is not None:
+                self.records += 1
+                return
         # A batch takes its first record whatever its size, and every later one only if it fits: so the first is the
         # only one that can be too large, and to look at it is enough.
         builder = self._create()
-        builder.append(**fields)
+        builder.append(timestamp=timestamp_ms, key=key, value=value, headers=listed)
         limit = self._limits.get(topic, DEFAULT_MAX_MESSAGE_BYTES)
         if builder.size() > limit:
             raise RecordTooLargeError(

@@ -6,10 +6,8 @@ value, bytes that are no JSON, a body that this version cannot map. Each has its
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
 from pipeline.errors import PipelineError, UnreadableBodyError
@@ -42,9 +40,6 @@ from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Mode, O
 MAX_ID_CHARS: Final = 255
 """What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
 
-HASH_PIECE_BYTES: Final = 2047
-"""Largest piece that hashlib digests without releasing the interpreter's lock (HASHLIB_GIL_MINSIZE is 2048)."""
-
 MapWebhook = Callable[[Envelope, Delivery, Policy, Profile | None], Verdict]
 
 NO_VALUE: Final = DeadLettered("unreadable", "the record has no value: a tombstone is no webhook")
@@ -60,8 +55,7 @@ LONG_ID: Final = DeadLettered("unmappable", f"header {WEBHOOK_ID} is longer than
 NO_MODE: Final = DeadLettered("unmappable", f"header {DODO_MODE} is neither live nor test", DODO_MODE)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of one record; `type` is None when the body could not be read."""
 
     verdict: Verdict
@@ -101,7 +95,6 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         attempt_at_s=int_header(record.headers, WEBHOOK_TIMESTAMP),
         received_at_ms=_received_at_ms(record),
         mode=mode,
-        body_hash=_digest(body),
     )
     if shelf is None or mode == "test":
         return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
@@ -136,18 +129,6 @@ def _with_state(
         case Dropped(reason="nothing-to-say"):
             book.settle(None)
     return verdict, ()
-
-
-def _digest(body: bytes) -> bytes:
-    """SHA-256 in pieces.
-
-    From 2,048 bytes on hashlib gives up the interpreter's lock, and this thread would wait for the consumer's thread at
-    every webhook to get it back (7 % of a worker's time).
-    """
-    digest = hashlib.sha256(body[:HASH_PIECE_BYTES])
-    for start in range(HASH_PIECE_BYTES, len(body), HASH_PIECE_BYTES):
-        digest.update(body[start : start + HASH_PIECE_BYTES])
-    return digest.digest()
 
 
 def _mode(headers: Headers) -> Mode | None:

@@ -8,7 +8,6 @@ customer's state (a warning says where it would decide), and when the webhook wa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -98,7 +97,7 @@ def explain(body: bytes, settings: Settings, *, webhook_id: str | None = None, m
     except UnreadableBodyError as error:
         envelope, verdict = None, DeadLettered("unreadable", str(error))
     else:
-        delivery = Delivery(identifier, mode=mode, body_hash=sha256(body).digest())
+        delivery = Delivery(identifier, mode=mode)
         verdict = map_webhook(envelope, delivery, policy)
     word, class_, reason = _words(verdict)
     operations = verdict.operations if isinstance(verdict, Operations) else ()

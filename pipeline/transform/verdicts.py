@@ -38,23 +38,20 @@ Note = Literal[
 """What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How the webhook arrived: what the body cannot tell.
+class Delivery(NamedTuple):
+    """How the webhook arrived: what the body cannot tell. A tuple, as all that is made for each webhook.
 
     Args:
         webhook_id: the `webhook-id` header, the same through retries and replays.
         attempt_at_s: the `webhook-timestamp` header, unix seconds of this attempt.
         received_at_ms: when ingest took it, unix milliseconds.
         mode: which endpoint's secret matched.
-        body_hash: digest of the raw body, the tie-break between two attempts of one second.
     """
 
     webhook_id: str
     attempt_at_s: int | None = None
     received_at_ms: int | None = None
     mode: Mode = "live"
-    body_hash: bytes = b""
 
 
 class MappedOperation(NamedTuple):
@@ -72,8 +69,7 @@ class MappedOperation(NamedTuple):
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Operations:
+class Operations(NamedTuple):
     """The webhook becomes these operations, identify first, all of one person.
 
     `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes

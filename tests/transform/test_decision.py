@@ -70,7 +70,6 @@ def test_all_headers() -> None:
         attempt_at_s=1_767_000_000,
         received_at_ms=1_767_000_000_456,
         mode="test",
-        body_hash=hashlib.sha256(BODY).digest(),
     )
 
 

@@ -50,7 +50,7 @@ def test_operations_are_the_workers(name: str) -> None:
     """Byte for byte what the mapping makes of the same webhook, and the request that would carry exactly them."""
     body = samples.load(name)
     found = explain(body, Settings.load(), webhook_id="msg_1")
-    verdict = map_body(body, Delivery("msg_1", body_hash=sha256(body).digest()), Policy.of(Settings.load()))
+    verdict = map_body(body, Delivery("msg_1"), Policy.of(Settings.load()))
     assert found.operations == (verdict.operations if isinstance(verdict, Operations) else ())
     assert found.kafka_key.encode() == kafka_key(parse(body), "msg_1")
     if found.operations:

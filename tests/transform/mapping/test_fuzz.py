@@ -77,7 +77,6 @@ DELIVERIES = st.builds(
     attempt_at_s=st.none() | st.integers(-(10**12), 10**19),
     received_at_ms=st.none() | st.integers(-(10**15), 10**19),
     mode=st.sampled_from(["live", "test"]),
-    body_hash=st.binary(max_size=32),
 )
 
 
