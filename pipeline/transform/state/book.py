@@ -15,7 +15,7 @@ from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
 from pipeline.transform.state.gather import Shown
 from pipeline.transform.state.known import Known
-from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, SOURCE, Sheet, refunded
+from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, NOTE, SOURCE, Sheet, refunded
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
@@ -42,10 +42,9 @@ class Book:
         self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
         self._told = told
         self._revives = False
-        self._identity_key = identity_key(customer)
-        self._known = decode("identity", shelf.get(self._identity_key)) or identity.empty()
-        self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         self._facts = Known(shelf, customer, told)
+        self._known = self._facts.sheet.identity
+        self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
@@ -209,19 +208,38 @@ class Book:
 
     def settle(self, operations: Operations | None) -> None:
         """Put this webhook's facts on the shelf, and that `operations` were said; None: there was nothing to say."""
-        put = self._shelf.put
+        put, facts = self._shelf.put, self._facts
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)
-        for fact_key, (known, fact) in self._facts.told.items():
-            if fact != known:
-                put(fact_key, encode(fact))
         if operations is not None:
             self._said(operations)
-        if self._now != self._known:
-            self._now[identity.VERSION] += 1
-            put(self._identity_key, encode(self._now))
-        if self._facts.changed or self._revives:
-            self._shelf.keep(self._customer, self._facts.sheet.encode())
+        record = self._identify()
+        for fact_key, (known, fact) in facts.told.items():
+            if fact != known:
+                put(fact_key, encode(fact))
+        if operations is not None and not facts.is_money:
+            for operation in operations.operations:
+                if operation.kind == "event":
+                    self._emit(operation.op_id)
+        if record is not None:
+            put(identity_key(self._customer), encode(record))
+        if facts.changed or self._revives:
+            self._shelf.keep(self._customer, facts.sheet.encode())
+
+    def _identify(self) -> Fact | None:
+        """The identity's record, if it takes one; a payment that was not known carries what it only confirms."""
+        now, known = self._now, self._known
+        if now == known:
+            return None
+        now[identity.VERSION] += 1
+        self._facts.sheet.identity, self._facts.changed = now, True
+        if self._told and self._told[0].kind == "payment":
+            before, payment = next(iter(self._facts.told.values()))
+            note = identity.note_of(known, now, *self._moment) if before is None else None
+            if note is not None:
+                payment[NOTE] = note
+                return None
+        return now
 
     def _said(self, operations: Operations) -> None:
         now = self._now
@@ -232,9 +250,6 @@ class Book:
             now[identity.DIGEST] = operations.identity.hex()
             person = now[identity.PERSON]
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
-        for operation in operations.operations:
-            if operation.kind == "event" and not self._facts.is_money:
-                self._emit(operation.op_id)
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]

@@ -9,7 +9,7 @@ which tells deliveries of one second apart.
 
 | kind | id | value | of two |
 |---|---|---|---|
-| payment | payment | minor, currency, time, charge type, method, card update, source, periods | webhook's, earliest |
+| payment | payment | minor, currency, time, type, method, card update, source, periods, note | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
 | subscription | subscription | moment, status, next billing, cancels, created (ms), plans | latest; latest two plans |
 | method | subscription | moment, payment method id | latest |
@@ -166,6 +166,13 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
     return join(old, new) if join is not None else None
 
 
+def _payment(old: Fact, new: Fact) -> Fact:
+    """The better telling, with the later note (`identity.note_of`) of both."""
+    best = _told_best(old[:8], new[:8])
+    notes = [fact[8] for fact in (old, new) if fact[8] is not None]
+    return [*best, max(notes, key=lambda note: (note[2], encode(note)), default=None)]
+
+
 def _told_best(old: Fact, new: Fact) -> Fact:
     return min(old, new, key=_telling)
 
@@ -213,12 +220,12 @@ def _observations(old: Fact, new: Fact) -> Fact:
 
 def _person(old: Fact, new: Fact) -> Fact:
     """What was said last, and whatever was on the profile at any time."""
-    said = max(old, new, key=lambda fact: (fact[0], fact[1], fact[2] or ""))
+    said = max(old, new, key=lambda fact: (fact[0], fact[2] or ""))
     return [said[0], max(old[1], new[1]), said[2], sorted({*old[3], *new[3]})]
 
 
 _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
-    "payment": _told_best,
+    "payment": _payment,
     "refund": _told_best,
     "subscription": _subscription,
     "method": _latest,
@@ -235,7 +242,7 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
 }
 
 _LENGTHS: Final = {
-    "payment": 8,
+    "payment": 9,
     "refund": 5,
     "subscription": 7,
     "method": 3,

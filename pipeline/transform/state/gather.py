@@ -150,6 +150,7 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         card_update,
         source,
         _periods(data) if not card_update and get("service_periods") else [],
+        None,
     ]
     return [Telling("payment", (payment_id,), fact)]
 

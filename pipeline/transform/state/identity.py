@@ -1,7 +1,8 @@
 """Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was said of them last.
 
-One record for each webhook that names the customer, since the times of what it confirms must advance: else an older
-delivery that is processed later would win over it. Its array:
+Each webhook that names the customer changes it, since the times of what it confirms must advance: else an older
+delivery that is processed later would win over it. Most payments confirm what is known and no more; that rides on the
+payment's own record (`note_of`, `hear`), which halves what such a payment writes. The record's array:
 
 `[version, delivered, digest, to, person, email, name, phone, country, metadata]`
 
@@ -15,7 +16,7 @@ delivery that is processed later would win over it. Its array:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ Fact = list[Any]
 
 VERSION, DELIVERED, DIGEST, TO, PERSON, EMAIL, NAME, PHONE, COUNTRY, METADATA = range(10)
 LENGTH: Final = 10
+BITS: Final = (1, 2, 4, 8)
 
 
 def empty() -> Fact:
@@ -59,6 +61,38 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
             kept[key] = latest(kept.get(key), [at_s, at_ms, value])
         new[METADATA] = dict(sorted(kept.items()))
     return new
+
+
+def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
+    """What `now` has over `known` as a note on another fact; None when it takes a record of its own.
+
+    `[seconds, milliseconds, version, digest, fields]`, the fields that the delivery confirmed as bits: email 1, name 2,
+    phone 4, country 8.
+    """
+    if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
+        return None
+    fields = 0
+    for bit, before, after in zip(BITS, known[EMAIL:METADATA], now[EMAIL:METADATA], strict=True):
+        if before is not after:
+            if before is None or before[2] != after[2]:
+                return None
+            fields |= bit
+    return [at_s, at_ms, now[VERSION], now[DIGEST], fields]
+
+
+def hear(record: Fact, notes: Iterable[Fact]) -> Fact:
+    """The identity of its record and of the notes on other facts, in any order."""
+    heard = record.copy()
+    for at_s, at_ms, version, digest, fields in notes:
+        heard[DELIVERED] = max(heard[DELIVERED], at_s)
+        if (version, digest or "") > (heard[VERSION], heard[DIGEST] or ""):
+            heard[VERSION], heard[DIGEST] = version, digest
+        for place, bit in enumerate(BITS, EMAIL):
+            known = heard[place]
+            # A value changes only to one that was read later, so a note about an earlier value is behind the present.
+            if fields & bit and known is not None and (at_s, at_ms) > (known[0], known[1]):
+                heard[place] = [at_s, at_ms, known[2]]
+    return heard
 
 
 def merge(old: Fact, new: Fact) -> Fact:

@@ -12,17 +12,22 @@ from typing import Any, Final, Self
 import orjson
 
 from pipeline.transform.profile import RANK
+from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, decode, split
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x01"
+VERSION: Final = b"\x02"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
 """Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
 
-MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS = range(8)
+MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE = range(9)
 """Places in a payment's fact."""
+
+
+UNSUMMED: Final = frozenset({"method", "activation", "cancellation"})
+"""Kinds that are read one by one where they are asked for."""
 
 
 class Sheet:
@@ -42,6 +47,7 @@ class Sheet:
         rest: of the others `[id, …]` the newest one.
         periods: `[start (ms), subscription, payment]`, the latest first.
         head: `[ULID, emitted (s)]` of the first event in the order of keys.
+        identity: who the customer is, of its record and of the notes on payments.
     """
 
     __slots__ = (
@@ -50,6 +56,7 @@ class Sheet:
         "first",
         "forgotten_s",
         "head",
+        "identity",
         "last",
         "live",
         "lost",
@@ -74,6 +81,7 @@ class Sheet:
         self.rest: Fact | None = None
         self.periods: list[Fact] = []
         self.head: Fact | None = None
+        self.identity: Fact = identity.empty()
 
     @classmethod
     def decode(cls, value: bytes | None) -> Self | None:
@@ -95,6 +103,7 @@ class Sheet:
             sheet.rest,
             sheet.periods,
             sheet.head,
+            sheet.identity,
         ) = orjson.loads(memoryview(value)[1:])
         return sheet
 
@@ -114,6 +123,7 @@ class Sheet:
             self.rest,
             self.periods,
             self.head,
+            self.identity,
         ]
         return VERSION + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
@@ -156,7 +166,7 @@ class Sheet:
 
     def _pay_with(self, payment_id: str, payment: Fact) -> None:
         """First, last and how."""
-        minor, currency, time, _, method, card_update, _, _ = payment
+        minor, currency, time, _, method, card_update, _, _, _ = payment
         ms = to_ms(time) or 0
         if method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, method]
@@ -207,7 +217,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
     refunds: dict[str, list[Fact]] = {}
     for key, value in facts:
         _, kind, id_ = split(key)
-        if kind in {"identity", "method", "activation", "cancellation"} or (fact := decode(kind, value)) is None:
+        if kind in UNSUMMED or (fact := decode(kind, value)) is None:
             continue
         match kind:
             case "payment":
@@ -222,9 +232,12 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
                 sheet.emit(id_, fact[0])
             case "forgotten":
                 sheet.forgotten_s = fact[0]
+            case "identity":
+                sheet.identity = fact
     for payment_id, payment in payments:
         sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     sheet.refunds = sum(map(len, refunds.values()))
+    sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
     return sheet
 
 

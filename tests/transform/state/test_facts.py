@@ -20,6 +20,9 @@ TIMES = st.sampled_from(
 SOURCES = st.sampled_from(["webhook", "api"])
 WORDS = st.sampled_from(["a", "b", "ü"])
 IDS = st.sampled_from(["msg_1", "msg_2", "msg_3"])
+NOTES = st.none() | st.tuples(
+    st.integers(0, 2), st.just(0), st.integers(1, 2), st.sampled_from(["aa", "bb"]), st.integers(0, 2)
+).map(list)
 MINOR = st.none() | st.integers(0, 3)
 CURRENCY = st.none() | st.sampled_from(["USD", "JPY"])
 SEEN = st.none() | st.tuples(st.integers(0, 3), st.integers(0, 2), WORDS).map(list)
@@ -54,7 +57,7 @@ METADATA = st.dictionaries(
 )
 
 TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
-    "payment": fact(MINOR, CURRENCY, TIMES, st.none() | WORDS, st.none() | WORDS, st.booleans(), SOURCES, st.just([])),
+    "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
     "subscription": subscription(),
     "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
@@ -125,15 +128,15 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:
     """The API tells when a payment was created, the webhook when it succeeded, and that it was told."""
-    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", []])
-    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", []])
+    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None])
+    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None])
     assert merge("payment", api, webhook) == merge("payment", webhook, api) == webhook
 
 
 @pytest.mark.parametrize("broken", [b"", b"not json", b"{}", b"[1]", b"null", b'"x"'])
 def test_what_cannot_be_read_gives_way(broken: bytes) -> None:
     """A foreign record under a fact's key hides no fact."""
-    fact_ = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "webhook", []])
+    fact_ = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "webhook", [], None])
     assert merge("payment", broken, fact_) == merge("payment", fact_, broken) == fact_
     assert facts.decode("payment", broken) is None
 

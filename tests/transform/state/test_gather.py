@@ -45,6 +45,7 @@ def test_a_payment() -> None:
         False,
         "webhook",
         [[SUB, starts], ["sub_0NExampleSubscript002", starts]],
+        None,
     ]
     assert found.contact == ("jiwoo.han@example.com", "Han Ji-woo", "+15555550142", "US")
 
@@ -169,7 +170,7 @@ def test_an_api_subscription() -> None:
 def test_a_listed_object_may_lack_fields() -> None:
     """List items of the API are smaller than webhooks (withcoral/coral, pull request 1359)."""
     listed = of_api_object("payment", {"payment_id": "pay_1", "status": "succeeded"}, {}, AT_S, Policy())
-    assert facts_of(listed)["payment"] == [None, None, "2026-10-14T17:46:40.000Z", None, None, False, "api", []]
+    assert facts_of(listed)["payment"] == [None, None, "2026-10-14T17:46:40.000Z", None, None, False, "api", [], None]
     assert of_api_object("subscription", {"subscription_id": "sub_1"}, {}, AT_S, Policy()).facts == []
 
 

@@ -60,3 +60,44 @@ def test_what_a_body_does_not_say_stays() -> None:
     ]
     assert later[identity.METADATA] == {"k": [10, 0, "x"]}
     assert later[identity.DELIVERED] == 20
+
+
+@given(st.lists(DELIVERIES, min_size=1, max_size=6), st.data())
+def test_notes_say_what_records_say(deliveries: list[Any], data: st.DataObject) -> None:
+    """Whatever rides on payments instead of taking a record of its own is heard again, in any order."""
+    now = record = identity.empty()
+    notes = []
+    for delivery in deliveries:
+        following = identity.confirm(now, *delivery)
+        if following == now:
+            continue
+        following[identity.VERSION] += 1
+        following[identity.DIGEST] = data.draw(st.none() | st.sampled_from(["aa", "bb"])) or following[identity.DIGEST]
+        note = identity.note_of(now, following, delivery[0], delivery[1]) if data.draw(st.booleans()) else None
+        if note is None:
+            record = following
+        else:
+            notes.append(note)
+        now = following
+    assert identity.hear(record, data.draw(st.permutations(notes))) == now
+
+
+def test_a_note_only_confirms() -> None:
+    """A new value, a field that was not known, a person or metadata take a record."""
+    known = identity.confirm(identity.empty(), 10, 0, ("a@example.com", None, None, None), {})
+    assert identity.note_of(known, identity.confirm(known, 20, 5, ("a@example.com", None, None, None), {}), 20, 5) == [
+        20,
+        5,
+        0,
+        None,
+        1,
+    ]
+    for contact, metadata in (
+        (("b@example.com", None, None, None), {}),
+        (("a@example.com", "Ann", None, None), {}),
+        (("a@example.com", None, None, None), {"k": "x"}),
+    ):
+        assert identity.note_of(known, identity.confirm(known, 20, 5, contact, metadata), 20, 5) is None
+    named = [*known]
+    named[identity.PERSON] = [20, 5, "cus_1", "customer_id"]
+    assert identity.note_of(known, named, 20, 5) is None

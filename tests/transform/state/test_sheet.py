@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -41,7 +42,17 @@ def payment(payment_id: str, minor: int | None, currency: str | None, time: str,
         others.get("source", "webhook"),
     )
     return telling(
-        "payment", (payment_id,), minor, currency, time, None, method, card_update, source, others.get("periods", [])
+        "payment",
+        (payment_id,),
+        minor,
+        currency,
+        time,
+        None,
+        method,
+        card_update,
+        source,
+        others.get("periods", []),
+        None,
     )
 
 
@@ -90,7 +101,8 @@ TELLINGS = st.one_of(
 
 def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
-    shown = Shown(Moments(None, at_s * 1000, at_s), [told] if isinstance(told, Telling) else [], (), {})
+    tellings = [deepcopy(told)] if isinstance(told, Telling) else []
+    shown = Shown(Moments(None, at_s * 1000, at_s), tellings, (), {})
     book = Book(shelf, CUSTOMER, shown)
     if isinstance(told, Telling):
         book.settle(None)
@@ -99,6 +111,13 @@ def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
     operation = MappedOperation(event_id, b"{}", barrier=False, kind="event", name="x")
     operations = () if book.emitted(event_id) else (operation,)
     book.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
+
+
+def sums(shelf: MemoryShelf) -> list[Any]:
+    """What the kept summary says, but for the identity, which counts its own writes."""
+    kept = shelf.sheet(CUSTOMER)
+    found: list[Any] = orjson.loads(kept[1:]) if kept else []
+    return found[:-1]
 
 
 def folded(shelf: MemoryShelf) -> bytes:
@@ -118,7 +137,7 @@ def test_following_is_folding(told: list[Any], rng: Any) -> None:
     again = MemoryShelf()
     for one in sorted(tellings, key=repr):
         take(again, one)
-    assert again.sheet(CUSTOMER) == shelf.sheet(CUSTOMER)
+    assert sums(again) == sums(shelf)
 
 
 @given(st.lists(TELLINGS, max_size=8))
