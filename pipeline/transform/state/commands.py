@@ -25,7 +25,7 @@ from pipeline.transform.state.facts import customer_key, encode, key, prefix
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
-from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
+from pipeline.transform.state.shares import MEMBERS, SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Operations, Verdict
@@ -151,8 +151,8 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
         return _wrong(SHARE, "version", "is no whole number")
     if delivered_s is None:
         return _wrong(SHARE, "delivered", "is no unix time in seconds")
-    if share is not None and type(share) is not dict:
-        return _wrong(SHARE, "share", "is neither an object nor null")
+    if share is not None and not (type(share) is dict and share.keys() == MEMBERS):
+        return _wrong(SHARE, "share", "is neither null nor an object of this version's members")
     news = News(
         address,
         order.customer_id,

@@ -26,6 +26,23 @@ SHARE: Final = "share"
 
 Share = dict[str, Any]
 
+MEMBERS: Final = frozenset(
+    {
+        "payment_count",
+        "spent",
+        "first",
+        "base",
+        "last",
+        "method",
+        "has_lost_dispute",
+        "live",
+        "rest",
+        "contact",
+        "metadata",
+    }
+)
+"""Of a share, as `share_of` makes it and the topic's contract describes it."""
+
 _DIGEST_BYTES: Final = 16
 
 Commands = tuple[OutRecord, ...]
