@@ -24,8 +24,10 @@ from pipeline.kafka.unpacking import use_our_unpacking
 from pipeline.settings import Settings
 from pipeline.transform.state.changes import Change
 
-PIECE_RECORDS: Final = 10_000
-"""Records that are taken in together, sorted: the more, the fewer pages for each. One step of the progress."""
+PIECE_RECORDS: Final = 40_000
+"""Records that are taken in together, sorted: the more, the fewer pages for each (9 µs a record with 10,000, 6 with
+40,000). They are gathered for one partition after the other, so that only one such heap is in memory beside the one
+that is being taken in."""
 
 AT_ONCE: Final = 8
 """Partitions that are fetched at the same time; with `FETCH_BYTES` the bound of what waits in memory."""
@@ -141,25 +143,26 @@ class Changelog:
         for tp in ends:
             self._consumer.seek(tp, spans[tp.partition].start)
         waiting = list(ends)
-        left: dict[TopicPartition, int] = {}
+        fetched: set[TopicPartition] = set()
         watch = _Stall(self, ends)
-        while waiting or left:
-            while waiting and len(left) < AT_ONCE:
-                tp = waiting.pop(0)
-                left[tp] = ends[tp]
-                self._consumer.resume(tp)
-            polled = await self._poll(list(left), PIECE_RECORDS)
-            for tp in list(left):
-                position = await self._consumer.position(tp)
-                records = polled.get(tp, ())
-                ended = position >= left[tp]
-                if records or ended:
-                    changes = [(record.key, record.value) for record in records]
-                    yield Piece(tp.partition, changes, [record.offset for record in records], position)
-                if ended:
-                    self._consumer.pause(tp)
-                    del left[tp]
-            await watch.look(moved=bool(polled))
+        while waiting:
+            for tp in waiting[:AT_ONCE]:
+                if tp not in fetched:
+                    fetched.add(tp)
+                    self._consumer.resume(tp)  # those behind the first one fetch ahead, as far as their buffers go
+            tp = waiting[0]
+            changes: list[Change] = []
+            offsets: list[int] = []
+            ended = False
+            while not ended and len(changes) < PIECE_RECORDS:
+                records = (await self._poll([tp], PIECE_RECORDS - len(changes))).get(tp, ())
+                changes += [(record.key, record.value) for record in records]
+                offsets += [record.offset for record in records]
+                ended = await self._consumer.position(tp) >= ends[tp]
+                await watch.look(moved=bool(records))
+            if ended:
+                self._consumer.pause(waiting.pop(0))
+            yield Piece(tp.partition, changes, offsets, await self._consumer.position(tp))
 
     async def _poll(self, tps: list[TopicPartition], records: int) -> dict[TopicPartition, list[Any]]:
         try:
