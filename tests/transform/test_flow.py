@@ -37,7 +37,10 @@ class Consumed:
 
 
 def decide(record: Record, _shelf: object = None) -> Decision:
-    """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key."""
+    """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
+
+    `share` has a command with it.
+    """
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")
@@ -48,7 +51,9 @@ def decide(record: Record, _shelf: object = None) -> Decision:
                 MappedOperation(f"{record.offset}{kind}", b"{}", barrier=False, kind=kind, name=None)
                 for kind in ("identify", "event")
             )
-            return Decision(Operations(record.key or b"", operations, event_time_ms=1), "payment.succeeded", "m")
+            commands = (OutRecord(b"person:1", record.value),) if record.value == b"share" else ()
+            verdict = Operations(record.key or b"", operations, event_time_ms=1)
+            return Decision(verdict, "payment.succeeded", "m", commands)
 
 
 @dataclass
@@ -154,6 +159,43 @@ async def test_acknowledged_only_when_durable() -> None:
     (told,) = bench.told
     assert (told.first_offset, told.last_offset, told.records, told.bytes) == (0, 1, 2, 6)
     assert told.webhooks == {("payment.succeeded", "operations", ""): 2}
+
+
+async def test_commands_go_behind_operations() -> None:
+    """Back into the topic that the chunk came from, once its operations are durable; acknowledged when both are."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"share", b"pay", b"share"))
+    await settle()
+    (operations,) = bench.producer.sent
+    operations.durable.set_result(None)
+    await settle()
+    _, commands = bench.producer.sent
+    partition = sum(b"person:1") % 4
+    assert [(topic, p, r.key) for topic, p, r in commands.records] == [("webhooks", partition, b"person:1")] * 2
+    assert (bench.acks[0], bench.told) == ([], [])
+    bench.flow.begin()
+    drained = asyncio.create_task(bench.flow.drained())
+    await settle()
+    assert not drained.done()
+    commands.durable.set_result(None)
+    await drained
+    assert bench.acks[0] == [2]
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+async def test_lost_commands_end_the_flow(phase: int) -> None:
+    """Operations or commands that are not known to be durable are not acknowledged, nor are commands sent alone."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"share"))
+    error = BrokenSequenceError("cannot be written any more")
+    for number in range(phase + 1):
+        await settle()
+        durable = bench.producer.sent[number].durable
+        _ = durable.set_exception(error) if number == phase else durable.set_result(None)
+    await settle()
+    assert bench.failures == [error]
+    assert bench.acks[0] == []
+    assert len(bench.producer.sent) == phase + 1
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=MAX_CHUNKS), st.randoms(use_true_random=False))
