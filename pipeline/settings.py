@@ -112,7 +112,8 @@ class Settings(BaseSettings):
     )
     person_id: str = Field(
         "customer_id",
-        description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins.",
+        description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "
+        "email: customers of one address are one person (the transform then writes to the webhooks topic).",
     )
     merge_on_email_change: bool = Field(
         False,

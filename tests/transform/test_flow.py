@@ -191,7 +191,10 @@ async def test_lost_commands_end_the_flow(phase: int) -> None:
     for number in range(phase + 1):
         await settle()
         durable = bench.producer.sent[number].durable
-        _ = durable.set_exception(error) if number == phase else durable.set_result(None)
+        if number == phase:
+            durable.set_exception(error)
+        else:
+            durable.set_result(None)
     await settle()
     assert bench.failures == [error]
     assert bench.acks[0] == []

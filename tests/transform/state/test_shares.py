@@ -456,6 +456,14 @@ def test_merged_address() -> None:
     assert sums(world.person(OTHER)) == (2000, 2)
 
 
+def test_merged_address_of_two() -> None:
+    """The one who stays is a person again, with the sums of that customer alone."""
+    world = one_partition(MERGING)
+    fed(world, payment("cus_a", 1), payment("cus_b", 2), payment("cus_a", 3, customer={"email": OTHER}))
+    assert sums(world.person()) == (1000, 1)
+    assert sums(world.person(OTHER)) == (2000, 2)
+
+
 @pytest.mark.parametrize("customerio", [None, "delete"])
 def test_forgotten_customer(customerio: str | None) -> None:
     """The share of the one is gone from the person, who stays with what the other has."""
