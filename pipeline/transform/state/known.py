@@ -25,7 +25,9 @@ class Known:
 
     def __init__(self, shelf: Shelf, customer: bytes, tellings: list[Telling]) -> None:
         self.told: dict[bytes, tuple[Fact | None, Fact]] = {}
-        self.sheet = summary(shelf, customer)
+        kept = Sheet.decode(shelf.sheet(customer))
+        self._is_new = kept is None and _is_nobody(shelf, customer)
+        self.sheet = kept or (Sheet() if self._is_new else summary(shelf, customer))
         self.changed = False
         self.is_money = False
         self._shelf = shelf
@@ -54,7 +56,7 @@ class Known:
     def _take(self, telling: Telling) -> None:
         kind, ids, told = telling
         fact_key = key(self._customer, kind, *ids)
-        known = decode(kind, self._shelf.get(fact_key))
+        known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
         fact = told if known is None else (merge_facts(kind, known, told) or told)
         self.told[fact_key] = (known, fact)
         if kind in {"payment", "refund"}:
@@ -89,6 +91,11 @@ class Known:
         mine = {fact_key: encode(fact) for fact_key, (_, fact) in self.told.items()}
         facts = dict(self._shelf.scan(prefix(self._customer)))
         self.sheet, self.changed = fold(sorted((facts | mine).items())), True
+
+
+def _is_nobody(shelf: Shelf, customer: bytes) -> bool:
+    """Whether there is no fact of the customer at all: then none is worth looking for."""
+    return next(iter(shelf.scan(prefix(customer))), None) is None
 
 
 def summary(shelf: Shelf, customer: bytes) -> Sheet:
