@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.decision import LONG_ID, NO_STATE, NO_MODE, NO_VALUE, decide
+from pipeline.transform.decision import LONG_ID, NO_MODE, NO_STATE, NO_VALUE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
