@@ -61,6 +61,13 @@ LINK_SCHEMES: Final = frozenset({"data", "mailto", "tel", "urn"})
 
 PLAIN_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
+NESTED: Final = frozenset({list, dict})
+NATIVE: Final = NESTED | {str, int, float, bool, type(None)}
+"""What JSON decodes to."""
+
+SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
+"""A text of so many characters fits whatever they are: UTF-8 has at most four bytes for one."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
 
@@ -122,6 +129,45 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
             del fitted[name]
             cuts.append(Cut(name, "count"))
     return fitted, tuple(cuts)
+
+
+def fit_json(attributes: dict[str, Any]) -> tuple[bytes, tuple[Cut, ...]]:
+    """`fit_attributes` as the JSON that an operation will hold.
+
+    Usually nothing is to be changed, which the JSON tells for a third of the cost of looking at each value.
+    """
+    text = _json_as_it_is(attributes)
+    if text is not None:
+        return text, ()
+    fitted, cuts = fit_attributes(attributes)
+    return orjson.dumps(fitted), cuts
+
+
+def _json_as_it_is(attributes: dict[str, Any]) -> bytes | None:
+    """The JSON of attributes that surely need no change, else None.
+
+    orjson writes NaN as null and raises for what it cannot write: other types, surrogates, integers beyond 64 bits.
+    """
+    if len(attributes) > ATTRIBUTES_MAX or not _known_names.issuperset(attributes):
+        return None
+    kinds = set(map(type, attributes.values()))
+    if not kinds <= NATIVE:
+        return None
+    try:
+        text = orjson.dumps(attributes)
+    except TypeError:
+        return None
+    if float in kinds and b"null" in text:
+        return None
+    if len(text) > ATTRIBUTE_VALUE_MAX_BYTES:  # else each value has less
+        for value in attributes.values():
+            if type(value) is str and len(value) > SHORT_CHARS:
+                return None
+    if not kinds.isdisjoint(NESTED):
+        for value in attributes.values():
+            if type(value) in NESTED and not _is_plain(value):
+                return None
+    return text
 
 
 def _fit_name(name: Any, cuts: list[Cut]) -> str | None:

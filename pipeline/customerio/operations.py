@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from pipeline.customerio.attributes import Cut, CutReason, fit_attributes
+from pipeline.customerio.attributes import Cut, CutReason, fit_attributes, fit_json
 from pipeline.customerio.limits import (
     EVENT_NAME_MAX_BYTES,
     ITEM_MAX_BYTES,
@@ -31,13 +31,14 @@ __all__ = [
     "Removal",
     "event",
     "fit_attributes",
+    "fit_json",
     "identify",
     "merge",
     "removal",
 ]
 
 Attributes = Mapping[str, Any] | bytes
-"""As an object, or as its JSON."""
+"""As `fit_attributes` returned them, or as `fit_json` wrote them."""
 
 Removal = Literal["delete", "suppress"]
 """`delete` removes a person, whom a later call creates anew; `suppress` removes and ignores the identifier from then
@@ -50,24 +51,12 @@ _ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
 """https://github.com/ulid/spec: 26 characters of Crockford's base 32; a first digit above 7 exceeds 128 bits."""
 
 
-def written(attributes: Mapping[str, Any]) -> bytes:
-    """Attributes as the JSON that an operation will hold, for whoever wants to know it before.
-
-    Raises:
-        OperationError: an attribute cannot be JSON.
-    """
-    try:
-        return orjson.dumps(attributes)
-    except TypeError as error:
-        raise _no_json(error) from None
-
-
 def identify(person_id: str, attributes: Attributes, *, timestamp_s: int, identifier: Identifier = "id") -> bytes:
     """The bytes that create or update a person.
 
     Args:
         person_id: the value of `identifier`, 1 to 150 bytes.
-        attributes: as `fit_attributes` returned them, or their JSON (`written`).
+        attributes: inside Customer.io's limits.
         timestamp_s: unix seconds of what the attributes describe. Customer.io ignores an identify that is older than
             the profile's last edit.
         identifier: which identifier `person_id` is.
@@ -83,7 +72,7 @@ def identify(person_id: str, attributes: Attributes, *, timestamp_s: int, identi
             "identifiers": {identifier: person_id},
             "action": "identify",
             "timestamp": timestamp_s,
-            "attributes": orjson.Fragment(attributes) if type(attributes) is bytes else attributes,
+            "attributes": _as_member(attributes),
         }
     )
 
@@ -94,7 +83,7 @@ def event(
     *,
     id: str,  # noqa: A002 - the API's own word, and keyword-only
     timestamp_s: int,
-    attributes: Mapping[str, Any],
+    attributes: Attributes,
     identifier: Identifier = "id",
 ) -> bytes:
     """The bytes that record one event of a person.
@@ -105,7 +94,7 @@ def event(
             refused, not cut: no campaign would listen to what is left.
         id: a ULID in upper case, the same for every delivery of the same event; Customer.io ignores a repeated one.
         timestamp_s: unix seconds when it happened.
-        attributes: as `fit_attributes` returned them.
+        attributes: inside Customer.io's limits.
         identifier: which identifier `person_id` is.
 
     Raises:
@@ -126,7 +115,7 @@ def event(
             "name": name,
             "id": id,
             "timestamp": timestamp_s,
-            "attributes": attributes,
+            "attributes": _as_member(attributes),
         }
     )
 
@@ -174,15 +163,15 @@ def _check(person_id: str, timestamp_s: int) -> None:
         raise OperationError("a timestamp is in unix seconds: milliseconds and zero are not", field="timestamp")
 
 
-def _no_json(error: TypeError) -> OperationError:
-    return OperationError(f"the operation cannot be JSON: {error}", field="attributes")
+def _as_member(attributes: Attributes) -> object:
+    return orjson.Fragment(attributes) if type(attributes) is bytes else attributes
 
 
 def _serialise(operation: dict[str, Any]) -> bytes:
     try:
         item = orjson.dumps(operation)
     except TypeError as error:
-        raise _no_json(error) from None
+        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
     if len(item) > ITEM_MAX_BYTES:
         raise OversizeError(
             f"the operation has {len(item):,} bytes, Customer.io takes {ITEM_MAX_BYTES:,}", field="attributes"

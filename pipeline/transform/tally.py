@@ -51,14 +51,14 @@ class Tally:
     def add(self, decision: Decision) -> None:
         """Count one webhook."""
         known = decision.type if decision.type is not None and decision.type in TYPES else OTHER
-        match decision.verdict:
-            case Operations(operations=operations, notes=notes):
-                self.webhooks[known, "operations", ""] += 1
-                for operation in operations:
-                    self.operations[operation.kind, operation.name or ""] += 1
-                if notes:
-                    self.notes.update(notes)
-            case Dropped(reason=code):
-                self.webhooks[known, "dropped", code] += 1
-            case DeadLettered(class_=class_):
-                self.webhooks[known, "dead_letter", class_] += 1
+        verdict = decision.verdict
+        if type(verdict) is Operations:
+            self.webhooks[known, "operations", ""] += 1
+            for _, _, _, kind, name in verdict.operations:
+                self.operations[kind, name or ""] += 1
+            for note in verdict.notes:
+                self.notes[note] += 1
+        elif type(verdict) is Dropped:
+            self.webhooks[known, "dropped", verdict.reason] += 1
+        elif type(verdict) is DeadLettered:
+            self.webhooks[known, "dead_letter", verdict.class_] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.customerio.attributes import DEPTH_MAX, Cut, fit_attributes
+from pipeline.customerio.attributes import DEPTH_MAX, Cut, _known_names, fit_attributes, fit_json
 from pipeline.customerio.limits import (
     ATTRIBUTE_NAME_MAX_BYTES,
     ATTRIBUTE_VALUE_MAX_BYTES,
@@ -75,6 +76,21 @@ def test_reports_each_change(attributes: dict[str, Any]) -> None:
         if name not in changed:
             assert fitted[name] == value
     assert len(fitted) + sum(1 for name in attributes if name in changed) >= len(attributes)
+
+
+@given(st.dictionaries(NAMES, JSON, max_size=8))
+@example({"a": math.nan})
+@example({"a": None, "b": 1.5, "c": "null"})
+@example({"a": [math.nan], "b": {"c.d": 1}})
+@example({"a": "x" * ATTRIBUTE_VALUE_MAX_BYTES, "b": "y"})
+@example({"a": "x" * 900, "b": ["y" * 900]})
+@example({"a": datetime(2026, 1, 2, tzinfo=UTC), "b": [datetime(2026, 1, 2, tzinfo=UTC)]})
+def test_the_json_is_that_of_what_fits(attributes: dict[str, Any]) -> None:
+    """Whether the names are seen for the first time or not, and with the same changes."""
+    fitted, cuts = fit_attributes(attributes)
+    _known_names.clear()
+    for _ in range(2):
+        assert fit_json(attributes) == (orjson.dumps(fitted), cuts)
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=8))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
+from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import elements, email, members, text, whole
 from pipeline.transform.moments import moments_of
@@ -15,6 +16,9 @@ from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Delivery, Note
 
 Attributes = dict[str, Any]
+
+NOTHING: Final = b"{}"
+"""No attributes, as JSON."""
 
 
 class Case:
@@ -67,6 +71,13 @@ class Case:
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def fitted(self, attributes: Attributes) -> bytes:
+        """Attributes inside Customer.io's limits, as JSON."""
+        text, cuts = fit_json(attributes)
+        for cut in cuts:
+            self.notice("attribute-cut", f"{cut.name} was fitted to Customer.io's limits ({cut.reason})")
+        return text
 
     def texts(self, into: Attributes, *fields: str) -> None:
         """Fields of `data` under their own names, where they are text."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.customerio import operations as track
-from pipeline.customerio.attributes import fit_attributes
 from pipeline.dodo.envelope import Envelope
 from pipeline.errors import OperationError, OversizeError
 from pipeline.transform.mapping.case import Attributes, Case
@@ -39,12 +38,9 @@ def map_person(
         about.setdefault(name, None)
     if not about:
         return None, names
-    about, cuts = fit_attributes(about)
-    for cut in cuts:
-        case.notice("attribute-cut", f"{cut.name} was fitted to Customer.io's limits ({cut.reason})")
     operations: tuple[MappedOperation, ...] = ()
     try:
-        told = track.written(about)
+        told = case.fitted(about)
         identity = identity_of(told)
         if again or identity != profile.identity:
             body = track.identify(address, told, timestamp_s=profile.delivered_at_s, identifier="email")

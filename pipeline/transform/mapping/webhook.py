@@ -14,7 +14,7 @@ from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
 from pipeline.transform.identity import EMAIL_STEP, person_of
-from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.case import NOTHING, Case
 from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.identify import (
@@ -131,7 +131,9 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return DeadLettered("unknown-type", f"the type {shown} is not known to this version", field="type")
     mapping, rows = known
     case = Case(envelope, delivery, policy, profile)
-    row = next(row for row in rows if row.when is None or row.when.holds(case))
+    for row in rows:  # the last one always holds
+        if row.when is None or row.when.holds(case):
+            break
     if row.drop is not None:
         return _drop(row.drop)
     if not case.knows_the_time:
@@ -199,14 +201,12 @@ def _identify(
     """
     # People who go by their address may be several customers, whose sums whoever knows them all tells of.
     alone = case.profile is None or person.step != EMAIL_STEP
-    about = _fitted(case, identify_attributes(case, row, mapping, with_sums=alone))
-    if not about:
+    told = case.fitted(identify_attributes(case, row, mapping, with_sums=alone))
+    if told == NOTHING:
         return [], None
     profile, identity = case.profile, None
     shown_s = case.snapshot_s
-    told: track.Attributes = about
     if profile is not None:
-        told = track.written(about)
         identity = identity_of(told)
         if identity == profile.identity and not is_new_person(profile, person):
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
@@ -245,7 +245,6 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
         case.notice("suppressed-event", "the event is out already: not sent again")
     elif row.event is not None and op_id is not None:
         warn_if_late(case)
-        attributes = _fitted(case, event_attributes(case, row, mapping))
         operations.append(
             MappedOperation(
                 op_id=op_id,
@@ -254,7 +253,7 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
                     title_of(row.event) if case.policy.title_names else row.event,
                     id=op_id,
                     timestamp_s=case.event_ms // 1000,
-                    attributes=attributes,
+                    attributes=case.fitted(event_attributes(case, row, mapping)),
                     identifier=_identifier(person),
                 ),
                 barrier=False,
@@ -273,10 +272,3 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
         identity=identity,
         identified_by=person.step,
     )
-
-
-def _fitted(case: Case, attributes: Attributes) -> Attributes:
-    fitted, cuts = track.fit_attributes(attributes)
-    for cut in cuts:
-        case.notice("attribute-cut", f"{cut.name} was fitted to Customer.io's limits ({cut.reason})")
-    return fitted
