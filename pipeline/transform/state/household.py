@@ -71,8 +71,10 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         None if digest is None else bytes.fromhex(digest),
     )
     if household.is_empty and news.removed:
+        # The profile stays as it is, and whoever comes next must neither be older than it nor leave its sums there.
         shelf.put(share_key, encode(shares[share_key]))
-        shelf.put(facts_key, None)
+        if version:
+            shelf.put(facts_key, encode([version + 1, delivered_s, None, names]))
         return None
     delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
     verdict, names = map_person(news.address, delivery, policy, household, names, again=news.told)

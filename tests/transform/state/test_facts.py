@@ -73,7 +73,8 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS),
     "share": fact(st.integers(0, 3), st.none() | st.dictionaries(WORDS, WORDS)),
     "person": fact(
-        st.integers(0, 3), st.integers(0, 3), st.sampled_from(["aa", "bb"]), st.lists(WORDS, unique=True).map(sorted)
+        st.integers(0, 3), st.integers(0, 3), st.none() | st.sampled_from(["aa", "bb"]),
+        st.lists(WORDS, unique=True).map(sorted),
     ),
     "state": fact(st.integers(0, 3), WORDS),
 }  # fmt: skip

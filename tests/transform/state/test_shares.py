@@ -271,6 +271,49 @@ def forget(customer_id: str, number: int, customerio: str | None) -> Consumed:
     return Consumed(orjson.dumps(value), headers, customer_id.encode())
 
 
+MOVES = st.lists(st.tuples(st.booleans(), st.sampled_from([ADDRESS, OTHER])), min_size=1, max_size=8)
+"""Payments in the order of their days: whose, and with which address."""
+
+
+@given(st.data())
+def test_whoever_moves_takes_the_share_along(data: st.DataObject) -> None:
+    """Addresses change back and forth, in any order and with crashes; one customer may be forgotten in the end."""
+    moves = data.draw(MOVES)
+    forgotten: str | None = data.draw(st.sampled_from([None, "cus_a", "cus_b"]))
+    home = data.draw(st.integers(0, 2))
+    customers = ["cus_a", "cus_b"]
+
+    def route(key: bytes) -> int:
+        if key.startswith(PERSON):
+            return (home + key.endswith(OTHER.encode())) % 3
+        return customers.index(key.decode())
+
+    world = World(route)
+    live: dict[str, str] = {}
+    paid: Counter[str] = Counter()
+    records = []
+    for day, (is_second, address) in enumerate(moves):
+        customer_id = customers[is_second]
+        live[customer_id] = address
+        paid[customer_id] += 1000
+        records.append(payment(customer_id, day, customer={"email": address}))
+    again = data.draw(st.lists(st.sampled_from(records), max_size=3))
+    for record in data.draw(st.permutations(records + again)):
+        world.append(record.key or b"", record.value, record.headers)
+    if forgotten is not None:
+        command = forget(forgotten, len(moves), None)
+        world.append(forgotten.encode(), command.value, command.headers)
+    for number, count, crash in data.draw(st.lists(PIECES, max_size=15)):
+        world.step(number, count, crash=crash)
+    world.settle()
+    for address in (ADDRESS, OTHER):
+        here = [customer_id for customer_id, at in live.items() if at == address]
+        stay = [customer_id for customer_id in here if customer_id != forgotten]
+        if stay or not here:
+            minor = sum(paid[customer_id] for customer_id in stay) or None
+            assert (sums(world.person(address)) or (None, None))[0] == minor
+
+
 def one_partition(policy: Policy = POLICY) -> World:
     """A world where all lies in one partition."""
     return World(lambda _: 0, policy)
@@ -491,8 +534,8 @@ def test_last_one_is_forgotten(customerio: str | None) -> None:
     )
     assert world.person() == (before if customerio is None else None)
     left = [(key, value) for key, value in world.partitions[0].shelf.scan(person_key(ADDRESS) + b"\0")]
-    assert [facts.split(key)[1:] for key, _ in left] == [("share", "cus_a")]
-    assert orjson.loads(left[0][1])[1] is None
+    assert [facts.split(key)[1:] for key, _ in left] == [("person", ""), ("share", "cus_a")]
+    assert orjson.loads(left[1][1])[1] is None
     everything = b"".join(key + value for key, value in world.partitions[0].shelf.scan(b""))
     assert ADDRESS.encode() not in everything
 
