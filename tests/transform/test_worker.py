@@ -241,7 +241,7 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
     for record, origin, body in zip(records, sources, bodies, strict=True):
         envelope = parse(body)
         webhook_id = text_header(record.headers, "webhook-id") or ""
-        delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS, "live", hashlib.sha256(body).digest())
+        delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
         match map_webhook(envelope, delivery, policy):
             case Operations() as verdict:
                 for operation in verdict.operations:
@@ -379,7 +379,7 @@ def expected(settings: Settings, records: Sequence[OutRecord]) -> dict[bytes, li
     for record in records:
         assert record.value is not None
         webhook_id = text_header(record.headers, "webhook-id") or ""
-        delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS, "live", hashlib.sha256(record.value).digest())
+        delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
         verdict = map_webhook(parse(record.value), delivery, policy)
         assert isinstance(verdict, Operations)
         ids[verdict.person_key] += [operation.op_id for operation in verdict.operations]
