@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, header, text_header
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
+
+_TOTAL = re.compile("total_spent_([a-z]{3})_minor")
 
 PAGE = 5_000
 """Events of the sandbox a request: a few megabytes."""
@@ -78,6 +81,18 @@ class SandboxView:
                 yield event
             after = page[-1]["seq"]
 
+    async def totals(self) -> dict[str, dict[str, int]]:
+        """Person → currency → `total_spent_…_minor`, of everybody who has spent."""
+        found: dict[str, dict[str, int]] = {}
+        after: str | None = ""
+        while after is not None:
+            page = await self._get("/__sandbox/people", limit=PAGE, after=after)
+            for person in page["people"]:
+                if person["id"] is not None and (spent := _totals(person["attributes"])):
+                    found[person["id"]] = spent
+            after = page["next"]
+        return found
+
     async def profile(self, person_id: str) -> dict[str, Any]:
         """The attributes of one person, the address included."""
         person = await self._get(f"/__sandbox/people/{person_id}")
@@ -92,3 +107,9 @@ class SandboxView:
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
+
+
+def _totals(attributes: Mapping[str, Any]) -> dict[str, int]:
+    """Currency → minor units, from the attributes of a profile."""
+    named = (_TOTAL.fullmatch(name) for name in attributes)
+    return {name[1].upper(): attributes[name[0]] for name in named if name}

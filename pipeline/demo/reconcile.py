@@ -26,6 +26,15 @@ class Expected:
     payments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Currency → (completed payments, their sum in minor units), from the shop's ledger."""
 
+    spent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Customer → currency → minor units paid and not refunded, from the shop's ledger; nothing without a state."""
+
+    said_later: set[str] = field(default_factory=set)
+    """Webhooks of which only a redelivery, read at its own time, had an event to tell."""
+
+    held_back: Counter[str] = field(default_factory=Counter)
+    """What the state knows as said already, by the mapping's code."""
+
     @property
     def accepted(self) -> int:
         """Webhooks that ingest must answer with 200."""
@@ -45,6 +54,9 @@ class Seen:
     absorbed: int = 0
     event_ids: Counter[str] = field(default_factory=Counter)
     payments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    spent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Person → currency → `total_spent_…_minor` on the profile."""
+
     order_violations: int = 0
     lag: int | None = None
 
@@ -93,6 +105,15 @@ def reconcile(expected: Expected, seen: Seen) -> list[Check]:
         )
         for currency in sorted({*expected.payments, *seen.payments})
     ]
+    if expected.spent:
+        rows.append(
+            Check(
+                "customers with a wrong total",
+                0,
+                sum(seen.spent.get(customer, {}) != purse for customer, purse in expected.spent.items()),
+                f"total_spent of {len(expected.spent):,} against the shop's ledger",
+            )
+        )
     rows += [
         Check("order violations", 0, seen.order_violations, "first deliveries, per customer"),
         Check("lag left", 0, seen.lag, "records, both groups"),

@@ -44,6 +44,7 @@ class Report:
 
     checks: Sequence[Check]
     dropped: Mapping[str, int]
+    held_back: Mapping[str, int]
     """Webhooks that become nothing by rule, by reason."""
     speed: Speed
     customer: str
@@ -65,6 +66,7 @@ class Report:
                 for c in self.checks
             ],
             "dropped": dict(self.dropped),
+            "held_back": dict(self.held_back),
             "speed": asdict(self.speed),
             "journey": {
                 "customer": self.customer,
@@ -80,6 +82,9 @@ def show(report: Report, console: Console) -> None:
     if report.dropped:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.dropped.items()))
         console.print(f"[dim]Dropped by rule: {reasons}[/]")
+    if report.held_back:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in sorted(report.held_back.items()))
+        console.print(f"[dim]Not said again: {reasons}[/]")
     speed = report.speed
     console.print(
         f"\n{_number(speed.webhooks_per_second)} webhooks/s, {_number(speed.records_per_second)} records/s; "

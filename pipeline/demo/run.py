@@ -73,7 +73,7 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
     began = time.monotonic()
     shop = Shop(SEED, datetime.now(UTC))
     deliveries = list(shop.deliveries(webhooks))
-    expected = expect(shop, deliveries, Policy.of(chain.settings))
+    expected = expect(shop, deliveries, Policy.of(chain.settings), state=chain.settings.state)
     shown = progress(expected.operations)
     count = 0
 
@@ -90,15 +90,21 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
         arrivals = [_arrival(event) async for event in view.events()]
         stats = await view.stats()
         shown.delivered(stats["accepted"])
+        totals = await view.totals()
         customer = _telling_customer(deliveries, arrivals)
         profile = await view.profile(customer) if customer else {}
     finally:
         showing.cancel()
         await view.close()
-    seen = await _seen(chain, sent, stats, arrivals, shop=shop, lag=lag)
+    in_order = [arrival for arrival in arrivals if arrival.webhook_id not in expected.said_later]
+    seen = await _seen(chain, sent, stats, arrivals, totals, lag=lag)
+    seen.order_violations = count_order_violations(
+        shop.ledger.sequences, ((arrival.person, arrival.webhook_id) for arrival in in_order)
+    )
     return Report(
         checks=reconcile(expected, seen),
         dropped=dict(expected.dropped),
+        held_back=dict(expected.held_back),
         speed=_speed(sent, seen, arrivals, time.monotonic() - began),
         customer=customer or "nobody",
         journey=_journey(arrivals, customer),
@@ -140,8 +146,8 @@ async def _seen(
     sent: Sent,
     stats: Mapping[str, Any],
     arrivals: Sequence[Arrival],
+    totals: Mapping[str, Mapping[str, int]],
     *,
-    shop: Shop,
     lag: int | None,
 ) -> Seen:
     settings = chain.settings
@@ -161,9 +167,7 @@ async def _seen(
         absorbed=stats["duplicates"],
         event_ids=Counter(arrival.op_id for arrival in arrivals),
         payments=dict(payments),
-        order_violations=count_order_violations(
-            shop.ledger.sequences, ((arrival.person, arrival.webhook_id) for arrival in arrivals)
-        ),
+        spent=totals,
         lag=lag,
     )
 

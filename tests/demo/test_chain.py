@@ -121,9 +121,14 @@ def test_expectation_counts_every_delivery_once() -> None:
 
     shop = Shop(SEED, datetime.now(UTC))
     deliveries = list(shop.deliveries(2_000))
-    expected = expect(shop, deliveries, Policy())
-    assert expected.sent == 2_000
-    assert expected.forged > 0
-    assert expected.unreadable > 0
-    assert expected.event_ids.total() > len(expected.event_ids) > 0
-    assert expected.operations > expected.event_ids.total()
+    expected = expect(shop, deliveries, Policy(), state=True)
+    alone = expect(shop, deliveries, Policy(), state=False)
+    for one in (expected, alone):
+        assert one.sent == 2_000
+        assert one.forged > 0
+        assert one.unreadable > 0
+        assert one.operations > one.event_ids.total()
+    assert alone.event_ids.total() > len(alone.event_ids) > 0
+    assert expected.event_ids.total() == len(expected.event_ids) > 0, "what was told is not told again"
+    assert expected.held_back["suppressed-event"] > 0
+    assert set(expected.spent) <= set(shop.ledger.sequences)

@@ -21,6 +21,7 @@ def _expected() -> Expected:
         event_ids=Counter({"A": 2, "B": 1}),
         dead_letters=Counter({"unreadable": 1}),
         payments={"JPY": (1, 4980)},
+        spent={"ann": {"JPY": 4980}},
     )
 
 
@@ -34,6 +35,7 @@ def _seen() -> Seen:
         absorbed=1,
         event_ids=Counter({"A": 1, "B": 1}),
         payments={"JPY": (1, 4980)},
+        spent={"ann": {"JPY": 4980}},
         lag=0,
     )
 
@@ -75,9 +77,23 @@ def _double(seen: Seen) -> None:
     seen.absorbed = 0
 
 
+def _wrong_total(seen: Seen) -> None:
+    seen.spent = {"ann": {"JPY": 9960}}
+
+
 @pytest.mark.parametrize(
     "fault",
-    [_lose_answer, _lose_event, _swap_event, _unknown_lag, _wrong_by_100, _other_currency, _new_class, _double],
+    [
+        _lose_answer,
+        _lose_event,
+        _swap_event,
+        _unknown_lag,
+        _wrong_by_100,
+        _other_currency,
+        _new_class,
+        _double,
+        _wrong_total,
+    ],
 )
 def test_one_difference_is_shown(fault: Callable[[Seen], None]) -> None:
     """A lost, doubled, unknown or wrongly scaled thing makes at least one row wrong."""
