@@ -513,8 +513,8 @@ async def test_a_restore_is_told(start: Start, chain_settings: ChainSettings) ->
         await producer.send(settings.customers_topic, b"[1]", key=key, partition=0)
     await producer.stop()
     worker = start(settings)
-    await worker.until_it_says("/ready", f"restoring the customers' state: partition 0 of {settings.customers_topic}")
-    assert (await worker.get("/status")).json()["state"]["restoring"] is not None
+    told = f"restoring the customers' state: partition 0 of {settings.customers_topic}"
+    await asyncio.gather(worker.until_it_says("/ready", told), worker.until_it_says("/status", told))
     await worker.ready()
     assert (await worker.get("/status")).json()["state"] == {
         "restoring": None,
