@@ -138,6 +138,35 @@ class Waiting:
             cause = "bytes" if part.is_full else "barrier"
         return Draft(part.items, part.faults, part.body_bytes if part.items else 0, cause)
 
+    def join(self, draft: Draft, max_bytes: int = BODY_MAX_BYTES) -> Draft:
+        """`draft` with what has come in since it was drawn and may travel with it, within the same bounds."""
+        if not self._parts or draft.cause == "bytes" or not draft.items:
+            return draft
+        budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
+        items, size = list(draft.items), draft.body_bytes
+        is_full = False
+        generation = items[0].generation
+        stays = {item.key for item in items if item.barrier}
+        for item in self:
+            if item.key in stays or item.fault is not None or item.generation != generation:
+                stays.add(item.key)
+                continue
+            grown = size + SEPARATOR_BYTES + len(item.body)
+            if grown > budget:
+                is_full = True
+                break
+            items.append(item)
+            size = grown
+            if item.barrier:
+                stays.add(item.key)
+        joined = set(items[len(draft.items) :])
+        if joined:
+            self.keep(lambda item: item not in joined)
+        cause: BatchCause = "idle"
+        if self._parts:
+            cause = "bytes" if is_full else "barrier"
+        return Draft(items, draft.faults, size, cause)
+
     def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """Let only the wanted operations wait on; returns the others."""
         items = list(self)

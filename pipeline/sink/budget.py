@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 from pipeline.sink.events import BudgetShared, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
-from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.throttle import Throttle
 
 JITTER_S: Final = 0.02
@@ -38,6 +39,9 @@ up with, or have on the way, still belongs to the old second."""
 
 ROUNDING: Final = 1e-9
 """A share of 20.0 computed as 19.999… is 20."""
+
+BEHIND_S: Final = 60.0
+"""A nap of those behind the first in line, which is woken when it is its turn to be the first."""
 
 TOO_MANY: Final = 429
 
@@ -111,8 +115,25 @@ class Budget(Protocol):
     def observe(self, event: SinkEvent) -> None:
         """Learn from how requests ended."""
 
-    async def turn(self) -> bool:
-        """Wait for the next request's turn; False when a hand-over began."""
+    async def turn(self, since: float | None = None) -> bool:
+        """Wait for the next request's turn; False when a hand-over began.
+
+        Whoever has waited longest goes first: from now on, or since a loop time at which the wait began elsewhere.
+        """
+
+
+class _Place:
+    """A place in the line of those who wait for a turn."""
+
+    __slots__ = ("nap", "waiting_since")
+
+    def __init__(self, waiting_since: float) -> None:
+        self.waiting_since = waiting_since
+        self.nap: asyncio.Future[bool] | None = None
+
+    def since(self) -> float:
+        """By what the line is ordered; equals keep the order in which they came."""
+        return self.waiting_since
 
 
 class PacedBudget:
@@ -131,7 +152,7 @@ class PacedBudget:
         self._share = limit_per_second
         self._pace = Pace(limit_per_second)
         self._throttle = Throttle()
-        self._line = asyncio.Lock()
+        self._line: list[_Place] = []
 
     @property
     def share_per_second(self) -> float:
@@ -177,17 +198,25 @@ class PacedBudget:
             self._pace.per_second = self.per_second
         self._emit(RateFactorChanged(self.factor, self.per_second, cause))
 
-    async def turn(self) -> bool:
-        """Wait for the next request's turn, first come, first served; False when a hand-over began."""
+    async def turn(self, since: float | None = None) -> bool:
+        """Wait for the next request's turn; False when a hand-over began. See `Budget.turn`."""
         clock = asyncio.get_running_loop().time
         asked = clock()
-        async with self._line:
-            while (wait_s := self._pace.due() - clock()) > 0:
-                if not await self._handover.nap(wait_s):
+        place = _Place(asked if since is None else since)
+        insort(self._line, place, key=_Place.since)
+        try:
+            while self._handover.is_open:
+                wait_s = self._pace.due() - clock() if self._line[0] is place else BEHIND_S
+                if wait_s <= 0:
+                    now = clock()
+                    self._pace.leave(now)
+                    self._emit(TurnTaken(now - asked))
+                    return True
+                place.nap = self._handover.nap(wait_s)
+                if not await place.nap:
                     return False
-            if not self._handover.is_open:
-                return False
-            now = clock()
-            self._pace.leave(now)
-        self._emit(TurnTaken(now - asked))
-        return True
+            return False
+        finally:
+            self._line.remove(place)
+            if self._line and (nap := self._line[0].nap) is not None:
+                wake(nap)

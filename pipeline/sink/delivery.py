@@ -140,9 +140,7 @@ class Delivery:
             self._done(draft.faults)
         if not draft.items:
             return
-        fill = draft.body_bytes / BODY_MAX_BYTES
-        self._emit(BatchClosed(lane.number, len(draft.items), draft.body_bytes, fill, draft.cause))
-        work = self._works[lane.number] = Work(lane.number, [Group(draft.items)])
+        work = self._works[lane.number] = Work(lane.number, [Group(draft.items)], draft)
         self._gate.began(lane.number)
         try:
             await self._to_its_end(work, lane)
@@ -161,17 +159,32 @@ class Delivery:
                     self._dropped(left)
                 if not stack:
                     return
-            given = await self._clearance.ask(stack[-1].generation, lane.number, finishing=finishing)
+            asked_at = asyncio.get_running_loop().time()
+            since, lane.waiting_since = lane.waiting_since, None
+            given = await self._clearance.ask(stack[-1].generation, lane.number, finishing=finishing, since=since)
             if given is None:
                 if not finishing and self._handover.is_finishing:
                     continue  # what this lane owes is still sent
                 return
+            if work.draft is not None:
+                self._close(work, work.draft, lane, asked_at)
             step = await self._request(work.begin(), given, lane)
             work.end(step.groups)
             if step.aside and not set_aside(stack, lane.waiting) and step.groups[0].failures >= STARVED_FAILURES:
                 self._starved()
             if step.pause_s and not await self._back_off(work, step.pause_s):
                 return
+
+    def _close(self, work: Work, draft: Draft, lane: Lane, asked_at: float) -> None:
+        """The first request of a batch leaves; what came in while it waited for its turn goes along."""
+        if not self._handover.is_finishing:
+            draft = lane.waiting.join(draft, lane.budget_bytes)
+            work.stack[:] = [Group(draft.items)]
+        work.draft = None
+        if draft.cause == "barrier":
+            lane.waiting_since = asked_at
+        fill = draft.body_bytes / BODY_MAX_BYTES
+        self._emit(BatchClosed(lane.number, len(draft.items), draft.body_bytes, fill, draft.cause))
 
     async def _back_off(self, work: Work, seconds: float) -> bool:
         if self._handover.is_finishing:

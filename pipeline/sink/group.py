@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.customerio.batch import join
+from pipeline.sink.batching import Draft
 from pipeline.sink.item import Item
 from pipeline.sink.patience import Patience
 
@@ -80,12 +81,14 @@ class Work:
     Attributes:
         lane: the lane's number.
         stack: groups to be sent, the next one last.
+        draft: what was drawn, until the first request leaves.
         sending: the group in the request that is on its way.
         resting: whether it waits out a backoff.
     """
 
     lane: int
     stack: list[Group]
+    draft: Draft | None = None
     sending: Group | None = None
     resting: bool = False
 

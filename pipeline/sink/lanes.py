@@ -40,6 +40,7 @@ class Lane:
     def __init__(self, number: int, backlog: Backlog | None = None) -> None:
         self.number: Final = number
         self.budget_bytes = BODY_MAX_BYTES
+        self.waiting_since: float | None = None  # of what waited for a barrier, and so has waited for a turn already
         self._slow_bytes = FAST_BYTES
         self._filled = asyncio.Event()
         self._backlog = backlog

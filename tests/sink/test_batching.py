@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,20 +12,21 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
-from pipeline.sink.batching import MIN_BUDGET_BYTES, Waiting, halve
+from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, Waiting, halve
 from pipeline.sink.item import Fault, Item
 
 SIZES = st.one_of(st.integers(2, 60), st.integers(2, ITEM_MAX_BYTES), st.just(ITEM_MAX_BYTES))
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from([b"ann", b"bob", b"cid"]), SIZES, st.booleans(), st.booleans()), max_size=60
 )
+CHUNK = SimpleNamespace(generation=1)
 BUDGETS = st.one_of(st.just(BODY_MAX_BYTES), st.integers(0, 2 * BODY_MAX_BYTES), st.integers(0, 70_000))
 
 
 def item(key: bytes, size: int, *, barrier: bool = False, fault: bool = False, number: int = 0) -> Item:
     """An item whose body has `size` bytes."""
     body = b"{" + b" " * (size - 2) + b"}"
-    chunk: Any = None
+    chunk: Any = CHUNK
     record: Any = None
     return Item(
         record, b"" if fault else body, key, barrier, chunk, number, 0, Fault("unreadable", "") if fault else None
@@ -203,3 +205,60 @@ def test_began() -> None:
         waiting.put(item(b"bob", 9, fault=True))
         waiting.draw()
     assert len(told) == 2
+
+
+@given(OPERATIONS, OPERATIONS, BUDGETS)
+def test_what_came_in_joins(
+    first: list[tuple[bytes, int, bool, bool]], later: list[tuple[bytes, int, bool, bool]], budget: int
+) -> None:
+    """What comes in while a batch waits for its turn goes along, within the same bytes, behind no barrier and in order;
+    nothing is lost."""  # noqa: D205, D209 - one promise
+    waiting = Waiting()
+    items: list[Item] = []
+    drafts: list[Draft] = []
+    for operations in (first, later):
+        for key, size, barrier, fault in operations:
+            items.append(item(key, size, barrier=barrier, fault=fault, number=len(items)))
+            waiting.put(items[-1])
+        if waiting and not drafts:
+            drafts.append(waiting.draw(budget))
+    if drafts:
+        drawn = drafts[0]
+        drafts[0] = joined = waiting.join(drawn, budget)
+        assert joined.items[: len(drawn.items)] == drawn.items
+        assert joined.body_bytes == (len(join([one.body for one in joined.items])) if joined.items else 0)
+        assert joined.body_bytes <= max(min(budget, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
+        assert (joined.cause == "idle") == (not waiting) or joined is drawn
+    while waiting:
+        drafts.append(waiting.draw(budget))
+    for key in (b"ann", b"bob", b"cid"):
+        sent = [one for draft in drafts for one in draft.items if one.key == key]
+        assert sent == [one for one in items if one.key == key and one.fault is None]
+    for draft in drafts:
+        barred: set[bytes] = set()
+        for one in draft.items:
+            assert one.key not in barred
+            if one.barrier:
+                barred.add(one.key)
+
+
+def test_all_that_fits_joins() -> None:
+    """A batch that was drawn too early leaves as the one that would have been drawn at its turn."""
+    waiting = Waiting([item(b"ann", 100, number=0)])
+    drawn = waiting.draw()
+    for number in range(1, 50):
+        waiting.put(item(b"ann", 100, number=number))
+    joined = waiting.join(drawn)
+    assert [one.index for one in joined.items] == list(range(50))
+    assert (joined.cause, len(waiting)) == ("idle", 0)
+
+
+def test_another_memberships_records_do_not_join() -> None:
+    """What was delivered under a newer generation waits for a request of its own."""
+    waiting = Waiting([item(b"ann", 100)])
+    drawn = waiting.draw()
+    newer = item(b"bob", 100)
+    newer.chunk = SimpleNamespace(generation=2)  # type: ignore[assignment]
+    waiting.put(newer)
+    assert waiting.join(drawn).items == drawn.items
+    assert list(waiting) == [newer]

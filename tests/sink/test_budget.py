@@ -216,6 +216,30 @@ def test_hand_over_ends_the_wait(virtual: Virtual) -> None:
     assert virtual(scenario()) == [False, False, False]
 
 
+def test_who_waited_longest_goes_first(virtual: Virtual) -> None:
+    """The line is ordered by when the wait began; one that began elsewhere counts from there."""
+    went: list[str] = []
+
+    async def scenario() -> None:
+        budget = PacedBudget(1.0, opened())
+        budget.assign(1, 1)
+
+        async def lane(name: str, since: float | None = None) -> None:
+            assert await budget.turn(since)
+            went.append(name)
+
+        waiting = []
+        for name in ("first", "second", "third"):
+            waiting.append(asyncio.create_task(lane(name)))
+            await asyncio.sleep(0.1)
+        waiting.append(asyncio.create_task(lane("waited at a barrier", since=0.05)))
+        waiting.append(asyncio.create_task(lane("came before all", since=-5.0)))
+        await asyncio.gather(*waiting)
+
+    virtual(scenario())
+    assert went == ["came before all", "first", "waited at a barrier", "second", "third"]
+
+
 def ended(status: int, outcome: Any, took_s: float) -> RequestEnded:
     """A request that was answered just now."""
     return RequestEnded(0, 1, 100, 1, outcome, status, took_s)

@@ -25,6 +25,7 @@ from pipeline.sink.events import (
     StillHeld,
     WorkGivenUp,
 )
+from pipeline.sink.lanes import lane_of
 
 Virtual = Callable[[Any], Any]
 
@@ -495,6 +496,27 @@ def test_no_linger_when_idle(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [at for at, _ in rig.api.requests] == came
     assert rig.api.batches == [[n] for n in range(50)]
     assert {event.cause for event in rig.of(BatchClosed)} == {"idle"}
+
+
+def test_a_turn_takes_what_is_there_by_then(virtual: Virtual, api: Any, make: Any) -> None:
+    """What comes in while a batch waits for its turn goes with it, and what a barrier held back gets the next turn."""
+    rig = make.rig(api, lanes=4, rate=10.0)
+    people = [next(f"p{n}" for n in range(99) if lane_of(f"p{n}".encode(), 4) == lane) for lane in range(4)]
+
+    async def scenario() -> None:
+        async with rig:
+            await asyncio.sleep(1)
+            await rig.take(make.record(people[0], 0))  # spends the turn that is there
+            await asyncio.sleep(0.01)
+            await rig.take(make.record(people[1], 1, barrier=True))
+            await asyncio.sleep(0.01)
+            await rig.take(*(make.record(who, 1) for who in people[2:]))
+            await asyncio.sleep(0.01)
+            await rig.take(*(make.record(who, 2) for who in people[1:]))
+            await rig.settled()
+
+    virtual(scenario())
+    assert [sorted(batch) for batch in rig.api.batches] == [[0], [1], [2], [1, 2], [1, 2]]
 
 
 def test_full_batches_under_load(virtual: Virtual, api: Any, make: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,8 @@ def test_a_400_for_everything_is_an_outage(
             await rig.settled()
 
     virtual(scenario())
-    assert sum(at < 3600 for at, _ in api.requests) < 8 * 20 + 60
+    halvings = math.ceil(math.log2(400 / lanes))
+    assert sum(at < 3600 for at, _ in api.requests) < lanes * (halvings + 16) + 60
     assert rig.producer.letters == []
     assert sorted(n for _, n in api.accepted) == list(range(400))
     for person in {who for who, _ in api.accepted}:
