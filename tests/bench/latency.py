@@ -34,7 +34,7 @@ async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
         producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all")
         await consumer.start()
         await producer.start()
-        sink = stage.Process(settings, directory)
+        sink = stage.Process.stage(settings, run.directory, "sink")
         try:
             appended, delivered, arrived = await _run(settings.operations_topic, consumer, producer, server, sink)
         finally:

@@ -74,7 +74,7 @@ async def _sink(settings: Settings, directory: Path, rate: float) -> Run:
     size = len(stage.operation(0)[1]) + 1  # with its comma
     async with BareServer() as server:
         arrivals = server.arrivals
-        sink = stage.Process(
+        sink = stage.Process.stage(
             settings.model_copy(
                 update={
                     "customerio_url": server.url,
