@@ -10,10 +10,12 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+import httpx
 from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
@@ -193,3 +195,14 @@ class Process:
 
 class ProcessEndedError(Exception):
     """A process that should run has ended."""
+
+
+async def ready(process: Process, url: str, path: str = "/ready") -> None:
+    """Wait until it answers 200 on `path`."""
+    async with httpx.AsyncClient(base_url=url, timeout=2, trust_env=False) as client, asyncio.timeout(PATIENCE_S):
+        while True:
+            process.check()
+            with suppress(httpx.HTTPError):
+                if (await client.get(path)).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.02)

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
-from tests.bench.contenders.work import BATCH_BYTES, CHUNK, job, operation_of
+from tests.bench.contenders.work import BATCH_BYTES, CHUNK, FETCH_BACKOFF_MS, job, operation_of
 
 COMMIT_S = 1.0
 
@@ -22,6 +22,7 @@ def main() -> None:
             "group.id": it.group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         }
     )
     producer = Producer(

@@ -6,7 +6,7 @@ import tempfile
 
 from quixstreams import Application
 
-from tests.bench.contenders.work import BATCH_BYTES, job, operation_of
+from tests.bench.contenders.work import BATCH_BYTES, FETCH_BACKOFF_MS, job, operation_of
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
         use_changelog_topics=False,
         state_dir=tempfile.mkdtemp(prefix="quix-"),
         loglevel="WARNING",
+        consumer_extra_config={"fetch.queue.backoff.ms": FETCH_BACKOFF_MS},
         producer_extra_config={
             "acks": "all",
             "enable.idempotence": True,
