@@ -49,7 +49,9 @@ class Figure:
     @property
     def spread_text(self) -> str:
         """The extremes as shown."""
-        return "" if self.low is None or self.high is None else f"{self.low:,.{self.digits}f}–{self.high:,.{self.digits}f}"
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:,.{self.digits}f} to {self.high:,.{self.digits}f}"
 
     @property
     def digits(self) -> int:

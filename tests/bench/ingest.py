@@ -31,7 +31,7 @@ WARM_UP: Final = 0.2
 """Of the load's time: imports, caches, the producer's first batches."""
 
 BUILT: Final = 4_000
-"""Requests that are signed ahead; they go round. A webhook id that comes again is stored again, as for Dodo's retries."""
+"""Requests that are signed ahead and go round: a webhook that comes again is stored again, as with Dodo's retries."""
 
 
 @dataclass(frozen=True, slots=True)

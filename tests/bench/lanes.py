@@ -6,6 +6,7 @@ import asyncio
 import gc
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -44,7 +45,7 @@ class Fetched:
 class Member:
     """Of a group that never changes."""
 
-    def may_send(self, generation: int) -> bool:  # noqa: ARG002, PLR6301 - the protocol's
+    def may_send(self, generation: int) -> bool:  # noqa: ARG002 - the protocol's
         """Always."""
         return True
 
@@ -87,9 +88,7 @@ def _chunks(count: int) -> list[tuple[int, list[Fetched]]]:
 async def _through(chunks: list[tuple[int, list[Fetched]]], count: int) -> tuple[float, list[int]]:
     bodies: list[int] = []
     acknowledged: dict[int, int] = {}
-    loop = asyncio.get_running_loop()
-    failed: asyncio.Future[None] = loop.create_future()
-    all_done = asyncio.Event()
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def post(body: bytes) -> Response:
         bodies.append(len(body))
@@ -104,32 +103,28 @@ async def _through(chunks: list[tuple[int, list[Fetched]]], count: int) -> tuple
         partitions_total=lambda: PARTITIONS,
         requests_per_second=NO_LIMIT,
         lanes=LANES,
-        crash=lambda error: failed.set_exception(error),
+        crash=ended.set_exception,
     )
     assigned = frozenset(TP(TOPIC, number) for number in range(PARTITIONS))
     await sink.start()
     sink.handover.resume(1, assigned)
     ends = {partition: records[-1].offset for partition, records in chunks}
 
-    def acknowledge(partition: int, offset: int) -> None:
-        acknowledged[partition] = offset
-        if acknowledged == ends:
-            all_done.set()
+    def acknowledging(partition: int) -> Callable[[int], None]:
+        def acknowledge(offset: int) -> None:
+            acknowledged[partition] = offset
+            if acknowledged == ends and not ended.done():
+                ended.set_result(None)
+
+        return acknowledge
 
     began = time.perf_counter()
     for partition, records in chunks:
-        batch = RecordBatch.of(
-            TOPIC, partition, records, 1, lambda offset, partition=partition: acknowledge(partition, offset),
-            behind=ends[partition] - records[-1].offset,
-        )  # fmt: skip
-        await sink.take(batch)
-    waiting = asyncio.ensure_future(all_done.wait())
-    await asyncio.wait({waiting, failed}, timeout=stage.PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        behind = ends[partition] - records[-1].offset
+        await sink.take(RecordBatch.of(TOPIC, partition, records, 1, acknowledging(partition), behind=behind))
+    async with asyncio.timeout(stage.PATIENCE_S):
+        await ended
     seconds = time.perf_counter() - began
-    if failed.done():
-        failed.result()
-    waiting.cancel()
-    failed.cancel()
     assert acknowledged == ends, f"{count} operations were delivered, acknowledged were {acknowledged}"
     await sink.stop()
     return seconds, bodies

@@ -76,9 +76,9 @@ class Connection(asyncio.Protocol):
 @asynccontextmanager
 async def connections(url: str, count: int) -> Any:
     """Open connections."""
-    parts = urlsplit(url)
+    host, _, port = urlsplit(url).netloc.partition(":")
     loop = asyncio.get_running_loop()
-    opened = [(await loop.create_connection(Connection, parts.hostname, parts.port))[1] for _ in range(count)]
+    opened = [(await loop.create_connection(Connection, host, int(port)))[1] for _ in range(count)]
     try:
         yield opened
     finally:

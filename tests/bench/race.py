@@ -41,6 +41,7 @@ class Contender:
         arguments: beyond those that every peer gets; ours gets its settings from the environment instead.
         ours: whether it needs the project.
         outputs: records that it writes for each webhook.
+        foreign: whether it needs packages that only `.venv-bench` has.
         part: share of the records that it maps, for those that would take minutes.
     """
 
@@ -48,6 +49,7 @@ class Contender:
     module: str
     arguments: tuple[str, ...] = ()
     ours: bool = False
+    foreign: bool = False
     outputs: int = 1
     part: float = 1.0
 
@@ -183,7 +185,9 @@ async def _watch(processes: Sequence[stage.Process], settings: Settings, expecte
                 seen = now
             elif time.monotonic() - moved > STILL_S:
                 logs = "\n".join(process.log.read_text(errors="replace")[-2000:] for process in processes)
-                raise MissingRecordsError(f"{processes[0].name} wrote {seen:,} records of {expected:,}, then none\n{logs}")
+                raise MissingRecordsError(
+                    f"{processes[0].name} wrote {seen:,} records of {expected:,}, then none\n{logs}"
+                )
             await asyncio.sleep(POLL_S)
         return sum(process.cpu_s() for process in processes) - began, seen - before
     finally:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 TAKEN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n"
+DOWN: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 HEAD_END: Final = b"\r\n\r\n"
 LENGTH: Final = b"\r\ncontent-length:"
 
@@ -32,8 +33,8 @@ class Arrivals:
 class _Protocol(asyncio.Protocol):
     """One connection. A request never begins in the segment in which another one ends: clients here do not pipeline."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
-        self._arrivals = arrivals
+    def __init__(self, server: BareServer) -> None:
+        self._server = server
         self._head = b""
         self._missing = 0
         self._length = 0
@@ -56,8 +57,12 @@ class _Protocol(asyncio.Protocol):
             self._head = b""
         if self._missing <= 0:
             self._missing = 0
+            if self._server.is_down:
+                self._server.refused += 1
+                self._transport.write(DOWN)
+                return
             if self._length:
-                arrivals = self._arrivals
+                arrivals = self._server.arrivals
                 arrivals.first_bytes_at.append(self._began)
                 arrivals.at.append(time.monotonic())
                 arrivals.body_bytes.append(self._length)
@@ -71,14 +76,16 @@ def _content_length(head: bytes) -> int:
 
 
 class BareServer:
-    """Listens on a free loopback port."""
+    """Listens on a free loopback port. While it `is_down` it answers 503 and counts as `refused`, no arrivals."""
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
+        self.is_down = False
+        self.refused = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Protocol(self.arrivals), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: _Protocol(self), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 

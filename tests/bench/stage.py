@@ -41,7 +41,6 @@ MAX_PENDING: Final = 32
 """Batches on their way; bounds this process's memory."""
 
 
-
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 PEERS: Final = ROOT / ".venv-bench/bin/python"

@@ -24,9 +24,9 @@ CONTENDERS: Final[dict[str, Contender]] = {
     "ours-bare": Contender("ours, no headers", "ours", ("--mapping", "shared-bare"), ours=True),
     "ours-real": Contender("ours, real mapping", "ours", ("--mapping", "real"), ours=True, outputs=2),
     "aiokafka": Contender("aiokafka, by hand", "aiokafka_loop"),
-    "confluent": Contender("confluent-kafka, by hand", "confluent_loop"),
-    "quix": Contender("Quix Streams", "quix"),
-    "faststream": Contender("FastStream, batches", "faststream_batch"),
+    "confluent": Contender("confluent-kafka, by hand", "confluent_loop", foreign=True),
+    "quix": Contender("Quix Streams", "quix", foreign=True),
+    "faststream": Contender("FastStream, batches", "faststream_batch", foreign=True),
     "faust": Contender("Faust, stock", "faust_stock", part=0.2),
 }
 
@@ -68,7 +68,11 @@ async def measure(run: Run) -> list[Figure]:
                 f"round {number + 1} of {run.sizes.rounds}: {contender.name} {result.webhooks_per_second:,.0f}/s, "
                 f"{result.cpu_us:.1f} µs of processor a webhook{_faults(result)}"
             )
-    return [*_figures(chosen, results), *_ratios(results), Figure("transform", "runs failed", len(failures), "", at_most=0)]
+    return [
+        *_figures(chosen, results),
+        *_ratios(results),
+        Figure("transform", "runs failed", len(failures), "", at_most=0),
+    ]
 
 
 def _faults(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""confluent-kafka by hand: `consume` in chunks, `produce` with the idempotent producer, flush and commit each second."""
+"""confluent-kafka by hand: `consume` in chunks, idempotent `produce`, flush and commit each second."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Faust as it comes: an agent over raw bytes, `send` without waiting for each delivery, uvloop, a lingering producer."""
+"""Faust as it comes: an agent over raw bytes, `send` without waiting for deliveries, uvloop, a lingering producer."""
 
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 import mode.loop
 
@@ -34,7 +35,7 @@ def main() -> None:
     target = app.topic(it.target, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     @app.agent(source)
-    async def transform(stream: faust.Stream[bytes]) -> None:
+    async def transform(stream: Any) -> None:
         async for body in stream:
             operation = operation_of(body)
             await target.send(key=operation.key, value=operation.value)

@@ -34,7 +34,8 @@ async def main(url: str, requests: int) -> None:
         await asyncio.gather(*(lane(requests // LANES or 1) for _ in range(LANES)))
         seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
     sent = LANES * (requests // LANES or 1)
-    print(json.dumps({"per_second": sent / seconds, "cpu_us": 1e6 * cpu_s / sent, "operations": operations}))
+    found = {"per_second": sent / seconds, "cpu_us": 1e6 * cpu_s / sent, "operations": operations}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The work that every contender of the transform does: the same function, on the same records, under the same flags.
 
-A contender is a process: `python -m tests.bench.contenders.<name> --bootstrap-servers … --source … --target … --group …`
-reads the source from its beginning and writes one record for each to the target, until it gets SIGTERM. It imports
-nothing of the project but this module, since most contenders live in an environment without it.
+A contender is a process: `python -m tests.bench.contenders.<name>` with brokers, source, target and group reads the
+source from its beginning and writes one record for each to the target, until it gets SIGTERM. It imports nothing of the
+project but this module, since most contenders live in an environment without it.
 """
 
 from __future__ import annotations
