@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -54,12 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     talk = Console(stderr=True, log_path=False)
     figures: list[Figure] = []
     loads: dict[str, list[float]] = {}
+    # A supervisor's SIGTERM must clean up like Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         for name in names:
             before = os.getloadavg()[0]
             began = time.monotonic()
             talk.print(f"[bold]{name}[/] …", highlight=False)
-            found = _run(name, sizes, asked.contenders, talk)
+            try:
+                found = _run(name, sizes, asked.contenders, talk)
+            except PipelineError:
+                raise
+            except Exception:  # noqa: BLE001 - the other parts can still be measured
+                talk.print_exception()
+                found = [Figure(name, "failed", 1, "", at_most=0)]
             figures += found
             loads[name] = [before, os.getloadavg()[0]]
             talk.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)

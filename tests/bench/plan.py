@@ -32,7 +32,7 @@ class Sizes:
         """For trying: about two minutes in all, figures of little worth."""
         return cls(
             rounds=1, records=20_000, operations=60_000, samples=60, requests=200, lane_operations=20_000,
-            load_seconds=2.0, chain_seconds=5.0, chain_webhooks=4_000, backlog=60_000, outage_seconds=5.0,
+            load_seconds=2.0, chain_seconds=5.0, chain_webhooks=4_000, backlog=60_000, outage_seconds=10.0,
         )  # fmt: skip
 
     @classmethod
