@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import platform
 import signal
@@ -52,6 +53,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 when every figure with a bound is within it, else 1."""
     names, asked, sizes = _asked(arguments)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a topic just made has no leader yet; it is asked again
     talk = Console(stderr=True, log_path=False)
     figures: list[Figure] = []
     loads: dict[str, list[float]] = {}
@@ -174,10 +176,10 @@ def _run(name: str, sizes: Sizes, contenders: tuple[str, ...], talk: Console) ->
 
 
 def _show(figures: Sequence[Figure], loads: dict[str, list[float]]) -> None:
-    load = ", ".join(f"{name} {after:.1f}" for name, (_, after) in loads.items())
+    load = ", ".join(f"{name} {before:.1f} and {after:.1f}" for name, (before, after) in loads.items())
     table = Table(
         "benchmark", "figure", "value", "of rounds", "bound", "",
-        title=f"{_machine()}; load average after {load}",
+        title=_machine(), caption=f"load average before and after: {load}",
     )  # fmt: skip
     for one in figures:
         table.add_row(one.benchmark, one.name, one.value_text, one.spread_text, one.bound_text, one.verdict)
