@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     talk = Console(stderr=True, log_path=False)
     figures: list[Figure] = []
     loads: dict[str, list[float]] = {}
-    # A supervisor's SIGTERM must clean up like Ctrl-C.
+    # A supervisor's SIGTERM must clean up like Ctrl-C, which a shell's background job ignores unless told otherwise.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         for name in names:

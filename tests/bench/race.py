@@ -7,6 +7,7 @@ stopping are nobody's business here, and no contender tells its own time.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 import uuid
@@ -22,6 +23,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import Settings
 from tests.bench import stage
+from tests.bench.machine import Others
+from tests.bench.plan import Run
 
 STILL_S: Final = 60.0
 """A contender that writes nothing for so long has failed."""
@@ -78,6 +81,7 @@ class Result:
 
     webhooks_per_second: float
     cpu_us: float
+    others_percent: float
     repeated: int
     reordered: int
     scattered: int
@@ -87,7 +91,7 @@ class MissingRecordsError(Exception):
     """A contender stopped writing before every record had its output."""
 
 
-async def race(settings: Settings, contender: Contender, webhooks: int, directory: Path, *, workers: int = 1) -> Result:
+async def race(run: Run, settings: Settings, contender: Contender, webhooks: int, *, workers: int = 1) -> Result:
     """Let `contender` map the `webhooks` records of the settings' topic into a topic of its own.
 
     Raises:
@@ -97,9 +101,9 @@ async def race(settings: Settings, contender: Contender, webhooks: int, director
     own = await _topic_of_its_own(settings)
     processes: list[stage.Process] = []
     try:
-        processes += [_start(contender, own, directory) for _ in range(workers)]
+        processes += [_start(contender, own, run.directory) for _ in range(workers)]
         expected = webhooks * contender.outputs
-        cpu_s, counted = await _watch(processes, own, expected)
+        seen = await _watch(run, processes, own, expected)
         await asyncio.gather(*(process.stop() for process in processes))
         processes.clear()
         output = await _read_back(own)
@@ -110,7 +114,8 @@ async def race(settings: Settings, contender: Contender, webhooks: int, director
         raise MissingRecordsError(f"{contender.name}: {output.distinct:,} distinct records of {expected:,}")
     return Result(
         webhooks_per_second=output.per_second / contender.outputs,
-        cpu_us=1e6 * cpu_s / max(counted / contender.outputs, 1),
+        cpu_us=1e6 * seen.cpu_s / max(seen.records / contender.outputs, 1),
+        others_percent=seen.others_percent,
         repeated=output.records - output.distinct,
         reordered=output.reordered,
         scattered=output.scattered,
@@ -162,8 +167,24 @@ def _start(contender: Contender, settings: Settings, directory: Path) -> stage.P
     return stage.Process(argv, stage.environment(settings), directory, contender.module)
 
 
-async def _watch(processes: Sequence[stage.Process], settings: Settings, expected: int) -> tuple[float, int]:
-    """Wait for `expected` records; processor time from the first ones on, and how many came in that time."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """From the first look at which there was output until the last: processor time, and how many records came."""
+
+    cpu_s: float
+    records: int
+    others_percent: float
+
+
+async def _watch(run: Run, processes: Sequence[stage.Process], settings: Settings, expected: int) -> Seen:
+    """Wait for `expected` records."""
+
+    def cpu_s() -> float:
+        return sum(process.cpu_s() for process in processes)
+
+    def own_s() -> float:
+        return cpu_s() + stage.cpu_s(run.broker.pid) + stage.cpu_s(os.getpid())
+
     consumer = AIOKafkaConsumer(
         settings.operations_topic, bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None
     )
@@ -174,6 +195,7 @@ async def _watch(processes: Sequence[stage.Process], settings: Settings, expecte
             for number in consumer.partitions_for_topic(settings.operations_topic)
         ]
         seen, moved, began, before = 0, time.monotonic(), 0.0, 0
+        others = Others(own_s)
         while seen < expected:
             for process in processes:
                 process.check()
@@ -181,7 +203,7 @@ async def _watch(processes: Sequence[stage.Process], settings: Settings, expecte
             if now > seen:
                 moved = time.monotonic()
                 if not before:
-                    before, began = now, sum(process.cpu_s() for process in processes)
+                    before, began, others = now, cpu_s(), Others(own_s)
                 seen = now
             elif time.monotonic() - moved > STILL_S:
                 logs = "\n".join(process.log.read_text(errors="replace")[-2000:] for process in processes)
@@ -189,7 +211,7 @@ async def _watch(processes: Sequence[stage.Process], settings: Settings, expecte
                     f"{processes[0].name} wrote {seen:,} records of {expected:,}, then none\n{logs}"
                 )
             await asyncio.sleep(POLL_S)
-        return sum(process.cpu_s() for process in processes) - began, seen - before
+        return Seen(cpu_s() - began, seen - before, others.percent())
     finally:
         await consumer.stop()
 

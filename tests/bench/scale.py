@@ -41,7 +41,7 @@ async def measure(run: Run) -> list[Figure]:
     for number in range(run.sizes.rounds):
         for shape in SHAPES:
             settings, count, size = sources[shape.partitions, shape.padding_bytes]
-            result = await race(settings, CONTENDERS["ours-real"], count, run.directory, workers=shape.workers)
+            result = await race(run, settings, CONTENDERS["ours-real"], count, workers=shape.workers)
             rates[shape].append(result.webhooks_per_second)
             run.say(
                 f"round {number + 1} of {run.sizes.rounds}: {shape.workers} workers, {shape.partitions} partitions, "

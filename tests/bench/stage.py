@@ -147,6 +147,12 @@ def _written(value: Any) -> str:
             return str(value)
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time of a process so far, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Process:
     """Something that runs until it is stopped, and never longer than this process."""
 
@@ -174,8 +180,7 @@ class Process:
 
     def cpu_s(self) -> float:
         """Seconds of processor time so far, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory, megabytes of 10^6 bytes."""

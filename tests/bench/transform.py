@@ -36,6 +36,11 @@ BOUNDS: Final = {"aiokafka": 1.4, "quix": 2.0, "faststream": 2.0, "faust": 9.0, 
 REAL_BOUND: Final = 1.0
 """The real mapping, of two operations a webhook, against aiokafka with the shared one."""
 
+OTHERS_BOUND: Final = 5.0
+
+Rounds = dict[int, Result]
+"""By the number of the round; one that failed is missing."""
+
 
 async def measure(run: Run) -> list[Figure]:
     """All contenders, the rounds interleaved; medians, and ratios of the medians."""
@@ -50,7 +55,7 @@ async def measure(run: Run) -> list[Figure]:
             settings.kafka_bootstrap_servers, settings.webhooks_topic, PARTITIONS, payments.records(int(records * part))
         )
         sources[part] = settings, count
-    results: dict[str, list[Result]] = defaultdict(list)
+    results: dict[str, Rounds] = defaultdict(dict)
     failures = []
     for number in range(run.sizes.rounds):
         names = list(chosen)
@@ -58,19 +63,21 @@ async def measure(run: Run) -> list[Figure]:
             contender = chosen[name]
             settings, count = sources[contender.part]
             try:
-                result = await race(settings, contender, count, run.directory)
+                result = await race(run, settings, contender, count)
             except (MissingRecordsError, stage.ProcessEndedError) as error:
                 run.say(f"round {number + 1}: {error}")
                 failures.append(contender.name)
                 continue
-            results[name].append(result)
+            results[name][number] = result
             run.say(
                 f"round {number + 1} of {run.sizes.rounds}: {contender.name} {result.webhooks_per_second:,.0f}/s, "
-                f"{result.cpu_us:.1f} µs of processor a webhook{_faults(result)}"
+                f"{result.cpu_us:.1f} µs of processor a webhook, others took "
+                f"{result.others_percent:.0f} % of the machine{_faults(result)}"
             )
     return [
         *_figures(chosen, results),
         *_ratios(results),
+        _others(results),
         Figure("transform", "runs failed", len(failures), "", at_most=0),
     ]
 
@@ -81,28 +88,45 @@ def _faults(result: Result) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def _figures(chosen: dict[str, Contender], results: dict[str, list[Result]]) -> list[Figure]:
+def _figures(chosen: dict[str, Contender], results: dict[str, Rounds]) -> list[Figure]:
     figures = []
     for name, rounds in results.items():
         shown = chosen[name].name
         figures += [
-            Figure.of("transform", shown, [one.webhooks_per_second for one in rounds], "/s"),
-            Figure.of("transform", f"{shown}, processor time a webhook", [one.cpu_us for one in rounds], "µs"),
+            Figure.of("transform", shown, [one.webhooks_per_second for one in rounds.values()], "/s"),
+            Figure.of("transform", f"{shown}, processor time a webhook", [one.cpu_us for one in rounds.values()], "µs"),
         ]
-        faults = [(one.repeated, one.reordered, one.scattered) for one in rounds]
+        faults = [(one.repeated, one.reordered, one.scattered) for one in rounds.values()]
         if chosen[name].ours:
             figures.append(Figure("transform", f"{shown}, records at fault", sum(map(sum, faults)), "", at_most=0))
     return figures
 
 
-def _ratios(results: dict[str, list[Result]]) -> list[Figure]:
-    def rate(name: str) -> float:
-        return Figure.of("", "", [one.webhooks_per_second for one in results[name]], "").value
-
+def _ratios(results: dict[str, Rounds]) -> list[Figure]:
+    """Of each round, since a round is minutes and the machine may change from one to the next."""
     pairs = [(ours, peer, bound) for ours in ("ours", "ours-bare") for peer, bound in BOUNDS.items()]
     pairs.append(("ours-real", "aiokafka", REAL_BOUND))
-    return [
-        Figure("transform", f"{CONTENDERS[ours].name} / {CONTENDERS[peer].name}", rate(ours) / rate(peer), "x", bound)
-        for ours, peer, bound in pairs
-        if results.get(ours) and results.get(peer)
-    ]
+    figures = []
+    for ours, peer, bound in pairs:
+        both = results.get(ours, {}), results.get(peer, {})
+        rounds = [(both[0][number], both[1][number]) for number in both[0].keys() & both[1].keys()]
+        if not rounds:
+            continue
+        what = f"{CONTENDERS[ours].name} / {CONTENDERS[peer].name}"
+        rates = [one.webhooks_per_second / other.webhooks_per_second for one, other in rounds]
+        figures += [
+            Figure.of("transform", what, rates, "x", at_least=bound),
+            Figure.of(
+                "transform",
+                f"{what}, for each processor second",
+                [other.cpu_us / one.cpu_us for one, other in rounds],
+                "x",
+            ),
+        ]
+    return figures
+
+
+def _others(results: dict[str, Rounds]) -> Figure:
+    """Contention favours contenders with many threads: with more than this, rates are no comparison."""
+    taken = [one.others_percent for rounds in results.values() for one in rounds.values()]
+    return Figure.of("transform", "taken of the machine by others", taken or [0.0], "%", at_most=OTHERS_BOUND)
