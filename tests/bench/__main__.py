@@ -28,10 +28,15 @@ from pipeline.kafka.distribution import DEFAULT_VERSION
 from pipeline.kafka.local import LocalKafka
 from tests.bench import stage
 from tests.bench.figures import Figure
+from tests.bench.machine import Others
 from tests.bench.plan import Run, Sizes
 from tests.bench.transform import CONTENDERS
 
 HEAP_MB: Final = 1024
+OTHERS: Final = "taken of the machine by others"
+OTHERS_BOUND: Final = 5.0
+"""Percent. With more, figures compare little: the kernel favours whoever has more threads."""
+
 INTERRUPTED: Final = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
 
@@ -172,8 +177,9 @@ def _run(name: str, sizes: Sizes, contenders: tuple[str, ...], talk: Console) ->
         with LocalKafka.start(directory / "kafka", heap_mb=HEAP_MB, full_jit=True) as broker:
             run = Run(broker, directory, sizes, say, contenders)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                others = Others()
                 found: list[Figure] = runner.run(_module(name).measure(run))
-                return found
+                return [*found, Figure(name, OTHERS, others.percent(), "%", at_most=OTHERS_BOUND)]
 
 
 def _show(figures: Sequence[Figure], loads: dict[str, list[float]]) -> None:

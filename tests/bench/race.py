@@ -7,7 +7,6 @@ stopping are nobody's business here, and no contender tells its own time.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 import uuid
@@ -103,7 +102,7 @@ async def race(run: Run, settings: Settings, contender: Contender, webhooks: int
     try:
         processes += [_start(contender, own, run.directory) for _ in range(workers)]
         expected = webhooks * contender.outputs
-        seen = await _watch(run, processes, own, expected)
+        seen = await _watch(processes, own, expected)
         await asyncio.gather(*(process.stop() for process in processes))
         processes.clear()
         output = await _read_back(own)
@@ -176,14 +175,11 @@ class Seen:
     others_percent: float
 
 
-async def _watch(run: Run, processes: Sequence[stage.Process], settings: Settings, expected: int) -> Seen:
+async def _watch(processes: Sequence[stage.Process], settings: Settings, expected: int) -> Seen:
     """Wait for `expected` records."""
 
     def cpu_s() -> float:
         return sum(process.cpu_s() for process in processes)
-
-    def own_s() -> float:
-        return cpu_s() + stage.cpu_s(run.broker.pid) + stage.cpu_s(os.getpid())
 
     consumer = AIOKafkaConsumer(
         settings.operations_topic, bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None
@@ -195,7 +191,7 @@ async def _watch(run: Run, processes: Sequence[stage.Process], settings: Setting
             for number in consumer.partitions_for_topic(settings.operations_topic)
         ]
         seen, moved, began, before = 0, time.monotonic(), 0.0, 0
-        others = Others(own_s)
+        others = Others()
         while seen < expected:
             for process in processes:
                 process.check()
@@ -203,7 +199,7 @@ async def _watch(run: Run, processes: Sequence[stage.Process], settings: Setting
             if now > seen:
                 moved = time.monotonic()
                 if not before:
-                    before, began, others = now, cpu_s(), Others(own_s)
+                    before, began, others = now, cpu_s(), Others()
                 seen = now
             elif time.monotonic() - moved > STILL_S:
                 logs = "\n".join(process.log.read_text(errors="replace")[-2000:] for process in processes)

@@ -36,8 +36,6 @@ BOUNDS: Final = {"aiokafka": 1.4, "quix": 2.0, "faststream": 2.0, "faust": 9.0, 
 REAL_BOUND: Final = 1.0
 """The real mapping, of two operations a webhook, against aiokafka with the shared one."""
 
-OTHERS_BOUND: Final = 5.0
-
 Rounds = dict[int, Result]
 """By the number of the round; one that failed is missing."""
 
@@ -77,7 +75,6 @@ async def measure(run: Run) -> list[Figure]:
     return [
         *_figures(chosen, results),
         *_ratios(results),
-        _others(results),
         Figure("transform", "runs failed", len(failures), "", at_most=0),
     ]
 
@@ -124,9 +121,3 @@ def _ratios(results: dict[str, Rounds]) -> list[Figure]:
             ),
         ]
     return figures
-
-
-def _others(results: dict[str, Rounds]) -> Figure:
-    """Contention favours contenders with many threads: with more than this, rates are no comparison."""
-    taken = [one.others_percent for rounds in results.values() for one in rounds.values()]
-    return Figure.of("transform", "taken of the machine by others", taken or [0.0], "%", at_most=OTHERS_BOUND)
