@@ -1,7 +1,7 @@
 """The whole chain: a signed webhook posted to ingest until the strict sandbox accepted its event.
 
-First at a steady rate with the default settings, for how long a webhook takes; then as fast as ingest takes them with
-the request limit raised, for how many go through. Broker, stages, sandbox and sender share the machine.
+First at a steady rate with the default request limit, for how long a webhook takes; then as fast as ingest takes them
+with the limit raised, for how many go through. Broker, stages, sandbox and sender share the machine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ async def _steady(run: Run) -> list[Figure]:
     count = int(rate * run.sizes.chain_seconds)
     run.say(f"posting {rate:g} webhooks a second for {run.sizes.chain_seconds:g} s")
     posted: dict[str, float] = {}
-    async with _chain(run, fast=False) as chain, connections(chain.ingest, CONNECTIONS) as pool:
+    async with (
+        _chain(run, fast=False, customerio_requests_per_second=run.sizes.chain_requests) as chain,
+        connections(chain.ingest, CONNECTIONS) as pool,
+    ):
         # Imports, caches, first connections; and the first identify of a person is not what is measured.
         now = int(time.time())
         warm = [payments.request(10**9 + number, stage.SECRET, now) for number in range(WARM_UP)]

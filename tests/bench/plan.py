@@ -23,6 +23,9 @@ class Sizes:
     load_seconds: float = field(default=8.0, metadata={"help": "seconds of each load of ingest"})
     chain_seconds: float = field(default=60.0, metadata={"help": "seconds of chain's steady traffic"})
     chain_rate: float = field(default=200.0, metadata={"help": "webhooks a second of chain's steady traffic"})
+    chain_requests: float = field(
+        default=100.0, metadata={"help": "requests a second that the sink may send in chain's steady traffic"}
+    )
     chain_webhooks: int = field(default=60_000, metadata={"help": "webhooks of chain's rush, as fast as they go in"})
     backlog: int = field(default=1_000_000, metadata={"help": "operations of backlog"})
     outage_seconds: float = field(default=60.0, metadata={"help": "seconds that backlog's API is down"})
