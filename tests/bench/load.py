@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._buffer = b""
         self._answer: asyncio.Future[int] | None = None
+        self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way out."""
@@ -46,6 +47,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End a waiting request."""
+        self._lost.set()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionError("the server closed the connection"))
 
@@ -68,9 +70,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._answer
 
-    def close(self) -> None:
-        """End the connection."""
+    async def close(self) -> None:
+        """End the connection, and return when it has ended."""
         self._transport.close()
+        await self._lost.wait()
 
 
 @asynccontextmanager
@@ -83,7 +86,7 @@ async def connections(url: str, count: int) -> Any:
         yield opened
     finally:
         for connection in opened:
-            connection.close()
+            await connection.close()
 
 
 async def as_fast_as_it_goes(pool: Sequence[Connection], requests: Iterator[bytes], seconds: float | None) -> Answers:

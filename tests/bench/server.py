@@ -41,6 +41,14 @@ class _Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._server.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._server.connections.discard(self)
+        self._server.changed.set()
+
+    def abort(self) -> None:
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._missing:
@@ -82,6 +90,8 @@ class BareServer:
         self.arrivals = Arrivals()
         self.is_down = False
         self.refused = 0
+        self.connections: set[_Protocol] = set()
+        self.changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -93,3 +103,8 @@ class BareServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        while self.connections:  # an open transport that is collected later is a warning in somebody else's test
+            self.changed.clear()
+            await self.changed.wait()
