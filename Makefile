@@ -4,11 +4,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos bench lock clean
+.PHONY: help install demo test lint types unit chaos bench peers lock clean
 
 override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
+PEERS := $(ROOT)/.venv-bench
 # The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
 FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; $(call python) -VV; } | sha256sum | cut -c1-32)
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
@@ -52,12 +53,23 @@ unit: tools install ## the tests alone (T='tests/sink -k batch')
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
 
-bench: tools install ## figures against something simpler in the same run (B='latency batcher'); no part of `make test`
-	@cd "$(ROOT)" && "$(PY)" -m tests.bench $(B)
+bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`
+	@cd "$(ROOT)" && exec "$(PY)" -m tests.bench $(B)
 
-lock: install ## refresh the two lock files from pyproject.toml (needs uv)
-	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes pyproject.toml"; \
-	$$c --output-file requirements.lock && $$c --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+# The peers that `make bench` measures beside us, in an environment of their own: their bounds and ours need not agree.
+peers: install
+	@cd "$(ROOT)"; want=$$({ cat requirements-bench.lock; pwd; "$(PY)" -VV; } | sha256sum | cut -c1-32); \
+	if [ -x "$(PEERS)/bin/python" ] && [ "$$(cat "$(PEERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Installing the benchmark's peers into .venv-bench ..."; rm -rf "$(PEERS)"; \
+	"$(PY)" -m venv "$(PEERS)"; \
+	"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock; \
+	echo "$$want" > "$(PEERS)/.stamp"
+
+lock: install ## refresh the three lock files from pyproject.toml (needs uv)
+	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
+	$$c pyproject.toml --output-file requirements.lock && \
+	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
+	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

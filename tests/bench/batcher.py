@@ -14,17 +14,18 @@ from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
 from tests.bench.figures import Figure
+from tests.bench.plan import Run
 from tests.bench.stage import operation
 
-OPERATIONS = 60_000
 ROUNDS = 9
 
 
-def measure() -> list[Figure]:
+async def measure(run: Run) -> list[Figure]:
     """Time of drawing and joining all batches of a full lane, over the time of joining the same batches; medians."""
     joined, put, drawn = [], [], []
+    operations = run.sizes.lane_operations
     for _ in range(ROUNDS):
-        items = _items()
+        items = _items(operations)
         gc.collect()
         drafts: list[list[bytes]] = []
         waiting = Waiting(items)
@@ -43,17 +44,17 @@ def measure() -> list[Figure]:
         drawn.append(time.perf_counter() - began)
         assert again == size
     ratio = statistics.median(one / other for one, other in zip(drawn, joined, strict=True))
-    extra_ns = (statistics.median(drawn) - statistics.median(joined)) / OPERATIONS * 1e9
+    extra_ns = (statistics.median(drawn) - statistics.median(joined)) / operations * 1e9
     return [
         Figure("batcher", "drawing and joining / joining", ratio, "x", at_most=1.5),
-        Figure("batcher", "joining, an operation", statistics.median(joined) / OPERATIONS * 1e9, "ns"),
+        Figure("batcher", "joining, an operation", statistics.median(joined) / operations * 1e9, "ns"),
         Figure("batcher", "on top of joining, an operation", extra_ns, "ns"),
-        Figure("batcher", "putting into the lane, an operation", statistics.median(put) / OPERATIONS * 1e9, "ns"),
+        Figure("batcher", "putting into the lane, an operation", statistics.median(put) / operations * 1e9, "ns"),
     ]
 
 
-def _items() -> list[Item]:
+def _items(operations: int) -> list[Item]:
     record = cast("Any", type("R", (), {"offset": 0, "timestamp": 0}))
     chunk = Acks().open(RecordBatch.of("t", 0, [record]))
-    values = (operation(number) for number in range(OPERATIONS))
+    values = (operation(number) for number in range(operations))
     return [Item(record, value, key, False, chunk, 0, len(value)) for key, value, _ in values]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number, with the bound that it should keep if there is one."""
+    """One number, with the bound that it should keep if there is one.
+
+    `low` and `high` are the extremes of the rounds of which `value` is the median.
+    """
 
     benchmark: str
     name: str
@@ -16,6 +21,23 @@ class Figure:
     unit: str
     at_least: float | None = None
     at_most: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        benchmark: str,
+        name: str,
+        rounds: Sequence[float],
+        unit: str,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+    ) -> Self:
+        """The median of several rounds, with their spread."""
+        low, high = (min(rounds), max(rounds)) if len(rounds) > 1 else (None, None)
+        return cls(benchmark, name, statistics.median(rounds), unit, at_least, at_most, low, high)
 
     @property
     def is_within(self) -> bool | None:
@@ -23,6 +45,23 @@ class Figure:
         if self.at_least is not None:
             return self.value >= self.at_least
         return None if self.at_most is None else self.value <= self.at_most
+
+    @property
+    def spread_text(self) -> str:
+        """The extremes as shown."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:,.{self.digits}f} to {self.high:,.{self.digits}f}"
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point that mean something."""
+        return 0 if self.value >= 1000 else 2 if self.value < 100 else 1
+
+    @property
+    def value_text(self) -> str:
+        """The number as shown."""
+        return f"{self.value:,.{self.digits}f} {self.unit}"
 
     @property
     def bound_text(self) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from pipeline.kafka.local import LocalKafka
 from tests.bench import stage
 from tests.bench.figures import Figure
+from tests.bench.plan import Run
 from tests.bench.server import BareServer
 
-RECORDS: Final = 400
 WARM_UP: Final = 50
 EVERY_S: Final = 0.05
 """Far above what a record takes: each one meets an idle sink."""
@@ -23,20 +21,22 @@ EVERY_S: Final = 0.05
 PARTITIONS: Final = 4
 
 
-async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
+async def measure(run: Run) -> list[Figure]:
     """One record at a time to both; the difference between request and delivery is what the sink adds."""
     async with BareServer() as server:
-        settings = await stage.topics(broker, directory, PARTITIONS, customerio_url=server.url)
+        settings = await stage.topics(run.broker, run.directory, PARTITIONS, customerio_url=server.url)
         consumer = AIOKafkaConsumer(
-            settings.operations_topic, bootstrap_servers=broker.bootstrap_servers, group_id=None,
+            settings.operations_topic, bootstrap_servers=run.broker.bootstrap_servers, group_id=None,
             auto_offset_reset="latest",
         )  # fmt: skip
-        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all")
+        producer = AIOKafkaProducer(bootstrap_servers=run.broker.bootstrap_servers, acks="all")
         await consumer.start()
         await producer.start()
-        sink = stage.Process(settings, directory)
+        sink = stage.Process.stage(settings, run.directory, "sink")
         try:
-            appended, delivered, arrived = await _run(settings.operations_topic, consumer, producer, server, sink)
+            appended, delivered, arrived = await _one_by_one(
+                settings.operations_topic, consumer, producer, server, sink, records=run.sizes.samples
+            )
         finally:
             await sink.stop()
             await producer.stop()
@@ -52,13 +52,19 @@ async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
     ]
 
 
-async def _run(
-    topic: str, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, server: BareServer, sink: stage.Process
+async def _one_by_one(
+    topic: str,
+    consumer: AIOKafkaConsumer,
+    producer: AIOKafkaProducer,
+    server: BareServer,
+    sink: stage.Process,
+    *,
+    records: int,
 ) -> tuple[list[float], list[float], list[float]]:
     appended: list[float] = []
     delivered: list[float] = []
     arrived: list[float] = []
-    for number in range(-WARM_UP, RECORDS):
+    for number in range(-min(WARM_UP, records), records):
         key, value, headers = stage.operation(number % 100_000)
         server.arrivals.clear()
         began = time.monotonic()

@@ -14,13 +14,12 @@ from typing import Any, Final
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.kafka.local import LocalKafka
 from pipeline.settings import Settings
 from pipeline.transform.state.facts import encode, key
 from tests.bench import stage
 from tests.bench.figures import Figure
+from tests.bench.plan import Run
 
-CUSTOMERS: Final = 1_000_000
 PARTITIONS: Final = 4
 AT_MS: Final = 1_790_000_000_000
 COLD_S: Final = 60.0
@@ -28,9 +27,9 @@ WARM_S: Final = 3.0
 RSS_MB: Final = 300.0
 
 
-def facts_of(partition: int) -> Iterator[tuple[bytes, bytes]]:
+def facts_of(partition: int, customers: int) -> Iterator[tuple[bytes, bytes]]:
     """Three facts of each of the partition's customers, as they come in: a payment, a subscription, an identity."""
-    numbers = list(range(partition, CUSTOMERS, PARTITIONS))
+    numbers = list(range(partition, customers, PARTITIONS))
     rng = random.Random(partition)
     for kind in range(3):
         rng.shuffle(numbers)
@@ -53,16 +52,18 @@ def facts_of(partition: int) -> Iterator[tuple[bytes, bytes]]:
                     yield key(customer, "identity", ""), encode(fact)
 
 
-async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
+async def measure(run: Run) -> list[Figure]:
     """A bare consumer reads the topic; a worker restores it cold; the same again from its mirrors."""
-    settings = await stage.topics(broker, directory, PARTITIONS, transform_group="restore", port=0)
-    records = await _fill(settings)
+    directory, customers = run.directory, run.sizes.customers
+    settings = await stage.topics(run.broker, directory, PARTITIONS, transform_group="restore", port=0)
+    run.say(f"writing {3 * customers:,} facts")
+    records = await _fill(settings, customers)
     bare_s = await _bare(settings, records)
     cold_s, cold_mb = await _ready(settings, directory)
     size = sum(path.stat().st_size for path in settings.data_dir.glob("**/data.mdb"))
     warm_s, warm_mb = await _ready(settings, directory)
     shutil.rmtree(settings.data_dir)
-    what = f"{CUSTOMERS:,} customers, {records:,} facts"
+    what = f"{customers:,} customers, {records:,} facts"
     return [
         Figure("restore", f"bare aiokafka consumer, {records:,} records", bare_s, "s"),
         Figure("restore", f"{what}: cold, from process start until ready", cold_s, "s", at_most=COLD_S),
@@ -75,7 +76,7 @@ async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
     ]
 
 
-async def _fill(settings: Settings) -> int:
+async def _fill(settings: Settings, customers: int) -> int:
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", max_batch_size=900_000, linger_ms=0
     )
@@ -85,7 +86,7 @@ async def _fill(settings: Settings) -> int:
     try:
         for partition in range(PARTITIONS):
             batch = producer.create_batch()
-            for name, value in facts_of(partition):
+            for name, value in facts_of(partition, customers):
                 fields = {"key": name, "value": value, "timestamp": None, "headers": [("schema-version", b"1")]}
                 if batch.append(**fields) is None:
                     pending.add(await producer.send_batch(batch, settings.customers_topic, partition=partition))
@@ -117,7 +118,7 @@ async def _bare(settings: Settings, records: int) -> float:
 async def _ready(settings: Settings, directory: Path) -> tuple[float, float]:
     """Seconds until a new worker says that it is ready, and the most memory it had in MB."""
     began = time.perf_counter()
-    worker = stage.Process(settings, directory, "transform")
+    worker = stage.Process.stage(settings, directory, "transform")
     most = 0.0
     try:
         async with asyncio.timeout(stage.PATIENCE_S), httpx.AsyncClient() as client:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 TAKEN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n"
+DOWN: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 HEAD_END: Final = b"\r\n\r\n"
 LENGTH: Final = b"\r\ncontent-length:"
 
@@ -32,14 +33,22 @@ class Arrivals:
 class _Protocol(asyncio.Protocol):
     """One connection. A request never begins in the segment in which another one ends: clients here do not pipeline."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
-        self._arrivals = arrivals
+    def __init__(self, server: BareServer) -> None:
+        self._server = server
         self._head = b""
         self._missing = 0
         self._length = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._server.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._server.connections.discard(self)
+        self._server.changed.set()
+
+    def abort(self) -> None:
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._missing:
@@ -56,8 +65,12 @@ class _Protocol(asyncio.Protocol):
             self._head = b""
         if self._missing <= 0:
             self._missing = 0
+            if self._server.is_down:
+                self._server.refused += 1
+                self._transport.write(DOWN)
+                return
             if self._length:
-                arrivals = self._arrivals
+                arrivals = self._server.arrivals
                 arrivals.first_bytes_at.append(self._began)
                 arrivals.at.append(time.monotonic())
                 arrivals.body_bytes.append(self._length)
@@ -71,14 +84,18 @@ def _content_length(head: bytes) -> int:
 
 
 class BareServer:
-    """Listens on a free loopback port."""
+    """Listens on a free loopback port. While it `is_down` it answers 503 and counts as `refused`, no arrivals."""
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
+        self.is_down = False
+        self.refused = 0
+        self.connections: set[_Protocol] = set()
+        self.changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Protocol(self.arrivals), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: _Protocol(self), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -86,3 +103,8 @@ class BareServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        while self.connections:  # an open transport that is collected later is a warning in somebody else's test
+            self.changed.clear()
+            await self.changed.wait()

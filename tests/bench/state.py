@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import orjson
@@ -13,21 +14,18 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pipeline.dodo import samples
 from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import Figure
+from tests.bench.plan import Run
 
-WEBHOOKS: Final = 100_000
-CUSTOMERS: Final = 50_000
 PARTITIONS: Final = 4
-ROUNDS: Final = 2
 TARGET: Final = 0.75
 
 
 @dataclass(frozen=True)
-class Run:
+class Mapped:
     """What one transform did between its first commit and its last."""
 
     per_second: float
@@ -35,31 +33,36 @@ class Run:
     rss_mb: float
 
 
-async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
-    """Both in turn, twice, on the same webhooks; the better run of each counts."""
+async def measure(run: Run) -> list[Figure]:
+    """Both in turn on the same webhooks; the medians count."""
+    broker, directory, payments = run.broker, run.directory, run.sizes.payments
     source = await stage.topics(broker, directory, PARTITIONS)
-    await _fill(source)
-    without: list[Run] = []
-    with_: list[Run] = []
-    for number in range(ROUNDS):
-        for runs, state in ((without, False), (with_, True)):
-            fresh = await stage.topics(
-                broker, directory, PARTITIONS, state=state, transform_group=f"state-{state}-{number}"
-            )
-            runs.append(await _run(fresh.model_copy(update={"webhooks_topic": source.webhooks_topic}), directory))
-    best, cost = max(without, key=lambda run: run.per_second), max(with_, key=lambda run: run.per_second)
+    run.say(f"writing {payments:,} webhooks")
+    await _fill(source, payments)
+    without: list[Mapped] = []
+    with_: list[Mapped] = []
+    for number in range(run.sizes.rounds):
+        for found, state in ((without, False), (with_, True)):
+            run.say(f"round {number + 1}, {'with' if state else 'without'} a state")
+            group = f"state-{state}-{number}"
+            fresh = await stage.topics(broker, directory, PARTITIONS, state=state, transform_group=group)
+            settings = fresh.model_copy(update={"webhooks_topic": source.webhooks_topic})
+            found.append(await _run(settings, directory, payments))
+    ratio = median(mine.per_second / bare.per_second for mine, bare in zip(with_, without, strict=True))
+    cpu = median(bare.cpu_us / mine.cpu_us for mine, bare in zip(with_, without, strict=True))
     return [
-        Figure("state", "transform without a state, webhooks", best.per_second, "/s"),
-        Figure("state", "transform with the state, webhooks", cost.per_second, "/s"),
-        Figure("state", "with the state, of without", cost.per_second / best.per_second, "x", at_least=TARGET),
-        Figure("state", "without, processor time a webhook", best.cpu_us, "µs"),
-        Figure("state", "with, processor time a webhook", cost.cpu_us, "µs"),
-        Figure("state", "without, largest resident memory", best.rss_mb, "MB"),
-        Figure("state", "with, largest resident memory", cost.rss_mb, "MB"),
+        Figure("state", "transform without a state, webhooks", median(one.per_second for one in without), "/s"),
+        Figure("state", "transform with the state, webhooks", median(one.per_second for one in with_), "/s"),
+        Figure("state", "with the state, of without", ratio, "x", at_least=TARGET),
+        Figure("state", "without, processor time a webhook", median(one.cpu_us for one in without), "µs"),
+        Figure("state", "with, processor time a webhook", median(one.cpu_us for one in with_), "µs"),
+        Figure("state", "the same by processor time", cpu, "x"),
+        Figure("state", "without, largest resident memory", max(one.rss_mb for one in without), "MB"),
+        Figure("state", "with, largest resident memory", max(one.rss_mb for one in with_), "MB"),
     ]
 
 
-async def _fill(settings: Settings) -> None:
+async def _fill(settings: Settings, payments: int) -> None:
     body = orjson.loads(samples.load("payment.succeeded"))
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", max_batch_size=900_000, linger_ms=0
@@ -68,8 +71,8 @@ async def _fill(settings: Settings) -> None:
     batches = [producer.create_batch() for _ in range(PARTITIONS)]
     pending: list[asyncio.Future[Any]] = []
     try:
-        for number in range(WEBHOOKS):
-            customer = f"cus_0N{number * 7919 % CUSTOMERS:020d}"
+        for number in range(payments):
+            customer = f"cus_0N{number * 7919 % (payments // 2):020d}"
             body["data"]["payment_id"] = f"pay_0N{number:020d}"
             body["data"]["customer"]["customer_id"] = customer
             key = customer.encode()
@@ -93,8 +96,8 @@ async def _fill(settings: Settings) -> None:
         await producer.stop()
 
 
-async def _run(settings: Settings, directory: Path) -> Run:
-    worker = stage.Process(settings, directory, "transform")
+async def _run(settings: Settings, directory: Path, payments: int) -> Mapped:
+    worker = stage.Process.stage(settings, directory, "transform")
     tps = [TopicPartition(settings.webhooks_topic, number) for number in range(PARTITIONS)]
     first: tuple[float, float, int] | None = None
     most = 0.0
@@ -108,10 +111,10 @@ async def _run(settings: Settings, directory: Path) -> Run:
                 most = max(most, worker.rss_mb())
                 if done and first is None:
                     first = (now, cpu_s, done)
-                if done == WEBHOOKS and first is not None:
+                if done == payments and first is not None:
                     break
                 await asyncio.sleep(0.02)
     finally:
         await worker.stop()
-    webhooks = WEBHOOKS - first[2]
-    return Run(webhooks / (now - first[0]), 1e6 * (cpu_s - first[1]) / webhooks, most)
+    webhooks = payments - first[2]
+    return Mapped(webhooks / (now - first[0]), 1e6 * (cpu_s - first[1]) / webhooks, most)

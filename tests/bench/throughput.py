@@ -12,15 +12,15 @@ from aiokafka import AIOKafkaConsumer
 
 from pipeline.customerio.batch import WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES
-from pipeline.kafka.local import LocalKafka
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import Figure
+from tests.bench.plan import Run
 from tests.bench.server import BareServer
 
-OPERATIONS: Final = 300_000
 PARTITIONS: Final = 4
 TARGET: Final = 100_000.0
+FILL: Final = 95.0
 
 RATES: Final = (150.0, 1000.0)
 """Requests per second: 150 full ones are 107,000 operations; with 1,000 a lane never waits for its turn, and only the
@@ -28,7 +28,7 @@ backlog makes batches fill."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Delivered:
     """What one sink did between its first and its last request."""
 
     per_second: float
@@ -36,26 +36,29 @@ class Run:
     fill: float
 
 
-async def measure(broker: LocalKafka, directory: Path) -> list[Figure]:
+async def measure(run: Run) -> list[Figure]:
     """The same topic read by a bare consumer, and by sinks with different rates."""
-    settings = await stage.topics(broker, directory, PARTITIONS, customerio_url="http://127.0.0.1:1")
-    await stage.fill(settings, PARTITIONS, range(OPERATIONS))
-    bare = await _bare(settings)
+    settings = await stage.topics(run.broker, run.directory, PARTITIONS, customerio_url="http://127.0.0.1:1")
+    operations = run.sizes.operations
+    run.say(f"writing {operations:,} operations")
+    servers, topic = settings.kafka_bootstrap_servers, settings.operations_topic
+    await stage.fill(servers, topic, PARTITIONS, map(stage.operation, range(operations)))
+    bare = await _bare(settings, operations)
     figures = [Figure("throughput", "bare aiokafka consumer, records read", bare, "/s")]
     for rate in RATES:
-        run = await _sink(settings, directory, rate)
-        target = TARGET if rate == RATES[0] else None
+        sink = await _sink(settings, run.directory, rate, operations)
+        target, fill = (TARGET, FILL) if rate == RATES[0] else (None, None)
         what = f"sink at {rate:g} requests/s"
         figures += [
-            Figure("throughput", f"{what}, operations", run.per_second, "/s", at_least=target),
-            Figure("throughput", f"{what}, of the bare consumer", run.per_second / bare, "x"),
-            Figure("throughput", f"{what}, processor time an operation", run.cpu_us, "µs"),
-            Figure("throughput", f"{what}, fill of a request", 100 * run.fill, "%"),
+            Figure("throughput", f"{what}, operations", sink.per_second, "/s", at_least=target),
+            Figure("throughput", f"{what}, of the bare consumer", sink.per_second / bare, "x"),
+            Figure("throughput", f"{what}, processor time an operation", sink.cpu_us, "µs"),
+            Figure("throughput", f"{what}, fill of a request", 100 * sink.fill, "%", at_least=fill),
         ]
     return figures
 
 
-async def _bare(settings: Settings) -> float:
+async def _bare(settings: Settings, operations: int) -> float:
     consumer = AIOKafkaConsumer(
         settings.operations_topic, bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None,
         auto_offset_reset="earliest",
@@ -63,18 +66,18 @@ async def _bare(settings: Settings) -> float:
     await consumer.start()
     try:
         seen, began = 0, time.perf_counter()
-        while seen < OPERATIONS:
+        while seen < operations:
             seen += sum(len(records) for records in (await consumer.getmany(timeout_ms=1000)).values())
         return seen / (time.perf_counter() - began)
     finally:
         await consumer.stop()
 
 
-async def _sink(settings: Settings, directory: Path, rate: float) -> Run:
+async def _sink(settings: Settings, directory: Path, rate: float, total: int) -> Delivered:
     size = len(stage.operation(0)[1]) + 1  # with its comma
     async with BareServer() as server:
         arrivals = server.arrivals
-        sink = stage.Process(
+        sink = stage.Process.stage(
             settings.model_copy(
                 update={
                     "customerio_url": server.url,
@@ -83,6 +86,7 @@ async def _sink(settings: Settings, directory: Path, rate: float) -> Run:
                 }
             ),
             directory,
+            "sink",
         )
 
         def operations() -> int:
@@ -94,12 +98,12 @@ async def _sink(settings: Settings, directory: Path, rate: float) -> Run:
                     sink.check()
                     await asyncio.sleep(0.01)
                 before, cpu_s, began = operations(), sink.cpu_s(), time.monotonic()
-                while operations() < OPERATIONS:
+                while operations() < total:
                     sink.check()
                     await asyncio.sleep(0.05)
             cpu_s = sink.cpu_s() - cpu_s
         finally:
             await sink.stop()
-        done = OPERATIONS - before
+        done = total - before
         fill = sum(arrivals.body_bytes) / len(arrivals.body_bytes) / BODY_MAX_BYTES
-        return Run(done / (arrivals.at[-1] - began), 1e6 * cpu_s / done, fill)
+        return Delivered(done / (arrivals.at[-1] - began), 1e6 * cpu_s / done, fill)

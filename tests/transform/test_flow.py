@@ -110,11 +110,15 @@ class Bench:
             self.producer,
             operations_topic=OPERATIONS,
             dead_letters_topic=DEAD_LETTERS,
-            observe=self.told.append,
+            observe=self._observe,
             fail=self.failures.append,
             clock=lambda: 1_767_000_000.5,
         )
         self.flow.resume(1, frozenset())
+
+    def _observe(self, event: object) -> None:
+        assert isinstance(event, ChunkTransformed)
+        self.told.append(event)
 
     def batch(self, first: int, *values: bytes, partition: int = 0, generation: int = 1) -> RecordBatch:
         """A chunk of these values from offset `first` on."""
