@@ -6,9 +6,9 @@ payment's event. What already fits is not touched; the common case is one look a
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -61,10 +61,6 @@ LINK_SCHEMES: Final = frozenset({"data", "mailto", "tel", "urn"})
 
 PLAIN_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
-NESTED: Final = frozenset({list, dict})
-NATIVE: Final = NESTED | {str, int, float, bool, type(None)}
-"""What JSON decodes to."""
-
 SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
 """A text of so many characters fits whatever they are: UTF-8 has at most four bytes for one."""
 
@@ -92,7 +88,7 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
     fitted: dict[str, Any] = {}
     cuts: list[Cut] = []
     renamed: list[tuple[str, str]] = []
-    known, isfinite = _known_names, math.isfinite
+    known = _known_names
     for name, value in attributes.items():
         if name not in known:
             usable = _fit_name(name, cuts)
@@ -146,26 +142,23 @@ def fit_json(attributes: dict[str, Any]) -> tuple[bytes, tuple[Cut, ...]]:
 def _json_as_it_is(attributes: dict[str, Any]) -> bytes | None:
     """The JSON of attributes that surely need no change, else None.
 
-    orjson writes NaN as null and raises for what it cannot write: other types, surrogates, integers beyond 64 bits.
+    orjson raises for integers beyond 64 bits and for surrogates.
     """
     if len(attributes) > ATTRIBUTES_MAX or not _known_names.issuperset(attributes):
         return None
-    kinds = set(map(type, attributes.values()))
-    if not kinds <= NATIVE:
-        return None
+    for value in attributes.values():
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            continue
+        if not (isfinite(value) if kind is float else (kind is list or kind is dict) and _is_plain(value)):
+            return None
     try:
         text = orjson.dumps(attributes)
     except TypeError:
         return None
-    if float in kinds and b"null" in text:
-        return None
     if len(text) > ATTRIBUTE_VALUE_MAX_BYTES:  # else each value has less
         for value in attributes.values():
             if type(value) is str and len(value) > SHORT_CHARS:
-                return None
-    if not kinds.isdisjoint(NESTED):
-        for value in attributes.values():
-            if type(value) in NESTED and not _is_plain(value):
                 return None
     return text
 
@@ -284,7 +277,7 @@ def _clean(value: Any, found: list[CutReason], depth: int) -> Any:
                 return value
             found.append("number")
         case float():
-            if math.isfinite(value):
+            if isfinite(value):
                 return value
             found.append("number")
         case Mapping() | list() | tuple() if depth >= DEPTH_MAX:
