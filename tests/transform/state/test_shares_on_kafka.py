@@ -128,6 +128,7 @@ async def test_two_workers_tell_of_people_who_are_two_customers(
     assert await doomed.ended() == -signal.SIGKILL, doomed.text[-6000:]
     await fleet.evict()
     heir = fleet.start(PIPELINE_DATA_DIR=str(disks[0]))
+    await heir.says('"Partitions assigned"')
     await shop.deliver(300)
     await caught_up(settings, fleet)
     assert [await worker.end() for worker in (other, heir)] == [0, 0]
