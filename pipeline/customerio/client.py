@@ -13,10 +13,10 @@ import importlib.metadata
 import importlib.util
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 from pydantic import SecretStr
@@ -39,6 +39,8 @@ CONNECTIONS_PER_LANE: Final = 4
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """No connection: nothing can have arrived. After any other failure the request may have been applied."""
 
+
+STALE: Final = "the time in which the request might leave was over before it did"
 
 NO_STREAM: Final = httpx.ByteStream(b"")
 
@@ -111,8 +113,11 @@ class TrackClient:
         """Requests that have begun and not ended, those given up at the deadline included."""
         return len(self._in_flight)
 
-    async def send_batch(self, body: bytes) -> Response:
+    async def send_batch(self, body: bytes, may_leave: Callable[[], bool] | None = None) -> Response:
         """Send `body` to `/api/v2/batch`, byte for byte, and return the answer.
+
+        `may_leave` is asked when a connection is there and nothing was written yet: a process that is frozen while it
+        connects must not go on as if no time had passed.
 
         After the deadline, and when the caller is cancelled, the request goes on in the background until it ends by
         itself. Send the same bytes again then: events carry an id, so a second arrival counts for nothing.
@@ -121,7 +126,11 @@ class TrackClient:
             RequestUnansweredError: no answer; `sent` is False only if nothing can have arrived.
         """
         request = self._http.build_request(
-            "POST", self._batch_url, content=body, headers={"Content-Type": "application/json"}
+            "POST",
+            self._batch_url,
+            content=body,
+            headers={"Content-Type": "application/json"},
+            extensions={} if may_leave is None else {"trace": _guard(may_leave)},
         )
         return await self._send(request)
 
@@ -183,6 +192,8 @@ class TrackClient:
                 # Its stream refers back to it, and it to the request: a cycle that keeps the body in memory until
                 # the next collection.
                 response.stream = NO_STREAM
+        except _NotAllowedError:
+            raise RequestUnansweredError(f"nothing was sent to {self.base_url}: {STALE}", sent=False) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             detail = f"{type(error).__name__} {error}".strip()
             raise RequestUnansweredError(
@@ -204,6 +215,20 @@ class TrackClient:
                     f"{self.base_url} did not end its answer within {self._timeouts.answer_s:g} s", sent=True
                 )
         return b"".join(chunks)
+
+
+class _NotAllowedError(Exception):
+    """The request may not leave any more."""
+
+
+def _guard(may_leave: Callable[[], bool]) -> Callable[[str, Any], Awaitable[None]]:
+    """A trace function (httpx: extensions) that asks before the first byte."""
+
+    async def trace(event: str, _: Any) -> None:
+        if event == "http11.send_request_headers.started" and not may_leave():
+            raise _NotAllowedError
+
+    return trace
 
 
 def _checked(base_url: str) -> str:

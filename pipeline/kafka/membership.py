@@ -84,6 +84,10 @@ class Membership:
         """Seconds since the last request by which the group knows that this member is alive; infinite before any."""
         return self._clock() - self._heartbeat_at
 
+    def heard(self) -> bool:
+        """Whether the group knows by a fresh heartbeat that this member is alive."""
+        return self.heartbeat_age_s() < self._fresh_s
+
     def suspend(self) -> None:
         """The partitions are about to go."""
         if self._active != NOT_A_MEMBER:
@@ -113,7 +117,7 @@ class Membership:
         return generation in {self._active, self._leaving} and self._is_alive(generation)
 
     def _is_alive(self, generation: int) -> bool:
-        return generation > 0 and generation == self._coordinator.generation and self.heartbeat_age_s() < self._fresh_s
+        return generation > 0 and generation == self._coordinator.generation and self.heard()
 
     def is_current(self, generation: int) -> bool:
         """Whether records that were delivered under `generation` are this member's, as far as it knows.

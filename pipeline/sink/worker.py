@@ -98,7 +98,7 @@ class SinkProcess:
     async def _post(self, body: bytes) -> Response:
         if self._client is None:
             raise DeliveryError("the connection to Customer.io is not open")
-        return await self._client.send_batch(body)
+        return await self._client.send_batch(body, self.app.membership.heard)
 
     def _partitions_total(self) -> int:
         """Partitions of the topic as the driver knows them, or as the start check counted them."""

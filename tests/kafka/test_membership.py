@@ -65,8 +65,10 @@ def test_an_old_heartbeat_stops_a_zombie() -> None:
     membership = member(clock, Group())
     clock.now += 7.9
     assert membership.may_send(4)
+    assert membership.heard()
     clock.now += 0.2
     assert not membership.may_send(4)
+    assert not membership.heard()
     assert membership.is_current(4), "it may be heard again"
     membership.heartbeat()
     assert membership.may_send(4)

@@ -63,6 +63,18 @@ def assert_counted_once(server: SandboxServer, duplicates: int) -> None:
     assert (events.stored, events.duplicates) == (COUNT, duplicates)
 
 
+async def test_what_may_not_leave_any_more_is_not_sent() -> None:
+    """Asked with the connection in hand: no means that not a byte arrives, and the pool is as it was."""
+    async with running() as (server, client):
+        for _ in range(200):
+            with pytest.raises(RequestUnansweredError, match="nothing was sent") as caught:
+                await client.send_batch(BODY, lambda: False)
+            assert not caught.value.sent
+        assert server.sandbox.stats()["requests"] == 0
+        assert meaning(await client.send_batch(BODY, lambda: True)) == Accepted()
+        assert_counted_once(server, 0)
+
+
 async def test_a_batch_arrives_byte_for_byte() -> None:
     """What the client sends is what the sandbox keeps, in order."""
     async with running() as (server, client):
