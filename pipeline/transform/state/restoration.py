@@ -163,7 +163,7 @@ class Restoration:
                         topic=self._topic, partition=piece.partition, offset=offset,
                     )  # fmt: skip
             changes = [change for change in changes if _is_fact(change[0])]
-        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, began, merged))
+        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, began, facts.merge_at))
         differing.setdefault(piece.partition, set()).update(keys)
         place = self.places[piece.partition]
         place.at = min(piece.next_offset, place.end)
@@ -178,11 +178,6 @@ class Restoration:
                 topic=self._topic, records=self._records, remaining=remaining,
                 partitions=sorted(number for number, one in self.places.items() if one.at < one.end),
             )  # fmt: skip
-
-
-def merged(key: bytes, old: bytes, new: bytes) -> bytes:
-    """What two tellings of the fact `key` make."""
-    return facts.merge(facts.split(key)[1], old, new)
 
 
 def _is_fact(key: bytes | None) -> bool:

@@ -19,11 +19,11 @@ from pipeline.settings import Settings
 from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.changes import customer_of
 from pipeline.transform.state.events import GapRead, StateEvent
-from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
+from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION, merge_at
 from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of, merged
+from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of
 from pipeline.transform.state.slot import sweep, unusable
 
 DIRECTORY: Final = "state"
@@ -216,7 +216,7 @@ class Store:
             mine = shelf.get(key)
             if value is None or mine == value:
                 continue
-            both = merged(key, mine, value) if mine is not None else value
+            both = merge_at(key, mine, value) if mine is not None else value
             shelf.write(key, both)
             if both != mine and (customer := customer_of(key)):
                 shelf.keep(customer, None)
