@@ -94,18 +94,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
     person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
     if person is None:
         return _nobody(policy)
-    operations, identity = _identify(case, None, None, person)
-    if identity is None:
-        return _drop("nothing-to-say")
-    return Operations(
-        person_key=person.id.encode(),
-        operations=tuple(operations),
-        event_time_ms=case.event_ms,
-        warnings=tuple(case.warnings),
-        notes=tuple(case.notes),
-        identity=identity,
-        identified_by=person.step,
-    )
+    return _said(case, person, *_identify(case, None, None, person))
 
 
 def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
@@ -261,6 +250,10 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
                 name=row.event,
             )
         )
+    return _said(case, person, operations, identity)
+
+
+def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
     if not operations and identity is None:
         return _drop("nothing-to-say")
     return Operations(
