@@ -96,19 +96,6 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
                 if usable is not None:
                     renamed.append((name, usable))
                 continue
-        kind = type(value)
-        if kind is str:
-            if len(value) <= ATTRIBUTE_VALUE_MAX_BYTES and value.isascii():
-                fitted[name] = value
-                continue
-        elif (
-            value is None
-            or kind is bool
-            or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
-            or (kind is float and isfinite(value))
-        ):
-            fitted[name] = value
-            continue
         fit = _fit_value(name, value, cuts)
         if fit is not _OMIT:
             fitted[name] = fit
