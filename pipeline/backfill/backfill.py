@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pipeline.backfill.commands import OBJECTS, backfill_record
 from pipeline.backfill.journal import Done, Journal, LeftOut
@@ -16,32 +16,13 @@ from pipeline.dodo.api.client import SETTLED
 from pipeline.dodo.api.listing import ID_FIELDS, begin
 from pipeline.errors import InputError, RecordTooLargeError
 from pipeline.kafka.records import OutRecord
+from pipeline.kafka.sending import Producer
 
 IDENTIFIED_AT_ONCE: Final = 500
 """Customers between two notes; what a crash in between sends twice."""
 
 NO_OWNER: Final = "nothing tells whose it is"
 NO_ID: Final = "it has no id"
-
-
-class Outgoing(Protocol):
-    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
-
-    def append(self, topic: str, partition: int, record: OutRecord) -> None:
-        """Add one record behind the others of its partition."""
-
-    def send(self) -> Awaitable[None]:
-        """Done when every record is durable."""
-
-
-class Producer(Protocol):
-    """Where commands go (`kafka.producer.BatchProducer`, primed with the topic)."""
-
-    def partition_for(self, topic: str, key: bytes | None) -> int:
-        """The partition that Java's default partitioner gives to `key`."""
-
-    def chunk(self) -> Outgoing:
-        """A new, empty chunk."""
 
 
 @dataclass(frozen=True, slots=True)

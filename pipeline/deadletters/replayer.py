@@ -12,37 +12,17 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from pipeline.deadletters.letter import Letter
 from pipeline.deadletters.pace import Pace, chunk_size
 from pipeline.deadletters.receipts import receipt
 from pipeline.deadletters.replay import Return
 from pipeline.errors import DeliveryError, PipelineError, RecordTooLargeError
-from pipeline.kafka.records import OutRecord
+from pipeline.kafka.sending import Producer
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Letters of a megabyte each must not add up to a chunk of half a gigabyte."""
-
-
-class Outgoing(Protocol):
-    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
-
-    def append(self, topic: str, partition: int, record: OutRecord) -> None:
-        """Add one record behind the others of its partition."""
-
-    def send(self) -> Awaitable[None]:
-        """Done when every record is durable."""
-
-
-class Producer(Protocol):
-    """Where letters go (`kafka.producer.BatchProducer`, primed with all topics)."""
-
-    def partition_for(self, topic: str, key: bytes | None) -> int:
-        """The partition that Java's default partitioner gives to `key`."""
-
-    def chunk(self) -> Outgoing:
-        """A new, empty chunk."""
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline.errors import DeliveryError
+from pipeline.kafka import sending
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import OutRecord
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.facts import split
 from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
@@ -27,11 +27,8 @@ HOLD_LOOK_S: Final = 0.1
 """How often facts that may not be sent at the moment are looked at again."""
 
 
-class Outgoing(Protocol):
-    """Records that go out together (`kafka.producer.OutgoingChunk`)."""
-
-    def append(self, topic: str, partition: int, record: OutRecord) -> None:
-        """Add one record behind the others of its partition."""
+class Outgoing(sending.Outgoing, Protocol):
+    """The same, for the facts of a chunk as well."""
 
     def extend(
         self,
@@ -41,9 +38,6 @@ class Outgoing(Protocol):
         headers: Sequence[tuple[str, bytes]],
     ) -> None:
         """Add many keys and values with the same headers, in order."""
-
-    def send(self) -> Awaitable[None]:
-        """Hand them over in the order of calls; done when every one is durable."""
 
     def offsets(self, topic: str, partition: int) -> range | None:
         """Where they lie, once durable; None when that is not known."""
