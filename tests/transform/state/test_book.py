@@ -19,22 +19,10 @@ from pipeline.transform.state.book import EVENT_KEPT_S
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from tests.transform.state.consumed import Consumed
 
 CUSTOMER = b"cus_0NExampleCustomer0001"
 NOW_S = 1_792_000_000
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
 
 
 def webhook(sample: str, webhook_id: str = "msg_1", *, at_s: int = NOW_S, mode: str = "live", **data: Any) -> Consumed:

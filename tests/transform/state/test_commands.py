@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,22 +16,10 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from tests.transform.state.consumed import Consumed
 
 CUSTOMER_ID = "cus_0NExampleCustomer0001"
 NOW_S = 1_792_000_000
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
 
 
 def command(name: str, value: Any) -> Consumed:

@@ -7,7 +7,6 @@ the end, not what was sent.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -27,22 +26,10 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.sheet import fold
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
+from tests.transform.state.consumed import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(metadata=(("plan_tier", "metadata_plan_tier"),))
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
 
 
 @cache

@@ -27,6 +27,7 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.household import person_key
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+from tests.transform.state.consumed import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(person_id_chain=("email",))
@@ -37,19 +38,6 @@ LIFE = 14
 """Webhooks of one customer in an example."""
 
 BEGAN_S = 1_790_000_000
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    timestamp: int = 0
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 0
 
 
 @dataclass
@@ -87,7 +75,7 @@ class World:
     def append(self, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...]) -> None:
         """Write a record; the broker gives it its time."""
         self.clock_ms += 1
-        self.partitions[self.route(key)].log.append(Consumed(value, headers, key, self.clock_ms))
+        self.partitions[self.route(key)].log.append(Consumed(value, headers, key, timestamp=self.clock_ms))
 
     def step(self, number: int, records: int = 1, *, crash: tuple[int, int, int] | None = None) -> None:
         """The owner takes the next records of a partition as one chunk.

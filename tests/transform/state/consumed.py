@@ -1,0 +1,18 @@
+"""A record for decisions that need no broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record as a consumer hands it out."""
+
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    key: bytes | None = None
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
