@@ -16,6 +16,9 @@ An answer is read by `customerio.interpreter`; here stands what follows from it:
 
 Groups of a batch are kept in a stack with the earliest on top, so nothing is sent before all that stands in front of it
 is decided: a person's operations stay in order through every split.
+
+It stays one module though it is long: each consequence works on the same stack and gate, which pieces would hand to and
+fro. What can be decided without them lies beside it (`patience`, `suspects`, `backoff`, `letters`, `clearance`).
 """
 
 from __future__ import annotations
