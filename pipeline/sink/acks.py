@@ -1,4 +1,4 @@
-"""Acknowledgements: which records are done, as a contiguous prefix for each partition and generation.
+"""Acknowledgements: which records are done, as a contiguous prefix for each partition of an assignment.
 
 Lanes finish records of a partition in any order; Kafka knows one committed offset. So a record counts only when every
 record before it is done as well: a crash then repeats some, and skips none.
@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Final, Protocol
 
 from pipeline.kafka.records import Record
+from pipeline.sink.handover import Assignment
 
 DONE: Final = 1
 NOTHING: Final = -1
@@ -62,10 +63,10 @@ class Chunk:
     `flags` has a byte for each record; one that is `DONE` is not acknowledged before `advance`.
     """
 
-    __slots__ = ("_ack", "_head", "_offsets", "_times", "flags", "generation", "window")
+    __slots__ = ("_ack", "_head", "_offsets", "_times", "assignment", "flags", "window")
 
-    def __init__(self, batch: Delivered, window: Window) -> None:
-        self.generation = batch.generation
+    def __init__(self, batch: Delivered, window: Window, assignment: Assignment) -> None:
+        self.assignment = assignment
         self.window = window
         self._ack = batch.acknowledge
         self.flags = bytearray(len(batch.records))
@@ -108,7 +109,7 @@ class Chunk:
 
 
 class Window:
-    """The chunks of one partition and generation that are not done, in the order in which they came.
+    """The chunks of one partition and assignment that are not done, in the order in which they came.
 
     `limit` is the offset through which records are worked on: all of them, until a hand-over begins.
     """
@@ -146,16 +147,15 @@ def is_owed(item: Placed) -> bool:
 
 
 class Acks:
-    """The windows of all partitions. Belongs to one event loop."""
+    """The windows of all partitions of one assignment. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._windows: dict[tuple[str, int, int], Window] = {}
+        self._windows: dict[tuple[str, int], Window] = {}
 
-    def open(self, batch: Delivered) -> Chunk:
-        """Take note of a delivered chunk, which is never empty."""
-        place = (batch.topic, batch.partition, batch.generation)
-        window = self._windows.setdefault(place, Window())
-        chunk = Chunk(batch, window)
+    def open(self, batch: Delivered, assignment: Assignment) -> Chunk:
+        """Take note of a chunk that was delivered in `assignment`; it is never empty."""
+        window = self._windows.setdefault((batch.topic, batch.partition), Window())
+        chunk = Chunk(batch, window, assignment)
         window.chunks.append(chunk)
         return chunk
 
@@ -192,9 +192,9 @@ class Acks:
             window = item.chunk.window
             window.limit = min(window.limit, item.chunk.offset(item.index) - 1)
 
-    def keep(self, generation: int) -> None:
-        """Forget the windows of every other generation; their records come again."""
-        self._windows = {place: window for place, window in self._windows.items() if place[2] == generation}
+    def restart(self) -> None:
+        """Another assignment begins: forget all windows, their records come again."""
+        self._windows = {}
 
     @property
     def undone(self) -> int:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from pipeline.customerio.batch import SEPARATOR, WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
+from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
 
 SEPARATOR_BYTES: Final = len(SEPARATOR)
@@ -42,6 +43,11 @@ class Draft:
     body_bytes: int
     cause: BatchCause
 
+    @property
+    def assignment(self) -> Assignment:
+        """The stay in the group in which all of it was delivered."""
+        return (self.items or self.faults)[0].assignment
+
 
 class Waiting:
     """A lane's operations that wait, cut into batches while they come in.
@@ -49,6 +55,8 @@ class Waiting:
     Whether an operation fits, and whether it must wait for a barrier, is known when it is put; a batch is then handed
     out in one step. Each operation goes into the first batch that is open, has room and no barrier of its key. A batch
     in which one did not fit is closed to all others, so nobody's operations pass each other.
+
+    All of it is of one assignment: `Lane.renew` makes another one for the next.
     """
 
     __slots__ = ("_began", "_filled", "_first_open", "_parts")
@@ -145,10 +153,9 @@ class Waiting:
         budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
         items, size = list(draft.items), draft.body_bytes
         is_full = False
-        generation = items[0].generation
         stays = {item.key for item in items if item.barrier}
         for item in self:
-            if item.key in stays or item.fault is not None or item.generation != generation:
+            if item.key in stays or item.fault is not None:
                 stays.add(item.key)
                 continue
             grown = size + SEPARATOR_BYTES + len(item.body)

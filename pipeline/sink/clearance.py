@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from pipeline.sink.budget import Budget
 from pipeline.sink.events import MembershipAwaited, SinkEvent
 from pipeline.sink.gate import Gate, Pass
-from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.handover import Assignment, SinkHandOver
 
 STALE_LOOK_S: Final = 0.2
 """How often a lane looks whether the membership is alive again, while no revocation has come either."""
@@ -46,9 +46,9 @@ class Clearance:
         self._emit = emit
 
     async def ask(
-        self, generation: int, lane: int, *, finishing: bool = False, since: float | None = None
+        self, assignment: Assignment, lane: int, *, finishing: bool = False, since: float | None = None
     ) -> Pass | None:
-        """Wait until a request for records of `generation` may be sent; `since` is for the turn in the budget.
+        """Wait until a request for records of `assignment` may be sent; `since` is for the turn in the budget.
 
         None when that time will not come, or when a hand-over began meanwhile: unless `finishing` is given, which asks
         for what a hand-over that has begun still owes. Then nothing is waited for but the turn.
@@ -59,8 +59,8 @@ class Clearance:
         admits = self._handover.finishes if finishing else self._handover.admits
         alive = self._membership.may_finish if finishing else self._membership.may_send
         looks = 0
-        while admits(generation):
-            if not alive(generation):
+        while admits(assignment):
+            if not alive(assignment.generation):
                 looks += 1
                 if looks % STALE_LOOKS_TOLD == 0:
                     self._emit(MembershipAwaited(lane))
@@ -74,7 +74,7 @@ class Clearance:
             except BaseException:
                 self._gate.left(given)
                 raise
-            if its_turn and self._gate.honours(given) and admits(generation) and alive(generation):
+            if its_turn and self._gate.honours(given) and admits(assignment) and alive(assignment.generation):
                 return given
             self._gate.left(given)
         return None

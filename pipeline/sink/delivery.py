@@ -123,8 +123,8 @@ class Delivery:
 
     @property
     def on_their_way(self) -> list[Item]:
-        """Operations in requests that were sent and not answered."""
-        return [item for work in self._works.values() if work.sending for item in work.sending.items]
+        """Operations in requests that were sent and not answered, or whose dead letters are being written."""
+        return [item for work in self._works.values() for item in work.on_their_way]
 
     @property
     def resting(self) -> list[Item]:
@@ -132,26 +132,32 @@ class Delivery:
         resting = (work for work in self._works.values() if work.resting)
         return [item for work in resting for group in work.stack for item in group.items]
 
+    def leave(self) -> list[Item]:
+        """Another assignment begins: nothing of the one before is sent again; returns what was not on its way."""
+        return [item for work in self._works.values() for item in work.leave()]
+
     async def deliver(self, lane: Lane, draft: Draft) -> None:
         """Return when every operation of `draft` is done, or dropped because a hand-over began.
 
         Raises:
             BrokenSequenceError: dead letters cannot be written by this process any more.
         """
-        if draft.faults:
-            await self._letters.unusable(draft.faults)
-            self._done(draft.faults)
-        if not draft.items:
-            return
-        work = self._works[lane.number] = Work(lane.number, [Group(draft.items)], draft)
-        self._gate.began(lane.number)
+        stack = [Group(draft.items)] if draft.items else []
+        work = self._works[lane.number] = Work(lane.number, draft.assignment, lane.waiting, stack, draft)
         try:
-            await self._to_its_end(work, lane)
+            if draft.faults:
+                work.writing = draft.faults
+                await self._letters.unusable(draft.faults)
+                work.writing = ()
+                self._done(draft.faults)
+            if stack:
+                self._gate.began(lane.number)
+                await self._to_its_end(work, lane)
         finally:
             self._gate.ended(lane.number)
             del self._works[lane.number]
-        for group in work.stack:
-            self._dropped(group.items)
+        if left := work.leave():
+            self._dropped(left)
 
     async def _to_its_end(self, work: Work, lane: Lane) -> None:
         stack = work.stack
@@ -164,7 +170,7 @@ class Delivery:
                     return
             asked_at = asyncio.get_running_loop().time()
             since, lane.waiting_since = lane.waiting_since, None
-            given = await self._clearance.ask(stack[-1].generation, lane.number, finishing=finishing, since=since)
+            given = await self._clearance.ask(work.assignment, lane.number, finishing=finishing, since=since)
             if given is None:
                 if not finishing and self._handover.is_finishing:
                     continue  # what this lane owes is still sent
@@ -172,8 +178,11 @@ class Delivery:
             if work.draft is not None:
                 self._close(work, work.draft, lane, asked_at)
             step = await self._request(work.begin(), given, lane)
-            work.end(step.groups)
-            if step.aside and not set_aside(stack, lane.waiting) and step.groups[0].failures >= STARVED_FAILURES:
+            if left := work.end(step.groups):
+                self._dropped(left)
+            if work.is_over:
+                return
+            if step.aside and not set_aside(stack, work.waiting) and step.groups[0].failures >= STARVED_FAILURES:
                 self._starved()
             if step.pause_s and not await self._back_off(work, step.pause_s):
                 return
@@ -181,7 +190,7 @@ class Delivery:
     def _close(self, work: Work, draft: Draft, lane: Lane, asked_at: float) -> None:
         """The first request of a batch leaves; what came in while it waited for its turn goes along."""
         if not self._handover.is_finishing:
-            draft = lane.waiting.join(draft, lane.budget_bytes)
+            draft = work.waiting.join(draft, lane.budget_bytes)
             work.stack[:] = [Group(draft.items)]
         work.draft = None
         if draft.cause == "barrier":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.customerio.batch import join
-from pipeline.sink.batching import Draft
+from pipeline.sink.batching import Draft, Waiting
+from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
 from pipeline.sink.patience import Patience
 
@@ -37,11 +38,6 @@ class Group:
     aside: bool = False
     patience: Patience = field(default_factory=Patience)
     _body: bytes | None = None
-
-    @property
-    def generation(self) -> int:
-        """The membership under which the operations were delivered."""
-        return self.items[0].generation
 
     @property
     def body(self) -> bytes:
@@ -76,31 +72,54 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One lane's batch on its way to its end.
+    """One lane's batch on its way to its end. All of it is of one assignment.
 
     Attributes:
         lane: the lane's number.
+        assignment: the stay in the group in which its operations were delivered.
+        waiting: what waited in the lane when it was drawn; of the same assignment, and empty once that is over.
         stack: groups to be sent, the next one last.
         draft: what was drawn, until the first request leaves.
-        sending: the group in the request that is on its way.
+        sending: the group in the request that is on its way, or whose dead letters are being written.
+        writing: operations that no request took, whose dead letters are being written.
         resting: whether it waits out a backoff.
+        is_over: another assignment has begun: nothing of this one is sent again.
     """
 
     lane: int
+    assignment: Assignment
+    waiting: Waiting
     stack: list[Group]
     draft: Draft | None = None
     sending: Group | None = None
+    writing: Sequence[Item] = ()
     resting: bool = False
+    is_over: bool = False
 
     def begin(self) -> Group:
         """Take the next group for a request."""
         self.sending = self.stack.pop()
         return self.sending
 
-    def end(self, groups: tuple[Group, ...]) -> None:
-        """The request is over, `groups` come next."""
+    @property
+    def on_their_way(self) -> list[Item]:
+        """Operations that may be done in a moment, whatever begins meanwhile."""
+        return [*(self.sending.items if self.sending else ()), *self.writing]
+
+    def end(self, groups: tuple[Group, ...]) -> list[Item]:
+        """The request is over, `groups` come next; returns their operations instead when the assignment is over."""
         self.sending = None
+        if self.is_over:
+            return [item for group in groups for item in group.items]
         self.stack.extend(reversed(groups))
+        return []
+
+    def leave(self) -> list[Item]:
+        """Another assignment has begun; returns what was not on its way."""
+        self.is_over = True
+        left = [item for group in self.stack for item in group.items]
+        self.stack.clear()
+        return left
 
     def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """Let only the wanted operations wait on; returns the others."""

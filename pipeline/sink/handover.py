@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from faust.types import TP
@@ -16,8 +17,20 @@ FINISH_S: Final = 5.0
 a request that begins later would end in nobody's time and be repeated by the next owner."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """One stay in the group, from a `resume` to the next; whatever was delivered in it belongs to it.
+
+    Compared by identity and not by the generation's number: a static member that joins again is given the generation
+    that it had (KIP-345), and so is a group that was deleted and begins again at 1.
+    """
+
+    generation: int
+    partitions: frozenset[TP]
+
+
 class SinkHandOver:
-    """Whether work may begin, for which generation, and what is left of it. Belongs to one event loop.
+    """Whether work may begin, for which assignment, and what is left of it. Belongs to one event loop.
 
     Fits `pipeline.kafka.handover.HandOver`. Three phases: *open* between `resume` and `begin`; *finishing* for at most
     `FINISH_S` after that, in which only operations leave that stand in front of some that already left (the group's
@@ -26,11 +39,11 @@ class SinkHandOver:
     """
 
     def __init__(self) -> None:
-        self.generation = NEVER
+        self.assignment = Assignment(NEVER, frozenset())
         self.is_open = False
         self.is_finishing = False
         self.on_begin: list[Callable[[], None]] = []
-        self.on_resume: list[Callable[[int, frozenset[TP]], None]] = []
+        self.on_resume: list[Callable[[Assignment], None]] = []
         self._naps: set[asyncio.Future[bool]] = set()
         self._held = 0
         self._idle = asyncio.Event()
@@ -39,7 +52,7 @@ class SinkHandOver:
 
     def begin(self) -> None:
         """The partitions are about to go, or the worker stops. A second call does nothing."""
-        if not self.admits(self.generation):
+        if not self.admits(self.assignment):
             return
         self.is_finishing = True
         self._end_naps()
@@ -67,21 +80,21 @@ class SinkHandOver:
                 self.shut()
 
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
-        """Records of `assigned` flow under `generation`."""
-        self.begin()  # a transport that resumes without a begin in between still ends the older generation's work
+        """Records of `assigned` flow under `generation`; nothing of an older assignment waits any more."""
+        self.begin()  # a transport that resumes without a begin in between still ends the older assignment's work
         self.shut()
-        self.generation = generation
-        self.is_open = True
+        self.assignment = Assignment(generation, assigned)
         for react in self.on_resume:
-            react(generation, assigned)
+            react(self.assignment)
+        self.is_open = True
 
-    def admits(self, generation: int) -> bool:
-        """Whether new work for records delivered under `generation` may begin."""
-        return self.is_open and not self.is_finishing and generation == self.generation
+    def admits(self, assignment: Assignment) -> bool:
+        """Whether new work for records delivered in `assignment` may begin."""
+        return self.is_open and not self.is_finishing and assignment is self.assignment
 
-    def finishes(self, generation: int) -> bool:
-        """Whether records delivered under `generation` are being brought to an end."""
-        return self.is_finishing and generation == self.generation
+    def finishes(self, assignment: Assignment) -> bool:
+        """Whether records delivered in `assignment` are being brought to an end."""
+        return self.is_finishing and assignment is self.assignment
 
     def took(self, operations: int = 1) -> None:
         """So many more are held: they wait in a lane, or a request or a dead letter of theirs is on its way."""

@@ -31,7 +31,7 @@ class Intake:
     def __init__(
         self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver, backlog: Backlog
     ) -> None:
-        self._puts = [lane.put for lane in lanes]
+        self._lanes = lanes
         self._memory = memory
         self._acks = acks
         self._handover = handover
@@ -43,14 +43,15 @@ class Intake:
         Waits while memory is full; that wait is what pauses the consumer. A hand-over ends it: the records that are
         not in a lane by then are left to the partition's next owner.
         """
-        if not self._handover.admits(batch.generation):
+        assignment = self._handover.assignment
+        if batch.generation != assignment.generation or not self._handover.admits(assignment):
             return
-        chunk = self._acks.open(batch)
+        chunk = self._acks.open(batch, assignment)
         records = batch.records
         for start in range(0, len(records), TURN_RECORDS):
             if start:
                 await asyncio.sleep(0)
-                if not self._handover.admits(batch.generation):
+                if not self._handover.admits(assignment):
                     return
             part = records[start : start + TURN_RECORDS]
             # Room for all of them is one question, no room is one for each: see `memory`.
@@ -60,7 +61,7 @@ class Intake:
             for index, record in enumerate(part, start):
                 if not await self._room(_size(record)):
                     return
-                if not self._handover.admits(batch.generation):
+                if not self._handover.admits(assignment):
                     self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
                     return
                 self._admit((record,), chunk, index)
@@ -77,7 +78,7 @@ class Intake:
 
     def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:
         """Put records into their lanes, whose memory is taken."""
-        puts, lanes = self._puts, len(self._puts)
+        puts, lanes = [lane.waiting.put for lane in self._lanes], len(self._lanes)
         index = start
         for record in records:
             value, key = record.value or b"", record.key or b""

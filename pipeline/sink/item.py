@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.deadletters.envelope import DeadLetterClass
 from pipeline.kafka.records import Record
 from pipeline.sink.acks import Chunk
+from pipeline.sink.handover import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,6 @@ class Item:
     fault: Fault | None = None
 
     @property
-    def generation(self) -> int:
-        """The membership under which it was delivered."""
-        return self.chunk.generation
+    def assignment(self) -> Assignment:
+        """The stay in the group in which it was delivered."""
+        return self.chunk.assignment

@@ -45,12 +45,23 @@ class Lane:
         self._filled = asyncio.Event()
         self._backlog = backlog
         self._nap: asyncio.Future[bool] | None = None
-        self.waiting = Waiting(began=self._filled.set, filled=self._wake)
+        self.waiting = self._empty()
 
-    @property
-    def put(self) -> Callable[[Item], None]:
-        """Adds an item behind its person's others; a free lane sends it as soon as the loop turns."""
-        return self.waiting.put
+    def _empty(self) -> Waiting:
+        return Waiting(began=self._filled.set, filled=self._wake)
+
+    def renew(self) -> list[Item]:
+        """Begin anew for another assignment; returns what waited, which is not this lane's any more.
+
+        What its older work still holds on to is the old `Waiting`, which stays empty: a batch never has operations of
+        two assignments, whatever that work tries to join or to take out.
+        """
+        left = self.waiting.keep(lambda _: False)
+        self.waiting = self._empty()
+        self.waiting_since = None
+        if self._nap is not None:
+            wake(self._nap)
+        return left
 
     def shrink(self, body_bytes: int = 0) -> bool:
         """Halve the byte budget after a time-out of a body of that size; whether it changed."""
@@ -74,7 +85,11 @@ class Lane:
         return self.budget_bytes != before
 
     async def run(self, deliver: Callable[[Lane, Draft], Awaitable[None]]) -> None:
-        """Bring one batch after the other to its end, until cancelled."""
+        """Bring one batch after the other to its end, until cancelled.
+
+        The batch of an assignment that is over ends first, too: it may hold a request that is still on its way, and
+        nobody is in two requests at once.
+        """
         while True:
             await self._filled.wait()
             self._filled.clear()

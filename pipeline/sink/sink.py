@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from faust.types import TP
-
-from pipeline.errors import PipelineError
+from pipeline.errors import ContractViolationError, PipelineError
+from pipeline.kafka.records import source_of
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
@@ -17,7 +16,7 @@ from pipeline.sink.clearance import Clearance, Membership
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
-from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
@@ -121,9 +120,13 @@ class Sink:
         if left:
             self._dropped(left)
 
-    def _resume(self, generation: int, assigned: frozenset[TP]) -> None:
-        self.acks.keep(generation)
-        self.budget.assign(len(assigned), self._partitions_total())
+    def _resume(self, assignment: Assignment) -> None:
+        """What an older assignment still holds is left, but for requests on their way; their lanes wait for them."""
+        left = [item for lane in self.lanes for item in lane.renew()] + self._delivery.leave()
+        if left:
+            self._dropped(left)
+        self.acks.restart()
+        self.budget.assign(len(assignment.partitions), self._partitions_total())
 
     def _done(self, items: list[Item]) -> None:
         self._release(items)
@@ -133,6 +136,10 @@ class Sink:
         self._release(items)
         self.acks.give_up(items)
         self._emit(WorkGivenUp(len(items)))
+        if lost := next((item for item in items if self.handover.admits(item.assignment)), None):
+            # Nobody would send it before the next rebalance, its customer's later ones would pass it, and the offset
+            # of its partition would stand still all the while.
+            self._crash(ContractViolationError(f"{source_of(lost.record)} is this sink's, and was dropped unsent"))
 
     def _release(self, items: list[Item]) -> None:
         self.memory.release(sum([item.taken_bytes for item in items]))  # a list is summed twice as fast

@@ -12,6 +12,7 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.sink.acks import Acks
 from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
+from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
 from tests.bench.figures import Figure
 from tests.bench.plan import Run
@@ -55,6 +56,6 @@ async def measure(run: Run) -> list[Figure]:
 
 def _items(operations: int) -> list[Item]:
     record = cast("Any", type("R", (), {"offset": 0, "timestamp": 0}))
-    chunk = Acks().open(RecordBatch.of("t", 0, [record]))
+    chunk = Acks().open(RecordBatch.of("t", 0, [record]), Assignment(1, frozenset()))
     values = (operation(number) for number in range(operations))
     return [Item(record, value, key, False, chunk, 0, len(value)) for key, value, _ in values]

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.kafka.batches import RecordBatch
 from pipeline.sink.acks import Acks, Chunk
+from pipeline.sink.handover import Assignment
+
+HERE = Assignment(1, frozenset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,7 @@ def test_contiguous_prefix(make: Any, data: st.DataObject) -> None:
                 assert through > acked.get(partition, -1), "no acknowledgement goes back"
                 acked[partition] = through
 
-            chunk = acks.open(RecordBatch.of("t", partition, records, 1, on_ack))
+            chunk = acks.open(RecordBatch.of("t", partition, records, 1, on_ack), HERE)
             places += [Place(chunk, index, partition, one.offset) for index, one in enumerate(records)]
     done: set[tuple[int, int]] = set()
     waiting = data.draw(st.permutations(places))
@@ -71,18 +74,18 @@ def test_oldest(make: Any) -> None:
     acks = Acks()
     records = [make.record("ann", offset) for offset in range(3)]
     times = [type(one)(**{**vars(one), "timestamp": 100 + one.offset}) for one in records]
-    chunk = acks.open(RecordBatch.of("t", 0, times))
+    chunk = acks.open(RecordBatch.of("t", 0, times), HERE)
     assert acks.oldest_ms == 100
     acks.complete([Place(chunk, 0, 0, 0)])
     assert acks.oldest_ms == 101
 
 
-def test_older_generations_are_forgotten(make: Any) -> None:
-    """After a rebalance the records of the older generation count no more, and finishing them late is harmless."""
+def test_older_assignments_are_forgotten(make: Any) -> None:
+    """After a rebalance the records of the older assignment count no more, and finishing them late is harmless."""
     acks = Acks()
     late: list[int] = []
-    chunk = acks.open(RecordBatch.of("t", 0, [make.record("ann", 5)], 1, late.append))
-    acks.keep(2)
+    chunk = acks.open(RecordBatch.of("t", 0, [make.record("ann", 5)], 1, late.append), HERE)
+    acks.restart()
     assert acks.undone == 0
     acks.complete([Place(chunk, 0, 0, 5)])
     assert acks.undone == 0
@@ -98,7 +101,7 @@ def test_records_are_let_go() -> None:
     gone = weakref.ref(record)
     batch = RecordBatch.of("t", 0, [record])
     acks = Acks()
-    acks.open(batch)
+    acks.open(batch, HERE)
     del record, batch
     gc.collect()
     assert gone() is None

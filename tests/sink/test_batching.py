@@ -19,7 +19,7 @@ SIZES = st.one_of(st.integers(2, 60), st.integers(2, ITEM_MAX_BYTES), st.just(IT
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from([b"ann", b"bob", b"cid"]), SIZES, st.booleans(), st.booleans()), max_size=60
 )
-CHUNK = SimpleNamespace(generation=1)
+CHUNK = SimpleNamespace(assignment=None)
 BUDGETS = st.one_of(st.just(BODY_MAX_BYTES), st.integers(0, 2 * BODY_MAX_BYTES), st.integers(0, 70_000))
 
 
@@ -251,14 +251,3 @@ def test_all_that_fits_joins() -> None:
     joined = waiting.join(drawn)
     assert [one.index for one in joined.items] == list(range(50))
     assert (joined.cause, len(waiting)) == ("idle", 0)
-
-
-def test_another_memberships_records_do_not_join() -> None:
-    """What was delivered under a newer generation waits for a request of its own."""
-    waiting = Waiting([item(b"ann", 100)])
-    drawn = waiting.draw()
-    newer = item(b"bob", 100)
-    newer.chunk = SimpleNamespace(generation=2)  # type: ignore[assignment]
-    waiting.put(newer)
-    assert waiting.join(drawn).items == drawn.items
-    assert list(waiting) == [newer]

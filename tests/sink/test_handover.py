@@ -195,17 +195,19 @@ async def test_phases() -> None:
     handover = SinkHandOver()
     assert not await handover.nap(60)
     handover.resume(1, frozenset({TP("t", 0)}))
-    assert handover.admits(1)
+    first = handover.assignment
+    assert handover.admits(first)
     handover.took()
     nap = handover.nap(60)
     handover.begin()
     assert not await nap
-    assert (handover.admits(1), handover.finishes(1), handover.is_open) == (False, True, True)
+    assert (handover.admits(first), handover.finishes(first), handover.is_open) == (False, True, True)
     last = handover.nap(60)
     handover.released(1)
     await handover.drained()
     assert not await last
-    assert (handover.finishes(1), handover.is_open) == (False, False)
-    handover.resume(2, frozenset())
+    assert (handover.finishes(first), handover.is_open) == (False, False)
+    handover.resume(1, frozenset())
+    assert not handover.admits(first), "the same number is another stay all the same"
     handover.begin()
     assert not handover.is_open
