@@ -33,7 +33,9 @@ def set_aside(stack: list[Group], waiting: Waiting) -> bool:
                 stack[-1].failures = suspect.failures  # whoever goes next goes no sooner
                 return True
     for item in waiting:
-        if item.key not in suspects and item.fault is None:
+        if item.fault is not None:
+            suspects.add(item.key)  # its dead letter comes before the person's later operations
+        elif item.key not in suspects:
             waiting.remove(item)
             stack.append(Group([item], failures=suspect.failures))
             return True

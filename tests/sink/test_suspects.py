@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
-from pipeline.sink.item import Item
+from pipeline.sink.item import Fault, Item
 from pipeline.sink.suspects import set_aside
 
 
-def item(key: str, number: int) -> Item:
+def item(key: str, number: int, fault: Fault | None = None) -> Item:
     """An operation of `key`."""
     nothing: Any = None
-    return Item(nothing, b"{}", key.encode(), False, nothing, number, 0)
+    return Item(nothing, b"{}", key.encode(), False, nothing, number, 0, fault)
 
 
 def shape(stack: list[Group]) -> list[list[int]]:
@@ -35,6 +35,16 @@ def test_from_the_stack_then_from_the_lane_then_in_turns() -> None:
     assert [one.index for one in waiting] == [4]
     assert not set_aside(stack, waiting)
     assert shape(stack) == [[0], [5], [2], [1, 3]]
+
+
+def test_nobody_passes_a_record_of_ones_own_that_is_no_operation() -> None:
+    """Who waits behind a record that becomes a dead letter is not taken out before it."""
+    junk = item("bob", 1, Fault("unreadable", "no JSON"))
+    waiting = Waiting([junk, item("bob", 2), item("cid", 3)])
+    stack = [Group([item("ann", 0)])]
+    assert set_aside(stack, waiting)
+    assert shape(stack) == [[3], [0]]
+    assert not set_aside(stack, waiting)
 
 
 @given(
