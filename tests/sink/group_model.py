@@ -292,6 +292,7 @@ class Group:
         self.owners: dict[TP, Member] = {}
         self._needed = asyncio.Event()
         self._known: dict[Member, int] = {}
+        self._awaited: set[Member] = set()
 
     def need_rebalance(self) -> None:
         """Something changed."""
@@ -303,7 +304,8 @@ class Group:
         if member not in self.members:
             self.members.append(member)
             self.need_rebalance()
-        return self._known.get(member) == self.generation
+        # One that has not given its partitions away yet hears of the rebalance instead, and begins to.
+        return self._known.get(member) == self.generation and member not in self._awaited
 
     def store(self, member: Member, offsets: Mapping[TP, int], generation: int) -> Committed:
         """Take offsets of the live generation, as long as its members may still give their partitions away."""
@@ -343,8 +345,12 @@ class Group:
 
     async def _rebalance(self) -> None:
         joining = {member: asyncio.ensure_future(self._gives_away(member)) for member in self.members}
-        if joining:
-            await asyncio.wait(joining.values(), timeout=REBALANCE_S)
+        waited_s = 0.0
+        while waited_s < REBALANCE_S and (late := [one for one, task in joining.items() if not task.done()]):
+            self._awaited = set(late)
+            await asyncio.wait([joining[member] for member in late], timeout=NEWS_S)
+            waited_s += 0.0 if self.world.brokers_away else NEWS_S  # a coordinator that is away lets nobody go
+        self._awaited = set()
         for member, task in joining.items():
             if not task.done():
                 task.cancel()
@@ -354,6 +360,7 @@ class Group:
         self._known = dict.fromkeys(present, self.generation)
         self.owners = {tp: present[tp.partition % len(present)] for tp in self.committed} if present else {}
         for member in present:
+            member.heard_at = self.world.now  # by joining
             mine = {tp: self.committed[tp] for tp, owner in self.owners.items() if owner is member}
             await member.assign(self.generation, mine)
 
