@@ -16,8 +16,9 @@ from pipeline.deadletters.letter import Place
 from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import InputError, TopicError
 from pipeline.kafka.reach import explaining, unreachable
+from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import Record
-from pipeline.kafka.security import client_options
+from pipeline.kafka.refusals import UNDECODABLE, undecodable
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 
@@ -64,13 +65,7 @@ async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
     topic = settings.dead_letters_topic
     count = (await check_topics(settings, [topic]))[topic]
     partitions = [TopicPartition(topic, number) for number in range(count)]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-    )
+    consumer = new_reader(settings, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         with explaining(settings):
             await consumer.start()
@@ -189,5 +184,7 @@ def _asking(settings: Settings) -> Iterator[None]:
         raise TopicError(
             f"topic {settings.dead_letters_topic}: this user may not read it; it needs the ACL READ on the topic"
         ) from None
+    except UNDECODABLE as error:
+        raise undecodable(settings.dead_letters_topic, error) from None
     except (KafkaError, OSError) as error:
         raise unreachable(settings, [str(error) or type(error).__name__]) from None
