@@ -6,9 +6,13 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from aiokafka import codec
+from aiokafka import AIOKafkaProducer, codec
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
+
+from pipeline.kafka.records import OutRecord
 
 CODECS: dict[int, Callable[[bytes], bytes]] = {
     0: bytes,
@@ -121,3 +125,22 @@ def message_set(base: int, *records: Wire, magic: int = 1, compression: int = 0)
 def damaged(frame: bytes) -> bytes:
     """The same with one byte changed behind the checksum."""
     return frame[:-1] + bytes([frame[-1] ^ 0x55])
+
+
+def wire(record: OutRecord, *odd: bytes) -> Wire:
+    """A record of ours as it is written, with headers of these names behind its own."""
+    headers = [(name.encode(), value) for name, value in record.headers] + [(name, b"1") for name in odd]
+    return Wire(
+        record.key, record.value, headers, Wire().timestamp if record.timestamp_ms is None else record.timestamp_ms
+    )
+
+
+async def put(bootstrap_servers: str, topic: str, frame: bytes, partition: int = 0) -> int:
+    """Let a broker take a batch as it is; the offset that it gave the first record."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+        await producer.partitions_for(topic)
+        leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        answer = await producer.client.send(leader, ProduceRequest(None, -1, 30_000, [(topic, [(partition, frame)])]))
+    ((_, ((_, error_code, base_offset, *_),)),) = answer.topics
+    assert error_code == 0, f"the broker refused the batch: error {error_code}"
+    return int(base_offset)
