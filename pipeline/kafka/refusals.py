@@ -46,11 +46,7 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
 
 def undecodable(topic: str | None, error: BaseException) -> TopicError:
     """The error for bytes of a topic that are no records to this version."""
-    told = error.args
-    try:
-        what = str(told[0]) % tuple(told[1:]) if told else ""
-    except (TypeError, ValueError):
-        what = str(error)
+    what = ", ".join(map(str, error.args))  # aiokafka leaves the places of its message open
     return TopicError(
         f"{f'topic {topic}' if topic else 'a topic'} cannot be read: the broker sent what this version cannot decode "
         f"({type(error).__name__}{f': {what}' if what else ''})"
