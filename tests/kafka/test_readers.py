@@ -40,6 +40,7 @@ async def test_what_it_reads() -> None:
         "read_committed", None, False,
     )  # fmt: skip
     assert (consumer._auto_offset_reset, consumer._fetch_max_wait_ms, consumer._check_crcs) == ("earliest", 7, True)
+    await consumer.stop()
 
 
 async def topic(kafka: LocalKafka, **configs: str) -> TopicPartition:

@@ -73,7 +73,7 @@ async def lag_of(settings: Settings) -> list[PartitionLag]:
 async def until_committed(settings: Settings, worker: Worker, *offsets: int) -> None:
     """Wait until the group has committed these offsets, by partition."""
     tps = [TopicPartition(settings.webhooks_topic, number) for number in range(len(offsets))]
-    async with open_admin(settings) as admin, asyncio.timeout(90):
+    async with asyncio.timeout(90), open_admin(settings) as admin:
         while [found := await admin.committed(settings.transform_group, tps), list(found.values())][1] != [*offsets]:
             assert worker.process.poll() is None, worker.log.read_text()
             await asyncio.sleep(0.1)
@@ -184,6 +184,9 @@ async def test_transactions(start: Start, chain_settings: ChainSettings) -> None
     settings = await chain_settings(partitions=1)
     good, aborted = payments(0, 60), payments(500, 60)
     names = [f"t-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    worker = await start(
+        settings
+    ).ready()  # it polls between the transactions, and finds their markers at the beginning
     async with (
         producing(settings, transactional_id=names[0], linger_ms=5) as one,
         producing(settings, transactional_id=names[1], linger_ms=5) as other,
@@ -198,7 +201,6 @@ async def test_transactions(start: Start, chain_settings: ChainSettings) -> None
             await send(other, settings, aborted[number + 5 : number + 10], 0)
             await other.abort_transaction()
             one, other = other, one  # noqa: PLW2901 - both abort and commit in turn
-        worker = await start(settings).ready()
         await until_committed(settings, worker, 110)  # the marker of the last aborted one included
         assert await webhook_ids(settings) == ids(good[:50])
         assert [(row.records, row.seconds, row.note) for row in await lag_of(settings)] == [(0, 0.0, None)]
