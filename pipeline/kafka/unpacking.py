@@ -55,7 +55,8 @@ class FetchedBytes:
 
     __slots__ = ("data", "has_next", "next_batch", "size_in_bytes")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | None) -> None:
+        data = data or b""  # aiokafka's would look for the size of what is not there
         batches = MemoryRecords(data)
         self.data = data
         self.has_next: Callable[[], bool] = batches.has_next

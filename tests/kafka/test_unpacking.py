@@ -143,6 +143,7 @@ def test_an_unknown_codec_is_named() -> None:
         (b"\x1f\x8bno gzip", "gzip does not decompress it"),
         (CODECS[GZIP](varint(500) + b"short"), "a record is longer than the batch"),
     ],
+    ids=["no gzip", "no record"],  # gzip writes the time
 )
 def test_what_does_not_decompress(body: bytes, why: str) -> None:
     """Whatever a codec's library raises: a batch whose checksum fits is what its producer sent, and is written down."""
@@ -285,7 +286,9 @@ def test_aborted_transactions() -> None:
     assert offsets(ours(data, 3, [(1, 9), (1, 0)])) == ([5, 7, 10], 12)
 
 
-@pytest.mark.parametrize("ends", [marker(1, 1, ABORT), emptied(1, 1, attributes=TRANSACTIONAL | CONTROL)])
+@pytest.mark.parametrize(
+    "ends", [marker(1, 1, ABORT), emptied(1, 1, attributes=TRANSACTIONAL | CONTROL)], ids=["whole", "emptied"]
+)
 def test_a_marker_that_compaction_emptied(ends: bytes) -> None:
     """The head of a marker is enough to end a transaction; aiokafka's own reader fails on one without a record."""
     data = transactional(0, 1, Wire()) + ends + transactional(2, 1, Wire()) + marker(3, 1, COMMIT)
