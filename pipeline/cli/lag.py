@@ -45,8 +45,9 @@ def lag(
     """Show how many records wait in each partition for the transform and the sink, and how old the first of them is.
 
     `seconds` is the age of the first record that is not done. What cannot be known is shown as unknown (JSON: null),
-    never as 0. `lost` counts records that the topic's retention deleted before they were processed. Looking joins no
-    group and commits nothing. With --watch: records a second that arrive and are done, and the time until none waits.
+    never as 0. `held` counts records that nobody can read before a transaction ends that is open, `lost` those that the
+    topic's retention deleted before they were processed. Looking joins no group and commits nothing. With --watch:
+    records a second that arrive and are done, and the time until none waits.
 
     Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`
     """
@@ -122,6 +123,7 @@ def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -
             "members": group.members,
             "records": group.records,
             "seconds": group.seconds,
+            "held": group.held,
             "lost": group.lost,
         }
         if paces:
@@ -169,6 +171,8 @@ def summary(group: GroupLag, speed: Pace | None) -> str:
     text = (
         f"{group.group} on {group.topic} ({who}): {_count(group.records)} records, {_seconds(group.seconds)} s behind"
     )
+    if group.held:
+        text += f", {group.held:,} held back by an open transaction"
     if group.lost:
         text += f", {group.lost:,} LOST to the topic's retention"
     if speed and speed.done_per_second is not None and speed.arriving_per_second is not None:

@@ -9,7 +9,7 @@ from pipeline.deadletters.envelope import DeadLetterClass
 
 ADVICE: Final[Mapping[DeadLetterClass, str]] = {
     "unreadable": "The bytes are not what the stage reads. Find out who wrote them; a replay helps only after an "
-    "upgrade that reads them.",
+    "upgrade that reads them, or where the name of a header was at fault, which a replay writes anew.",
     "unknown-type": "This version does not know the type. Replay after an upgrade that does.",
     "unmappable": "The webhook lacks what the mapping or the identity policy (PIPELINE_PERSON_ID) needs. Replay after "
     "changing the setting, or after an upgrade.",

@@ -2,7 +2,8 @@
 
 `dlq-stage` and `dlq-class` say who gave up and what kind of fault it is, `dlq-reason` why in words, `dlq-field` which
 field, `dlq-status` which HTTP status, `dlq-source` which record (`topic/partition/offset`), `dlq-at` when (unix ms),
-`dlq-attempts` after how many attempts, `dlq-replays` how often it was put back before.
+`dlq-attempts` after how many attempts, `dlq-replays` how often it was put back before. Where `dlq-field` begins with
+`batch` the value is a whole batch of records, as it lies in the log, since it could not be decoded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final, Literal, get_args
 
 from pipeline.deadletters.reasons import clean_reason
 from pipeline.errors import InputError
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import (
     DLQ_AT,
     DLQ_ATTEMPTS,
@@ -33,15 +35,22 @@ from pipeline.settings import Stage
 DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "refused", "oversize", "undeliverable"]
 """Kinds of fault.
 
-`unreadable`: the bytes are not a webhook. `unknown-type`: a type that this version does not know; replay after an
-upgrade. `unmappable`: known, but lacks what the mapping or the identity policy needs. `refused`: Customer.io said no.
-`oversize`: does not fit a limit. `undeliverable`: failed alone for minutes while others succeeded.
+`unreadable`: the bytes are not a webhook, or no record that can be read. `unknown-type`: a type that this version does
+not know; replay after an upgrade. `unmappable`: known, but lacks what the mapping or the identity policy needs.
+`refused`: Customer.io said no. `oversize`: does not fit a limit. `undeliverable`: failed alone for minutes while others
+succeeded.
 """
 
 CLASSES: Final[tuple[DeadLetterClass, ...]] = get_args(DeadLetterClass)
 
 OUR_FAULT: Final[frozenset[DeadLetterClass]] = frozenset({"unreadable", "unmappable"})
 """Faults that a change of ours or of the feeder would cure, told apart from what Customer.io refused."""
+
+BATCH: Final = "batch "
+"""How the field of a letter begins whose value is a batch; its offsets follow."""
+
+TOLD_BYTES: Final = 1000
+"""Headers and keys that a letter without content keeps."""
 
 OWN_HEADERS: Final = frozenset(
     {
@@ -75,6 +84,8 @@ def dead_letter(
     Key, value and headers stay as they were; only our own headers of an earlier failure are replaced, and the count of
     replays is kept. `reason` and `field` are cleaned and cut (`reasons`). `at_ms`: unix ms, also the record's time.
     """
+    if type(record) is UnreadableRecord and record.through is not None:
+        field = f"{BATCH}{record.offset} to {record.through}"
     return dead_letter_of(
         record.key,
         record.value,
@@ -88,6 +99,17 @@ def dead_letter(
         status=status,
         attempts=attempts,
     )
+
+
+def without_content(letter: OutRecord) -> OutRecord:
+    """The letter without its value and without large headers, for a topic that cannot hold all of it.
+
+    `dlq-source` says where the record lies until its topic's retention ends. Only records of other producers can be so
+    large: ours have less than a topic takes.
+    """
+    key = letter.key if len(letter.key or b"") <= TOLD_BYTES else None
+    kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= TOLD_BYTES]
+    return OutRecord(key=key, value=None, headers=tuple(kept), timestamp_ms=letter.timestamp_ms)
 
 
 def dead_letter_of(

@@ -16,6 +16,7 @@ import orjson
 from pipeline.deadletters.envelope import replays_of
 from pipeline.dodo.envelope import parse
 from pipeline.errors import InputError, UnreadableBodyError
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import (
     DLQ_AT,
     DLQ_ATTEMPTS,
@@ -110,7 +111,7 @@ def read_letter(record: Record) -> Letter:
         class_=text_header(headers, DLQ_CLASS),
         type=text_header(headers, DODO_TYPE) or whose.type,
         at_ms=record.timestamp if at_ms is None else at_ms,
-        reason=text_header(headers, DLQ_REASON),
+        reason=text_header(headers, DLQ_REASON) or (record.fault if type(record) is UnreadableRecord else None),
         field=text_header(headers, DLQ_FIELD),
         status=int_header(headers, DLQ_STATUS),
         source=text_header(headers, DLQ_SOURCE),

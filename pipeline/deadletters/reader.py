@@ -12,12 +12,14 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
+from pipeline import logs
 from pipeline.deadletters.letter import Place
 from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import InputError, TopicError
 from pipeline.kafka.reach import explaining, unreachable
+from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import Record
-from pipeline.kafka.security import client_options
+from pipeline.kafka.refusals import UNDECODABLE, undecodable
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 
@@ -40,6 +42,9 @@ LATEST_MS: Final = 253_402_300_799_000
 """The end of the year 9999; a header may hold a number that Kafka's protocol cannot."""
 
 
+log = logs.get(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Offsets of one partition, from `start` on and before `end`."""
@@ -55,7 +60,7 @@ class Span:
 
 @asynccontextmanager
 async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
-    """A connected `LetterReader`; what is written after this moment is not read.
+    """A connected `LetterReader`; what is written after this moment, or lies behind an open transaction, is not read.
 
     Raises:
         TopicError: the topic does not exist, or this user may not read it.
@@ -64,19 +69,22 @@ async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
     topic = settings.dead_letters_topic
     count = (await check_topics(settings, [topic]))[topic]
     partitions = [TopicPartition(topic, number) for number in range(count)]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-    )
+    consumer = new_reader(settings, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         with explaining(settings):
             await consumer.start()
         with _asking(settings):
             starts = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)
+            behind = {
+                tp: end - ends[tp] for tp, end in (await log_ends(consumer, partitions)).items() if end > ends[tp]
+            }
+        for tp, count in behind.items():
+            log.warning(
+                "What lies behind an open transaction cannot be read before that ends, and is not among the letters "
+                "(one that hangs: kafka-transactions.sh find-hanging)",
+                topic=tp.topic, partition=tp.partition, open_since_offset=ends[tp], offsets=count,
+            )  # fmt: skip
         spans = {tp.partition: Span(starts[tp], ends[tp]) for tp in partitions}
         consumer.assign(partitions)
         consumer.pause(*partitions)
@@ -189,5 +197,7 @@ def _asking(settings: Settings) -> Iterator[None]:
         raise TopicError(
             f"topic {settings.dead_letters_topic}: this user may not read it; it needs the ACL READ on the topic"
         ) from None
+    except UNDECODABLE as error:
+        raise undecodable(settings.dead_letters_topic, error) from None
     except (KafkaError, OSError) as error:
         raise unreachable(settings, [str(error) or type(error).__name__]) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.deadletters.envelope import original_of
+from pipeline.deadletters.envelope import BATCH, original_of
 from pipeline.deadletters.letter import Letter
 from pipeline.dodo.envelope import kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
@@ -23,6 +23,10 @@ NO_STAGE: Final = "its stage is none of this version's"
 NO_CONTENT: Final = (
     "its content was not kept (too large for the topic, or there was none): the record lies at dlq-source until that "
     "topic's retention deletes it"
+)
+A_BATCH: Final = (
+    "it is a whole batch that could not be decoded, and no record of a topic: start a version that can read it, and "
+    "set the group back to dlq-source while that still lies there"
 )
 NO_WEBHOOK: Final = (
     "ingest could not read it and cannot now: it is no webhook. Look at it with `dodo-cio dlq show`, and if it should "
@@ -70,6 +74,8 @@ def decide(
         return Refused(NO_LETTER)
     if letter.replays + put_back >= max_replays:
         return Refused(f"it was put back {max_replays} times or more already and died again (--max-replays)")
+    if letter.field is not None and letter.field.startswith(BATCH):
+        return Refused(A_BATCH)
     match letter.stage:
         case "transform" | "sink" if record.value is None and header(record.headers, DODO_COMMAND) is None:
             return Refused(NO_CONTENT)

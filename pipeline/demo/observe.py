@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, header, text_header
-from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
 
 _TOTAL = re.compile("total_spent_([a-z]{3})_minor")
@@ -22,7 +22,7 @@ PAGE = 5_000
 
 async def end_offsets(settings: Settings, topic: str) -> dict[TopicPartition, int]:
     """The end of each partition; without a group, so nothing can be committed."""
-    consumer = AIOKafkaConsumer(**client_options(settings))
+    consumer = new_reader(settings)
     await consumer.start()
     try:
         partitions = await _partitions(consumer, topic)
@@ -34,7 +34,7 @@ async def end_offsets(settings: Settings, topic: str) -> dict[TopicPartition, in
 async def dead_letters(settings: Settings) -> Counter[str]:
     """Dead letters by `stage class`."""
     counted: Counter[str] = Counter()
-    consumer = AIOKafkaConsumer(**client_options(settings))
+    consumer = new_reader(settings)
     await consumer.start()
     try:
         partitions = await _partitions(consumer, settings.dead_letters_topic)

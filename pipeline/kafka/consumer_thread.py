@@ -31,8 +31,9 @@ from pipeline.kafka.commits import Committed
 from pipeline.kafka.faust_options import SESSION_S
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.readers import READ_COMMITTED
 from pipeline.kafka.refusals import explained, unreadable
-from pipeline.kafka.unpacking import use_our_unpacking
+from pipeline.kafka.unpacking import passed_over, use_our_unpacking
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
@@ -72,6 +73,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer
 
     async def on_start(self) -> None:
@@ -205,11 +207,29 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return Committed.STORED
 
     def end_offset(self, tp: TP) -> int | None:
-        """The next offset that the partition will give, as the last fetch said; None before one."""
-        try:
-            return cast("int | None", self._ensure_consumer().highwater(tp))
-        except (AssertionError, AttributeError):  # the assignment is just changing, in the other thread
+        """The end of the partition's log, as the last fetch said; None before one."""
+        state = self._state(tp)
+        return None if state is None else cast("int | None", state.highwater)
+
+    def readable_end(self, tp: TP) -> int | None:
+        """The same of what can be read: it stops at the first record of a transaction that is open."""
+        state = self._state(tp)
+        if state is None:
             return None
+        stable = cast("int | None", state.lso)
+        return self.end_offset(tp) if stable is None or stable < 0 else stable
+
+    def passed_over(self, tp: TP) -> range | None:
+        """Offsets before the driver's position of which polls brought nothing: there is nothing for readers."""
+        state = self._state(tp)
+        return None if state is None else passed_over(state)
+
+    def _state(self, tp: TP) -> Any:
+        """What aiokafka knows of an assigned partition, None without one; from any thread."""
+        consumer = self._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None  # noqa: SLF001
+        assignment = subscription.assignment if subscription is not None else None
+        return assignment.state_value(tp) if assignment is not None else None
 
     async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
         """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""

@@ -87,7 +87,10 @@ class HandOverEnded:
 
 @dataclass(frozen=True, slots=True)
 class GapSeen:
-    """Offsets that do not exist (compaction, transaction markers, retention) were passed over."""
+    """Offsets were gone before they were read (retention, or somebody deleted them).
+
+    No gap of this kind: markers, aborted transactions and what compaction took, over which the client passes knowingly.
+    """
 
     topic: str
     partition: int

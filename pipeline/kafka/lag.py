@@ -1,7 +1,11 @@
 """How far each consumer group is behind, in records and in seconds, without touching it.
 
 Seconds are the age of the first record that is not committed. What is not known is None, never 0. The probe joins no
-group and commits nothing: a consumer with a group id and the default auto-commit moves an idle group's offsets.
+group and commits nothing.
+
+What waits is counted to the end of the log, the records of an open transaction included: they are there, and their
+customers wait for them, whoever holds them back. That nobody can read them yet is said beside the number (`held`). What
+an aborted transaction left is none, like its marker: nobody waits for it.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -19,7 +24,8 @@ from aiokafka.structs import TopicPartition
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.reach import explaining
-from pipeline.kafka.security import client_options
+from pipeline.kafka.readers import log_ends, new_reader
+from pipeline.kafka.records import time_ms
 from pipeline.settings import Settings
 
 ANSWER_WITHIN_MS = 5_000
@@ -39,6 +45,10 @@ BEYOND_THE_END = "the committed offset is beyond the end: was the topic created 
 NO_OFFSET_TOLD = "the broker did not tell the committed offset (may this user DESCRIBE the group and the topic?)"
 NO_ENDS_TOLD = "the partition's offsets could not be read (no leader, or no permission)"
 NO_RECORD_READ = "the first uncommitted record could not be read in time, so its age is unknown"
+NO_TIME = "the first uncommitted record has no time that could be true, so its age is unknown"
+
+AHEAD_MS = 24 * 3_600_000
+"""A producer's clock may be ahead; a record of the day after tomorrow was written by none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,9 @@ class Flow:
 class PartitionLag:
     """One partition. `committed` is the next offset to process, `start` and `end` bound what the broker holds.
 
-    `records` wait; the first of them is `seconds` old (0 when none waits). `lost` were deleted by the topic's
-    retention before they were processed. None: unknown, and `note` says why.
+    `records` wait; the first of them is `seconds` old (0 when none waits). `held` of them cannot be read before a
+    transaction ends that is open. `lost` were deleted by the topic's retention before they were processed. None:
+    unknown, and `note` says why.
     """
 
     group: str
@@ -67,6 +78,7 @@ class PartitionLag:
     seconds: float | None = None
     lost: int | None = None
     note: str | None = None
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,11 @@ class GroupLag:
         """Age of the oldest record that waits; None when one partition is unknown."""
         ages = [partition.seconds for partition in self.partitions if partition.seconds is not None]
         return max(ages, default=0.0) if len(ages) == len(self.partitions) else None
+
+    @property
+    def held(self) -> int:
+        """Records that cannot be read before an open transaction ends, as far as is known."""
+        return sum(partition.held or 0 for partition in self.partitions)
 
     @property
     def lost(self) -> int:
@@ -123,30 +140,40 @@ async def open_lag_reader(settings: Settings) -> AsyncIterator[LagReader]:
     Raises:
         BrokerUnreachableError: no broker answered, at the start or later.
     """
-    async with open_admin(settings) as admin:
-        consumer = AIOKafkaConsumer(
-            **client_options(settings),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            # The broker still sends one whole batch, and then nothing that nobody wants.
-            max_partition_fetch_bytes=1,
-            fetch_max_bytes=1,
-            request_timeout_ms=ANSWER_WITHIN_MS,
-        )
-        try:
-            with explaining(settings):
-                await consumer.start()
-            yield LagReader(admin, consumer)
-        finally:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(consumer.stop(), STOP_WITHIN_S)
+    async with open_admin(settings) as admin, _probe(settings) as consumer:
+        yield LagReader(settings, admin, consumer)
+
+
+@asynccontextmanager
+async def _probe(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = new_reader(
+        settings,
+        # The broker still sends one whole batch, and then nothing that nobody wants.
+        max_partition_fetch_bytes=1,
+        fetch_max_bytes=1,
+        request_timeout_ms=ANSWER_WITHIN_MS,
+        **options,
+    )
+    try:
+        with explaining(settings):
+            await consumer.start()
+        yield consumer
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(consumer.stop(), STOP_WITHIN_S)
 
 
 class LagReader:
-    """Reads the lag again and again over the same connections; made by `open_lag_reader`."""
+    """Reads the lag again and again over the same connections; made by `open_lag_reader`.
 
-    def __init__(self, admin: Admin, consumer: AIOKafkaConsumer) -> None:
+    Args:
+        settings: how to reach the brokers once more, where a transaction is open.
+        admin: tells what is committed.
+        consumer: reads as the groups do.
+    """
+
+    def __init__(self, settings: Settings, admin: Admin, consumer: AIOKafkaConsumer) -> None:
+        self._settings = settings
         self._admin = admin
         self._consumer = consumer
 
@@ -173,50 +200,78 @@ class LagReader:
             rows = [PartitionLag(flow.group, tp.topic, tp.partition, note=str(error)) for tp in partitions]
             return GroupLag(flow.group, flow.topic, None, None, tuple(rows))
         ends = await asyncio.gather(*(self._ends(tp) for tp in partitions))
-        rows = [partition_lag(flow.group, tp, committed, bounds) for tp, bounds in zip(partitions, ends, strict=True)]
-        timestamps_ms, only_markers = await self._first_records([row for row in rows if row.records])
+        rows = [
+            partition_lag(flow.group, tp, committed, bounds and bounds[:2], bounds and bounds[2])
+            for tp, bounds in zip(partitions, ends, strict=True)
+        ]
+        timestamps_ms, only_markers = await self._first_records(rows)
         now_ms = time.time() * 1000
         complete = tuple(aged(row, timestamps_ms, only_markers, now_ms) for row in rows)
         return GroupLag(flow.group, flow.topic, state.state, state.members, complete)
 
-    async def _ends(self, tp: TopicPartition) -> tuple[int, int] | None:
-        """(start, end) of one partition, alone, so that one without a leader hides no other."""
+    async def _ends(self, tp: TopicPartition) -> tuple[int, int, int] | None:
+        """(start, end, end of what can be read) of one partition, alone: one without a leader hides no other."""
         try:
-            starts, ends = await asyncio.gather(
-                self._consumer.beginning_offsets([tp]), self._consumer.end_offsets([tp])
+            starts, ends, stable = await asyncio.gather(
+                self._consumer.beginning_offsets([tp]), log_ends(self._consumer, [tp]), self._consumer.end_offsets([tp])
             )
         except KafkaError:
             return None
-        return starts[tp], ends[tp]
+        return starts[tp], max(ends[tp], stable[tp]), stable[tp]
 
-    async def _first_records(self, rows: Sequence[PartitionLag]) -> tuple[dict[int, int], set[int]]:
-        """By partition, the timestamp in ms of the first record that waits; and those with only markers there."""
-        waiting = {TopicPartition(row.topic, row.partition): row for row in rows}
-        timestamps_ms: dict[int, int] = {}
-        only_markers: set[int] = set()
-        if not waiting:
-            return timestamps_ms, only_markers
-        self._consumer.assign(list(waiting))
-        for tp, row in waiting.items():
-            self._consumer.seek(tp, first_waiting(row))
-        deadline = asyncio.get_running_loop().time() + FIRST_RECORDS_WITHIN_S
-        while waiting and asyncio.get_running_loop().time() < deadline:
-            try:
-                batches = await self._consumer.getmany(*waiting, timeout_ms=POLL_MS)
-                for tp in list(waiting):
-                    if batches.get(tp):
-                        timestamps_ms[tp.partition] = batches[tp][0].timestamp
-                    elif await self._consumer.position(tp) >= (waiting[tp].end or 0):
-                        only_markers.add(tp.partition)
-                    else:
-                        continue
-                    del waiting[tp]
-                    self._consumer.pause(tp)
-            except KafkaError:
-                break  # what was not read stays unknown
-        # Paused rather than unsubscribed: aiokafka's fetcher can miss that it is stopped while it ends its fetches.
-        self._consumer.pause(*waiting)
-        return timestamps_ms, only_markers
+    async def _first_records(self, rows: Sequence[PartitionLag]) -> tuple[dict[int, int | None], set[int]]:
+        """By partition, the timestamp in ms of the first record that waits; and those where none does.
+
+        Where nothing waits but what an open transaction holds back, it is the time of that.
+        """
+        spans = {
+            TopicPartition(row.topic, row.partition): range(first_waiting(row), (row.end or 0) - (row.held or 0))
+            for row in rows
+            if row.records
+        }
+        timestamps_ms, nothing = await _first_of(self._consumer, spans)
+        held = {
+            TopicPartition(row.topic, row.partition): range((row.end or 0) - row.held, row.end or 0)
+            for row in rows
+            if row.held and row.partition in nothing
+        }
+        if held:
+            # Since when they wait can only be seen by who reads what is not committed; nothing else is made of it.
+            async with _probe(self._settings, isolation_level="read_uncommitted") as log:
+                timestamps_ms |= (await _first_of(log, held))[0]
+        return timestamps_ms, nothing
+
+
+async def _first_of(
+    consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, range]
+) -> tuple[dict[int, int | None], set[int]]:
+    """By partition, the timestamp in ms of the first record within its span, None for an odd one; who has none."""
+    timestamps_ms: dict[int, int | None] = {}
+    nothing = {tp.partition for tp, span in spans.items() if not span}
+    waiting = {tp: span for tp, span in spans.items() if span}
+    if not waiting:
+        return timestamps_ms, nothing
+    consumer.assign(list(waiting))
+    for tp, span in waiting.items():
+        consumer.seek(tp, span.start)
+    deadline = asyncio.get_running_loop().time() + FIRST_RECORDS_WITHIN_S
+    while waiting and asyncio.get_running_loop().time() < deadline:
+        try:
+            batches = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
+            for tp in list(waiting):
+                if batches.get(tp):
+                    timestamps_ms[tp.partition] = time_ms(batches[tp][0])
+                elif await consumer.position(tp) >= waiting[tp].stop:
+                    nothing.add(tp.partition)
+                else:
+                    continue
+                del waiting[tp]
+                consumer.pause(tp)
+        except KafkaError:
+            break  # what was not read stays unknown
+    # Paused rather than unsubscribed: aiokafka's fetcher can miss that it is stopped while it ends its fetches.
+    consumer.pause(*waiting)
+    return timestamps_ms, nothing
 
 
 def first_waiting(row: PartitionLag) -> int:
@@ -225,11 +280,16 @@ def first_waiting(row: PartitionLag) -> int:
 
 
 def partition_lag(
-    group: str, tp: TopicPartition, committed: Mapping[TopicPartition, int | None], bounds: tuple[int, int] | None
+    group: str,
+    tp: TopicPartition,
+    committed: Mapping[TopicPartition, int | None],
+    bounds: tuple[int, int] | None,
+    stable: int | None = None,
 ) -> PartitionLag:
     """The row of one partition, its age still unknown unless nothing waits.
 
-    `committed` lacks partitions that the broker did not tell, and holds None for those never committed.
+    `committed` lacks partitions that the broker did not tell, and holds None for those never committed. `stable` is
+    where an open transaction begins; None, or the end, when none is open.
     """
     row = PartitionLag(group, tp.topic, tp.partition)
     if tp not in committed:
@@ -239,28 +299,54 @@ def partition_lag(
         return replace(row, committed=offset, note=NO_ENDS_TOLD)
     start, end = bounds
     row = replace(row, committed=offset, start=start, end=end)
-    if offset is None:
-        records = end - start
-        note = NEVER_COMMITTED if records else None
-        return replace(row, records=records, seconds=None if records else 0.0, lost=0, note=note)
-    if offset > end:
+    if offset is not None and offset > end:
         return replace(row, note=BEYOND_THE_END)
-    records, lost = end - max(offset, start), max(0, start - offset)
-    note = f"{lost} records were deleted by the topic's retention before they were processed" if lost else None
-    return replace(row, records=records, seconds=None if records else 0.0, lost=lost, note=note)
+    notes = []
+    begin, lost = start, 0
+    if offset is not None:
+        begin, lost = max(offset, start), max(0, start - offset)
+    records = end - begin
+    if offset is None and records:
+        notes.append(NEVER_COMMITTED)
+    if lost:
+        notes.append(f"{lost} records were deleted by the topic's retention before they were processed")
+    held = end - max(begin, end if stable is None else stable)
+    if held:
+        notes.append(
+            f"{held} of them cannot be read before a transaction ends that is open since offset {stable} "
+            "(one that hangs: kafka-transactions.sh find-hanging)"
+        )
+    return replace(
+        row,
+        records=records,
+        seconds=None if records else 0.0,
+        lost=lost,
+        held=held,
+        note="; ".join(notes) or None,
+    )
 
 
 def aged(
-    row: PartitionLag, timestamps_ms: Mapping[int, int], only_markers: Collection[int], now_ms: float
+    row: PartitionLag, timestamps_ms: Mapping[int, int | None], only_markers: Collection[int], now_ms: float
 ) -> PartitionLag:
     """`row` with the age of its first waiting record, by partition in `timestamps_ms`.
 
-    Offsets of transaction markers, and of records that compaction removed, are no records: nothing waits there.
+    `only_markers` are partitions where nothing that could be read waits: offsets of transaction markers, of aborted
+    transactions, and of records that compaction removed, are no records. What is held back still waits.
     """
     if not row.records:
         return row
     if row.partition in only_markers:
-        return replace(row, records=0, seconds=0.0)
+        row = replace(row, records=row.held or 0)
+        if not row.records:
+            return replace(row, seconds=0.0)
     if row.partition not in timestamps_ms:
-        return replace(row, note="; ".join(filter(None, [row.note, NO_RECORD_READ])))
-    return replace(row, seconds=max(0.0, (now_ms - timestamps_ms[row.partition]) / 1000))
+        return _noted(row, NO_RECORD_READ)
+    written_ms = timestamps_ms[row.partition]
+    if written_ms is None or written_ms > now_ms + AHEAD_MS:
+        return _noted(row, NO_TIME)
+    return replace(row, seconds=max(0.0, (now_ms - written_ms) / 1000))
+
+
+def _noted(row: PartitionLag, note: str) -> PartitionLag:
+    return replace(row, note="; ".join(filter(None, [row.note, note])))

@@ -2,12 +2,13 @@
 
 Pure. The driver's own position cannot be trusted across a pause: a fetch may return after the seek that should have
 replaced it, with the broker position moved past records that nobody saw. So the next offset wanted is ours; it moves
-only when a chunk really was put before the agent.
+only when a chunk really was put before the agent, or when the client itself passed over offsets that hold nothing for
+readers: markers, aborted transactions, what compaction took. Those it names, and they are believed at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from faust.types import TP
@@ -15,7 +16,7 @@ from faust.types import TP
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Deliver the records from `start` on; `expected` < `start` means offsets between them do not exist."""
+    """Deliver the records from `start` on; with `expected` < `start` what lay between is gone, and nobody knows why."""
 
     start: int
     expected: int
@@ -60,15 +61,21 @@ class Positions:
         """Own nothing: what still arrives is dropped, and read again after the next `restart`."""
         self.restart({})
 
+    @property
+    def partitions(self) -> Iterable[TP]:
+        """The owned ones."""
+        return tuple(self._next)
+
     def wanted(self, tp: TP) -> int | None:
         """The next offset to deliver, None when the partition is not owned."""
         return self._next.get(tp)
 
-    def judge(self, tp: TP, first: int, last: int, end: int | None) -> Decision:
+    def judge(self, tp: TP, first: int, last: int, end: int | None, known_from: int | None = None) -> Decision:
         """What to do with a chunk of offsets `first` to `last`.
 
-        `end` is the partition's end offset as the broker last said it. A gap above the position is believed only
-        when it is still there after reading the partition again from that position.
+        `end` is the end of the partition's log as the broker last said it. From `known_from` to `first` the client
+        knows that there is nothing. A gap that this does not explain is believed only when it is still there after
+        reading the partition again from its position.
         """
         expected = self._next.get(tp)
         if expected is None:
@@ -78,6 +85,8 @@ class Positions:
             return Restart(first, expected) if end is not None and end < expected else Drop()
         if first <= expected:
             return Take(expected, expected)
+        if known_from is not None and known_from <= expected:
+            return Take(first, first)
         if self._sought.get(tp) == expected:
             return Take(first, expected)
         return SeekBack(expected)
@@ -89,3 +98,13 @@ class Positions:
     def delivered(self, tp: TP, last: int) -> None:
         """Offsets up to `last` are before the agent."""
         self._next[tp] = last + 1
+
+    def pass_over(self, tp: TP, start: int, stop: int) -> bool:
+        """The client knows that from `start` to `stop` (exclusive) there is nothing; whether that moved the position.
+
+        It does when everything below `start` is before the agent, and not when a poll in between was dropped.
+        """
+        moves = start <= self._next.get(tp, stop) < stop
+        if moves:
+            self._next[tp] = stop
+        return moves

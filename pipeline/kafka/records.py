@@ -33,6 +33,10 @@ DLQ_REPLAYS: Final = "dlq-replays"
 MAX_DIGITS: Final = 19
 """Digits of a signed 64-bit number; a longer header is not a count or a time."""
 
+FIRST_MS: Final = 1_000_000_000_000
+END_MS: Final = 100_000_000_000_000
+"""2001 to 5138: a timestamp outside of it was no time in milliseconds. Kafka takes every 64-bit number for one."""
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -90,6 +94,12 @@ def int_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> int | 
     if value is None or len(value) > MAX_DIGITS or not value.isdigit():
         return None
     return int(value)
+
+
+def time_ms(record: Record) -> int | None:
+    """The record's time, unix ms; None where it has none, or a number that no clock showed."""
+    at_ms = record.timestamp
+    return at_ms if FIRST_MS <= at_ms < END_MS else None
 
 
 def source_of(record: Record) -> str:

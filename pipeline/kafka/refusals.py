@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from aiokafka.errors import (
+    CorruptRecordException,
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
+    RecordTooLargeError,
     TopicAuthorizationFailedError,
+    UnsupportedCodecError,
 )
 
 from pipeline.errors import BrokerUnreachableError, TopicError
+
+UNDECODABLE: Final = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
+"""What aiokafka says of bytes. A broker that sent them was reached; `unpacking` leaves little of it."""
 
 
 def explained(error: BaseException, group: str, session_s: float) -> BaseException:
@@ -21,6 +28,8 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
             return TopicError(f"this user may not use the consumer group {group}: allow READ on the group (ACL)")
         case TopicAuthorizationFailedError():
             return unreadable(error.args)
+        case CorruptRecordException() | RecordTooLargeError() | UnsupportedCodecError():
+            return undecodable(None, error)
         case InconsistentGroupProtocolError():
             return BrokerUnreachableError(
                 f"the consumer group {group} is used by another program, with another assignment protocol than ours "
@@ -33,6 +42,15 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
             )
         case _:
             return error
+
+
+def undecodable(topic: str | None, error: BaseException) -> TopicError:
+    """The error for bytes of a topic that are no records to this version."""
+    what = ", ".join(map(str, error.args))  # aiokafka leaves the places of its message open
+    return TopicError(
+        f"{f'topic {topic}' if topic else 'a topic'} cannot be read: the broker sent what this version cannot decode "
+        f"({type(error).__name__}{f': {what}' if what else ''})"
+    )
 
 
 def unreadable(topics: Iterable[object]) -> TopicError:

@@ -28,6 +28,7 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
 from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
+from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
@@ -54,6 +55,7 @@ class Consumer(driver.Consumer):
         self.watermarks = Watermarks()
         self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
         self._unseen: set[TP] = set()
+        self._passed_over: dict[TP, range] = {}
         super().__init__(*args, **kwargs)
         self.committer = Committer(self.watermarks, self._store, self.app.tell)
 
@@ -118,8 +120,10 @@ class Consumer(driver.Consumer):
                 await self._deliver(ensure_TP(tp), records)
             else:
                 self._unseen.add(ensure_TP(tp))
-        if self._unseen and self.flow_active:
-            await self._read_again()
+        if self.flow_active:
+            self._pass_over_what_gave_nothing()
+            if self._unseen:
+                await self._read_again()
         async for item in self._one_by_one(others):
             yield item
 
@@ -146,8 +150,8 @@ class Consumer(driver.Consumer):
 
     async def _deliver(self, tp: TP, records: Sequence[Any]) -> None:
         first, last = records[0].offset, records[-1].offset
-        end = self._thread.end_offset(tp)
-        match self.positions.judge(tp, first, last, end):
+        known_from, known_to = answered_for(records)
+        match self.positions.judge(tp, first, last, self._thread.end_offset(tp), known_from):
             case Drop():
                 return
             case SeekBack(offset):
@@ -163,16 +167,34 @@ class Consumer(driver.Consumer):
             case Take(start, expected):
                 if start > expected:
                     log.info(
-                        "Offsets do not exist (compaction, transaction markers or retention)",
+                        "Offsets do not exist any more: retention, or somebody, deleted them before they were read",
                         topic=tp.topic, partition=tp.partition, expected_offset=expected, found_offset=start,
                     )  # fmt: skip
                     self.app.tell(GapSeen(tp.topic, tp.partition, expected, start))
                 if start > first:
                     records = records[bisect_left(records, start, key=offset_of) :]
+        end = self._thread.readable_end(tp)
         for begin in range(0, len(records), CHUNK_RECORDS):
             chunk = records[begin : begin + CHUNK_RECORDS]
             if not await self._put(tp, chunk, end):
                 return
+        self._pass_over(tp, last + 1, known_to)
+
+    def _pass_over_what_gave_nothing(self) -> None:
+        """Move past what a poll found to hold nothing for readers; it brought no records that could say so."""
+        for tp in self.positions.partitions:
+            passed = self._thread.passed_over(tp)
+            if passed and passed is not self._passed_over.get(tp):  # once: the log may be another one later
+                self._passed_over[tp] = passed
+                self._pass_over(tp, passed.start, passed.stop)
+
+    def _pass_over(self, tp: TP, start: int, stop: int) -> None:
+        wanted = self.positions.wanted(tp)
+        if wanted is None or not self.positions.pass_over(tp, start, stop):
+            return
+        watermark = self.watermarks.of(tp)
+        if watermark.pass_over(wanted, stop):
+            self._moved(watermark)
 
     async def _put(self, tp: TP, chunk: Sequence[Any], end: int | None) -> bool:
         """Put one chunk before the agent; False when the flow stopped first, and nothing happened."""
@@ -263,9 +285,12 @@ class Consumer(driver.Consumer):
             self.app.crash_soon(violation)
             raise
         if moved:
-            tp, generation = watermark.tp, self.watermarks.generation
-            self.app.tell(ChunkAcknowledged(tp.topic, tp.partition, watermark.next_offset, generation))
-            self.committer.moved()
+            self._moved(watermark)
+
+    def _moved(self, watermark: PartitionWatermark) -> None:
+        tp, generation = watermark.tp, self.watermarks.generation
+        self.app.tell(ChunkAcknowledged(tp.topic, tp.partition, watermark.next_offset, generation))
+        self.committer.moved()
 
     async def on_task_error(self, exc: BaseException) -> None:
         """An agent failed and the worker will crash: commit what is done while the group can still be reached."""

@@ -18,12 +18,13 @@ from pipeline.errors import ContractViolationError
 class PartitionWatermark:
     """The next offset to commit of one partition, for as long as one assignment of it lasts."""
 
-    __slots__ = ("_chunks", "next_offset", "tp")
+    __slots__ = ("_chunks", "_passed", "next_offset", "tp")
 
     def __init__(self, tp: TP, start: int) -> None:
         self.tp = tp
         self.next_offset = start
         self._chunks: deque[tuple[int, int]] = deque()
+        self._passed: deque[tuple[int, int]] = deque()
 
     @property
     def unfinished(self) -> int:
@@ -42,6 +43,26 @@ class PartitionWatermark:
     def withdraw(self) -> None:
         """The chunk delivered last did not reach the agent after all."""
         self._chunks.pop()
+
+    def pass_over(self, start: int, stop: int) -> bool:
+        """From `start`, behind all that was delivered so far, to `stop` (exclusive) there is nothing; whether it moved.
+
+        Nobody acknowledges those offsets, so they are done as soon as everything before them is. Else a marker at the
+        end of the log, or what an aborted transaction left there, would look like a record that waits, for ever.
+        """
+        if self._chunks and start <= self._chunks[-1][1]:
+            raise ContractViolationError(
+                f"{self.tp.topic}/{self.tp.partition}: offsets {start}-{stop - 1} were passed over, but offset "
+                f"{self._chunks[-1][1]} was delivered"
+            )
+        self._passed.append((start, stop))
+        return self._over_what_is_nothing()
+
+    def _over_what_is_nothing(self) -> bool:
+        before = self.next_offset
+        while self._passed and self._passed[0][0] <= self.next_offset:
+            self.next_offset = max(self._passed.popleft()[1], self.next_offset)
+        return self.next_offset > before
 
     def acknowledge(self, first: int, last: int, through: int) -> bool:
         """Offsets up to `through` of the chunk `first` to `last` are done; whether the watermark moved.
@@ -64,6 +85,7 @@ class PartitionWatermark:
         self.next_offset = through + 1
         if through == last:
             self._chunks.popleft()
+            self._over_what_is_nothing()
         return True
 
 

@@ -42,6 +42,7 @@ from pipeline.customerio.outcomes import (
     WrongRegion,
 )
 from pipeline.errors import RequestUnansweredError
+from pipeline.kafka.records import time_ms
 from pipeline.sink.acks import is_owed
 from pipeline.sink.answers import Answer, name_of
 from pipeline.sink.backoff import FIRST_S, full_jitter
@@ -264,7 +265,8 @@ class Delivery:
             for nap in list(self._backoffs):  # the outage is over, nobody has to sleep on for a minute
                 wake(nap)
         self._done(items)
-        age_s = max(time.time() - items[0].record.timestamp / 1000, 0.0)
+        written_ms = time_ms(items[0].record)
+        age_s = None if written_ms is None else max(time.time() - written_ms / 1000, 0.0)
         self._emit(OperationsAccepted(lane.number, len(items), age_s))
         if lane.grow():
             self._emit(ByteBudgetChanged(lane.number, lane.budget_bytes))

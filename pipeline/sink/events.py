@@ -67,11 +67,11 @@ class BatchSplit:
 
 @dataclass(frozen=True, slots=True)
 class OperationsAccepted:
-    """Customer.io took these operations; `oldest_age_s` is the age of the oldest one's record."""
+    """Customer.io took these operations; `oldest_age_s` is the age of the oldest one's record, None when unknown."""
 
     lane: int
     operations: int
-    oldest_age_s: float
+    oldest_age_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

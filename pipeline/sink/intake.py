@@ -9,12 +9,13 @@ from typing import Final
 from orjson import JSONDecodeError, loads
 
 from pipeline.customerio.limits import ITEM_MAX_BYTES
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import BARRIER, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.handover import SinkHandOver
-from pipeline.sink.item import Item
+from pipeline.sink.item import Fault, Item
 from pipeline.sink.lanes import Lane, lane_of
 from pipeline.sink.memory import Memory
 
@@ -88,6 +89,8 @@ class Intake:
                 fault = None if len(value) <= ITEM_MAX_BYTES and type(loads(value)) is dict else fault_of(value)
             except JSONDecodeError:
                 fault = fault_of(value)
+            if type(record) is UnreadableRecord:
+                fault = Fault("unreadable", record.fault)
             barrier = False
             for name, _ in record.headers:
                 if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from pipeline import logs
 from pipeline.customerio.outcomes import Refusal
-from pipeline.deadletters.envelope import OWN_HEADERS, DeadLetterClass, dead_letter
+from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
 from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.records import OutRecord, source_of
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
@@ -20,9 +20,6 @@ log = logs.get(__name__)
 
 HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
-
-TOLD_BYTES: Final = 1000
-"""Headers and keys that a letter without content keeps."""
 
 
 class Producer(Protocol):
@@ -103,14 +100,6 @@ class DeadLetters:
         except RecordTooLargeError as error:
             why = str(error)
             log.warning("a dead letter is too large for its topic; only its place is kept", source=source, reason=why)
-            await self._producer.send(self._topic, _without_content(letter))
+            await self._producer.send(self._topic, without_content(letter))
         log.warning("dead letter", dlq_class=class_, source=source, field=field, status=status, attempts=attempts)
         self._emit(RecordDeadLettered(class_, source, status, attempts))
-
-
-def _without_content(letter: OutRecord) -> OutRecord:
-    """The letter without its value and without large headers: `dlq-source` says where the record lies until its topic's
-    retention ends. Only records of other producers can be so large; ours have at most 32,000 bytes."""  # noqa: D205, D209
-    key = letter.key if len(letter.key or b"") <= TOLD_BYTES else None
-    kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= TOLD_BYTES]
-    return OutRecord(key=key, value=None, headers=tuple(kept), timestamp_ms=letter.timestamp_ms)

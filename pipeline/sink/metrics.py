@@ -51,7 +51,8 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
 
     def on_accepted(event: events.OperationsAccepted) -> None:
         accepted.inc(event.operations)
-        age.observe(event.oldest_age_s)
+        if event.oldest_age_s is not None:
+            age.observe(event.oldest_age_s)
 
     metrics.on(events.OperationsAccepted, on_accepted)
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
 from pipeline.errors import PipelineError, UnreadableBodyError
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import (
     DLQ_REPLAYS,
     DODO_COMMAND,
@@ -23,6 +24,7 @@ from pipeline.kafka.records import (
     header,
     int_header,
     text_header,
+    time_ms,
 )
 from pipeline.transform.fields import members
 from pipeline.transform.identity import EMAIL_STEP, customer_id_of
@@ -73,13 +75,15 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     shelf's own errors are raised.
     """
     body = record.value
+    if type(record) is UnreadableRecord:
+        return Decision(DeadLettered("unreadable", record.fault), None, webhook_id_of(record.headers, body or b""))
     if body is None:
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
     webhook_id = webhook_id_of(record.headers, body)
     if (command := text_header(record.headers, DODO_COMMAND)) is not None:
         if shelf is None:
             return Decision(NO_STATE, f"command.{command}", webhook_id)
-        verdict, commands = obey(command, body, webhook_id, policy, shelf, at_ms=record.timestamp)
+        verdict, commands = obey(command, body, webhook_id, policy, shelf, at_ms=time_ms(record) or 0)
         return Decision(verdict, f"command.{command}", webhook_id, commands)
     try:
         envelope = parse(body)
@@ -98,7 +102,7 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     )
     if shelf is None or mode == "test":
         return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
-    verdict, commands = _with_state(envelope, delivery, policy, map_webhook, shelf, at_ms=record.timestamp)
+    verdict, commands = _with_state(envelope, delivery, policy, map_webhook, shelf, at_ms=time_ms(record) or 0)
     return Decision(verdict, envelope.type, webhook_id, commands)
 
 
@@ -149,6 +153,6 @@ def _received_at_ms(record: Record) -> int | None:
     and overwrite what the profile learnt since.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
-    if received_at_ms is None and record.timestamp > 0 and header(record.headers, DLQ_REPLAYS) is None:
-        return record.timestamp
+    if received_at_ms is None and header(record.headers, DLQ_REPLAYS) is None:
+        return time_ms(record)
     return received_at_ms

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text_header
 from pipeline.transform.fields import email, members, text
 from pipeline.transform.identity import customer_id_of
@@ -69,6 +70,8 @@ class Introductions:
         Nothing is asked of test-mode customers, whom the live API does not know, nor of forgotten ones.
         """
         body = record.value
+        if type(record) is UnreadableRecord:
+            return None
         if body is None or (ADDRESS in body and any(sign in body for sign in CUSTOMER_OBJECT)):
             return None
         if header(record.headers, DODO_COMMAND) is not None or not _is_live(record):

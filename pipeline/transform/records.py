@@ -15,6 +15,7 @@ from pipeline.kafka.records import (
     Record,
     int_header,
     source_of,
+    time_ms,
 )
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Operations
@@ -26,14 +27,17 @@ def operation_records(record: Record, decision: Decision, operations: Operations
     """The operations of one webhook, in order, under the person's key.
 
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
-    the webhook has none), `source` (`topic/partition/offset`), and `barrier` where the sink must end its batch.
+    the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
+    where the sink must end its batch.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
+    if received_at_ms is None:
+        received_at_ms = time_ms(record) or operations.event_time_ms
     shared = (
         (WEBHOOK_ID, decision.webhook_id.encode()),
         (DODO_TYPE, (decision.type or "").encode()),
         (EVENT_TIME, b"%d" % operations.event_time_ms),
-        (RECEIVED_AT, b"%d" % (record.timestamp if received_at_ms is None else received_at_ms)),
+        (RECEIVED_AT, b"%d" % received_at_ms),
         (SOURCE, source_of(record).encode()),
     )
     key = operations.person_key

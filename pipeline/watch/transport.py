@@ -11,7 +11,7 @@
 | `dodo_cio_rebalance_seconds` | | time without records, state restored in between |
 | `dodo_cio_handovers_total` | drained, committed | hand-overs before partitions went or the worker stopped |
 | `dodo_cio_handover_unfinished_chunks_total` | | chunks that their next owner reads again |
-| `dodo_cio_offset_gaps_total` | topic | places where offsets do not exist |
+| `dodo_cio_offset_gaps_total` | topic | places where offsets were deleted before they were read |
 | `dodo_cio_seeks_back_total` | topic | partitions read again because a fetch had run ahead |
 | `dodo_cio_log_restarts_total` | topic | partitions that ended below what was read: topic made anew or cut |
 | `dodo_cio_generation` | | the group's generation, -1 outside of it |
@@ -76,7 +76,7 @@ def observe_transport(metrics: Metrics) -> None:
 
     metrics.on(events.HandOverEnded, on_handed_over)
 
-    gaps = metrics.counter("offset_gaps", "Places where offsets do not exist.", ["topic"])
+    gaps = metrics.counter("offset_gaps", "Places where offsets were deleted unread.", ["topic"])
     seeks = metrics.counter("seeks_back", "Partitions read again because a fetch had run ahead.", ["topic"])
     restarts = metrics.counter("log_restarts", "Partitions that ended below what was read.", ["topic"])
     metrics.on(events.GapSeen, lambda e: gaps.labels(e.topic).inc())

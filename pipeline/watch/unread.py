@@ -1,7 +1,8 @@
 """How much of a worker's partitions still lies at the broker, asked for in the driver's own thread.
 
 What was delivered says nothing about a partition from which nothing comes, and the committed offset counts a
-transaction marker at the end of the log as a record. The driver's position against the end of the log is exact.
+transaction marker at the end of the log as a record. The driver's position against the end of what can be read is
+exact: nobody can read what lies behind an open transaction before that ends, and a restart does not help.
 """
 
 from __future__ import annotations

@@ -54,6 +54,11 @@ def test_unknown_is_written_as_unknown() -> None:
             None,
             "4 LOST to the topic's retention",
         ),
+        (
+            GroupLag("g", "t", "Stable", 1, (PartitionLag("g", "t", 0, 5, 0, 9, 4, 9.0, 0, None, 3),)),
+            None,
+            "4 records, 9.0 s behind, 3 held back by an open transaction",
+        ),
     ],
 )
 def test_a_group_in_one_line(group: GroupLag, pace: Pace | None, says: str) -> None:

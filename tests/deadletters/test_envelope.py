@@ -16,8 +16,10 @@ from pipeline.deadletters.envelope import (
     dead_letter_of,
     original_of,
     replays_of,
+    without_content,
 )
 from pipeline.errors import InputError
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import OutRecord, header, int_header, text_header
 
 
@@ -160,3 +162,25 @@ def test_round_trip(
         assert int_header(back.headers, "dlq-replays") == failure
         assert back.timestamp_ms is None
         record = consumed(back, topic="dodo.webhooks")
+
+
+def test_a_batch_that_could_not_be_decoded() -> None:
+    """Its letter says which offsets it has, where a field is named elsewhere; its bytes are the value."""
+    batch = UnreadableRecord("dodo.webhooks", 3, 41, -1, 0, None, b"\0\1", (), "codec 6", 44)
+    letter = dead_letter(batch, stage="sink", class_="unreadable", reason=batch.fault, at_ms=1)
+    assert text_header(letter.headers, "dlq-field") == "batch 41 to 44"
+    assert text_header(letter.headers, "dlq-source") == "dodo.webhooks/3/41"
+    assert (letter.key, letter.value) == (None, b"\0\1")
+    record = UnreadableRecord("dodo.webhooks", 3, 41, -1, 0, b"k", b"v", (), "a header's name")
+    assert (
+        header(dead_letter(record, stage="sink", class_="unreadable", reason="x", at_ms=1).headers, "dlq-field") is None
+    )
+
+
+def test_without_content() -> None:
+    """What is left of a letter that its topic cannot hold says what it was and where it lies."""
+    large = Consumed(key=b"k" * 2000, value=b"v" * 5000, headers=(("x", b"y" * 5000), ("null", None)))  # type: ignore[arg-type]
+    letter = without_content(dead_letter(large, stage="sink", class_="unreadable", reason="no", at_ms=1))
+    assert (letter.key, letter.value, letter.timestamp_ms) == (None, None, 1)
+    assert {name for name, _ in letter.headers} <= OWN_HEADERS
+    assert text_header(letter.headers, "dlq-source") == "dodo.webhooks/3/41"

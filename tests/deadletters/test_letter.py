@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.deadletters.letter import Letter, Place, read_letter
 from pipeline.dodo import samples
 from pipeline.errors import InputError
+from pipeline.kafka.fetched import UnreadableRecord
 
 PAYMENT = samples.load("payment.succeeded")
 IDENTIFY = {
@@ -158,3 +159,12 @@ def test_no_place(text: str) -> None:
     """Anything else is refused with the right form."""
     with pytest.raises(InputError, match="PARTITION/OFFSET"):
         Place.parse(text)
+
+
+def test_what_could_not_be_read(make: Any) -> None:
+    """A record of the topic that reading found at fault says so, and keeps the reason that its stage gave."""
+    record, letter = make(reason="from the stage")
+    odd = UnreadableRecord("dead", 0, 3, -1, 0, record.key, record.value, record.headers, "a header's name")
+    assert read_letter(odd).reason == letter.reason == "from the stage"
+    batch = UnreadableRecord("dead", 0, 3, -1, 0, None, b"\0", (), "codec 6", 5)
+    assert (read_letter(batch).stage, read_letter(batch).reason, read_letter(batch).at_ms) == (None, "codec 6", -1)

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import TopicAuthorizationFailedError
+from structlog.testing import capture_logs
 
 from pipeline.deadletters import reader as reader_module
 from pipeline.deadletters.letter import Place
@@ -20,6 +21,7 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
+from tests.kafka.record_bytes import CODECS, Wire, batch, put
 
 pytestmark = pytest.mark.kafka
 
@@ -137,6 +139,42 @@ async def test_one_place(chain_settings: ChainSettings) -> None:
                 await reader.letter_at(place)
 
 
+async def until_it_ends_at(settings: Settings, end: int) -> None:
+    """Wait until everything before offset `end` of partition 0 can be read."""
+    while True:
+        async with open_letter_reader(settings) as reader:
+            if reader.spans[0].end == end:
+                return
+
+
+async def test_whatever_lies_there(chain_settings: ChainSettings) -> None:
+    """Letters of every codec, and one with a header whose name is not UTF-8, are read; those of an aborted transaction
+    are not, and behind an open one there may be more, which is said."""  # noqa: D205, D209 - one promise
+    settings = await chain_settings(partitions=1)
+    topic, servers = settings.dead_letters_topic, settings.kafka_bootstrap_servers
+    for codec in CODECS:
+        await put(servers, topic, batch(0, Wire(value=b"%d" % codec), compression=codec))
+    await put(
+        servers, topic, batch(0, Wire(value=b"a"), Wire(value=b"odd", headers=[(b"\xff", b"1")]), Wire(value=b"b"))
+    )
+    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"aborted")
+        await producer.abort_transaction()
+        await write(settings, *((0, record) for record in numbered(9)))
+        expected = [b"0", b"1", b"2", b"3", b"4", b"a", b"odd", b"b", b"9"]
+        await until_it_ends_at(settings, 11)
+        assert [value for _, value in await read(settings)] == expected
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"open")
+        with capture_logs() as lines:
+            assert [value for _, value in await read(settings)] == expected
+        (said,) = [line for line in lines if line["log_level"] == "warning"]
+        assert "behind an open transaction" in said["event"]
+        assert (said["open_since_offset"], said["offsets"]) == (11, 1)
+        await producer.abort_transaction()
+
+
 async def test_gaps(chain_settings: ChainSettings) -> None:
     """A partition that ends with the marker of a transaction ends; the marker's offset is no letter."""
     settings = await chain_settings(partitions=1)
@@ -147,6 +185,7 @@ async def test_gaps(chain_settings: ChainSettings) -> None:
     async with producer.transaction():
         await producer.send(settings.dead_letters_topic, b"in a transaction")
     await producer.stop()
+    await until_it_ends_at(settings, 2)  # the coordinator writes the marker after it has answered
     assert await read(settings) == [(0, b"in a transaction")]
     async with open_letter_reader(settings) as reader:
         assert reader.spans == {0: Span(0, 2)}

@@ -125,3 +125,11 @@ def test_the_original_comes_back(
     back = decided(letter)
     assert isinstance(back, Return)
     assert back.record == OutRecord(key, value, (*headers, ("dlq-replays", b"%d" % (replays + 1))))
+
+
+@pytest.mark.parametrize("stage", ["transform", "sink"])
+def test_a_whole_batch_is_no_record(make: Any, stage: Stage) -> None:
+    """Put back as one it would be a record whose value is a batch: it is refused, with what helps."""
+    found = decided(make(stage=stage, class_="unreadable", field="batch 41 to 44", value=b"\0\1"))
+    assert isinstance(found, Refused)
+    assert "a whole batch that could not be decoded" in found.reason

@@ -29,6 +29,7 @@ from pipeline.kafka.lag import (
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.pace import Pace, pace
 from pipeline.settings import Settings
+from tests.kafka.record_bytes import Wire, batch, put
 
 TP = TopicPartition("t", 0)
 
@@ -85,6 +86,28 @@ def test_age() -> None:
     """The age is the clock minus the record's timestamp, and never negative for a producer whose clock is ahead."""
     assert aged(row(7, 0, 10), {0: 1_000}, set(), 4_500).seconds == 3.5
     assert aged(row(7, 0, 10), {0: 9_000}, set(), 4_500).seconds == 0.0
+
+
+@pytest.mark.parametrize("written_ms", [None, 2**62, 4_500 + 2 * 86_400_000])
+def test_a_time_that_cannot_be_true(written_ms: int | None) -> None:
+    """A record without a time, or of the day after tomorrow, has an unknown age: not that of 1970, and not 0."""
+    found = aged(row(7, 0, 10), {0: written_ms}, set(), 4_500)
+    assert (found.records, found.seconds) == (3, None)
+    assert found.note
+    assert "no time that could be true" in found.note
+
+
+def test_an_open_transaction() -> None:
+    """What it holds back waits as well, and the row says why nobody reads it."""
+    found = partition_lag("g", TP, {TP: 7}, (0, 12), 10)
+    assert (found.records, found.held) == (5, 2)
+    assert found.note
+    assert "2 of them cannot be read before a transaction ends that is open since offset 10" in found.note
+    assert aged(found, {0: 1_000}, set(), 4_500).seconds == 3.5
+    nothing_before = aged(found, {0: 2_000}, {0}, 4_500)
+    assert (nothing_before.records, nothing_before.seconds) == (2, 2.5)
+    assert (row(7, 0, 12).held, partition_lag("g", TP, {TP: 11}, (0, 12), 10).held) == (0, 1)
+    assert (group(found, row(7, 0, 12)).held, group(found).records) == (2, 5)
 
 
 def test_an_unread_record_has_no_age() -> None:
@@ -246,6 +269,32 @@ async def test_a_transaction_s_marker_is_no_record(kafka: LocalKafka) -> None:
         await asyncio.sleep(0.02)
         (found,) = await read_lag(settings, [flow])
     assert (found.end, found.records, found.seconds) == (2, 0, 0.0)
+
+
+@pytest.mark.kafka
+async def test_what_an_aborted_transaction_left(kafka: LocalKafka) -> None:
+    """It is no lag, however much of it lies at the end; nor is a record without a time one of 1970."""
+    settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
+    flow = await topic_with(kafka, 3)
+    await commit(kafka, flow, {0: 3})
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=flow.group) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(flow.topic, b"v", partition=0, timestamp_ms=int(time.time() * 1000) - 60_000)
+        (found,) = await read_lag(settings, [flow])
+        assert (found.end, found.records, found.held) == (4, 1, 1)
+        assert found.seconds is not None
+        assert 60 <= found.seconds < 180
+        await producer.abort_transaction()
+    (found,) = await read_lag(settings, [flow])
+    while found.end == 4:  # the coordinator writes the marker after it has answered
+        await asyncio.sleep(0.02)
+        (found,) = await read_lag(settings, [flow])
+    assert (found.end, found.records, found.seconds, found.held, found.note) == (5, 0, 0.0, 0, None)
+    await put(kafka.bootstrap_servers, flow.topic, batch(0, Wire(timestamp=-1)))
+    (found,) = await read_lag(settings, [flow])
+    assert (found.records, found.seconds) == (3, None)
+    assert found.note
+    assert "no time that could be true" in found.note
 
 
 @pytest.mark.kafka

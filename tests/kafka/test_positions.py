@@ -45,10 +45,33 @@ def test_a_fetch_that_ran_ahead_is_read_again_once() -> None:
 
 
 def test_a_gap_that_stays_is_real() -> None:
-    """After reading again, the same gap is compaction or a transaction marker, and is passed."""
+    """After reading again, the same gap is what retention deleted, and is passed."""
     positions = owning(105)
     positions.sought(A, 105)
     assert positions.judge(A, 110, 119, 120) == Take(110, 105)
+
+
+def test_a_gap_that_the_client_knows_is_believed() -> None:
+    """What it passed over from our position on, or from before it, is nothing for readers: no seek, no gap."""
+    assert owning(105).judge(A, 110, 119, 120, 105) == Take(110, 110)
+    assert owning(105).judge(A, 110, 119, 120, 90) == Take(110, 110)
+
+
+def test_a_gap_that_the_client_knows_in_part_is_read_again() -> None:
+    """Below what it knows a poll may have been dropped."""
+    assert owning(105).judge(A, 110, 119, 120, 107) == SeekBack(105)
+
+
+def test_what_gave_nothing_moves_the_position() -> None:
+    """From our position to where the client is; never over records that a dropped poll had."""
+    positions = owning(105)
+    assert positions.pass_over(A, 100, 109)
+    assert positions.wanted(A) == 109
+    assert not positions.pass_over(A, 100, 109)
+    assert not positions.pass_over(A, 112, 120)
+    assert not positions.pass_over(B, 0, 120)
+    assert (positions.wanted(A), positions.wanted(B)) == (109, None)
+    assert list(positions.partitions) == [A]
 
 
 def test_every_gap_is_read_again() -> None:

@@ -16,6 +16,7 @@ from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
+from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
 from pipeline.settings import Settings
 
@@ -31,6 +32,8 @@ class Thread:
     def __init__(self) -> None:
         self.sought: list[dict[TP, int]] = []
         self.ends: dict[TP, int] = {}
+        self.readable: dict[TP, int] = {}
+        self.passed: dict[TP, range] = {}
         self.committed: dict[TP, int] = {A: 0, B: 0}
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
@@ -44,6 +47,14 @@ class Thread:
     def end_offset(self, tp: TP) -> int | None:
         """The partition's end."""
         return self.ends.get(tp)
+
+    def readable_end(self, tp: TP) -> int | None:
+        """Where an open transaction begins, else the end."""
+        return self.readable.get(tp, self.ends.get(tp))
+
+    def passed_over(self, tp: TP) -> range | None:
+        """What polls without records went past."""
+        return self.passed.get(tp)
 
 
 class Reader:
@@ -100,6 +111,13 @@ class Reader:
 def records(tp: TP, *offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
     """Records as the driver brings them."""
     return [ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, b"k", b"v", None, 1, 1, ()) for offset in offsets]
+
+
+def poll_of(tp: TP, start: int, stop: int, *offsets: int) -> Fetched:
+    """Records as our unpacking brings them, with the offsets that they answer for."""
+    found = Fetched(records(tp, *offsets))
+    found.start, found.stop, found.odd = start, stop, False
+    return found
 
 
 def spans(batches: list[RecordBatch]) -> list[tuple[int, int, int]]:
@@ -177,6 +195,77 @@ async def test_a_poll_that_comes_before_the_position_is_known_is_read_again(read
     await reader.assigned()
     await reader.poll({})
     assert reader.thread.sought[1:] == [{A: 0}]
+
+
+async def test_what_the_client_passed_over_costs_nothing(reader: Reader) -> None:
+    """Markers and aborted transactions between records: no seek, no gap that anybody counts, everything committed."""
+    await reader.assigned()
+    await reader.poll({A: poll_of(A, 0, 8, 3, 5)})
+    await reader.poll({A: poll_of(A, 8, 12, 11)})
+    first, second = reader.received()
+    assert spans([first, second]) == [(0, 3, 5), (0, 11, 11)]
+    assert reader.consumer.watermarks.committable() == {}
+    first.done()
+    assert reader.consumer.watermarks.committable() == {A: 8}
+    second.done()
+    assert reader.consumer.watermarks.committable() == {A: 12}
+    assert reader.thread.sought == [{A: 0, B: 0}]  # the assignment's
+    assert reader.told(GapSeen) == []
+
+
+async def test_a_poll_that_gave_nothing_is_committed(reader: Reader) -> None:
+    """What an aborted transaction left at the end of the log must not look like records that wait."""
+    await reader.assigned()
+    await reader.poll({A: records(A, 0, 1)})
+    reader.thread.passed = {A: range(2, 9)}
+    await reader.poll({})
+    (batch,) = reader.received()
+    assert reader.consumer.watermarks.committable() == {}
+    batch.done()
+    assert reader.consumer.watermarks.committable() == {A: 9}
+    assert reader.told(ChunkAcknowledged)[-1].next_offset == 9
+    await reader.poll({A: poll_of(A, 2, 11, 9, 10)})
+    assert spans(reader.received()) == [(0, 9, 10)]
+    assert reader.thread.sought == [{A: 0, B: 0}]  # the assignment's
+
+
+async def test_a_poll_that_gave_nothing_behind_one_that_was_dropped(reader: Reader) -> None:
+    """The dropped one's records are read again; nothing is committed past them."""
+    await reader.assigned()
+    reader.suspended()
+    await reader.poll({A: records(A, 0, 1)})
+    reader.thread.passed = {A: range(2, 9)}
+    await reader.assigned()
+    await reader.poll({})
+    assert reader.consumer.watermarks.committable() == {}
+    assert reader.thread.sought[-1] == {A: 0}
+    await reader.poll({A: poll_of(A, 0, 9, 0, 1)})
+    (batch,) = reader.received()
+    batch.done()
+    assert reader.consumer.watermarks.committable() == {A: 9}
+
+
+async def test_what_gave_nothing_counts_once(reader: Reader) -> None:
+    """The log may be another one when the same offsets come again, with records."""
+    await reader.assigned()
+    reader.thread.passed = {A: range(4)}
+    await reader.poll({})
+    assert reader.consumer.positions.wanted(A) == 4
+    reader.thread.ends = {A: 2}
+    await reader.poll({A: poll_of(A, 0, 2, 0, 1)})
+    assert reader.told(LogRestarted) == [LogRestarted("webhooks", 0, 4, 0)]
+    await reader.poll({A: poll_of(A, 2, 3, 2)})
+    assert spans(reader.received()) == [(0, 0, 1), (0, 2, 2)]
+
+
+async def test_an_open_transaction_is_no_backlog(reader: Reader) -> None:
+    """What lies behind it cannot be read: neither the agent nor whoever judges progress waits for it."""
+    reader.thread.ends, reader.thread.readable = {A: 500}, {A: 2}
+    await reader.assigned()
+    await reader.poll({A: records(A, 0, 1)})
+    (batch,) = reader.received()
+    assert batch.behind == 0
+    assert [event.end_offset for event in reader.told(ChunkDelivered)] == [2]
 
 
 async def test_partitions_that_went_are_not_sought(reader: Reader) -> None:

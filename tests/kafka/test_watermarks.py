@@ -62,6 +62,32 @@ def test_a_chunk_may_be_done_in_steps() -> None:
     assert (watermark.next_offset, watermark.unfinished) == (10, 0)
 
 
+def test_what_holds_nothing_is_done_with_what_lies_before_it() -> None:
+    """A marker behind the last record is committed with it, and not before."""
+    watermark = single(0, 0, 1)
+    assert not watermark.pass_over(2, 4)
+    watermark.deliver(4, 5)
+    assert not watermark.pass_over(6, 7)
+    watermark.acknowledge(0, 0, 0)
+    assert watermark.next_offset == 1
+    watermark.acknowledge(1, 1, 1)
+    assert watermark.next_offset == 4
+    watermark.acknowledge(4, 5, 4)
+    assert watermark.next_offset == 5
+    watermark.acknowledge(4, 5, 5)
+    assert watermark.next_offset == 7
+    assert watermark.pass_over(7, 9)
+    assert watermark.next_offset == 9
+
+
+def test_nothing_that_was_delivered_is_passed_over() -> None:
+    """Were it, its record would be committed unfinished."""
+    watermark = PartitionWatermark(A, 0)
+    watermark.deliver(0, 9)
+    with pytest.raises(ContractViolationError, match="a/0: offsets 5-11 were passed over, but offset 9 was delivered"):
+        watermark.pass_over(5, 12)
+
+
 def test_half_a_chunk_does_not_let_the_next_one_pass() -> None:
     """The chunk ahead must be done to its last record."""
     watermark = PartitionWatermark(A, 0)

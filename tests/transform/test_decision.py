@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dodo.envelope import Envelope
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.transform.decision import LONG_ID, NO_MODE, NO_STATE, NO_VALUE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -163,3 +165,27 @@ def test_never_raises(value: bytes | None, headers: tuple[tuple[str, bytes], ...
     """Whatever value and headers a record has, there is a verdict."""
     decision = decide(Consumed(value=value, headers=headers, timestamp=timestamp), POLICY, Mapping())
     assert isinstance(decision.verdict, Dropped | DeadLettered)
+
+
+def unreadable(**about: Any) -> UnreadableRecord:
+    """What reading made of something that it could not read."""
+    whole = {
+        "topic": "dodo.webhooks", "partition": 0, "offset": 7, "timestamp": -1, "timestamp_type": 0, "key": None,
+        "value": BODY, "headers": (), "fault": "the name of a header is not UTF-8: x",
+    }  # fmt: skip
+    return UnreadableRecord(**{**whole, **about})
+
+
+@pytest.mark.parametrize("value", [BODY, None, b"\xff"])
+def test_what_could_not_be_read(value: bytes | None) -> None:
+    """It is a dead letter with the fault that reading found, however well its value may look."""
+    found = decide(unreadable(value=value, headers=[("webhook-id", b"msg_1")]), POLICY, None)  # type: ignore[arg-type]
+    assert found.verdict == DeadLettered("unreadable", "the name of a header is not UTF-8: x")
+    assert (found.type, found.webhook_id) == (None, "msg_1")
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, -62_135_596_800_000, 253_402_300_800_000_000, 2**63 - 1, -(2**63)])
+def test_a_record_s_time_that_is_none(timestamp: int) -> None:
+    """Without a header a record's own time is when it was received, if a clock can have shown it."""
+    assert delivery_of(Consumed(timestamp=timestamp)).received_at_ms is None
+    assert delivery_of(Consumed(timestamp=1_767_000_000_123)).received_at_ms == 1_767_000_000_123

@@ -12,7 +12,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import BrokenSequenceError, DeliveryError
+from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, text_header
 from pipeline.transform.decision import Decision
@@ -44,7 +44,7 @@ def decide(record: Record, _shelf: object = None) -> Decision:
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")
-        case b"bad":
+        case b"bad" | b"large":
             return Decision(DeadLettered("unreadable", "bad"), None, "m")
         case _:
             operations = tuple(
@@ -64,7 +64,9 @@ class Chunk:
     records: list[tuple[str, int, OutRecord]] = field(default_factory=list)
 
     def append(self, topic: str, partition: int, record: OutRecord) -> None:
-        """Keep it."""
+        """Keep it, as far as the topic can."""
+        if len(record.value or b"") > self.producer.largest:
+            raise RecordTooLargeError("too large")
         self.records.append((topic, partition, record))
 
     def extend(self, *_: object) -> None:
@@ -87,6 +89,7 @@ class FakeProducer:
     """Brokers in the hand of the test: four partitions, one per last digit of the key."""
 
     sent: list[Chunk] = field(default_factory=list)
+    largest: int = 1_000_000
 
     def partition_for(self, _topic: str, key: bytes | None) -> int:
         """Stands for murmur2."""
@@ -353,3 +356,19 @@ async def test_event_loop_turns_in_a_big_chunk(monkeypatch: pytest.MonkeyPatch) 
     bench.flow.begin()
     await taking
     assert bench.producer.sent == []
+
+
+async def test_a_dead_letter_that_its_topic_cannot_hold() -> None:
+    """It keeps the place of the record instead of its content, and the flow goes on."""
+    bench = Bench()
+    bench.producer.largest = 4
+    await bench.flow.take(bench.batch(5, b"large", b"pay"))
+    (chunk,) = bench.producer.sent
+    topic, _, letter = chunk.records[0]
+    assert (topic, letter.key, letter.value) == (DEAD_LETTERS, b"cus_1", None)
+    assert text_header(letter.headers, "dlq-source") == "webhooks/0/5"
+    assert [record.value for _, _, record in chunk.records[1:]] == [b"{}", b"{}"]
+    chunk.durable.set_result(None)
+    await settle()
+    assert bench.acks[0] == [6]
+    assert bench.failures == []

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.transform.decision import decide
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -185,3 +186,12 @@ async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
     """A customer whom Dodo does not know is counted."""
     assert await build(None).ask("cus_1") is None
     assert told == [CustomerLookedUp("nobody")]
+
+
+def test_nobody_is_asked_for_what_cannot_be_read() -> None:
+    """It will be a dead letter, whoever its customer is."""
+    body = orjson.dumps(LICENCE)
+    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
+    introductions = Introductions(Resolver(Dodo(ANN)), POLICY)
+    assert introductions.stranger(Written(body), MemoryShelf()) == CUSTOMER_ID
+    assert introductions.stranger(record, MemoryShelf()) is None

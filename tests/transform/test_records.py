@@ -55,6 +55,13 @@ def test_missing_reception_is_the_records_time() -> None:
     assert ("received-at", b"1767000000999") in first.headers
 
 
+def test_a_reception_at_no_time() -> None:
+    """Where the record has no time either, or one that no clock showed, it is the event's."""
+    for timestamp in (-1, 2**63 - 1):
+        (first, _) = operation_records(Consumed(headers=(), timestamp=timestamp), DECISION, OPERATIONS)
+        assert ("received-at", b"1767000000000") in first.headers
+
+
 def test_dead_letter() -> None:
     """A dead letter names this stage, the class, the field and the source, and keeps the record."""
     record = Consumed(value=b"\xff")

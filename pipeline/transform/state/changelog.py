@@ -1,6 +1,10 @@
 """Reading the customers' topic: from an offset to the end that it has now, several partitions at once.
 
 Offsets may be missing anywhere (compaction, transaction markers), at the end too. No group, no commits.
+
+A batch that cannot be decoded ends the reading: without the facts that it holds sums would be wrong, and what was sent
+before would be sent as new. So does a transaction of somebody else hold it up for as long as it is open, since facts of
+ours may lie behind it.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from aiokafka.structs import TopicPartition
 
 from pipeline import logs
 from pipeline.errors import TopicError
+from pipeline.kafka.fetched import Fetched, UnreadableRecord
 from pipeline.kafka.reach import explaining
-from pipeline.kafka.security import client_options
-from pipeline.kafka.unpacking import use_our_unpacking
+from pipeline.kafka.readers import log_ends, new_reader
+from pipeline.kafka.records import source_of
 from pipeline.settings import Settings
 from pipeline.transform.state.changes import Change
 
@@ -73,12 +78,8 @@ class Changelog:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        use_our_unpacking()
-        consumer = AIOKafkaConsumer(
-            **client_options(settings),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        consumer = new_reader(
+            settings,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=AT_ONCE * FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
@@ -104,8 +105,17 @@ class Changelog:
             KafkaError: the brokers did not tell.
         """
         tps = [self._tp(partition) for partition in self._partitions]
-        starts, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+        starts, ends = await self._consumer.beginning_offsets(tps), await log_ends(self._consumer, tps)
         return {tp.partition: range(starts[tp], ends[tp]) for tp in tps}
+
+    async def readable(self) -> dict[int, int]:
+        """Before which offset of each partition everything can be read.
+
+        Raises:
+            KafkaError: the brokers did not tell.
+        """
+        ends = await self._consumer.end_offsets([self._tp(partition) for partition in self._partitions])
+        return {tp.partition: end for tp, end in ends.items()}
 
     async def at(self, offsets: Mapping[int, int]) -> dict[int, Change | None]:
         """The record that lies at an offset, for several partitions; None when there is none at that offset.
@@ -169,10 +179,24 @@ class Changelog:
             polled = await self._consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=records)
         except TopicAuthorizationFailedError:
             raise TopicError(f"topic {self.topic} may not be read: this user has no Read permission on it") from None
+        for found in polled.values():
+            if isinstance(found, Fetched) and found.odd:
+                _refuse_batches(found)
         return {tp: found for tp, found in polled.items() if found}
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self.topic, partition)
+
+
+def _refuse_batches(records: list[Any]) -> None:
+    """A record with an odd header has its fact; a batch that cannot be decoded has nobody knows which."""
+    for record in records:
+        if type(record) is UnreadableRecord and record.through is not None:
+            raise TopicError(
+                f"{source_of(record)}: {record.fault}. It holds facts about customers, without which sums would be "
+                "wrong and events would go out again. Start a version that can read it; if its bytes are damaged, let "
+                "another replica lead the partition, or bring the topic back from a copy"
+            )
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
@@ -206,7 +230,7 @@ class _Stall:
         self._moved_at = now
         topic = self._changelog.topic
         try:
-            bounds = await self._changelog.bounds()
+            bounds, readable = await self._changelog.bounds(), await self._changelog.readable()
         except KafkaError as error:
             log.warning("The customers' topic cannot be read yet", topic=topic, error=repr(error))
             return
@@ -216,5 +240,13 @@ class _Stall:
                     f"{topic}/{tp.partition} ended at {end} and ends at {bounds[tp.partition].stop} now: it was made "
                     "anew or cut while it was read; start the worker again"
                 )
-        log.warning("The customers' topic gives nothing", topic=topic, seconds=STALL_S)
+        held = {tp.partition: readable[tp.partition] for tp, end in self._ends.items() if readable[tp.partition] < end}
+        if held:
+            log.warning(
+                "The customers' topic cannot be read to its end: a transaction of somebody else is open in it; this "
+                "worker waits for its end (one that hangs: kafka-transactions.sh find-hanging)",
+                topic=topic, open_since_offset=held,
+            )  # fmt: skip
+        else:
+            log.warning("The customers' topic gives nothing", topic=topic, seconds=STALL_S)
         await asyncio.sleep(0)

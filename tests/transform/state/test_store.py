@@ -9,19 +9,23 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
+from pipeline.errors import TopicError
 from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
 from pipeline.transform.state import changelog
 from pipeline.transform.state.events import GapRead, StateRestored
 from pipeline.transform.state.facts import BEGAN
+from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:
     from tests.transform.state.conftest import Fact, Owner
@@ -196,6 +200,63 @@ async def test_an_end_without_records(chain_settings: ChainSettings, own: Own) -
     async with own(settings) as owner, asyncio.timeout(20):
         await owner.owns(0)
         assert (owner.records_read, owner.started_anew) == (0, [])
+
+
+async def test_behind_an_open_transaction(
+    chain_settings: ChainSettings, own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts of ours may lie behind somebody else's: a restore waits for its end, and says for what it waits."""
+    monkeypatch.setattr(changelog, "STALL_S", 0.3)
+    settings = await chain_settings(partitions=1)
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap_servers, transactional_id=settings.sink_group
+        ) as producer,
+        own(settings) as owner,
+        own(elsewhere) as other,
+    ):
+        await owner.owns(0)
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.customers_topic, b"[1]", key=event(9, 0), partition=0)
+        await owner.writes(0, facts(1, 2))
+        with structlog.testing.capture_logs() as lines:
+            restoring = asyncio.create_task(other.owns(0))
+            async with asyncio.timeout(60):
+                while not [line for line in lines if "transaction of somebody else" in line["event"]]:  # noqa: ASYNC110 - a log tells nobody
+                    await asyncio.sleep(0.05)
+        assert not restoring.done()
+        await producer.abort_transaction()
+        async with asyncio.timeout(60):
+            await restoring
+        assert [other.shelf(0).get(event(number, 0)) for number in (1, 2, 9)] == [b"[100]", b"[100]", None]
+
+
+async def test_a_header_that_cannot_be_read(chain_settings: ChainSettings, own: Own) -> None:
+    """A fact is a fact, whatever stands beside it."""
+    settings = await chain_settings(partitions=1)
+    odd = Wire(event(1, 0), b"[1]", [(b"\xff", b"1")])
+    await put(settings.kafka_bootstrap_servers, settings.customers_topic, batch(0, odd, Wire(event(2, 0), b"[2]")))
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert [owner.shelf(0).get(event(number, 0)) for number in (1, 2)] == [b"[1]", b"[2]"]
+
+
+async def test_a_batch_that_cannot_be_decoded(chain_settings: ChainSettings, own: Own) -> None:
+    """Without the facts in it sums would be wrong: the restore ends with its place and what is the matter with it."""
+    settings = await chain_settings(partitions=1)
+    await put(settings.kafka_bootstrap_servers, settings.customers_topic, batch(0, Wire(event(1, 0), b"[1]")))
+    ours = PartitionRecords._unpack_records
+
+    def of_the_future(records: Any) -> Any:
+        records._records = FetchedBytes(batch(0, Wire(event(1, 0), b"[1]"), attributes=6))
+        return ours(records)
+
+    async with own(settings) as owner:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(PartitionRecords, "_unpack_records", of_the_future)
+            with pytest.raises(TopicError, match=r"customers/0/0: .* compressed with codec 6.* sums would be wrong"):
+                await owner.owns(0)
 
 
 async def test_records_that_are_none_of_ours(chain_settings: ChainSettings, own: Own, put: Put) -> None:
