@@ -12,7 +12,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,77 +38,82 @@ FLOW_WITHIN_S = 60.0
 """How long a stage that is to die in the middle of its work may take to have some: about two session time-outs."""
 
 
+@dataclass
 class Deaths:
-    """One leader and one worker a round, in the middle of the traffic."""
+    """One leader and one worker a round, in the middle of the traffic; `ways` are those of the leaders."""
 
-    def __init__(self, cluster: Cluster, replicas: Replicas, client: Client, view: SandboxView, seed: int) -> None:
-        self._cluster = cluster
-        self._replicas = replicas
-        self._client = client
-        self._view = view
-        self._dice = random.Random(seed)
-        self.leaders: list[str] = []
-        self.workers: list[str] = []
+    cluster: Cluster
+    replicas: Replicas
+    client: Client
+    view: SandboxView
+    dice: random.Random
+    ways: Sequence[str]
+    leaders: list[str] = field(default_factory=list)
+    workers: list[str] = field(default_factory=list)
 
     async def round(self, settings: Settings, webhooks: int) -> None:
-        """Kill a leader while `webhooks` more arrive, a worker before it, with it away, or after its return."""
-        when = self._dice.choice(["before", "away", "away", "after"])
-        half, began = webhooks // 2, self._client.answered
-        await self._client.release(half)
+        """A leader goes while `webhooks` more arrive; a worker dies before that, meanwhile, or after its return."""
+        when = self.dice.choice(["before", "away", "away", "after"])
+        half, began = webhooks // 2, self.client.answered
+        await self.client.release(half)
         if when == "before":
             await self._kill_worker()
-        await self._client.reaches(began + int(half * self._dice.uniform(0.1, 0.9)))
+        await self.client.reaches(began + int(half * self.dice.uniform(0.1, 0.9)))
         what, node = await self._victim(settings)
-        await asyncio.to_thread(self._cluster.kill, node)
-        self.leaders.append(f"{what}: node {node}")
-        await self._client.release(webhooks - half)
+        way = self.dice.choice(self.ways)
+        await asyncio.to_thread(getattr(self.cluster, way), node)
+        self.leaders.append(f"{way} {what}: node {node}")
+        await self.client.release(webhooks - half)
         if when == "away":
             await self._kill_worker()
-        await self._client.reaches(began + half + int((webhooks - half) * self._dice.uniform(0.1, 0.9)))
-        await asyncio.to_thread(self._cluster.restart, node)
+        await self.client.reaches(began + half + int((webhooks - half) * self.dice.uniform(0.1, 0.9)))
+        await asyncio.to_thread(self.cluster.thaw if way == "freeze" else self.cluster.restart, node)
         if when == "after":
             await self._kill_worker()
-        await self._cluster.wait_until_in_sync()
-        await self._client.reaches(began + webhooks)
+        await self.cluster.wait_until_in_sync()
+        await self.client.reaches(began + webhooks)
 
     async def _victim(self, settings: Settings) -> tuple[str, int]:
-        what = self._dice.choice(["webhooks", "operations", "customers", "transform", "sink", "controller"])
+        what = self.dice.choice(["webhooks", "operations", "customers", "transform", "sink", "controller"])
         match what:
             case "webhooks" | "operations" | "customers":
                 topic = getattr(settings, f"{what}_topic")
-                return f"leader of {what}", await self._cluster.leader(topic, self._dice.randrange(PARTITIONS))
+                return f"leader of {what}", await self.cluster.leader(topic, self.dice.randrange(PARTITIONS))
             case "transform" | "sink":
-                return f"coordinator of {what}", await self._cluster.coordinator(getattr(settings, f"{what}_group"))
+                return f"coordinator of {what}", await self.cluster.coordinator(getattr(settings, f"{what}_group"))
             case _:
-                return what, await self._cluster.new_controller(after=0)
+                return what, await self.cluster.new_controller(after=0)
 
     async def _kill_worker(self) -> None:
-        worker = self._dice.choice(self._replicas.of(self._dice.choice(STAGES)))
-        working = worker.stage == "ingest" or (self._dice.random() < 0.7 and await self._flows())
-        disk = self._dice.random() < 0.5
-        self._replicas.kill(worker, disk=disk)
+        worker = self.dice.choice(self.replicas.of(self.dice.choice(STAGES)))
+        working = worker.stage == "ingest" or (self.dice.random() < 0.7 and await self._flows())
+        disk = self.dice.random() < 0.5
+        self.replicas.kill(worker, disk=disk)
         self.workers.append(worker.name + (", disk lost" if disk else "") + ("" if working else ", idle"))
 
     async def _flows(self) -> bool:
         """Whether operations arrive at Customer.io: workers are in the middle of their work."""
-        accepted = (await self._view.stats())["accepted"]
+        accepted = (await self.view.stats())["accepted"]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLOW_WITHIN_S):
-                while (await self._view.stats())["accepted"] == accepted:  # noqa: ASYNC110 - the sandbox tells nobody
+                while (await self.view.stats())["accepted"] == accepted:  # noqa: ASYNC110 - the sandbox tells nobody
                     await asyncio.sleep(0.1)
                 return True
         return False
 
 
+@pytest.mark.parametrize("ways", [["kill"], ["freeze", "terminate"]] if LONG else [["kill"]], ids="-".join)
 @pytest.mark.timeout(3600 if LONG else 600)
 async def test_leaders_and_workers_die_and_everything_arrives_once_in_order(
+    *,
+    ways: list[str],
     kafka_cluster: Cluster,
     chain_settings: Callable[..., Awaitable[Settings]],
     environment: Callable[[Settings], dict[str, str]],
     tmp_path: Path,
     seed: int,
 ) -> None:
-    """Leaders, coordinators and controllers are killed, and workers of each stage: the user cannot tell.
+    """Leaders, coordinators and controllers die (or freeze, or are rolled), and workers too: the user cannot tell.
 
     Customer.io has each event once and each person's in order, profiles and totals are those of the shop, the dead
     letters are the unreadable bodies alone, nothing waits, and no process ended that was not killed.
@@ -134,7 +140,7 @@ async def test_leaders_and_workers_die_and_everything_arrives_once_in_order(
     )
     async with replicas, SandboxView(replicas.sandbox.url) as view:
         client = Client([f"{one.url}/webhooks/dodo" for one in replicas.of("ingest")], secret, deliveries, seed)
-        deaths = Deaths(kafka_cluster, replicas, client, view, seed)
+        deaths = Deaths(kafka_cluster, replicas, client, view, random.Random(seed), ways)
         posting = asyncio.create_task(client.run())
         try:
             share = WEBHOOKS // (ROUNDS + 1)
@@ -155,7 +161,7 @@ async def test_leaders_and_workers_die_and_everything_arrives_once_in_order(
     summary = (
         f"{WEBHOOKS} webhooks, {len(seen.stored)} stored, {len(seen.events)} events of {len(truth.events)}, "
         f"{stats['duplicates']} repeats absorbed, answers {dict(client.answers)}, {time.monotonic() - began:.0f} s, "
-        f"{len(deaths.leaders)} leaders and {len(deaths.workers)} workers killed, {len(replicas.ended)} ended:\n  "
+        f"{len(deaths.leaders)} leaders and {len(deaths.workers)} workers gone, {len(replicas.ended)} ended:\n  "
         + "\n  ".join(f"{a} | {b}" for a, b in zip(deaths.leaders, deaths.workers, strict=True))
     )
     print(summary)  # noqa: T201 - the run's result
