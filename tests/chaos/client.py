@@ -10,7 +10,9 @@ import random
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -33,10 +35,7 @@ QUIET_S = 120.0
 
 
 class Client:
-    """Posts the deliveries as far as they are released.
-
-    `posted` has what was sent, in the order of the deliveries.
-    """
+    """Posts the deliveries as far as they are released, while its context lasts."""
 
     def __init__(self, urls: Sequence[str], secret: str, deliveries: Sequence[Delivery], seed: int) -> None:
         self._urls = urls
@@ -48,54 +47,71 @@ class Client:
         self._times: list[bytes] = [b""] * len(deliveries)
         self._deliveries = deliveries
         self._released = 0
-        self._changed = asyncio.Condition()
+        self._more = asyncio.Event()
         self._began = time.time()
         self._moved = time.monotonic()
+        self._posting: asyncio.Task[None] | None = None
         self.answered = 0
         self.answers: Counter[int | str] = Counter()
 
+    async def __aenter__(self) -> Self:
+        self._posting = asyncio.create_task(self._post_all())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        assert self._posting is not None
+        self._posting.cancel()
+        await asyncio.wait({self._posting})
+
     @property
     def posted(self) -> list[Posted]:
-        """Every request, once all are answered."""
+        """Every request in the order of the deliveries, once all are answered."""
         assert self.answered == len(self._deliveries)
         return [Posted(one, at) for one, at in zip(self._deliveries, self._times, strict=True)]
 
-    async def release(self, count: int) -> None:
+    def release(self, count: int) -> None:
         """Let so many more be posted."""
-        async with self._changed:
-            self._released = min(self._released + count, len(self._deliveries))
-            self._moved = time.monotonic()
-            self._changed.notify_all()
+        self._released = min(self._released + count, len(self._deliveries))
+        self._moved = time.monotonic()
+        self._more.set()
+        self._more = asyncio.Event()
 
     async def reaches(self, answered: int) -> None:
-        """Wait until so many have their answer."""
+        """Wait until so many have their answer.
+
+        Raises:
+            AssertionError: one was answered wrongly, or nothing is answered any more.
+        """
+        assert self._posting is not None
         answered = min(answered, self._released)
         while self.answered < answered:
+            if self._posting.done():
+                self._posting.result()
             quiet_s = time.monotonic() - self._moved
             if quiet_s > QUIET_S:
                 raise AssertionError(f"no answer for {quiet_s:.0f} s; {self.answered} of {answered}: {self.answers}")
             await asyncio.sleep(0.02)
 
-    async def run(self, on_answer: Callable[[], None] = lambda: None) -> None:
-        """Post everything; returns when each has its final answer."""
+    async def _post_all(self) -> None:
         limits = httpx.Limits(max_connections=2 * LANES, max_keepalive_connections=2 * LANES)
-        async with (
-            httpx.AsyncClient(timeout=ANSWER_WITHIN_S, limits=limits, trust_env=False) as http,
-            asyncio.TaskGroup() as group,
-        ):
-            for lane in self._lanes:
-                group.create_task(self._post_lane(http, lane, on_answer))
+        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, limits=limits, trust_env=False) as http:
+            lanes = [asyncio.create_task(self._post_lane(http, lane)) for lane in self._lanes]
+            try:
+                await asyncio.gather(*lanes)
+            finally:
+                for lane in lanes:
+                    lane.cancel()
+                await asyncio.wait(lanes)
 
-    async def _post_lane(
-        self, http: httpx.AsyncClient, lane: Sequence[tuple[int, Delivery]], on_answer: Callable[[], None]
-    ) -> None:
+    async def _post_lane(self, http: httpx.AsyncClient, lane: Sequence[tuple[int, Delivery]]) -> None:
         for number, delivery in lane:
-            async with self._changed:
-                await self._changed.wait_for(lambda number=number: number < self._released)  # type: ignore[misc]
+            while number >= self._released:
+                await self._more.wait()
             await self._post(http, number, delivery)
             self.answered += 1
             self._moved = time.monotonic()
-            on_answer()
 
     async def _post(self, http: httpx.AsyncClient, number: int, delivery: Delivery) -> None:
         began = time.time()
