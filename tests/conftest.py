@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import PREFIX, Settings
+from tests.kafka.cluster import Cluster
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
@@ -34,19 +35,40 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
         yield broker
 
 
+@pytest.fixture(scope="session")
+def _session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster.start(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def chain_settings(kafka: LocalKafka, tmp_path: Path) -> ChainSettings:
+def kafka_cluster(_session_cluster: Cluster) -> Iterator[Cluster]:
+    """Three brokers for the whole run, started on first use; a test may kill or freeze any, the next has all again.
+
+    Replication factor 3, `min.insync.replicas` 2; topics by
+    `await chain_settings(kafka_bootstrap_servers=kafka_cluster.bootstrap_servers)`.
+    """
+    _session_cluster.heal()
+    yield _session_cluster
+    _session_cluster.heal()
+
+
+@pytest.fixture
+def chain_settings(request: pytest.FixtureRequest, tmp_path: Path) -> ChainSettings:
     """Builder of settings with topics and groups of their own: `await build(partitions=4, **overrides)`.
 
     The topics are those of `topics/*.yaml` but for the number of partitions; the dead letters have one, so that their
-    order is the order of failing. `kafka_bootstrap_servers` may be overridden too (a broker of the test's own).
+    order is the order of failing. `kafka_bootstrap_servers` may be overridden too (a broker of the test's own, or the
+    cluster); the session's broker is then not started.
     """
 
     async def build(partitions: int = 4, **overrides: Any) -> Settings:
         prefix = f"t{uuid.uuid4().hex[:10]}"
+        if "kafka_bootstrap_servers" not in overrides:
+            kafka: LocalKafka = request.getfixturevalue("kafka")
+            overrides["kafka_bootstrap_servers"] = kafka.bootstrap_servers
         settings = Settings.load(
             **{
-                "kafka_bootstrap_servers": kafka.bootstrap_servers,
                 "webhooks_topic": f"{prefix}.webhooks",
                 "operations_topic": f"{prefix}.operations",
                 "dead_letters_topic": f"{prefix}.dead-letters",

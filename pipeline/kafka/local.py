@@ -85,29 +85,17 @@ class LocalKafka:
         directory.mkdir(parents=True, exist_ok=True)
         if port and not is_free(port):
             raise InputError(f"port {port} on 127.0.0.1 is in use: choose another one, or 0 for any free port")
-        (directory / "log4j2.properties").write_text(local_config.LOG4J, encoding="ascii")
-        argv = [
-            distribution.java(),
-            "-XX:+UseSerialGC",
-            *([] if full_jit else ["-XX:TieredStopAtLevel=1"]),
-            f"-Xms{min(256, heap_mb)}m",
-            f"-Xmx{heap_mb}m",
-            "-XX:+ExitOnOutOfMemoryError",
-            "-XX:-UsePerfData",
-            f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}",
-            "-cp",
-            f"{jars}/*",
-        ]
+        argv = java_command(directory, jars, heap_mb, full_jit=full_jit)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             ports = choose(directory, port)
             _write_properties(directory, ports, security, properties or {})
             if not (directory / "data" / "meta.properties").exists():
-                _format(directory, argv, security)
-            command = [*argv, "kafka.Kafka", str(directory / "server.properties")]
-            broker = cls(directory, version, command, ports, pid=0)
+                users = local_config.scram_arguments(security) if security else []
+                format_node(directory, argv, new_cluster_id(), "--standalone", *users)
+            broker = cls(directory, version, server_command(directory, argv), ports, pid=0)
             try:
                 broker._launch(detach=detach)
-            except _PortTakenError as taken:
+            except PortTakenError as taken:
                 (directory / "ports.json").unlink(missing_ok=True)
                 if attempt == PORT_ATTEMPTS:
                     raise BrokerUnreachableError(str(taken)) from None
@@ -218,7 +206,7 @@ class LocalKafka:
                 if code is not None:
                     self.pid = 0
                     if "Address already in use" in text:
-                        raise _PortTakenError(self._did_not_start("another process took its port", text))
+                        raise PortTakenError(self._did_not_start("another process took its port", text))
                     raise BrokerUnreachableError(self._did_not_start(f"it ended with exit code {code}", text))
                 if time.monotonic() > deadline:
                     raise BrokerUnreachableError(
@@ -247,7 +235,7 @@ class LocalKafka:
             self._watchdog = None
 
 
-class _PortTakenError(BrokerUnreachableError):
+class PortTakenError(BrokerUnreachableError):
     """The broker lost the race for a port; another one is tried."""
 
 
@@ -264,25 +252,43 @@ def _write_properties(directory: Path, ports: Ports, security: LocalSecurity | N
     file.write_text(text, encoding="ascii")
 
 
-def _format(directory: Path, argv: list[str], security: LocalSecurity | None) -> None:
-    """Make the data directory a KRaft node's; what the tool prints holds credentials and is shown to nobody."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+def java_command(directory: Path, jars: Path, heap_mb: int, *, full_jit: bool = False) -> list[str]:
+    """The start of a command line that runs one of Kafka's programs for the node in `directory`."""
+    (directory / "log4j2.properties").write_text(local_config.LOG4J, encoding="ascii")
+    return [
+        distribution.java(),
+        "-XX:+UseSerialGC",
+        *([] if full_jit else ["-XX:TieredStopAtLevel=1"]),
+        f"-Xms{min(256, heap_mb)}m",
+        f"-Xmx{heap_mb}m",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}",
+        "-cp",
+        f"{jars}/*",
+    ]
+
+
+def server_command(directory: Path, java: list[str]) -> list[str]:
+    """The command line of the node in `directory`."""
+    return [*java, "kafka.Kafka", str(directory / "server.properties")]
+
+
+def new_cluster_id() -> str:
+    """A fresh id as Kafka writes them: a UUID in 22 letters that does not begin like an option."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+
+
+def format_node(directory: Path, java: list[str], cluster_id: str, *arguments: str) -> None:
+    """Make the data directory a KRaft node's; what the tool prints holds credentials and is shown to nobody.
+
+    Raises:
+        BrokerUnreachableError: the tool refused; the message holds its last lines.
+    """
+    properties = str(directory / "server.properties")
+    tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", properties, *arguments]
     run = subprocess.run(  # noqa: S603 - Java by its full path, arguments of our own
-        [
-            *argv,
-            "kafka.tools.StorageTool",
-            "format",
-            "--standalone",
-            "--cluster-id",
-            cluster,
-            "--config",
-            str(directory / "server.properties"),
-            *(local_config.scram_arguments(security) if security else []),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
+        tool, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if run.returncode != 0:
         lines = run.stdout.decode("utf-8", "replace").splitlines()

@@ -1,0 +1,108 @@
+"""What there is in the end, counted in the topics and in the sandbox with clients of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.settings import Settings
+from tests.chaos.replicas import SandboxView
+from tests.chaos.truth import DeadLetter, Outcome, event_of, profile_of
+
+QUIET_S = 120.0
+"""Without any progress for so long, what is missing will not come."""
+
+POLL_S = 0.1
+
+
+async def caught_up(settings: Settings, partitions: int) -> None:
+    """Wait until both groups have committed the end of every partition that they read.
+
+    Raises:
+        AssertionError: nothing moved any more, and a group is behind.
+    """
+    for group, topic in (
+        (settings.transform_group, settings.webhooks_topic),
+        (settings.sink_group, settings.operations_topic),
+    ):
+        last, moved = None, time.monotonic()
+        while True:
+            ends = await _ends(settings, topic, partitions)
+            committed = await _committed(settings, group, topic)
+            lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
+            if not any(lag.values()):
+                break
+            if (ends, committed) != last:
+                last, moved = (ends, committed), time.monotonic()
+            assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
+            await asyncio.sleep(POLL_S)
+
+
+async def look(settings: Settings, view: SandboxView) -> Outcome:
+    """Everything that can be seen now."""
+    stats = await view.stats()
+    seen = Outcome(
+        [event_of(one) for one in await view.all("events")],
+        {one["id"]: profile_of(one) for one in await view.all("people")},
+        refused=stats["refused"],
+    )
+    for record in await _records(settings, settings.webhooks_topic):
+        seen.stored.append(((record.key or b"").decode(), _text(record, "webhook-id")))
+    for record in await _records(settings, settings.dead_letters_topic):
+        letter: DeadLetter = _text(record, "dlq-stage"), _text(record, "dlq-class"), _text(record, "webhook-id")
+        seen.dead_letters.add(letter)
+    return seen
+
+
+def _text(record: ConsumerRecord[bytes, bytes], name: str) -> str:
+    headers: Mapping[str, bytes] = dict(record.headers)
+    return headers[name].decode()
+
+
+async def _ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+    async with _reader(settings) as consumer:
+        found = await consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
+    return {tp.partition: end for tp, end in found.items()}
+
+
+async def _committed(settings: Settings, group: str, topic: str) -> dict[int, int]:
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await client.start()
+    try:
+        offsets = await client.list_consumer_group_offsets(group)
+    finally:
+        await client.close()
+    return {tp.partition: stored.offset for tp, stored in offsets.items() if tp.topic == topic}
+
+
+async def _records(settings: Settings, topic: str) -> list[Any]:
+    """Every record of a topic; those of one partition in their order."""
+    async with _reader(settings, topic) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        found: list[Any] = []
+        while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += records
+        return found
+
+
+@asynccontextmanager
+async def _reader(settings: Settings, *topics: str) -> AsyncIterator[Any]:
+    consumer = AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
