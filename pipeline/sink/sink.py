@@ -9,6 +9,7 @@ from typing import Final
 from faust.types import TP
 
 from pipeline.errors import PipelineError
+from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
@@ -74,7 +75,7 @@ class Sink:
         self.memory = Memory(memory_bytes)
         self.gate = Gate(self.handover, self._emit, lanes)
         self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
-        self._observers: tuple[Observer, ...] = (self.budget.observe, *observers)
+        self._observers: tuple[Observer, ...] = tuple(observers)
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
         self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog)
@@ -139,8 +140,8 @@ class Sink:
         self.handover.released(len(items))
 
     def _emit(self, event: SinkEvent) -> None:
-        for observe in self._observers:
-            observe(event)
+        self.budget.observe(event)  # a part of the sink, which must not miss a 429
+        tell(self._observers, event)
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
