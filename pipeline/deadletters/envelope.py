@@ -59,6 +59,13 @@ OWN_HEADERS: Final = frozenset(
 """What an envelope adds and `original_of` takes off; any other header, `dlq-…` or not, belongs to the record."""
 
 
+KEPT_BYTES: Final = 1000
+"""Headers and keys that a letter without content keeps."""
+
+TOO_LARGE: Final = "a dead letter is too large for its topic; only its place is kept"
+"""What the log says when that is needed."""
+
+
 def dead_letter(
     record: Record,
     *,
@@ -119,6 +126,16 @@ def dead_letter_of(
     if status is not None:
         own.append((DLQ_STATUS, b"%d" % status))
     return OutRecord(key=key, value=value, headers=(*_foreign(headers), *own), timestamp_ms=at_ms)
+
+
+def without_content(letter: OutRecord) -> OutRecord:
+    """A dead letter that its topic cannot hold, without its value and without large headers and key.
+
+    `dlq-source` says where the record lies until its own topic's retention ends.
+    """
+    key = letter.key if len(letter.key or b"") <= KEPT_BYTES else None
+    kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= KEPT_BYTES]
+    return OutRecord(key=key, value=None, headers=tuple(kept), timestamp_ms=letter.timestamp_ms)
 
 
 def original_of(record: Record) -> OutRecord:

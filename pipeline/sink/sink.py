@@ -9,6 +9,7 @@ from typing import Final
 from faust.types import TP
 
 from pipeline.errors import PipelineError
+from pipeline.kafka.sending import Producer
 from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
@@ -22,7 +23,7 @@ from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.intake import Intake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
-from pipeline.sink.letters import DeadLetters, Producer
+from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024

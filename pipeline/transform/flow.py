@@ -16,9 +16,11 @@ from typing import Final
 
 from faust.types import TP
 
-from pipeline.errors import DeliveryError
+from pipeline import logs
+from pipeline.deadletters.envelope import TOO_LARGE, without_content
+from pipeline.errors import DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import OutRecord, Record
+from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
@@ -41,6 +43,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 SLICE_S: Final = 0.02
 """Longest piece of mapping without a turn of the event loop, on which probes, sends and rebalances run too."""
+
+log = logs.get(__name__)
 
 
 @dataclass(slots=True)
@@ -221,7 +225,12 @@ class Flow:
             case DeadLettered() as verdict:
                 topic = self._dead_letters_topic
                 letter = dead_letter_record(record, verdict, int(self._clock() * 1000))
-                outgoing.append(topic, self._producer.partition_for(topic, letter.key), letter)
+                partition = self._producer.partition_for(topic, letter.key)
+                try:
+                    outgoing.append(topic, partition, letter)
+                except RecordTooLargeError as error:
+                    log.warning(TOO_LARGE, source=source_of(record), reason=str(error))
+                    outgoing.append(topic, partition, without_content(letter))
             case Dropped():
                 pass
 

@@ -159,8 +159,8 @@ async def _check(settings: Settings) -> None:
     webhooks, dead_letters = limits[settings.webhooks_topic], limits[settings.dead_letters_topic]
     if dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:
         log.warning(
-            "A webhook at the size limit of its topic would not fit into the dead letters and would stop this stage: "
-            "raise max.message.bytes there (dodo-cio topics plan)",
+            "A webhook at the size limit of its topic would not fit into the dead letters, which would keep its place "
+            "alone: raise max.message.bytes there (dodo-cio topics plan)",
             webhooks_topic=settings.webhooks_topic,
             webhooks_max_bytes=webhooks,
             dead_letters_topic=settings.dead_letters_topic,

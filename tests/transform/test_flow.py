@@ -12,7 +12,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import BrokenSequenceError, DeliveryError
+from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, text_header
 from pipeline.transform.decision import Decision
@@ -65,6 +65,8 @@ class Chunk:
 
     def append(self, topic: str, partition: int, record: OutRecord) -> None:
         """Keep it."""
+        if topic == DEAD_LETTERS and len(record.value or b"") > self.producer.letter_bytes:
+            raise RecordTooLargeError("too large")
         self.records.append((topic, partition, record))
 
     def extend(self, *_: object) -> None:
@@ -87,6 +89,7 @@ class FakeProducer:
     """Brokers in the hand of the test: four partitions, one per last digit of the key."""
 
     sent: list[Chunk] = field(default_factory=list)
+    letter_bytes: int = 10**6
 
     def partition_for(self, _topic: str, key: bytes | None) -> int:
         """Stands for murmur2."""
@@ -148,6 +151,20 @@ async def test_outcomes_in_order() -> None:
     letter = chunk.records[2][2]
     assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
     assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_a_letter_that_is_too_large_stops_nobody() -> None:
+    """A record that the dead letters' topic cannot hold leaves a letter that says where it lies, in its place."""
+    bench = Bench()
+    bench.producer.letter_bytes = 2
+    await bench.flow.take(bench.batch(5, b"bad", b"pay"))
+    (chunk,) = bench.producer.sent
+    letter, *operations = [record for _, _, record in chunk.records]
+    assert (letter.value, letter.key, len(operations)) == (None, b"cus_1", 2)
+    assert text_header(letter.headers, "dlq-source") == "webhooks/0/5"
+    chunk.durable.set_result(None)
+    await settle()
+    assert (bench.acks[0], bench.failures) == ([6], [])
 
 
 async def test_acknowledged_only_when_durable() -> None:
