@@ -43,6 +43,9 @@ CLASSES: Final[tuple[DeadLetterClass, ...]] = get_args(DeadLetterClass)
 OUR_FAULT: Final[frozenset[DeadLetterClass]] = frozenset({"unreadable", "unmappable"})
 """Faults that a change of ours or of the feeder would cure, told apart from what Customer.io refused."""
 
+TOLD_BYTES: Final = 1000
+"""Headers and keys that a letter without content keeps."""
+
 OWN_HEADERS: Final = frozenset(
     {
         DLQ_STAGE,
@@ -57,13 +60,6 @@ OWN_HEADERS: Final = frozenset(
     }
 )
 """What an envelope adds and `original_of` takes off; any other header, `dlq-…` or not, belongs to the record."""
-
-
-KEPT_BYTES: Final = 1000
-"""Headers and keys that a letter without content keeps."""
-
-TOO_LARGE: Final = "a dead letter is too large for its topic; only its place is kept"
-"""What the log says when that is needed."""
 
 
 def dead_letter(
@@ -97,6 +93,17 @@ def dead_letter(
     )
 
 
+def without_content(letter: OutRecord) -> OutRecord:
+    """The letter without its value and without large headers, for a topic that cannot hold all of it.
+
+    `dlq-source` says where the record lies until its topic's retention ends. Only records of other producers can be so
+    large: ours have less than a topic takes.
+    """
+    key = letter.key if len(letter.key or b"") <= TOLD_BYTES else None
+    kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= TOLD_BYTES]
+    return OutRecord(key=key, value=None, headers=tuple(kept), timestamp_ms=letter.timestamp_ms)
+
+
 def dead_letter_of(
     key: bytes | None,
     value: bytes | None,
@@ -126,16 +133,6 @@ def dead_letter_of(
     if status is not None:
         own.append((DLQ_STATUS, b"%d" % status))
     return OutRecord(key=key, value=value, headers=(*_foreign(headers), *own), timestamp_ms=at_ms)
-
-
-def without_content(letter: OutRecord) -> OutRecord:
-    """A dead letter that its topic cannot hold, without its value and without large headers and key.
-
-    `dlq-source` says where the record lies until its own topic's retention ends.
-    """
-    key = letter.key if len(letter.key or b"") <= KEPT_BYTES else None
-    kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= KEPT_BYTES]
-    return OutRecord(key=key, value=None, headers=tuple(kept), timestamp_ms=letter.timestamp_ms)
 
 
 def original_of(record: Record) -> OutRecord:

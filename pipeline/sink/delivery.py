@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from pipeline import logs
@@ -119,6 +119,7 @@ class Delivery:
         self._starved = starved
         self._successes = Successes()
         self._works: dict[int, Work] = {}
+        self._unusable: dict[int, Draft] = {}
         self._backoffs: set[asyncio.Future[bool]] = set()
 
     @property
@@ -132,6 +133,25 @@ class Delivery:
         resting = (work for work in self._works.values() if work.resting)
         return [item for work in resting for group in work.stack for item in group.items]
 
+    @property
+    def busy(self) -> set[int]:
+        """The lanes that have something in hand."""
+        return {*self._works, *self._unusable}
+
+    def waits(self, lane: int) -> bool:
+        """Whether the lane waits for leave to send, or out a backoff: waits that a clock ends."""
+        work = self._works.get(lane)
+        return work is not None and work.sending is None
+
+    def in_hand(self, lane: int) -> Iterator[Item]:
+        """What the lane has drawn and not decided."""
+        if (draft := self._unusable.get(lane)) is not None:
+            yield from draft.faults
+            yield from draft.items
+        if (work := self._works.get(lane)) is not None:
+            for group in (*work.stack, *([work.sending] if work.sending else [])):
+                yield from group.items
+
     async def deliver(self, lane: Lane, draft: Draft) -> None:
         """Return when every operation of `draft` is done, or dropped because a hand-over began.
 
@@ -139,7 +159,9 @@ class Delivery:
             BrokenSequenceError: dead letters cannot be written by this process any more.
         """
         if draft.faults:
+            self._unusable[lane.number] = draft
             await self._letters.unusable(draft.faults)
+            del self._unusable[lane.number]
             self._done(draft.faults)
         if not draft.items:
             return

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline import logs
 from pipeline.customerio.outcomes import Refusal
-from pipeline.deadletters.envelope import TOO_LARGE, DeadLetterClass, dead_letter, without_content
+from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
 from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.records import source_of
 from pipeline.kafka.sending import Outgoing, Producer
@@ -121,7 +121,10 @@ class DeadLetters:
         try:
             chunk.append(self._topic, partition, letter)
         except RecordTooLargeError as error:
-            log.warning(TOO_LARGE, source=source_of(one.item.record), reason=str(error))
+            log.warning(
+                "a dead letter is too large for its topic; only its place is kept",
+                source=source_of(one.item.record), reason=str(error),
+            )  # fmt: skip
             chunk.append(self._topic, partition, without_content(letter))
 
     def _tell(self, given_up: Sequence[GivenUp]) -> None:

@@ -16,6 +16,7 @@ from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.budget import Budget, PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
+from pipeline.sink.custody import Custody
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
@@ -94,6 +95,7 @@ class Sink:
             patience_s=patience_s,
             starved=self.memory.lend,
         )
+        self.custody = Custody(self.lanes, self._delivery, self.acks, self._intake)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -142,6 +144,7 @@ class Sink:
 
     def _emit(self, event: SinkEvent) -> None:
         self.budget.observe(event)  # a part of the sink, which must not miss a 429
+        self.custody.observe(event)
         tell(self._observers, event)
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.deadletters.envelope import TOO_LARGE, without_content
+from pipeline.deadletters.envelope import without_content
 from pipeline.errors import DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
@@ -229,7 +229,10 @@ class Flow:
                 try:
                     outgoing.append(topic, partition, letter)
                 except RecordTooLargeError as error:
-                    log.warning(TOO_LARGE, source=source_of(record), reason=str(error))
+                    log.warning(
+                        "A dead letter is too large for its topic; only its place is kept",
+                        source=source_of(record), reason=str(error),
+                    )  # fmt: skip
                     outgoing.append(topic, partition, without_content(letter))
             case Dropped():
                 pass
