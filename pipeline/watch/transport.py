@@ -129,18 +129,23 @@ class Partitions(Collector):
 
 def _families() -> list[tuple[GaugeMetricFamily, Callable[[PartitionPulse], float]]]:
     def family(name: str, text: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"{NAMESPACE}_partition_{name}_seconds", text, labels=["topic", "partition"])
+        return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=["topic", "partition"])
 
     return [
         (
-            family("oldest_unfinished", "How long the oldest record in the stage's hands has been that."),
+            family(
+                "partition_oldest_unfinished_seconds", "How long the oldest record in the stage's hands has been that."
+            ),
             lambda pulse: pulse.unfinished_s,
         ),
         (
-            family("commit_age", "How long the group's offset has stood still while records wait."),
+            family("partition_commit_age_seconds", "How long the group's offset has stood still while records wait."),
             lambda pulse: pulse.commit_age_s,
         ),
-        (family("still", "How long nothing moved and nothing was tried again."), lambda pulse: pulse.still_s),
+        (
+            family("partition_still_seconds", "How long nothing moved and nothing was tried again."),
+            lambda pulse: pulse.still_s,
+        ),
     ]
 
 
