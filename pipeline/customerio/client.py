@@ -22,6 +22,7 @@ import httpx
 from pydantic import SecretStr
 
 from pipeline.customerio.timeouts import Timeouts
+from pipeline.deadline import bounded, within
 from pipeline.errors import RequestUnansweredError, SettingsError
 
 BATCH_PATH: Final = "/api/v2/batch"
@@ -90,17 +91,19 @@ class TrackClient:
         limits = httpx.Limits(
             max_connections=lanes * CONNECTIONS_PER_LANE, max_keepalive_connections=lanes, keepalive_expiry=KEEPALIVE_S
         )
-        self._http = httpx.AsyncClient(
-            headers={
-                "Authorization": _basic(site_id, api_key),
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",  # answers are a few bytes
-                "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
-            },
-            timeout=timeouts.by_phase,
-            limits=limits,
-            transport=transport,
-            follow_redirects=False,
+        self._http = bounded(
+            httpx.AsyncClient(
+                headers={
+                    "Authorization": _basic(site_id, api_key),
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",  # answers are a few bytes
+                    "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                },
+                timeout=timeouts.by_phase,
+                limits=limits,
+                transport=transport,
+                follow_redirects=False,
+            )
         )
         self._batch_url = httpx.URL(self.base_url + BATCH_PATH)
         self._region_url = httpx.URL(self.base_url + REGION_PATH)
@@ -184,23 +187,28 @@ class TrackClient:
     async def _exchange(self, request: httpx.Request) -> Response:
         until = time.monotonic() + self._timeouts.answer_s
         try:
-            response = await self._http.send(request, stream=True)
-            try:
-                return Response(response.status_code, response.headers, await self._read(response, until))
-            finally:
-                await response.aclose()
-                # Its stream refers back to it, and it to the request: a cycle that keeps the body in memory until
-                # the next collection.
-                response.stream = NO_STREAM
+            with within(self._timeouts.answer_s):
+                response = await self._http.send(request, stream=True)
+                try:
+                    return Response(response.status_code, response.headers, await self._read(response))
+                finally:
+                    await response.aclose()
+                    # Its stream refers back to it, and it to the request: a cycle that keeps the body in memory until
+                    # the next collection.
+                    response.stream = NO_STREAM
         except _NotAllowedError:
             raise RequestUnansweredError(f"nothing was sent to {self.base_url}: {STALE}", sent=False) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            if time.monotonic() >= until:
+                raise RequestUnansweredError(
+                    f"{self.base_url} did not end its answer within {self._timeouts.answer_s:g} s", sent=True
+                ) from None
             detail = f"{type(error).__name__} {error}".strip()
             raise RequestUnansweredError(
                 f"{self.base_url} did not answer: {detail}", sent=not isinstance(error, NOT_SENT)
             ) from None
 
-    async def _read(self, response: httpx.Response, until: float) -> bytes:
+    async def _read(self, response: httpx.Response) -> bytes:
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.aiter_bytes():
@@ -209,10 +217,6 @@ class TrackClient:
             if size > ANSWER_MAX_BYTES:
                 raise RequestUnansweredError(
                     f"{self.base_url} answered with more than {ANSWER_MAX_BYTES:,} bytes", sent=True
-                )
-            if time.monotonic() > until:
-                raise RequestUnansweredError(
-                    f"{self.base_url} did not end its answer within {self._timeouts.answer_s:g} s", sent=True
                 )
         return b"".join(chunks)
 

@@ -2,10 +2,18 @@
 
 The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold throughout: no answer is
 read as acceptance unless it says so, and no operation is refused unless Customer.io named it.
+
+What says so is in Customer.io's OpenAPI document of the Track API (August 2026). 200: "A successful request returns an
+empty object response", recorded from the live API as `{}` and a newline. 207: "At least one object in the batch was
+invalid; all other requests are accepted", and its list names those. So a success is an acceptance when its body is a
+JSON object without errors, whatever the 2xx and whatever members it may have some day. One without a body (204
+included), with `null`, an array, a text, half of an object or a sign-in page is somebody else's answer, a proxy's most
+likely, which took the operations nowhere: the same bytes go again, like after no answer at all.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -68,12 +76,10 @@ def interpret(
 
 
 def _success(status: int, headers: Mapping[str, str], body: bytes, sent: int, now_s: float | None) -> Outcome:
-    if not body.strip():
-        return Accepted()
     answer = _parse(body)
-    if not isinstance(answer, dict):
-        # A sign-in page or a truncated answer; sending again is harmless, events carry an id.
-        return _retry(status, headers, f"{_title(status)} without a JSON object: not Customer.io's answer?", now_s)
+    if not isinstance(answer, dict):  # if it was Customer.io's after all: events carry an id, a second arrival is none
+        what = "a body" if not body.strip() else "a JSON object"
+        return _retry(status, headers, f"{_title(status)} without {what}: not Customer.io's answer?", now_s)
     if answer.get("errors") or _errors(answer):
         return _match(status, answer, body, sent)
     return Accepted()
@@ -164,7 +170,11 @@ def _title(status: int) -> str:
 
 
 def _parse(body: bytes) -> Any:
-    """The JSON of `body`; a message cut inside a character does not hide the errors beside it."""
+    """The JSON of `body`; a message cut inside a character does not hide the errors beside it.
+
+    A byte order mark, which a proxy that re-encodes may add, is ignored (RFC 8259 §8.1 allows it).
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

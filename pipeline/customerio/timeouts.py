@@ -21,10 +21,10 @@ class Timeouts:
         pool_s: to wait for a free connection.
         write_s: for one write to make progress.
         read_s: for one read to return.
-        answer_s: from the start of a request to the end of its answer. Guards against an answer that trickles: each
-            byte restarts the read timeout, which alone would let a request live for ever.
-        close_s: what closing waits for requests in flight before their connections go. Above the sum of all phases;
-            guards a shutdown against a server that trickles even its headers.
+        answer_s: from the start of a request to the end of its answer. Guards the connection pool against an answer
+            that trickles, its headers included: each byte restarts the read timeout, which alone would let a request
+            live for ever (`pipeline.deadline`).
+        close_s: what closing waits for requests in flight before their connections go. Above all of the other figures.
     """
 
     deadline_s: float = 8.0

@@ -7,6 +7,7 @@ in the dead letter; the reason needs only to say what is wrong with it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -39,9 +40,14 @@ QUOTED: Final = re.compile(
 IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_.\-\[\]]{0,63}")
 """Quoted text of this form is a field or a code; anything else in quotes is taken for somebody's value."""
 
+REMEMBERED: Final = 128
+"""Reasons that need no second look. An answer that refuses thousands of operations has a few reasons for all of them,
+and cleaning one costs as much as the rest of its letter."""
+
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def clean_reason(text: str) -> str:
     """`text` in one line of at most `MAX_REASON_BYTES`, free of addresses, secrets, URLs, long numbers, quotations.
 

@@ -50,4 +50,4 @@ class ProducerReplaced:
 
 
 Observer = Callable[[Any], None]
-"""Sees each record on the event loop; must not block or raise."""
+"""Sees each record on the event loop; must not block. One that raises changes no answer (`pipeline.observers`)."""

@@ -35,6 +35,7 @@ from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
+from pipeline.observers import tell
 from pipeline.settings import Settings
 
 log = logs.get(__name__)
@@ -135,8 +136,7 @@ class DurableProducer:
         self._trouble = None if self._producer is producer else self._trouble
         self._confirmed_at = time.monotonic()
         seconds = self._confirmed_at - began
-        for observe in self._observers:
-            observe(RecordStored(topic, seconds))
+        tell(self._observers, RecordStored(topic, seconds))
         return Stored(seconds)
 
     def _not_stored(self, reason: str) -> NotStored:
@@ -171,8 +171,7 @@ class DurableProducer:
         self._trouble = None
         event = ProducerReplaced(reason, time.monotonic() - began)
         log.info("producer replaced", seconds=round(event.seconds, 3))
-        for observe in self._observers:
-            observe(event)
+        tell(self._observers, event)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

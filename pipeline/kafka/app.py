@@ -25,6 +25,7 @@ from pipeline.kafka.faust_options import QUEUED_CHUNKS, SESSION_S, Boot, FaustSe
 from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.membership import Membership
 from pipeline.kafka.transport import Consumer, Transport
+from pipeline.observers import tell
 from pipeline.settings import PREFIX, Stage
 
 LOOK_S: Final = 0.2
@@ -108,12 +109,8 @@ class BatchApp(faust.App):
     # --- events --------------------------------------------------------------------------------------------------
 
     def tell(self, event: TransportEvent) -> None:
-        """Hand `event` to every observer; one that fails is logged and does not stop the flow."""
-        for observer in self.transport_observers:
-            try:
-                observer(event)
-            except Exception:
-                log.exception("An observer failed", event_class=type(event).__name__)
+        """Hand `event` to every observer; one that fails is logged and counted, and does not stop the flow."""
+        tell(self.transport_observers, event)
 
     def crash_soon(self, error: BaseException) -> None:
         """End the process with `error`, from code that cannot await; what is acknowledged is committed before."""

@@ -119,7 +119,7 @@ class LogRestarted:
 
 @dataclass(frozen=True, slots=True)
 class ProduceStalled:
-    """A batch has waited `waited_s` for its partition to take it; it goes on waiting."""
+    """A batch has waited `waited_s` for its partition to take or confirm it; it goes on waiting."""
 
     topic: str
     partition: int

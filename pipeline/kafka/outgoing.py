@@ -28,6 +28,10 @@ from pipeline.kafka.sizes import DEFAULT_MAX_MESSAGE_BYTES
 
 UNKNOWN_OFFSET: Final = -1
 
+STALL_S: Final = 30.0
+"""In flight for so long, a batch is told as stalled: a partition without enough replicas is a long wait, and whoever
+waits for the batch is no dead process."""
+
 log = logs.get(__name__)
 
 SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
@@ -187,6 +191,7 @@ class Outlet:
         self._queue: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._flying: dict[asyncio.Future[Any], _Waiting] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._broken: PipelineError | None = None
 
     def put(self, builder: Any, delivered: Delivered, part: Part) -> None:
@@ -208,6 +213,8 @@ class Outlet:
         """Write no more; what is not known to be durable fails."""
         if self._task is not None:
             self._task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         stopped = DeliveryError(
             f"{self.tp.topic}/{self.tp.partition}: the producer stopped before a batch was acknowledged"
         )
@@ -225,6 +232,7 @@ class Outlet:
                 self._queue.popleft()
                 self._flying[future] = waiting
                 future.add_done_callback(self._landed)
+                self._look_later()
         except Exception as error:  # noqa: BLE001 - whatever it was, the batches behind must fail as well
             self._break(self._fault(error))
         finally:
@@ -243,19 +251,30 @@ class Outlet:
                 )  # fmt: skip
                 self._tell(ProduceStalled(self.tp.topic, self.tp.partition, waited_s))
 
+    def _look_later(self) -> None:
+        if self._looking is None and self._flying:
+            self._looking = asyncio.get_running_loop().call_later(STALL_S, self._look)
+
+    def _look(self) -> None:
+        """Say that the oldest batch in flight still is: aiokafka sends it again and again, and says nothing of it."""
+        self._looking = None
+        oldest = next(iter(self._flying.values()), None)
+        if oldest is not None and (waited_s := time.monotonic() - oldest.since) >= STALL_S:
+            self._tell(ProduceStalled(self.tp.topic, self.tp.partition, waited_s))
+        self._look_later()
+
     def _landed(self, future: asyncio.Future[Any]) -> None:
         waiting = self._flying.pop(future)
         try:
-            metadata = future.result()
+            offset, records = future.result().offset, waiting.builder.record_count()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - none of them means that it is durable
             fault = self._broken or self._fault(error)
             self._fail(waiting, fault)
             self._break(fault)
             return
-        waiting.delivered(waiting.part, metadata.offset, waiting.builder.record_count(), None)
-        size = waiting.builder.size()
+        waiting.delivered(waiting.part, offset, records, None)
         took_s = time.monotonic() - waiting.since
-        self._tell(BatchProduced(self.tp.topic, self.tp.partition, waiting.builder.record_count(), size, took_s))
+        self._tell(BatchProduced(self.tp.topic, self.tp.partition, records, waiting.builder.size(), took_s))
 
     def _fault(self, error: BaseException) -> PipelineError:
         if isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):

@@ -21,6 +21,7 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.kafka.sizes import BATCH_BYTES, max_message_bytes
+from pipeline.observers import tell
 from pipeline.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 30_000
@@ -162,8 +163,7 @@ class BatchProducer:
         return outlet
 
     def _tell(self, event: ProducerEvent) -> None:
-        for observer in self._observers:
-            observer(event)
+        tell(self._observers, event)
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Protocol
+
+from faust.types import TP
 
 from pipeline.kafka.records import Record
 from pipeline.sink.handover import Assignment
@@ -85,6 +88,11 @@ class Chunk:
         return len(self.flags) - self.flags.count(DONE)
 
     @property
+    def head(self) -> int:
+        """Index of the first record that is not done; known after `advance`."""
+        return self._head
+
+    @property
     def oldest_ms(self) -> int:
         """The time of the first record that is not done."""
         return self._times[self._head]
@@ -127,6 +135,14 @@ class Window:
             if not self.chunks[0].complete:
                 return
             self.chunks.popleft()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The oldest record of a partition that is not done, or the next one to be taken in."""
+
+    chunk: Chunk
+    index: int
 
 
 class Placed(Protocol):
@@ -201,7 +217,15 @@ class Acks:
         """Records that are delivered and not done."""
         return sum(chunk.undone for window in self._windows.values() for chunk in window.chunks)
 
+    def heads(self) -> dict[TP, Head]:
+        """The oldest record of each partition that has one which is not done."""
+        return {
+            TP(topic, partition): Head(window.chunks[0], window.chunks[0].head)
+            for (topic, partition), window in self._windows.items()
+            if window.chunks
+        }
+
     @property
     def oldest_ms(self) -> int | None:
         """The time (unix ms) of the oldest record that holds a partition back, None when all is done."""
-        return min((window.chunks[0].oldest_ms for window in self._windows.values() if window.chunks), default=None)
+        return min((head.chunk.oldest_ms for head in self.heads().values()), default=None)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from pipeline import logs
@@ -136,6 +136,23 @@ class Delivery:
     def leave(self) -> list[Item]:
         """Another assignment begins: nothing of the one before is sent again; returns what was not on its way."""
         return [item for work in self._works.values() for item in work.leave()]
+
+    @property
+    def busy(self) -> set[int]:
+        """The lanes that have something in hand."""
+        return set(self._works)
+
+    def waits(self, lane: int) -> bool:
+        """Whether the lane waits for leave to send, or out a backoff: waits that a clock ends."""
+        work = self._works.get(lane)
+        return work is not None and work.sending is None and not work.writing
+
+    def in_hand(self, lane: int) -> Iterator[Item]:
+        """What the lane has drawn and not decided."""
+        if (work := self._works.get(lane)) is not None:
+            yield from work.on_their_way
+            for group in work.stack:
+                yield from group.items
 
     async def deliver(self, lane: Lane, draft: Draft) -> None:
         """Return when every operation of `draft` is done, or dropped because a hand-over began.

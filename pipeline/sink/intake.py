@@ -11,7 +11,7 @@ from orjson import JSONDecodeError, loads
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import BARRIER, Record
-from pipeline.sink.acks import Acks, Chunk, Delivered
+from pipeline.sink.acks import Acks, Chunk, Delivered, Head
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.handover import SinkHandOver
@@ -37,6 +37,7 @@ class Intake:
         self._acks = acks
         self._handover = handover
         self._backlog = backlog
+        self.outside: Head | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
         """Return when every record of `batch` is in its lane, or the batch is of no concern any more.
@@ -60,7 +61,7 @@ class Intake:
                 self._admit(part, chunk, start)
                 continue
             for index, record in enumerate(part, start):
-                if not await self._room(_size(record)):
+                if not await self._room(_size(record), Head(chunk, index)):
                     return
                 if not self._handover.admits(assignment):
                     self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
@@ -68,13 +69,15 @@ class Intake:
                 self._admit((record,), chunk, index)
         self._backlog.taken(batch)
 
-    async def _room(self, size: int) -> bool:
+    async def _room(self, size: int, head: Head) -> bool:
         if self._memory.try_take(size):
             return True
         self._backlog.stall()
+        self.outside = head
         try:
             return await self._memory.take(size)
         finally:
+            self.outside = None
             self._backlog.flow()
 
     def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:

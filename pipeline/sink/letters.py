@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from pipeline import logs
 from pipeline.customerio.outcomes import Refusal
 from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
 from pipeline.errors import RecordTooLargeError
-from pipeline.kafka.records import OutRecord, source_of
+from pipeline.kafka.records import source_of
+from pipeline.kafka.sending import Outgoing, Producer
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
@@ -21,12 +23,28 @@ log = logs.get(__name__)
 HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
 
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+"""Of records that leave together. All operations of a batch are one chunk; records of other producers may have a
+megabyte each, and as many of them as fit into the sink's memory must not be copied at once."""
 
-class Producer(Protocol):
-    """`pipeline.kafka.producer.BatchProducer` fits."""
+TURN_LETTERS: Final = 250
+"""Letters between two turns of the event loop: some milliseconds."""
 
-    async def send(self, topic: str, record: OutRecord) -> tuple[int, int]:
-        """Return when `record` is durable, however long that takes."""
+LOGGED: Final = 10
+"""Letters of one giving up that have a log line each. A batch refused as a whole has thousands, which cost more to log
+than to write; the rest is one line, and each of them is in the topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A record that is given up, and why."""
+
+    item: Item
+    class_: DeadLetterClass
+    reason: str
+    field: str | None = None
+    status: int | None = None
+    attempts: int = 1
 
 
 class DeadLetters:
@@ -39,20 +57,19 @@ class DeadLetters:
 
     async def refused(self, group: Group, refused: Mapping[int, Refusal]) -> list[Item]:
         """Give up the operations at these indexes of the group; returns them when all letters are durable."""
-        await asyncio.gather(
-            *(
-                self.write(
-                    group.items[index],
-                    "refused",
-                    refusal.text,
-                    field=refusal.field,
-                    status=refusal.status or None,
-                    attempts=group.attempts,
-                )
-                for index, refusal in refused.items()
+        given_up = [
+            GivenUp(
+                group.items[index],
+                "refused",
+                refusal.text,
+                field=refusal.field,
+                status=refusal.status or None,
+                attempts=group.attempts,
             )
-        )
-        return [group.items[index] for index in refused]
+            for index, refusal in sorted(refused.items())
+        ]
+        await self.write(given_up)
+        return [one.item for one in given_up]
 
     async def undeliverable(self, group: Group, reason: str, status: int | None) -> list[Item]:
         """Give up the only operation of the group, for which there is never an answer; returns it."""
@@ -60,46 +77,67 @@ class DeadLetters:
             f"no success in {group.attempts} attempts, {group.patience.alone} of them alone, "
             f"while others were accepted; {reason}"
         )
-        await self.write(group.items[0], "undeliverable", told, status=status, attempts=group.attempts)
+        await self.write([GivenUp(group.items[0], "undeliverable", told, status=status, attempts=group.attempts)])
         return group.items
 
     async def unusable(self, items: Sequence[Item]) -> None:
-        """Give up records that cannot travel in a batch."""
-        await asyncio.gather(
-            *(self.write(item, item.fault.class_, item.fault.reason) for item in items if item.fault is not None)
+        """Give up records that cannot travel in a batch; returns when all letters are durable."""
+        await self.write(
+            [GivenUp(item, item.fault.class_, item.fault.reason) for item in items if item.fault is not None]
         )
 
-    async def write(
-        self,
-        item: Item,
-        class_: DeadLetterClass,
-        reason: str,
-        *,
-        field: str | None = None,
-        status: int | None = None,
-        attempts: int = 1,
-    ) -> None:
-        """Return when the dead letter of `item` is durable.
+    async def write(self, given_up: Sequence[GivenUp]) -> None:
+        """Return when every letter is durable; letters of one partition lie there in the order given.
+
+        When one of them is not known to be durable this raises, and none may count as done.
 
         Raises:
             BrokenSequenceError: this producer cannot write any more; the process must start anew.
         """
+        chunk, size = self._producer.chunk(), 0
+        for number, one in enumerate(given_up, 1):
+            self._append(chunk, one)
+            size += len(one.item.record.value or b"")
+            if size >= CHUNK_BYTES:
+                await chunk.send()
+                chunk, size = self._producer.chunk(), 0
+            elif not number % TURN_LETTERS:
+                await asyncio.sleep(0)
+        await chunk.send()
+        self._tell(given_up)
+
+    def _append(self, chunk: Outgoing, one: GivenUp) -> None:
         letter = dead_letter(
-            item.record,
+            one.item.record,
             stage="sink",
-            class_=class_,
-            reason=reason,
+            class_=one.class_,
+            reason=one.reason,
             at_ms=time.time_ns() // 1_000_000,
-            field=field,
-            status=status,
-            attempts=attempts,
+            field=one.field,
+            status=one.status,
+            attempts=one.attempts,
         )
-        source = source_of(item.record)
+        partition = self._producer.partition_for(self._topic, letter.key)
         try:
-            await self._producer.send(self._topic, letter)
+            chunk.append(self._topic, partition, letter)
         except RecordTooLargeError as error:
-            why = str(error)
-            log.warning("a dead letter is too large for its topic; only its place is kept", source=source, reason=why)
-            await self._producer.send(self._topic, without_content(letter))
-        log.warning("dead letter", dlq_class=class_, source=source, field=field, status=status, attempts=attempts)
-        self._emit(RecordDeadLettered(class_, source, status, attempts))
+            log.warning(
+                "a dead letter is too large for its topic; only its place is kept",
+                source=source_of(one.item.record), reason=str(error),
+            )  # fmt: skip
+            chunk.append(self._topic, partition, without_content(letter))
+
+    def _tell(self, given_up: Sequence[GivenUp]) -> None:
+        for number, one in enumerate(given_up):
+            source = source_of(one.item.record)
+            if number < LOGGED:
+                log.warning(
+                    "dead letter",
+                    dlq_class=one.class_, source=source, field=one.field, status=one.status, attempts=one.attempts,
+                )  # fmt: skip
+            self._emit(RecordDeadLettered(one.class_, source, one.status, one.attempts))
+        if len(given_up) > LOGGED:
+            log.warning(
+                "more dead letters of the same answer",
+                records=len(given_up) - LOGGED, through=source_of(given_up[-1].item.record),
+            )  # fmt: skip

@@ -8,11 +8,14 @@ from typing import Final
 
 from pipeline.errors import ContractViolationError, PipelineError
 from pipeline.kafka.records import source_of
+from pipeline.kafka.sending import Producer
+from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.budget import Budget, PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
+from pipeline.sink.custody import Custody
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
@@ -20,7 +23,7 @@ from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
-from pipeline.sink.letters import DeadLetters, Producer
+from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024
@@ -73,7 +76,7 @@ class Sink:
         self.memory = Memory(memory_bytes)
         self.gate = Gate(self.handover, self._emit, lanes)
         self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
-        self._observers: tuple[Observer, ...] = (self.budget.observe, *observers)
+        self._observers: tuple[Observer, ...] = tuple(observers)
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
         self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog)
@@ -91,6 +94,7 @@ class Sink:
             patience_s=patience_s,
             starved=self.memory.lend,
         )
+        self.custody = Custody(self.lanes, self._delivery, self.acks, self._intake)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -146,8 +150,9 @@ class Sink:
         self.handover.released(len(items))
 
     def _emit(self, event: SinkEvent) -> None:
-        for observe in self._observers:
-            observe(event)
+        self.budget.observe(event)  # a part of the sink, which must not miss a 429
+        self.custody.observe(event)
+        tell(self._observers, event)
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

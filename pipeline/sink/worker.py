@@ -13,13 +13,13 @@ from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
 from pipeline.kafka.app import BatchApp
+from pipeline.kafka.events import ProduceStalled
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
-from pipeline.sink.events import LanesHeld, MembershipAwaited, RequestEnded, SinkEvent, StillHeld
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
 from pipeline.sink.sink import Sink
@@ -44,7 +44,7 @@ class SinkProcess:
             settings.sink_group, settings=settings, batch_topics=[settings.operations_topic], stage="sink"
         )
         self._watch = WorkerWatch(self.app)
-        self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.progress])
+        self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._stalled])
         self.sink = Sink(
             post=self._post,
             producer=self._producer,
@@ -55,8 +55,10 @@ class SinkProcess:
             lanes=settings.lanes,
             patience_s=settings.undeliverable_after_seconds,
             crash=self.app.crash_soon,
-            observers=[self._watch.metrics, self._attempted],
+            observers=[self._watch.metrics],
         )
+        self._watch.attended = self.sink.custody.attended
+        self._watch.fault = lambda: self.sink.gate.fault
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self.app.before_start(self._check)
@@ -104,11 +106,9 @@ class SinkProcess:
         """Partitions of the topic as the driver knows them, or as the start check counted them."""
         return self.app.membership.partitions_total(self._settings.operations_topic) or self._partitions
 
-    def _attempted(self, event: SinkEvent) -> None:
-        """An outage of either side, a Retry-After and refused credentials are no standstill of this process."""
-        match event:
-            case RequestEnded() | LanesHeld() | StillHeld() | MembershipAwaited():
-                self._watch.progress.attempted()
+    def _stalled(self, event: object) -> None:
+        if isinstance(event, ProduceStalled):
+            self.sink.custody.stalled()
 
 
 def create_app(settings: Settings) -> BatchApp:

@@ -21,6 +21,7 @@ from pipeline.deadletters.envelope import without_content
 from pipeline.errors import DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
+from pipeline.observers import tell
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.records import dead_letter_record, operation_records
@@ -259,13 +260,13 @@ class Flow:
     def _sent(self, landing: Landing, flight: Flight, done: asyncio.Future[None]) -> None:
         """What the chunk sends on is durable, or is not known to be."""
         self._sends.discard(done)
+        self._changed.set()
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is None:
-            self._observe(_told(flight))
             landing.outputs_landed(flight)
+            tell((self._observe,), _told(flight))
         else:
             self._failed(error)
-        self._changed.set()
 
     def _landed(self, flight: Flight) -> None:
         """The chunk is done, or another's."""

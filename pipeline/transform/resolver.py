@@ -43,6 +43,9 @@ UNKNOWN_S: Final = 300.0
 REMEMBERED: Final = 10_000
 
 TIMEOUTS: Final = httpx.Timeout(connect=2.0, pool=2.0, write=2.0, read=4.0)
+ANSWER_S: Final = 2 * WITHIN_S
+"""Nobody waits for it so long; a later answer is kept, one that trickles for ever would keep its connection."""
+
 ONCE: Final = Patience(attempts=1)
 
 log = logs.get(__name__)
@@ -87,7 +90,8 @@ class Resolver:
         """
         if settings.dodo_api_key is None:
             return None
-        return cls(open_api(settings, rate=RateLimit((PER_SECOND, 1.0)), patience=ONCE, timeouts=TIMEOUTS))
+        rate = RateLimit((PER_SECOND, 1.0))
+        return cls(open_api(settings, rate=rate, patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S))
 
     async def contact(self, customer_id: str) -> Mapping[str, Any] | None:
         """The customer as Dodo knows it: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`.

@@ -15,6 +15,7 @@ from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.topics import check_topics
+from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
@@ -25,7 +26,7 @@ from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
-from pipeline.transform.state.events import RestoreAdvanced, StateEvent
+from pipeline.transform.state.events import RestoreAdvanced
 from pipeline.transform.state.metrics import observe_state
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
@@ -94,13 +95,12 @@ def create_app(settings: Settings) -> BatchApp:
 
 
 def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> Store:
-    def tell(event: StateEvent) -> None:
-        watch.metrics(event)
+    def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
     observe_state(watch.metrics)
-    store = Store(settings, producer, tell)
+    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)))
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store
@@ -112,11 +112,11 @@ def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> In
     if resolver is None:
         return None
 
-    def tell(event: CustomerLookedUp) -> None:
-        watch.metrics(event)
-        watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
+    def looked_up(event: object) -> None:
+        if isinstance(event, CustomerLookedUp):
+            watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
 
-    return Introductions(resolver, policy, tell)
+    return Introductions(resolver, policy, partial(tell, (watch.metrics, looked_up)))
 
 
 async def _at_once() -> None:
@@ -159,8 +159,8 @@ async def _check(settings: Settings) -> None:
     webhooks, dead_letters = limits[settings.webhooks_topic], limits[settings.dead_letters_topic]
     if dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:
         log.warning(
-            "A webhook at the size limit of its topic would not fit into the dead letters and would stop this stage: "
-            "raise max.message.bytes there (dodo-cio topics plan)",
+            "A webhook at the size limit of its topic would not fit into the dead letters, which would keep its place "
+            "alone: raise max.message.bytes there (dodo-cio topics plan)",
             webhooks_topic=settings.webhooks_topic,
             webhooks_max_bytes=webhooks,
             dead_letters_topic=settings.dead_letters_topic,

@@ -5,8 +5,9 @@ observer. A room registers, by the record's class, a small handler that turns it
 inside logic, and a room without a handler costs nothing.
 
 Every process has `dodo_cio_build_info` (version, stage), `dodo_cio_ready` and `dodo_cio_live` (the probes' verdicts,
-1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`) and the standard `process_*` and `python_gc_*`. Workers have the
-series of `transport`; each stage documents its own in its `metrics` module.
+1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`), `dodo_cio_observer_failures_total` (event_class: observers that
+raised over such an event; the log says which) and the standard `process_*` and `python_gc_*`. Workers have the series
+of `transport`; each stage documents its own in its `metrics` module.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from pipeline import __version__
+from pipeline.observers import ObserverFailed
 from pipeline.settings import Stage
 
 NAMESPACE: Final = "dodo_cio"
@@ -48,6 +50,8 @@ class Metrics:
         Info("build", "Version and stage of this process.", namespace=NAMESPACE, registry=self.registry).info(
             {"version": __version__, "stage": stage}
         )
+        failures = self.counter("observer_failures", "Observers that raised, by class of event.", ["event_class"])
+        self.on(ObserverFailed, lambda event: failures.labels(event.event_class).inc())
 
     def __call__(self, record: object) -> None:
         """Count what happened."""

@@ -1,12 +1,13 @@
 """How far a worker is, counted from what its transport tells.
 
 An observer of `kafka.events`: per partition what was put before the stage, what the stage finished, what the group's
-offset says, and what still lies at the broker. Runs on the event loop.
+offset says, what still lies at the broker, and which attempts concern it. Runs on the event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from faust.types import TP
@@ -20,6 +21,7 @@ from pipeline.kafka.events import (
     ProduceStalled,
     RebalanceEnded,
 )
+from pipeline.watch.vitals import PartitionVitals
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class PartitionProgress:
 
 
 class Progress:
-    """Counters for `Vitals`, and the place of each assigned partition for `/status` and the lag's series."""
+    """Counters for `Vitals`, and the place of each assigned partition."""
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -41,6 +43,9 @@ class Progress:
         self.attempts = 0
         self.partitions: dict[TP, PartitionProgress] = {}
         self.unread_of: dict[TP, int] = {}
+        self._attempts_of: Counter[TP] = Counter()
+        self._attempts_of_all = 0
+        self._tries_of: Counter[TP] = Counter()
 
     def __call__(self, event: object) -> None:
         """Take in one event of the transport; others are none of its business."""
@@ -65,8 +70,12 @@ class Progress:
                 # committed offset.
                 self.partitions.clear()
                 self.unread_of.clear()
-            case ProduceStalled() | CommitFailed():
-                self.attempts += 1
+            case ProduceStalled():
+                self.attempted()
+            case CommitFailed(stale=False):
+                # Whoever coordinates the group is away: what else waits for the brokers may say nothing meanwhile.
+                self._tries_of.update(event.offsets.keys())
+                self.attempted()
             case LogRestarted():
                 self.partitions.pop(TP(event.topic, event.partition), None)
 
@@ -80,25 +89,37 @@ class Progress:
         if event.end_offset is not None:
             self.unread_of[tp] = max(event.end_offset - place.delivered, 0)
 
-    def attempted(self) -> None:
-        """The stage tried again to get rid of something: it is alive, whatever the other side answers."""
+    def attempted(self, partitions: Iterable[TP] | None = None) -> None:
+        """Something was tried again, or is held on purpose: the stage is alive, whatever the other side answers.
+
+        `partitions` are those whose oldest record that concerns; without it, all. A record that nobody tries to get on
+        with is found by its partition's standing still, although others are tried.
+        """
+        concerned = None if partitions is None else list(partitions)
+        if concerned is None:
+            self._attempts_of_all += 1
+        elif concerned:
+            self._attempts_of.update(concerned)
+        else:
+            return
         self.attempts += 1
 
     def saw(self, unread: Mapping[TP, int]) -> None:
         """How many records lie at the broker beyond the driver's position, by partition, as just asked for."""
         self.unread_of.update(unread)
 
-    @property
-    def unread(self) -> int:
-        """Records at the broker."""
-        return sum(self.unread_of.values())
+    def place(self, tp: TP) -> PartitionVitals:
+        """One partition as it is now."""
+        place = self.partitions.get(tp)
+        return PartitionVitals(
+            delivered=place.delivered if place is not None else None,
+            acknowledged=place.acknowledged if place is not None else None,
+            committed=place.committed if place is not None else None,
+            unread=self.unread_of.get(tp, 0),
+            attempts=self._attempts_of[tp] + self._attempts_of_all,
+            tries=self._tries_of[tp],
+        )
 
-    @property
-    def undelivered(self) -> int:
-        """Records that the stage holds and has not finished."""
-        return sum(max(place.delivered - place.acknowledged, 0) for place in self.partitions.values())
-
-    @property
-    def uncommitted(self) -> int:
-        """Records that are done without the group's offset saying so."""
-        return sum(max(place.acknowledged - place.committed, 0) for place in self.partitions.values())
+    def places(self, assigned: Iterable[TP]) -> dict[TP, PartitionVitals]:
+        """The assigned partitions as they are now."""
+        return {tp: self.place(tp) for tp in assigned}

@@ -19,15 +19,26 @@
 | `dodo_cio_records_unread` | | records of its partitions at the broker, not fetched yet |
 | `dodo_cio_records_undelivered` | | records that the stage holds and has not finished |
 | `dodo_cio_records_uncommitted` | | records that are done without the group's offset saying so |
+| `dodo_cio_partition_oldest_unfinished_seconds` | topic, partition | age of the oldest record in the stage's hands |
+| `dodo_cio_partition_commit_age_seconds` | topic, partition | time since the group's offset moved, while records wait |
+| `dodo_cio_partition_still_seconds` | topic, partition | time without a move or an attempt; `/live` fails above 300 |
+| `dodo_cio_held_seconds` | | how long the stage has held its records back on purpose, 0 while they flow |
+The ages are counted by this process from when a record became the oldest, not by its time. In an outage of the other
+side the first two grow and the third does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+
+from faust.types import TP
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from pipeline.kafka import events
-from pipeline.watch.metrics import SECONDS, Metrics
-from pipeline.watch.vitals import Vitals
+from pipeline.watch.metrics import NAMESPACE, SECONDS, Metrics
+from pipeline.watch.vitals import PartitionPulse, Vitals
 
 
 def observe_transport(metrics: Metrics) -> None:
@@ -95,3 +106,52 @@ def show_vitals(metrics: Metrics, vitals: Callable[[], Vitals]) -> None:
     shown("records_unread", "Records of its partitions at the broker, not fetched yet.", lambda v: v.unread)
     shown("records_undelivered", "Records that the stage holds and has not finished.", lambda v: v.undelivered)
     shown("records_uncommitted", "Records done without the group's offset saying so.", lambda v: v.uncommitted)
+
+
+class Partitions(Collector):
+    """What the watch knows of each assigned partition, read at each scrape: they come and go with the assignment."""
+
+    def __init__(self, read: Callable[[], Mapping[TP, PartitionPulse]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Their names, without values."""
+        return [family for family, _ in _families()]
+
+    def collect(self) -> Iterable[Metric]:
+        """One value a partition."""
+        pulses = sorted(self._read().items())
+        for family, value in _families():
+            for tp, pulse in pulses:
+                family.add_metric([tp.topic, str(tp.partition)], value(pulse))
+            yield family
+
+
+def _families() -> list[tuple[GaugeMetricFamily, Callable[[PartitionPulse], float]]]:
+    def family(name: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=["topic", "partition"])
+
+    return [
+        (
+            family(
+                "partition_oldest_unfinished_seconds", "How long the oldest record in the stage's hands has been that."
+            ),
+            lambda pulse: pulse.unfinished_s,
+        ),
+        (
+            family("partition_commit_age_seconds", "How long the group's offset has stood still while records wait."),
+            lambda pulse: pulse.commit_age_s,
+        ),
+        (
+            family("partition_still_seconds", "How long nothing moved and nothing was tried again."),
+            lambda pulse: pulse.still_s,
+        ),
+    ]
+
+
+def show_pulse(
+    metrics: Metrics, partitions: Callable[[], Mapping[TP, PartitionPulse]], held_s: Callable[[], float]
+) -> None:
+    """Register the series that are read from the pulse at each scrape."""
+    metrics.registry.register(Partitions(partitions))
+    metrics.gauge("held_seconds", "How long the stage has held its records back on purpose.").set_function(held_s)

@@ -8,20 +8,24 @@ exact: nobody can read what lies behind an open transaction before that ends, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
 from pipeline.watch.progress import Progress
 
 UNREAD_EVERY_S: Final = 15.0
-"""One ListOffsets request a broker; the verdict that it feeds looks back five minutes."""
+"""One ListOffsets request a partition; the verdict that it feeds looks back five minutes."""
 
 WITHIN_S: Final = 10.0
-"""For the answer. A broker that is away longer leaves the last numbers standing."""
+"""For the answer about a partition. A broker that is away longer leaves its last number standing, and nobody is blamed
+for not reading from it."""
+
+THREAD_S: Final = 5.0
+"""More than that for the driver's thread to hand all of them over."""
 
 
 class Unread:
@@ -58,15 +62,30 @@ class Unread:
             return
         thread: Any = self._app.consumer._thread  # type: ignore[attr-defined] # noqa: SLF001 - the driver's thread is where aiokafka may be called
         asking = asyncio.run_coroutine_threadsafe(_unread(thread._ensure_consumer()), thread.thread_loop)  # noqa: SLF001
-        unread = await asyncio.wait_for(asyncio.wrap_future(asking), WITHIN_S)
+        unread, away = await asyncio.wait_for(asyncio.wrap_future(asking), WITHIN_S + THREAD_S)
         if membership.generation == generation:
             self._progress.saw(unread)
+            self._progress.attempted(away)
 
 
-async def _unread(consumer: Any) -> Mapping[TP, int]:
-    """Records beyond the driver's position, by assigned partition."""
+async def _unread(consumer: Any) -> tuple[dict[TP, int], list[TP]]:
+    """Records beyond the driver's position, by assigned partition; and those about which no broker answers.
+
+    Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
+    """
+
+    async def of(tp: Any) -> int:
+        end: int = (await consumer.end_offsets([tp]))[tp]
+        position: int = await consumer.position(tp)
+        return max(end - position, 0)
+
     partitions = list(consumer.assignment())
-    if not partitions:
-        return {}
-    ends = await consumer.end_offsets(partitions)
-    return {TP(tp.topic, tp.partition): max(ends[tp] - await consumer.position(tp), 0) for tp in partitions}
+    answers = await asyncio.gather(*(asyncio.wait_for(of(tp), WITHIN_S) for tp in partitions), return_exceptions=True)
+    unread, away = {}, []
+    for tp, answer in zip(partitions, answers, strict=True):
+        match answer:
+            case int():
+                unread[TP(tp.topic, tp.partition)] = answer
+            case TimeoutError() | KafkaError(retriable=True):
+                away.append(TP(tp.topic, tp.partition))
+    return unread, away

@@ -1,21 +1,34 @@
 """Vital signs of a worker, and what they mean: pure functions over a snapshot and the time that passed.
 
 Kafka no longer evicts a worker that is stuck (`max.poll.interval` is out of reach, since an outage of Customer.io must
-not cost the membership), so the process itself has to notice. It looks at progress, not at uptime: a worker that
-retries against an API that is down for an hour makes progress; one whose records wait untouched does not.
+not cost the membership), so the process itself has to notice. It looks at progress, not at uptime, and at each
+partition for itself: one that stands still is not hidden by others that move. A partition's records are in one of three
+places, and each has a clock of its own:
+
+| where | its clock runs while | and stops with |
+|---|---|---|
+| in the stage's hands | the oldest of them is not finished, however many behind it are | its end, or an attempt |
+| done | the group's offset stays where it is | a commit, or an attempt at one |
+| at the broker | they can be read and the stage has none | a delivery, an attempt, backpressure |
+
+So a worker that retries against an API that is down for an hour is alive, and one whose record waits untouched is not,
+although everybody else's move.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+from faust.types import TP
 
 from pipeline.kafka.faust_options import SESSION_S
 from pipeline.settings import Stage
 
 PATIENCE_S: Final = 300.0
-"""How long nothing may move while work waits. A rebalance with its grace takes 20 s, one request at most 8 s with
-60 s between attempts; five minutes are a multiple of all of them together."""
+"""How long a partition may stand still. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s
+between attempts; five minutes are a multiple of all of them together."""
 
 MAX_STEP_S: Final = 10.0
 """Longest time between two beats that counts. A process that was frozen (SIGSTOP, a suspended host) did not idle: what
@@ -31,15 +44,53 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionVitals:
+    """One assigned partition at one moment.
+
+    `delivered`, `acknowledged` and `committed` are next offsets; None until something was delivered. `unread` is how
+    many records are known to lie at the broker. `attempts` to get on with its oldest record and `tries` to commit are
+    counts, of which only matters that they move.
+    """
+
+    delivered: int | None = None
+    acknowledged: int | None = None
+    committed: int | None = None
+    unread: int = 0
+    attempts: int = 0
+    tries: int = 0
+
+    @property
+    def undelivered(self) -> int:
+        """Records that the stage holds and has not finished."""
+        return max((self.delivered or 0) - (self.acknowledged or 0), 0)
+
+    @property
+    def uncommitted(self) -> int:
+        """Records that are done without the group's offset saying so."""
+        return max((self.acknowledged or 0) - (self.committed or 0), 0)
+
+    @property
+    def waiting(self) -> int:
+        """Records that somebody still has to do something about."""
+        return self.unread + self.undelivered + self.uncommitted
+
+    @property
+    def oldest(self) -> int | None:
+        """Offset of the oldest record that the stage has not finished; None when it has none, or nothing is known."""
+        if self.undelivered:
+            return self.acknowledged
+        return self.delivered if self.unread else None
+
+
+@dataclass(frozen=True, slots=True)
 class Vitals:
     """A worker at one moment.
 
     `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
-    `unread` is how many records of the assigned partitions are known to lie at the broker and were not fetched yet,
-    `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
-    offset saying so. `generation` is -1 outside of the group. `waiting_for` is what a start waits for before it joins,
-    such as another system that is down. `restoring` says how far the state of new partitions is. `heartbeat_age_s` is
-    the age of the last heartbeat that the group answered.
+    `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
+    for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
+    `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
+    before a person acts. `heartbeat_age_s` is the age of the last heartbeat that the group answered.
     """
 
     stage: Stage
@@ -51,17 +102,37 @@ class Vitals:
     acknowledged: int = 0
     committed: int = 0
     attempts: int = 0
-    unread: int = 0
-    undelivered: int = 0
-    uncommitted: int = 0
+    places: Mapping[TP, PartitionVitals] = field(default_factory=dict)
     waiting_for: str | None = None
     restoring: str | None = None
+    holding: str | None = None
+    fault: str | None = None
     heartbeat_age_s: float | None = None
 
     @property
-    def progress(self) -> tuple[int, ...]:
-        """Everything that moves when the worker works, a retry included; rebalances without work are no progress."""
-        return (self.delivered, self.acknowledged, self.committed, self.attempts)
+    def progress(self) -> tuple[int, int, int]:
+        """Everything that moves when records do."""
+        return (self.delivered, self.acknowledged, self.committed)
+
+    @property
+    def hold(self) -> str | None:
+        """Why the stage holds its records back, whoever has to end that."""
+        return self.fault or self.holding
+
+    @property
+    def unread(self) -> int:
+        """Records of its partitions that are known to lie at the broker and were not fetched yet."""
+        return sum(place.unread for place in self.places.values())
+
+    @property
+    def undelivered(self) -> int:
+        """Records that the stage holds and has not finished."""
+        return sum(place.undelivered for place in self.places.values())
+
+    @property
+    def uncommitted(self) -> int:
+        """Records that are done without the group's offset saying so."""
+        return sum(place.uncommitted for place in self.places.values())
 
     @property
     def waiting(self) -> int:
@@ -70,27 +141,107 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionPulse:
+    """What the beats so far have shown of one partition, in seconds watched.
+
+    `stage_s`, `commit_s` and `fetch_s` are the three clocks. `unfinished_s` is how long the oldest record in the
+    stage's hands has been that, and `commit_age_s` how long the group's offset stood still while anything waited,
+    attempts or not.
+    """
+
+    place: PartitionVitals
+    stage_s: float = 0.0
+    commit_s: float = 0.0
+    fetch_s: float = 0.0
+    unfinished_s: float = 0.0
+    commit_age_s: float = 0.0
+
+    @property
+    def still_s(self) -> float:
+        """How long the partition has stood still, by the worst of its clocks."""
+        return max(self.stage_s, self.commit_s, self.fetch_s)
+
+    @property
+    def trouble(self) -> str:
+        """What stands still, and where."""
+        place = self.place
+        if self.stage_s == self.still_s:
+            return (
+                f"its oldest unfinished record, offset {place.oldest}, was neither finished nor tried again, and "
+                f"{place.waiting} records wait"
+            )
+        if self.commit_s == self.still_s:
+            return (
+                f"everything below offset {place.acknowledged} is done, and neither did the group's offset "
+                f"{place.committed} move nor was a commit tried"
+            )
+        from_ = f" from offset {place.delivered} on" if place.delivered is not None else ""
+        return f"{place.unread} records can be read{from_}, and nothing was delivered"
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the beats so far have shown: seconds watched without progress, and outside of the group."""
+    """What the beats so far have shown: each partition, and seconds watched outside of the group.
+
+    `moved_s` and `tried_s` are seconds since any record moved, or was tried again, while some wait; `held_s` is how
+    long the stage has held its records back.
+    """
 
     at: float
-    progress: tuple[int, ...]
-    idle_s: float = 0.0
+    progress: tuple[int, int, int]
+    attempts: int = 0
+    partitions: Mapping[TP, PartitionPulse] = field(default_factory=dict)
+    moved_s: float = 0.0
+    tried_s: float = 0.0
+    held_s: float = 0.0
+    is_held: bool = False
     outside_s: float = 0.0
+
+    @property
+    def worst(self) -> tuple[TP, PartitionPulse] | None:
+        """The partition that has stood still for longest."""
+        return max(self.partitions.items(), key=lambda item: (item[1].still_s, item[0]), default=None)
 
 
 def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     """The pulse after one more look at the worker; `now` is monotonic seconds."""
     if pulse is None:
-        return Pulse(at=now, progress=vitals.progress)
+        pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
-    still = vitals.waiting > 0 and vitals.progress == pulse.progress and not vitals.stopping
     outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
     return Pulse(
         at=now,
         progress=vitals.progress,
-        idle_s=pulse.idle_s + step if still else 0.0,
+        attempts=vitals.attempts,
+        partitions={}
+        if vitals.stopping
+        else {tp: _beat_of(pulse.partitions.get(tp), place, step) for tp, place in vitals.places.items()},
+        moved_s=pulse.moved_s + step if vitals.waiting and vitals.progress == pulse.progress else 0.0,
+        tried_s=pulse.tried_s + step if vitals.waiting and vitals.attempts == pulse.attempts else 0.0,
+        held_s=pulse.held_s + step if vitals.hold is not None and pulse.is_held else 0.0,
+        is_held=vitals.hold is not None,
         outside_s=pulse.outside_s + step if outside else 0.0,
+    )
+
+
+def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float) -> PartitionPulse:
+    """The same for one partition."""
+    if before is None:
+        return PartitionPulse(now)
+    was = before.place
+    unfinished = bool(now.undelivered and was.undelivered) and now.acknowledged == was.acknowledged
+    uncommitted = bool(now.uncommitted and was.uncommitted) and now.committed == was.committed
+    waiting = bool(now.waiting and was.waiting) and now.committed == was.committed
+    attempted, tried = now.attempts != was.attempts, now.tries != was.tries
+    # What the stage holds is judged by itself; it may well be why nothing more is fetched.
+    unread = bool(now.unread and was.unread) and now.delivered == was.delivered and not now.undelivered
+    return PartitionPulse(
+        now,
+        stage_s=before.stage_s + step if unfinished and not attempted else 0.0,
+        commit_s=before.commit_s + step if uncommitted and not tried else 0.0,
+        fetch_s=before.fetch_s + step if unread and not attempted else 0.0,
+        unfinished_s=before.unfinished_s + step if unfinished else 0.0,
+        commit_age_s=before.commit_age_s + step if waiting else 0.0,
     )
 
 
@@ -99,23 +250,32 @@ def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdic
     if pulse.outside_s > patience_s:
         holding = f" while it holds {vitals.partitions} partitions" if vitals.partitions else ""
         return Verdict(ok=False, reason=f"outside of the consumer group for {pulse.outside_s:.0f} s{holding}")
-    if pulse.idle_s > patience_s:
-        return Verdict(
-            ok=False,
-            reason=f"{vitals.waiting} records wait and nothing was delivered, acknowledged, committed or retried "
-            f"for {pulse.idle_s:.0f} s",
-        )
+    if pulse.worst is not None and pulse.worst[1].still_s > patience_s:
+        tp, worst = pulse.worst
+        others = sum(one.still_s > patience_s for one in pulse.partitions.values()) - 1
+        more = f"; the same of {others} more partitions" if others else ""
+        where = f"{tp.topic}/{tp.partition} has stood still for {worst.still_s:.0f} s"
+        return Verdict(ok=False, reason=f"{where}: {worst.trouble}{more}")
     if not vitals.waiting:
         return Verdict(ok=True, reason="no record waits")
-    return Verdict(ok=True, reason=f"work moved {pulse.idle_s:.0f} s ago")
+    if vitals.hold is not None:
+        return Verdict(ok=True, reason=f"held for {pulse.held_s:.0f} s: {vitals.hold}; {vitals.waiting} records wait")
+    tried = f", tried again {pulse.tried_s:.0f} s ago" if pulse.tried_s < pulse.moved_s else ""
+    return Verdict(ok=True, reason=f"{vitals.waiting} records wait; work moved {pulse.moved_s:.0f} s ago{tried}")
 
 
 def ready(vitals: Vitals) -> Verdict:
-    """Whether records can flow through this process now; nobody answers before the start-up checks have passed."""
+    """Whether records can flow through this process now; nobody answers before the start-up checks have passed.
+
+    A fault that waits for a person is a no, so that a rollout stops before it has replaced what works. An outage of the
+    other side is not, and only named: every replica has it, and one that is taken out of service does no better.
+    """
     if vitals.stopping:
         return Verdict(ok=False, reason="stopping")
     if vitals.waiting_for is not None:
         return Verdict(ok=False, reason=f"the start waits for {vitals.waiting_for}")
+    if vitals.fault is not None:
+        return Verdict(ok=False, reason=f"held until somebody acts: {vitals.fault}")
     if vitals.generation < 0:
         return Verdict(ok=False, reason="not a member of the consumer group")
     if vitals.restoring is not None:
@@ -124,6 +284,7 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
     if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > SESSION_S:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
+    held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
     if not vitals.partitions:
-        return Verdict(ok=True, reason="standing by: the group has more members than partitions")
-    return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned")
+        return Verdict(ok=True, reason=f"standing by: the group has more members than partitions{held}")
+    return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned{held}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from pipeline.watch.vitals import PATIENCE_S, Pulse, Verdict, Vitals, beat, live, ready
+from faust.types import TP
+
+from pipeline.watch.vitals import PATIENCE_S, PartitionPulse, Pulse, Verdict, Vitals, beat, live, ready
 
 
 class Watchdog:
@@ -29,24 +31,40 @@ class Watchdog:
         self._clock = clock
         self._pulse: Pulse | None = None
 
-    def beat(self) -> Vitals:
-        """Look once; returns what was seen."""
+    def beat(self) -> tuple[Vitals, Pulse]:
+        """Look once; returns what was seen, and the pulse after it."""
         vitals = self._vitals()
         self._pulse = beat(self._pulse, vitals, self._clock())
-        return vitals
+        return vitals, self._pulse
 
     def live(self) -> Verdict:
         """Whether the process is worth keeping."""
-        vitals = self.beat()
-        assert self._pulse is not None  # noqa: S101 - set by beat() on the line above
-        return live(self._pulse, vitals, self._patience_s)
+        vitals, pulse = self.beat()
+        return live(pulse, vitals, self._patience_s)
 
     def ready(self) -> Verdict:
         """Whether records can flow through this process now."""
-        return ready(self.beat())
+        return ready(self.beat()[0])
+
+    def partitions(self) -> Mapping[TP, PartitionPulse]:
+        """What is known of each assigned partition."""
+        return self.beat()[1].partitions
+
+    def held_s(self) -> float:
+        """Seconds for which the stage has held its records back, 0 while they flow."""
+        return self.beat()[1].held_s
 
     def status(self) -> dict[str, Any]:
-        """The vital signs and the pulse, for `/status`."""
-        vitals = self.beat()
-        assert self._pulse is not None  # noqa: S101 - set by beat() on the line above
-        return {**asdict(vitals), "idle_s": round(self._pulse.idle_s, 3), "outside_s": round(self._pulse.outside_s, 3)}
+        """The vital signs and the pulse, for `/status`; the partitions are for the caller to name."""
+        vitals, pulse = self.beat()
+        shown = {field.name: getattr(vitals, field.name) for field in fields(vitals) if field.name != "places"}
+        return {
+            **shown,
+            "unread": vitals.unread,
+            "undelivered": vitals.undelivered,
+            "uncommitted": vitals.uncommitted,
+            "still_s": round(pulse.worst[1].still_s if pulse.worst else 0.0, 3),
+            "moved_s": round(pulse.moved_s, 3),
+            "held_s": round(pulse.held_s, 3),
+            "outside_s": round(pulse.outside_s, 3),
+        }

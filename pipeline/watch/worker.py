@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final
+
+from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
 from pipeline.watch.health import Health
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.progress import Progress
 from pipeline.watch.server import HealthServer
-from pipeline.watch.transport import observe_transport, show_vitals
+from pipeline.watch.transport import observe_transport, show_pulse, show_vitals
 from pipeline.watch.unread import UNREAD_EVERY_S, Unread
-from pipeline.watch.vitals import PATIENCE_S, Vitals
+from pipeline.watch.vitals import PATIENCE_S, PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
+
+ATTENDED_EVERY_S: Final = 5.0
+"""How often a stage is asked about partitions that stand still. It may have to look through all that it holds, some
+milliseconds; the verdict looks back five minutes."""
 
 
 class WorkerWatch:
     """Watches `app` for as long as it runs.
 
-    A stage registers its own series on `metrics` and calls `progress.attempted()` whenever it retries, so that an
-    outage of the other side is not taken for a stuck worker. Both are observers: hand them to whatever tells events.
-    A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says
-    in `restoring` how far a restore is, None when there is none. `details` adds to `/status`.
+    A stage registers its own series on `metrics`, and says what is no standstill although a partition's records do not
+    move. Either it calls `progress.attempted()` whenever it tries something again that concerns all of them; or it sets
+    `attended`, which is asked every few seconds about the partitions that stand still, and returns those whose oldest
+    record is being tried again, held on purpose, or kept out by others that are.
+
+    A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says in
+    `restoring` how far a restore is. A stage that holds its records back says why in `holding`, or in `fault` when they
+    will not flow before a person acts, which makes it not ready. Each returns None when there is nothing to say.
+    `details` adds to `/status`.
     """
 
     def __init__(
         self, app: BatchApp, *, patience_s: float = PATIENCE_S, unread_every_s: float = UNREAD_EVERY_S
     ) -> None:
         self._app = app
+        self._attended_at = -math.inf
+        self._stood: dict[TP, tuple[int | None, int | None]] = {}
         self.metrics = Metrics(app.stage)
         self.progress = Progress()
         self.waiting_for: str | None = None
         self.restoring: Callable[[], str | None] = _nothing
+        self.holding: Callable[[], str | None] = _nothing
+        self.fault: Callable[[], str | None] = _nothing
+        self.attended: Callable[[Collection[TP]], Iterable[TP]] = _nobody
         self.details: Callable[[], Mapping[str, Any]] = dict
+        watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
+        show_pulse(self.metrics, watchdog.partitions, watchdog.held_s)
         app.transport_observers += [self.metrics, self.progress]
-        watchdog = Watchdog(self.vitals, patience_s=patience_s)
         self.health = Health(
             self.metrics, ready=watchdog.ready, live=watchdog.live, status=lambda: self._status(watchdog)
         )
@@ -52,41 +70,63 @@ class WorkerWatch:
         """The worker's vital signs now."""
         membership, progress = self._app.membership, self.progress
         age_s = membership.heartbeat_age_s()
+        assigned = membership.assigned()
+        self._ask(progress.places(assigned))
         return Vitals(
             stage=self._app.stage,
             stopping=self._app.should_stop,
             rebalancing=membership.rebalancing,
             generation=membership.generation,
-            partitions=len(membership.assigned()),
+            partitions=len(assigned),
             delivered=progress.delivered,
             acknowledged=progress.acknowledged,
             committed=progress.committed,
             attempts=progress.attempts,
-            unread=progress.unread,
-            undelivered=progress.undelivered,
-            uncommitted=progress.uncommitted,
+            places=progress.places(assigned),
             waiting_for=self.waiting_for,
             restoring=self.restoring(),
+            holding=self.holding(),
+            fault=self.fault(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
         )
 
+    def _ask(self, places: Mapping[TP, PartitionVitals]) -> None:
+        """Let the stage answer for partitions in which nothing moved since it was asked last."""
+        now = time.monotonic()
+        if now - self._attended_at < ATTENDED_EVERY_S:
+            return
+        self._attended_at = now
+        stood, self._stood = self._stood, {tp: (place.delivered, place.acknowledged) for tp, place in places.items()}
+        still = [tp for tp, place in places.items() if place.waiting and stood.get(tp) == self._stood[tp]]
+        if still:
+            self.progress.attempted(self.attended(still))
+
     def _status(self, watchdog: Watchdog) -> dict[str, Any]:
-        app, places = self._app, self.progress.partitions
+        app = self._app
         assignment = []
-        for tp in sorted(app.membership.assigned()):
-            place = places.get(tp)
+        for tp, pulse in sorted(watchdog.partitions().items()):
+            place = pulse.place
             assignment.append(
                 {
                     "topic": tp.topic,
                     "partition": tp.partition,
-                    "delivered": place and place.delivered,
-                    "acknowledged": place and place.acknowledged,
-                    "committed": place and place.committed,
-                    "unread": self.progress.unread_of.get(tp),
+                    "delivered": place.delivered,
+                    "acknowledged": place.acknowledged,
+                    "committed": place.committed,
+                    "unread": place.unread,
+                    "oldest_unfinished": place.oldest,
+                    "unfinished_s": round(pulse.unfinished_s, 3),
+                    "commit_age_s": round(pulse.commit_age_s, 3),
+                    "still_s": round(pulse.still_s, 3),
                 }
             )
         return {"group": app.conf.id, **watchdog.status(), "assignment": assignment, **self.details()}
 
 
 def _nothing() -> None:
-    """No state is being restored."""
+    """There is nothing to say."""
+
+
+def _nobody(_: Collection[TP]) -> Iterable[TP]:
+    """Nobody attends to anything."""
+    return ()

@@ -41,12 +41,12 @@ INTERRUPTED: Final = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
 
 BENCHMARKS: Final = (
-    "transform", "scale", "state", "restore", "batcher", "lanes", "client", "latency", "throughput", "ingest", "chain",
-    "backlog",
+    "transform", "scale", "state", "restore", "batcher", "lanes", "client", "latency", "throughput", "letters",
+    "ingest", "chain", "backlog",
 )  # fmt: skip
 """Modules of this package, in the order in which they run."""
 
-GROUPS: Final = {"sink": ("batcher", "lanes", "client", "latency", "throughput")}
+GROUPS: Final = {"sink": ("batcher", "lanes", "client", "latency", "throughput", "letters")}
 
 EXAMPLES: Final = """\
 examples:

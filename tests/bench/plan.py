@@ -19,6 +19,7 @@ class Sizes:
     payments: int = field(default=100_000, metadata={"help": "webhooks that each transform of state maps"})
     customers: int = field(default=1_000_000, metadata={"help": "customers of restore"})
     operations: int = field(default=300_000, metadata={"help": "operations that each sink of throughput delivers"})
+    letters: int = field(default=60_000, metadata={"help": "operations that letters' Customer.io refuses"})
     samples: int = field(default=400, metadata={"help": "single records of latency"})
     requests: int = field(default=1_500, metadata={"help": "full requests of client"})
     lane_operations: int = field(default=60_000, metadata={"help": "operations of batcher and lanes"})
@@ -36,18 +37,18 @@ class Sizes:
     def short(cls) -> Self:
         """For trying: about two minutes in all, figures of little worth."""
         return cls(
-            rounds=1, records=20_000, payments=20_000, customers=20_000, operations=60_000, samples=60, requests=200,
-            lane_operations=20_000, load_seconds=2.0, chain_seconds=5.0, chain_webhooks=4_000, backlog=60_000,
-            outage_seconds=10.0,
+            rounds=1, records=20_000, payments=20_000, customers=20_000, operations=60_000, letters=10_000, samples=60,
+            requests=200, lane_operations=20_000, load_seconds=2.0, chain_seconds=5.0, chain_webhooks=4_000,
+            backlog=60_000, outage_seconds=10.0,
         )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> Self:
         """For the test that every part works."""
         return replace(
-            cls.short(), records=600, payments=600, customers=300, operations=4_000, samples=3, requests=10,
-            lane_operations=3_000, load_seconds=0.3, chain_seconds=1.0, chain_rate=30.0, chain_webhooks=100,
-            backlog=3_000, outage_seconds=1.0,
+            cls.short(), records=600, payments=600, customers=300, operations=4_000, letters=1_000, samples=3,
+            requests=10, lane_operations=3_000, load_seconds=0.3, chain_seconds=1.0, chain_rate=30.0,
+            chain_webhooks=100, backlog=3_000, outage_seconds=1.0,
         )  # fmt: skip
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, cast
+
+
+def answer(status: int, body: bytes) -> bytes:
+    """A whole answer."""
+    head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
 
 TAKEN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n"
 DOWN: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -75,7 +83,7 @@ class _Protocol(asyncio.Protocol):
                 arrivals.at.append(time.monotonic())
                 arrivals.body_bytes.append(self._length)
                 arrivals.more.set()
-            self._transport.write(TAKEN)
+            self._transport.write(self._server.answer(self._length))
 
 
 def _content_length(head: bytes) -> int:
@@ -84,12 +92,16 @@ def _content_length(head: bytes) -> int:
 
 
 class BareServer:
-    """Listens on a free loopback port. While it `is_down` it answers 503 and counts as `refused`, no arrivals."""
+    """Listens on a free loopback port. While it `is_down` it answers 503 and counts as `refused`, no arrivals.
+
+    `answer` is what it says to a body of so many bytes.
+    """
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
         self.is_down = False
         self.refused = 0
+        self.answer: Callable[[int], bytes] = lambda _body_bytes: TAKEN
         self.connections: set[_Protocol] = set()
         self.changed = asyncio.Event()
 

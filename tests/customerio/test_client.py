@@ -181,35 +181,86 @@ async def test_a_cancelled_caller_does_not_cancel_the_request(raw_server: RawSer
 
 async def test_an_answer_that_trickles_is_ended(raw_server: RawServer) -> None:
     """Bytes that keep coming cannot keep a request alive for ever."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-        while not writer.is_closing():
-            writer.write(b" ")
-            await writer.drain()
-            await asyncio.sleep(0.01)
-
-    client = TrackClient(await raw_server(handler), "site", KEY, timeouts=Timeouts(answer_s=0.1))
+    client = TrackClient(await raw_server(trickling("body")), "site", KEY, timeouts=Timeouts(answer_s=0.1))
     with pytest.raises(RequestUnansweredError, match="did not end its answer") as caught:
         await client.send_batch(b"{}")
     assert caught.value.sent is True
     await client.aclose()
 
 
-async def test_headers_that_trickle_cannot_hold_a_shutdown(raw_server: RawServer) -> None:
-    """Closing waits, but not for ever."""
+TRICKLES = {
+    "headers": (b"HTTP/1.1 200 OK\r\nx: ", b"x"),
+    "interim answers": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b" "),
+    "chunks": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
+
+
+def trickling(kind: str) -> Handler:
+    """Begins an answer and never ends it."""
+    head, drop = TRICKLES[kind]
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        writer.write(head)
         while not writer.is_closing():
-            writer.write(b"x")
+            writer.write(drop)
             await writer.drain()
             await asyncio.sleep(0.01)
 
+    return handler
+
+
+@pytest.mark.parametrize("kind", TRICKLES)
+async def test_a_trickle_ends_and_frees_its_slot(raw_server: RawServer, kind: str) -> None:
+    """Whatever trickles, every request of a full pool ends by itself at the answer's limit, its connection is closed,
+    and as many others have room."""  # noqa: D205, D209 - one promise
+    trickle, slots, closed = trickling(kind), 4, asyncio.Semaphore(0)
+    well = False
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not well:
+            try:
+                await trickle(reader, writer)
+            finally:
+                closed.release()
+        else:
+            await read_request(reader)
+            writer.write(OK)
+            await writer.drain()
+            await reader.read()
+
+    timeouts = Timeouts(deadline_s=0.05, answer_s=0.3)
+    client = TrackClient(await raw_server(handler), "site", KEY, lanes=1, timeouts=timeouts)
+    sent = await asyncio.gather(*(client.send_batch(b"{}") for _ in range(slots)), return_exceptions=True)
+    assert [(type(error), getattr(error, "sent", None)) for error in sent] == [(RequestUnansweredError, True)] * slots
+    assert client.in_flight == slots
+    await client.drained()
+    assert client.in_flight == 0
+    for _ in range(slots):
+        await closed.acquire()
+    well = True
+    client._timeouts = Timeouts(deadline_s=60.0, answer_s=60.0)
+    answers = await asyncio.gather(*(client.send_batch(b"{}") for _ in range(slots)))
+    assert [answer.status for answer in answers] == [200] * slots
+    await client.aclose()
+
+
+async def test_a_trickle_through_a_proxy_ends_as_well(raw_server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment names is bounded like the host behind it."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", await raw_server(trickling("headers")))
+    timeouts = Timeouts(answer_s=0.2)
+    async with TrackClient("http://track.example.com", "site", KEY, lanes=1, timeouts=timeouts) as client:
+        with pytest.raises(RequestUnansweredError, match=r"did not end its answer within 0\.2 s"):
+            await client.send_batch(b"{}")
+
+
+async def test_headers_that_trickle_cannot_hold_a_shutdown(raw_server: RawServer) -> None:
+    """Closing waits, but not for ever."""
     timeouts = Timeouts(deadline_s=0.05, close_s=0.1)
-    client = TrackClient(await raw_server(handler), "site", KEY, timeouts=timeouts)
+    client = TrackClient(await raw_server(trickling("headers")), "site", KEY, timeouts=timeouts)
     with pytest.raises(RequestUnansweredError):
         await client.send_batch(b"{}")
     await client.aclose()

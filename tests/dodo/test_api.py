@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from pipeline.dodo.api import Collection, DodoApi, Position, RateLimit, open_api, walk
 from pipeline.dodo.api.answers import retry_after_s
@@ -414,6 +414,21 @@ async def test_nothing_private_is_logged(account: Account, api: DodoApi, caplog:
     assert LIVE_KEY not in text
     assert "ann@example.com" not in text
     assert "jiwoo" not in text
+
+
+async def test_an_answer_that_trickles_is_ended(account: Account, url: str) -> None:
+    """Bytes that keep coming cannot keep a question alive for ever."""
+
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    account.faults.append(lambda _: StreamingResponse(drops()))
+    patience = Patience(attempts=1)
+    async with DodoApi(url, SecretStr(LIVE_KEY), patience=patience, answer_s=0.2) as api:
+        with pytest.raises(DeliveryError, match="ReadTimeout"):
+            await api.customer("cus_1")
 
 
 async def test_many_at_once_share_the_rate(account: Account, url: str) -> None:

@@ -38,6 +38,18 @@ async def test_every_sample_is_accepted_as_it_is(name: str, edge: Any, ask: Any,
     assert (topic, record.value) == ("w", body)
 
 
+async def test_an_observer_that_raises_changes_no_answer(edge: Any, ask: Any, signed: Signed) -> None:
+    """What is stored is answered 200 whoever fails to hear of it: Dodo would send it again."""
+
+    def broken(event: object) -> None:
+        raise ZeroDivisionError(event)
+
+    edge.endpoint._observers = [broken, edge.events.append]
+    answer = await ask(edge.app, signed(BODY), BODY)
+    assert answer.status == 200
+    assert [event.outcome for event in edge.events if isinstance(event, RequestEnded)] == ["accepted"]
+
+
 @pytest.mark.parametrize(("secret", "mode"), [(LIVE, b"live"), (TEST, b"test")])
 async def test_the_secret_says_the_mode(secret: str, mode: bytes, edge: Any, ask: Any, signed: Signed) -> None:
     """Which secret fits is written into the record."""

@@ -15,9 +15,12 @@ from aiokafka.record import MemoryRecords
 from faust.types import TP
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError, TopicError
+from pipeline.kafka import outgoing
 from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
 from pipeline.kafka.outgoing import OutgoingChunk, Outlet
+from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
+from pipeline.settings import Settings
 
 
 @dataclass
@@ -222,6 +225,54 @@ async def test_closing_fails_what_nobody_will_hear_of() -> None:
     for future in sent:
         with pytest.raises(DeliveryError, match="stopped before a batch was acknowledged"):
             await future
+
+
+async def test_an_observer_that_raises_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told of a stall or of a durable batch, it neither breaks the partition's sequence nor holds the chunk back."""
+
+    def broken(event: object) -> None:
+        raise ZeroDivisionError(event)
+
+    producer = BatchProducer(Settings.load(), [broken])
+    broker = Broker(timeouts=1)
+    monkeypatch.setattr(producer, "_started", lambda: broker)
+    monkeypatch.setattr(broker, "create_batch", lambda: BatchBuilder(1000, 0), raising=False)
+    chunk, behind = producer.chunk(), producer.chunk()
+    for one in (chunk, behind):
+        one.append("a", 0, record())
+    sent = [chunk.send(), behind.send()]
+    await broker.has_taken(2)
+    for offset, future in enumerate(broker.futures):
+        future.set_result(broker.stored(offset))
+    await asyncio.gather(*sent)
+
+
+async def test_an_answer_that_says_nothing_fails_the_chunk() -> None:
+    """What cannot be read in a completion callback is an error of the chunk, which would wait for ever without it."""
+    broker = Broker()
+    chunk = broker.chunk()
+    chunk.append("a", 0, record())
+    sent = chunk.send()
+    await broker.has_taken(1)
+    broker.futures[0].set_result(None)
+    with pytest.raises(BrokenSequenceError):
+        await sent
+
+
+async def test_a_batch_in_flight_for_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a partition confirms nothing and nobody waits for a place in it, its oldest batch is told, repeatedly."""
+    monkeypatch.setattr(outgoing, "STALL_S", 0.001)
+    broker = Broker()
+    chunk = broker.chunk()
+    chunk.append("a", 0, record())
+    sent = chunk.send()
+    while sum(isinstance(event, ProduceStalled) for event in broker.events) < 3:  # noqa: ASYNC110 - timers tell it
+        await asyncio.sleep(0.001)
+    broker.futures[0].set_result(broker.stored(0))
+    await sent
+    told = len(broker.events)
+    await asyncio.sleep(0.02)
+    assert broker.events[told:] == []
 
 
 async def test_drained_waits_for_the_queue_and_the_flight() -> None:

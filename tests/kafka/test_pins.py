@@ -1,15 +1,20 @@
 """The internals of faust, mode and aiokafka that the batch transport leans on still have the shape that it knows.
 
-A failure here means: read the new source, repair `pipeline/kafka`, run the chaos tests, then change the pin.
+Those of httpx and httpcore that bound a whole exchange (`pipeline.deadline`) are here as well.
+
+A failure here means: read the new source, repair `pipeline/kafka` (or `deadline`), run the chaos tests, then change the
+pin.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from importlib.metadata import version
 from typing import Any
 
 import faust
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
@@ -27,6 +32,7 @@ from faust.transport import consumer as faust_consumer
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
+from httpcore._async import connection, connection_pool, http11
 from mode import Service, Worker
 from mode.supervisors import CrashingSupervisor
 from mode.threads import QueueServiceThread, ServiceThread
@@ -130,6 +136,16 @@ def source(thing: Any) -> str:
 
 
 CODE: list[tuple[Any, str, str]] = [
+    (
+        sys.modules[connection_pool.AsyncConnectionPool.create_connection.__module__],
+        "network_backend=self._network_backend,",
+        "the pool's network is read for each new connection, so it can be replaced",
+    ),
+    (
+        http11.AsyncHTTP11Connection._receive_event,
+        "data = await self._network_stream.read( self.READ_NUM_BYTES, timeout=timeout )",
+        "headers and body are read through the stream, one bounded read after the other",
+    ),
     (
         faust_consumer.Consumer._drain_messages,
         "ait = cast(AsyncIterator, getmany(timeout=1.0))",
@@ -265,6 +281,11 @@ def test_code(thing: Any, code: str, reason: str) -> None:
 
 
 ATTRIBUTES: list[tuple[Any, str]] = [
+    (httpx.AsyncClient.__init__, "self._transport"),
+    (httpx.AsyncClient.__init__, "self._mounts"),
+    (httpx.AsyncHTTPTransport.__init__, "self._pool"),
+    (connection_pool.AsyncConnectionPool.__init__, "self._network_backend"),
+    (connection.AsyncHTTPConnection.__init__, "self._network_backend"),
     (AIOKafkaConsumer, "self._fetch_max_wait_ms"),
     (AIOKafkaConsumer, "self._fetcher"),
     (AIOKafkaConsumer, "self._request_timeout_ms"),
@@ -294,7 +315,7 @@ ATTRIBUTES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "attribute"), ATTRIBUTES, ids=[f"{o.__name__}.{a}" for o, a in ATTRIBUTES])
+@pytest.mark.parametrize(("owner", "attribute"), ATTRIBUTES, ids=[f"{o.__qualname__}.{a}" for o, a in ATTRIBUTES])
 def test_attributes(owner: Any, attribute: str) -> None:
     """What is read or set is still there."""
     assert attribute in inspect.getsource(owner)

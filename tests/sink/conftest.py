@@ -14,6 +14,7 @@ import pytest
 from faust.types import TP
 
 from pipeline.customerio.client import TrackClient
+from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import BARRIER, OutRecord, text_header
 from pipeline.sink.events import SinkEvent
@@ -167,15 +168,46 @@ class ScriptedCustomerIo(httpx.AsyncBaseTransport):
         raise httpx.ReadTimeout("nothing came")
 
 
+@dataclass
+class MemoryChunk:
+    """Letters that go out together; `limit_bytes` is what their topic takes."""
+
+    producer: MemoryProducer
+    records: list[tuple[str, OutRecord]] = field(default_factory=list)
+
+    def append(self, topic: str, _partition: int, record: OutRecord) -> None:
+        """Add one."""
+        if len(record.value or b"") > self.producer.limit_bytes:
+            raise RecordTooLargeError("too large")
+        self.records.append((topic, record))
+
+    async def send(self) -> None:
+        """Return when the last of them is kept."""
+        if self.records:
+            self.producer.chunks.append(len(self.records))
+        for topic, record in self.records:
+            await self.producer.send(topic, record)
+
+
 class MemoryProducer:
     """Keeps dead letters; `failures` makes the next writes wait that many virtual minutes."""
 
     def __init__(self) -> None:
         self.letters: list[OutRecord] = []
+        self.chunks: list[int] = []
+        self.limit_bytes = 10**9
         self.stalls = 0
 
+    def partition_for(self, _topic: str, key: bytes | None) -> int:
+        """Stands for murmur2: two partitions."""
+        return len(key or b"") % 2
+
+    def chunk(self) -> MemoryChunk:
+        """A new chunk."""
+        return MemoryChunk(self)
+
     async def send(self, topic: str, record: OutRecord) -> tuple[int, int]:
-        """Keep one record."""
+        """Keep one record, as each of a chunk is kept in turn."""
         assert topic == "dead-letters"
         while self.stalls:
             self.stalls -= 1

@@ -14,7 +14,7 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -152,7 +152,7 @@ class Member:
         self._sending: set[str] = set()
         self.sink = Sink(
             post=self._post,
-            producer=self,
+            producer=Letters(self),
             dead_letters_topic="dead-letters",
             membership=self.membership,
             partitions_total=lambda: PARTITIONS,
@@ -254,12 +254,11 @@ class Member:
             if self.world.group.hears(self):
                 self.membership.heartbeat()
 
-    async def send(self, topic: str, record: OutRecord) -> tuple[int, int]:
+    async def keep(self, record: OutRecord) -> None:
         """Write one dead letter, as soon as that can be done."""
-        assert topic == "dead-letters"
         while self.cut_off or self.world.brokers_away or not self.frozen.is_set():  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(NEWS_S)
-        return await self.world.keep(record)
+        await self.world.keep(record)
 
     async def _post(self, body: bytes) -> Response:
         await self.frozen.wait()
@@ -279,6 +278,39 @@ class Member:
             return await self._client.send_batch(body)
         finally:
             self._sending -= people
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The producer of one member."""
+
+    member: Member
+
+    def partition_for(self, topic: str, _key: bytes | None) -> int:
+        """There is one partition."""
+        assert topic == "dead-letters"
+        return 0
+
+    def chunk(self) -> Chunk:
+        """A new chunk."""
+        return Chunk(self.member)
+
+
+@dataclass
+class Chunk:
+    """Dead letters that go out together."""
+
+    member: Member
+    records: list[OutRecord] = field(default_factory=list)
+
+    def append(self, _topic: str, _partition: int, record: OutRecord) -> None:
+        """Add one."""
+        self.records.append(record)
+
+    async def send(self) -> None:
+        """Write them in order; some may be durable when the process ends."""
+        for record in self.records:
+            await self.member.keep(record)
 
 
 class Group:
@@ -445,12 +477,11 @@ class World:
 
     # --- dead letters --------------------------------------------------------------------------------------------
 
-    async def keep(self, record: OutRecord) -> tuple[int, int]:
+    async def keep(self, record: OutRecord) -> None:
         """Take one dead letter."""
         await self._letters_flow.wait()
         _, partition, offset = str(text_header(record.headers, "dlq-source")).split("/")
         self.lettered[int(partition), int(offset)] = str(text_header(record.headers, "dlq-class"))
-        return 0, len(self.lettered)
 
     def letters_wait(self, *, wait: bool) -> None:
         """Whether the dead-letter topic takes nothing."""

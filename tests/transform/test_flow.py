@@ -168,6 +168,22 @@ async def test_acknowledged_only_when_durable() -> None:
     assert told.webhooks == {("payment.succeeded", "operations", ""): 2}
 
 
+async def test_an_observer_that_raises_holds_nothing_back() -> None:
+    """A chunk whose observer fails is acknowledged like any other, and so are those behind it."""
+    bench = Bench()
+
+    def broken(event: object) -> None:
+        raise ZeroDivisionError(event)
+
+    bench.flow._observe = broken
+    for first in (0, 2):
+        await bench.flow.take(bench.batch(first, b"pay", b"pay"))
+        bench.producer.sent[-1].durable.set_result(None)
+        await settle()
+    assert bench.acks[0] == [1, 3]
+    assert (bench.flow.in_flight, bench.failures) == (0, [])
+
+
 async def test_commands_go_behind_operations() -> None:
     """Back into the topic that the chunk came from, once its operations are durable; acknowledged when both are."""
     bench = Bench()

@@ -116,6 +116,19 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.mirror.close(clean=False)
 
 
+async def test_an_observer_that_raises_holds_nothing_back(bench: Bench) -> None:
+    """Facts whose observer fails are stored and acknowledged all the same."""
+
+    def broken(event: object) -> None:
+        raise ZeroDivisionError(event)
+
+    bench.landing.observe = broken
+    bench.landing.outputs_landed(bench.fly(b"cus_1\0payment\0a"))
+    bench.sent[0].durable.set_result(None)
+    await settle()
+    assert (bench.acked, bench.failures) == ([0], [])
+
+
 async def test_outputs_facts_mirror_acknowledgement(bench: Bench) -> None:
     """Each step waits for the one before it."""
     flight = bench.fly(b"a\0k\0")

@@ -9,8 +9,8 @@ from faust.types import TP
 from pipeline.kafka import events
 from pipeline.watch import transport
 from pipeline.watch.metrics import Metrics
-from pipeline.watch.transport import observe_transport, show_vitals
-from pipeline.watch.vitals import Vitals
+from pipeline.watch.transport import observe_transport, show_pulse, show_vitals
+from pipeline.watch.vitals import PartitionPulse, PartitionVitals, Vitals
 
 TP0 = TP("webhooks", 0)
 SEEN = (
@@ -57,7 +57,7 @@ def test_each_event_moves_its_series() -> None:
 
 def test_vitals_are_read_at_each_scrape() -> None:
     """The gauges show the vital signs of the moment of the scrape."""
-    vitals = Vitals("sink", False, False, 7, 3, unread=11, undelivered=5, uncommitted=2)
+    vitals = Vitals("sink", False, False, 7, 3, places={TP0: PartitionVitals(17, 12, 10, unread=11)})
     metrics = Metrics("sink")
     show_vitals(metrics, lambda: vitals)
     value = metrics.registry.get_sample_value
@@ -75,12 +75,37 @@ def test_vitals_are_read_at_each_scrape() -> None:
     assert value("dodo_cio_generation") == -1
 
 
+def test_partitions_are_read_at_each_scrape() -> None:
+    """Each assigned partition has its ages, and one that goes has none any more."""
+    place = PartitionVitals()
+    pulses = {
+        TP0: PartitionPulse(place, stage_s=3.0, unfinished_s=400.0, commit_age_s=401.0),
+        TP("webhooks", 11): PartitionPulse(place, fetch_s=7.0),
+    }
+    metrics = Metrics("sink")
+    show_pulse(metrics, lambda: pulses, lambda: 42.0)
+
+    def shown(partition: str) -> list[float | None]:
+        labels = {"topic": "webhooks", "partition": partition}
+        return [
+            metrics.registry.get_sample_value(f"dodo_cio_partition_{name}_seconds", labels)
+            for name in ("oldest_unfinished", "commit_age", "still")
+        ]
+
+    assert (shown("0"), shown("11")) == ([400.0, 401.0, 3.0], [0.0, 0.0, 7.0])
+    del pulses[TP0]
+    assert (shown("0"), shown("11")) == ([None] * 3, [0.0, 0.0, 7.0])
+    assert metrics.registry.get_sample_value("dodo_cio_held_seconds") == 42.0
+    assert 'dodo_cio_partition_still_seconds{partition="11",topic="webhooks"} 7.0' in metrics.render()[0].decode()
+
+
 def test_the_documentation_is_complete() -> None:
     """The module's table names exactly the series that it registers."""
     metrics = Metrics("sink")
     before = {family.name for family in metrics.registry.collect()}
     observe_transport(metrics)
     show_vitals(metrics, lambda: Vitals("sink", False, False, 1, 1))
+    show_pulse(metrics, dict, float)
     registered = {family.name for family in metrics.registry.collect()} - before
     documented = re.findall(r"`(dodo_cio_\w+?)(?:_total)?`", transport.__doc__ or "")
     assert registered == set(documented)

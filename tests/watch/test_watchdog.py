@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.watch.vitals import Vitals
+from faust.types import TP
+
+from pipeline.watch.vitals import PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
 
-VITALS = Vitals(stage="sink", stopping=False, rebalancing=False, generation=1, partitions=2, unread=9)
+PLACE = TP("operations", 1)
+VITALS = Vitals("sink", False, False, 1, 2, places={PLACE: PartitionVitals(9, 0, 0, unread=4)})
 
 
 def test_questions_are_beats() -> None:
-    """Asking alone is enough: without any ticker the verdict turns when nothing moved for the patience."""
+    """Asking alone is enough: without any ticker the verdict turns when a partition stood still for the patience."""
     now = 0.0
     dog = Watchdog(lambda: VITALS, patience_s=20, clock=lambda: now)
     assert dog.live().ok
@@ -31,16 +34,20 @@ def test_recovers() -> None:
     dog.beat()
     now = 6.0
     assert not dog.live().ok
-    vitals = replace(VITALS, delivered=1)
+    vitals = replace(VITALS, places={PLACE: PartitionVitals(9, 1, 0, unread=4)})
     assert dog.live().ok
 
 
 def test_status_shows_everything() -> None:
-    """The status names every vital sign and how long nothing moved."""
-    now = 0.0
-    dog = Watchdog(lambda: VITALS, clock=lambda: now)
+    """The status names every vital sign, how long nothing moved, and how long the stage holds its records back."""
+    now, vitals = 0.0, VITALS
+    dog = Watchdog(lambda: vitals, clock=lambda: now)
+    dog.beat()
+    now, vitals = 1.0, replace(VITALS, holding="Customer.io takes nothing")
     dog.beat()
     now = 2.5
+    assert dog.held_s() == 1.5
+    assert dog.partitions()[PLACE].unfinished_s == 2.5
     assert dog.status() == {
         "stage": "sink",
         "stopping": False,
@@ -51,12 +58,16 @@ def test_status_shows_everything() -> None:
         "acknowledged": 0,
         "committed": 0,
         "attempts": 0,
-        "unread": 9,
-        "undelivered": 0,
+        "unread": 4,
+        "undelivered": 9,
         "uncommitted": 0,
         "waiting_for": None,
         "restoring": None,
+        "holding": "Customer.io takes nothing",
+        "fault": None,
         "heartbeat_age_s": None,
-        "idle_s": 2.5,
+        "still_s": 2.5,
+        "moved_s": 2.5,
+        "held_s": 1.5,
         "outside_s": 0.0,
     }

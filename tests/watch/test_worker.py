@@ -83,13 +83,49 @@ async def test_stuck_and_retrying(
 
     sitting, retrying = await asyncio.gather(status_of("sit"), status_of("retry"))
     assert sitting["live"] is False
-    assert "records wait and nothing was delivered" in sitting["live_reason"]
+    assert "/0 has stood still for" in sitting["live_reason"]
+    assert "its oldest unfinished record, offset 0, was neither finished nor tried again" in sitting["live_reason"]
     assert retrying["live"] is True
     for status in (sitting, retrying):
         assert status["ready"] is True
         assert (status["partitions"], status["committed"], status["acknowledged"]) == (1, 0, 0)
         assert status["undelivered"] > 0
         assert status["undelivered"] + status["unread"] <= RECORDS
+
+
+async def test_one_partition_that_stands_still(
+    chain_settings: Callable[..., Awaitable[Settings]],
+    environment: Callable[[Settings], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    """A record that nobody has in hand is reported although its sink delivers and commits other partitions."""
+    settings = await chain_settings(partitions=2, log_format="json")
+    command = [sys.executable, str(LAZY_WORKER), "one"]
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await producer.start()
+
+    async def flow() -> None:
+        while True:
+            await producer.send_and_wait(settings.operations_topic, b"{}", partition=1)
+            await asyncio.sleep(0.1)
+
+    flowing = asyncio.create_task(flow())
+    try:
+        for _ in range(3):
+            await producer.send_and_wait(settings.operations_topic, b"{}", partition=0)
+        with running(command, environment(settings), tmp_path / "one") as worker:
+            place = f"{settings.operations_topic}/0 has stood still"
+            status = await status_when(worker, lambda seen: not seen["live"] and place in seen["live_reason"])
+    finally:
+        flowing.cancel()
+        await asyncio.gather(flowing, return_exceptions=True)
+        await producer.stop()
+    assert "oldest unfinished record, offset 0" in status["live_reason"]
+    stuck, moving = status["assignment"]
+    assert (stuck["oldest_unfinished"], stuck["acknowledged"], stuck["committed"]) == (0, 0, 0)
+    assert stuck["still_s"] > 5
+    assert moving["committed"] > 0
+    assert status["attempts"] > 0
 
 
 async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

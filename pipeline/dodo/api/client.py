@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr
 
+from pipeline.deadline import bounded, within
 from pipeline.dodo.api.answers import (
     NOT_FOUND,
     OK,
@@ -43,7 +44,10 @@ SETTLED: Final[Mapping[Collection, str]] = {"payments": "succeeded", "refunds": 
 TEST_HOST: Final = "test.dodopayments.com"
 
 TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=5.0, read=30.0)
-"""A list over a long range is a slow query; the vendor's SDK waits a minute for a whole answer."""
+"""A list over a long range is a slow query."""
+
+ANSWER_S: Final = 60.0
+"""What the vendor's SDK waits for a whole answer. Guards the four connections against one that trickles."""
 
 _KEY = re.compile(r"[!-~]+")
 
@@ -81,7 +85,8 @@ class DodoApi:
         api_key: sent as a bearer token; neither shown nor logged.
         rate: how fast requests may go.
         patience: how often one is repeated.
-        timeouts: of each attempt.
+        timeouts: of each attempt's phases.
+        answer_s: of each attempt, from its start to the end of its answer.
         transport: replaces the network, for tests.
         clocks: of rate and pauses.
 
@@ -97,6 +102,7 @@ class DodoApi:
         rate: RateLimit | None = None,
         patience: Patience = Patience(),
         timeouts: httpx.Timeout = TIMEOUTS,
+        answer_s: float = ANSWER_S,
         transport: httpx.AsyncBaseTransport | None = None,
         clocks: Clocks = Clocks(),
     ) -> None:
@@ -105,17 +111,20 @@ class DodoApi:
         self._rate = rate or RateLimit.of_account()
         self._patience = patience
         self._clocks = clocks
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={
-                "Authorization": f"Bearer {_usable(api_key)}",
-                "Accept": "application/json",
-                "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
-            },
-            timeout=timeouts,
-            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
-            transport=transport,
-            follow_redirects=False,
+        self._answer_s = answer_s
+        self._http = bounded(
+            httpx.AsyncClient(
+                base_url=self.base_url,
+                headers={
+                    "Authorization": f"Bearer {_usable(api_key)}",
+                    "Accept": "application/json",
+                    "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                },
+                timeout=timeouts,
+                limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+                transport=transport,
+                follow_redirects=False,
+            )
         )
 
     def __repr__(self) -> str:
@@ -183,7 +192,8 @@ class DodoApi:
             await self._turn()
             trouble, wait_s = "no answer", None
             try:
-                answer = await self._http.get(path, params=query)
+                with within(self._answer_s):
+                    answer = await self._http.get(path, params=query)
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 trouble = f"{type(error).__name__} {error}".strip()
             else:
