@@ -14,7 +14,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.kafka import unpacking
@@ -400,7 +400,7 @@ BATCH = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(BATCH, max_size=6), st.integers(0, 8))
 def test_whatever_kafka_accepts(described: list[Any], from_offset: int) -> None:
     """Every offset that holds a record comes once and in order, as itself or as unreadable, and the end is reached."""
@@ -441,7 +441,7 @@ def is_text(name: bytes) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_becomes_of_bytes(data: st.DataObject) -> None:
     """Damaged anywhere, length and checksum too: reading goes on and ends, offsets rise, and nothing is raised."""
