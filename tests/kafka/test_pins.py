@@ -13,6 +13,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -60,6 +61,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (driver.AIOKafkaConsumerThread.on_start, "(self)"),
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "(self, transport)"),
     (PartitionRecords._consumer_record, "(self, tp, record)"),
+    (AIOKafkaConnection.send, "(self, request, expect_response=True)"),
+    (AIOKafkaConnection._send_sasl_token, "(self, payload, expect_response=True)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (App._new_transport, "(self)"),
@@ -188,6 +191,12 @@ CODE: list[tuple[Any, str, str]] = [
         "the service keeps no supervisor, so its crash reaches the worker",
     ),
     (PartitionRecords.__next__, "return next(self._records_iterator)", "its iterator is a generator, which we return"),
+    (create_conn, "conn = AIOKafkaConnection(", "a client's connections are of the class that the module names"),
+    (
+        AIOKafkaConnection.send,
+        "self._writer.write(size + message) except OSError as err:",
+        "a request that cannot be written leaves nothing behind",
+    ),
     (KafkaFetcher.seek_to, "if tp in self._records: del self._records[tp]", "a seek drops what was fetched ahead"),
     (
         FlowControlQueue.put,
