@@ -17,6 +17,7 @@ from pipeline import logs
 from pipeline.ingest import PATH
 from pipeline.ingest.app import create_app
 from pipeline.ingest.protocol import BoundedHeadProtocol
+from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
 from pipeline.watch.server import bind
 
@@ -43,6 +44,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         ConfigurationError: the address cannot be listened on; secrets, topics or brokers are not as they must be.
     """
+    use_our_connections()
     uvloop.run(_serve(settings, say))
 
 

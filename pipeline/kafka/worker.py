@@ -19,6 +19,7 @@ from mode.utils.futures import maybe_cancel
 from pipeline import logs
 from pipeline.errors import PipelineError
 from pipeline.kafka.app import BatchApp
+from pipeline.kafka.connection import use_our_connections
 from pipeline.kafka.faust_options import REBALANCE_S
 from pipeline.kafka.handover import COMMIT_S, GRACE_S
 from pipeline.kafka.noise import quieten
@@ -40,6 +41,7 @@ class BatchWorker(faust.Worker):
         super().__init__(app, *services, **options)
         logs.configure(log_format=app.settings.log_format, secrets=app.settings.secrets)
         quieten()
+        use_our_connections()
         self.spinner = None
 
     def execute_from_commandline(self) -> NoReturn:

@@ -218,10 +218,6 @@ class Cluster:
                     return leaders.pop()
                 await asyncio.sleep(POLL_S)
 
-    async def leaders(self, topic: str) -> dict[int, int]:
-        """The leader of each partition of the topic, as one running node knows it now."""
-        return {one.number: one.leader for seen in (await self._views([topic]))[:1] for one in seen}
-
     async def coordinator(self, group: str) -> int:
         """The node that coordinates the group."""
         async with asyncio.timeout(WITHIN_S):

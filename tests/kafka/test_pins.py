@@ -18,6 +18,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -68,6 +69,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (PartitionRecords._unpack_records, "(self)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
+    (AIOKafkaConnection.send, "(self, request, expect_response=True)"),
+    (AIOKafkaConnection._send_sasl_token, "(self, payload, expect_response=True)"),
     (App._new_transport, "(self)"),
     (App._consumer_wait_empty, "(self, consumer, logger)"),
     (App._on_partitions_revoked, "(self, revoked)"),
@@ -251,6 +254,12 @@ CODE: list[tuple[Any, str, str]] = [
         "a copy with another isolation level asks for the end of the log",
     ),
     (AIOKafkaConsumer.start, "isolation_level=self._isolation_level", "it is read at the start, after we set it"),
+    (create_conn, "conn = AIOKafkaConnection(", "a client's connections are of the class that the module names"),
+    (
+        AIOKafkaConnection.send,
+        "self._writer.write(size + message) except OSError as err:",
+        "a request that cannot be written leaves nothing behind",
+    ),
     (KafkaFetcher.seek_to, "if tp in self._records: del self._records[tp]", "a seek drops what was fetched ahead"),
     (
         FlowControlQueue.put,
