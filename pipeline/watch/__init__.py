@@ -1,8 +1,9 @@
 """What a process says about itself: probes, metrics, and whether work moves.
 
-Promises: `/ready` is true only while records can flow here; `/live` fails only when work waits and nothing has moved
-for minutes, never because Kafka or Customer.io is slow; `/metrics` is one Prometheus registry a process, filled by
-observers from frozen records of what happened. Knows Kafka's membership, no stage. Open `vitals` next.
+Promises: `/ready` is true only while records can flow here; `/live` fails only when the work of a partition waits and
+has stood still for minutes, never because Kafka or Customer.io is slow; `/metrics` is one Prometheus registry a
+process, filled by observers from frozen records of what happened. Knows Kafka's membership, no stage. Open `vitals`
+next.
 """
 
 from __future__ import annotations

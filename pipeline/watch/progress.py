@@ -16,6 +16,7 @@ from pipeline.kafka.events import (
     ChunkAcknowledged,
     ChunkDelivered,
     CommitFailed,
+    HandOverEnded,
     LogRestarted,
     OffsetsCommitted,
     ProduceStalled,
@@ -65,6 +66,10 @@ class Progress:
                     if place is not None and offset > place.committed:
                         self.committed += offset - place.committed
                         place.committed = offset
+            case HandOverEnded():
+                # Nobody here commits for them any more, however long a restore takes until the next assignment.
+                for place in self.partitions.values():
+                    place.committed = place.acknowledged
             case RebalanceEnded():
                 # What an earlier assignment left unfinished is its next owner's, perhaps ours: read again from the
                 # committed offset.

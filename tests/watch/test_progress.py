@@ -10,6 +10,7 @@ from pipeline.kafka.events import (
     ChunkAcknowledged,
     ChunkDelivered,
     CommitFailed,
+    HandOverEnded,
     LogRestarted,
     OffsetsCommitted,
     ProduceStalled,
@@ -62,6 +63,14 @@ def test_rebalance_starts_anew() -> None:
     assert waiting(progress) == (0, 0, 0)
     progress(OffsetsCommitted({ZERO: 5}, 1, 0.01))
     assert (progress.delivered, progress.acknowledged, progress.committed) == (10, 0, 0)
+
+
+def test_what_was_handed_over_is_not_ours_to_commit() -> None:
+    """A hand-over whose commit failed leaves nothing that a long restore could be blamed for not committing; what was
+    not finished still waits."""  # noqa: D205, D209 - one promise
+    progress = after(delivered(0, 9), acknowledged(5), HandOverEnded(1, True, False, 1, 3.0))
+    assert waiting(progress) == (0, 5, 0)
+    assert progress.committed == 0
 
 
 def test_finished_before_it_was_told() -> None:
