@@ -58,6 +58,6 @@ class Pace:
         while self._left[0] <= now - WINDOW_S:
             self._left.popleft()
 
-    def used(self, now: float) -> int:
-        """Requests that left in the last second."""
-        return sum(left > now - 1.0 for left in self._left)
+    def used(self, now: float, within_s: float = 1.0) -> int:
+        """Requests that left in the last `within_s`, a window at most."""
+        return sum(left > now - within_s for left in self._left)
