@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from pipeline import logs
 from pipeline.kafka.membership import since_boot
 from pipeline.sink.demand import Demand, Usage
 from pipeline.sink.leases import LEASE_S, RETURN_S, Borrowed, Lease, Lent, divide
@@ -29,6 +30,13 @@ wait for others, a ticket's grant is read within 1.3 s, and a lease lasts 3 s.""
 
 LOOK_S: Final = 1.0
 """Between two readings of an idle sink, to which nobody has lent or wants to."""
+
+BORROWS: Final = "Idle sinks lend this one a part of the workspace's rate"
+BORROWS_NO_MORE: Final = "This sink is back at its own part of the workspace's rate"
+LENDS: Final = "This sink is idle and lends its part of the workspace's rate"
+LENDS_NO_MORE: Final = "This sink has all of its part of the workspace's rate again"
+
+log = logs.get(__name__)
 
 
 class Purse(Protocol):
@@ -210,6 +218,7 @@ class Lender:
         self._board = board
         self._clock = clock
         self._said: tuple[str, int] | None = None
+        self._logged = (False, False)
         self.stop = self._lending.stop
 
     def restart(self, generation: int) -> None:
@@ -231,7 +240,16 @@ class Lender:
             if texts is not None:
                 lending.heard(_statements(texts), self._clock())
         self._purse.refresh()
+        self._log(self._purse.lent.at(self._clock()), self._purse.borrowed.at(self._clock()))
         self._speak()
+
+    def _log(self, lent: float, borrowed: float) -> None:
+        lends, borrows = self._logged
+        if bool(borrowed) != borrows:
+            log.info(BORROWS if borrowed else BORROWS_NO_MORE, per_second=round(borrowed, 3))
+        if bool(lent) != lends:
+            log.info(LENDS if lent else LENDS_NO_MORE, per_second=round(lent, 3))
+        self._logged = (bool(lent), bool(borrowed))
 
     def _speak(self) -> None:
         said = (self._lending.text, self._lending.generation)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.rates import SlidingSecond
 from pipeline.sink.budget import PacedBudget, share
-from pipeline.sink.events import BudgetShared, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
+from pipeline.sink.demand import RESERVE
+from pipeline.sink.events import BudgetShared, LeasesChanged, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
 from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.leases import Lease
 from pipeline.sink.pace import CATCH_UP_S, SETTLE_S
 
 Virtual = Callable[[Any], Any]
@@ -175,6 +177,62 @@ def test_429s_lower_the_rate_and_successes_raise_it(virtual: Virtual) -> None:
         (0.55, 27.5, "success"),
     ]
     assert sum(isinstance(one, TurnTaken) for one in told) == 26
+
+
+def test_what_is_lent_and_borrowed(virtual: Virtual) -> None:
+    """The rate is the share, less what is lent, with what is borrowed, for as long as the leases last; told once."""
+    told: list[SinkEvent] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        budget = PacedBudget(100.0, opened(), told.append, lease_clock=loop.time)
+        budget.assign(1, 4)
+        budget.lent.promise("a", Lease(20.0, until=3.0))
+        budget.borrowed.replace({"b": Lease(40.0, until=2.0)})
+        for _ in range(2):
+            budget.refresh()
+        assert (budget.lent_per_second, budget.borrowed_per_second, budget.per_second) == (20.0, 40.0, 45.0)
+        await asyncio.sleep(2)
+        assert budget.per_second == 5.0
+        budget.refresh()
+        await asyncio.sleep(1)
+        assert budget.per_second == 25.0
+        budget.borrowed.replace({"b": Lease(400.0, until=9.0)})
+        assert budget.per_second == 100.0, "never above the workspace's rate"
+        budget.lent.promise("a", Lease(400.0, until=9.0))
+        assert budget.per_second == 75.0 + 25.0 * RESERVE, "a share that got smaller is not overdrawn"
+
+    virtual(scenario())
+    changes = [one for one in told if isinstance(one, LeasesChanged)]
+    assert changes == [LeasesChanged(20.0, 40.0, 45.0), LeasesChanged(20.0, 0.0, 5.0)]
+
+
+def test_a_loan_is_used_at_once_and_not_beyond_its_end(virtual: Virtual) -> None:
+    """Whoever waits goes on at the new rate; when it ends, no second has more than the old rate allows from then on."""
+
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        budget = PacedBudget(100.0, opened(), lease_clock=loop.time)
+        budget.assign(1, 100)
+        times: list[float] = []
+
+        async def lane() -> None:
+            while loop.time() < 10.0:
+                assert await budget.turn()
+                times.append(loop.time())
+
+        lanes = [asyncio.create_task(lane()) for _ in range(8)]
+        await asyncio.sleep(2.5)
+        budget.borrowed.replace({"b": Lease(79.0, until=5.0)})
+        budget.refresh()
+        await asyncio.gather(*lanes)
+        return times
+
+    times = virtual(scenario())
+    assert len([at for at in times if at < 2.5]) <= 3
+    assert 76 <= len([at for at in times if 2.6 <= at < 3.6]) <= 81
+    assert most_in_a_second([at for at in times if at >= 5.0]) <= 2
+    assert most_in_a_second(times) <= 81
 
 
 def test_retries_and_halves_pass_the_same_budget(virtual: Virtual, api: Any, make: Any) -> None:

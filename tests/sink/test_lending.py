@@ -323,6 +323,23 @@ def test_a_board_that_cannot_be_read(virtual: Virtual) -> None:
     virtual(scenario())
 
 
+def test_a_bug_in_the_lending_ends_the_process(virtual: Virtual, make: Any) -> None:
+    """Nothing of the sink ends silently."""
+
+    class Broken(Board):
+        async def read(self) -> list[str] | None:
+            raise ZeroDivisionError
+
+    async def scenario() -> None:
+        rig = make.rig(make.api(), rate=100.0, board=Broken())
+        async with rig:
+            rig.assign(1, partitions=1)
+            await asyncio.sleep(10)
+            assert [type(crash) for crash in rig.crashes] == [ZeroDivisionError]
+
+    virtual(scenario())
+
+
 def single(make: Any, requests: int, first: int = 0) -> list[Any]:
     """Records of which each makes a request of its own: a barrier of the only person of its lane."""
     people = {lane_of(name.encode(), 8): name for name in (f"p{number}" for number in range(100))}
