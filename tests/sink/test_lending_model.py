@@ -122,6 +122,7 @@ class Sink:
         if self.world.is_member(self) and not self.world.away:
             self.heartbeat_at = self.boot()
             self.world.heard[self.name] = self.world.now
+            self.begin(self.world.rebalances)  # its answer says so
         elif not self.world.is_member(self) and not self.world.away:
             self.world.join(self)
         if self.lending.tick(self.boot()):
@@ -169,7 +170,7 @@ class Sink:
 
     def begin(self, number: int) -> None:
         """The hand-over of a rebalance begins; a little is still finished, then it joins."""
-        if not self.world.is_awaited(self, number):
+        if number == self.began or not self.world.is_awaited(self, number):
             return
         self.began = number
         if self.phase == "open":
