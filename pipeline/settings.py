@@ -100,6 +100,10 @@ class Settings(BaseSettings):
         le=1000,
         description="Budget of the whole workspace, shared by all sinks. 100 is the lowest figure still published.",
     )
+    budget_lending: bool = Field(
+        True,
+        description="Idle sinks lend their part of that budget to busy ones. false: each keeps to its own part.",
+    )
     lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
     undeliverable_after_seconds: float = Field(
         300.0,

@@ -10,16 +10,19 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import aiokafka
 from aiokafka.errors import (
     IllegalGenerationError,
+    InvalidCommitOffsetSizeError,
     KafkaError,
+    OffsetMetadataTooLargeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -43,9 +46,25 @@ FETCH_WAIT_MS: Final = 500
 
 COORDINATION_LOOK_S: Final = 1.0
 
+NOTES_WITHIN_S: Final = 2.0
+"""For the group's notes. What is older than a lease is of no use (`pipeline.sink.leases`)."""
+
+NOTE_REFUSED: Final = (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError)
+NO_NOTES: Final[Mapping[TP, str]] = {}
+
 T = TypeVar("T")
 
 log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Assigned partitions as the group has them: where each begins, its committed offset (None: nothing yet), and
+    the note beside that, if there is one."""  # noqa: D205, D209 - one sentence
+
+    offsets: dict[TP, int]
+    committed: dict[TP, int | None]
+    notes: dict[TP, str]
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -162,11 +181,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._consumer
         return len(consumer._client.cluster.partitions_for_topic(topic) or ()) if consumer is not None else 0  # noqa: SLF001
 
-    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
-        """Where each assigned partition begins, and what is committed (None: nothing yet), in one request."""
+    async def starts(self) -> Starts:
+        """Where each assigned partition begins, and what is committed, in one request."""
         return await self._in_thread(self._starts())
 
-    async def _starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+    async def _starts(self) -> Starts:
         consumer = self._ensure_consumer()
         partitions = list(consumer.assignment())
         stored = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
@@ -174,22 +193,48 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fresh = [tp for tp, offset in committed.items() if offset is None or offset < 0]
         earliest = await consumer.beginning_offsets(fresh) if fresh else {}
         starts = {ensure_TP(tp): earliest[tp] if tp in earliest else cast("int", committed[tp]) for tp in partitions}
-        return starts, {ensure_TP(tp): offset for tp, offset in committed.items()}
+        notes = {ensure_TP(tp): one.metadata for tp, one in stored.items() if one.metadata}
+        return Starts(starts, {ensure_TP(tp): offset for tp, offset in committed.items()}, notes)
 
-    async def commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
-        """One OffsetCommit, sent under `generation` or not at all.
+    async def notes(self, topic: str) -> dict[TP, str] | None:
+        """The notes beside all committed offsets of the group in `topic`, None when they cannot be had at once."""
+        if self.ended:
+            return None
+        return await self._in_thread(self._notes(topic))
+
+    async def _notes(self, topic: str) -> dict[TP, str] | None:
+        consumer = self._consumer
+        if consumer is None:
+            return None
+        numbers = consumer._client.cluster.partitions_for_topic(topic) or ()  # noqa: SLF001
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        try:
+            # Not `fetch_committed_offsets`, which asks until there is an answer: by then it is of no use.
+            asked = consumer._coordinator._do_fetch_commit_offsets(partitions)  # noqa: SLF001
+            stored = await asyncio.wait_for(asked, NOTES_WITHIN_S)
+        except (KafkaError, TimeoutError):
+            return None
+        return {ensure_TP(tp): one.metadata for tp, one in stored.items() if one.metadata}
+
+    async def commit_fenced(
+        self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str] = NO_NOTES
+    ) -> Committed:
+        """One OffsetCommit, sent under `generation` or not at all; `notes` lie beside their partitions' offsets.
 
         aiokafka's own `commit` retries for as long as it takes and then sends under whatever generation it has by
         that time: after an outage it would store old offsets over those of the partition's new owner.
         """
         if self.ended:
             return Committed.UNAVAILABLE
-        return await self._in_thread(self._commit_fenced(offsets, generation))
+        return await self._in_thread(self._commit_fenced(offsets, generation, notes))
 
-    async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+    async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str]) -> Committed:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator  # noqa: SLF001
-        request = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        request = {
+            driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, notes.get(tp, ""))
+            for tp, offset in offsets.items()
+        }
         async with coordinator._commit_lock:  # noqa: SLF001
             if generation <= 0 or coordinator.generation != generation:
                 return Committed.STALE
@@ -201,6 +246,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
                 return Committed.STALE
             except KafkaError as error:
+                if notes and isinstance(error, NOTE_REFUSED):
+                    return Committed.NOTE_REFUSED
                 if not error.retriable:
                     raise self.explained(error) from None
                 return Committed.UNAVAILABLE

@@ -125,6 +125,17 @@ class Watermarks:
             if watermark.next_offset > committed[tp]
         }
 
+    @property
+    def first(self) -> tuple[TP, int] | None:
+        """The lowest partition and its committed offset, None without partitions.
+
+        Where nothing was committed yet it is where the partition began when it was assigned, which is the same.
+        """
+        if not self._partitions:
+            return None
+        tp = min(self._partitions)
+        return tp, self._committed[tp]
+
     def committed(self, generation: int, offsets: Mapping[TP, int]) -> None:
         """The broker stored `offsets` for `generation`."""
         if generation == self.generation:

@@ -1,8 +1,9 @@
-"""The request budget: this sink's share of the workspace's rate, and its pace.
+"""The request budget: this sink's share of the workspace's rate, what is lent and borrowed of it, and its pace.
 
 The rate belongs to the workspace; each sink spends the part that its partitions are of all partitions, so the shares
-add up to the whole without the sinks talking to each other. In any sliding second each sink sends at most its share
-rounded down and one request more; over all sinks that is the limit and one request a sink.
+add up to the whole without the sinks talking to each other. What an idle one lends to a busy one (`lending`) is the
+borrower's alone for that time. In any sliding second each sink sends at most what it may use rounded down and one
+request more; over all sinks that is the limit and one request a sink.
 
 Written here and not taken from a library, for three things at once: evenly spaced requests with none saved up
 (pyrate-limiter's window lets a whole second's requests go at once, aiolimiter's full bucket twice as many), a rate that
@@ -13,32 +14,17 @@ of them would be our code again; the arithmetic that is left is `Pace`.
 from __future__ import annotations
 
 import asyncio
-import math
 from bisect import insort
-from collections import deque
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-from pipeline.sink.events import BudgetShared, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
+from pipeline.kafka.membership import since_boot
+from pipeline.sink.demand import RESERVE, Usage
+from pipeline.sink.events import BudgetShared, LeasesChanged, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
 from pipeline.sink.handover import SinkHandOver, wake
+from pipeline.sink.leases import Borrowed, Lent
+from pipeline.sink.pace import WINDOW_S, Pace
 from pipeline.sink.throttle import Throttle
-
-JITTER_S: Final = 0.02
-"""How much sooner than the one before it a request may arrive, as measured from when they left: an open connection
-against a new one, a busy loop between the turn and the socket. A second of arrivals is kept by 1.02 s of departures."""
-
-WINDOW_S: Final = 1.0 + JITTER_S
-
-CATCH_UP_S: Final = 0.02
-"""How late a request may leave without delaying the one after it. Loops count in milliseconds and are busy for some,
-at 1,000 requests per second one is due each; a longer pause is not made up for."""
-
-SETTLE_S: Final = CATCH_UP_S + JITTER_S
-"""Added to the interval before the first request under a new share: what the partitions' former owners may have caught
-up with, or have on the way, still belongs to the old second."""
-
-ROUNDING: Final = 1e-9
-"""A share of 20.0 computed as 19.999… is 20."""
 
 BEHIND_S: Final = 60.0
 """A nap of those behind the first in line, which is woken when it is its turn to be the first."""
@@ -54,42 +40,6 @@ def share(limit_per_second: float, own: int, total: int) -> float:
     return limit_per_second * own / max(total, own) if own > 0 else 0.0
 
 
-class Pace:
-    """When the next request may leave, by a clock that is passed in.
-
-    Slots are an interval apart. A request that leaves up to `CATCH_UP_S` late does not move the slots behind it, so
-    late timers cost no rate; and whatever was caught up with, no `WINDOW_S` ever has more than the rate rounded down
-    and one.
-    """
-
-    def __init__(self, per_second: float) -> None:
-        self.per_second = per_second
-        self._from = -math.inf
-        self._left: deque[float] = deque()
-
-    def restart(self, per_second: float, now: float) -> None:
-        """The share is another one: the first request of it comes one interval, and `SETTLE_S`, from now."""
-        self.per_second = per_second
-        self._from = max(self._from, now + SETTLE_S)
-
-    def due(self) -> float:
-        """The moment from which on a request may leave."""
-        most = math.floor(self.per_second + ROUNDING) + 1
-        due = self._from + 1.0 / self.per_second
-        return max(due, self._left[-most] + WINDOW_S) if len(self._left) >= most else due
-
-    def leave(self, now: float) -> None:
-        """A request leaves; not before it is due."""
-        self._from = max(self._from + 1.0 / self.per_second, now - CATCH_UP_S)
-        self._left.append(now)
-        while self._left[0] <= now - WINDOW_S:
-            self._left.popleft()
-
-    def used(self, now: float) -> int:
-        """Requests that left in the last second."""
-        return sum(left > now - 1.0 for left in self._left)
-
-
 class Budget(Protocol):
     """Where every request, retries included, gets its turn."""
 
@@ -102,8 +52,16 @@ class Budget(Protocol):
         """The rate in force."""
 
     @property
+    def borrowed_per_second(self) -> float:
+        """What other sinks lend to this one."""
+
+    @property
+    def lent_per_second(self) -> float:
+        """What of the share others may use."""
+
+    @property
     def factor(self) -> float:
-        """What 429s have left of the share, 0 to 1."""
+        """What 429s have left of the rate, 0 to 1."""
 
     @property
     def used_per_second(self) -> float:
@@ -125,10 +83,11 @@ class Budget(Protocol):
 class _Place:
     """A place in the line of those who wait for a turn."""
 
-    __slots__ = ("nap", "waiting_since")
+    __slots__ = ("asked_at", "nap", "waiting_since")
 
-    def __init__(self, waiting_since: float) -> None:
+    def __init__(self, waiting_since: float, asked_at: float) -> None:
         self.waiting_since = waiting_since
+        self.asked_at = asked_at
         self.nap: asyncio.Future[bool] | None = None
 
     def since(self) -> float:
@@ -136,23 +95,44 @@ class _Place:
         return self.waiting_since
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class PacedBudget:
     """Requests spread evenly over each second, one at a time: no saved-up burst after a pause.
 
     The first request comes one interval after an assignment, since the partitions' former owner may have spent its
-    share of this second. It listens to how requests end: 429s lower the rate (`throttle`).
+    share of this second. It listens to how requests end: 429s lower the rate (`throttle`), whoever's share it is of.
+
+    Args:
+        limit_per_second: the workspace's rate.
+        handover: ends waits.
+        emit: receives what happens.
+        clock: seconds by which the pace counts.
+        lease_clock: seconds by which leases end; goes on while the host is suspended.
     """
 
     def __init__(
-        self, limit_per_second: float, handover: SinkHandOver, emit: Callable[[SinkEvent], None] = lambda _: None
+        self,
+        limit_per_second: float,
+        handover: SinkHandOver,
+        emit: Callable[[SinkEvent], None] = lambda _: None,
+        clock: Callable[[], float] = _loop_time,
+        lease_clock: Callable[[], float] = since_boot,
     ) -> None:
-        self._limit = limit_per_second
+        self.limit_per_second = limit_per_second
+        self.lent = Lent()
+        self.borrowed = Borrowed()
         self._handover = handover
         self._emit = emit
+        self._clock = clock
+        self._lease_clock = lease_clock
         self._share = limit_per_second
         self._pace = Pace(limit_per_second)
         self._throttle = Throttle()
         self._line: list[_Place] = []
+        self._leases = (0.0, 0.0)
 
     @property
     def share_per_second(self) -> float:
@@ -161,56 +141,85 @@ class PacedBudget:
 
     @property
     def per_second(self) -> float:
-        """The rate in force: the share, less what 429s took."""
-        return self._share * self._throttle.factor
+        """The rate in force: the share, less what is lent, with what is borrowed, less what 429s took of that."""
+        share = self._share
+        own = max(share - self.lent.at(self._lease_clock()), RESERVE * share)
+        return (own + self.borrowed_per_second) * self._throttle.factor
+
+    @property
+    def borrowed_per_second(self) -> float:
+        """What other sinks lend to this one; with its share never above the workspace's rate."""
+        return min(self.borrowed.at(self._lease_clock()), self.limit_per_second - self._share)
+
+    @property
+    def lent_per_second(self) -> float:
+        """What of the share others may use."""
+        return self.lent.at(self._lease_clock())
 
     @property
     def factor(self) -> float:
-        """What 429s have left of the share, 0 to 1."""
+        """What 429s have left of the rate, 0 to 1."""
         return self._throttle.factor
 
     @property
     def used_per_second(self) -> float:
         """Requests that left in the last second."""
-        return self._pace.used(asyncio.get_running_loop().time())
+        return self._pace.used(self._clock())
+
+    def usage(self) -> Usage:
+        """What left in the last window, and how long those in line have waited."""
+        now = self._clock()
+        waiting_s = now - min((place.asked_at for place in self._line), default=now)
+        return Usage(self._pace.used(now, WINDOW_S), waiting_s)
 
     def assign(self, own: int, total: int) -> None:
         """Take the share of `own` of `total` partitions; without any the pace stays as it is, nothing is sent."""
-        self._share = share(self._limit, own, total)
+        self._share = share(self.limit_per_second, own, total)
         if self._share > 0:
-            self._pace.restart(self.per_second, asyncio.get_running_loop().time())
+            self._pace.restart(self.per_second, self._clock())
         self._emit(BudgetShared(own, total, self._share))
+
+    def refresh(self) -> None:
+        """What is lent or borrowed may have changed: tell it, and let whoever is first in line look again."""
+        leases = (self.lent_per_second, self.borrowed_per_second)
+        if leases != self._leases:
+            self._leases = leases
+            self._emit(LeasesChanged(*leases, self.per_second))
+            self._wake()
 
     def observe(self, event: SinkEvent) -> None:
         """A request that was answered 429 lowers the rate, one whose operations were taken raises it again."""
         match event:
             case RequestEnded(status=status, took_s=took_s) if status == TOO_MANY:
-                now = asyncio.get_running_loop().time()
+                now = self._clock()
                 if self._throttle.refused(now - took_s, now):
-                    self._changed("throttled")
+                    self._emit(RateFactorChanged(self.factor, self.per_second, "throttled"))
             case RequestEnded(outcome="accepted" | "partly-refused", took_s=took_s):
-                now = asyncio.get_running_loop().time()
+                now = self._clock()
                 if self._throttle.passed(now - took_s, now):
-                    self._changed("success")
+                    self._emit(RateFactorChanged(self.factor, self.per_second, "success"))
 
-    def _changed(self, cause: Literal["throttled", "success"]) -> None:
+    def due(self) -> float:
+        """The moment from which on a request may leave, at the rate of this moment: a lease may just have ended."""
         if self._share > 0:
             self._pace.per_second = self.per_second
-        self._emit(RateFactorChanged(self.factor, self.per_second, cause))
+        return self._pace.due()
+
+    def leave(self) -> None:
+        """A request leaves; not before it is due."""
+        self._pace.leave(self._clock())
 
     async def turn(self, since: float | None = None) -> bool:
         """Wait for the next request's turn; False when a hand-over began. See `Budget.turn`."""
-        clock = asyncio.get_running_loop().time
-        asked = clock()
-        place = _Place(asked if since is None else since)
+        asked = self._clock()
+        place = _Place(asked if since is None else since, asked)
         insort(self._line, place, key=_Place.since)
         try:
             while self._handover.is_open:
-                wait_s = self._pace.due() - clock() if self._line[0] is place else BEHIND_S
+                wait_s = self.due() - self._clock() if self._line[0] is place else BEHIND_S
                 if wait_s <= 0:
-                    now = clock()
-                    self._pace.leave(now)
-                    self._emit(TurnTaken(now - asked))
+                    self.leave()
+                    self._emit(TurnTaken(self._clock() - asked))
                     return True
                 place.nap = self._handover.nap(wait_s)
                 if not await place.nap:
@@ -218,5 +227,8 @@ class PacedBudget:
             return False
         finally:
             self._line.remove(place)
-            if self._line and (nap := self._line[0].nap) is not None:
-                wake(nap)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._line and (nap := self._line[0].nap) is not None:
+            wake(nap)

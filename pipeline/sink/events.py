@@ -152,6 +152,15 @@ class RateFactorChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LeasesChanged:
+    """What this sink lends to others and borrows from them, in requests per second; `per_second` is its rate now."""
+
+    lent_per_second: float
+    borrowed_per_second: float
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class TurnTaken:
     """A request got its turn in the budget after `waited_s`."""
 
@@ -173,5 +182,6 @@ SinkEvent = (
     | WorkGivenUp
     | BudgetShared
     | RateFactorChanged
+    | LeasesChanged
     | TurnTaken
 )

@@ -19,7 +19,10 @@
 | `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
 | `dodo_cio_request_budget_partitions` | | partitions whose part of the workspace's rate this sink has |
 | `dodo_cio_request_budget_share_per_second` | | this sink's share of the workspace's rate |
-| `dodo_cio_request_budget_per_second` | | the part of it that may be used: less after 429s |
+| `dodo_cio_request_budget_lent_per_second` | | what of the share others may use |
+| `dodo_cio_request_budget_borrowed_per_second` | | what others lend to this sink |
+| `dodo_cio_request_budget_leases_total` | side | times that what is lent, or borrowed, changed |
+| `dodo_cio_request_budget_per_second` | | what may be used: the share, less lent, plus borrowed, less after 429s |
 | `dodo_cio_request_budget_used_per_second` | | requests that left in the last second |
 | `dodo_cio_request_rate_factor` | | what 429s have left of the share, 0 to 1 |
 | `dodo_cio_request_throttled_total` | | times that a 429 halved that factor |
@@ -117,6 +120,16 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
 def _observe_budget(metrics: Metrics) -> None:
     partitions = metrics.gauge("request_budget_partitions", "Partitions whose part of the rate this sink has.")
     metrics.on(events.BudgetShared, lambda event: partitions.set(event.own))
+    leases = metrics.counter("request_budget_leases", "Times that what is lent or borrowed changed.", ["side"])
+    before = {"lent": 0.0, "borrowed": 0.0}
+
+    def on_leases(event: events.LeasesChanged) -> None:
+        for side, per_second in (("lent", event.lent_per_second), ("borrowed", event.borrowed_per_second)):
+            if per_second != before[side]:
+                before[side] = per_second
+                leases.labels(side).inc()
+
+    metrics.on(events.LeasesChanged, on_leases)
     throttled = metrics.counter("request_throttled", "Times that a 429 halved the rate of requests.")
     turn = metrics.histogram("request_turn_seconds", "Wait of a request for its turn.", buckets=SECONDS)
 
@@ -133,7 +146,9 @@ def show_sink(metrics: Metrics, sink: Sink) -> None:
     metrics.gauge("memory_taken_bytes", "Memory of records that wait.").set_function(lambda: sink.memory.taken_bytes)
     for name, text, read in (
         ("request_budget_share_per_second", "This sink's share of the workspace's rate.", "share_per_second"),
-        ("request_budget_per_second", "The part of the share that may be used.", "per_second"),
+        ("request_budget_lent_per_second", "What of the share others may use.", "lent_per_second"),
+        ("request_budget_borrowed_per_second", "What others lend to this sink.", "borrowed_per_second"),
+        ("request_budget_per_second", "What may be used of the workspace's rate.", "per_second"),
         ("request_budget_used_per_second", "Requests that left in the last second.", "used_per_second"),
         ("request_rate_factor", "What 429s have left of the share, 0 to 1.", "factor"),
     ):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Final
 
 from pipeline.errors import ContractViolationError, PipelineError
+from pipeline.kafka.membership import since_boot
 from pipeline.kafka.records import source_of
 from pipeline.kafka.sending import Producer
 from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
-from pipeline.sink.budget import Budget, PacedBudget
+from pipeline.sink.budget import PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
 from pipeline.sink.custody import Custody
 from pipeline.sink.delivery import Delivery
@@ -23,6 +24,7 @@ from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
 from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
+from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
 
@@ -47,9 +49,12 @@ class Sink:
         partitions_total: partitions of the operations topic, all sinks together.
         requests_per_second: the workspace's rate, all sinks together.
         lanes: batches in flight at once.
+        board: where sinks tell each other who lends whom what of the rate; None: each keeps to its share.
         patience_s: seconds that a record may fail while others are accepted, before it is given up.
-        crash: called once when a lane meets a bug or can never write dead letters again; the process must end.
+        crash: called once when a lane or the lending meets a bug, or dead letters can never be written again; the
+            process must end.
         observers: receive a frozen record of everything that happens (`events`).
+        lease_clock: seconds by which leases end; goes on while the host is suspended.
     """
 
     def __init__(
@@ -64,8 +69,10 @@ class Sink:
         lanes: int,
         crash: Callable[[BaseException], None],
         observers: Sequence[Observer] = (),
+        board: Board | None = None,
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
+        lease_clock: Callable[[], float] = since_boot,
     ) -> None:
         self._crash = crash
         self._partitions_total = partitions_total
@@ -75,7 +82,8 @@ class Sink:
         self.acks = Acks()
         self.memory = Memory(memory_bytes)
         self.gate = Gate(self.handover, self._emit, lanes)
-        self.budget: Budget = PacedBudget(requests_per_second, self.handover, self._emit)
+        self.budget = PacedBudget(requests_per_second, self.handover, self._emit, lease_clock=lease_clock)
+        self._lender = None if board is None else Lender(self.budget, board, lease_clock)
         self._observers: tuple[Observer, ...] = tuple(observers)
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
@@ -98,11 +106,16 @@ class Sink:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Let the lanes run."""
+        """Let the lanes run, and the lending."""
         for lane in self.lanes:
-            task = asyncio.create_task(lane.run(self._delivery.deliver), name=f"lane {lane.number}")
-            task.add_done_callback(self._lane_ended)
-            self._tasks.append(task)
+            self._begin_task(lane.run(self._delivery.deliver), f"lane {lane.number}")
+        if self._lender is not None:
+            self._begin_task(self._lender.run(), "lending")
+
+    def _begin_task(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
 
     async def stop(self) -> None:
         """End the lanes; a hand-over came before, so nothing is in flight unless its grace was too short."""
@@ -119,6 +132,8 @@ class Sink:
     def _begin(self) -> None:
         """Only what stands in front of something that already left is still sent; the rest is the next owners'."""
         self.memory.interrupt()
+        if self._lender is not None:
+            self._lender.stop()
         self.acks.finish(self._delivery.on_their_way, self._delivery.resting)
         left = [item for lane in self.lanes for item in lane.waiting.keep(is_owed)]
         if left:
@@ -131,6 +146,8 @@ class Sink:
             self._dropped(left)
         self.acks.restart()
         self.budget.assign(len(assignment.partitions), self._partitions_total())
+        if self._lender is not None:
+            self._lender.restart(assignment.generation)
 
     def _done(self, items: list[Item]) -> None:
         self._release(items)
@@ -154,6 +171,6 @@ class Sink:
         self.custody.observe(event)
         tell(self._observers, event)
 
-    def _lane_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self._crash(task.exception() or PipelineError(f"{task.get_name()} ended"))

@@ -14,6 +14,7 @@ from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import ProduceStalled
+from pipeline.kafka.notes import Notes
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
@@ -56,11 +57,13 @@ class SinkProcess:
             patience_s=settings.undeliverable_after_seconds,
             crash=self.app.crash_soon,
             observers=[self._watch.metrics],
+            board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
         )
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
+        self._watch.details = self._details
         self.app.before_start(self._check)
         self.app.companion(self._connect, self._disconnect)
         self.app.companion(self._start_producer, self._producer.stop)
@@ -101,6 +104,20 @@ class SinkProcess:
         if self._client is None:
             raise DeliveryError("the connection to Customer.io is not open")
         return await self._client.send_batch(body, self.app.membership.heard)
+
+    def _details(self) -> dict[str, Any]:
+        """What `/status` says of the sink."""
+        budget = self.sink.budget
+        return {
+            "budget": {
+                "share_per_second": budget.share_per_second,
+                "lent_per_second": budget.lent_per_second,
+                "borrowed_per_second": budget.borrowed_per_second,
+                "per_second": budget.per_second,
+                "used_per_second": budget.used_per_second,
+                "factor": budget.factor,
+            }
+        }
 
     def _partitions_total(self) -> int:
         """Partitions of the topic as the driver knows them, or as the start check counted them."""

@@ -15,6 +15,7 @@ from pipeline.kafka.events import CommitFailed, OffsetsCommitted, TransportEvent
 from pipeline.kafka.watermarks import Watermarks
 
 A = TP("a", 0)
+B = TP("a", 1)
 
 
 class Group:
@@ -22,6 +23,7 @@ class Group:
 
     def __init__(self) -> None:
         self.stored: list[tuple[dict[TP, int], int]] = []
+        self.notes: list[dict[TP, str]] = []
         self.answers: list[Committed] = []
         self.slow = asyncio.Event()
         self.slow.set()
@@ -29,7 +31,7 @@ class Group:
         self.busy = 0
         self.most_busy = 0
 
-    async def store(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+    async def store(self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str]) -> Committed:
         """One request."""
         self.busy += 1
         self.most_busy = max(self.busy, self.most_busy)
@@ -39,6 +41,7 @@ class Group:
         answer = self.answers.pop(0) if self.answers else Committed.STORED
         if answer is Committed.STORED:
             self.stored.append((dict(offsets), generation))
+            self.notes.append(dict(notes))
         return answer
 
 
@@ -131,3 +134,84 @@ async def test_a_coordinator_that_is_away_is_asked_again(monkeypatch: pytest.Mon
     await running(setting, until=1)
     assert setting.group.stored == [({A: 1}, 3)]
     assert [event.stale for event in setting.events if isinstance(event, CommitFailed)] == [False, False]
+
+
+async def test_a_note_goes_beside_the_lowest_partition() -> None:
+    """With the offset that is there already, and with every later one until it is replaced; the others have none."""
+    setting = Setting()
+    setting.watermarks.restart(3, {B: 7, A: 40})
+    for tp, offset in ((A, 40), (A, 41), (B, 7)):
+        setting.watermarks.of(tp).deliver(offset, offset)
+    setting.committer.note("I want more", 3)
+    assert await setting.committer.commit() is Committed.STORED
+    setting.watermarks.of(A).acknowledge(40, 40, 40)
+    await setting.committer.commit()
+    setting.watermarks.of(B).acknowledge(7, 7, 7)
+    await setting.committer.commit()
+    setting.committer.note("", 3)
+    await setting.committer.commit()
+    setting.watermarks.of(A).acknowledge(41, 41, 41)
+    await setting.committer.commit()
+    assert await setting.committer.commit() is Committed.STORED
+    assert [offsets for offsets, _ in setting.group.stored] == [{A: 40}, {A: 41}, {B: 8}, {A: 41}, {A: 42}]
+    assert setting.group.notes == [{A: "I want more"}, {A: "I want more"}, {}, {}, {}]
+
+
+async def test_a_note_alone_is_no_news() -> None:
+    """Nobody is told of a commit, or of one that failed, in which no offset moved."""
+    setting = Setting()
+    setting.committer.note("I want more", 3)
+    setting.group.answers = [Committed.UNAVAILABLE]
+    assert await setting.committer.commit() is Committed.UNAVAILABLE
+    assert await setting.committer.commit() is Committed.STORED
+    assert setting.events == []
+
+
+async def test_a_note_does_not_outlive_its_generation() -> None:
+    """Neither what was stored nor what waits is said again in the next one."""
+    setting = Setting()
+    setting.committer.note("I want more", 3)
+    await setting.committer.commit()
+    setting.committer.note("I lend", 3)
+    setting.watermarks.restart(4, {A: 0})
+    setting.watermarks.of(A).deliver(0, 0)
+    assert await setting.committer.commit() is Committed.STORED
+    setting.acknowledge(0)
+    await setting.committer.commit()
+    assert setting.group.stored == [({A: 0}, 3), ({A: 1}, 4)]
+    assert setting.group.notes == [{A: "I want more"}, {}]
+
+
+async def test_a_note_wakes_the_committer() -> None:
+    """It is stored although nothing is acknowledged."""
+    setting = Setting()
+    task = asyncio.ensure_future(running(setting, until=1))
+    await asyncio.sleep(0)
+    setting.committer.note("I want more", 3)
+    await task
+    assert setting.group.notes == [{A: "I want more"}]
+
+
+async def test_brokers_that_take_no_note() -> None:
+    """The offsets are stored without it, and no later commit has one."""
+    setting = Setting()
+    setting.acknowledge(0)
+    setting.committer.note("I want more", 3)
+    setting.group.answers = [Committed.NOTE_REFUSED]
+    assert await setting.committer.commit() is Committed.STORED
+    setting.committer.note("I want even more", 3)
+    setting.acknowledge(1)
+    await setting.committer.commit()
+    assert not setting.committer.takes_notes
+    assert setting.group.stored == [({A: 1}, 3), ({A: 2}, 3)]
+    assert setting.group.notes == [{}, {}]
+    assert [type(event) for event in setting.events] == [OffsetsCommitted, OffsetsCommitted]
+
+
+async def test_without_partitions_a_note_waits() -> None:
+    """There is no place for it."""
+    setting = Setting()
+    setting.watermarks.restart(3, {})
+    setting.committer.note("I want more", 3)
+    assert await setting.committer.commit() is Committed.STORED
+    assert setting.group.stored == []

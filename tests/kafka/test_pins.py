@@ -102,6 +102,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (GroupCoordinator._do_heartbeat, "(self)"),
     (GroupCoordinator._do_commit_offsets, "(self, assignment, offsets)"),
     (GroupCoordinator.fetch_committed_offsets, "(self, partitions)"),
+    (GroupCoordinator._do_fetch_commit_offsets, "(self, partitions)"),
     (AIOKafkaConsumer.beginning_offsets, "(self, partitions)"),
     (AIOKafkaProducer.create_batch, "(self)"),
     (AIOKafkaProducer.send_batch, "(self, batch, topic, *, partition)"),
@@ -193,6 +194,16 @@ CODE: list[tuple[Any, str, str]] = [
         GroupCoordinator._do_commit_offsets,
         "request = OffsetCommitRequest( self.group_id, self.generation, self.member_id,",
         "a commit carries the generation of the moment that it begins",
+    ),
+    (
+        GroupCoordinator._do_commit_offsets,
+        "(tp.partition, offset.offset, offset.metadata),",
+        "a note is stored beside its offset",
+    ),
+    (
+        GroupCoordinator._do_fetch_commit_offsets,
+        "offsets[tp] = OffsetAndMetadata(offset, metadata)",
+        "the notes of all partitions are read with their offsets, assigned or not",
     ),
     (
         MessageAccumulator.drain_by_nodes,

@@ -15,6 +15,7 @@ from mode.utils.queues import ThrowableQueue
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.consumer_thread import Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
@@ -40,9 +41,9 @@ class Thread:
         """The driver's position moves."""
         self.sought.append(dict(partitions))
 
-    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+    async def starts(self) -> Starts:
         """Where the partitions begin."""
-        return dict(self.committed), dict(self.committed)
+        return Starts(dict(self.committed), dict(self.committed), {B: "note"})
 
     def end_offset(self, tp: TP) -> int | None:
         """The partition's end."""

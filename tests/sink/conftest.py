@@ -18,6 +18,7 @@ from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import BARRIER, OutRecord, text_header
 from pipeline.sink.events import SinkEvent
+from pipeline.sink.lending import Board
 from pipeline.sink.sink import Sink
 
 TOPIC = "customerio.operations"
@@ -246,6 +247,7 @@ class Rig:
     rate: float = 1000.0
     memory_bytes: int = 64 * 1024 * 1024
     patience_s: float = 300.0
+    board: Board | None = None
     events: list[SinkEvent] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     acked: dict[int, list[int]] = field(default_factory=dict)
@@ -266,6 +268,8 @@ class Rig:
             observers=[self.events.append],
             patience_s=self.patience_s,
             memory_bytes=self.memory_bytes,
+            board=self.board,
+            lease_clock=asyncio.get_running_loop().time,
         )
         await self.sink.start()
         self.assign(1)

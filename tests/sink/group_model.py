@@ -238,7 +238,7 @@ class Member:
         while True:
             await self.sink.take(await self._queue.get())
 
-    async def _store(self, offsets: Mapping[TP, int], generation: int) -> Committed:
+    async def _store(self, offsets: Mapping[TP, int], generation: int, _notes: Mapping[TP, str]) -> Committed:
         if self.cut_off or self.world.brokers_away:
             return Committed.UNAVAILABLE
         if generation <= 0 or self.generation != generation:

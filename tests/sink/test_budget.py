@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.rates import SlidingSecond
-from pipeline.sink.budget import CATCH_UP_S, JITTER_S, SETTLE_S, Pace, PacedBudget, share
-from pipeline.sink.events import BudgetShared, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
+from pipeline.sink.budget import PacedBudget, share
+from pipeline.sink.demand import RESERVE
+from pipeline.sink.events import BudgetShared, LeasesChanged, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
 from pipeline.sink.handover import SinkHandOver
+from pipeline.sink.leases import Lease
+from pipeline.sink.pace import CATCH_UP_S, SETTLE_S
 
 Virtual = Callable[[Any], Any]
 
@@ -40,109 +41,6 @@ def test_share_with_an_old_view_of_the_topic() -> None:
     """A sink that was given more partitions than it knows of takes no more than the whole rate."""
     assert share(100.0, 6, 4) == 100.0
     assert share(100.0, 2, 0) == 100.0
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Who has how many partitions, for how long, after how much time in which nobody has any."""
-
-    owned: tuple[int, ...]
-    lasts_s: float
-    gap_s: float
-
-
-GENERATIONS = st.lists(
-    st.builds(
-        Generation,
-        owned=st.lists(st.integers(0, 6), min_size=4, max_size=4).map(tuple),
-        lasts_s=st.floats(0.05, 2.5),
-        gap_s=st.sampled_from([0.0, 0.0, 0.01, 0.3]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(
-    limit=st.one_of(st.sampled_from([1.0, 10.0, 20.0, 50.0, 100.0]), st.floats(0.5, 120.0)),
-    generations=GENERATIONS,
-    late_s=st.lists(st.floats(0, 0.2) | st.floats(0, 0.005), min_size=1, max_size=7),
-    jitter_s=st.lists(st.floats(0, JITTER_S, exclude_max=True), min_size=1, max_size=7),
-    factors=st.lists(st.floats(0.05, 1.0), min_size=1, max_size=5),
-    seed=st.integers(0, 2**32),
-)
-def test_never_above_the_limit(
-    *,
-    limit: float,
-    generations: list[Generation],
-    late_s: list[float],
-    jitter_s: list[float],
-    factors: list[float],
-    seed: int,
-) -> None:
-    """However late timers fire, shares move and 429s change the rate: in any sliding second of arrivals all sinks
-    together have at most the limit and one request each, and each of them its own share and one."""  # noqa: D205, D209 - one promise
-    chance = random.Random(seed)
-    paces = [Pace(limit) for _ in range(4)]
-    arrivals: list[float] = []
-    now = 0.0
-    for generation in generations:
-        now += generation.gap_s
-        end = now + generation.lasts_s
-        for pace, own in zip(paces, generation.owned, strict=True):
-            rate = share(limit, own, sum(generation.owned))
-            if not rate:
-                continue
-            began = now + chance.choice([0.0, 0.0, 0.02])
-            pace.restart(rate * chance.choice(factors), began)
-            mine: list[float] = []
-            clock = began
-            while (clock := max(clock, pace.due()) + chance.choice(late_s)) < end:
-                pace.leave(clock)
-                mine.append(clock + chance.choice(jitter_s))
-                pace.per_second = rate * chance.choice(factors)
-            assert most_in_a_second(mine) <= rate + 1
-            arrivals += mine
-        now = end
-    assert most_in_a_second(arrivals) <= limit + len(paces)
-
-
-def test_shares_move_while_their_owners_catch_up() -> None:
-    """Eight sinks make up for a late timer, and a ninth gets all partitions in the same second: none has too many."""
-    limit = 99.9
-    arrivals: list[float] = []
-    moved_at = 0.0
-    for pace in [Pace(limit / 8) for _ in range(8)]:
-        pace.restart(limit / 8, 0.0)
-        while (due := pace.due()) < 1.0:
-            pace.leave(due)
-        clock = due + CATCH_UP_S
-        moved_at = clock + 6 / pace.per_second - CATCH_UP_S + 1e-6
-        while (clock := max(clock, pace.due())) < moved_at:
-            pace.leave(clock)
-            arrivals.append(clock)
-    heir = Pace(limit)
-    heir.restart(limit, moved_at)
-    while (due := heir.due()) < 3.0:
-        heir.leave(due)
-        arrivals.append(due)
-    assert most_in_a_second(arrivals) <= limit + 9
-
-
-@given(
-    rate=st.one_of(st.sampled_from([5.0, 20.0, 50.0, 100.0, 1000.0]), st.floats(1.0, 1000.0)),
-    late_s=st.lists(st.floats(0, CATCH_UP_S), min_size=1, max_size=50),
-)
-def test_late_timers_cost_no_rate(rate: float, late_s: list[float]) -> None:
-    """With a backlog and timers as late as loops are, at least 95 % of the rate is used."""
-    pace, requests = Pace(rate), 0
-    pace.restart(rate, 0.0)
-    clock, end = 0.0, 20.0 + 100 / rate
-    while (due := pace.due()) < end:
-        clock = due + late_s[requests % len(late_s)] if due > clock else clock
-        pace.leave(clock)
-        requests += 1
-    assert requests >= 0.95 * rate * (end - SETTLE_S) - 1
 
 
 def opened() -> SinkHandOver:
@@ -279,6 +177,62 @@ def test_429s_lower_the_rate_and_successes_raise_it(virtual: Virtual) -> None:
         (0.55, 27.5, "success"),
     ]
     assert sum(isinstance(one, TurnTaken) for one in told) == 26
+
+
+def test_what_is_lent_and_borrowed(virtual: Virtual) -> None:
+    """The rate is the share, less what is lent, with what is borrowed, for as long as the leases last; told once."""
+    told: list[SinkEvent] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        budget = PacedBudget(100.0, opened(), told.append, lease_clock=loop.time)
+        budget.assign(1, 4)
+        budget.lent.promise("a", Lease(20.0, until=3.0))
+        budget.borrowed.replace({"b": Lease(40.0, until=2.0)})
+        for _ in range(2):
+            budget.refresh()
+        assert (budget.lent_per_second, budget.borrowed_per_second, budget.per_second) == (20.0, 40.0, 45.0)
+        await asyncio.sleep(2)
+        assert budget.per_second == 5.0
+        budget.refresh()
+        await asyncio.sleep(1)
+        assert budget.per_second == 25.0
+        budget.borrowed.replace({"b": Lease(400.0, until=9.0)})
+        assert budget.per_second == 100.0, "never above the workspace's rate"
+        budget.lent.promise("a", Lease(400.0, until=9.0))
+        assert budget.per_second == 75.0 + 25.0 * RESERVE, "a share that got smaller is not overdrawn"
+
+    virtual(scenario())
+    changes = [one for one in told if isinstance(one, LeasesChanged)]
+    assert changes == [LeasesChanged(20.0, 40.0, 45.0), LeasesChanged(20.0, 0.0, 5.0)]
+
+
+def test_a_loan_is_used_at_once_and_not_beyond_its_end(virtual: Virtual) -> None:
+    """Whoever waits goes on at the new rate; when it ends, no second has more than the old rate allows from then on."""
+
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        budget = PacedBudget(100.0, opened(), lease_clock=loop.time)
+        budget.assign(1, 100)
+        times: list[float] = []
+
+        async def lane() -> None:
+            while loop.time() < 10.0:
+                assert await budget.turn()
+                times.append(loop.time())
+
+        lanes = [asyncio.create_task(lane()) for _ in range(8)]
+        await asyncio.sleep(2.5)
+        budget.borrowed.replace({"b": Lease(79.0, until=5.0)})
+        budget.refresh()
+        await asyncio.gather(*lanes)
+        return times
+
+    times = virtual(scenario())
+    assert len([at for at in times if at < 2.5]) <= 3
+    assert 76 <= len([at for at in times if 2.6 <= at < 3.6]) <= 81
+    assert most_in_a_second([at for at in times if at >= 5.0]) <= 2
+    assert most_in_a_second(times) <= 81
 
 
 def test_retries_and_halves_pass_the_same_budget(virtual: Virtual, api: Any, make: Any) -> None:

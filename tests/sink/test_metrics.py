@@ -61,6 +61,17 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
     assert oldest >= 0
 
 
+def test_leases() -> None:
+    """What is lent and what is borrowed are counted apart, each time that it changes."""
+    registry = Metrics("sink")
+    observe_sink(registry, 1)
+    for lent, borrowed in ((20.0, 0.0), (20.0, 5.0), (0.0, 9.0), (0.0, 0.0)):
+        registry(events.LeasesChanged(lent, borrowed, 25.0 - lent + borrowed))
+    counted = registry.registry.get_sample_value
+    assert counted("dodo_cio_request_budget_leases_total", {"side": "lent"}) == 2
+    assert counted("dodo_cio_request_budget_leases_total", {"side": "borrowed"}) == 3
+
+
 def test_every_event_and_series_is_documented() -> None:
     """The table at the top of the module names every series, and every event of the sink is one that is counted."""
     registry = Metrics("sink")

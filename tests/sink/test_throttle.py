@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.rates import SlidingSecond
-from pipeline.sink.budget import Pace
+from pipeline.sink.pace import Pace
 from pipeline.sink.throttle import FLOOR, STEP, Throttle
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "data" / "controller").glob("*.yaml"))
