@@ -38,7 +38,7 @@ class _JumpingSelector(selectors.SelectSelector):
             if timeout is None:
                 raise RuntimeError("deadlock: no timer and no event is left to wait for")
             # A clock never stands still between two looks: a wait for the last 1e-12 s would come again for ever.
-            self.now += timeout + 1e-6 if timeout > 0 else 0.0
+            self.now += max(timeout, 1e-6) if timeout > 0 else 0.0
         return ready
 
 
