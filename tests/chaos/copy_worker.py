@@ -128,7 +128,12 @@ def create_app() -> BatchApp:
             raise TopicError(fault)
         if "COPY_WAIT" in os.environ:
             log.info("Waiting for another system")
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:  # as a client may report that its request was broken off
+                if os.environ["COPY_WAIT"] == "and fail":
+                    raise TopicError("the other system went away") from None
+                raise
 
     app.before_start(check)
     if "COPY_BARE" not in os.environ:
