@@ -188,21 +188,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator  # noqa: SLF001
         request = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-        async with coordinator._commit_lock:  # noqa: SLF001
+
+        async def send_if_current() -> Committed:
             if generation <= 0 or coordinator.generation != generation:
                 return Committed.STALE
-            # From the comparison to the finished request nothing awaits: it carries the generation just compared.
-            sending = asyncio.ensure_future(coordinator._do_commit_offsets(None, request))  # noqa: SLF001
+            # From the comparison to the finished request nothing awaits, so it carries the generation just compared. In
+            # a task of its own the request would begin a turn of the loop later, when a rebalance may have ended.
+            await coordinator._do_commit_offsets(None, request)  # noqa: SLF001
+            return Committed.STORED
+
+        async with coordinator._commit_lock:  # noqa: SLF001
+            sending = asyncio.ensure_future(send_if_current())
             sending.add_done_callback(_look_at_exception)
             try:
-                await asyncio.shield(sending)
+                return await asyncio.shield(sending)
             except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
                 return Committed.STALE
             except KafkaError as error:
                 if not error.retriable:
                     raise self.explained(error) from None
                 return Committed.UNAVAILABLE
-        return Committed.STORED
 
     def end_offset(self, tp: TP) -> int | None:
         """The next offset that the partition will give, as the last fetch said; None before one."""
