@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -17,6 +18,10 @@ from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import PREFIX, Settings
 
 ChainSettings = Callable[..., Awaitable[Settings]]
+
+# Hypothesis would fail an example that took 200 ms, or data that was slow to make: both tell of the machine's other work.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

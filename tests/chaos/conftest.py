@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 
 WORKER = Path(__file__).with_name("copy_worker.py")
 KEYS = 200
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
 
 POLL_S = 0.02

@@ -32,7 +32,7 @@ AT_ONCE = 3
 UNTIL_S = 3.0
 """From the import of the command line until records flow, on a machine with something else to do."""
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 COMPLAINTS = ("Traceback", "Unclosed", "never awaited", "was destroyed", "Exception ignored", "did not stop in time")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
