@@ -19,7 +19,7 @@ from pipeline.settings import PREFIX, Settings
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
-# Hypothesis would fail an example that took 200 ms, or data that was slow to make: both tell of the machine's other work.
+# Hypothesis would fail an example that took 200 ms, or data that was slow to make: both are about the machine.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 

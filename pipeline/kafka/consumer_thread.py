@@ -26,13 +26,14 @@ from faust.types import TP
 from mode import Service
 
 from pipeline import logs
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.commits import Committed
-from pipeline.kafka.faust_options import SESSION_S
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.refusals import explained, unreadable
+from pipeline.kafka.static_member import StaticMember
 from pipeline.kafka.unpacking import use_our_unpacking
+from pipeline.settings import PREFIX
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
@@ -59,7 +60,8 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """A generation begins; the group has just heard of us."""
-        self._thread.app.membership.heartbeat()
+        self._thread.app.membership.joined()
+        self._thread.watch_partitions()
         await super().on_partitions_assigned(assigned)
 
 
@@ -67,6 +69,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The driver's thread: aiokafka lives here, with its own loop."""
 
     app: BatchApp
+    _static: StaticMember | None = None
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
@@ -89,7 +92,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return alive
 
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
+        instance_id = self.app.settings.group_instance_id
+        if instance_id is not None:
+            self._static = StaticMember(coordinator, instance_id, self.app.membership.expel)
         self.app.membership.attach(self)
+
+    def watch_partitions(self) -> None:
+        """Let a static member see for itself that a topic has more partitions: join again, which makes them known.
+
+        aiokafka leaves that to the group's leader. A leader that is static and was restarted comes back as a follower,
+        without a rebalance, and then nobody would look: records of a new partition would wait for ever.
+        """
+        if self._static is not None:
+            consumer = self._ensure_consumer()
+            coordinator = consumer._coordinator  # noqa: SLF001
+            coordinator._group_subscription = set(consumer.subscription())  # noqa: SLF001 - what a leader watches
+            coordinator._metadata_snapshot = coordinator._get_metadata_snapshot()  # noqa: SLF001
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - mode's signature
         """Say so in the log; mode would print the traceback to stderr, past redaction."""
@@ -112,6 +130,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return
 
     def _refusal(self) -> BaseException | None:
+        if self._static is not None and self._static.is_fenced:
+            return self._fenced()
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator  # noqa: SLF001
         task = coordinator._coordination_task  # noqa: SLF001
@@ -125,7 +145,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def explained(self, error: BaseException) -> BaseException:
         """What the operator is told when the brokers refuse something for good, else `error`; from any thread."""
-        return explained(error, self.app.conf.id, SESSION_S)
+        if self._static is not None and self._static.is_fenced:
+            return self._fenced()
+        return explained(error, self.app.conf.id, self.app.settings.session_timeout_seconds)
+
+    def _fenced(self) -> SettingsError:
+        return SettingsError(
+            f"{PREFIX}GROUP_INSTANCE_ID: another process has joined the consumer group {self.app.conf.id} under this "
+            "name and has the partitions now: give each process of a stage a name of its own (of a StatefulSet, the "
+            "pod's)"
+        )
 
     async def crash(self, exc: BaseException) -> None:
         """Crash the worker; the one who waits for the start may be gone already, and is not missed."""
@@ -205,6 +234,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
                 return Committed.STALE
             except KafkaError as error:
+                if self._static is not None and self._static.is_fenced:
+                    return Committed.STALE
                 if not error.retriable:
                     raise self.explained(error) from None
                 return Committed.UNAVAILABLE

@@ -12,6 +12,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.errors import BrokerUnreachableError, TopicError
+from pipeline.settings import PREFIX
 
 
 def explained(error: BaseException, group: str, session_s: float) -> BaseException:
@@ -28,8 +29,8 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
             )
         case InvalidSessionTimeoutError():
             return BrokerUnreachableError(
-                f"the brokers allow no session of {session_s:.0f} s: it must lie between their "
-                "group.min.session.timeout.ms and group.max.session.timeout.ms"
+                f"the brokers allow no session of {session_s:g} s: {PREFIX}SESSION_TIMEOUT_SECONDS must lie between "
+                "their group.min.session.timeout.ms and group.max.session.timeout.ms"
             )
         case _:
             return error

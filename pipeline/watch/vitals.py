@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.kafka.faust_options import SESSION_S
-from pipeline.settings import Stage
+from pipeline.settings import Settings, Stage
 
 PATIENCE_S: Final = 300.0
 """How long nothing may move while work waits. A rebalance with its grace takes 20 s, one request at most 8 s with
@@ -39,7 +38,7 @@ class Vitals:
     `undelivered` how many the stage holds and has not finished, `uncommitted` how many are done without the group's
     offset saying so. `generation` is -1 outside of the group. `waiting_for` is what a start waits for before it joins,
     such as another system that is down. `restoring` says how far the state of new partitions is. `heartbeat_age_s` is
-    the age of the last heartbeat that the group answered.
+    the age of the last heartbeat that the group answered, `session_s` how old it may become.
     """
 
     stage: Stage
@@ -57,6 +56,7 @@ class Vitals:
     waiting_for: str | None = None
     restoring: str | None = None
     heartbeat_age_s: float | None = None
+    session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
     @property
     def progress(self) -> tuple[int, ...]:
@@ -122,7 +122,7 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
-    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > SESSION_S:
+    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     if not vitals.partitions:
         return Verdict(ok=True, reason="standing by: the group has more members than partitions")

@@ -68,6 +68,7 @@ class WorkerWatch:
             waiting_for=self.waiting_for,
             restoring=self.restoring(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
+            session_s=self._app.settings.session_timeout_seconds,
         )
 
     def _status(self, watchdog: Watchdog) -> dict[str, Any]:

@@ -112,7 +112,11 @@ def create_app() -> BatchApp:
     """The app of one worker process."""
     settings = Settings.load()
     app = BatchApp(
-        settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
+        settings.transform_group,
+        settings=settings,
+        batch_topics=[settings.webhooks_topic],
+        stage="transform",
+        consumer_metadata_max_age_ms=int(os.environ.get("COPY_METADATA_MS", "300000")),
     )
     producer = BatchProducer(settings)
     copying = Copying(settings, app, producer)

@@ -57,6 +57,7 @@ def test_status_shows_everything() -> None:
         "waiting_for": None,
         "restoring": None,
         "heartbeat_age_s": None,
+        "session_s": 10.0,
         "idle_s": 2.5,
         "outside_s": 0.0,
     }
