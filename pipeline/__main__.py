@@ -1,8 +1,29 @@
-"""`python -m pipeline` is `dodo-cio`."""
+"""`dodo-cio`, and `python -m pipeline`: hears of signals before anything heavy is imported."""
 
 from __future__ import annotations
 
-from pipeline.cli import main
+import sys
+
+from pipeline import signals
+
+STAGES = frozenset({"ingest", "transform", "sink", "sandbox"})
+"""Commands that run until they are told to end; a signal is their normal end."""
+
+INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C in its first second is no traceback either."""
+    if STAGES.intersection(sys.argv[1:2]):
+        signals.catch()
+    try:
+        from pipeline.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

@@ -34,6 +34,10 @@ DEFAULT_PORTS: Mapping[Stage, int] = {"ingest": 8080, "transform": 8081, "sink":
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
 """Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic)."""
 
+GroupInstanceId = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$")]
+"""Kafka's rule for names of static members (JoinGroupRequest.validateGroupInstanceId): that of topics, which may not be
+dots alone."""
+
 CURRENCY = re.compile(r"[A-Z]{3}")
 """ISO 4217 alphabetic codes have three letters."""
 
@@ -73,6 +77,18 @@ class Settings(BaseSettings):
     customers_topic: TopicName = Field("dodo.customers", description="Compacted facts per customer.")
     transform_group: TopicName = Field("dodo-customerio.transform", description="Consumer group of the transform.")
     sink_group: TopicName = Field("dodo-customerio.sink", description="Consumer group of the sink.")
+    group_instance_id: GroupInstanceId | None = Field(
+        None,
+        description="Name of this process in its group (static membership): a restart then moves no partitions. "
+        "Each process of a stage needs another one; of a StatefulSet, the pod's.",
+    )
+    session_timeout_seconds: float = Field(
+        10.0,
+        ge=6,
+        le=1800,
+        description="Silence after which a worker's partitions go to others. With a group instance id: longer than a "
+        "restart takes, e.g. 60.",
+    )
 
     dodo_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Signing secrets of the live endpoint, comma-separated (two while rotating): whsec_…"

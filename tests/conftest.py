@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -18,6 +19,10 @@ from pipeline.settings import PREFIX, Settings
 from tests.kafka.cluster import Cluster
 
 ChainSettings = Callable[..., Awaitable[Settings]]
+
+# Hypothesis would fail an example that took 200 ms, or data that was slow to make: both are about the machine.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from pipeline.kafka.local_process import Watchdog
 STOP_GRACE_S = 15
 """A stage promises to stop within 12 s whatever the API does; after this it is killed."""
 
-READY_WITHIN_S = 60
+READY_WITHIN_S = 180
 """Python's imports, a group join and the start-up checks, on a busy two-core machine."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,7 +12,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from pipeline import logs
+from pipeline import logs, signals
 from pipeline.ingest import PATH
 from pipeline.ingest.app import create_app
 from pipeline.ingest.protocol import BoundedHeadProtocol
@@ -109,16 +108,11 @@ def _stopping(server: Server) -> Iterator[None]:
     """SIGTERM and SIGINT end the server, a second one its patience; before it serves, they end the start."""
     loop, serving = asyncio.get_running_loop(), asyncio.current_task()
 
-    def stop() -> None:
+    def stop(_number: int) -> None:
         if not server.started and serving is not None:
             serving.cancel()
         server.force_exit = server.should_exit
         server.should_exit = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
+    with signals.listening(loop.call_soon_threadsafe, stop):
         yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -21,7 +21,7 @@ from pipeline import settings as ours
 from pipeline.errors import ContractViolationError, SettingsError
 from pipeline.kafka.companions import Companions, Step
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
-from pipeline.kafka.faust_options import QUEUED_CHUNKS, SESSION_S, Boot, FaustSettings, faust_options
+from pipeline.kafka.faust_options import QUEUED_CHUNKS, Boot, FaustSettings, faust_options
 from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.membership import Membership
 from pipeline.kafka.transport import Consumer, Transport
@@ -71,7 +71,7 @@ class BatchApp(faust.App):
         self.settings = settings
         self.stage = stage
         self.batch_topics = frozenset(batch_topics)
-        self.membership = Membership(SESSION_S)
+        self.membership = Membership(settings.session_timeout_seconds, is_static=settings.group_instance_id is not None)
         self.transport_observers: list[Observer] = []
         self.on_assigned: OnAssigned | None = None
         self._handover = handover
@@ -213,6 +213,7 @@ class BatchApp(faust.App):
 
         assigned = frozenset(self.consumer.assignment())
         if assigned:
+            await _while_true(current, self._outlast_namesakes())
             await _while_true(current, self._restore(set(assigned), generation))
             await _while_true(current, self._find_positions(current))
         if not current():
@@ -227,6 +228,16 @@ class BatchApp(faust.App):
         if gone and not assigned:
             log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=sorted(gone))
         log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
+
+    async def _outlast_namesakes(self) -> None:
+        """Wait for whoever acted under a static name of the group before, and may not know yet that it is another's.
+
+        Before the restore: what such a process still writes must be read by it.
+        """
+        if (wait_s := self.membership.namesakes_s()) > 0:
+            log.info("Waiting until no former process of a name in this group can act", seconds=round(wait_s, 1))
+        while self.membership.namesakes_s() > 0:  # noqa: ASYNC110 - time alone tells
+            await asyncio.sleep(LOOK_S)
 
     async def _restore(self, assigned: set[TP], generation: int) -> None:
         if self.on_assigned is not None:

@@ -29,14 +29,15 @@ from faust.types import TP
 from mode import Service
 
 from pipeline import logs
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.commits import Committed
-from pipeline.kafka.faust_options import SESSION_S
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
 from pipeline.kafka.refusals import explained, unreadable
+from pipeline.kafka.static_member import StaticMember
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
+from pipeline.settings import PREFIX
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
@@ -79,7 +80,8 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """A generation begins; the group has just heard of us."""
-        self._thread.app.membership.heartbeat()
+        self._thread.app.membership.joined()
+        self._thread.watch_partitions()
         await super().on_partitions_assigned(assigned)
 
 
@@ -87,6 +89,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The driver's thread: aiokafka lives here, with its own loop."""
 
     app: BatchApp
+    _static: StaticMember | None = None
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
@@ -110,7 +113,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return alive
 
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
+        instance_id = self.app.settings.group_instance_id
+        if instance_id is not None:
+            self._static = StaticMember(coordinator, instance_id, self.app.membership.expel)
         self.app.membership.attach(self)
+
+    def watch_partitions(self) -> None:
+        """Let a static member see for itself that a topic has more partitions: join again, which makes them known.
+
+        aiokafka leaves that to the group's leader. A leader that is static and was restarted comes back as a follower,
+        without a rebalance, and then nobody would look: records of a new partition would wait for ever.
+        """
+        if self._static is not None:
+            consumer = self._ensure_consumer()
+            coordinator = consumer._coordinator  # noqa: SLF001
+            coordinator._group_subscription = set(consumer.subscription())  # noqa: SLF001 - what a leader watches
+            coordinator._metadata_snapshot = coordinator._get_metadata_snapshot()  # noqa: SLF001
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - mode's signature
         """Say so in the log; mode would print the traceback to stderr, past redaction."""
@@ -133,6 +151,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return
 
     def _refusal(self) -> BaseException | None:
+        if self._static is not None and self._static.is_fenced:
+            return self._fenced()
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator  # noqa: SLF001
         task = coordinator._coordination_task  # noqa: SLF001
@@ -146,7 +166,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def explained(self, error: BaseException) -> BaseException:
         """What the operator is told when the brokers refuse something for good, else `error`; from any thread."""
-        return explained(error, self.app.conf.id, SESSION_S)
+        if self._static is not None and self._static.is_fenced:
+            return self._fenced()
+        return explained(error, self.app.conf.id, self.app.settings.session_timeout_seconds)
+
+    def _fenced(self) -> SettingsError:
+        return SettingsError(
+            f"{PREFIX}GROUP_INSTANCE_ID: another process has joined the consumer group {self.app.conf.id} under this "
+            "name and has the partitions now: give each process of a stage a name of its own (of a StatefulSet, the "
+            "pod's)"
+        )
 
     async def crash(self, exc: BaseException) -> None:
         """Crash the worker; the one who waits for the start may be gone already, and is not missed."""
@@ -235,23 +264,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, notes.get(tp, ""))
             for tp, offset in offsets.items()
         }
-        async with coordinator._commit_lock:  # noqa: SLF001
+
+        async def send_if_current() -> Committed:
             if generation <= 0 or coordinator.generation != generation:
                 return Committed.STALE
-            # From the comparison to the finished request nothing awaits: it carries the generation just compared.
-            sending = asyncio.ensure_future(coordinator._do_commit_offsets(None, request))  # noqa: SLF001
+            # From the comparison to the finished request nothing awaits, so it carries the generation just compared. In
+            # a task of its own the request would begin a turn of the loop later, when a rebalance may have ended.
+            await coordinator._do_commit_offsets(None, request)  # noqa: SLF001
+            return Committed.STORED
+
+        async with coordinator._commit_lock:  # noqa: SLF001
+            sending = asyncio.ensure_future(send_if_current())
             sending.add_done_callback(_look_at_exception)
             try:
-                await asyncio.shield(sending)
+                return await asyncio.shield(sending)
             except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
                 return Committed.STALE
             except KafkaError as error:
+                if self._static is not None and self._static.is_fenced:
+                    return Committed.STALE
                 if notes and isinstance(error, NOTE_REFUSED):
                     return Committed.NOTE_REFUSED
                 if not error.retriable:
                     raise self.explained(error) from None
                 return Committed.UNAVAILABLE
-        return Committed.STORED
 
     def end_offset(self, tp: TP) -> int | None:
         """The end of the partition's log, as the last fetch said; None before one."""

@@ -10,11 +10,11 @@ from faust.app.base import BootStrategy
 from pipeline.kafka.security import faust_broker
 from pipeline.settings import Settings
 
-SESSION_S: Final = 10.0
-"""After a SIGKILL the group stands still for this long (Faust's default of 60 s stood for 50 s in a run)."""
-
 HEARTBEAT_S: Final = 1.0
 """A peer learns of a rebalance at its next heartbeat; with Kafka's 3 s a hand-over took 5 s."""
+
+REQUEST_S: Final = 40.0
+"""For an answer of a broker; a join is answered after `REBALANCE_S` at the latest."""
 
 REBALANCE_S: Final = 20.0
 """How long the group waits for a member to give its partitions away; above grace and commit together."""
@@ -60,12 +60,14 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         # An outage of Customer.io blocks fetching for as long as it lasts. After this time aiokafka would leave the
         # group and never join again (its issues 720 and 1187); our own liveness watches progress instead.
         "broker_max_poll_interval": 1e7,
-        "broker_session_timeout": SESSION_S,
+        # After a SIGKILL the group stands still for this long; Faust's default of 60 s stood for 50 s in a run.
+        "broker_session_timeout": settings.session_timeout_seconds,
         "broker_heartbeat_interval": HEARTBEAT_S,
         "broker_rebalance_timeout": REBALANCE_S,
-        "broker_request_timeout": 40.0,
+        "broker_request_timeout": max(REQUEST_S, settings.session_timeout_seconds),  # Faust refuses less
         "producer_request_timeout": 30.0,
         "consumer_max_fetch_size": FETCH_BYTES,
+        "consumer_group_instance_id": settings.group_instance_id,
         "consumer_auto_offset_reset": "earliest",  # "latest" would skip what came before a group's first start
         "stream_wait_empty": False,  # it waits without a limit of time, at stop and in every rebalance
         "stream_processing_timeout": 1e7,  # reports of livelocks that are none

@@ -20,6 +20,10 @@ SAFETY_S: Final = 2.0
 """How much younger than the session the last good heartbeat must be: the request that follows the check needs time
 to arrive, and the broker's clock started before its answer reached us."""
 
+STATIC_FRESH_S: Final = 3.0
+"""The same for a static member. Another process may take its name, and with it its partitions, without the group ever
+waiting for it: it learns of that at its next heartbeat, and two of those may go unanswered before nothing leaves."""
+
 
 def since_boot() -> float:
     """Seconds of a clock that goes on while the host is suspended (CLOCK_MONOTONIC does not, on Linux)."""
@@ -50,14 +54,19 @@ class _Outside:
 class Membership:
     """One process in its consumer group.
 
-    `heartbeat` and `suspend` may be called from the consumer's thread, everything else belongs to the event loop.
+    `heartbeat`, `joined`, `expel` and `suspend` may be called from the consumer's thread, everything else belongs to
+    the event loop.
     """
 
-    def __init__(self, session_timeout_s: float, clock: Callable[[], float] = since_boot) -> None:
-        self._fresh_s = session_timeout_s - SAFETY_S
+    def __init__(
+        self, session_timeout_s: float, clock: Callable[[], float] = since_boot, *, is_static: bool = False
+    ) -> None:
+        self._fresh_s = min(session_timeout_s - SAFETY_S, STATIC_FRESH_S if is_static else float("inf"))
+        self._is_static = is_static
         self._clock = clock
         self._coordinator: Coordinator = _Outside()
         self._heartbeat_at = float("-inf")
+        self._joined_at = float("-inf")
         self._active = NOT_A_MEMBER
         self._leaving = NOT_A_MEMBER
         self._assigned: frozenset[TP] = frozenset()
@@ -79,6 +88,26 @@ class Membership:
     def heartbeat(self, at: float | None = None) -> None:
         """The group answered a request sent at `at` that this member is alive (unset: now)."""
         self._heartbeat_at = self._clock() if at is None else at
+
+    def joined(self) -> None:
+        """The group has given this member its partitions of a new generation."""
+        self._joined_at = self._clock()
+        self.heartbeat(self._joined_at)
+
+    def namesakes_s(self) -> float:
+        """Seconds for which a process that lost its static name before this generation began may still act.
+
+        0 in a group without such names: there a generation begins when everybody has joined again, or is past its
+        session.
+        """
+        if not self._is_static:
+            return 0.0
+        return max(self._joined_at + self._fresh_s + SAFETY_S - self._clock(), 0.0)
+
+    def expel(self) -> None:
+        """The place in the group is another process's for good: nothing may be sent, and nothing finished."""
+        self._heartbeat_at = float("-inf")
+        self._active = self._leaving = NOT_A_MEMBER
 
     def heartbeat_age_s(self) -> float:
         """Seconds since the last request by which the group knows that this member is alive; infinite before any."""

@@ -16,6 +16,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.errors import BrokerUnreachableError, TopicError
+from pipeline.settings import PREFIX
 
 UNDECODABLE: Final = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
 """What aiokafka says of bytes. A broker that sent them was reached; `unpacking` leaves little of it."""
@@ -37,8 +38,8 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
             )
         case InvalidSessionTimeoutError():
             return BrokerUnreachableError(
-                f"the brokers allow no session of {session_s:.0f} s: it must lie between their "
-                "group.min.session.timeout.ms and group.max.session.timeout.ms"
+                f"the brokers allow no session of {session_s:g} s: {PREFIX}SESSION_TIMEOUT_SECONDS must lie between "
+                "their group.min.session.timeout.ms and group.max.session.timeout.ms"
             )
         case _:
             return error

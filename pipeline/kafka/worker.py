@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import signal
 import sys
 import threading
 from typing import Any, Final, NoReturn
@@ -16,7 +17,7 @@ import faust
 import mode.loop
 from mode.utils.futures import maybe_cancel
 
-from pipeline import logs
+from pipeline import logs, signals
 from pipeline.errors import PipelineError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.connection import use_our_connections
@@ -50,6 +51,10 @@ class BatchWorker(faust.Worker):
 
     def run(self) -> int:
         """Run until a signal or a crash; the exit code."""
+        with signals.listening(self.loop.call_soon_threadsafe, self._asked_to_stop):
+            return self._run()
+
+    def _run(self) -> int:
         failure: BaseException | None = None
         self._starting_fut = asyncio.ensure_future(self.start(), loop=self.loop)
         try:
@@ -57,7 +62,7 @@ class BatchWorker(faust.Worker):
         except asyncio.CancelledError:
             pass
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every end becomes an exit code
-            failure = error
+            failure = None if self._signal_stop_time else error  # what a start met that was broken off is no fault
         maybe_cancel(self._starting_fut)
         self.on_worker_shutdown()
         try:
@@ -65,6 +70,17 @@ class BatchWorker(faust.Worker):
         except (Exception, SystemExit) as error:  # noqa: BLE001 - mode raises what crashed the worker once more
             failure = failure or error
         return exit_code(failure)
+
+    def install_signal_handlers(self) -> None:
+        """Those for a look inside; SIGTERM and SIGINT have been heard for longer than there is a loop."""
+        self.loop.add_signal_handler(signal.SIGUSR1, self._on_sigusr1)
+        self.loop.add_signal_handler(signal.SIGUSR2, self._on_sigusr2)
+
+    def _asked_to_stop(self, number: int) -> None:
+        if number == signal.SIGINT:
+            self._on_sigint()
+        else:
+            self._on_sigterm()
 
     async def stop(self) -> None:
         """Stop, within a limit."""

@@ -2,19 +2,27 @@
 
 `app` is built from this process's environment when the module is imported; a fault of a setting is one message and
 exit code 2, as with `dodo-cio transform`, which builds the same app from `pipeline.transform.worker`.
+
+A signal is a quiet end from here on, so the imports come after; before it Faust imports itself, and is not ours.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from pipeline.errors import PipelineError
-from pipeline.kafka.app import BatchApp
-from pipeline.settings import Settings
-from pipeline.transform.worker import create_app
+from pipeline import signals
+
+if TYPE_CHECKING:
+    from pipeline.kafka.app import BatchApp
 
 
 def _from_environment() -> BatchApp:
+    signals.catch_in_faust()
+    from pipeline.errors import PipelineError
+    from pipeline.settings import Settings
+    from pipeline.transform.worker import create_app
+
     try:
         return create_app(Settings.load())
     except PipelineError as error:

@@ -23,8 +23,7 @@ from typing import Final
 
 from faust.types import TP
 
-from pipeline.kafka.faust_options import SESSION_S
-from pipeline.settings import Stage
+from pipeline.settings import Settings, Stage
 
 PATIENCE_S: Final = 300.0
 """How long a partition may stand still. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s
@@ -90,7 +89,8 @@ class Vitals:
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
     for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
     `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
-    before a person acts. `heartbeat_age_s` is the age of the last heartbeat that the group answered.
+    before a person acts. `heartbeat_age_s` is the age of the last heartbeat that the group answered, `session_s` how
+    old it may become.
     """
 
     stage: Stage
@@ -108,6 +108,7 @@ class Vitals:
     holding: str | None = None
     fault: str | None = None
     heartbeat_age_s: float | None = None
+    session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
     @property
     def progress(self) -> tuple[int, int, int]:
@@ -282,7 +283,7 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
-    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > SESSION_S:
+    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
     if not vitals.partitions:

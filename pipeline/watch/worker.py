@@ -88,6 +88,7 @@ class WorkerWatch:
             holding=self.holding(),
             fault=self.fault(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
+            session_s=self._app.settings.session_timeout_seconds,
         )
 
     def _ask(self, places: Mapping[TP, PartitionVitals]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.customerio.batch import WRAPPER_BYTES
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
 from tests.bench.server import BareServer
 
@@ -58,11 +58,11 @@ async def measure(run: Run) -> list[Figure]:
         Figure("backlog", f"{backlog:,} behind, API down: resident memory", max(held), "MB", at_most=MEMORY_BOUND_MB),
         Figure(
             "backlog", "growth in the second half of the outage",
-            max(held[len(held) // 2 :]) - max(held[: len(held) // 2]), "MB", at_most=GROWTH_BOUND_MB,
+            max(held[len(held) // 2 :]) - max(held[: len(held) // 2], default=held[0]), "MB", at_most=GROWTH_BOUND_MB,
         ),
-        Figure("backlog", "requests while down", refused / outage_s, "/s"),
+        Figure("backlog", "requests while down", per(refused, outage_s), "/s"),
         Figure("backlog", "API back: until the first request", server.arrivals.at[0] - began, "s"),
-        Figure("backlog", "drain, operations", backlog / max(cleared, 0.001), "/s"),
+        Figure("backlog", "drain, operations", per(backlog, cleared), "/s"),
         Figure("backlog", "drain, operations sent again", repeated, ""),
         Figure("backlog", "drain: resident memory", max(drained), "MB", at_most=MEMORY_BOUND_MB),
     ]  # fmt: skip

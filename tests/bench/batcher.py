@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import statistics
 import time
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
 from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, per
 from tests.bench.plan import Run
 from tests.bench.stage import operation
 
@@ -44,13 +43,13 @@ async def measure(run: Run) -> list[Figure]:
             again += len(Group(waiting.draw().items).body)
         drawn.append(time.perf_counter() - began)
         assert again == size
-    ratio = statistics.median(one / other for one, other in zip(drawn, joined, strict=True))
-    extra_ns = (statistics.median(drawn) - statistics.median(joined)) / operations * 1e9
+    ratio = median(per(one, other) for one, other in zip(drawn, joined, strict=True))
+    extra_ns = per(1e9 * (median(drawn) - median(joined)), operations)
     return [
         Figure("batcher", "drawing and joining / joining", ratio, "x", at_most=1.5),
-        Figure("batcher", "joining, an operation", statistics.median(joined) / operations * 1e9, "ns"),
+        Figure("batcher", "joining, an operation", per(1e9 * median(joined), operations), "ns"),
         Figure("batcher", "on top of joining, an operation", extra_ns, "ns"),
-        Figure("batcher", "putting into the lane, an operation", statistics.median(put) / operations * 1e9, "ns"),
+        Figure("batcher", "putting into the lane, an operation", per(1e9 * median(put), operations), "ns"),
     ]
 
 

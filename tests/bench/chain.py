@@ -7,7 +7,7 @@ with the limit raised, for how many go through. Broker, stages, sandbox and send
 from __future__ import annotations
 
 import asyncio
-import statistics
+import math
 import sys
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ from typing import Final
 from pipeline.demo.observe import SandboxView
 from pipeline.kafka.local import free_port
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, p99, per
 from tests.bench.load import as_fast_as_it_goes, connections, steadily
 from tests.bench.payments import Payments
 from tests.bench.plan import Run
@@ -89,9 +89,9 @@ async def _steady(run: Run) -> list[Figure]:
     waits = [arrived[webhook_id][0] - at for webhook_id, at in posted.items() if webhook_id in arrived]
     what = f"webhook to accepted at {rate:g}/s"
     return [
-        Figure("chain", f"{what}, p50", statistics.median(waits), "ms"),
-        Figure("chain", f"{what}, p99", statistics.quantiles(waits, n=100)[98], "ms", at_most=LATENCY_BOUND_MS),
-        Figure("chain", f"{what}, longest", max(waits), "ms"),
+        Figure("chain", f"{what}, p50", median(waits), "ms"),
+        Figure("chain", f"{what}, p99", p99(waits), "ms", at_most=LATENCY_BOUND_MS),
+        Figure("chain", f"{what}, longest", max(waits, default=math.nan), "ms"),
         Figure("chain", f"{what}, missing", missing, "", at_most=0),
         Figure("chain", f"{what}, refused", stats["refused"], "", at_most=0),
         Figure("chain", f"{what}, sent again", stats["duplicates"], ""),
@@ -115,11 +115,11 @@ async def _rush(run: Run) -> list[Figure]:
             showing.cancel()
         shares = {name: process.cpu_s() - cpu_s[name] for name, process in chain.processes.items()}
     return [
-        Figure("chain", "rush, webhooks from post to accepted", count / seconds, "/s", at_least=RUSH_BOUND),
-        Figure("chain", "rush, operations accepted", count * OPERATIONS / seconds, "/s"),
+        Figure("chain", "rush, webhooks from post to accepted", per(count, seconds), "/s", at_least=RUSH_BOUND),
+        Figure("chain", "rush, operations accepted", per(count * OPERATIONS, seconds), "/s"),
         Figure("chain", "rush, webhooks taken by ingest meanwhile", answers.per_second, "/s"),
         *(
-            Figure("chain", f"rush, processor time of {name} a webhook", 1e6 * used / count, "µs")
+            Figure("chain", f"rush, processor time of {name} a webhook", per(1e6 * used, count), "µs")
             for name, used in shares.items()
         ),
     ]

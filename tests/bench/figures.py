@@ -1,11 +1,32 @@
-"""What a benchmark found."""
+"""What a benchmark found.
+
+So little work that a clock did not move, or nothing came, has no figure: `math.nan`, shown as such, which keeps no
+bound and misses none. Whatever divides by something measured does it by `per`.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
+
+
+def per(amount: float, units: float) -> float:
+    """`amount` for each of `units`; not a number without units."""
+    return amount / units if units > 0 else math.nan
+
+
+def median(values: Iterable[float]) -> float:
+    """Of those that are numbers; not a number when none is."""
+    measured = [value for value in values if not math.isnan(value)]
+    return statistics.median(measured) if measured else math.nan
+
+
+def p99(values: Sequence[float]) -> float:
+    """The 99th percentile; not a number of fewer than two."""
+    return statistics.quantiles(values, n=100)[98] if len(values) > 1 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +57,15 @@ class Figure:
         at_most: float | None = None,
     ) -> Self:
         """The median of several rounds, with their spread."""
-        low, high = (min(rounds), max(rounds)) if len(rounds) > 1 else (None, None)
-        return cls(benchmark, name, statistics.median(rounds), unit, at_least, at_most, low, high)
+        measured = [value for value in rounds if not math.isnan(value)]
+        low, high = (min(measured), max(measured)) if len(measured) > 1 else (None, None)
+        return cls(benchmark, name, median(measured), unit, at_least, at_most, low, high)
 
     @property
     def is_within(self) -> bool | None:
-        """Whether it keeps its bound; None without one."""
+        """Whether it keeps its bound; None without one, and when nothing was measured."""
+        if math.isnan(self.value):
+            return None
         if self.at_least is not None:
             return self.value >= self.at_least
         return None if self.at_most is None else self.value <= self.at_most
@@ -61,6 +85,8 @@ class Figure:
     @property
     def value_text(self) -> str:
         """The number as shown."""
+        if math.isnan(self.value):
+            return "not measured"
         return f"{self.value:,.{self.digits}f} {self.unit}"
 
     @property
@@ -77,4 +103,5 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
-        return {**asdict(self), "within": self.is_within}
+        value = None if math.isnan(self.value) else self.value
+        return {**asdict(self), "value": value, "within": self.is_within}

@@ -6,7 +6,6 @@ signature and knows no keys. Both get the same requests over the same keep-alive
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections import defaultdict
@@ -19,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pipeline.kafka.local import free_port
 from pipeline.settings import Settings
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, p99, per
 from tests.bench.load import Answers, as_fast_as_it_goes, connections, steadily
 from tests.bench.payments import Payments
 from tests.bench.plan import Run
@@ -64,7 +63,7 @@ async def measure(run: Run) -> list[Figure]:
             Figure.of("ingest", f"{name} at half load, p50", [one.p50_ms for one in rounds], "ms"),
             Figure.of("ingest", f"{name} at half load, p99", [one.p99_ms for one in rounds], "ms"),
         ]
-    ratios = [one.per_second / other.per_second for one, other in zip(loads["ingest"], loads["floor"], strict=True)]
+    ratios = [per(one.per_second, other.per_second) for one, other in zip(loads["ingest"], loads["floor"], strict=True)]
     return [*figures, Figure.of("ingest", "ingest / floor", ratios, "x", at_least=BOUND)]
 
 
@@ -99,9 +98,9 @@ async def _round(run: Run, payments: Payments, name: str) -> Load:
     assert stored == answers, f"{name} answered 200 to {answers:,} webhooks and stored {stored:,}"
     return Load(
         per_second=full.per_second,
-        cpu_us=1e6 * cpu_s / len(full.seconds),
-        p50_ms=1000 * statistics.median(half.seconds),
-        p99_ms=1000 * statistics.quantiles(half.seconds, n=100)[98],
+        cpu_us=per(1e6 * cpu_s, len(full.seconds)),
+        p50_ms=1000 * median(half.seconds),
+        p99_ms=1000 * p99(half.seconds),
     )
 
 

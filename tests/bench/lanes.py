@@ -17,7 +17,7 @@ from pipeline.customerio.client import Response
 from pipeline.kafka.batches import RecordBatch
 from pipeline.sink.sink import Sink
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
 
 ROUNDS: Final = 5
@@ -60,9 +60,9 @@ async def measure(run: Run) -> list[Figure]:
     for number in range(ROUNDS):
         gc.collect()
         seconds, bodies = await _through(chunks, count)
-        through.append(seconds / count * 1e6)
-        joined.append(_join(chunks, count, len(bodies)) / count * 1e6)
-        fills.append(sum(bodies) / len(bodies) / 1000)
+        through.append(per(1e6 * seconds, count))
+        joined.append(per(1e6 * _join(chunks, count, len(bodies)), count))
+        fills.append(per(sum(bodies) / 1000, len(bodies)))
         run.say(f"round {number + 1} of {ROUNDS}: {through[-1]:.2f} µs an operation")
     return [
         Figure.of("lanes", "delivery to acknowledgement, an operation", through, "µs"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, p99
 from tests.bench.plan import Run
 from tests.bench.server import BareServer
 
@@ -45,10 +44,10 @@ async def measure(run: Run) -> list[Figure]:
     bare = [1000 * (seen - began) for began, seen in zip(appended, delivered, strict=True)]
     whole = [1000 * (at - began) for began, at in zip(appended, arrived, strict=True)]
     return [
-        Figure("latency", "added by an idle sink, p99", _p99(added), "ms", at_most=10.0),
-        Figure("latency", "added by an idle sink, median", statistics.median(added), "ms"),
-        Figure("latency", "append to bare consumer, p99", _p99(bare), "ms"),
-        Figure("latency", "append to request, p99", _p99(whole), "ms"),
+        Figure("latency", "added by an idle sink, p99", p99(added), "ms", at_most=10.0),
+        Figure("latency", "added by an idle sink, median", median(added), "ms"),
+        Figure("latency", "append to bare consumer, p99", p99(bare), "ms"),
+        Figure("latency", "append to request, p99", p99(whole), "ms"),
     ]
 
 
@@ -83,7 +82,3 @@ async def _one_by_one(
             arrived.append(server.arrivals.first_bytes_at[0])
         await asyncio.sleep(EVERY_S)
     return appended, delivered, arrived
-
-
-def _p99(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+from tests.bench.figures import per
+
 HEAD_END: Final = b"\r\n\r\n"
 LENGTH: Final = b"\r\ncontent-length:"
 
@@ -30,7 +32,7 @@ class Answers:
     @property
     def per_second(self) -> float:
         """Answers a second."""
-        return len(self.seconds) / self.took_s
+        return per(len(self.seconds), self.took_s)
 
 
 class Connection(asyncio.Protocol):

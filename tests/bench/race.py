@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import Settings
 from tests.bench import stage
+from tests.bench.figures import per
 from tests.bench.machine import Others
 from tests.bench.plan import Run
 
@@ -72,8 +73,8 @@ class Output:
 
     @property
     def per_second(self) -> float:
-        """Records a second after the first batch, which was mapped before the clock began."""
-        return (self.records - self.first_records) / max((self.last_ms - self.first_ms) / 1000, 0.001)
+        """Records a second after the first batch, which was mapped before the clock began; if there are more."""
+        return per(self.records - self.first_records, (self.last_ms - self.first_ms) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def race(run: Run, settings: Settings, contender: Contender, webhooks: int
         raise MissingRecordsError(f"{contender.name}: {output.distinct:,} distinct records of {expected:,}")
     return Result(
         webhooks_per_second=output.per_second / contender.outputs,
-        cpu_us=1e6 * seen.cpu_s / max(seen.records / contender.outputs, 1),
+        cpu_us=per(1e6 * seen.cpu_s, seen.records / contender.outputs),
         others_percent=seen.others_percent,
         repeated=output.records - output.distinct,
         reordered=output.reordered,

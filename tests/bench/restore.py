@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.settings import Settings
 from pipeline.transform.state.facts import encode, key
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
 
 PARTITIONS: Final = 4
@@ -67,7 +67,7 @@ async def measure(run: Run) -> list[Figure]:
     return [
         Figure("restore", f"bare aiokafka consumer, {records:,} records", bare_s, "s"),
         Figure("restore", f"{what}: cold, from process start until ready", cold_s, "s", at_most=COLD_S),
-        Figure("restore", "cold, of the bare consumer", cold_s / bare_s, "x"),
+        Figure("restore", "cold, of the bare consumer", per(cold_s, bare_s), "x"),
         Figure("restore", "cold, largest resident memory", cold_mb, "MB", at_most=RSS_MB),
         Figure("restore", "mirrors on the disk", size / 1e6, "MB"),
         Figure("restore", "warm, from process start until ready", warm_s, "s"),

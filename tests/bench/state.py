@@ -6,7 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import orjson
@@ -17,7 +16,7 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.settings import Settings
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, per
 from tests.bench.plan import Run
 
 PARTITIONS: Final = 4
@@ -48,8 +47,8 @@ async def measure(run: Run) -> list[Figure]:
             fresh = await stage.topics(broker, directory, PARTITIONS, state=state, transform_group=group)
             settings = fresh.model_copy(update={"webhooks_topic": source.webhooks_topic})
             found.append(await _run(settings, directory, payments))
-    ratio = median(mine.per_second / bare.per_second for mine, bare in zip(with_, without, strict=True))
-    cpu = median(bare.cpu_us / mine.cpu_us for mine, bare in zip(with_, without, strict=True))
+    ratio = median(per(mine.per_second, bare.per_second) for mine, bare in zip(with_, without, strict=True))
+    cpu = median(per(bare.cpu_us, mine.cpu_us) for mine, bare in zip(with_, without, strict=True))
     return [
         Figure("state", "transform without a state, webhooks", median(one.per_second for one in without), "/s"),
         Figure("state", "transform with the state, webhooks", median(one.per_second for one in with_), "/s"),
@@ -117,4 +116,4 @@ async def _run(settings: Settings, directory: Path, payments: int) -> Mapped:
     finally:
         await worker.stop()
     webhooks = payments - first[2]
-    return Mapped(webhooks / (now - first[0]), 1e6 * (cpu_s - first[1]) / webhooks, most)
+    return Mapped(per(webhooks, now - first[0]), per(1e6 * (cpu_s - first[1]), webhooks), most)

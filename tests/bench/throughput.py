@@ -14,7 +14,7 @@ from pipeline.customerio.batch import WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.settings import Settings
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
 from tests.bench.server import BareServer
 
@@ -51,7 +51,7 @@ async def measure(run: Run) -> list[Figure]:
         what = f"sink at {rate:g} requests/s"
         figures += [
             Figure("throughput", f"{what}, operations", sink.per_second, "/s", at_least=target),
-            Figure("throughput", f"{what}, of the bare consumer", sink.per_second / bare, "x"),
+            Figure("throughput", f"{what}, of the bare consumer", per(sink.per_second, bare), "x"),
             Figure("throughput", f"{what}, processor time an operation", sink.cpu_us, "µs"),
             Figure("throughput", f"{what}, fill of a request", 100 * sink.fill, "%", at_least=fill),
         ]
@@ -68,7 +68,7 @@ async def _bare(settings: Settings, operations: int) -> float:
         seen, began = 0, time.perf_counter()
         while seen < operations:
             seen += sum(len(records) for records in (await consumer.getmany(timeout_ms=1000)).values())
-        return seen / (time.perf_counter() - began)
+        return per(seen, time.perf_counter() - began)
     finally:
         await consumer.stop()
 
@@ -105,5 +105,5 @@ async def _sink(settings: Settings, directory: Path, rate: float, total: int) ->
         finally:
             await sink.stop()
         done = total - before
-        fill = sum(arrivals.body_bytes) / len(arrivals.body_bytes) / BODY_MAX_BYTES
-        return Delivered(done / (arrivals.at[-1] - began), 1e6 * cpu_s / done, fill)
+        fill = per(sum(arrivals.body_bytes) / BODY_MAX_BYTES, len(arrivals.body_bytes))
+        return Delivered(per(done, arrivals.at[-1] - began), per(1e6 * cpu_s, done), fill)

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.settings import Settings
 from tests.bench import stage
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, per
 from tests.bench.payments import Payments
 from tests.bench.plan import Run
 from tests.bench.race import Contender, MissingRecordsError, Result, race
@@ -116,13 +116,13 @@ def _ratios(results: dict[str, Rounds]) -> list[Figure]:
         if not rounds:
             continue
         what = f"{CONTENDERS[ours].name} / {CONTENDERS[peer].name}"
-        rates = [one.webhooks_per_second / other.webhooks_per_second for one, other in rounds]
+        rates = [per(one.webhooks_per_second, other.webhooks_per_second) for one, other in rounds]
         figures += [
             Figure.of("transform", what, rates, "x", at_least=bound),
             Figure.of(
                 "transform",
                 f"{what}, for each processor second",
-                [other.cpu_us / one.cpu_us for one, other in rounds],
+                [per(other.cpu_us, one.cpu_us) for one, other in rounds],
                 "x",
             ),
         ]

@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 
 WORKER = Path(__file__).with_name("copy_worker.py")
 KEYS = 200
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
 
 POLL_S = 0.02
@@ -147,10 +147,15 @@ class Fleet:
         self._directory = directory
         self.workers: list[Worker] = []
 
-    def start(self, *command: str, **options: str) -> Worker:
-        """One more worker; options are the `COPY_*` variables, `command` replaces the usual one."""
+    def start(self, *command: str, instance_id: str = "", **options: str) -> Worker:
+        """One more worker; options are the `COPY_*` variables, `command` replaces the usual one.
+
+        With an `instance_id` it is a static member.
+        """
         log = self._directory / f"worker-{len(self.workers)}.log"
         variables = {f"COPY_{name.upper()}": value for name, value in options.items()}
+        if instance_id:
+            variables["PIPELINE_GROUP_INSTANCE_ID"] = instance_id
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command or (sys.executable, str(WORKER)),

@@ -112,7 +112,11 @@ def create_app() -> BatchApp:
     """The app of one worker process."""
     settings = Settings.load()
     app = BatchApp(
-        settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
+        settings.transform_group,
+        settings=settings,
+        batch_topics=[settings.webhooks_topic],
+        stage="transform",
+        consumer_metadata_max_age_ms=int(os.environ.get("COPY_METADATA_MS", "300000")),
     )
     producer = BatchProducer(settings)
     copying = Copying(settings, app, producer)
@@ -128,7 +132,12 @@ def create_app() -> BatchApp:
             raise TopicError(fault)
         if "COPY_WAIT" in os.environ:
             log.info("Waiting for another system")
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:  # as a client may report that its request was broken off
+                if os.environ["COPY_WAIT"] == "and fail":
+                    raise TopicError("the other system went away") from None
+                raise
 
     app.before_start(check)
     if "COPY_BARE" not in os.environ:

@@ -60,9 +60,10 @@ async def test_a_failed_check_is_one_message(command: tuple[str, ...], fleet: Fl
 
 
 @both
-async def test_a_start_that_waits_can_be_ended(command: tuple[str, ...], fleet: Fleet) -> None:
-    """SIGTERM while a check waits for another system: exit code 0, without a word of complaint."""
-    worker = fleet.start(*command, wait="1")
+@pytest.mark.parametrize("wait", ["for ever", "and fail"])
+async def test_a_start_that_waits_can_be_ended(command: tuple[str, ...], wait: str, fleet: Fleet) -> None:
+    """SIGTERM while a check waits for another system, also one that fails then: exit code 0, and no complaint."""
+    worker = fleet.start(*command, wait=wait)
     await worker.says("Waiting for another system")
     assert await worker.stop() == 0
     assert "Traceback" not in worker.text

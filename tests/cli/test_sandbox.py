@@ -56,7 +56,7 @@ def test_it_ends_with_zero(starting: Starting, number: signal.Signals) -> None:
     process = starting()
     assert first_line(process).startswith("Customer.io sandbox at http://127.0.0.1:")
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0
     assert err == ""
     assert out.splitlines()[-1].startswith("0 requests")
@@ -76,7 +76,7 @@ async def test_its_settings_lead_to_it(starting: Starting, tmp_path: Path, monke
         assert (await client.send_batch(BODY)).status == 200
         assert (await looking.get("/__sandbox/people/cus_1")).json()["email"] == "jane@example.com"
     process.terminate()
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=300)
     assert out == ""
 
 

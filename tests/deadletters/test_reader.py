@@ -250,4 +250,4 @@ async def test_a_topic_that_may_not_be_read(chain_settings: ChainSettings, monke
 
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", refused)
     with pytest.raises(TopicError, match=r"it needs the ACL READ on the topic"):
-        await asyncio.wait_for(read(settings), 60)
+        await asyncio.wait_for(read(settings), 300)

@@ -207,7 +207,7 @@ async def test_stop_ends_a_pause(make: Any) -> None:
     """At a letter an hour nobody waits an hour for Ctrl-C."""
     producer = FakeProducer()
     replayer = Replayer(producer, DEAD, partitions=PARTITIONS, per_second=1 / 3600, told=lambda _: replayer.stop())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         await replayer.run(returns(make, numbers(3)))
     assert replayer.put_back == 1
 

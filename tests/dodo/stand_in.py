@@ -182,7 +182,7 @@ async def serving(account: Account) -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serve = asyncio.create_task(server._serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(300):
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
     try:
@@ -207,7 +207,7 @@ def served(account: Account) -> Iterator[str]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
     try:
-        yield addresses.get(timeout=30)
+        yield addresses.get(timeout=300)
     finally:
         loop.call_soon_threadsafe(ending.set)
         thread.join(30)

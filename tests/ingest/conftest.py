@@ -27,7 +27,7 @@ from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
 
 TEST = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -184,7 +184,7 @@ def exchange() -> Callable[..., Awaitable[bytes]]:
                 writer.write(part)
                 await writer.drain()
             writer.write_eof()
-            return await asyncio.wait_for(reader.read(), 20)
+            return await asyncio.wait_for(reader.read(), 300)
         except ConnectionError:
             return b""
         finally:
@@ -231,7 +231,7 @@ def running(signed: Callable[..., dict[str, str]]) -> Callable[[Settings], Abstr
         limits = httpx.Limits(max_connections=500)  # no request waits for another one's connection
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(trust_env=False, timeout=30, limits=limits) as client,
+            httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client,
         ):
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             await started.wait()

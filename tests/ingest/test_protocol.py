@@ -160,14 +160,14 @@ async def test_a_head_that_never_comes_is_not_waited_for(
     monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.05)
     reader, writer = await asyncio.open_connection(*served.address)
     writer.write(begun)
-    assert await asyncio.wait_for(reader.read(), 20) == b""
+    assert await asyncio.wait_for(reader.read(), 300) == b""
     writer.close()
 
 
 async def test_many_at_once_are_each_stored(served: Any, signed: Signed) -> None:
     """Two hundred concurrent requests over forty connections are each answered and stored once."""
     limits = httpx.Limits(max_connections=40)
-    async with httpx.AsyncClient(trust_env=False, limits=limits, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, limits=limits, timeout=60) as client:
         url = f"http://127.0.0.1:{served.address[1]}{PATH}"
         ids = [f"msg_{number}" for number in range(200)]
         answers = await asyncio.gather(

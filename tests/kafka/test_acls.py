@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 pytestmark = pytest.mark.kafka
 
 WORKER = Path(__file__).parents[1] / "chaos" / "copy_worker.py"
-WITHIN_S = 30.0
+WITHIN_S = 300.0
 
 Run = Callable[[Settings], Awaitable[tuple[int, str]]]
 

@@ -21,6 +21,7 @@ from pipeline.kafka import app as app_module
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted
 from pipeline.kafka.faust_options import QUEUED_CHUNKS
+from pipeline.kafka.membership import SAFETY_S, STATIC_FRESH_S, Membership
 from pipeline.kafka.transport import Transport
 from pipeline.settings import Settings
 
@@ -79,6 +80,14 @@ def test_the_settings_that_faust_needs(app: BatchApp) -> None:
     assert cast("Any", conf.agent_supervisor) is CrashingSupervisor
     assert cast("Any", conf.processing_guarantee) is ProcessingGuarantee.AT_LEAST_ONCE
     assert isinstance(app.transport, Transport)
+
+
+def test_the_session_and_the_name_of_a_static_member_are_settings(tmp_path: Path) -> None:
+    """A request may last as long as the session, or Faust refuses to start."""
+    settings = Settings.load(data_dir=tmp_path, group_instance_id="pod-0", session_timeout_seconds=60)
+    conf = BatchApp("group", settings=settings, batch_topics=[], stage="sink").conf
+    assert (conf.broker_session_timeout, conf.broker_request_timeout) == (60, 60)
+    assert conf.consumer_group_instance_id == "pod-0"
 
 
 def test_the_environment_does_not_change_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +173,42 @@ async def test_an_assignment_that_is_overtaken_resumes_nothing(app: BatchApp, ch
     assert given_up.is_set()
     assert stage.said == []
     assert app.membership.rebalancing
+
+
+async def test_a_static_member_begins_when_nobody_else_can_act_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that had the name before may act until it hears that it lost it; the restore waits for that too."""
+    monkeypatch.setattr(app_module, "LOOK_S", 0.0)
+    now = 100.0
+    settings = Settings.load(data_dir=tmp_path, group_instance_id="pod-0")
+    app = BatchApp("group", settings=settings, batch_topics=["webhooks"], stage="transform", debug=False)
+    app.consumer_generation_id = 5
+    app.membership = Membership(10.0, lambda: now, is_static=True)
+    stage, waited = Stage(), asyncio.Event()
+    app.set_handover(stage)
+    assigned(app, A)
+    namesakes_s = app.membership.namesakes_s
+
+    def asked() -> float:
+        if (left_s := namesakes_s()) <= 0:
+            waited.set()
+        return left_s
+
+    async def restore(partitions: set[TP], generation: int) -> None:
+        assert waited.is_set()
+        stage.said.append(("restore", partitions, generation))
+
+    monkeypatch.setattr(app.membership, "namesakes_s", asked)
+    app.on_assigned = restore
+    app.membership.joined()
+    assigning = asyncio.ensure_future(app._when_assigned())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert stage.said == []
+    now += STATIC_FRESH_S + SAFETY_S
+    await assigning
+    assert stage.said == [("restore", {A}, 5), (5, frozenset({A}))]
 
 
 async def test_a_restore_that_fails_ends_the_worker(app: BatchApp) -> None:

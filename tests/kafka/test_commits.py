@@ -102,7 +102,7 @@ async def test_a_stale_commit_is_given_up() -> None:
 async def running(setting: Setting, until: int) -> None:
     """Let the committer run until so many commits are stored."""
     task = asyncio.ensure_future(setting.committer.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(300):
         while len(setting.group.stored) < until:
             setting.group.asked.clear()
             await setting.group.asked.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faust.types import TP
 
-from pipeline.kafka.membership import NOT_A_MEMBER, Membership
+from pipeline.kafka.membership import NOT_A_MEMBER, SAFETY_S, STATIC_FRESH_S, Membership
 
 ASSIGNED = frozenset({TP("a", 0)})
 
@@ -123,3 +123,60 @@ def test_an_evicted_member_may_not_send() -> None:
     group.generation = NOT_A_MEMBER
     assert not membership.may_send(4)
     assert not membership.may_send(NOT_A_MEMBER)
+
+
+def static_member(clock: Clock, group: Group, session_s: float = 60.0) -> Membership:
+    """A member with a name of its own, which has just joined."""
+    membership = Membership(session_s, clock, is_static=True)
+    membership.attach(group)
+    membership.joined()
+    membership.resume(4, ASSIGNED)
+    return membership
+
+
+def test_a_static_member_is_heard_more_often() -> None:
+    """Its name may be another's without the group waiting for it: however long the session is, three seconds count."""
+    clock = Clock()
+    membership = static_member(clock, Group())
+    clock.now += STATIC_FRESH_S - 0.1
+    assert membership.may_send(4)
+    clock.now += 0.2
+    assert not membership.may_send(4)
+    assert not membership.may_finish(4)
+    assert membership.is_current(4), "it may be heard again"
+    membership.heartbeat()
+    assert membership.may_send(4)
+
+
+def test_a_new_generation_of_a_static_member_waits_for_who_had_the_name() -> None:
+    """For as long as that one may still send, and the margin that its last request needs to arrive."""
+    clock, group = Clock(), Group()
+    former, heir = static_member(clock, group), Membership(60.0, clock, is_static=True)
+    clock.now += 1.0
+    former.heartbeat()
+    heir.joined()
+    while former.may_send(4):
+        assert heir.namesakes_s() > SAFETY_S
+        clock.now += 0.1
+    clock.now += SAFETY_S
+    assert heir.namesakes_s() == 0.0
+    clock.now += 3600
+    heir.joined()
+    assert heir.namesakes_s() == STATIC_FRESH_S + SAFETY_S, "after every rebalance"
+
+
+def test_without_names_nobody_is_waited_for() -> None:
+    """A generation begins when every member has joined again or is past its session."""
+    membership = member(Clock(), Group())
+    membership.joined()
+    assert membership.namesakes_s() == 0.0
+
+
+def test_a_member_whose_place_was_taken_does_nothing_more() -> None:
+    """Neither send nor finish, though its generation is the group's: the place is another's, the number the same."""
+    membership = static_member(Clock(), Group())
+    membership.expel()
+    assert not membership.may_send(4)
+    assert not membership.may_finish(4)
+    assert not membership.is_current(4)
+    assert membership.rebalancing

@@ -26,7 +26,7 @@ from pipeline.customerio.client import Response, TrackClient
 from pipeline.errors import RequestUnansweredError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.faust_options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S, SESSION_S
+from pipeline.kafka.faust_options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S
 from pipeline.kafka.handover import GRACE_S, hand_over
 from pipeline.kafka.membership import NOT_A_MEMBER, Membership
 from pipeline.kafka.records import BARRIER, OutRecord, text_header
@@ -35,6 +35,7 @@ from pipeline.sink.sink import Sink
 from tests.sink.conftest import TOPIC, FakeRecord, operation
 
 PARTITIONS: Final = 3
+SESSION_S: Final = 10.0
 NEWS_S: Final = 0.5
 """A member that comes back learns within this time what the group decided without it."""
 

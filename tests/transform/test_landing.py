@@ -198,7 +198,7 @@ async def test_without_heartbeats_facts_are_held(bench: Bench, monkeypatch: pyte
     await asyncio.sleep(0.01)
     assert (bench.sent, bench.landed) == ([], [])
     bench.gate.alive = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(300):
         await bench.sending.wait()
     bench.sent[0].durable.set_result(None)
     await settle()

@@ -56,7 +56,7 @@ class Worker:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or fail with the log when the process ends first."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not condition():
                 assert self.process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.05)
@@ -75,12 +75,12 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of the health port."""
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
 
     async def until_it_says(self, path: str, text: str) -> Self:
         """Return once the answer of the health port contains `text`."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while True:
                 if text in (await self.get(path)).text:
                     return self
@@ -98,7 +98,7 @@ class Worker:
 
     async def ended(self) -> int:
         """The exit code, once the process ends by itself."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             return await asyncio.to_thread(self.process.wait)
 
 
@@ -185,7 +185,7 @@ async def until_done(settings: Settings, group: str, topic: str, *workers: Worke
         ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
     finally:
         await consumer.stop()
-    async with open_admin(settings) as admin, asyncio.timeout(90):
+    async with open_admin(settings) as admin, asyncio.timeout(300):
         while True:
             committed = await admin.committed(group, list(ends))
             if all(committed.get(tp) == end for tp, end in ends.items()):

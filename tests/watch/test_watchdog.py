@@ -66,6 +66,7 @@ def test_status_shows_everything() -> None:
         "holding": "Customer.io takes nothing",
         "fault": None,
         "heartbeat_age_s": None,
+        "session_s": 10.0,
         "still_s": 2.5,
         "moved_s": 2.5,
         "held_s": 1.5,

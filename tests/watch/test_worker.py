@@ -78,7 +78,7 @@ async def test_stuck_and_retrying(
                 worker, lambda seen: seen["unread"] > 0 and (not seen["live"] or seen["attempts"] > 50)
             )
             worker.process.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(worker.process.wait, 60) == 0
+            assert await asyncio.to_thread(worker.process.wait, 300) == 0
             return status
 
     sitting, retrying = await asyncio.gather(status_of("sit"), status_of("retry"))
@@ -132,7 +132,7 @@ async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool
     """The first status that fulfils `condition`."""
     seen: dict[str, Any] = {}
     try:
-        async with asyncio.timeout(60), httpx.AsyncClient(timeout=10) as client:
+        async with asyncio.timeout(300), httpx.AsyncClient(timeout=60) as client:
             while True:
                 lines = worker.lines()
                 ports = [line["port"] for line in lines if line["message"] == "health listening"]

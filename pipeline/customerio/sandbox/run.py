@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final, TextIO
@@ -13,6 +12,7 @@ from typing import Final, TextIO
 import orjson
 import uvloop
 
+from pipeline import signals
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.customerio.sandbox.state import Sandbox
@@ -67,9 +67,17 @@ def summary(sandbox: Sandbox, operations_per_second: float | None = None) -> str
 
 async def _serve(config: SandboxConfig, host: str, port: int, *, json: bool, say: Callable[[str], None]) -> None:
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+
+    def stop(_number: int) -> None:
+        stopped.set()
+
+    with signals.listening(asyncio.get_running_loop().call_soon_threadsafe, stop):
+        await _until(stopped, config, host, port, json=json, say=say)
+
+
+async def _until(
+    stopped: asyncio.Event, config: SandboxConfig, host: str, port: int, *, json: bool, say: Callable[[str], None]
+) -> None:
     async with SandboxServer(config, host=host, port=port) as server:
         settings = environment(server.url, config)
         if json:

@@ -12,6 +12,7 @@ import uvloop
 from pipeline.customerio.batch import join
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.limits import BODY_MAX_BYTES
+from tests.bench.figures import per
 from tests.bench.stage import operation
 
 LANES = 8
@@ -34,7 +35,7 @@ async def main(url: str, requests: int) -> None:
         await asyncio.gather(*(lane(requests // LANES or 1) for _ in range(LANES)))
         seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
     sent = LANES * (requests // LANES or 1)
-    found = {"per_second": sent / seconds, "cpu_us": 1e6 * cpu_s / sent, "operations": operations}
+    found = {"per_second": per(sent, seconds), "cpu_us": per(1e6 * cpu_s, sent), "operations": operations}
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -31,7 +31,7 @@ from pipeline.settings import Settings
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
 FAUST: Final = (sys.executable, "-m", "faust", "-A", "pipeline.sink.app", "worker", "--without-web")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 300.0
 """Limit of every wait; reaching it is a failure."""
 
 POLL_S: Final = 0.05
@@ -83,7 +83,7 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of the health port."""
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
 
     async def answers(self, path: str, text: str) -> httpx.Response:

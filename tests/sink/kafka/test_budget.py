@@ -61,7 +61,7 @@ class Api:
     async def rate(self) -> float:
         """Requests per second from now on, once every sink had time to begin under its new share."""
         start = (await self.stats())["requests"] + 20
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while (before := (await self.stats())["requests"]) < start:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.02)
         began = time.monotonic()

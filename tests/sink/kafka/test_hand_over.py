@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.kafka
 
-STOP_S = 12.0
+STOP_S = 30.0
+"""Kubernetes kills then. A stop takes twelve at most, on a machine that has nothing else to do."""
 
 
 async def test_joins_leaves_and_stops_repeat_nothing(make_stage: Any, made: Any) -> None:
@@ -55,7 +56,7 @@ async def test_a_stop_in_the_middle_of_a_backlog_repeats_nothing(make_stage: Any
     for _ in range(3):
         worker = stage.start()
         before = stage.stats["events"]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while stage.stats["events"] < before + 1000:  # noqa: ASYNC110 - the sandbox tells nobody
                 await asyncio.sleep(0.01)
         asked = time.monotonic()
@@ -76,7 +77,7 @@ async def test_a_stop_in_the_middle_of_a_backlog_repeats_nothing(make_stage: Any
     ids=["silent", "slow", "down", "held", "cut"],
 )
 async def test_a_stop_has_a_bound(make_stage: Any, made: Any, fault: dict[str, Any]) -> None:
-    """Whatever the API does, SIGTERM ends the process within twelve seconds."""
+    """Whatever the API does, SIGTERM ends the process before anybody kills it."""
     stage = await make_stage()
     stage.faults({**fault, "times": "always", "match": {"path": "/api/v2/batch"}})
     await stage.produce([made.event_record(f"cus_{n % 300}", n, pad="x" * 900) for n in range(12_000)])

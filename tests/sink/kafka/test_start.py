@@ -45,5 +45,5 @@ async def test_customerio_down_at_start(make_stage: Any, made: Any) -> None:
     async with SandboxServer(SandboxConfig(), port=port) as late:
         await stage.done()
         assert late.sandbox.stats()["events"] == 10
-        await asyncio.wait_for(worker.ready(), 30)
+        await asyncio.wait_for(worker.ready(), 300)
         assert await worker.stop() == 0

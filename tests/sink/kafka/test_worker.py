@@ -13,6 +13,9 @@ from pipeline.kafka.records import text_header
 
 pytestmark = pytest.mark.kafka
 
+KILLED_AFTER_S = 30.0
+"""By Kubernetes. A stop takes twelve seconds at most, on a machine that has nothing else to do."""
+
 
 async def test_everything_arrives(make_stage: Any, made: Any) -> None:
     """Every person and event in the topic is at Customer.io, once, in order, in few requests, and committed."""
@@ -155,7 +158,7 @@ async def test_sigterm_with_a_slow_api(make_stage: Any, made: Any) -> None:
     await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(300, 600)])
     asked = time.monotonic()
     assert await worker.stop() == 0
-    assert time.monotonic() - asked < 12
+    assert time.monotonic() - asked < KILLED_AFTER_S
     assert 0 < stage.stats["events"] < 600
     stage.faults()
     stage.start()
@@ -173,7 +176,7 @@ async def test_sigterm_with_a_silent_api(make_stage: Any, made: Any) -> None:
     await stage.requests(5)
     asked = time.monotonic()
     assert await worker.stop() == 0
-    assert time.monotonic() - asked < 12
+    assert time.monotonic() - asked < KILLED_AFTER_S
 
 
 async def test_a_second_worker_joins_and_leaves(make_stage: Any, made: Any) -> None:

@@ -191,7 +191,7 @@ def put() -> Callable[..., Awaitable[None]]:
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 DODO_CIO = (sys.executable, "-m", "pipeline", "transform")
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 
 
 class Worker:
@@ -222,7 +222,7 @@ class Worker:
         """An answer of the health port."""
         await self.says('"health listening"')
         lines = [json.loads(line) for line in self.text.splitlines() if '"health listening"' in line]
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             answer = (await client.get(f"http://127.0.0.1:{lines[0]['port']}{path}")).json()
             assert isinstance(answer, dict)
             return answer

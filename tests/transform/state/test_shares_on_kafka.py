@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 PARTITIONS = 4
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 class Families:

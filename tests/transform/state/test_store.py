@@ -148,7 +148,7 @@ async def make_anew(settings: Settings, partitions: int) -> None:
     await admin.start()
     try:
         await admin.delete_topics([settings.customers_topic])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             while settings.customers_topic in await admin.list_topics():  # noqa: ASYNC110 - another process's doing
                 await asyncio.sleep(0.05)
     finally:
@@ -192,12 +192,12 @@ async def test_an_end_without_records(chain_settings: ChainSettings, own: Own) -
                 await producer.send_and_wait(settings.customers_topic, b"[1]", key=event(number, 0), partition=0)
     finally:
         await producer.stop()
-    async with own(settings) as owner, asyncio.timeout(20):
+    async with own(settings) as owner, asyncio.timeout(300):
         await owner.owns(0)
         assert owner.records_read == 4
         assert owner.shelf(0).get(event(2, 0)) == b"[1]"
         await owner.writes(0, facts(9))
-    async with own(settings) as owner, asyncio.timeout(20):
+    async with own(settings) as owner, asyncio.timeout(300):
         await owner.owns(0)
         assert (owner.records_read, owner.started_anew) == (0, [])
 
@@ -294,7 +294,7 @@ async def test_an_owner_that_never_let_go(chain_settings: ChainSettings, own: Ow
     async with own(settings) as frozen, own(settings) as heir:
         await frozen.owns(0)
         await frozen.writes(0, facts(*range(50)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             await heir.owns(0)
         assert heir.records_read == 51
         await heir.writes(0, facts(100))
