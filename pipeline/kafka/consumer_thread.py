@@ -31,6 +31,7 @@ from pipeline.kafka.commits import Committed
 from pipeline.kafka.faust_options import SESSION_S
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.unpacking import use_our_unpacking
 
@@ -71,6 +72,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
+        steady(consumer._client)  # noqa: SLF001 - as below
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         return consumer
 

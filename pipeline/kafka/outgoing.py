@@ -20,7 +20,6 @@ from aiokafka.errors import (
 )
 from faust.types import TP
 
-from pipeline import logs
 from pipeline.errors import BrokenSequenceError, DeliveryError, PipelineError, RecordTooLargeError, TopicError
 from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
 from pipeline.kafka.records import OutRecord
@@ -28,7 +27,6 @@ from pipeline.kafka.sizes import DEFAULT_MAX_MESSAGE_BYTES
 
 UNKNOWN_OFFSET: Final = -1
 
-log = logs.get(__name__)
 
 SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
 """aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
@@ -236,12 +234,7 @@ class Outlet:
             try:
                 return await self._send_batch(waiting.builder, self.tp.topic, partition=self.tp.partition)
             except KafkaTimeoutError:
-                waited_s = time.monotonic() - waiting.since
-                log.warning(
-                    "A batch waits for its partition",
-                    topic=self.tp.topic, partition=self.tp.partition, seconds=round(waited_s, 1),
-                )  # fmt: skip
-                self._tell(ProduceStalled(self.tp.topic, self.tp.partition, waited_s))
+                self._tell(ProduceStalled(self.tp.topic, self.tp.partition, time.monotonic() - waiting.since))
 
     def _landed(self, future: asyncio.Future[Any]) -> None:
         waiting = self._flying.pop(future)

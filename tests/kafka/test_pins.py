@@ -12,6 +12,7 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -60,6 +61,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (driver.AIOKafkaConsumerThread.on_start, "(self)"),
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "(self, transport)"),
     (PartitionRecords._consumer_record, "(self, tp, record)"),
+    (AIOKafkaClient._get_conn, "(self, node_id, *, group=<ConnectionGroup.DEFAULT: 0>, no_hint=False)"),
+    (AIOKafkaClient._metadata_update, "(self, cluster_metadata, topics)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (App._new_transport, "(self)"),
@@ -93,6 +96,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (AIOKafkaProducer.send_batch, "(self, batch, topic, *, partition)"),
     (AIOKafkaProducer.partitions_for, "(self, topic)"),
     (ClusterMetadata.partitions_for_topic, "(self, topic)"),
+    (ClusterMetadata.available_partitions_for_topic, "(self, topic)"),
+    (ClusterMetadata.broker_metadata, "(self, broker_id)"),
     (ClusterMetadata.add_listener, "(self, listener)"),
     (BatchBuilder.append, "(self, *, timestamp, key, value, headers=[])"),
     (BatchBuilder.size, "(self)"),
@@ -183,6 +188,19 @@ CODE: list[tuple[Any, str, str]] = [
         "a time-out means that nothing was enqueued",
     ),
     (
+        Sender._sender_routine,
+        "# try to update cluster metadata and wait backoff time fut = self.client.force_metadata_update() waiters.add",
+        "the sender waits for nothing but metadata while a leader is unknown",
+    ),
+    (
+        AIOKafkaClient._md_synchronizer,
+        "ret = await self._metadata_update(self.cluster, topics)",
+        "whoever waits for metadata waits for `_metadata_update`, looked up on the instance",
+    ),
+    (AIOKafkaClient._metadata_update, "conn = await self._get_conn(node_id)", "its connections are `_get_conn`'s"),
+    (AIOKafkaClient.ready, "conn = await self._get_conn(node_id, group=group)", "and so are those of every request"),
+    (AIOKafkaClient._get_conn, "if not conn.connected(): del self._conns[conn_id]", "connections by node and group"),
+    (
         CrashingSupervisor._contribute_to_service,
         "pass",
         "the service keeps no supervisor, so its crash reaches the worker",
@@ -227,6 +245,9 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (GroupCoordinator, "self._coordination_task"),
     (AIOKafkaProducer, "self._message_accumulator"),
     (AIOKafkaProducer, "self._sender"),
+    (AIOKafkaProducer, "self.client"),
+    (AIOKafkaClient, "self._conns"),
+    (AIOKafkaClient, "self._topics"),
     (AIOKafkaProducer, "self._closed"),
     (MessageAccumulator, "self._batch_ttl"),
     (SubscriptionState, "self._subscription"),

@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from pipeline import logs
 from pipeline.errors import TopicError
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options
 from pipeline.kafka.unpacking import use_our_unpacking
 from pipeline.settings import Settings
@@ -83,6 +84,7 @@ class Changelog:
             fetch_max_bytes=AT_ONCE * FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
+        steady(consumer._client)  # noqa: SLF001 - aiokafka has no setting for it
         try:
             with explaining(settings):
                 await consumer.start()
