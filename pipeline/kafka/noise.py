@@ -25,6 +25,7 @@ from aiokafka.errors import (
 
 from pipeline.errors import PipelineError
 from pipeline.kafka.outage import Outage, outage
+from pipeline.kafka.reach import UNCONNECTED_LINE
 
 FLOODING: Final = ("aiokafka", "faust", "mode")
 BURST: Final = 3
@@ -32,12 +33,9 @@ WINDOW_S: Final = 30.0
 REPORTS: Final = ("Crashed reason=", "Drain messages raised")
 """What mode and Faust say of an error that ends the worker."""
 
-UNCONNECTED: Final = "Unable connect to node with id %s: %s"
-"""aiokafka's line for each attempt; `outage` says it once, right after it."""
-
 ATTEMPTS: Final = frozenset(
     {
-        UNCONNECTED,
+        UNCONNECTED_LINE,  # `outage` says it once, right after it
         "Unable to request metadata from node with id %s: %r",
         "Failed fetch messages from %s: %s",
         "Failed fetch offsets from %s: %s",
@@ -114,7 +112,7 @@ class FloodGate(logging.Filter):
             error = next(filter(_is_error, reversed(record.args)), None)
             if isinstance(error, PASSING) or (isinstance(error, type) and issubclass(error, PASSING)):
                 told = str(error) or type(error).__name__
-                self._watch.left_out(told if record.msg == UNCONNECTED else "")
+                self._watch.left_out(told if record.msg == UNCONNECTED_LINE else "")
                 return True
         return False
 

@@ -23,13 +23,13 @@ from pipeline.kafka.noise import (
     BURST,
     EXPIRED,
     ROUTINE,
-    UNCONNECTED,
     WINDOW_S,
     FloodGate,
     PlainFaults,
     quieten,
 )
 from pipeline.kafka.outage import AFTERMATH_S, Outage
+from pipeline.kafka.reach import UNCONNECTED_LINE
 
 
 def line(
@@ -88,7 +88,7 @@ def test_an_outage_is_one_line_and_its_end_another() -> None:
     with capture_logs() as told:
         for _ in range(60):
             refused = ConnectionRefusedError(111, "Connection refused")
-            passed += gate.filter(line("aiokafka", UNCONNECTED, logging.ERROR, 1, refused))
+            passed += gate.filter(line("aiokafka", UNCONNECTED_LINE, logging.ERROR, 1, refused))
             outage.refused("kafka:9092", others=0)
             for text in ATTEMPTS | ROUTINE | {EXPIRED}:
                 passed += gate.filter(line("aiokafka.x", text, logging.ERROR, 1, NodeNotReadyError()))
@@ -127,7 +127,7 @@ def test_several_brokers_are_one_incident() -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (UNCONNECTED, AuthenticationFailedError("no")),
+        (UNCONNECTED_LINE, AuthenticationFailedError("no")),
         ("Failed fetch messages from %s: %s", RuntimeError("a bug")),
         ("Got error produce response on topic-partition %s, retrying. Error: %s", NotEnoughReplicasError),
         ("Unexpected error in coordinator routine %s %s", NodeNotReadyError()),

@@ -20,6 +20,15 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.admin import (
+    CreatePartitionsRequest,
+    CreateTopicsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
+)
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from faust import streams
 from faust.app.base import App, BootStrategy
 from faust.channels import Channel
@@ -63,6 +72,17 @@ SIGNATURES: list[tuple[Any, str]] = [
     (PartitionRecords._consumer_record, "(self, tp, record)"),
     (AIOKafkaClient._get_conn, "(self, node_id, *, group=<ConnectionGroup.DEFAULT: 0>, no_hint=False)"),
     (AIOKafkaClient._metadata_update, "(self, cluster_metadata, topics)"),
+    (AIOKafkaClient.bootstrap, "(self)"),
+    (AIOKafkaClient.send, "(self, node_id, request, *, group=<ConnectionGroup.DEFAULT: 0>)"),
+    (AIOKafkaClient.force_metadata_update, "(self)"),
+    (AIOKafkaClient.close, "(self)"),
+    (CreateTopicsRequest.__init__, "(self, create_topic_requests, timeout, validate_only)"),
+    (CreatePartitionsRequest.__init__, "(self, topic_partitions, timeout, validate_only)"),
+    (DeleteTopicsRequest.__init__, "(self, topics, timeout)"),
+    (DescribeConfigsRequest.__init__, "(self, resources, include_synonyms=False)"),
+    (DescribeGroupsRequest.__init__, "(self, groups, include_authorized_operations=False)"),
+    (FindCoordinatorRequest.__init__, "(self, coordinator_key, coordinator_type)"),
+    (MetadataRequest.__init__, "(self, topics=None, allow_auto_topic_creation=None)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (App._new_transport, "(self)"),
@@ -252,6 +272,7 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (MessageAccumulator, "self._batch_ttl"),
     (SubscriptionState, "self._subscription"),
     (ClusterMetadata, "self.unauthorized_topics"),
+    (ClusterMetadata, "self.controller"),
     (Conductor, "self._tp_index"),
     (faust_consumer.Consumer, "self.suspend_flow"),
     (faust_consumer.Consumer, "self.flow_active"),
