@@ -34,9 +34,11 @@ def ingest(
     """
     from pipeline import logs
     from pipeline.ingest.server import run
+    from pipeline.kafka.noise import quieten
     from pipeline.settings import Settings
 
     given: dict[str, Any] = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
     settings = Settings.load(**given)
     logs.configure(log_format=settings.log_format, secrets=settings.secrets)
+    quieten()
     run(settings, typer.echo)

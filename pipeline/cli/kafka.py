@@ -80,6 +80,7 @@ def up(
                 detach=True,
                 say=lambda text: typer.echo(text, err=True),
             )
+            asyncio.run(_connect(Settings.load(kafka_bootstrap_servers=broker.bootstrap_servers)))
         elif (version and version != broker.version) or (port and broker.bootstrap_servers != f"127.0.0.1:{port}"):
             raise InputError(
                 f"Apache Kafka {broker.version} runs already at {broker.bootstrap_servers}: "
@@ -165,10 +166,11 @@ def directory_of(settings: Settings) -> Path:
 
 
 async def _connect(settings: Settings) -> None:
+    """Return when topics can be created: a broker says that it has started a moment before the others know it."""
     from pipeline.kafka.admin import open_admin
 
-    async with open_admin(settings):
-        pass
+    async with open_admin(settings) as admin:
+        await admin.ready()
 
 
 def _is_given(settings: Settings) -> bool:

@@ -12,12 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from pipeline.demo.processes import Child, Fleet
 from pipeline.kafka import topics
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.local import LocalKafka, free_port
-from pipeline.kafka.security import client_options
 from pipeline.settings import PREFIX, Settings
 
 BROKER_VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
@@ -120,12 +118,8 @@ class Chain:
         """Only on a broker that is not ours: ours is thrown away whole."""
         if self._own_broker:
             return
-        client = AIOKafkaAdminClient(**client_options(self.settings))
-        await client.start()
-        try:
-            await client.delete_topics(names)
-        finally:
-            await client.close()
+        async with open_admin(self.settings) as admin:
+            await admin.delete(names)
 
     def _variables(self, bootstrap: str, sandbox: str) -> dict[str, str]:
         """The chain's settings, without prefix; every one that matters is given, whatever the caller's environment."""

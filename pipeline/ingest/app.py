@@ -23,6 +23,7 @@ from pipeline.ingest.events import Observer
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
+from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
@@ -88,7 +89,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
-        await check_topics(settings, topics)
+        await check_topics(settings, topics, connect_within_s=BOOTSTRAP_WITHIN_S)
         await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES)
         await producer.start()
         lag = asyncio.create_task(LoopLag(metrics, health.beat).run(), name="event loop lag")

@@ -33,6 +33,7 @@ from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.observers import tell
@@ -184,6 +185,7 @@ class DurableProducer:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             partitioner=_partition,
         )
+        steady(producer.client)
         # aiokafka drops a batch whose partition has no leader for the request time-out, and with it the sequence.
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
         try:

@@ -1,59 +1,49 @@
 """Questions and orders to the cluster, in this project's words.
 
-The only module that touches aiokafka's admin client, which calls itself experimental. It asks without ever letting
-the broker create a topic (a Metadata request does so by default wherever `auto.create.topics.enable` is left on),
-and turns each error code into an exception that names the resource.
+The one place for them: whoever wants to know something of topics or groups asks here, and `requests` sees to it that
+somebody answers. Nothing here lets the broker create a topic (a Metadata request does so by default wherever
+`auto.create.topics.enable` is left on), and each error code becomes an exception that names the resource.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import (
-    BrokerResponseError,
-    KafkaConnectionError,
-    KafkaError,
-    NodeNotReadyError,
-    RequestTimedOutError,
-    for_code,
+from aiokafka.protocol.admin import (
+    CreatePartitionsRequest,
+    CreateTopicsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
 )
-from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.incremental import SET, Change, IncrementalAlterConfigsRequest
-from pipeline.kafka.reach import explaining, unreachable
-from pipeline.kafka.security import client_options
+from pipeline.kafka.requests import PASSING, REQUEST_TIMEOUT_MS, UNKNOWN_TOPIC, Requests, To, named, open_requests
 from pipeline.settings import Settings
 
-REQUEST_TIMEOUT_MS = 15_000
-"""A person waits for the answer; aiokafka's 40 s would be taken for a hang."""
-
-COORDINATOR_WITHIN_S = 15.0
-"""The first question about any group makes a fresh cluster create `__consumer_offsets`."""
-
-RETRY_S = 0.1
-
-UNKNOWN_TOPIC: Final = 3
 TOPIC_AUTHORIZATION_FAILED: Final = 29
-PASSING_GROUP_ERRORS: Final = frozenset({14, 15, 16})
-"""Coordinator loading, not available, not here: the answer a moment later is another one."""
+ALREADY_EXISTS: Final = 36
+INVALID_PARTITIONS: Final = 37
+"""Also of an order for as many partitions as there are."""
 
 DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
 
-UNREACHED = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, TimeoutError)
-"""The broker went away while we asked."""
+
+class Resource(IntEnum):
+    """org.apache.kafka.common.config.ConfigResource.Type."""
+
+    TOPIC = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +66,34 @@ class GroupState:
 
 
 @asynccontextmanager
-async def open_admin(settings: Settings) -> AsyncIterator[Admin]:
+async def open_admin(settings: Settings, *, connect_within_s: float = 0.0) -> AsyncIterator[Admin]:
     """A connected `Admin`, closed at the end.
 
+    Args:
+        settings: where the brokers are.
+        connect_within_s: how long a broker may take that listens to nobody yet; a wrong password is told at once.
+
     Raises:
-        BrokerUnreachableError: no broker answered, or it refused us; at the start or later.
+        BrokerUnreachableError: no broker could be reached, or it refused us; later, no broker answered a request.
         SettingsError: the connection's settings cannot be used.
     """
-    client = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    try:
-        with explaining(settings):
-            await client.start()
-        try:
-            yield Admin(client)
-        except UNREACHED as error:
-            raise unreachable(settings, [str(error) or type(error).__name__]) from None
-    finally:
-        await client.close()
+    async with open_requests(settings, connect_within_s=connect_within_s) as requests:
+        yield Admin(requests)
 
 
 class Admin:
-    """A connection for questions and orders; made by `open_admin`."""
+    """A connection for questions and orders; made by `open_admin`.
 
-    def __init__(self, client: AIOKafkaAdminClient) -> None:
-        self._client = client
+    Every method may raise `BrokerUnreachableError` when for half a minute no broker answers.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._created: set[str] = set()
+
+    async def ready(self) -> None:
+        """Return when the cluster has a controller and somebody answers: right after its start it has neither."""
+        await self._requests.ask(MetadataRequest([]), lambda _: (), to=To.CONTROLLER)
 
     async def partitions(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
         """(partitions, replication factor) of each of `names` that exists.
@@ -108,22 +102,19 @@ class Admin:
             TopicError: we may not look at a topic.
         """
         wanted = sorted(set(names))
-        answer = await self._client._send_request(MetadataRequest(wanted, allow_auto_topic_creation=False))  # noqa: SLF001 - describe_topics() would let the broker create them
-        found = {}
-        for topic in answer.to_object()["topics"]:
-            match topic["error_code"]:
-                case 0:
-                    replicas = min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
-                    found[topic["topic"]] = (len(topic["partitions"]), replicas)
-                case 3:  # UNKNOWN_TOPIC_OR_PARTITION
-                    continue
-                case code if code == TOPIC_AUTHORIZATION_FAILED:
-                    raise TopicError(
-                        f"topic {topic['topic']}: this user may not see it; it needs the ACL DESCRIBE on the topic"
-                    )
-                case code:
-                    raise TopicError(f"topic {topic['topic']}: {_named(code)}")
+        request = MetadataRequest(wanted, allow_auto_topic_creation=False)
+        found = _counts(await self._requests.ask(request, _topic_codes))
+        if len(found) < len(wanted):
+            # A broker that has just started, or is behind, does not know the latest topics: missing is what all miss.
+            for answer in await self._requests.ask_each(request):
+                found |= _counts(answer)
         return found
+
+    async def partitions_everywhere(self, name: str) -> int:
+        """Partitions of the topic that every broker knows which answers; 0 while one does not know it."""
+        request = MetadataRequest([name], allow_auto_topic_creation=False)
+        counts = [_counts(answer).get(name, (0, 0))[0] for answer in await self._requests.ask_each(request)]
+        return min(counts, default=0)
 
     async def topics(self, names: Iterable[str]) -> dict[str, ActualTopic]:
         """Each of `names` that exists, with its configuration.
@@ -132,23 +123,41 @@ class Admin:
             TopicError: we may not look at a topic or its configuration.
         """
         counts = await self.partitions(names)
-        if not counts:
-            return {}
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
         found = {}
-        for answer in await self._client.describe_configs(resources):
-            for code, message, _, name, *rest in answer.resources:
-                if code:
-                    raise TopicError(f"topic {name}: its configuration cannot be read: {message or _named(code)}")
-                entries = rest[0]
-                partitions, replication_factor = counts[name]
-                found[name] = ActualTopic(
-                    name,
-                    partitions,
-                    replication_factor,
-                    {entry[0]: entry[1] for entry in entries if entry[1] is not None},
-                    frozenset(entry[0] for entry in entries if entry[3] == DYNAMIC_TOPIC_CONFIG),
+        for name, entries in (await self.configs(counts)).items():
+            if entries is None:
+                raise TopicError(
+                    f"topic {name}: its configuration cannot be read: this user needs the ACL DESCRIBE_CONFIGS on it"
                 )
+            partitions, replication_factor = counts[name]
+            found[name] = ActualTopic(
+                name,
+                partitions,
+                replication_factor,
+                {key: value for key, (value, _) in entries.items() if value is not None},
+                frozenset(key for key, (_, source) in entries.items() if source == DYNAMIC_TOPIC_CONFIG),
+            )
+        return found
+
+    async def configs(self, names: Iterable[str]) -> dict[str, dict[str, tuple[str | None, int]] | None]:
+        """Of each topic, which exists: by key the value in force and its source; None when we may not read it.
+
+        Raises:
+            TopicError: a topic's configuration cannot be read for another reason.
+        """
+        wanted = list(names)
+        if not wanted:
+            return {}
+        request = DescribeConfigsRequest([(int(Resource.TOPIC), name, None) for name in wanted])
+        answer = await self._requests.ask(request, _resource_codes, passing=self._passing(wanted))
+        found: dict[str, dict[str, tuple[str | None, int]] | None] = {}
+        for code, message, _, name, entries, *_rest in answer.resources:
+            if code == TOPIC_AUTHORIZATION_FAILED:
+                found[name] = None
+            elif code:
+                raise TopicError(f"topic {name}: its configuration cannot be read: {message or named(code)}")
+            else:
+                found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
         return found
 
     async def create(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
@@ -157,13 +166,25 @@ class Admin:
         Raises:
             TopicError: the cluster refused; the message has its reason.
         """
-        # The class takes -1 only with an assignment, and anything else only without one.
-        assignments: dict[int, list[int]] | None = {} if replication_factor == -1 else None
-        topic = NewTopic(name, partitions, replication_factor, assignments, dict(configs))
-        answer = await self._client.create_topics([topic])
+        topic: Any = (name, partitions, replication_factor, [], list(configs.items()))
+        request = CreateTopicsRequest([topic], REQUEST_TIMEOUT_MS, validate_only=False)
+        answer, maybe_done = await self._requests.ask_maybe_twice(request, _order_codes)
         for failed, code, *message in answer.topic_errors:
-            if code:
-                raise TopicError(f"topic {failed} was not created: {_named(code)}: {_first(message)}")
+            if code and not (maybe_done and code == ALREADY_EXISTS):
+                raise TopicError(f"topic {failed} was not created: {named(code)}: {_first(message)}")
+        self._created.add(name)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete topics; one that is not there is no fault.
+
+        Raises:
+            TopicError: the cluster refused.
+        """
+        request = DeleteTopicsRequest(list(names), REQUEST_TIMEOUT_MS)
+        answer, _ = await self._requests.ask_maybe_twice(request, lambda told: _second(told.topic_error_codes))
+        for name, code in answer.topic_error_codes:
+            if code not in {0, UNKNOWN_TOPIC}:
+                raise TopicError(f"topic {name} was not deleted: {named(code)}")
 
     async def set_configs(self, name: str, configs: Mapping[str, str]) -> None:
         """Set these values on the topic and leave all others as they are.
@@ -172,11 +193,14 @@ class Admin:
             TopicError: the cluster refused; the message has its reason.
         """
         changes: list[Change] = [(key, SET, value) for key, value in configs.items()]
-        request = IncrementalAlterConfigsRequest([(int(ConfigResourceType.TOPIC), name, changes)])
-        answer = await self._client._send_request(request)  # noqa: SLF001 - alter_configs() resets whatever it is not given
+        # AlterConfigs, which aiokafka knows, resets whatever it is not given.
+        request = IncrementalAlterConfigsRequest([(int(Resource.TOPIC), name, changes)])
+        answer = await self._requests.ask(
+            request, lambda told: (one[0] for one in told.responses), passing=self._passing([name])
+        )
         for code, message, _, failed in answer.responses:
             if code:
-                raise TopicError(f"topic {failed} was not changed: {_named(code)}: {message}")
+                raise TopicError(f"topic {failed} was not changed: {named(code)}: {message}")
 
     async def add_partitions(self, name: str, total: int) -> None:
         """Raise the number of partitions to `total`.
@@ -184,12 +208,17 @@ class Admin:
         Raises:
             TopicError: the cluster refused; the message has its reason.
         """
-        try:
-            await self._client.create_partitions({name: NewPartitions(total)})
-        except UNREACHED:
-            raise
-        except KafkaError as error:
-            raise TopicError(f"topic {name} got no new partitions: {error}") from None
+        request = CreatePartitionsRequest([(name, (total, None))], REQUEST_TIMEOUT_MS, validate_only=False)
+        answer, maybe_done = await self._requests.ask_maybe_twice(request, _order_codes)
+        for failed, code, message in answer.topic_errors:
+            if code == INVALID_PARTITIONS and maybe_done and (await self.partitions([name]))[name][0] == total:
+                continue
+            if code:
+                raise TopicError(f"topic {failed} got no new partitions: {named(code)}: {message}")
+
+    def _passing(self, names: Iterable[str]) -> frozenset[int]:
+        """What we have just created is unknown to a broker for a moment at most."""
+        return PASSING | {UNKNOWN_TOPIC} if self._created.intersection(names) else PASSING
 
     async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         """The committed offset of each partition, None where the group never committed (or it expired).
@@ -221,24 +250,47 @@ class Admin:
         return GroupState(entry["state"], len(entry["members"]))
 
     async def _of_group(self, group: str, request: Any) -> Any:
-        """Ask the group's coordinator, for as long as one is being found or is loading."""
-        deadline = asyncio.get_running_loop().time() + COORDINATOR_WITHIN_S
-        while True:
-            try:
-                node = await self._client.find_coordinator(group)
-                answer = await self._client._send_request(request, node)  # noqa: SLF001 - list_consumer_group_offsets() drops the group's error code
-                code = _group_error(answer)
-                if not code:
-                    return answer
-            except UNREACHED:
-                raise
-            except BrokerResponseError as error:
-                code = error.errno
-            if code not in PASSING_GROUP_ERRORS or asyncio.get_running_loop().time() > deadline:
-                raise ConfigurationError(
-                    f"consumer group {group}: {_named(code)}. Reading its offsets needs the ACL DESCRIBE on the group"
+        """Ask the group's coordinator."""
+        answer = await self._requests.ask_coordinator(group, request, lambda told: [_group_error(told)])
+        if code := _group_error(answer):
+            raise ConfigurationError(
+                f"consumer group {group}: {named(code)}. Reading its offsets needs the ACL DESCRIBE on the group"
+            )
+        return answer
+
+
+def _counts(answer: Any) -> dict[str, tuple[int, int]]:
+    found = {}
+    for topic in answer.to_object()["topics"]:
+        match topic["error_code"]:
+            case 0:
+                replicas = min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
+                found[topic["topic"]] = (len(topic["partitions"]), replicas)
+            case code if code == UNKNOWN_TOPIC:
+                continue
+            case code if code == TOPIC_AUTHORIZATION_FAILED:
+                raise TopicError(
+                    f"topic {topic['topic']}: this user may not see it; it needs the ACL DESCRIBE on the topic"
                 )
-            await asyncio.sleep(RETRY_S)
+            case code:
+                raise TopicError(f"topic {topic['topic']}: {named(code)}")
+    return found
+
+
+def _topic_codes(answer: Any) -> list[int]:
+    return [topic["error_code"] for topic in answer.to_object()["topics"]]
+
+
+def _resource_codes(answer: Any) -> list[int]:
+    return [resource[0] for resource in answer.resources]
+
+
+def _order_codes(answer: Any) -> list[int]:
+    return _second(answer.topic_errors)
+
+
+def _second(rows: Iterable[Sequence[Any]]) -> list[int]:
+    return [row[1] for row in rows]
 
 
 def _group_error(answer: Any) -> int:
@@ -246,11 +298,6 @@ def _group_error(answer: Any) -> int:
     if "groups" in body:
         return int(body["groups"][0]["error_code"])
     return int(body.get("error_code", 0))
-
-
-def _named(code: int) -> str:
-    error = for_code(code)
-    return str(getattr(error, "message", None) or error.__name__)
 
 
 def _first(message: Sequence[str | None]) -> str:

@@ -34,6 +34,7 @@ from pipeline.kafka.commits import Committed
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.static_member import StaticMember
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
@@ -94,6 +95,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
+        steady(consumer._client)  # noqa: SLF001 - as below
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer

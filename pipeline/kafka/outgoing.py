@@ -20,7 +20,6 @@ from aiokafka.errors import (
 )
 from faust.types import TP
 
-from pipeline import logs
 from pipeline.errors import BrokenSequenceError, DeliveryError, PipelineError, RecordTooLargeError, TopicError
 from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
 from pipeline.kafka.records import OutRecord
@@ -31,8 +30,6 @@ UNKNOWN_OFFSET: Final = -1
 STALL_S: Final = 30.0
 """In flight for so long, a batch is told as stalled: a partition without enough replicas is a long wait, and whoever
 waits for the batch is no dead process."""
-
-log = logs.get(__name__)
 
 SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
 """aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
@@ -244,12 +241,7 @@ class Outlet:
             try:
                 return await self._send_batch(waiting.builder, self.tp.topic, partition=self.tp.partition)
             except KafkaTimeoutError:
-                waited_s = time.monotonic() - waiting.since
-                log.warning(
-                    "A batch waits for its partition",
-                    topic=self.tp.topic, partition=self.tp.partition, seconds=round(waited_s, 1),
-                )  # fmt: skip
-                self._tell(ProduceStalled(self.tp.topic, self.tp.partition, waited_s))
+                self._tell(ProduceStalled(self.tp.topic, self.tp.partition, time.monotonic() - waiting.since))
 
     def _look_later(self) -> None:
         if self._looking is None and self._flying:

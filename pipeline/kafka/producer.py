@@ -18,9 +18,11 @@ from pipeline.kafka.events import ProducerEvent
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.outgoing import OutgoingChunk, Outlet
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.kafka.sizes import BATCH_BYTES, max_message_bytes
+from pipeline.kafka.stalls import Stalls
 from pipeline.observers import tell
 from pipeline.settings import Settings
 
@@ -45,7 +47,7 @@ class BatchProducer:
 
     def __init__(self, settings: Settings, observers: Sequence[Callable[[ProducerEvent], None]] = ()) -> None:
         self._settings = settings
-        self._observers = list(observers)
+        self._observers: list[Callable[[ProducerEvent], None]] = [Stalls(), *observers]
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._limits: dict[str, int] = {}
@@ -65,6 +67,7 @@ class BatchProducer:
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
+        steady(producer.client)
         # An idempotent batch never expires, but for one path: aiokafka drops it when its partition has no leader for
         # the request time-out, and with it the partition's sequence. Waiting is what we want.
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it

@@ -6,14 +6,31 @@ cause is only in its log. `explaining` listens to that log while a client starts
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from pipeline.errors import BrokerUnreachableError
 from pipeline.settings import PREFIX, Settings
+
+UNCONNECTED: Final = (KafkaConnectionError, KafkaTimeoutError, OSError)
+"""What a client raises that does not get a connection; TimeoutError is an OSError."""
+
+UNCONNECTED_LINE: Final = "Unable connect to node with id %s: %s"
+"""What aiokafka logs of an attempt; the exception that follows has no reason."""
+
+BOOTSTRAP_WITHIN_S: Final = 10.0
+"""For a stage that starts while no broker answers: a single broker restarts in about 5 s, and a load balancer before
+several forgets a dead one within about 10. Whoever waits at a terminal is told at once."""
+
+RETRY_S: Final = 0.25
+LINES: Final = 200
+"""A client that goes on for long may say much; the first and last words of a failed start are far fewer."""
 
 Row = tuple[tuple[str, ...], str, tuple[str, ...]]
 """Signs in aiokafka's and OpenSSL's messages, what they mean, which settings to check."""
@@ -25,22 +42,47 @@ def explaining(settings: Settings) -> Iterator[None]:
 
     Wrap `await client.start()` in it. Other exceptions pass.
     """
-    heard = _Listener()
+    with hearing() as heard:
+        try:
+            yield
+        except UNCONNECTED as error:
+            raise unreachable(settings, [*heard.lines, *_chain(error)]) from None
+
+
+@contextmanager
+def hearing() -> Iterator[Heard]:
+    """What aiokafka's clients log inside the block, for the reasons that their exceptions do not have."""
+    heard = Heard()
     logger = logging.getLogger("aiokafka")
     logger.addHandler(heard)
     try:
-        yield
-    except (KafkaConnectionError, KafkaTimeoutError, OSError, TimeoutError) as error:
-        raise unreachable(settings, [*heard.lines, *_chain(error)]) from None
+        yield heard
     finally:
         logger.removeHandler(heard)
 
 
+async def connecting(settings: Settings, connect: Callable[[], Awaitable[None]], *, within_s: float) -> None:
+    """Call `connect`, again for as long as it fails for a reason that may pass and `within_s` are not over.
+
+    Raises:
+        BrokerUnreachableError: with the cause, that of the last attempt.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while True:
+        with hearing() as heard:
+            try:
+                return await connect()
+            except UNCONNECTED as error:
+                told = [*heard.lines, *_chain(error)]
+        if not _may_pass(told) or loop.time() >= deadline:
+            raise unreachable(settings, told)
+        await asyncio.sleep(RETRY_S)
+
+
 def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     """The error for a failed connection; `told` is what the client logged and raised, oldest first."""
-    text = "\n".join(told).lower()
-    found = (row for row in CAUSES if any(sign.lower() in text for sign in row[0]))
-    _, cause, names = next(found, NO_SIGN)
+    _, cause, names = _row(told)
     check = ", ".join(PREFIX + name for name in names)
     return BrokerUnreachableError(
         f"no Kafka broker could be used at {settings.kafka_bootstrap_servers} ({settings.kafka_security_protocol}): "
@@ -48,10 +90,26 @@ def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     )
 
 
+def _row(told: list[str]) -> Row:
+    text = "\n".join(told).lower()
+    return next((row for row in CAUSES if any(sign.lower() in text for sign in row[0])), NO_SIGN)
+
+
+def _may_pass(told: list[str]) -> bool:
+    """Whether the brokers may just be starting; a wrong password does not get right by waiting."""
+    return _row(told) in {NOBODY_LISTENS, NO_SIGN}
+
+
 TLS_ALERT_AS_SIZE = f"total of {0x15030300}"
 """The head of a TLS alert (type 21, version 3.3) read as the size of a Kafka answer."""
 
 NO_SIGN: Row = ((), "it did not answer as a Kafka broker does", ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL"))
+
+NOBODY_LISTENS: Row = (
+    ("Connect call failed", "Connection refused"),
+    "nothing listens there",
+    ("KAFKA_BOOTSTRAP_SERVERS",),
+)
 
 CAUSES: tuple[Row, ...] = (
     (
@@ -90,24 +148,29 @@ CAUSES: tuple[Row, ...] = (
         "the host name is unknown",
         ("KAFKA_BOOTSTRAP_SERVERS",),
     ),
-    (
-        ("Connect call failed", "Connection refused"),
-        "nothing listens there",
-        ("KAFKA_BOOTSTRAP_SERVERS",),
-    ),
+    NOBODY_LISTENS,
 )
 """The most telling sign first."""
 
 
-class _Listener(logging.Handler):
+class Heard(logging.Handler):
     """Keeps the text of warnings and errors, and of the causes of the exceptions in them, which no message shows."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.lines: list[str] = []
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self._nodes: dict[Any, str] = {}
+
+    def of_node(self, node: Any) -> str:
+        """Why there was no connection to the broker of this id, empty when there was none to hear of."""
+        return self._nodes.get(node, "")
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take in one line."""
         self.lines.append(record.getMessage())
+        if record.msg == UNCONNECTED_LINE and isinstance(record.args, tuple):
+            node, error = record.args
+            self._nodes[node] = str(error) or type(error).__name__
         for argument in record.args if isinstance(record.args, tuple) else ():
             if isinstance(argument, BaseException):
                 self.lines += _chain(argument.__cause__)

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.structs import TopicPartition
 
+from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options
 from pipeline.kafka.unpacking import use_our_unpacking
 from pipeline.settings import Settings
@@ -30,7 +31,7 @@ def new_reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         SettingsError: a setting of the connection is malformed.
     """
     use_our_unpacking()
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **client_options(settings),
         **{
             "group_id": None,
@@ -40,6 +41,8 @@ def new_reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
             **options,
         },
     )
+    steady(consumer._client)  # noqa: SLF001 - aiokafka has no setting for it
+    return consumer
 
 
 async def log_ends(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

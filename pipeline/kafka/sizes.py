@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
-
+from pipeline import logs
 from pipeline.errors import TopicError
-from pipeline.kafka.reach import explaining
-from pipeline.kafka.security import client_options
+from pipeline.kafka.admin import open_admin
 from pipeline.settings import Settings
 
 BATCH_BYTES: Final = 256 * 1024
@@ -22,9 +18,11 @@ LARGEST_RECORD_BYTES: Final = 1_000_000
 """A webhook body of at most 900,000 bytes, its key and its headers, with a dead letter's added."""
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
-"""Kafka's `message.max.bytes`; assumed when the broker does not let us read the topic's configuration."""
+"""Kafka's `message.max.bytes`; assumed where this user may not read the topic's configuration."""
 
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"
+
+log = logs.get(__name__)
 
 
 def size_faults(limits: Mapping[str, int], batch_bytes: int, record_bytes: int) -> list[str]:
@@ -39,9 +37,13 @@ def size_faults(limits: Mapping[str, int], batch_bytes: int, record_bytes: int) 
 
 
 async def check_sizes(
-    settings: Settings, *topics: str, record_bytes: int = LARGEST_RECORD_BYTES, batch_bytes: int = BATCH_BYTES
+    settings: Settings,
+    *topics: str,
+    record_bytes: int = LARGEST_RECORD_BYTES,
+    batch_bytes: int = BATCH_BYTES,
+    connect_within_s: float = 0.0,
 ) -> None:
-    """Make sure that each topic takes what this client sends to it.
+    """Make sure that each topic takes what this client sends to it; warns of those that may not be asked about.
 
     An oversize batch that only the broker notices breaks the sequence of its partition for good.
 
@@ -49,30 +51,27 @@ async def check_sizes(
         TopicError: naming each topic that is too small.
         BrokerUnreachableError: no broker answered.
     """
-    faults = size_faults(await max_message_bytes(settings, topics), batch_bytes, record_bytes)
-    if faults:
+    limits = await max_message_bytes(settings, topics, connect_within_s=connect_within_s)
+    for topic in topics:
+        if topic not in limits:
+            log.warning(
+                "The size limit of a topic is unknown: this user lacks the ACL DESCRIBE_CONFIGS on it; Kafka's default "
+                "is assumed, and a smaller limit would stop this stage",
+                topic=topic, assumed_bytes=DEFAULT_MAX_MESSAGE_BYTES,
+            )  # fmt: skip
+    if faults := size_faults(limits, batch_bytes, record_bytes):
         raise TopicError("\n".join(faults))
 
 
-async def max_message_bytes(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
-    """`max.message.bytes` of each topic; Kafka's default where the broker does not tell us.
+async def max_message_bytes(
+    settings: Settings, topics: Iterable[str], *, connect_within_s: float = 0.0
+) -> dict[str, int]:
+    """`max.message.bytes` of each topic; one is missing when this user may not read its configuration.
 
     Raises:
+        TopicError: a topic does not exist.
         BrokerUnreachableError: no broker answered.
     """
-    names = list(topics)
-    limits = dict.fromkeys(names, DEFAULT_MAX_MESSAGE_BYTES)
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        with explaining(settings):
-            await admin.start()
-        responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    except KafkaError:  # not authorized to describe: the check of the topics says so, the limit is then a guess
-        return limits
-    finally:
-        await admin.close()
-    for response in responses:
-        for error_code, _, _, name, entries, *_ in response.resources:
-            if error_code == 0:
-                limits[name] = next(int(value) for key, value, *_ in entries if key == MAX_MESSAGE_BYTES)
-    return limits
+    async with open_admin(settings, connect_within_s=connect_within_s) as admin:
+        found = await admin.configs(topics)
+    return {topic: int(configs[MAX_MESSAGE_BYTES][0] or 0) for topic, configs in found.items() if configs is not None}

@@ -229,7 +229,7 @@ async def apply(settings: Settings, todo: Plan, *, done: Callable[[Step], None] 
 
 async def _visible(admin: Admin, topic: str, partitions: int) -> None:
     deadline = asyncio.get_running_loop().time() + VISIBLE_WITHIN_S
-    while (await admin.partitions([topic])).get(topic, (0, 0))[0] < partitions:
+    while await admin.partitions_everywhere(topic) < partitions:
         if asyncio.get_running_loop().time() > deadline:
             raise TopicError(
                 f"topic {topic} was accepted by the cluster but did not appear within {VISIBLE_WITHIN_S:.0f} s"
@@ -248,15 +248,20 @@ async def actual_topics(settings: Settings, specs: Iterable[TopicSpec]) -> dict[
         return await admin.topics(spec.name for spec in specs)
 
 
-async def check_topics(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+async def check_topics(settings: Settings, names: Iterable[str], *, connect_within_s: float = 0.0) -> dict[str, int]:
     """Partition counts of `names`, for start checks; nothing is ever created.
+
+    Args:
+        settings: where the brokers are.
+        names: of topics.
+        connect_within_s: as in `open_admin`.
 
     Raises:
         TopicError: naming each topic that is missing or hidden from us, and the command that creates it.
         BrokerUnreachableError: no broker answered, or the credentials were refused.
     """
     wanted = list(dict.fromkeys(names))
-    async with open_admin(settings) as admin:
+    async with open_admin(settings, connect_within_s=connect_within_s) as admin:
         found = await admin.partitions(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:

@@ -16,6 +16,7 @@ from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import ProduceStalled
 from pipeline.kafka.notes import Notes
 from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
@@ -79,7 +80,8 @@ class SinkProcess:
             BrokerUnreachableError: no broker answered.
         """
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
-        self._partitions = (await check_topics(self._settings, (operations, dead_letters)))[operations]
+        found = await check_topics(self._settings, (operations, dead_letters), connect_within_s=BOOTSTRAP_WITHIN_S)
+        self._partitions = found[operations]
         await check_sizes(self._settings, dead_letters, record_bytes=ITEM_MAX_BYTES + HEADERS_BYTES)
 
     async def _connect(self) -> None:

@@ -12,6 +12,7 @@ from pipeline import logs
 from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.topics import check_topics
@@ -144,7 +145,9 @@ async def _check(settings: Settings) -> None:
         TopicError: a topic is missing, or takes too little.
         BrokerUnreachableError: no broker answered.
     """
-    partitions = await check_topics(settings, (settings.webhooks_topic, *_outputs(settings)))
+    partitions = await check_topics(
+        settings, (settings.webhooks_topic, *_outputs(settings)), connect_within_s=BOOTSTRAP_WITHIN_S
+    )
     if settings.state and partitions[settings.customers_topic] != partitions[settings.webhooks_topic]:
         raise TopicError(
             f"topic {settings.customers_topic} has {partitions[settings.customers_topic]} partitions and "
@@ -156,8 +159,15 @@ async def _check(settings: Settings) -> None:
     if settings.state:
         await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)
     limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
-    webhooks, dead_letters = limits[settings.webhooks_topic], limits[settings.dead_letters_topic]
-    if dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:
+    webhooks, dead_letters = limits.get(settings.webhooks_topic), limits.get(settings.dead_letters_topic)
+    if webhooks is None or dead_letters is None:
+        log.warning(
+            "Whether every webhook would fit into the dead letters is unknown: this user lacks the ACL "
+            "DESCRIBE_CONFIGS on a topic",
+            webhooks_topic=settings.webhooks_topic,
+            dead_letters_topic=settings.dead_letters_topic,
+        )
+    elif dead_letters < webhooks + DEAD_LETTER_HEADERS_BYTES:
         log.warning(
             "A webhook at the size limit of its topic would not fit into the dead letters, which would keep its place "
             "alone: raise max.message.bytes there (dodo-cio topics plan)",

@@ -17,8 +17,8 @@ from typing import Final
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import Settings
 from tests.bench import stage
@@ -152,12 +152,8 @@ async def _partitions(settings: Settings, topic: str) -> int:
 
 
 async def _delete(settings: Settings) -> None:
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await client.start()
-    try:
-        await client.delete_topics([settings.operations_topic, settings.customers_topic])
-    finally:
-        await client.close()
+    async with open_admin(settings) as admin:
+        await admin.delete([settings.operations_topic, settings.customers_topic])
 
 
 def _start(contender: Contender, settings: Settings, directory: Path) -> stage.Process:

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.settings import Settings
+from tests.admin import admin_client
 
 WORKER = Path(__file__).with_name("copy_worker.py")
 KEYS = 200
@@ -234,12 +235,8 @@ class Fleet:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap_servers)
-        await client.start()
-        try:
+        async with admin_client(self.settings) as client:
             yield client
-        finally:
-            await client.close()
 
     def end(self) -> None:
         """Leave no process behind."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import TopicAuthorizationFailedError
 from structlog.testing import capture_logs
 
@@ -21,6 +21,7 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
+from tests.admin import admin_client
 from tests.kafka.record_bytes import CODECS, Wire, batch, put
 
 pytestmark = pytest.mark.kafka
@@ -100,24 +101,18 @@ async def test_no_group_and_no_commit(chain_settings: ChainSettings) -> None:
     """Afterwards the cluster knows of no consumer group that it did not know before."""
     settings = await chain_settings(partitions=1)
     await write(settings, *((0, record) for record in numbered(1, 2)))
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(settings) as admin:
         before = set(await admin.list_consumer_groups())
         assert len(await read(settings)) == 2
         assert set(await admin.list_consumer_groups()) == before
-    finally:
-        await admin.close()
 
 
 async def test_what_retention_deleted(chain_settings: ChainSettings) -> None:
     """The topic begins where it begins; a place before that is named with the offsets that there are."""
     settings = await chain_settings(partitions=1)
     await write(settings, *((0, record) for record in numbered(*range(5))))
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    await admin.delete_records({TopicPartition(settings.dead_letters_topic, 0): RecordsToDelete(before_offset=3)})
-    await admin.close()
+    async with admin_client(settings) as admin:
+        await admin.delete_records({TopicPartition(settings.dead_letters_topic, 0): RecordsToDelete(before_offset=3)})
     assert await read(settings) == [(0, b"3"), (0, b"4")]
     async with open_letter_reader(settings) as reader:
         with pytest.raises(InputError, match=r"no dead letter at 0/2: partition 0 of \S+ holds offsets 3 to 4"):

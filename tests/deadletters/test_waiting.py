@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 
 from pipeline.customerio.operations import event
@@ -53,11 +52,8 @@ def start(tmp_path: Path, environment: Callable[[Settings], dict[str, str]]) -> 
 
 async def take_away(settings: Settings) -> None:
     """Delete the dead letters' topic, as an operator's mistake or a cluster being rebuilt would."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    await admin.delete_topics([settings.dead_letters_topic])
-    await admin.close()
     async with open_admin(settings) as asking, asyncio.timeout(WITHIN_S):
+        await asking.delete([settings.dead_letters_topic])
         while await asking.partitions([settings.dead_letters_topic]):  # noqa: ASYNC110 - Kafka does not announce it
             await asyncio.sleep(POLL_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -101,6 +102,33 @@ async def test_a_killed_broker_is_503_and_then_200(
     accepted = {webhook_id for webhook_id, status in statuses.items() if status == 200} | after
     assert accepted <= set(ids)
     assert all(ids.count(webhook_id) == 1 for webhook_id in accepted)
+
+
+async def test_a_broker_that_goes_down_in_order_is_asked_for_quietly(
+    broker: LocalKafka, outage_settings: Settings, running: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender is left with batches of which the broker's last word was that it leads nothing: no loop follows.
+
+    Each attempt is a line of aiokafka's (before `quieten` drops it), and without a pause there are thousands a second.
+    """
+    async with running(outage_settings) as ingest:
+        stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
+
+        async def post(lane: int) -> None:
+            number = 0
+            while not stopping.done():
+                await ingest.post(BODY, f"lane{lane}_{number}")
+                number += 1
+
+        await asyncio.gather(*(post(lane) for lane in range(20)))
+        caplog.clear()
+        began = time.monotonic()
+        assert set((await _post_many(ingest, "during")).values()) == {503}
+        lines = [record for record in caplog.records if record.name.startswith("aiokafka")]
+        assert 0 < len(lines) < 10 * (time.monotonic() - began) + 50
+        broker.restart()
+        await ingest.becomes(200)
+        await _post_until_stored(ingest, "after")
 
 
 async def _post_until_stored(ingest: Any, prefix: str) -> set[str]:

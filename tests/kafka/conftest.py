@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,8 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.local_config import LocalSecurity
-from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
+from tests.admin import admin_client
 
 ADMIN = ("admin", 'super, "secret" [1]\\')
 PIPELINE = ("pipeline", "pa=ss,word")
@@ -139,12 +138,8 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
 
 async def allow_pipeline(settings: Settings) -> None:
     """The ACLs of the pipeline's user: the topics and groups of its prefix, all operations."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with admin_client(settings) as admin:
         for resource in (TOPIC, GROUP):
             request = CreateAclsRequest(resource, "app.", PREFIXED, f"User:{PIPELINE[0]}", "*", ALL, ALLOW)
-            answer = await admin._send_request(request)
+            answer = await admin._send_to_controller(request)
             assert [code for code, _ in answer.creation_responses] == [0]
-    finally:
-        await admin.close()

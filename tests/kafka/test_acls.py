@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.structs import TopicPartition
+from structlog.testing import capture_logs
 
+from pipeline.errors import TopicError
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.security import client_options
+from pipeline.kafka.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from tests.admin import admin_client
 
 pytestmark = pytest.mark.kafka
 
@@ -114,14 +118,32 @@ async def test_a_topic_that_may_not_be_read_is_named(
 
 async def allow_describe(secure_kafka: Any, topic: str) -> None:
     """Let the pipeline's user see the topic, and nothing else (codes of org.apache.kafka.common.acl)."""
-    admin = AIOKafkaAdminClient(**client_options(secure_kafka.admin()))
-    await admin.start()
-    try:
+    async with admin_client(secure_kafka.admin()) as admin:
         request = CreateAclsRequest(2, topic, 3, "User:pipeline", "*", 8, 3)
-        answer = await admin._send_request(request)
+        answer = await admin._send_to_controller(request)
         assert [code for code, _ in answer.creation_responses] == [0]
-    finally:
-        await admin.close()
+
+
+async def test_a_size_limit_that_may_not_be_read_is_unknown(secure_kafka: Any) -> None:
+    """It is no fault, and not silently Kafka's default: the start warns of it, and nobody is told a number."""
+    topic = f"hidden.{uuid.uuid4().hex[:8]}"
+    async with open_admin(secure_kafka.admin()) as admin:
+        await admin.create(topic, 1, -1, {"max.message.bytes": "1000"})
+    await allow_describe(secure_kafka, topic)
+    settings = secure_kafka.pipeline()
+    async with asyncio.timeout(WITHIN_S):
+        while True:  # the ACL takes a moment
+            try:
+                assert await check_topics(settings, [topic]) == {topic: 1}
+                break
+            except TopicError:
+                await asyncio.sleep(0.1)
+    assert await max_message_bytes(settings, [topic]) == {}
+    with capture_logs() as told:
+        await check_sizes(settings, topic)
+    assert [(line["log_level"], line["topic"]) for line in told] == [("warning", topic)]
+    with pytest.raises(TopicError, match=r"max\.message\.bytes is 1000"):
+        await check_sizes(secure_kafka.admin(), topic)
 
 
 async def test_a_topic_that_may_not_be_written_is_named(secure_kafka: Any, tmp_path: Path, ends: Run) -> None:

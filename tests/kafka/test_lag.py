@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +29,7 @@ from pipeline.kafka.lag import (
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.pace import Pace, pace
 from pipeline.settings import Settings
+from tests.admin import admin_client
 from tests.kafka.record_bytes import Wire, batch, put
 
 TP = TopicPartition("t", 0)
@@ -244,10 +245,8 @@ async def test_records_lost_to_retention_on_kafka(kafka: LocalKafka) -> None:
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 10)
     await commit(kafka, flow, {0: 2})
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    await admin.delete_records({TopicPartition(flow.topic, 0): RecordsToDelete(before_offset=6)})
-    await admin.close()
+    async with admin_client(settings) as admin:
+        await admin.delete_records({TopicPartition(flow.topic, 0): RecordsToDelete(before_offset=6)})
     (found,) = await read_lag(settings, [flow])
     assert (found.start, found.records, found.lost) == (6, 4, 4)
     assert found.seconds is not None

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 
 import pytest
+from aiokafka import client
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    NodeNotReadyError,
+    NotEnoughReplicasError,
+    NotLeaderForPartitionError,
+)
+from aiokafka.producer import sender
+from structlog.testing import capture_logs
 
 from pipeline.errors import TopicError
-from pipeline.kafka.noise import BURST, WINDOW_S, FloodGate, PlainFaults, quieten
+from pipeline.kafka.noise import (
+    ATTEMPTS,
+    BURST,
+    EXPIRED,
+    ROUTINE,
+    WINDOW_S,
+    FloodGate,
+    PlainFaults,
+    quieten,
+)
+from pipeline.kafka.outage import AFTERMATH_S, Outage
+from pipeline.kafka.reach import UNCONNECTED_LINE
 
 
 def line(
@@ -54,6 +76,88 @@ def test_our_lines_and_harmless_ones_always_pass(name: str, level: int) -> None:
     """Only warnings and errors of the Kafka libraries come in floods."""
     gate = FloodGate(Clock())
     assert all(gate.filter(line(name, "said %s", level)) for _ in range(50))
+
+
+def test_an_outage_is_one_line_and_its_end_another() -> None:
+    """Whatever the clients say meanwhile, of however many attempts; the first line has the reason."""
+    clock = Clock()
+    outage = Outage(clock)
+    outage.watched = True
+    gate = FloodGate(clock, outage)
+    passed = 0
+    with capture_logs() as told:
+        for _ in range(60):
+            refused = ConnectionRefusedError(111, "Connection refused")
+            passed += gate.filter(line("aiokafka", UNCONNECTED_LINE, logging.ERROR, 1, refused))
+            outage.refused("kafka:9092", others=0)
+            for text in ATTEMPTS | ROUTINE | {EXPIRED}:
+                passed += gate.filter(line("aiokafka.x", text, logging.ERROR, 1, NodeNotReadyError()))
+            clock.now += 1.0
+        outage.answered("kafka:9092")
+        clock.now += AFTERMATH_S - 1.0
+        passed += gate.filter(line("aiokafka.x", EXPIRED, logging.ERROR, 1))
+    assert passed == 0
+    begun, ended = told
+    assert (begun["log_level"], begun["broker"]) == ("warning", "kafka:9092")
+    assert "Connection refused" in begun["reason"]
+    assert (ended["log_level"], ended["seconds"]) == ("info", 60.0)
+    assert gate.filter(line("aiokafka.x", EXPIRED, logging.ERROR, 1)) is False
+    clock.now += 2.0
+    assert gate.filter(line("aiokafka.x", EXPIRED, logging.ERROR, 1))
+
+
+def test_several_brokers_are_one_incident() -> None:
+    """It ends when the last one answers, or was taken out of the cluster."""
+    outage = Outage(Clock())
+    with capture_logs() as told:
+        outage.refused("a:1", others=2)
+        outage.refused("b:1", others=2)
+        outage.answered("a:1")
+        outage.answered("a:1")
+        assert len(told) == 1
+        outage.known(["a:1", "c:1"])
+        assert len(told) == 2
+        outage.known(["a:1"])
+        outage.answered("c:1")
+        assert len(told) == 2
+        outage.refused("a:1", others=1)
+        assert len(told) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (UNCONNECTED_LINE, AuthenticationFailedError("no")),
+        ("Failed fetch messages from %s: %s", RuntimeError("a bug")),
+        ("Got error produce response on topic-partition %s, retrying. Error: %s", NotEnoughReplicasError),
+        ("Unexpected error in coordinator routine %s %s", NodeNotReadyError()),
+    ],
+)
+def test_what_no_broker_mends_by_coming_back_is_still_told(text: str, error: object) -> None:
+    """Refused credentials, missing replicas and bugs are lines of their own, in an outage too."""
+    outage = Outage(Clock())
+    outage.watched = True
+    outage.refused("a:1", others=0)
+    gate = FloodGate(Clock(), outage)
+    assert [gate.filter(line("aiokafka", text, logging.ERROR, 1, error)) for _ in range(9)].count(True) == BURST
+
+
+def test_a_leader_that_moves_is_no_news() -> None:
+    """A rolling restart makes every producer ask again."""
+    outage = Outage(Clock())
+    outage.watched = True
+    text = "Got error produce response on topic-partition %s, retrying. Error: %s"
+    assert not FloodGate(Clock(), outage).filter(
+        line("aiokafka.producer.sender", text, logging.WARNING, 1, NotLeaderForPartitionError)
+    )
+
+
+def test_the_lines_are_those_that_aiokafka_writes() -> None:
+    """A message that changed would come through again."""
+    code = "".join(inspect.getsource(module) for module in (client, fetcher, group_coordinator, sender))
+    written = "".join(code.split()).replace('""', "")
+    for text in ATTEMPTS | ROUTINE | {EXPIRED}:
+        assert "".join(text.split()) in written
 
 
 def failed(error: Exception) -> logging.LogRecord:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.consumer import fetcher
@@ -29,8 +29,17 @@ from aiokafka.consumer.group_coordinator import BaseCoordinator, CoordinatorGrou
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.admin import (
+    CreatePartitionsRequest,
+    CreateTopicsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
+)
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from faust import streams
 from faust.app.base import App, BootStrategy
 from faust.channels import Channel
@@ -90,6 +99,19 @@ SIGNATURES: list[tuple[Any, str]] = [
     (driver.AIOKafkaConsumerThread.on_start, "(self)"),
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "(self, transport)"),
     (PartitionRecords._unpack_records, "(self)"),
+    (AIOKafkaClient._get_conn, "(self, node_id, *, group=<ConnectionGroup.DEFAULT: 0>, no_hint=False)"),
+    (AIOKafkaClient._metadata_update, "(self, cluster_metadata, topics)"),
+    (AIOKafkaClient.bootstrap, "(self)"),
+    (AIOKafkaClient.send, "(self, node_id, request, *, group=<ConnectionGroup.DEFAULT: 0>)"),
+    (AIOKafkaClient.force_metadata_update, "(self)"),
+    (AIOKafkaClient.close, "(self)"),
+    (CreateTopicsRequest.__init__, "(self, create_topic_requests, timeout, validate_only)"),
+    (CreatePartitionsRequest.__init__, "(self, topic_partitions, timeout, validate_only)"),
+    (DeleteTopicsRequest.__init__, "(self, topics, timeout)"),
+    (DescribeConfigsRequest.__init__, "(self, resources, include_synonyms=False)"),
+    (DescribeGroupsRequest.__init__, "(self, groups, include_authorized_operations=False)"),
+    (FindCoordinatorRequest.__init__, "(self, coordinator_key, coordinator_type)"),
+    (MetadataRequest.__init__, "(self, topics=None, allow_auto_topic_creation=None)"),
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (AIOKafkaConnection.send, "(self, request, expect_response=True)"),
@@ -127,7 +149,6 @@ SIGNATURES: list[tuple[Any, str]] = [
     (faust.worker.Worker._on_sigterm, "(self)"),
     (Worker._on_sigusr1, "(self)"),
     (Worker._on_sigusr2, "(self)"),
-    (AIOKafkaAdminClient._send_request, "(self, request, node_id=None)"),
     (BaseCoordinator._get_metadata_snapshot, "(self)"),
     (faust_consumer.Consumer._wait_next_records, "(self, timeout)"),
     (driver.Consumer._to_message, "(self, tp, record)"),
@@ -152,6 +173,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (AIOKafkaProducer.send_batch, "(self, batch, topic, *, partition)"),
     (AIOKafkaProducer.partitions_for, "(self, topic)"),
     (ClusterMetadata.partitions_for_topic, "(self, topic)"),
+    (ClusterMetadata.available_partitions_for_topic, "(self, topic)"),
+    (ClusterMetadata.broker_metadata, "(self, broker_id)"),
     (ClusterMetadata.add_listener, "(self, listener)"),
     (BatchBuilder.append, "(self, *, timestamp, key, value, headers=[])"),
     (BatchBuilder.size, "(self)"),
@@ -261,6 +284,19 @@ CODE: list[tuple[Any, str, str]] = [
         "batch = self._append_batch(builder, tp) return asyncio.shield(batch.future) raise KafkaTimeoutError()",
         "a time-out means that nothing was enqueued",
     ),
+    (
+        Sender._sender_routine,
+        "# try to update cluster metadata and wait backoff time fut = self.client.force_metadata_update() waiters.add",
+        "the sender waits for nothing but metadata while a leader is unknown",
+    ),
+    (
+        AIOKafkaClient._md_synchronizer,
+        "ret = await self._metadata_update(self.cluster, topics)",
+        "whoever waits for metadata waits for `_metadata_update`, looked up on the instance",
+    ),
+    (AIOKafkaClient._metadata_update, "conn = await self._get_conn(node_id)", "its connections are `_get_conn`'s"),
+    (AIOKafkaClient.ready, "conn = await self._get_conn(node_id, group=group)", "and so are those of every request"),
+    (AIOKafkaClient._get_conn, "if not conn.connected(): del self._conns[conn_id]", "connections by node and group"),
     (
         CrashingSupervisor._contribute_to_service,
         "pass",
@@ -402,9 +438,13 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (GroupCoordinator, "self._coordination_task"),
     (AIOKafkaProducer, "self._message_accumulator"),
     (AIOKafkaProducer, "self._sender"),
+    (AIOKafkaProducer, "self.client"),
+    (AIOKafkaClient, "self._conns"),
+    (AIOKafkaClient, "self._topics"),
     (AIOKafkaProducer, "self._closed"),
     (MessageAccumulator, "self._batch_ttl"),
     (ClusterMetadata, "self.unauthorized_topics"),
+    (ClusterMetadata, "self.controller"),
     (Conductor, "self._tp_index"),
     (faust_consumer.Consumer, "self.suspend_flow"),
     (faust_consumer.Consumer, "self.flow_active"),

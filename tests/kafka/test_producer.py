@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.errors import (
     BrokenSequenceError,
@@ -21,6 +19,7 @@ from pipeline.errors import (
     TopicError,
 )
 from pipeline.kafka import producer as producer_module
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.events import ProducerEvent, ProduceStalled
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.producer import BatchProducer
@@ -285,13 +284,8 @@ async def test_sizes_are_checked_before_the_start(chain_settings: ChainSettings)
 
 async def set_limit(settings: Settings, size: int) -> None:
     """Set `max.message.bytes` of the operations' topic, and wait until the broker lives by it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    resource = ConfigResource(ConfigResourceType.TOPIC, settings.operations_topic, {"max.message.bytes": str(size)})
-    try:
-        await admin.alter_configs([resource])
-    finally:
-        await admin.close()
+    async with open_admin(settings) as admin:
+        await admin.set_configs(settings.operations_topic, {"max.message.bytes": str(size)})
     async with asyncio.timeout(300):
         topic = settings.operations_topic
         while (await max_message_bytes(settings, [topic]))[topic] != size:  # noqa: ASYNC110 - Kafka does not announce it

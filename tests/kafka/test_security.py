@@ -22,6 +22,7 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.security import client_options, faust_broker
 from pipeline.kafka.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.settings import Settings
+from tests.admin import admin_client
 
 SASL = {"kafka_sasl_username": "u", "kafka_sasl_password": "p-4711"}
 
@@ -273,6 +274,7 @@ async def test_looking_creates_no_topic(secure_kafka: Any) -> None:
     assert await actual_topics(settings, [TopicSpec(flow.topic, 1, {})]) == {}
     with pytest.raises(TopicError, match="does not exist"):
         await read_lag(settings, [flow])
-    async with open_admin(settings) as admin:
+    async with open_admin(settings) as admin, admin_client(settings) as client:
         assert await admin.partitions([flow.topic]) == {}
-        assert flow.topic not in await admin._client.list_topics()
+        assert await admin.partitions_everywhere(flow.topic) == 0
+        assert flow.topic not in await client.list_topics()

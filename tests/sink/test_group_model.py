@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.sink.conftest import VirtualLoop
 from tests.sink.group_model import World
+from tests.virtual import VirtualLoop
 
 EXAMPLES = int(os.environ.get("SINK_MODEL_EXAMPLES", "300"))
 MEMBERS = 4

@@ -40,6 +40,7 @@ from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.state.store import HEADERS, Store
 from pipeline.transform.verdicts import Operations
+from tests.admin import admin_client
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
@@ -257,8 +258,7 @@ class Fleet:
     async def evict(self) -> None:
         """Let the group forget its dead members now, instead of after their session."""
         group = self.settings.transform_group
-        async with open_admin(self.settings) as admin:
-            client = admin._client
+        async with admin_client(self.settings) as client:
             node = await client.find_coordinator(group)
             answer = await client._send_request(
                 DescribeGroupsRequest([group], include_authorized_operations=False), node

@@ -15,10 +15,10 @@ import orjson
 import pytest
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
 from pipeline.errors import TopicError
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
@@ -144,15 +144,10 @@ async def test_a_mirror_that_is_lost_or_broken_is_built_anew(
 
 async def make_anew(settings: Settings, partitions: int) -> None:
     """Delete the customers' topic and create it again."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_topics([settings.customers_topic])
-        async with asyncio.timeout(300):
-            while settings.customers_topic in await admin.list_topics():  # noqa: ASYNC110 - another process's doing
-                await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
+    async with open_admin(settings) as admin, asyncio.timeout(300):
+        await admin.delete([settings.customers_topic])
+        while await admin.partitions([settings.customers_topic]):  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(0.05)
     specs = [spec for spec in load_specs(settings) if spec.name == settings.customers_topic]
     assert not await apply(settings, plan([replace(specs[0], partitions=partitions, partitions_like=None)], {}))
 
