@@ -24,6 +24,9 @@ LIBRARIES: Final = frozenset({"aiokafka", "faust", "httpcore", "httpx", "mode", 
 INVITING: Final = ("aiokafka.protocol.",)
 """Modules with base classes that are made to be filled in."""
 
+INTERFACES: Final = frozenset({"AsyncNetworkBackend", "AsyncNetworkStream"})
+"""Classes of httpcore's that are: its documentation has them as the seam to the network."""
+
 CLOSED: Final = ("uvicorn.protocols.",)
 """Modules that promise nothing: of their classes whatever is inherited and used counts, private or not."""
 
@@ -32,6 +35,7 @@ APPS: Final = frozenset({"pipeline.__main__", "pipeline.transform.app", "pipelin
 
 KNOWN: Final = {
     "_asdict": "a named tuple's, documented",
+    "_make": "a named tuple's, documented",
     "_replace": "a named tuple's, documented",
     "_exit": "os._exit, documented",
     "on_start": "mode's, made to be overridden",
@@ -115,7 +119,8 @@ def _by_classes(module: ModuleType, place: str) -> Iterator[Use]:
 
 
 def _is_a_librarys(base: type) -> bool:
-    return base.__module__.partition(".")[0] in LIBRARIES and not base.__module__.startswith(INVITING)
+    inviting = base.__module__.startswith(INVITING) or base.__name__ in INTERFACES
+    return base.__module__.partition(".")[0] in LIBRARIES and not inviting
 
 
 def _body(cls: type) -> tuple[ast.ClassDef, int]:

@@ -40,7 +40,7 @@ def test_places_are_found() -> None:
     found = {(use.name, use.place.partition(":")[0]) for use in uses()}
     assert {
         ("_do_heartbeat", "pipeline/kafka/consumer_thread.py"),  # a private attribute of aiokafka's
-        ("_send_request", "pipeline/kafka/admin.py"),
+        ("_get_conn", "pipeline/kafka/reconnect.py"),
         ("_thread_running", "pipeline/kafka/consumer_thread.py"),  # one that a class of ours inherits
         ("_consumer_wait_empty", "pipeline/kafka/app.py"),  # overridden
         ("data_received", "pipeline/ingest/protocol.py"),

@@ -18,7 +18,7 @@ import faust.worker
 import httpx
 import pytest
 import uvicorn
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, create_conn
@@ -80,8 +80,8 @@ SIGNATURE_OF_TOPIC = (
 
 
 def name_of(thing: Any) -> str:
-    """A class's, a function's or a module's name."""
-    return str(getattr(thing, "__qualname__", thing.__name__))
+    """A class's or a function's name, or the last part of a module's."""
+    return str(getattr(thing, "__qualname__", thing.__name__.rpartition(".")[2]))
 
 
 SIGNATURES: list[tuple[Any, str]] = [
@@ -464,6 +464,18 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (BootStrategy, "enable_web"),
     (BootStrategy, "enable_kafka_producer"),
     (fetcher, "PartitionRecords"),
+    (fetcher, "MemoryRecords"),
+    (conn, "AIOKafkaConnection"),
+    (PartitionRecords, "self._aborted_producers"),
+    (PartitionRecords, "self._aborted_transactions"),
+    (PartitionRecords, "self._check_crcs"),
+    (PartitionRecords, "self._records"),
+    (PartitionRecords, "self._tp"),
+    (AIOKafkaConnection, "self._host"),
+    (AIOKafkaConnection, "self._port"),
+    (AIOKafkaConnection, "self._writer"),
+    (AIOKafkaConsumer, "self._isolation_level"),
+    (KafkaFetcher, "self._isolation_level"),
     (PartitionRecords, "self._records_iterator"),
     (BaseCoordinator, "self._group_subscription"),
     (BaseCoordinator, "self._metadata_snapshot"),
@@ -494,7 +506,7 @@ def test_attributes(owner: Any, attribute: str) -> None:
 def pinned() -> set[str]:
     """Every internal of this file, as `Class.name` or `module.name`."""
     called = {function.__qualname__ for function, _ in SIGNATURES}
-    held = {f"{owner.__name__.rpartition('.')[2]}.{name.removeprefix('self.')}" for owner, name in ATTRIBUTES}
+    held = {f"{name_of(owner).removesuffix('.__init__')}.{name.removeprefix('self.')}" for owner, name in ATTRIBUTES}
     read = {name_of(thing) for thing, _, _ in CODE}
     return called | held | read
 
