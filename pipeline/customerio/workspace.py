@@ -30,6 +30,10 @@ HOSTS: Final = {"us": "https://track.customer.io", "eu": "https://track-eu.custo
 REMEMBERED_S: Final = 24 * 3600
 """A workspace never moves; the daily question is for credentials that were withdrawn while nothing was sent."""
 
+NO_OPERATIONS: Final = b'{"batch":[]}'
+
+REDIRECTS: Final = frozenset({301, 302, 307, 308})
+
 log = logs.get(__name__)
 
 
@@ -115,20 +119,44 @@ async def find(client: TrackClient) -> Workspace:
         DeliveryError: no usable answer.
     """
     response = await client.ask_region()
-    if response.status in {401, 403}:
-        raise CredentialError(
-            f"Customer.io refused the credentials ({response.status}): check PIPELINE_CUSTOMERIO_SITE_ID and "
-            "PIPELINE_CUSTOMERIO_API_KEY. They are the Track API's (Settings → Workspace → API credentials), not "
-            "the App API's"
-        )
+    _raise_for_refusal(response.status)
     workspace = _workspace(response)
     if workspace is None:
         raise DeliveryError(f"{client.base_url} answered {response.status} and named no region")
     return workspace
 
 
+async def try_batches(client: TrackClient) -> bool:
+    """Send a batch without operations to the host of `client`; whether the answer says anything about the credentials.
+
+    Customer.io has nothing to apply, whatever it answers, and it is the very path that deliveries take. What it answers
+    to an empty batch is not documented: 200 and 400 both mean that the credentials were taken.
+
+    Raises:
+        CredentialError: they are refused, or the host sends us elsewhere.
+        RequestUnansweredError: no answer.
+    """
+    response = await client.send_batch(NO_OPERATIONS)
+    _raise_for_refusal(response.status)
+    if response.status in REDIRECTS:
+        raise CredentialError(
+            f"{client.base_url} redirects batches ({response.status}): the workspace lives in the other region. Set "
+            "PIPELINE_CUSTOMERIO_REGION to auto, or PIPELINE_CUSTOMERIO_URL to an address that takes them"
+        )
+    return response.status in {200, 400}
+
+
+def _raise_for_refusal(status: int) -> None:
+    if status in {401, 403}:
+        raise CredentialError(
+            f"Customer.io refused the credentials ({status}): check PIPELINE_CUSTOMERIO_SITE_ID and "
+            "PIPELINE_CUSTOMERIO_API_KEY. They are the Track API's (Settings → Workspace → API credentials), not "
+            "the App API's"
+        )
+
+
 def _workspace(response: Response) -> Workspace | None:
-    if response.status in {301, 302, 307, 308}:
+    if response.status in REDIRECTS:
         # Not documented for this path, but how the other region's host answers elsewhere; the target is only read.
         host = urlsplit(response.headers.get("location", "")).hostname
         return next((Workspace(region) for region, url in _regions() if urlsplit(url).hostname == host), None)

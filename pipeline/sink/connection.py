@@ -11,7 +11,7 @@ import httpx
 from pipeline import logs
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.timeouts import Timeouts
-from pipeline.customerio.workspace import HOSTS, credentials, find, resolve
+from pipeline.customerio.workspace import HOSTS, credentials, find, resolve, try_batches
 from pipeline.errors import CredentialError, DeliveryError, RequestUnansweredError
 from pipeline.settings import Settings
 from pipeline.sink.backoff import recheck
@@ -35,7 +35,9 @@ async def connect(
     """A client to the workspace's host, its credentials checked; None when the process is to stop.
 
     While Customer.io cannot be reached this waits: an outage is no fault of the configuration, and a worker without a
-    connection would take partitions from those that have one. `waits_for` is told why, and None in the end.
+    connection would take partitions from those that have one. `waits_for` is told why, and None in the end. The
+    credentials are tried at every start (one request, of the thousand a second that Customer.io documents), so that a
+    replica with a wrong key ends before it takes anything from those that work.
 
     Raises:
         SettingsError: site id or API key is missing.
@@ -64,29 +66,35 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         base_url, site_id, api_key, lanes=settings.lanes, transport=transport, timeouts=Timeouts(close_s=CLOSE_S)
     )
     try:
-        if settings.customerio_url:
-            await _check_override(client)
+        # The region is remembered for a day, the key is not; and an address of one's own may not know regions.
+        known = bool(settings.customerio_url) and await _knows_region(client)
+        if not known and not await try_batches(client):
+            log.info("The credentials could not be checked", url=client.base_url)
     except BaseException:
         await client.aclose()
         raise
     return client
 
 
-async def _check_override(client: TrackClient) -> None:
-    """Ask the given address too, if it is one that can say: a proxy or stand-in may not have that endpoint."""
+async def _knows_region(client: TrackClient) -> bool:
+    """Whether the given address could say where the workspace lives: a proxy or stand-in may not have that endpoint.
+
+    Raises:
+        CredentialError: it refuses the credentials, or is not the workspace's region.
+    """
     try:
         workspace = await find(client)
     except RequestUnansweredError:
         raise
-    except DeliveryError as error:
-        log.info("The credentials could not be checked at the given address", reason=str(error))
-        return
+    except DeliveryError:
+        return False
     right = HOSTS[workspace.region]
     if client.base_url in HOSTS.values() and client.base_url != right:
         raise CredentialError(
             f"the workspace lives in Customer.io's {workspace.region} region, but PIPELINE_CUSTOMERIO_URL is "
             f"{client.base_url}: remove it, or set it to {right}"
         )
+    return True
 
 
 async def _pause(seconds: float, stopping: Callable[[], bool]) -> None:

@@ -117,3 +117,72 @@ def test_stop_while_waiting(virtual: Virtual, tmp_path: Path) -> None:
         return loop.time()
 
     assert virtual(scenario()) == pytest.approx(100, abs=1)
+
+
+class Host:
+    """An address that may know no regions, and what it answers to batches; keeps the bodies."""
+
+    def __init__(self, region: httpx.Response, batch: httpx.Response) -> None:
+        self.region = region
+        self.batch = batch
+        self.bodies: list[bytes] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        if request.url.path.endswith("/api/v2/batch"):
+            self.bodies.append(request.content)
+            answer = self.batch
+        else:
+            answer = self.region
+        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+
+    async def connect(self, settings: Settings) -> str:
+        """The address of a connection to it."""
+        transport = httpx.MockTransport(self)
+        client = await connect(settings, waits_for=lambda _: None, stopping=lambda: False, transport=transport)
+        assert client is not None
+        await client.aclose()
+        return client.base_url
+
+
+NO_REGIONS = httpx.Response(404)
+ELSEWHERE = httpx.Response(301, headers={"Location": "https://track-eu.customer.io/api/v2/batch"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (httpx.Response(401), "PIPELINE_CUSTOMERIO_API_KEY"),
+        (httpx.Response(403), "PIPELINE_CUSTOMERIO_API_KEY"),
+        (ELSEWHERE, "PIPELINE_CUSTOMERIO_REGION"),
+    ],
+)
+def test_address_that_knows_no_regions(virtual: Virtual, tmp_path: Path, answer: httpx.Response, message: str) -> None:
+    """Where nobody can say whose the credentials are, a batch without operations shows that they are refused."""
+    host = Host(NO_REGIONS, answer)
+    with pytest.raises(CredentialError, match=message):
+        virtual(host.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
+    assert host.bodies == [b'{"batch":[]}']
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 429, 503])
+def test_a_batch_without_operations_may_be_answered_anyhow(virtual: Virtual, tmp_path: Path, status: int) -> None:
+    """What Customer.io says to an empty batch is documented nowhere; only a refusal of the key ends the start."""
+    host = Host(NO_REGIONS, httpx.Response(status))
+    assert virtual(host.connect(settings_for(tmp_path, customerio_url="http://stand-in"))) == "http://stand-in"
+
+
+def test_withdrawn_since_the_region_was_asked(virtual: Virtual, tmp_path: Path) -> None:
+    """The region is remembered for a day, the key is not: one that was withdrawn since ends the next start."""
+    host = Host(lives_in("eu"), httpx.Response(400))
+    assert virtual(host.connect(settings_for(tmp_path))) == EU
+    host.region, host.batch = httpx.Response(500), httpx.Response(401)
+    with pytest.raises(CredentialError, match="PIPELINE_CUSTOMERIO_API_KEY"):
+        virtual(host.connect(settings_for(tmp_path)))
+
+
+def test_an_address_that_knows_regions_is_asked_once(virtual: Virtual, tmp_path: Path) -> None:
+    """An address that says where the workspace lives has checked the key; no batch is sent to it."""
+    host = Host(lives_in("us"), httpx.Response(500))
+    virtual(host.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
+    assert host.bodies == []
