@@ -1,0 +1,50 @@
+"""Fields: whether a refusal speaks of an operation, or of something else. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from pipeline.customerio.outcomes import Refusal
+
+REQUIRED: Final = "required"
+"""Customer.io's reason when a field is missing (segmentio/action-destinations, pull 3657)."""
+
+NOT_OF_AN_OPERATION: Final = {"batch"}
+"""What a request must have besides its operations."""
+
+
+def names_field_of(refusal: Refusal, operation: bytes) -> bool:
+    """Whether `refusal` names a field that `operation` has, or a missing one that it requires.
+
+    A field is a dotted path (`attributes.plan`); a key may have dots of its own. An answer that blames the request, or
+    a field of somebody else's operation, says nothing about this one.
+    """
+    if not refusal.field:
+        return False
+    paths = refusal.field.split("; ")  # several errors in one answer
+    parts = orjson.loads(operation)
+    if any(_has(parts, path) for path in paths):
+        return True
+    return REQUIRED in (refusal.reason or "") and any(_could_have(parts, path) for path in paths)
+
+
+def _has(value: Any, path: str) -> bool:
+    if not isinstance(value, dict):
+        return False
+    if path in value:
+        return True
+    head, _, rest = path.partition(".")
+    while rest:
+        if head in value and _has(value[head], rest):
+            return True
+        more, _, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    return False
+
+
+def _could_have(operation: Any, path: str) -> bool:
+    """Whether the place is there in which the missing field would be."""
+    parent, _, _ = path.rpartition(".")
+    return path not in NOT_OF_AN_OPERATION and (not parent or _has(operation, parent))
