@@ -79,7 +79,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """401 or 403: the credentials are wrong or were withdrawn. Stop, alarm, lose nothing."""
+    """401 or 403: the credentials are wrong or were withdrawn, or a firewall refuses what the request contains."""
 
     status: int
     reason: str
@@ -87,7 +87,10 @@ class Unauthorized:
 
 @dataclass(frozen=True, slots=True)
 class WrongRegion:
-    """A redirect: the workspace lives in the other region. Never followed; same treatment as `Unauthorized`."""
+    """A redirect: the workspace lives in the other region, or a firewall shows its page. Treated as `Unauthorized` is.
+
+    Never followed.
+    """
 
     status: int
     location: str | None

@@ -6,19 +6,19 @@ An answer is read by `customerio.interpreter`; here stands what follows from it:
 - some refused: those become dead letters, the rest is done and never sent again. Errors that name no operation of the
   batch: what was not refused is sent once more, alone; if that answer cannot be matched either, it becomes dead letters
   with the raw answer.
-- refused as a whole: halves, one after the other, until the culprit is alone; it becomes a dead letter, provided that
-  anything else was accepted since. If not, all may be refused alike, and it waits (`suspects`).
+- refused as a whole, or for its credentials: halves, one after the other, until the culprit is alone; it becomes a dead
+  letter if it is to blame (`judge`). If all may be refused alike it waits, and others go before it (`suspects`).
 - try later, no answer: the same bytes again with full jitter, or when Retry-After says, which holds all lanes.
   After the second time-out in a row the halves go instead, since a slow API may never take the whole. What fails for
-  minutes while others succeed is halved as well, down to the record that fails; alone it becomes a dead letter.
-- nothing succeeds in any lane, credentials refused, wrong region: the gate holds all lanes, and the same bytes go
+  minutes, and more often than chance allows, while others succeed is halved as well, down to the record that fails.
+- nothing succeeds in any lane, everybody's credentials are refused: the gate holds all lanes, and the operations go
   again when it opens.
 
 Groups of a batch are kept in a stack with the earliest on top, so nothing is sent before all that stands in front of it
 is decided: a person's operations stay in order through every split.
 
 It stays one module though it is long: each consequence works on the same stack and gate, which pieces would hand to and
-fro. What can be decided without them lies beside it (`patience`, `suspects`, `backoff`, `letters`, `clearance`).
+fro. What can be decided without them lies beside it (`judge`, `suspects`, `backoff`, `letters`, `clearance`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
-from pipeline import logs
 from pipeline.customerio.interpreter import interpret
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.customerio.outcomes import (
@@ -61,23 +60,22 @@ from pipeline.sink.events import (
 from pipeline.sink.gate import Gate, Pass
 from pipeline.sink.group import Group, Step, Work
 from pipeline.sink.handover import SinkHandOver, wake
+from pipeline.sink.holds import Refused
 from pipeline.sink.item import Item
+from pipeline.sink.judge import AGAIN, Judge, Ruling
 from pipeline.sink.lanes import Lane
 from pipeline.sink.letters import DeadLetters
-from pipeline.sink.patience import ATTEMPTS_ALONE, Successes
 from pipeline.sink.suspects import set_aside
-
-log = logs.get(__name__)
 
 SLOW_S: Final = 4.5
 """A request that stayed unanswered for so long was too slow; before, a connection broke. The client's phase time-outs
 after sending began are 5 s and 8 s."""
 
-SUSPECT_FAILURES: Final = 5
-"""After so many failures with no success of anybody, the lane tries other people's operations as well."""
-
 STARVED_FAILURES: Final = 10
 """After so many, minutes later, it asks for somebody else's operation beyond the memory that is full of its own."""
+
+SOON_FAILURES: Final = 4
+"""The pause of a suspect grows no further while others are accepted: up to 4 s."""
 
 BAD_REQUEST: Final = 400
 TOO_MANY_REQUESTS: Final = 429
@@ -116,9 +114,8 @@ class Delivery:
         self._done = done
         self._dropped = dropped
         self._emit = emit
-        self._patience_s = patience_s
+        self._judge = Judge(patience_s)
         self._starved = starved
-        self._successes = Successes()
         self._works: dict[int, Work] = {}
         self._backoffs: set[asyncio.Future[bool]] = set()
 
@@ -252,30 +249,28 @@ class Delivery:
         ended(name_of(outcome), answer.status)
         group.slow = 0
         match outcome:
-            case Unauthorized(_, reason):
-                self._gate.refused(given, "credentials", reason)
-                return Step((group,))
+            case Unauthorized(status, reason):
+                return await self._key_refused(group, given, lane, cause="credentials", status=status, reason=reason)
             case WrongRegion(status, location):
-                where = f" to {location}" if location else ""
-                self._gate.refused(given, "region", f"{status}: redirected{where}, the workspace lives elsewhere")
-                return Step((group,))
+                reason = f"{status}: redirected{f' to {location}' if location else ''}"
+                return await self._key_refused(group, given, lane, cause="region", status=status, reason=reason)
             case RetryLater(after_s, status, reason):
                 return await self._later(group, given, reason, lane, status=status, after_s=after_s)
             case Split(refusal, from_api):
                 return await self._refused_whole(group, given, refusal, lane, from_api=from_api)
             case Accepted():
-                self._accept(group.items, given, lane, started)
+                self._accept(group, group.items, given, lane, started)
                 return Step()
             case PartlyRefused(refused, unmatched):
                 rest = [item for index, item in enumerate(group.items) if index not in refused]
                 if unmatched is None and rest:
-                    self._accept(rest, given, lane, started)
+                    self._accept(group, rest, given, lane, started)
                 else:
                     self._gate.answered(given)
                 return await self._partly(group, rest, refused, unmatched)
 
-    def _accept(self, items: list[Item], given: Pass, lane: Lane, started: float) -> None:
-        self._successes.add(started, asyncio.get_running_loop().time())
+    def _accept(self, group: Group, items: list[Item], given: Pass, lane: Lane, started: float) -> None:
+        self._judge.accepted(group, started, asyncio.get_running_loop().time())
         was_held = self._gate.held
         self._gate.accepted(given)
         if was_held and not self._gate.held:
@@ -301,39 +296,41 @@ class Delivery:
         return Step((group.part(rest, resent=True),))
 
     async def _refused_whole(self, group: Group, given: Pass, refusal: Refusal, lane: Lane, *, from_api: bool) -> Step:
-        last_refused_at, group.refused_at = group.refused_at, asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
         if len(group.items) > 1:
             self._gate.answered(given)
             return self._halves(group, refusal.status, lane)
-        if refusal.status == BAD_REQUEST:
-            if not from_api and self._may_be_innocent(group):
-                reason = f"{refusal.text} (not in Customer.io's form: from a proxy?)"
-                return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
-            told_apart = last_refused_at is not None and self._successes.after(last_refused_at)
-            if not told_apart and (group.failures + 1 < ATTEMPTS_ALONE or self._others_fail(group)):
+        if refusal.status != BAD_REQUEST:
+            pass  # by its size it is refused at once, whoever says so
+        elif not from_api:
+            ruling = self._judge.refused_by_stranger(group, now)
+            if ruling.verdict != "give-up":
+                self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")
+                return self._again(group, reason, lane, ruling)
+        else:
+            groups = [other for work in self._works.values() for other in work.groups]
+            if not self._judge.is_own(group, refusal, last_refused_at, now, groups):
                 reason = f"{refusal.text} (nothing else is accepted either, so it may not be the record's fault)"
-                return await self._later(group, given, reason, lane, status=BAD_REQUEST, aside=True)
-        self._gate.answered(given)
+                self._gate.failed(given, reason)
+                return self._again(group, reason, lane, Ruling("again", aside=True))
+        self._gate.judged(given)
         self._done(await self._letters.refused(group, {0: refusal}))
         return Step()
 
-    def _others_fail(self, group: Group) -> bool:
-        """Whether anybody else's operation is failing too. In a quiet hour there is nobody else to tell by."""
-        return any(
-            other is not group
-            and (other.failures or other.refused_at is not None)
-            and other.items[0].key != group.items[0].key
-            for work in self._works.values()
-            for other in (*work.stack, *([work.sending] if work.sending else []))
-        )
-
-    def _may_be_innocent(self, group: Group) -> bool:
-        """Whether an operation that is alone should be tried again against a 400 that Customer.io did not write.
-
-        By its size (413) it is refused at once, whoever says so.
-        """
-        others_pass = group.first_at is not None and self._successes.after(group.first_at)
-        return group.failures + 1 < ATTEMPTS_ALONE or not others_pass
+    async def _key_refused(
+        self, group: Group, given: Pass, lane: Lane, *, cause: Refused, status: int, reason: str
+    ) -> Step:
+        """401, 403 or a redirect: for the credentials, or for what one operation contains."""
+        ruling = self._judge.key_refused(group, asyncio.get_running_loop().time())
+        self._gate.refused(given, cause, reason, ruling.whose, stubborn=ruling.stubborn)
+        if ruling.verdict == "halve":
+            return self._halves(group, status, lane)
+        if ruling.verdict == "give-up":
+            told = f"{reason}, for this operation alone: a firewall or proxy in front of Customer.io?"
+            self._done(await self._letters.refused(group, {0: Refusal(None, None, told, status)}))
+            return Step()
+        return self._again(group, reason, lane, ruling)
 
     def _halves(self, group: Group, status: int | None, lane: Lane, *, slow: int = 0, pause_s: float = 0.0) -> Step:
         first, second = halve(group.items)
@@ -345,6 +342,7 @@ class Delivery:
         if slow and lane.shrink(len(group.body)):
             self._emit(ByteBudgetChanged(lane.number, lane.budget_bytes))
         if group.slow > 1 and len(group.items) > 1:
+            self._judge.witnesses.failed()
             self._gate.failed(given, reason)
             return self._halves(group, None, lane, slow=1)
         return await self._later(group, given, reason, lane)
@@ -358,36 +356,31 @@ class Delivery:
         *,
         status: int | None = None,
         after_s: float | None = None,
-        aside: bool = False,
     ) -> Step:
         """Nothing came of a request: the same bytes again, unless only this group fails and has for too long."""
-        group.failures += 1
-        pause_s = full_jitter(group.failures, random.random())  # noqa: S311 - spreads attempts, guards nothing
+        throttled = status == TOO_MANY_REQUESTS
         if after_s is not None:
             self._gate.wait(after_s, reason)
-            # A server that says "at once" does not want everybody at once.
-            pause_s = pause_s if after_s < FIRST_S else 0.0
-        was_held = self._gate.held
-        self._gate.failed(given, reason, throttled=status == TOO_MANY_REQUESTS)
-        now, others_at = asyncio.get_running_loop().time(), self._successes.ended_at
-        failed_at = group.patience.failed_at
-        match group.patience.failed(len(group.items), now, others_at, self._patience_s):
+        self._gate.failed(given, reason, throttled=throttled)
+        if throttled:  # too many: that is no record's fault
+            return self._again(group, reason, lane, AGAIN, after_s=after_s)
+        ruling = self._judge.failed(group, asyncio.get_running_loop().time())
+        match ruling.verdict:
             case "halve":
-                return self._halves(group, status, lane, pause_s=full_jitter(1, random.random()))  # noqa: S311 - as above
+                return self._halves(group, status, lane, pause_s=full_jitter(1, random.random()))  # noqa: S311 - as below
             case "give-up":
+                self._gate.judged(given)
                 self._done(await self._letters.undeliverable(group, reason, status))
                 return Step()
-        if group.failures >= SUSPECT_FAILURES and failed_at is not None and others_at < failed_at:
-            aside = True
-        if self._gate.held:
-            pause_s = 0.0  # the gate says when
-        if group.failures.bit_count() == 1 and not was_held:  # 1, 2, 4, 8 …; a hold is told once for all lanes
-            log.warning(
-                "no success, the same bytes go again",
-                lane=lane.number,
-                operations=len(group.items),
-                failures=group.failures,
-                reason=reason,
-            )
+        return self._again(group, reason, lane, ruling, after_s=after_s)
+
+    def _again(self, group: Group, reason: str, lane: Lane, ruling: Ruling, *, after_s: float | None = None) -> Step:
+        """The same bytes, after a pause or when the gate says."""
+        group.failures += 1
+        attempt = min(group.failures, SOON_FAILURES) if ruling.soon else group.failures
+        pause_s = full_jitter(attempt, random.random())  # noqa: S311 - spreads attempts, guards nothing
+        if self._gate.holds(lane.number) or (after_s is not None and after_s >= FIRST_S):
+            # A server that says "at once" does not want everybody at once.
+            pause_s = 0.0
         self._emit(RetryPlanned(lane.number, group.attempts, max(pause_s, self._gate.shut_s(lane.number)), reason))
-        return Step((group,), pause_s, aside)
+        return Step((group,), pause_s, ruling.aside)

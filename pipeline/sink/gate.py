@@ -1,7 +1,8 @@
 """The gate that every request of every lane passes: shut while Customer.io asks to wait, or takes nothing.
 
 A wrong key, a wrong region and an outage are no fault of any record. So nothing is dropped, the membership is kept, and
-one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and tells.
+one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and tells: in one line when
+a hold begins and one when it ends, and in `holding` whenever probes ask.
 """
 
 from __future__ import annotations
@@ -9,27 +10,47 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from pipeline import logs
+from pipeline.sink.doubt import Whose
 from pipeline.sink.events import LanesHeld, LanesReleased, SinkEvent, StillHeld
 from pipeline.sink.handover import SinkHandOver, wake
-from pipeline.sink.holds import Change, HoldCause, Holds
+from pipeline.sink.holds import Change, HoldCause, Holds, Refused
 
 log = logs.get(__name__)
 
 LOOK_S: Final = 60.0
 """A hold may last five minutes, as long as a process may show no sign of life; each minute is told."""
 
+PACE_S: Final = 10.0
+"""A Retry-After below is pace; a longer one is told to probes like a hold."""
+
+SLOW_S: Final = 30.0
+"""So long nothing but 429s is worth telling: a throttled rate finds its level within seconds."""
+
 ENTERED: Final = {
     "credentials": "Customer.io refuses this sink; nothing is sent until that is mended, and nothing is lost",
     "region": "Customer.io refuses this sink; nothing is sent until that is mended, and nothing is lost",
     "outage": "Customer.io takes nothing; everything waits until it does, and nothing is lost",
 }
+IN_DOUBT: Final = (
+    "Customer.io refuses the only operation that there is: for the credentials or for what is in it, the next other "
+    "person's operation tells; nothing is lost"
+)
 LEFT: Final = {
     "credentials": "Customer.io takes the credentials again",
     "region": "Customer.io takes the credentials again",
     "outage": "Customer.io takes operations again",
+}
+OTHERWISE: Final = {
+    "judged": "Customer.io may take others' operations: those that failed were refused for what is in them",
+    "moved": "the partitions were assigned anew; whether Customer.io takes operations is found out again",
+}
+WHAT: Final = {
+    "credentials": "Customer.io refuses the credentials",
+    "region": "the workspace lives elsewhere",
+    "outage": "Customer.io takes nothing",
 }
 TODO: Final = (
     "set PIPELINE_CUSTOMERIO_SITE_ID and PIPELINE_CUSTOMERIO_API_KEY to the workspace's Track API credentials, "
@@ -53,10 +74,14 @@ class Gate:
         self._emit = emit
         self._holds = Holds(lanes)
         self._until = 0.0
+        self._asked_for = 0.0
+        self._asked_why = ""
         self._waiting: set[int] = set()
         self._naps: set[asyncio.Future[bool]] = set()
+        handover.on_resume.append(self._moved)
         self.began = self._holds.began
         self.ended = self._holds.ended
+        self.holds = self._holds.holds
 
     @property
     def held(self) -> HoldCause | None:
@@ -67,6 +92,24 @@ class Gate:
     def fault(self) -> str | None:
         """Why nothing flows until a person acts, None while nobody has to."""
         return self._holds.reason if self._holds.cause in {"credentials", "region"} else None
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which nothing has flowed; 0 while it does."""
+        return _now() - self._holds.since if self._holds.cause is not None else 0.0
+
+    @property
+    def holding(self) -> str | None:
+        """What holds everything up, and for how long already, in words for probes; None while nothing does."""
+        holds, now = self._holds, _now()
+        if holds.cause is not None:
+            waits = "everything waits" if holds.everybody or holds.cause == "outage" else "what was refused waits"
+            return f"{WHAT[holds.cause]} ({holds.reason}) for {now - holds.since:.0f} s; {waits}"
+        if self._asked_for >= PACE_S and now < self._until:
+            return f"Customer.io asked to wait ({self._asked_why}) for another {self._until - now:.0f} s"
+        if holds.throttled_since is not None and now - holds.throttled_since >= SLOW_S:
+            return f"Customer.io takes nothing ({holds.throttled_reason}) for {now - holds.throttled_since:.0f} s"
+        return None
 
     def shut_s(self, lane: int) -> float:
         """Seconds, to the millisecond, for which nobody lets `lane` pass."""
@@ -118,11 +161,23 @@ class Gate:
         if until <= self._until:
             return
         self._until = until
+        self._asked_for, self._asked_why = seconds, reason
         self._emit(LanesHeld("retry-after", reason, seconds))
 
-    def refused(self, given: Pass, cause: Literal["credentials", "region"], reason: str) -> None:
-        """Customer.io refused the credentials: hold all lanes, raise the alarm once, ask again slowly."""
-        self._tell(self._holds.refused(given.lane, cause, reason, _now()), given, reason)
+    def refused(self, given: Pass, cause: Refused, reason: str, whose: Whose | None, *, stubborn: bool) -> None:
+        """The credentials were refused: to everybody, so hold all lanes, raise the alarm once and ask again slowly.
+
+        As long as that is unknown nobody else is held, and this lane only when its request is a `stubborn` one: of one
+        operation, refused again and again. When others' are accepted (`whose` is None) nobody is.
+        """
+        if whose is None:
+            self.answered(given)
+            return
+        held = self._holds.cause == cause and self._holds.everybody
+        everybody = held or whose == "everybody's"
+        if everybody or stubborn or given.asks:
+            change = self._holds.refused(given.lane, cause, reason, _now(), everybody=everybody)
+            self._tell(change, given, reason)
 
     def failed(self, given: Pass, reason: str, *, throttled: bool = False) -> None:
         """Nothing came of the request: hold all lanes when all of them fail."""
@@ -132,6 +187,11 @@ class Gate:
     def answered(self, given: Pass) -> None:
         """An answer came that is no refusal of the credentials."""
         self._tell(self._holds.answered(given.lane, _now()), given, "")
+
+    def judged(self, given: Pass) -> None:
+        """The request failed for what is in it."""
+        now = _now()
+        self._tell(self._holds.answered(given.lane, now) or self._holds.judged(given.lane, now), given, "")
 
     def accepted(self, given: Pass) -> None:
         """Customer.io took operations."""
@@ -143,6 +203,9 @@ class Gate:
             self._holds.left(given.lane)
             self._wake()
 
+    def _moved(self, *_: object) -> None:
+        self._tell(self._holds.moved(_now()), Pass(0, asks=False), "")
+
     def _shut_until(self, lane: int) -> float:
         return max(self._until, self._holds.until if self._holds.holds(lane) else 0.0)
 
@@ -153,8 +216,10 @@ class Gate:
         if change is not None:
             if change.before is not None:
                 if change.after is None:
-                    log.info(LEFT[change.before], cause=change.before, held_s=round(change.held_s, 1))
-                self._emit(LanesReleased(change.before, change.held_s))
+                    text = OTHERWISE.get(change.how) or LEFT[change.before]
+                    log.info(text, cause=change.before, held_s=round(change.held_s, 1))
+                if change.after != change.before:
+                    self._emit(LanesReleased(change.before, change.held_s))
             if change.after is not None:
                 self._log(change.after, change.reason)
         cause = self._holds.cause
@@ -166,8 +231,10 @@ class Gate:
     def _log(self, cause: HoldCause, reason: str) -> None:
         if cause == "outage":
             log.warning(ENTERED[cause], cause=cause, reason=reason)
-        else:
+        elif self._holds.everybody:
             log.error(ENTERED[cause], cause=cause, reason=reason, todo=TODO)
+        else:
+            log.warning(IN_DOUBT, cause=cause, reason=reason)
 
     def _wake(self) -> None:
         for nap in list(self._naps):

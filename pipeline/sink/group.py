@@ -23,9 +23,11 @@ class Group:
         slow: time-outs in a row.
         resent: whether they are sent once more because errors named no operation.
         first_at: loop time of the first request as this group.
-        refused_at: loop time at which they were first refused as a whole, larger groups included.
+        refused_at: loop time at which they were last refused as a whole, larger groups included.
+        refused_as: the refusal's words then.
         aside: whether it is one operation that waits until the refusal of another tells whose fault it is.
         patience: how long it has failed while others succeeded.
+        rejections: how often it was refused while others were not, by an answer that Customer.io may not have written.
     """
 
     items: list[Item]
@@ -35,8 +37,10 @@ class Group:
     resent: bool = False
     first_at: float | None = None
     refused_at: float | None = None
+    refused_as: str = ""
     aside: bool = False
     patience: Patience = field(default_factory=Patience)
+    rejections: Patience = field(default_factory=Patience)
     _body: bytes | None = None
 
     @property
@@ -46,6 +50,14 @@ class Group:
             self._body = join([item.body for item in self.items])
         return self._body
 
+    def take_out(self, item: Item) -> Group:
+        """Take one of several items out, as a group of its own; what is known of the rest stays known."""
+        self.items = [one for one in self.items if one is not item]
+        self._body = None
+        if len(self.items) == 1:
+            self.patience, self.rejections = self.patience.inherited(), self.rejections.inherited()
+        return self.part([item], resent=self.resent)
+
     def part(self, items: list[Item], *, slow: int = 0, resent: bool = False) -> Group:
         """A group of some of the items, which remembers the attempts."""
         return Group(
@@ -54,7 +66,9 @@ class Group:
             slow=slow,
             resent=resent,
             refused_at=self.refused_at,
+            refused_as=self.refused_as,
             patience=self.patience.inherited(),
+            rejections=self.rejections.inherited(),
         )
 
 
@@ -100,6 +114,11 @@ class Work:
         """Take the next group for a request."""
         self.sending = self.stack.pop()
         return self.sending
+
+    @property
+    def groups(self) -> list[Group]:
+        """All that is not done, the one that is on its way included."""
+        return [*self.stack, *([self.sending] if self.sending else [])]
 
     @property
     def on_their_way(self) -> list[Item]:

@@ -27,6 +27,7 @@ from pipeline.sink.lanes import Lane
 from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
+from pipeline.sink.trouble import Trouble
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 """Records that wait in one sink. Eight lanes fill two batches of 500 kB each out of 8 MB; the rest lets the other lanes
@@ -84,7 +85,8 @@ class Sink:
         self.gate = Gate(self.handover, self._emit, lanes)
         self.budget = PacedBudget(requests_per_second, self.handover, self._emit, lease_clock=lease_clock)
         self._lender = None if board is None else Lender(self.budget, board, lease_clock)
-        self._observers: tuple[Observer, ...] = tuple(observers)
+        self._trouble = Trouble()
+        self._observers: tuple[Observer, ...] = (self._trouble.observe, *observers)
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
         self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog)
@@ -124,6 +126,7 @@ class Sink:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._trouble.end()
 
     async def take(self, batch: Delivered) -> None:
         """Take in one chunk; returns when there is room for the next."""

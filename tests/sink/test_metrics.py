@@ -18,7 +18,12 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
     """What happened is in the series, and so is the state of the sink at the scrape."""
     registry = Metrics("sink")
     observe_sink(registry, 2)
-    api.script = [api.status(401), api.status(429, headers={"Retry-After": "9"}), api.silent, api.refuse(0)]
+    api.script = [api.status(401)] * 4 + [
+        api.status(429, headers={"Retry-After": "9"}),
+        api.silent,
+        api.refuse(0),
+        api.ok,
+    ]
     api.last = api.silent
     rig = make.rig(api, lanes=1)
 
@@ -37,7 +42,7 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
     lines = set(virtual(scenario()).splitlines())
     for line in (
         "dodo_cio_operations_accepted_total 1.0",
-        'dodo_cio_requests_total{outcome="unauthorized",status="401"} 1.0',
+        'dodo_cio_requests_total{outcome="unauthorized",status="401"} 4.0',
         'dodo_cio_requests_total{outcome="retry",status="429"} 1.0',
         'dodo_cio_requests_total{outcome="unanswered",status="none"} 1.0',
         'dodo_cio_requests_total{outcome="partly-refused",status="207"} 1.0',
@@ -47,12 +52,13 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
         'dodo_cio_holds_total{cause="retry-after"} 1.0',
         'dodo_cio_held{cause="credentials"} 0.0',
         'dodo_cio_held{cause="outage"} 0.0',
+        "dodo_cio_held_seconds 0.0",
         'dodo_cio_lane_budget_bytes{lane="0"} 499998.0',
         "dodo_cio_request_budget_share_per_second 1000.0",
         "dodo_cio_request_budget_per_second 550.0",
         "dodo_cio_request_rate_factor 0.55",
         "dodo_cio_request_throttled_total 1.0",
-        "dodo_cio_request_turn_seconds_count 5.0",
+        "dodo_cio_request_turn_seconds_count 9.0",
     ):
         assert line in lines, line
     taken = next(float(line.split()[1]) for line in lines if line.startswith("dodo_cio_memory_taken_bytes"))

@@ -11,8 +11,8 @@ import pytest
 import structlog
 from structlog.testing import CapturingLogger
 
-from pipeline.sink import gate
-from pipeline.sink.events import LanesHeld, LanesReleased
+from pipeline.sink import gate, trouble
+from pipeline.sink.events import LanesHeld, LanesReleased, RetryPlanned
 
 Virtual = Callable[[Any], Any]
 
@@ -77,6 +77,34 @@ def test_half_an_hour(
     assert [event.cause for event in rig.of(LanesReleased)] == [cause]
     told = [call for call in journal.calls if call.kwargs["cause"] == cause]
     assert len(told) == 2, "one line when it begins and one when it ends"
+
+
+@pytest.mark.parametrize("lanes", [8, 64])
+def test_a_storm_is_told_in_four_lines(
+    virtual: Virtual, api: Any, make: Any, monkeypatch: pytest.MonkeyPatch, lanes: int
+) -> None:
+    """However many lanes fail: that requests fail, that all are held, within seconds, and both ends, with a count."""
+    journal = CapturingLogger()
+    for module in (gate, trouble):
+        monkeypatch.setattr(module, "log", structlog.wrap_logger(journal, processors=[lambda _, __, e: ((), e)]))
+    api.last = api.status(503)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n % 300}", n) for n in range(3000)))
+            await asyncio.sleep(15)
+            assert rig.sink.gate.held == "outage"
+            await asyncio.sleep(HALF_AN_HOUR_S)
+            api.last = api.ok
+            await rig.settled()
+            await asyncio.sleep(120)
+
+    virtual(scenario())
+    fails, held, freed, passes = (call.kwargs for call in journal.calls)
+    assert fails["reason"] == held["reason"] == "503 Service Unavailable"
+    assert freed["held_s"] > HALF_AN_HOUR_S
+    assert (passes["failures"], passes["lanes"]) == (len(rig.of(RetryPlanned)), lanes)
 
 
 def test_repeats_are_the_same_bytes(virtual: Virtual, api: Any, make: Any) -> None:

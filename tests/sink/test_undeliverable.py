@@ -66,7 +66,7 @@ def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
     async def scenario() -> None:
         async with rig:
             await rig.take(make.record("ann", 0, poison=True))
-            for offset in range(1, 120):
+            for offset in range(1, 240):
                 await rig.take(make.record(f"bob{offset % 50}", offset))
                 await asyncio.sleep(1)
 
@@ -134,6 +134,60 @@ def test_a_culprit_before_everybody_else(virtual: Virtual, rig: Any, make: Any, 
     virtual(scenario())
     assert len(rig.producer.letters) == (5 if good_behind else 0)
     assert rig.api.accepted == ([("ann", 5)] if good_behind else [])
+
+
+REQUEST = {"errors": [{"reason": "required", "field": "batch", "message": "is required"}]}
+
+
+@pytest.mark.parametrize("lanes", [8, 1])
+@pytest.mark.parametrize(
+    ("answer", "customers", "letters"),
+    [(ERRORS, 2, 2), (ERRORS, 3, 3), (ERRORS, 4, 0), (REQUEST, 2, 0), (None, 2, 0)],
+    ids=["two", "three", "as many as everybody", "the request's field", "a proxy's page"],
+)
+def test_a_few_customers_alone(
+    virtual: Virtual, api: Any, make: Any, *, answer: dict[str, Any] | None, customers: int, letters: int, lanes: int
+) -> None:
+    """With nobody else there, a 400 that names a field of the operation is its own after five minutes.
+
+    For two or three customers. From four on, and when the request is to blame or a proxy wrote the answer, all wait.
+    """
+    api.last = lambda _, __: httpx.Response(400, json=answer) if answer else httpx.Response(400, content=PAGE.content)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(customers)))
+            await asyncio.sleep(299)
+            assert rig.producer.letters == []
+            await asyncio.sleep(3600)
+            assert len(rig.producer.letters) == letters
+            assert (rig.sink.gate.holding is None) == bool(letters), "an outage that was none does not last"
+            api.last = api.ok
+            await rig.settled()
+
+    virtual(scenario())
+    assert {class_ for _, class_, _ in rig.producer.told} == ({"refused"} if letters else set())
+    assert len(api.accepted) == customers - letters
+
+
+def test_two_customers_refused_for_different_fields(virtual: Virtual, api: Any, make: Any) -> None:
+    """Refusals in different words are not everybody's, however many there are."""
+
+    def each_its_own(operations: list[dict[str, Any]], _: bytes) -> httpx.Response:
+        error = {"reason": "invalid", "field": "identifiers.id", "message": operations[0]["identifiers"]["id"]}
+        return httpx.Response(400, json={"errors": [error]})
+
+    api.last = each_its_own
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(6)))
+            await rig.settled()
+
+    virtual(scenario())
+    assert [class_ for _, class_, _ in rig.producer.told] == ["refused"] * 6
 
 
 def test_a_full_memory_does_not_hide_the_others(virtual: Virtual, api: Any, make: Any) -> None:
