@@ -62,6 +62,7 @@ class SinkProcess:
         )
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
+        self._watch.holding = lambda: self.sink.gate.holding
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self._watch.details = self._details
