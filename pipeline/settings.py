@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     undeliverable_after_seconds: float = Field(
         300.0,
         gt=0,
-        description="How long one record may fail while others are accepted, before it becomes a dead letter.",
+        description="How long one record must fail while others are accepted, before it may become a dead letter.",
     )
 
     state: bool = Field(

@@ -90,13 +90,8 @@ class Gate:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing flows until a person acts, None while nobody has to."""
-        return self._holds.reason if self._holds.cause in {"credentials", "region"} else None
-
-    @property
-    def held_s(self) -> float:
-        """Seconds for which nothing has flowed; 0 while it does."""
-        return _now() - self._holds.since if self._holds.cause is not None else 0.0
+        """Why nothing flows until a person acts, in words for probes; None while nobody has to."""
+        return self.holding if self._holds.cause in {"credentials", "region"} else None
 
     @property
     def holding(self) -> str | None:

@@ -15,7 +15,6 @@
 | `dodo_cio_dead_letters_total` | class, stage | records given up, by class |
 | `dodo_cio_holds_total` | cause | times that all lanes were held |
 | `dodo_cio_held` | cause | 1 while lanes are held: credentials or region until a person acts, outage |
-| `dodo_cio_held_seconds` | | for how long that has been so, 0 while it is not |
 | `dodo_cio_handover_operations_total` | | operations left to their partition's next owner |
 | `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
 | `dodo_cio_request_budget_partitions` | | partitions whose part of the workspace's rate this sink has |
@@ -145,9 +144,6 @@ def _observe_budget(metrics: Metrics) -> None:
 def show_sink(metrics: Metrics, sink: Sink) -> None:
     """Register the series that are read from `sink` at each scrape."""
     metrics.gauge("memory_taken_bytes", "Memory of records that wait.").set_function(lambda: sink.memory.taken_bytes)
-    metrics.gauge("held_seconds", "For how long all lanes have been held, 0 while they are not.").set_function(
-        lambda: sink.gate.held_s
-    )
     for name, text, read in (
         ("request_budget_share_per_second", "This sink's share of the workspace's rate.", "share_per_second"),
         ("request_budget_lent_per_second", "What of the share others may use.", "lent_per_second"),

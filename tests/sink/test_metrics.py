@@ -52,7 +52,6 @@ def test_series(virtual: Virtual, api: Any, make: Any) -> None:
         'dodo_cio_holds_total{cause="retry-after"} 1.0',
         'dodo_cio_held{cause="credentials"} 0.0',
         'dodo_cio_held{cause="outage"} 0.0',
-        "dodo_cio_held_seconds 0.0",
         'dodo_cio_lane_budget_bytes{lane="0"} 499998.0',
         "dodo_cio_request_budget_share_per_second 1000.0",
         "dodo_cio_request_budget_per_second 550.0",
