@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import aiokafka
@@ -57,16 +56,6 @@ NO_NOTES: Final[Mapping[TP, str]] = {}
 T = TypeVar("T")
 
 log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Starts:
-    """Assigned partitions as the group has them: where each begins, its committed offset (None: nothing yet), and
-    the note beside that, if there is one."""  # noqa: D205, D209 - one sentence
-
-    offsets: dict[TP, int]
-    committed: dict[TP, int | None]
-    notes: dict[TP, str]
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -212,11 +201,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._consumer
         return len(consumer._client.cluster.partitions_for_topic(topic) or ()) if consumer is not None else 0  # noqa: SLF001
 
-    async def starts(self) -> Starts:
-        """Where each assigned partition begins, and what is committed, in one request."""
+    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+        """Where each assigned partition begins, and what is committed (None: nothing yet), in one request."""
         return await self._in_thread(self._starts())
 
-    async def _starts(self) -> Starts:
+    async def _starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
         consumer = self._ensure_consumer()
         partitions = list(consumer.assignment())
         stored = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
@@ -224,8 +213,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fresh = [tp for tp, offset in committed.items() if offset is None or offset < 0]
         earliest = await consumer.beginning_offsets(fresh) if fresh else {}
         starts = {ensure_TP(tp): earliest[tp] if tp in earliest else cast("int", committed[tp]) for tp in partitions}
-        notes = {ensure_TP(tp): one.metadata for tp, one in stored.items() if one.metadata}
-        return Starts(starts, {ensure_TP(tp): offset for tp, offset in committed.items()}, notes)
+        return starts, {ensure_TP(tp): offset for tp, offset in committed.items()}
 
     async def notes(self, topic: str) -> dict[TP, str] | None:
         """The notes beside all committed offsets of the group in `topic`, None when they cannot be had at once."""

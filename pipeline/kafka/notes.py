@@ -38,7 +38,3 @@ class Notes:
             return None
         notes = await self._consumer.notes(self._topic)
         return None if notes is None else list(notes.values())
-
-    def found(self) -> list[str]:
-        """What lay beside the offsets of this member's partitions when it was given them."""
-        return list(self._consumer.found_notes.values())

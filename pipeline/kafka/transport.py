@@ -26,7 +26,7 @@ from pipeline import logs
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
+from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
@@ -53,8 +53,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.positions = Positions()
         self.watermarks = Watermarks()
-        self._prepared: Starts | None = None
-        self.found_notes: dict[TP, str] = {}
+        self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
         self._unseen: set[TP] = set()
         self._passed_over: dict[TP, range] = {}
         super().__init__(*args, **kwargs)
@@ -80,14 +79,12 @@ class Consumer(driver.Consumer):
         member that reads nothing. A broker that is slow right after a rebalance must not do that.
         """
         self._prepared = await self._thread.starts()
-        self.found_notes = self._prepared.notes
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to where it begins, offset 0 and partitions without a commit included."""
         if self._prepared is None:
             await self.prepare_seek()
-        prepared = cast("Starts", self._prepared)
-        starts, committed = prepared.offsets, prepared.committed
+        starts, committed = cast("tuple[dict[TP, int], dict[TP, int | None]]", self._prepared)
         self._prepared = None
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from pipeline import logs
 from pipeline.kafka.membership import since_boot
-from pipeline.sink.demand import Demand, Usage
+from pipeline.sink.demand import RESERVE, Demand, Usage
 from pipeline.sink.leases import LEASE_S, RETURN_S, Borrowed, Lease, Lent, divide
 from pipeline.sink.statements import MAX_GRANTS, Grant, Statement, parse
 
@@ -30,6 +30,9 @@ wait for others, a ticket's grant is read within 1.3 s, and a lease lasts 3 s.""
 
 LOOK_S: Final = 1.0
 """Between two readings of an idle sink, to which nobody has lent or wants to."""
+
+PREDECESSOR: Final = "predecessor"
+"""To whom the process before this one may have lent."""
 
 BORROWS: Final = "Idle sinks lend this one a part of the workspace's rate"
 BORROWS_NO_MORE: Final = "This sink is back at its own part of the workspace's rate"
@@ -73,18 +76,19 @@ class Board(Protocol):
     async def read(self) -> list[str] | None:
         """What all members said last, in any order; None when it cannot be read now."""
 
-    def found(self) -> list[str]:
-        """What was said in this member's place before it took it."""
-
 
 class Lending:
     """What one sink wants, lends and says. Pure but for the purse, whose clocks are the caller's.
 
-    `text` is what the group should read of it now.
+    `text` is what the group should read of it now. `is_successor` says that the process may have taken the place of
+    another one within its generation (static membership).
     """
 
-    def __init__(self, purse: Purse, name: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+    def __init__(
+        self, purse: Purse, *, is_successor: bool = False, name: Callable[[], str] = lambda: secrets.token_hex(8)
+    ) -> None:
         self._purse = purse
+        self._is_successor = is_successor
         self._name = name
         self._demand = Demand()
         self._active = False
@@ -97,26 +101,28 @@ class Lending:
         self.generation = -1
         self.text = ""
 
-    def restart(self, generation: int, found: Iterable[Statement], now: float) -> None:
-        """An assignment begins. `found` was said in this sink's place before.
+    def restart(self, generation: int, now: float) -> None:
+        """An assignment begins.
 
-        What was lent in the same generation stays lent, whether by this process, which joined again, or by the one
-        whose place it took (static membership): the borrowers have heard of no change.
+        What was lent in the same generation stays lent, for the borrowers have heard of no change: by this process,
+        which joined again, or by the one whose place it took. Of that one nothing is known for certain, since a commit
+        that was never answered may have replaced its last note; so it counts as having lent all that can be.
         """
         if generation != self.generation:
+            self._purse.lent.clear()
+            if self._is_successor:
+                most = self._purse.share_per_second * (1 - RESERVE)
+                self._purse.lent.promise(PREDECESSOR, Lease(most, now + RETURN_S))
+                self._is_successor = False
             self.generation = generation
             self._member = self._name()
-            self._purse.lent.clear()
-            for statement in found:
-                if statement.generation == generation and statement.lent:
-                    self._purse.lent.promise(statement.member, Lease(statement.lent, now + RETURN_S))
         self._purse.borrowed.replace({})
         self._tickets.clear()
         self._seen.clear()
         self._demand.restart(now)
         self._ticket_at = self._read_at = -math.inf
         self._active = 0 < self._purse.share_per_second < self._purse.limit_per_second
-        self._settle(now)
+        self._settle()
 
     def stop(self) -> None:
         """A hand-over begins: what was borrowed may not be used any more."""
@@ -138,12 +144,12 @@ class Lending:
                 self._ask(now)
         elif wanted:
             purse.borrowed.replace({})
-            self._settle(now)
+            self._settle()
         elif not demand.spare(now, usage, share):
-            self._settle(now)
+            self._settle()
             return False
         elif not lent:
-            self._settle(now)
+            self._settle()
         if now < self._read_at + (TRADE_S if demand.wants or self._trades else LOOK_S):
             return False
         self._read_at = now
@@ -164,7 +170,7 @@ class Lending:
         self._ticket_at = now
         self._tickets = {number: at for number, at in self._tickets.items() if now < at + LEASE_S}
         self._tickets[self._ticket] = now
-        self._say(now, ticket=self._ticket)
+        self._say(ticket=self._ticket)
 
     def _borrow(self, others: Iterable[Statement]) -> None:
         leases = {}
@@ -188,7 +194,7 @@ class Lending:
             purse.lent.promise(who, Lease(per_second, seen_at + RETURN_S))
             grants[who] = Grant(per_second, ticket)
         self._trades = bool(wanters)
-        self._say(now, grants=grants)
+        self._say(grants=grants)
 
     def _first_seen(self, member: str, ticket: int, now: float) -> tuple[int, float]:
         """The ticket, and a moment at which it had been noted for certain: when it was first read, or a later one."""
@@ -197,23 +203,23 @@ class Lending:
             newest, at = self._seen[member] = ticket, now
         return ticket, at
 
-    def _settle(self, now: float) -> None:
+    def _settle(self) -> None:
         """Nothing is wanted and nothing more granted."""
         self._trades = False
-        self._say(now)
+        self._say()
 
-    def _say(self, now: float, *, ticket: int | None = None, grants: dict[str, Grant] | None = None) -> None:
-        lent = self._purse.lent.at(now)
-        silent = ticket is None and not grants and not lent
-        statement = Statement(self.generation, self._member, ticket, grants or {}, lent)
-        self.text = "" if silent else statement.render()
+    def _say(self, *, ticket: int | None = None, grants: dict[str, Grant] | None = None) -> None:
+        silent = ticket is None and not grants
+        self.text = "" if silent else Statement(self.generation, self._member, ticket, grants or {}).render()
 
 
 class Lender:
     """The shell around `Lending`: the clock, the board, and when to look. Belongs to one event loop."""
 
-    def __init__(self, purse: Purse, board: Board, clock: Callable[[], float] = since_boot) -> None:
-        self._lending = Lending(purse)
+    def __init__(
+        self, purse: Purse, board: Board, clock: Callable[[], float] = since_boot, *, is_successor: bool = False
+    ) -> None:
+        self._lending = Lending(purse, is_successor=is_successor)
         self._purse = purse
         self._board = board
         self._clock = clock
@@ -223,7 +229,7 @@ class Lender:
 
     def restart(self, generation: int) -> None:
         """An assignment begins; the budget has its share already."""
-        self._lending.restart(generation, _statements(self._board.found()), self._clock())
+        self._lending.restart(generation, self._clock())
         self._speak()
 
     async def run(self) -> None:

@@ -51,6 +51,7 @@ class Sink:
         requests_per_second: the workspace's rate, all sinks together.
         lanes: batches in flight at once.
         board: where sinks tell each other who lends whom what of the rate; None: each keeps to its share.
+        is_successor: whether another process may have lent in this one's place just before (static membership).
         patience_s: seconds that a record may fail while others are accepted, before it is given up.
         crash: called once when a lane or the lending meets a bug, or dead letters can never be written again; the
             process must end.
@@ -71,6 +72,7 @@ class Sink:
         crash: Callable[[BaseException], None],
         observers: Sequence[Observer] = (),
         board: Board | None = None,
+        is_successor: bool = False,
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
         lease_clock: Callable[[], float] = since_boot,
@@ -84,7 +86,7 @@ class Sink:
         self.memory = Memory(memory_bytes)
         self.gate = Gate(self.handover, self._emit, lanes)
         self.budget = PacedBudget(requests_per_second, self.handover, self._emit, lease_clock=lease_clock)
-        self._lender = None if board is None else Lender(self.budget, board, lease_clock)
+        self._lender = None if board is None else Lender(self.budget, board, lease_clock, is_successor=is_successor)
         self._trouble = Trouble()
         self._observers: tuple[Observer, ...] = (self._trouble.observe, *observers)
         backlog = Backlog(self.handover)

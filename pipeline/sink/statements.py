@@ -39,15 +39,12 @@ class Statement:
         member: a name that this sink gave itself for this generation.
         ticket: the number of its wish for more than its share; None: it has enough.
         grants: what it lends, by the borrower's name.
-        lent: requests per second that it does without at most, older grants included. A process that takes its place
-            within the generation (static membership) must do without them too.
     """
 
     generation: int
     member: str
     ticket: int | None = None
     grants: Mapping[str, Grant] = field(default_factory=dict)
-    lent: float = 0.0
 
     def render(self) -> str:
         """The text."""
@@ -56,8 +53,6 @@ class Statement:
             fields["ticket"] = self.ticket
         if self.grants:
             fields["grants"] = {who: [grant.per_second, grant.ticket] for who, grant in self.grants.items()}
-        if self.lent:
-            fields["lent"] = self.lent
         return orjson.dumps(fields).decode()
 
 
@@ -74,7 +69,6 @@ def parse(text: str) -> Statement | None:
                     member,
                     None if ticket is None else _number(ticket),
                     _grants(rest.get("grants", {})),
-                    _rate(rest.get("lent", 0.0)),
                 )
     except (ValueError, TypeError):  # orjson's own error is a ValueError
         pass

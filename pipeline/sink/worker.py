@@ -59,6 +59,7 @@ class SinkProcess:
             crash=self.app.crash_soon,
             observers=[self._watch.metrics],
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
+            is_successor=settings.group_instance_id is not None,
         )
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault

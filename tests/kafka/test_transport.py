@@ -15,7 +15,6 @@ from mode.utils.queues import ThrowableQueue
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.consumer_thread import Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
@@ -41,9 +40,9 @@ class Thread:
         """The driver's position moves."""
         self.sought.append(dict(partitions))
 
-    async def starts(self) -> Starts:
+    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
         """Where the partitions begin."""
-        return Starts(dict(self.committed), dict(self.committed), {B: "note"})
+        return dict(self.committed), dict(self.committed)
 
     def end_offset(self, tp: TP) -> int | None:
         """The partition's end."""

@@ -45,6 +45,7 @@ class Sink:
     world: World
     name: str
     drift: float
+    is_successor: bool = False
     budget: PacedBudget = field(init=False)
     lending: Lending = field(init=False)
     partitions: list[int] = field(default_factory=list)
@@ -64,7 +65,9 @@ class Sink:
         self.budget = PacedBudget(
             self.world.limit, cast("Any", None), clock=lambda: self.boot() - self.suspended_s, lease_clock=self.boot
         )
-        self.lending = Lending(self.budget, name=lambda: f"{self.name}{next(self.world.names)}")
+        self.lending = Lending(
+            self.budget, is_successor=self.is_successor, name=lambda: f"{self.name}{next(self.world.names)}"
+        )
         self.heartbeat_at = self.boot()
 
     def boot(self) -> float:
@@ -163,8 +166,7 @@ class Sink:
             return
         self.generation, self.partitions, self.phase = generation, partitions, "open"
         self.budget.assign(len(partitions), PARTITIONS)
-        found = [one for p in partitions if (one := parse(self.world.slots.get(p, "")))]
-        self.lending.restart(generation, found, self.boot())
+        self.lending.restart(generation, self.boot())
         self.speak()
         self.plan(0.0)
 
@@ -250,7 +252,8 @@ class World:
         """A request leaves now, and arrives soon."""
         together = sum(one.rate for one in self.sinks.values())
         assert together <= self.limit + 1e-6, f"at {self.now} all together may send {together} a second"
-        insort(self.arrivals, (self.now + self.chance.uniform(0, JITTER_S * 0.999), id(sink)))
+        # What is left of the jitter is for the clocks, which differ over a window by a thousandth.
+        insort(self.arrivals, (self.now + self.chance.uniform(0, JITTER_S * 0.9), id(sink)))
 
     def most(self, since: float) -> tuple[int, int]:
         """The worst second of arrivals: requests, and the workers that they are of."""
@@ -302,10 +305,10 @@ class World:
         """Whether the group has it, as it is told with its next heartbeat."""
         return self.members.get(sink.name) is sink
 
-    def start(self, name: str) -> Sink:
+    def start(self, name: str, *, is_successor: bool = False) -> Sink:
         """A new process."""
         drift = self.chance.choice([1.0, 0.999, 1.001]) if self.hostile else 1.0
-        sink = self.sinks[name] = Sink(self, name, drift)
+        sink = self.sinks[name] = Sink(self, name, drift, is_successor)
         self.at(self.now + self.chance.uniform(0, TICK_S), sink, sink.tick)
         return sink
 
@@ -374,7 +377,7 @@ class World:
         if old is None or self.waiting is not None or old.phase != "open" or old.generation != self.generation:
             return
         old.alive = False
-        sink = self.start(name)
+        sink = self.start(name, is_successor=True)
         self.members[name] = sink
         self.heard[name] = self.now
         self.at(
