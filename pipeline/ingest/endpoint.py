@@ -28,6 +28,7 @@ from pipeline.ingest.memory import Lease, Memory
 from pipeline.ingest.records import MAX_BODY_BYTES, Unreadable, decide
 from pipeline.ingest.replies import Reply
 from pipeline.ingest.store import NotStored, Store
+from pipeline.tasks import tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,7 @@ class WebhookEndpoint:
             end.type,
             end.reason,
         )
-        for observe in self._observers:
-            observe(event)
+        tell(self._observers, event)
         if end.reply is not None:
             await end.reply.send(send)
 

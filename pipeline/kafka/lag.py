@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.requests import PATIENCE_S
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
 
@@ -117,13 +118,13 @@ async def read_lag(settings: Settings, flows: Sequence[Flow] | None = None) -> l
 
 
 @asynccontextmanager
-async def open_lag_reader(settings: Settings) -> AsyncIterator[LagReader]:
-    """A connected `LagReader`, for one reading or many.
+async def open_lag_reader(settings: Settings, *, patience_s: float = PATIENCE_S) -> AsyncIterator[LagReader]:
+    """A connected `LagReader`, for one reading or many; `patience_s` as in `open_admin`.
 
     Raises:
         BrokerUnreachableError: no broker answered, at the start or later.
     """
-    async with open_admin(settings) as admin:
+    async with open_admin(settings, patience_s=patience_s) as admin:
         consumer = AIOKafkaConsumer(
             **client_options(settings),
             group_id=None,

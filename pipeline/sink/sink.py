@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from faust.types import TP
 
-from pipeline.errors import PipelineError
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer
 from pipeline.sink.backlog import Backlog
@@ -23,6 +22,7 @@ from pipeline.sink.item import Item
 from pipeline.sink.lanes import Lane
 from pipeline.sink.letters import DeadLetters, Producer
 from pipeline.sink.memory import Memory
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 """Records that wait in one sink. Eight lanes fill two batches of 500 kB each out of 8 MB; the rest lets the other lanes
@@ -30,6 +30,8 @@ go on for a while when one is stuck."""
 
 PATIENCE_S: Final = 300.0
 """Longer than a deployment or a restart on the other side, short enough that a customer's later events are of use."""
+
+LANE: Final = BackgroundTask("lane", OnEnd.CRASH)
 
 Observer = Callable[[SinkEvent], None]
 
@@ -65,7 +67,6 @@ class Sink:
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._crash = crash
         self._partitions_total = partitions_total
         self.handover = SinkHandOver()
         self.handover.on_begin.append(self._begin)
@@ -92,22 +93,17 @@ class Sink:
             patience_s=patience_s,
             starved=self.memory.lend,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(crash=crash, observers=observers)
 
     async def start(self) -> None:
         """Let the lanes run."""
         for lane in self.lanes:
-            task = asyncio.create_task(lane.run(self._delivery.deliver), name=f"lane {lane.number}")
-            task.add_done_callback(self._lane_ended)
-            self._tasks.append(task)
+            self._tasks.start(LANE, partial(lane.run, self._delivery.deliver), which=lane.number)
 
     async def stop(self) -> None:
         """End the lanes; a hand-over came before, so nothing is in flight unless its grace was too short."""
         self.handover.begin()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._tasks.stop()
 
     async def take(self, batch: Delivered) -> None:
         """Take in one chunk; returns when there is room for the next."""
@@ -141,7 +137,3 @@ class Sink:
     def _emit(self, event: SinkEvent) -> None:
         for observe in self._observers:
             observe(event)
-
-    def _lane_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._crash(task.exception() or PipelineError(f"{task.get_name()} ended"))

@@ -19,6 +19,7 @@ from faust.types import TP
 from pipeline.errors import DeliveryError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record
+from pipeline.tasks import tell
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.records import dead_letter_record, operation_records
@@ -249,7 +250,7 @@ class Flow:
         self._sends.discard(done)
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is None:
-            self._observe(_told(flight))
+            tell([self._observe], _told(flight))
             landing.outputs_landed(flight)
         else:
             self._failed(error)

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from pipeline.errors import DeliveryError
 from pipeline.kafka import sending
 from pipeline.kafka.batches import RecordBatch
+from pipeline.tasks import tell
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.facts import split
 from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
@@ -201,4 +202,4 @@ class Landing:
                 size += len(key) + len(value or b"")
         sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at
-        self.observe(FactsStored(self.topic, partition, kinds, size, shelf.mirror.size_bytes, took_s))
+        tell([self.observe], FactsStored(self.topic, partition, kinds, size, shelf.mirror.size_bytes, took_s))

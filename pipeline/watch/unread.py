@@ -14,6 +14,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
+from pipeline.tasks import BackgroundTask, OnEnd
 from pipeline.watch.progress import Progress
 
 UNREAD_EVERY_S: Final = 15.0
@@ -21,6 +22,8 @@ UNREAD_EVERY_S: Final = 15.0
 
 WITHIN_S: Final = 10.0
 """For the answer. A broker that is away longer leaves the last numbers standing."""
+
+UNREAD: Final = BackgroundTask("unread records", OnEnd.RESTART)
 
 
 class Unread:
@@ -30,17 +33,15 @@ class Unread:
         self._app = app
         self._progress = progress
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = app.background()
 
     async def start(self) -> None:
         """Begin asking."""
-        self._task = asyncio.create_task(self._run(), name="unread records")
+        self._tasks.start(UNREAD, self._run)
 
     async def stop(self) -> None:
         """End asking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.stop()
 
     async def _run(self) -> None:
         while True:
