@@ -51,9 +51,10 @@ class TopicError(ConfigurationError):
 
 
 class BrokerUnreachableError(ConfigurationError):
-    """No broker answered, or the credentials were refused."""
+    """No broker answered, or the credentials were refused; `may_pass` when a broker that comes back would mend it."""
 
     exit_code = 1
+    may_pass = False
 
 
 class CredentialError(ConfigurationError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline.cli.preparation import prepare
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.settings import PREFIX, Settings
 
@@ -58,7 +59,7 @@ def up(
     from pipeline.kafka.distribution import DEFAULT_VERSION
     from pipeline.kafka.local import LocalKafka
 
-    settings = Settings.load()
+    settings = prepare()
     if _is_given(settings):
         _print(
             f"{VARIABLE} names {settings.kafka_bootstrap_servers}: that broker is used, nothing was started",
@@ -133,7 +134,7 @@ def status(*, as_json: AsJson = False) -> None:
     """
     from pipeline.kafka.local import LocalKafka
 
-    settings = Settings.load()
+    settings = prepare()
     broker = None if _is_given(settings) else LocalKafka.attach(directory_of(settings))
     facts: dict[str, Any] = {"bootstrap_servers": settings.kafka_bootstrap_servers}
     if broker:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.preparation import prepare
 from pipeline.errors import BrokerUnreachableError
 from pipeline.settings import Settings
 
@@ -29,6 +29,10 @@ PIPE_WIDTH = 160
 
 Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
 """The groups, and the pace of each since the reading before."""
+
+
+PATIENCE_S = 5.0
+"""Somebody watches: that no broker answers is a reading too, and the next one may be another."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,10 +55,8 @@ def lag(
 
     Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`
     """
-    settings = Settings.load()
+    settings = prepare()  # what a client says of brokers that are away is in the reading; stderr would tear the table
     if watch:
-        # What aiokafka logs while no broker answers is in the reading that says so; stderr would tear the table.
-        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings, interval, as_json=as_json))
         return
@@ -94,7 +96,7 @@ async def _readings(settings: Settings, interval: float) -> AsyncIterator[Readin
     before: tuple[float, dict[tuple[str, str], GroupLag]] | None = None
     while True:
         try:
-            async with open_lag_reader(settings) as reader:
+            async with open_lag_reader(settings, patience_s=PATIENCE_S) as reader:
                 while True:
                     groups = await reader.read(flows_of(settings))
                     at, seen = time.monotonic(), {(group.group, group.topic): group for group in groups}

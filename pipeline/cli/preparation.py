@@ -8,13 +8,15 @@ from pipeline import logs
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
+OF_CLIENTS = ("aiokafka", "pipeline.kafka.outage")
+
 
 def prepare() -> Settings:
-    """The settings; log lines of ours from warnings on, none of the client's: its faults become one message of ours."""
+    """The settings; log lines of ours from warnings on, none of a client's: its faults become one message of ours."""
     settings = Settings.load()
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: record.name.partition(".")[0] != "aiokafka")
+        handler.addFilter(lambda record: not record.name.startswith(OF_CLIENTS))
     return settings
 
 

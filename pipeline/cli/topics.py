@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline.cli.preparation import prepare
 from pipeline.errors import InputError
 from pipeline.settings import Settings
 
@@ -78,7 +79,7 @@ def show_plan(
 
     Examples: `dodo-cio topics plan`, `dodo-cio topics plan --replication-factor 3 --json`
     """
-    found = _plan(Settings.load(), partitions, replication_factor, topics_dir, add_partitions=add_partitions)
+    found = _plan(prepare(), partitions, replication_factor, topics_dir, add_partitions=add_partitions)
     _print(found, as_json=as_json)
 
 
@@ -100,7 +101,7 @@ def apply(
     from pipeline.kafka import topics
     from pipeline.kafka.topics import AddPartitions, CannotChange
 
-    settings = Settings.load()
+    settings = prepare()
     found = _plan(settings, partitions, replication_factor, topics_dir, add_partitions=add_partitions)
     _print(found, as_json=False)
     to_do = [
@@ -129,7 +130,7 @@ def check(
 
     Examples: `dodo-cio topics check`, `dodo-cio topics check --json`
     """
-    found = _plan(Settings.load(), partitions, replication_factor, topics_dir, add_partitions=False)
+    found = _plan(prepare(), partitions, replication_factor, topics_dir, add_partitions=False)
     _print(found, as_json=as_json, sentence="The cluster has what the topic files ask for")
     if not found.is_empty:
         raise typer.Exit(1)

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.expect import expect
@@ -18,6 +19,7 @@ from pipeline.demo.report import Report, Speed, Step
 from pipeline.demo.traffic import Sent, send
 from pipeline.dodo.simulator import Delivery, Shop
 from pipeline.kafka.lag import read_lag
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.policy import Policy
 
 SEED = 20_261_014
@@ -28,6 +30,8 @@ QUIET_S = 60.0
 
 POLL_S = 0.2
 SHOW_S = 0.5
+
+SHOWING: Final = BackgroundTask("progress bar", OnEnd.RESTART)
 
 JOURNEY_STEPS = 14
 JOURNEY_ATTRIBUTES = (
@@ -83,7 +87,8 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
         shown.sent(count)
 
     view = SandboxView(chain.addresses.sandbox)
-    showing = asyncio.create_task(_show_accepted(view, shown))
+    tasks = Tasks()
+    tasks.start(SHOWING, partial(_show_accepted, view, shown))
     try:
         sent = await send(f"{chain.addresses.ingest}/webhooks/dodo", deliveries, chain.secret, on_answer=answered)
         lag = await _delivered(chain, view, expected)
@@ -94,7 +99,7 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
         customer = _telling_customer(deliveries, arrivals)
         profile = await view.profile(customer) if customer else {}
     finally:
-        showing.cancel()
+        await tasks.stop()
         await view.close()
     in_order = [arrival for arrival in arrivals if arrival.webhook_id not in expected.said_later]
     seen = await _seen(chain, sent, stats, arrivals, totals, lag=lag)

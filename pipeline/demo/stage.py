@@ -19,6 +19,7 @@ from pipeline import logs
 from pipeline.demo.chain import Chain
 from pipeline.demo.report import show
 from pipeline.demo.run import run
+from pipeline.kafka.noise import quieten
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
@@ -27,6 +28,7 @@ INTERRUPTED = 130
 def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int:
     """Run the demo and print its result; returns the exit code. What was started is stopped in every case."""
     logs.configure(level="warning")
+    quieten()
     talk = Console(stderr=True, log_path=False)
     directory = Path(tempfile.mkdtemp(prefix="dodo-cio-demo-"))
     tidy = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,8 +26,9 @@ from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from pipeline.tasks import Tasks
 from pipeline.watch.health import Health
-from pipeline.watch.loop import LoopLag
+from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.vitals import Verdict
 
@@ -69,6 +69,7 @@ def create_app(
     observe_ingest(metrics)
     watching: tuple[Observer, ...] = (metrics, Journal(), *observers)
     producer = DurableProducer(settings, watching)
+    tasks = Tasks(observers=watching)
     endpoint = WebhookEndpoint(
         verifier,
         producer,
@@ -81,8 +82,7 @@ def create_app(
     health = Health(
         metrics,
         ready=lambda: Verdict(ok=producer.trouble is None, reason=producer.trouble or "Kafka answers"),
-        # That this is answered at all is the proof; an outage of Kafka is not cured by a restart.
-        live=lambda: Verdict(ok=True, reason="the event loop runs"),
+        live=producer.live,
         status=lambda: {"in_flight": endpoint.in_flight},
     )
 
@@ -92,11 +92,11 @@ def create_app(
         await check_topics(settings, topics, connect_within_s=BOOTSTRAP_WITHIN_S)
         await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES)
         await producer.start()
-        lag = asyncio.create_task(LoopLag(metrics, health.beat).run(), name="event loop lag")
+        tasks.start(LAG, LoopLag(metrics, health.beat).run)
         try:
             yield
         finally:
-            lag.cancel()
+            await tasks.stop()
             await producer.stop()
 
     app = IngestApp(
@@ -105,6 +105,7 @@ def create_app(
         exception_handlers={HTTPException: _refuse},
         lifespan=lifespan,
     )
+    app.state.metrics = metrics
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
 

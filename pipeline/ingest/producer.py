@@ -3,7 +3,8 @@
 Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. The price is order: a batch that the
 broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then
 refused as out of order while the client looks healthy (KIP-98, "Failure semantics"). So a failed batch ends the
-producer's life: requests are answered 503 until another one, with a new id, has taken its place.
+producer's life: requests are answered 503 until another one, with a new id, has taken its place. The attempts to get
+one end with success alone, whatever hinders them; `liveness` says when they have gone on for too long.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -28,9 +29,12 @@ from aiokafka.errors import (
 )
 
 from pipeline import logs
+from pipeline.incidents import Incident
 from pipeline.ingest.events import Observer, ProducerReplaced, RecordStored
+from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import NotStored, Stored
+from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.reconnect import steady
@@ -38,6 +42,8 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.observers import tell
 from pipeline.settings import Settings
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+from pipeline.watch.vitals import Verdict
 
 log = logs.get(__name__)
 
@@ -63,6 +69,10 @@ and of its end although a load balancer sends none."""
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts to start another producer; the last repeats."""
 
+BEAT: Final = BackgroundTask("ingest beat", OnEnd.RESTART)
+REPLACING: Final = BackgroundTask("producer replacement", OnEnd.RESTART, returns=True)
+CLOSING: Final = BackgroundTask("producer closing", OnEnd.TELL, returns=True)
+
 UNSENT: Final = (
     KafkaConnectionError,
     KafkaTimeoutError,
@@ -76,13 +86,21 @@ UNSENT: Final = (
 class DurableProducer:
     """The process's way into Kafka: a `Store`, and what `/ready` asks."""
 
-    def __init__(self, settings: Settings, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._observers = observers
         self._producer: AIOKafkaProducer | None = None
         self._trouble: str | None = "start-up checks have not passed yet"
         self._confirmed_at = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._standing = Standing(at=clock())
+        self._clock = clock
+        self._tasks = Tasks(observers=observers)
+        self._lifelines = Tasks(observers=observers)
         self._stopping = False
 
     @property
@@ -90,24 +108,26 @@ class DurableProducer:
         """Why nothing can be stored now; None when it can."""
         return self._trouble
 
+    def live(self) -> Verdict:
+        """Whether the process is worth keeping."""
+        return live(self._standing)
+
     async def start(self) -> None:
         """Connect; returns when records can be stored.
 
         Raises:
             BrokerUnreachableError: no broker answered, or the credentials were refused.
         """
-        with explaining(self._settings):
-            self._producer = await self._connect()
+        self._use(await self._connect())
         self._trouble = None
-        self._spawn(self._beat())
+        self._tasks.start(BEAT, self._beat)
 
     async def stop(self) -> None:
         """Flush, and close; what Kafka does not confirm within `CLOSE_WITHIN_S` is given up."""
         self._stopping = True
         self._trouble = "stopping"
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._lifelines.let_end()
+        await self._tasks.stop()
         producer, self._producer = self._producer, None
         if producer is not None:
             await _close(producer)
@@ -125,15 +145,19 @@ class DurableProducer:
                 )
                 future.add_done_callback(partial(self._settle, producer))
                 await asyncio.shield(future)  # a record in a batch cannot be taken back, so its future goes on
-        except TimeoutError:
+        except TimeoutError as error:
+            self._came_of(error)
             return self._not_stored(f"no confirmation within {within_s:.0f} s")
         except ProducerClosed:
             return NotStored("the producer is being replaced")
         except UNSENT as error:
+            self._came_of(error)
             return self._not_stored(type(error).__name__)
         except KafkaError as error:  # of the record, or its sender task ended and nothing will ever leave it again
+            self._came_of(error)
             self._break(producer, error)
             return NotStored(type(error).__name__)
+        self._standing = attempted(self._standing, Came.STORED, self._clock())
         self._trouble = None if self._producer is producer else self._trouble
         self._confirmed_at = time.monotonic()
         seconds = self._confirmed_at - began
@@ -145,31 +169,45 @@ class DurableProducer:
             self._trouble = f"Kafka does not confirm: {reason}"
         return NotStored(reason)
 
+    def _came_of(self, error: BaseException) -> None:
+        self._standing = attempted(self._standing, cause_of(error), self._clock(), f"{type(error).__name__}: {error}")
+
     def _settle(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
             self._break(producer, error)
+
+    def _use(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._lifelines = Tasks(observers=self._observers)
+        watch_producer(self._lifelines, producer, partial(self._break, producer))
 
     def _break(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         if self._producer is not producer or self._stopping:
             return
         self._producer = None
+        self._lifelines.let_end()
         self._trouble = f"the producer is being replaced after {type(error).__name__}"
         log.warning("producer broken, replacing it", error=type(error).__name__, detail=str(error))
-        self._spawn(self._replace(producer, type(error).__name__))
+        self._tasks.start(CLOSING, partial(_close, producer))
+        self._tasks.start(REPLACING, partial(self._replace, type(error).__name__))
 
-    async def _replace(self, broken: AIOKafkaProducer, reason: str) -> None:
+    async def _replace(self, reason: str) -> None:
+        """Get another producer; returns with success alone."""
         began = time.monotonic()
-        self._spawn(_close(broken))
+        incident = Incident(log, "no new producer yet", "a new producer was found")
         attempt = 0
         while self._producer is None:
             try:
-                self._producer = await self._connect()
-            except (KafkaError, OSError) as error:  # TimeoutError is an OSError
-                pause = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
-                log.warning("no new producer yet", error=type(error).__name__, again_in_s=pause)
-                await asyncio.sleep(pause)
+                self._use(await self._connect())
+            except Exception as error:  # noqa: BLE001 - whatever it is: without a producer this process is of no use
+                incident.failed(error)
+                self._came_of(error)
+                self._trouble = f"there is no producer: {error}"
+                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
                 attempt += 1
+        incident.succeeded()
         self._trouble = None
+        self._standing = attempted(self._standing, Came.STORED, self._clock())
         event = ProducerReplaced(reason, time.monotonic() - began)
         log.info("producer replaced", seconds=round(event.seconds, 3))
         tell(self._observers, event)
@@ -189,7 +227,8 @@ class DurableProducer:
         # aiokafka drops a batch whose partition has no leader for the request time-out, and with it the sequence.
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
         try:
-            await asyncio.wait_for(producer.start(), START_WITHIN_S)
+            with explaining(self._settings):
+                await asyncio.wait_for(producer.start(), START_WITHIN_S)
         except BaseException:
             await _close(producer)
             raise
@@ -205,11 +244,8 @@ class DurableProducer:
             answered = await _quietly(asyncio.wait_for(producer.client.force_metadata_update(), BEAT_S))
             if self._producer is producer:
                 self._trouble = None if answered else "no broker answers"
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+                came = Came.STORED if answered else Came.KAFKA_REFUSED
+                self._standing = attempted(self._standing, came, self._clock())
 
 
 def _partition(key: bytes, partitions: Sequence[int], _available: Sequence[int]) -> int:

@@ -13,11 +13,13 @@ import uvloop
 from starlette.types import ASGIApp
 
 from pipeline import logs, signals
+from pipeline.errors import PipelineError
 from pipeline.ingest import PATH
 from pipeline.ingest.app import create_app
 from pipeline.ingest.protocol import BoundedHeadProtocol
 from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
+from pipeline.tasks import catch_unheard
 from pipeline.watch.server import bind
 
 log = logs.get(__name__)
@@ -59,12 +61,22 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"Listening on {address}")
 
     server = Server(configure(app), started)
+    failures: list[BaseException] = []
+
+    def crash(error: BaseException) -> None:
+        """Answer what is in flight, and end; whoever runs us starts the next one."""
+        failures.append(error)
+        server.should_exit = True
+
+    catch_unheard(asyncio.get_running_loop(), crash=crash, observers=[app.state.metrics])
     with contextlib.closing(listener), _stopping(server), contextlib.suppress(asyncio.CancelledError):
         async with app.router.lifespan_context(app):
             gc.collect()
             gc.freeze()  # what the imports left is never garbage; collections then look at requests only
             await server.serve(sockets=[listener])
             log.info("stopped accepting, every request was answered")
+    if failures:
+        raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
 
 
 def configure(app: ASGIApp) -> uvicorn.Config:

@@ -26,7 +26,16 @@ from aiokafka.structs import TopicPartition
 
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.incremental import SET, Change, IncrementalAlterConfigsRequest
-from pipeline.kafka.requests import PASSING, REQUEST_TIMEOUT_MS, UNKNOWN_TOPIC, Requests, To, named, open_requests
+from pipeline.kafka.requests import (
+    PASSING,
+    PATIENCE_S,
+    REQUEST_TIMEOUT_MS,
+    UNKNOWN_TOPIC,
+    Requests,
+    To,
+    named,
+    open_requests,
+)
 from pipeline.settings import Settings
 
 TOPIC_AUTHORIZATION_FAILED: Final = 29
@@ -66,25 +75,28 @@ class GroupState:
 
 
 @asynccontextmanager
-async def open_admin(settings: Settings, *, connect_within_s: float = 0.0) -> AsyncIterator[Admin]:
+async def open_admin(
+    settings: Settings, *, connect_within_s: float = 0.0, patience_s: float = PATIENCE_S
+) -> AsyncIterator[Admin]:
     """A connected `Admin`, closed at the end.
 
     Args:
         settings: where the brokers are.
         connect_within_s: how long a broker may take that listens to nobody yet; a wrong password is told at once.
+        patience_s: how long a request is sent to one broker after the other until one answers.
 
     Raises:
         BrokerUnreachableError: no broker could be reached, or it refused us; later, no broker answered a request.
         SettingsError: the connection's settings cannot be used.
     """
-    async with open_requests(settings, connect_within_s=connect_within_s) as requests:
+    async with open_requests(settings, connect_within_s=connect_within_s, patience_s=patience_s) as requests:
         yield Admin(requests)
 
 
 class Admin:
     """A connection for questions and orders; made by `open_admin`.
 
-    Every method may raise `BrokerUnreachableError` when for half a minute no broker answers.
+    Every method may raise `BrokerUnreachableError` when no broker answers for as long as is waited for one.
     """
 
     def __init__(self, requests: Requests) -> None:

@@ -19,6 +19,7 @@ from faust.types import TP
 from pipeline import logs
 from pipeline import settings as ours
 from pipeline.errors import ContractViolationError, SettingsError
+from pipeline.incidents import Incident
 from pipeline.kafka.companions import Companions, Step
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
 from pipeline.kafka.faust_options import QUEUED_CHUNKS, Boot, FaustSettings, faust_options
@@ -27,6 +28,7 @@ from pipeline.kafka.membership import Membership
 from pipeline.kafka.transport import Consumer, Transport
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Stage
+from pipeline.tasks import Tasks, catch_unheard
 
 LOOK_S: Final = 0.2
 """How often a running restore is compared with the membership."""
@@ -116,6 +118,10 @@ class BatchApp(faust.App):
         """End the process with `error`, from code that cannot await; what is acknowledged is committed before."""
         self.add_future(self._crash_after_commit(error))
 
+    def background(self) -> Tasks:
+        """Make a supervisor of somebody's tasks: it tells the observers of ends, and some of them end the worker."""
+        return Tasks(crash=self.crash_soon, observers=self.transport_observers)
+
     async def _crash_after_commit(self, error: BaseException) -> None:
         # A crash takes the consumer's thread with it at once, and the hand-over at the stop comes too late to commit.
         try:
@@ -145,6 +151,7 @@ class BatchApp(faust.App):
     async def on_start(self) -> None:
         """Check what a worker needs, before anything else is started."""
         await super().on_start()
+        catch_unheard(asyncio.get_running_loop(), crash=self.crash_soon, observers=self.transport_observers)
         for check in self._checks:
             await check()
 
@@ -244,15 +251,17 @@ class BatchApp(faust.App):
             await self.on_assigned(assigned, generation)
 
     async def _find_positions(self, current: Callable[[], bool]) -> None:
+        incident = Incident(log, "Committed offsets cannot be read yet", "Committed offsets were read")
         while current():
             try:
                 await self._batch_consumer.prepare_seek()
             except KafkaError as error:
                 if not (error.retriable or isinstance(error, KafkaTimeoutError)):
                     raise self._batch_consumer.explained(error) from None
-                log.warning("Committed offsets cannot be read yet", error=repr(error))
+                incident.failed(error)
                 await asyncio.sleep(RETRY_S)
             else:
+                incident.succeeded()
                 return
 
 

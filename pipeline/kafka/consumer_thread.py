@@ -30,6 +30,7 @@ from mode import Service
 from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.commits import Committed
+from pipeline.kafka.lifelines import lost
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
@@ -38,6 +39,7 @@ from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.static_member import StaticMember
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
 from pipeline.settings import PREFIX
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
@@ -46,6 +48,7 @@ FETCH_WAIT_MS: Final = 500
 """Kafka's default. Faust asks for 1,500 ms, and a partition that is not part of the waiting request waits with it."""
 
 COORDINATION_LOOK_S: Final = 1.0
+COORDINATION: Final = BackgroundTask("group coordination", OnEnd.CRASH)
 
 NOTES_WITHIN_S: Final = 2.0
 """For the group's notes. What is older than a lease is of no use (`pipeline.sink.leases`)."""
@@ -80,6 +83,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     app: BatchApp
     _static: StaticMember | None = None
+    _crashing = False
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
@@ -91,6 +95,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         """Connect; from here on the membership can be asked, and hears every heartbeat."""
+        catch_unheard(self.thread_loop, crash=self._crash_worker, observers=self.app.transport_observers)
         with explaining(self.app.settings):
             await super().on_start()
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka gives no way to ask for it
@@ -131,24 +136,29 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _watch_coordination(self) -> None:
         """Crash the worker when the group's coordination ended: it would be a member of nothing, and say nothing.
 
-        aiokafka keeps a refusal for whoever fetches next, and pauses until then; before the first assignment, and in
-        every rebalance, nobody fetches.
+        The same when one of the client's other tasks did. aiokafka keeps a refusal for whoever fetches next, and pauses
+        until then; before the first assignment, and in every rebalance, nobody fetches.
         """
+        tasks = Tasks(crash=self._crash_worker, observers=self.app.transport_observers)
+        await tasks.hold(COORDINATION, self._look_again_and_again, may_end=lambda: self._crashing or self.should_stop)
+
+    async def _look_again_and_again(self) -> None:
         while not self.should_stop:
             await self.sleep(COORDINATION_LOOK_S)
             error = self._refusal()
             if error is not None and not self.should_stop:
-                self.parent_loop.call_soon_threadsafe(self.app.crash_soon, error)
+                self._crash_worker(error)
                 return
+
+    def _crash_worker(self, error: BaseException) -> None:
+        self._crashing = True
+        self.parent_loop.call_soon_threadsafe(self.app.crash_soon, error)
 
     def _refusal(self) -> BaseException | None:
         if self._static is not None and self._static.is_fenced:
             return self._fenced()
         consumer = self._ensure_consumer()
-        coordinator = consumer._coordinator  # noqa: SLF001
-        task = coordinator._coordination_task  # noqa: SLF001
-        ended = task.exception() if task.done() and not task.cancelled() else None
-        error = coordinator._pending_exception or ended  # noqa: SLF001
+        error = consumer._coordinator._pending_exception or lost(consumer)  # noqa: SLF001
         if error is not None:
             return self.explained(error)
         # A topic that we may not see has no partitions: the group would give us nothing, as if we were too many.

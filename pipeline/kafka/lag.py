@@ -26,6 +26,7 @@ from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import time_ms
+from pipeline.kafka.requests import PATIENCE_S
 from pipeline.settings import Settings
 
 ANSWER_WITHIN_MS = 5_000
@@ -134,13 +135,13 @@ async def read_lag(settings: Settings, flows: Sequence[Flow] | None = None) -> l
 
 
 @asynccontextmanager
-async def open_lag_reader(settings: Settings) -> AsyncIterator[LagReader]:
-    """A connected `LagReader`, for one reading or many.
+async def open_lag_reader(settings: Settings, *, patience_s: float = PATIENCE_S) -> AsyncIterator[LagReader]:
+    """A connected `LagReader`, for one reading or many; `patience_s` as in `open_admin`.
 
     Raises:
         BrokerUnreachableError: no broker answered, at the start or later.
     """
-    async with open_admin(settings) as admin, _probe(settings) as consumer:
+    async with open_admin(settings, patience_s=patience_s) as admin, _probe(settings) as consumer:
         yield LagReader(settings, admin, consumer)
 
 

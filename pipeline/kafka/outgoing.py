@@ -24,12 +24,15 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, PipelineError, R
 from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.sizes import DEFAULT_MAX_MESSAGE_BYTES
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 UNKNOWN_OFFSET: Final = -1
 
 STALL_S: Final = 30.0
 """In flight for so long, a batch is told as stalled: a partition without enough replicas is a long wait, and whoever
 waits for the batch is no dead process."""
+WRITER: Final = BackgroundTask("outlet", OnEnd.TELL, returns=True)
+
 
 SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
 """aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
@@ -181,11 +184,18 @@ class _Waiting:
 class Outlet:
     """Writes the batches of one partition in the order of `put`."""
 
-    def __init__(self, tp: TP, send_batch: SendBatch, tell: Callable[[ProducerEvent], None]) -> None:
+    def __init__(
+        self,
+        tp: TP,
+        send_batch: SendBatch,
+        tell: Callable[[ProducerEvent], None],
+        tasks: Tasks | None = None,
+    ) -> None:
         self.tp = tp
         self._send_batch = send_batch
         self._tell = tell
         self._queue: deque[_Waiting] = deque()
+        self._tasks = tasks or Tasks()
         self._task: asyncio.Task[None] | None = None
         self._flying: dict[asyncio.Future[Any], _Waiting] = {}
         self._looking: asyncio.TimerHandle | None = None
@@ -199,20 +209,21 @@ class Outlet:
             return
         self._queue.append(waiting)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._write())
+            self._task = self._tasks.start(WRITER, self._write, which=self.tp, failed=self._writer_failed)
 
     async def drained(self) -> None:
         """Return when nothing waits or is in flight."""
         while self._task is not None or self._flying:
             await asyncio.wait({*self._flying, *((self._task,) if self._task else ())})
 
-    def close(self) -> None:
-        """Write no more; what is not known to be durable fails."""
+    def close(self, error: PipelineError | None = None) -> None:
+        """Write no more; what is not known to be durable fails, with `error` if that is why."""
         if self._task is not None:
+            self._tasks.let_end(self._task)
             self._task.cancel()
         if self._looking is not None:
             self._looking.cancel()
-        stopped = DeliveryError(
+        stopped = error or DeliveryError(
             f"{self.tp.topic}/{self.tp.partition}: the producer stopped before a batch was acknowledged"
         )
         for future, waiting in self._flying.items():
@@ -234,6 +245,9 @@ class Outlet:
             self._break(self._fault(error))
         finally:
             self._task = None
+
+    def _writer_failed(self, error: BaseException) -> None:
+        self._break(self._fault(error))
 
     async def _enqueue(self, waiting: _Waiting) -> asyncio.Future[Any]:
         """Give the batch its place in aiokafka, for as long as it takes: a time-out means that nothing happened."""

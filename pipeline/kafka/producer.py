@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.errors import BrokerUnreachableError, DeliveryError, TopicError
+from pipeline.errors import BrokenSequenceError, BrokerUnreachableError, DeliveryError, TopicError
 from pipeline.kafka.events import ProducerEvent
+from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.outgoing import OutgoingChunk, Outlet
 from pipeline.kafka.reach import explaining
@@ -25,6 +26,7 @@ from pipeline.kafka.sizes import BATCH_BYTES, max_message_bytes
 from pipeline.kafka.stalls import Stalls
 from pipeline.observers import tell
 from pipeline.settings import Settings
+from pipeline.tasks import Tasks
 
 REQUEST_TIMEOUT_MS: Final = 30_000
 """A half-open connection is noticed after this time. It is no limit for a record: those are retried for ever."""
@@ -53,6 +55,8 @@ class BatchProducer:
         self._limits: dict[str, int] = {}
         self._outlets: dict[TP, Outlet] = {}
         self._next_keyless = itertools.count()
+        self._writers = Tasks(observers=self._observers)
+        self._lifelines = Tasks(observers=self._observers)
 
     async def start(self) -> None:
         """Connect and get a producer id.
@@ -84,6 +88,7 @@ class BatchProducer:
             await producer.stop()
             raise
         self._producer = producer
+        watch_producer(self._lifelines, producer, self._lifeline_ended)
         producer.client.cluster.add_listener(self._count_partitions)
 
     async def stop(self) -> None:
@@ -91,6 +96,7 @@ class BatchProducer:
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        self._lifelines.let_end()
         closing = asyncio.ensure_future(self._close(producer))
         await asyncio.wait({closing}, timeout=STOP_S)
         if not closing.done():
@@ -162,11 +168,16 @@ class BatchProducer:
         tp = TP(topic, partition)
         outlet = self._outlets.get(tp)
         if outlet is None:
-            outlet = self._outlets[tp] = Outlet(tp, self._started().send_batch, self._tell)
+            outlet = self._outlets[tp] = Outlet(tp, self._started().send_batch, self._tell, self._writers)
         return outlet
 
     def _tell(self, event: ProducerEvent) -> None:
         tell(self._observers, event)
+
+    def _lifeline_ended(self, error: BaseException) -> None:
+        """Nothing will leave this producer any more: say so to whoever waits, and to whoever sends."""
+        for tp, outlet in self._outlets.items():
+            outlet.close(BrokenSequenceError(f"{tp.topic}/{tp.partition}: the producer is dead ({error!r})"))
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:

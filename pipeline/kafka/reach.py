@@ -75,8 +75,9 @@ async def connecting(settings: Settings, connect: Callable[[], Awaitable[None]],
                 return await connect()
             except UNCONNECTED as error:
                 told = [*heard.lines, *_chain(error)]
-        if not _may_pass(told) or loop.time() >= deadline:
-            raise unreachable(settings, told)
+        failure = unreachable(settings, told)
+        if not failure.may_pass or loop.time() >= deadline:
+            raise failure
         await asyncio.sleep(RETRY_S)
 
 
@@ -84,10 +85,12 @@ def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     """The error for a failed connection; `told` is what the client logged and raised, oldest first."""
     _, cause, names = _row(told)
     check = ", ".join(PREFIX + name for name in names)
-    return BrokerUnreachableError(
+    error = BrokerUnreachableError(
         f"no Kafka broker could be used at {settings.kafka_bootstrap_servers} ({settings.kafka_security_protocol}): "
         f"{cause}. Check {check}.\nThe client says: {told[0] if told else 'nothing'}"
     )
+    error.may_pass = _may_pass(told)
+    return error
 
 
 def _row(told: list[str]) -> Row:

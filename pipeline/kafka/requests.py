@@ -74,7 +74,9 @@ Codes = Callable[[Any], Iterable[int]]
 
 
 @asynccontextmanager
-async def open_requests(settings: Settings, *, connect_within_s: float = 0.0) -> AsyncIterator[Requests]:
+async def open_requests(
+    settings: Settings, *, connect_within_s: float = 0.0, patience_s: float = PATIENCE_S
+) -> AsyncIterator[Requests]:
     """A connected `Requests`, closed at the end.
 
     Raises:
@@ -85,7 +87,7 @@ async def open_requests(settings: Settings, *, connect_within_s: float = 0.0) ->
     with hearing() as heard:
         try:
             await connecting(settings, client.bootstrap, within_s=connect_within_s)
-            yield Requests(client, heard)
+            yield Requests(client, heard, patience_s)
         finally:
             await client.close()
 
@@ -192,7 +194,9 @@ class Requests:
     async def _pause(self, attempts: _Attempts) -> None:
         if asyncio.get_running_loop().time() >= attempts.until:
             places = {broker.nodeId: f"{broker.host}:{broker.port}" for broker in self._client.cluster.brokers()}
-            raise BrokerUnreachableError(attempts.told(places, self._patience_s))
+            error = BrokerUnreachableError(attempts.told(places, self._patience_s))
+            error.may_pass = True
+            raise error
         await asyncio.sleep(min(RETRY_S * 2 ** min(attempts.count, 10), LONGEST_RETRY_S))
         await self._look_around()
 

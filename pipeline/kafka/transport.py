@@ -32,12 +32,15 @@ from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
+from pipeline.tasks import BackgroundTask, OnEnd
 
 if TYPE_CHECKING:
     from pipeline.kafka.app import BatchApp
 
 CHUNK_RECORDS: Final = 1000
 """Largest batch. A poll may bring more; an agent that maps 5,000 records in one go would hold the loop for 150 ms."""
+
+COMMITS: Final = BackgroundTask("offset commits", OnEnd.CRASH)
 
 log = logs.get(__name__)
 offset_of = attrgetter("offset")
@@ -315,7 +318,7 @@ class Consumer(driver.Consumer):
 
     @Service.task
     async def _commit_watermarks(self) -> None:
-        await self.committer.run()
+        await self.app.background().hold(COMMITS, self.committer.run, may_end=lambda: self.should_stop)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's livelock check knows only its own commits; it would report every batch topic as stuck."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
-from pipeline.errors import ContractViolationError, PipelineError
+from pipeline.errors import ContractViolationError
 from pipeline.kafka.membership import since_boot
 from pipeline.kafka.records import source_of
 from pipeline.kafka.sending import Producer
@@ -28,6 +28,7 @@ from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
 from pipeline.sink.trouble import Trouble
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 """Records that wait in one sink. Eight lanes fill two batches of 500 kB each out of 8 MB; the rest lets the other lanes
@@ -35,6 +36,9 @@ go on for a while when one is stuck."""
 
 PATIENCE_S: Final = 300.0
 """Longer than a deployment or a restart on the other side, short enough that a customer's later events are of use."""
+
+LANE: Final = BackgroundTask("lane", OnEnd.CRASH)
+LENDING: Final = BackgroundTask("lending", OnEnd.CRASH)
 
 Observer = Callable[[SinkEvent], None]
 
@@ -107,27 +111,19 @@ class Sink:
             starved=self.memory.lend,
         )
         self.custody = Custody(self.lanes, self._delivery, self.acks, self._intake)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(crash=crash, observers=observers)
 
     async def start(self) -> None:
         """Let the lanes run, and the lending."""
         for lane in self.lanes:
-            self._begin_task(lane.run(self._delivery.deliver), f"lane {lane.number}")
+            self._tasks.start(LANE, partial(lane.run, self._delivery.deliver), which=lane.number)
         if self._lender is not None:
-            self._begin_task(self._lender.run(), "lending")
-
-    def _begin_task(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._task_ended)
-        self._tasks.append(task)
+            self._tasks.start(LENDING, self._lender.run)
 
     async def stop(self) -> None:
         """End the lanes; a hand-over came before, so nothing is in flight unless its grace was too short."""
         self.handover.begin()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._tasks.stop()
         self._trouble.end()
 
     async def take(self, batch: Delivered) -> None:
@@ -175,7 +171,3 @@ class Sink:
         self.budget.observe(event)  # a part of the sink, which must not miss a 429
         self.custody.observe(event)
         tell(self._observers, event)
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._crash(task.exception() or PipelineError(f"{task.get_name()} ended"))

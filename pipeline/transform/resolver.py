@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 import httpx
@@ -20,6 +21,7 @@ from pipeline.dodo.api import RateLimit, open_api
 from pipeline.dodo.api.client import Patience
 from pipeline.errors import CredentialError, PipelineError
 from pipeline.settings import Settings
+from pipeline.tasks import BackgroundTask, Observer, OnEnd, Tasks
 
 PER_SECOND: Final = 2
 """Half of the 240 a minute of an account of the lowest tier, and evenly: in bursts a minute's worth would be gone at
@@ -41,6 +43,8 @@ UNKNOWN_S: Final = 300.0
 """A customer that the API did not know is asked for again after five minutes: it may be that young."""
 
 REMEMBERED: Final = 10_000
+
+LOOK_UP: Final = BackgroundTask("customer look-up", OnEnd.TELL, returns=True)
 
 TIMEOUTS: Final = httpx.Timeout(connect=2.0, pool=2.0, write=2.0, read=4.0)
 ANSWER_S: Final = 2 * WITHIN_S
@@ -71,18 +75,24 @@ class Resolver:
     """
 
     def __init__(
-        self, api: Customers, *, within_s: float = WITHIN_S, clock: Callable[[], float] = time.monotonic
+        self,
+        api: Customers,
+        *,
+        within_s: float = WITHIN_S,
+        clock: Callable[[], float] = time.monotonic,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._api = api
         self._within_s = within_s
         self._clock = clock
         self._answers: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
+        self._tasks = Tasks(observers=observers)
         self._asking: dict[str, asyncio.Task[Mapping[str, Any] | None]] = {}
         self._silent_until = float("-inf")
         self._away = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Self | None:
+    def of(cls, settings: Settings, observers: Sequence[Observer] = ()) -> Self | None:
         """The resolver of a process; None without a key.
 
         Raises:
@@ -91,7 +101,8 @@ class Resolver:
         if settings.dodo_api_key is None:
             return None
         rate = RateLimit((PER_SECOND, 1.0))
-        return cls(open_api(settings, rate=rate, patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S))
+        api = open_api(settings, rate=rate, patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
+        return cls(api, observers=observers)
 
     async def contact(self, customer_id: str) -> Mapping[str, Any] | None:
         """The customer as Dodo knows it: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`.
@@ -107,20 +118,22 @@ class Resolver:
         if asking is None:
             if now < self._silent_until:
                 return None
-            asking = self._asking[customer_id] = asyncio.ensure_future(self._ask(customer_id))
+            asking = self._tasks.start(LOOK_UP, partial(self._ask, customer_id))
+            self._asking[customer_id] = asking
         # A request that has begun is never cancelled: that leaks slots of the connection pool
         # (https://github.com/encode/httpcore/issues/1093), and its answer is good for the next webhook.
         done, _ = await asyncio.wait({asking}, timeout=self._within_s)
         if not done:
             self._is_away(now, f"no answer within {self._within_s:g} s")
             return None
+        if asking.cancelled() or (error := asking.exception()) is not None:  # a bug, which was told
+            self._is_away(now, "the look-up was cancelled" if asking.cancelled() else repr(error))
+            return None
         return asking.result()
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
-        for asking in self._asking.values():
-            asking.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._tasks.stop()
         await self._api.aclose()
 
     async def _ask(self, customer_id: str) -> Mapping[str, Any] | None:
@@ -134,7 +147,7 @@ class Resolver:
             self._is_away(self._clock(), str(error))
             return None
         finally:
-            del self._asking[customer_id]
+            self._asking.pop(customer_id, None)
         self._is_back()
         self._answers[customer_id] = (self._clock() + (UNKNOWN_S if found is None else KNOWN_S), found)
         self._answers.move_to_end(customer_id)

@@ -109,7 +109,7 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> S
 
 def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> Introductions | None:
     """Look-ups of customers at Dodo, where there is a key for them."""
-    resolver = Resolver.of(settings)
+    resolver = Resolver.of(settings, observers=[watch.metrics])
     if resolver is None:
         return None
 

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.tasks import BackgroundTask, OnEnd
 from pipeline.watch.metrics import Metrics
 
 INTERVAL_S: Final = 0.5
 WINDOW: Final = 60
 """Samples that the gauge looks back at (30 s): a scrape must not miss a stall between two samples."""
+
+LAG: Final = BackgroundTask("event loop lag", OnEnd.RESTART)
 
 
 class LoopLag:

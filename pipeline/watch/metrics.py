@@ -6,8 +6,9 @@ inside logic, and a room without a handler costs nothing.
 
 Every process has `dodo_cio_build_info` (version, stage), `dodo_cio_ready` and `dodo_cio_live` (the probes' verdicts,
 1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`), `dodo_cio_observer_failures_total` (event_class: observers that
-raised over such an event; the log says which) and the standard `process_*` and `python_gc_*`. Workers have the series
-of `transport`; each stage documents its own in its `metrics` module.
+raised over such an event; the log says which), `dodo_cio_background_task_failures_total` by task (`tasks`) and the
+standard `process_*` and `python_gc_*`. Workers have the series of `transport`; each stage documents its own in its
+`metrics` module.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from prometheus_client.process_collector import ProcessCollector
 from pipeline import __version__
 from pipeline.observers import ObserverFailed
 from pipeline.settings import Stage
+from pipeline.tasks import TaskFailed
 
 NAMESPACE: Final = "dodo_cio"
 """Prefix of every series of ours; `process_*` and `python_gc_*` keep the names that dashboards know."""
@@ -47,6 +49,8 @@ class Metrics:
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        failures = self.counter("background_task_failures", "Background tasks that ended untold, by task.", ["task"])
+        self.on(TaskFailed, lambda event: failures.labels(event.task).inc())
         Info("build", "Version and stage of this process.", namespace=NAMESPACE, registry=self.registry).info(
             {"version": __version__, "stage": stage}
         )

@@ -11,19 +11,23 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
 
 from pipeline import logs
 from pipeline.errors import ConfigurationError
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.watch.health import Health
-from pipeline.watch.loop import LoopLag
+from pipeline.watch.loop import LAG, LoopLag
 
 log = logs.get(__name__)
 
 BACKLOG = 64
 GRACE_S = 1
 """Probes are short: what is still open at the end of a worker is an idle keep-alive connection."""
+
+SERVER: Final = BackgroundTask("health server", OnEnd.RESTART)
 
 
 class _Server(uvicorn.Server):
@@ -34,6 +38,11 @@ class _Server(uvicorn.Server):
         """Leave SIGTERM and SIGINT to the worker; with them uvicorn would end and the worker go on."""
         yield
 
+    def drop(self) -> None:
+        """Accept nothing more, however serving ended."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+
 
 class HealthServer:
     """Serves `health` on `host:port` between `start()` and `stop()`; `port` 0 takes any free one, see `bound_port`."""
@@ -43,8 +52,9 @@ class HealthServer:
         self._port = port
         self._health = health
         self._lag = LoopLag(health.metrics, health.beat)
+        self._listener: socket.socket | None = None
         self._server: _Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(observers=[health.metrics])
         self.bound_port = 0
 
     async def start(self) -> None:
@@ -53,8 +63,19 @@ class HealthServer:
         Raises:
             ConfigurationError: the address cannot be listened on, naming the setting to change.
         """
-        listener = bind(self._host, self._port)
-        self.bound_port = listener.getsockname()[1]
+        self._listener = bind(self._host, self._port)
+        self.bound_port = self._listener.getsockname()[1]
+        serving = self._tasks.start(SERVER, self._serve)
+        self._tasks.start(LAG, self._lag.run)
+        while self._server is None or not self._server.started:
+            if serving.done():
+                serving.result()
+            await asyncio.sleep(0.01)
+        log.info("health listening", host=self._host, port=self.bound_port)
+
+    async def _serve(self) -> None:
+        """Answer requests; begun again when it failed, on the same socket."""
+        assert self._listener is not None  # noqa: S101 - `start` made it
         config = uvicorn.Config(
             self._health.app(),
             log_config=None,
@@ -65,32 +86,25 @@ class HealthServer:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
-        self._server = _Server(config)
-        serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="health server")
-        self._tasks = [serving, asyncio.create_task(self._lag.run(), name="event loop lag")]
-        for task in self._tasks:
-            task.add_done_callback(_report)
-        while not self._server.started:
-            if serving.done():
-                serving.result()
-            await asyncio.sleep(0.01)
-        log.info("health listening", host=self._host, port=self.bound_port)
+        server = self._server = _Server(config)
+        try:
+            await server.serve(sockets=[self._listener.dup()])
+        finally:
+            server.drop()
 
     async def stop(self) -> None:
         """Close; a second call does nothing."""
-        if self._server is None:
+        listener, self._listener = self._listener, None
+        if listener is None:
             return
-        self._server.should_exit = True
-        serving, sampling = self._tasks
-        sampling.cancel()
-        await asyncio.gather(serving, sampling, return_exceptions=True)
-        self._server = None
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A probe that died would look like a dead process; the log then says why."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the health server failed", task=task.get_name(), exc_info=error)
+        self._tasks.let_end()
+        if self._server is not None:
+            self._server.should_exit = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * GRACE_S):
+                await self._tasks.ended(SERVER)
+        await self._tasks.stop()
+        listener.close()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
+from pipeline.tasks import BackgroundTask, OnEnd
 from pipeline.watch.progress import Progress
 
 UNREAD_EVERY_S: Final = 15.0
@@ -27,6 +28,8 @@ for not reading from it."""
 THREAD_S: Final = 5.0
 """More than that for the driver's thread to hand all of them over."""
 
+UNREAD: Final = BackgroundTask("unread records", OnEnd.RESTART)
+
 
 class Unread:
     """Asks again and again, and tells `progress`."""
@@ -35,17 +38,15 @@ class Unread:
         self._app = app
         self._progress = progress
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = app.background()
 
     async def start(self) -> None:
         """Begin asking."""
-        self._task = asyncio.create_task(self._run(), name="unread records")
+        self._tasks.start(UNREAD, self._run)
 
     async def stop(self) -> None:
         """End asking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.stop()
 
     async def _run(self) -> None:
         while True:

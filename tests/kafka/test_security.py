@@ -13,15 +13,21 @@ from typing import Any, cast
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
+from structlog.testing import capture_logs
 
 from pipeline.errors import BrokerUnreachableError, SettingsError, TopicError
+from pipeline.ingest import producer as ingest
+from pipeline.ingest.producer import DurableProducer
+from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.lag import Flow, read_lag
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.reach import explaining
+from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options, faust_broker
 from pipeline.kafka.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.settings import Settings
+from pipeline.watch.vitals import PATIENCE_S
 from tests.admin import admin_client
 
 SASL = {"kafka_sasl_username": "u", "kafka_sasl_password": "p-4711"}
@@ -239,6 +245,62 @@ async def test_any_client_s_start_is_explained(secure_kafka: Any, client: Callab
             await started.start()
     finally:
         await started.stop()
+
+
+@pytest.mark.kafka
+async def test_an_ingest_outlives_a_ca_file_that_is_away(
+    secure_kafka: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer that breaks meanwhile is replaced once the file is back; `/ready` has the reason, and `/live` ends.
+
+    Not at once: what comes back within five minutes costs no restart.
+    """
+    cafile = tmp_path / "ca.pem"
+    cafile.write_bytes(secure_kafka.authority.cafile.read_bytes())
+    topic = own_names().topic
+    async with open_admin(secure_kafka.admin()) as admin:
+        await admin.create(topic, 1, -1, {})
+    monkeypatch.setattr(ingest, "BACKOFF_S", (0.02,))
+    clock = 0.0
+    durable = DurableProducer(secure_kafka.pipeline(kafka_ssl_cafile=cafile), clock=lambda: clock)
+    await durable.start()
+    try:
+        assert isinstance(await durable.store(topic, OutRecord(b"k", b"1"), 30.0), Stored)
+        away = cafile.rename(tmp_path / "away")
+        broken = durable._producer
+        assert broken is not None
+        with capture_logs() as told:
+            durable._break(broken, RuntimeError("the sequence is broken"))
+            await until(lambda: "KAFKA_SSL_CAFILE" in (durable.trouble or ""))
+            assert isinstance(await durable.store(topic, OutRecord(b"k", b"2"), 30.0), NotStored)
+            assert durable.live().ok
+            clock += 5.0
+            await attempted_at(clock, durable)
+            assert durable.live().ok
+            while durable.live().ok:
+                clock += 10.0
+                await attempted_at(clock, durable)
+            assert clock > PATIENCE_S
+            assert "KAFKA_SSL_CAFILE" in durable.live().reason
+        assert [line["event"] for line in told] == ["producer broken, replacing it", "no new producer yet"]
+        away.rename(cafile)
+        await until(lambda: durable.trouble is None)
+        assert durable.live().ok
+        assert isinstance(await durable.store(topic, OutRecord(b"k", b"3"), 30.0), Stored)
+    finally:
+        await durable.stop()
+
+
+async def attempted_at(clock: float, durable: DurableProducer) -> None:
+    """Wait for an attempt at this time of the test's clock."""
+    await until(lambda: durable._standing.at == clock)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other tasks do."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - no seam only for tests
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.kafka

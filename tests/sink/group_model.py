@@ -181,9 +181,9 @@ class Member:
         """SIGKILL: nothing of it goes on but what it has sent already."""
         self.cut_off = True
         self._fetch_no_more()
-        for task in [*self.tasks, *self.sink._tasks]:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self.tasks, *self.sink._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, self.sink._tasks.stop(), return_exceptions=True)
 
     async def close(self) -> None:
         """The end of the test."""

@@ -121,4 +121,4 @@ async def test_a_failing_look_is_reported() -> None:
         async with asyncio.timeout(300):
             await looked.wait()
         await server.stop()
-    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["the health server failed"]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["A background task ended"]

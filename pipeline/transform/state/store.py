@@ -14,8 +14,10 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import BrokerUnreachableError, StateError
+from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.changes import customer_of
 from pipeline.transform.state.events import GapRead, StateEvent
@@ -28,6 +30,8 @@ from pipeline.transform.state.slot import sweep, unusable
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
+
+CLOSING: Final = BackgroundTask("mirror closing", OnEnd.TELL, returns=True)
 
 HEADERS: Final = (("schema-version", b"%d" % SCHEMA_VERSION),)
 """Of every record of the changelog."""
@@ -64,6 +68,7 @@ class Store:
         self._tell = tell
         self._mirrors: dict[int, Mirror] = {}
         self._shelves: dict[int, MirroredShelf] = {}
+        self._tasks = Tasks()
         self._closing: dict[int, asyncio.Future[None]] = {}
         self._restoration: Restoration | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
@@ -161,8 +166,8 @@ class Store:
 
     def _release(self, partitions: Collection[int]) -> None:
         for number in partitions:
-            closing = asyncio.ensure_future(asyncio.to_thread(_close, self._mirrors.pop(number)))
-            self._closing[number] = closing
+            work = partial(asyncio.to_thread, _close, self._mirrors.pop(number))
+            closing = self._closing[number] = self._tasks.start(CLOSING, work, which=number)
             closing.add_done_callback(partial(self._closed, number))
 
     def _closed(self, partition: int, closing: asyncio.Future[None]) -> None:
@@ -182,9 +187,10 @@ class Store:
         await self._producer.send(self._topic, OutRecord(BEGAN, value, HEADERS), partition=partition)
 
     async def _run(self, restoration: Restoration, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+        incident = Incident(log, "The customers' state cannot be restored yet", "It was restored", topic=self._topic)
         while True:
             try:
-                return await restoration.run(mirrors)
+                differing = await restoration.run(mirrors)
             except StateError as error:
                 broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
                 if not broken:
@@ -194,8 +200,11 @@ class Store:
             except (KafkaError, BrokerUnreachableError) as error:
                 if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
                     raise
-                log.warning("The customers' state cannot be restored yet", topic=self._topic, error=repr(error))
+                incident.failed(error)
                 await asyncio.sleep(RETRY_S)
+            else:
+                incident.succeeded()
+                return differing
 
     # --- gaps ---------------------------------------------------------------------------------------------------------
 

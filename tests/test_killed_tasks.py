@@ -1,0 +1,538 @@
+"""Each background task of the project is killed, as nobody should be able to, and what was declared follows.
+
+Killed twice over: cancelled by somebody who had no business with it, and by an error that nobody expected. A task that
+is declared and has no test here fails the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+import pipeline
+from pipeline.demo import run as demo
+from pipeline.errors import BrokenSequenceError, SettingsError
+from pipeline.ingest import producer as ingest
+from pipeline.ingest.producer import DurableProducer
+from pipeline.kafka.consumer_thread import ConsumerThread
+from pipeline.kafka.outgoing import OutgoingChunk
+from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.records import OutRecord
+from pipeline.kafka.transport import Consumer
+from pipeline.settings import Settings
+from pipeline.sink.sink import Sink
+from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
+from pipeline.transform.resolver import Resolver
+from pipeline.transform.state.store import Store
+from pipeline.watch.health import Health
+from pipeline.watch.loop import LoopLag
+from pipeline.watch.metrics import Metrics
+from pipeline.watch.server import HealthServer
+from pipeline.watch.unread import Unread
+from pipeline.watch.vitals import Verdict
+
+WITHIN_S = 60.0
+"""Limit of every wait; reaching it is a failure, whatever the machine does besides."""
+
+
+class Bug(Exception):  # noqa: N818 - it is one
+    """What nobody expected."""
+
+
+@dataclass
+class Victim:
+    """What a scenario shows: the task to kill, what was heard of it, and whether its work goes on.
+
+    `works` is set whenever the task does its work; `poison` makes the next piece of work raise it.
+    """
+
+    name: str
+    works: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[Any] = field(default_factory=list)
+    crashes: list[BaseException] = field(default_factory=list)
+    poison: BaseException | None = None
+
+    def work(self, *_: Any) -> None:
+        """One piece of it."""
+        error, self.poison = self.poison, None
+        if error is not None:
+            raise error
+        self.works.set()
+
+    async def forever(self, *_: Any, **__: Any) -> None:
+        """Work until ended."""
+        while True:
+            self.work()
+            await asyncio.sleep(0.01)
+
+    def hear(self, event: Any) -> None:
+        """An observer."""
+        if isinstance(event, TaskFailed):
+            self.events.append(event)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The running ones of this name."""
+        return [task for task in asyncio.all_tasks() if task.get_name().startswith(self.name)]
+
+    async def kill(self, how: str) -> None:
+        """And return when its end was heard of."""
+        if how == "cancelled":
+            (task, *_) = self.tasks
+            task.cancel()
+        else:
+            self.poison = Bug("nobody expected this")
+            if self.name in OUTLIVE_ERRORS:
+                await until(lambda: self.poison is None)
+                return
+        await until(lambda: bool(self.events))
+        assert self.events[0].task == DECLARED[self.name].name
+        self.works.clear()
+
+    async def goes_on(self) -> None:
+        """Wait until it works again."""
+        self.works.clear()
+        async with asyncio.timeout(WITHIN_S):
+            await self.works.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other tasks do."""
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - tasks of others, without a word
+            await asyncio.sleep(0.01)
+
+
+def health(victim: Victim, *, beats: bool) -> Health:
+    """Verdicts that are looked at by the server's beat, or by its answers."""
+    metrics = Metrics("sink")
+    metrics.on(TaskFailed, victim.hear)
+    yes = Verdict(ok=True, reason="fine")
+
+    def look() -> Verdict:
+        if beats:
+            victim.work()
+        return yes
+
+    return Health(metrics, ready=look, live=lambda: yes)
+
+
+@asynccontextmanager
+async def event_loop_lag() -> AsyncIterator[Victim]:
+    """Beats of a worker's health server."""
+    victim = Victim("event loop lag")
+    server = HealthServer("127.0.0.1", 0, health(victim, beats=True))
+    await server.start()
+    yield victim
+    await server.stop()
+
+
+@asynccontextmanager
+async def health_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """Answers on the port that was taken first."""
+    victim = Victim("health server")
+    server = HealthServer("127.0.0.1", 0, health(victim, beats=False))
+    tick = uvicorn_server().on_tick
+
+    async def on_tick(self: Any, counter: int) -> bool:
+        victim.work()
+        return bool(await tick(self, counter))
+
+    monkeypatch.setattr(uvicorn_server(), "on_tick", on_tick)
+    await server.start()
+    yield victim
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"http://127.0.0.1:{server.bound_port}/live")).status_code == 200
+    await server.stop()
+
+
+def uvicorn_server() -> Any:
+    """The class whose `on_tick` runs ten times a second."""
+    from pipeline.watch.server import _Server
+
+    return _Server
+
+
+@asynccontextmanager
+async def unread_records() -> AsyncIterator[Victim]:
+    """Questions about what lies at the broker."""
+    victim = Victim("unread records")
+    app: Any = SimpleNamespace(background=lambda: Tasks(crash=victim.crashes.append, observers=[victim.hear]))
+    unread = Unread(app, SimpleNamespace(), every_s=0.01)  # type: ignore[arg-type]
+    unread._run = victim.forever  # type: ignore[method-assign]
+    await unread.start()
+    yield victim
+    await unread.stop()
+
+
+def played_producer(victim: Victim | None = None) -> Any:
+    """aiokafka's, as far as others look at it."""
+
+    async def forever() -> None:
+        await (victim.forever() if victim is not None else asyncio.Event().wait())
+
+    async def answers() -> bool:
+        return True
+
+    async def stop() -> None:
+        return None
+
+    loop = asyncio.get_running_loop()
+    sender = loop.create_task(forever(), name="kafka sender")
+    return SimpleNamespace(
+        _sender=SimpleNamespace(sender_task=sender),
+        client=SimpleNamespace(
+            _sync_task=loop.create_task(asyncio.Event().wait(), name="kafka metadata"),
+            force_metadata_update=answers,
+            cluster=SimpleNamespace(add_listener=lambda _: None),
+        ),
+        stop=stop,
+        create_batch=lambda: None,
+        send_batch=None,
+    )
+
+
+def end(producer: Any) -> None:
+    """End its tasks."""
+    producer._sender.sender_task.cancel()
+    producer.client._sync_task.cancel()
+
+
+@asynccontextmanager
+async def ingest_of(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch, *, sender: Victim | None = None
+) -> AsyncIterator[DurableProducer]:
+    """An ingest's producer without Kafka, with what `victim` hears; the first one's sender may be another victim."""
+    made: list[Any] = []
+
+    async def connect(_: DurableProducer) -> Any:
+        made.append(played_producer(None if made else sender))
+        return made[-1]
+
+    monkeypatch.setattr(DurableProducer, "_connect", connect)
+    monkeypatch.setattr(ingest, "BEAT_S", 0.01)
+    monkeypatch.setattr(ingest, "BACKOFF_S", (0.01,))
+    durable = DurableProducer(Settings.load(), [victim.hear])
+    await durable.start()
+    yield durable
+    await durable.stop()
+    for producer in made:
+        end(producer)
+
+
+@asynccontextmanager
+async def ingest_beat(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """Questions of an idle ingest."""
+    victim = Victim("ingest beat")
+    monkeypatch.setattr(DurableProducer, "_beat", victim.forever)
+    async with ingest_of(victim, monkeypatch):
+        yield victim
+
+
+@asynccontextmanager
+async def producer_replacement(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """Attempts to get another producer, all in vain at first; in the end there is one."""
+    victim = Victim("producer replacement")
+    async with ingest_of(victim, monkeypatch) as durable:
+        found = durable._connect
+
+        async def in_vain(*_: Any) -> Any:
+            victim.work()
+            raise SettingsError("the CA file is gone")
+
+        durable._connect = in_vain  # type: ignore[method-assign]
+        durable._break(durable._producer, RuntimeError("the sequence is broken"))
+        await until(victim.works.is_set)
+        yield victim
+        durable._connect = found  # type: ignore[method-assign]
+        await until(lambda: durable._producer is not None)
+        assert durable.trouble is None
+
+
+@asynccontextmanager
+async def producer_closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """The end of a broken producer; whatever becomes of it, the next one is there."""
+    victim = Victim("producer closing")
+    close = ingest._close
+    monkeypatch.setattr(ingest, "_close", victim.forever)
+    async with ingest_of(victim, monkeypatch) as durable:
+        durable._break(durable._producer, RuntimeError("the sequence is broken"))
+        yield victim
+        await until(lambda: durable._producer is not None)
+        monkeypatch.setattr(ingest, "_close", close)
+
+
+@asynccontextmanager
+async def ingest_sender(monkeypatch: pytest.MonkeyPatch, name: str = "kafka sender") -> AsyncIterator[Victim]:
+    """Aiokafka's own task in an ingest: it gets another producer."""
+    victim = Victim(name)
+    async with ingest_of(victim, monkeypatch, sender=victim) as durable:
+        broken = durable._producer
+        yield victim
+        await until(lambda: durable._producer is not None and durable._producer is not broken)
+
+
+@asynccontextmanager
+async def worker_sender(name: str = "kafka sender") -> AsyncIterator[Victim]:
+    """The same in a worker: what waits for a delivery fails, and what is sent later too; the flow then ends."""
+    victim = Victim(name)
+    producer = BatchProducer(Settings.load(), [victim.hear])
+    played = played_producer(victim)
+    producer._producer = played
+    from pipeline.kafka.lifelines import watch_producer
+
+    watch_producer(producer._lifelines, played, producer._lifeline_ended)
+    sent = chunk_of(producer).send()
+    yield victim
+    with pytest.raises(BrokenSequenceError):
+        await sent
+    with pytest.raises(BrokenSequenceError):
+        await chunk_of(producer).send()
+    await producer.stop()
+    end(played)
+
+
+def chunk_of(producer: BatchProducer, send_batch: Any = None) -> OutgoingChunk:
+    """One record on its way."""
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    async def never(*_: Any, **__: Any) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+    producer._started().send_batch = send_batch or never
+    chunk = OutgoingChunk(lambda: BatchBuilder(1000, 0), producer._outlet, {})
+    chunk.append("a", 0, OutRecord(b"k", b"v"))
+    return chunk
+
+
+@asynccontextmanager
+async def outlet() -> AsyncIterator[Victim]:
+    """The writer of one partition, with a batch in its hands."""
+    victim = Victim("outlet")
+    producer = BatchProducer(Settings.load(), [victim.hear])
+    played = played_producer()
+    producer._producer = played
+
+    async def send_batch(*_: Any, **__: Any) -> Any:
+        await victim.forever()
+
+    sent = chunk_of(producer, send_batch).send()
+    await until(victim.works.is_set)
+    yield victim
+    with pytest.raises(BrokenSequenceError):
+        await sent
+    await producer.stop()
+    end(played)
+
+
+def a_sink(victim: Victim) -> Sink:
+    """One of one lane, which can lend."""
+    nothing: Any = SimpleNamespace()
+    return Sink(
+        post=nothing,
+        producer=nothing,
+        dead_letters_topic="d",
+        membership=nothing,
+        partitions_total=lambda: 1,
+        requests_per_second=1.0,
+        lanes=1,
+        crash=victim.crashes.append,
+        observers=[victim.hear],
+        board=nothing,
+    )
+
+
+@asynccontextmanager
+async def lane() -> AsyncIterator[Victim]:
+    """One of a sink's."""
+    victim = Victim("lane")
+    sink = a_sink(victim)
+    sink.lanes[0].run = victim.forever  # type: ignore[method-assign]
+    await sink.start()
+    yield victim
+    await sink.stop()
+
+
+@asynccontextmanager
+async def lending() -> AsyncIterator[Victim]:
+    """A sink's shares, lent and borrowed."""
+    victim = Victim("lending")
+    sink = a_sink(victim)
+    assert sink._lender is not None
+    sink._lender.run = victim.forever  # type: ignore[method-assign]
+    await sink.start()
+    yield victim
+    await sink.stop()
+
+
+@asynccontextmanager
+async def offset_commits() -> AsyncIterator[Victim]:
+    """A task of Faust's consumer, which mode starts; its errors are mode's to crash with."""
+    victim = Victim("offset commits")
+    consumer: Any = SimpleNamespace(
+        app=SimpleNamespace(background=lambda: Tasks(crash=victim.crashes.append, observers=[victim.hear])),
+        committer=SimpleNamespace(run=victim.forever),
+        should_stop=False,
+    )
+    yield await held(victim, Consumer._commit_watermarks.fun(consumer))
+
+
+@asynccontextmanager
+async def group_coordination() -> AsyncIterator[Victim]:
+    """The look at the group's coordination, in the consumer's thread; the same."""
+    victim = Victim("group coordination")
+    thread: Any = SimpleNamespace(
+        app=SimpleNamespace(transport_observers=[victim.hear]),
+        _look_again_and_again=victim.forever,
+        _crash_worker=victim.crashes.append,
+        _crashing=False,
+        should_stop=False,
+    )
+    yield await held(victim, ConsumerThread._watch_coordination.fun(thread))
+
+
+async def held(victim: Victim, work: Any) -> Victim:
+    """As mode runs it: an exception crashes, a cancellation is a line at INFO."""
+
+    async def execute() -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - mode's own
+            victim.crashes.append(error)
+            victim.hear(TaskFailed(victim.name, error))
+
+    asyncio.get_running_loop().create_task(execute(), name=victim.name)
+    await until(victim.works.is_set)
+    return victim
+
+
+@asynccontextmanager
+async def customer_look_up() -> AsyncIterator[Victim]:
+    """A question to Dodo: without an answer the webhook goes on by what is known."""
+    victim = Victim("customer look-up")
+
+    async def close() -> None:
+        return None
+
+    api: Any = SimpleNamespace(customer=victim.forever, aclose=close)
+    resolver = Resolver(api, observers=[victim.hear])
+    asking = asyncio.ensure_future(resolver.contact("cus_1"))
+    await until(victim.works.is_set)
+    yield victim
+    assert await asking is None
+    await resolver.close()
+
+
+@asynccontextmanager
+async def mirror_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """A partition that went: its next restore does not wait for it for ever."""
+    victim = Victim("mirror closing")
+    store = Store(Settings.load(data_dir=tmp_path), SimpleNamespace(), victim.hear)
+    store._tasks._observers = [victim.hear]
+    monkeypatch.setattr(asyncio, "to_thread", victim.forever)
+    mirror: Any = SimpleNamespace()
+    store._mirrors[0] = mirror
+    store.keep(())
+    await until(victim.works.is_set)
+    yield victim
+    await until(lambda: not store._closing)
+    await store.stop()
+
+
+@asynccontextmanager
+async def progress_bar() -> AsyncIterator[Victim]:
+    """The demo's."""
+    victim = Victim("progress bar")
+    tasks = Tasks(observers=[victim.hear])
+    tasks.start(demo.SHOWING, victim.forever)
+    yield victim
+    await tasks.stop()
+
+
+SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] = {
+    "event loop lag": [event_loop_lag],
+    "health server": [health_server],
+    "unread records": [unread_records],
+    "ingest beat": [ingest_beat],
+    "producer replacement": [producer_replacement],
+    "producer closing": [producer_closing],
+    "kafka sender": [ingest_sender, worker_sender],
+    "kafka metadata": [ingest_sender, worker_sender],
+    "outlet": [outlet],
+    "lane": [lane],
+    "lending": [lending],
+    "offset commits": [offset_commits],
+    "group coordination": [group_coordination],
+    "customer look-up": [customer_look_up],
+    "mirror closing": [mirror_closing],
+    "progress bar": [progress_bar],
+}
+NOT_OURS = {"kafka metadata"}
+"""Played by tasks without work, so that only a cancellation can end them."""
+
+OUTLIVE_ERRORS = {"producer replacement", "outlet"}
+"""An error is one more attempt in vain, or the batches' answer: it ends nothing, and the scenario's end shows it."""
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+@pytest.mark.parametrize(("name", "scenario"), [(name, one) for name, several in SCENARIOS.items() for one in several])
+async def test_a_killed_task(
+    name: str, scenario: Any, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It ends the process, is started again, or its owner acts; and each end is heard of."""
+    if how == "failed" and name in NOT_OURS:
+        pytest.skip("does no work of its own here")
+    given = {"monkeypatch": monkeypatch, "tmp_path": tmp_path, "name": name}
+    wanted = scenario.__wrapped__.__code__.co_varnames[: scenario.__wrapped__.__code__.co_argcount]
+    async with scenario(**{word: given[word] for word in wanted}) as victim:
+        await until(lambda: bool(victim.tasks))
+        await victim.kill(how)
+        if how == "failed" and name in OUTLIVE_ERRORS:
+            assert not victim.events
+            return
+        match DECLARED[name].on_end:
+            case OnEnd.RESTART:
+                await victim.goes_on()
+                assert victim.events[0].again_in_s is not None
+                assert not victim.crashes
+            case OnEnd.CRASH:
+                await until(lambda: bool(victim.crashes))
+                assert victim.crashes == [victim.events[0].error]
+            case OnEnd.TELL:  # what the owner does is the rest of the scenario
+                assert victim.events[0].again_in_s is None
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*victim.tasks)
+
+
+def test_every_task_has_been_killed() -> None:
+    """A new background task comes with a scenario."""
+    for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(SystemExit):  # an app for `faust -A` without its settings
+                importlib.import_module(module.name)
+    assert {name for name in DECLARED if not name.startswith("of this test")} == set(SCENARIOS)
+
+
+async def test_a_lag_without_a_server() -> None:
+    """Ingest runs the same task beside its own server."""
+    beats = asyncio.Event()
+    from pipeline.watch.loop import LAG
+
+    tasks = Tasks()
+    tasks.start(LAG, LoopLag(Metrics("ingest"), beats.set).run)
+    async with asyncio.timeout(WITHIN_S):
+        await beats.wait()
+    await tasks.stop()
