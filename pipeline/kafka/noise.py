@@ -36,6 +36,8 @@ REPORTS: Final = ("Crashed reason=", "Drain messages raised")
 ATTEMPTS: Final = frozenset(
     {
         UNCONNECTED_LINE,  # `outage` says it once, right after it
+        'Unable connect to "%s:%s": %s',
+        'Unable to request metadata from "%s:%s": %s',
         "Unable to request metadata from node with id %s: %r",
         "Failed fetch messages from %s: %s",
         "Failed fetch offsets from %s: %s",

@@ -133,7 +133,9 @@ class Requests:
         """
         attempts, finding = self._attempts(request, codes), FindCoordinatorRequest(group, 0)
         while True:
-            found = await self._again(self._attempts(finding, lambda told: [told.error_code]), finding, To.ANY)
+            looking = self._attempts(finding, lambda told: [told.error_code])
+            looking.until = attempts.until
+            found = await self._again(looking, finding, To.ANY)
             if found.error_code:
                 return found
             answer = await self._attempt(attempts, request, found.coordinator_id)

