@@ -17,6 +17,7 @@ import httpx
 
 from pipeline.dodo.simulator import Delivery
 from pipeline.errors import DeliveryError
+from pipeline.kafka.records import WEBHOOK_TIMESTAMP
 
 CONNECTIONS = 16
 """Enough to keep one ingest busy from one httpx process; Dodo itself posts with a few."""
@@ -33,6 +34,8 @@ class Sent:
     """What came of the traffic."""
 
     answers: Counter[int] = field(default_factory=Counter)
+    signed_s: dict[int, int] = field(default_factory=dict)
+    """The timestamp of each delivery by its place: what the pipeline takes for the time of delivery."""
     first_post_ms: dict[str, float] = field(default_factory=dict)
     began: float = 0.0
 
@@ -43,18 +46,20 @@ async def send(url: str, deliveries: Iterable[Delivery], secret: str, *, on_answ
     Raises:
         DeliveryError: ingest could not be reached, or never gave a final answer, in eight attempts.
     """
-    lanes: list[list[Delivery]] = [[] for _ in range(CONNECTIONS)]
-    for delivery in deliveries:
-        lanes[zlib.crc32((delivery.customer_id or delivery.webhook_id).encode()) % CONNECTIONS].append(delivery)
+    lanes: list[list[tuple[int, Delivery]]] = [[] for _ in range(CONNECTIONS)]
+    for place, delivery in enumerate(deliveries):
+        who = delivery.customer_id or delivery.webhook_id
+        lanes[zlib.crc32(who.encode()) % CONNECTIONS].append((place, delivery))
     sent = Sent(began=time.time())
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
 
-    async def post_lane(lane: Sequence[Delivery]) -> None:
-        for delivery in lane:
+    async def post_lane(lane: Sequence[tuple[int, Delivery]]) -> None:
+        for place, delivery in lane:
             began = time.time()
             sent.first_post_ms.setdefault(delivery.webhook_id, began * 1000)
             # Signed when it is sent: a long run would outlast the tolerance of 300 s.
             headers = delivery.headers(secret, elapsed_s=began - sent.began)
+            sent.signed_s[place] = int(headers[WEBHOOK_TIMESTAMP])
             sent.answers[await _post(client, url, delivery.body, headers)] += 1
             on_answer()
 

@@ -33,6 +33,9 @@ from pipeline.tasks import Tasks, catch_unheard
 LOOK_S: Final = 0.2
 """How often a running restore is compared with the membership."""
 
+RESTART_S: Final = 30.0
+"""What a pod's restart may take, with scheduling and image."""
+
 RETRY_S: Final = 0.5
 CANCEL_S: Final = 5.0
 """For a restore that was overtaken by the next rebalance to end; one that ignores this is left behind."""
@@ -152,6 +155,13 @@ class BatchApp(faust.App):
         """Check what a worker needs, before anything else is started."""
         await super().on_start()
         catch_unheard(asyncio.get_running_loop(), crash=self.crash_soon, observers=self.transport_observers)
+        settings = self.settings
+        if settings.group_instance_id and settings.session_timeout_seconds < RESTART_S:
+            log.warning(
+                "A restart longer than the session moves the partitions of a worker with an instance id after all: "
+                "raise PIPELINE_SESSION_TIMEOUT_SECONDS",
+                session_timeout_seconds=settings.session_timeout_seconds,
+            )
         for check in self._checks:
             await check()
 

@@ -111,7 +111,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
         instance_id = self.app.settings.group_instance_id
         if instance_id is not None:
-            self._static = StaticMember(coordinator, instance_id, self.app.membership.expel)
+            self._static = StaticMember(coordinator, instance_id, self._when_fenced)
         self.app.membership.attach(self)
 
     def watch_partitions(self) -> None:
@@ -156,7 +156,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _refusal(self) -> BaseException | None:
         if self._static is not None and self._static.is_fenced:
-            return self._fenced()
+            return None  # `_when_fenced` has told it
         consumer = self._ensure_consumer()
         error = consumer._coordinator._pending_exception or lost(consumer)  # noqa: SLF001
         if error is not None:
@@ -170,6 +170,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if self._static is not None and self._static.is_fenced:
             return self._fenced()
         return explained(error, self.app.conf.id, self.app.settings.session_timeout_seconds)
+
+    def _when_fenced(self) -> None:
+        self.app.membership.expel()
+        self.parent_loop.call_soon_threadsafe(self.app.crash_soon, self._fenced())
 
     def _fenced(self) -> SettingsError:
         return SettingsError(

@@ -41,6 +41,9 @@ MAX_WAITING: Final = 4 * MAX_CHUNKS
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes of webhooks on their way at once; a larger chunk goes alone. Bounds memory while the brokers stall."""
 
+HOLD_LOOK_S: Final = 0.1
+"""How often a chunk that may not leave at the moment is looked at again."""
+
 SLICE_S: Final = 0.02
 """Longest piece of mapping without a turn of the event loop, on which probes, sends and rebalances run too."""
 
@@ -72,6 +75,8 @@ class Flow:
         dead_letters_topic: name of the dead letters' topic.
         observe: told of each chunk once what it sends on is durable, and of facts once they are stored.
         state: the customers' state; without one every record is decided for itself.
+        may_send: whether what was delivered under a generation may leave this process now. A worker that was frozen
+            and replaced must not write its chunk behind what its heir has written since.
         introductions: tell the state who customers are before a webhook is decided that does not.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
@@ -87,6 +92,7 @@ class Flow:
         observe: Callable[[ChunkTransformed | FactsStored], None],
         fail: Callable[[BaseException], None],
         state: State | None = None,
+        may_send: Callable[[int], bool] = lambda _: True,
         introductions: Introductions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,6 +103,7 @@ class Flow:
         self._observe = observe
         self._fail = fail
         self._state = state
+        self._may_send = may_send
         self._introductions = introductions
         self._clock = clock
         self._open = False  # until the first assignment
@@ -153,7 +160,7 @@ class Flow:
         started = time.perf_counter()
         tally = Tally()
         mapped = await self._map(batch, shelf, tally)
-        if mapped is None:
+        if mapped is None or not await self._allowed(batch):
             return  # what was put is dropped with the shelf: an assignment that is over takes it along
         now = time.perf_counter()
         writes = shelf.seal() if shelf is not None else None
@@ -204,6 +211,12 @@ class Flow:
         found = await introductions.ask(customer_id)
         if found is not None and self._takes(batch):
             introductions.introduce(found, customer_id, shelf)
+
+    async def _allowed(self, batch: RecordBatch) -> bool:
+        """Whether the chunk may leave, once that is known; while the brokers are away it is not."""
+        while self._takes(batch) and not self._may_send(batch.generation):  # noqa: ASYNC110 - heartbeats are heard in another thread
+            await asyncio.sleep(HOLD_LOOK_S)
+        return self._takes(batch)
 
     def _new_landing(self) -> Landing:
         return Landing(

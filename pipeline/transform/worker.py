@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> BatchApp:
         observe=watch.metrics,
         fail=app.crash_soon,
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
+        may_send=app.membership.may_send,
         introductions=introductions,
     )
 

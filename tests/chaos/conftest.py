@@ -198,6 +198,14 @@ class Fleet:
                     values += [record.value for record in records]
             return values
 
+    async def wrote(self, records: int) -> None:
+        """Wait until the output topic holds so many records."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(await self.output()) < records:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"never wrote {records} records")
+            await asyncio.sleep(POLL_S)
+
     async def committed(self) -> dict[int, int]:
         """The group's offset of each partition."""
         async with self._admin() as admin:

@@ -100,6 +100,8 @@ class Copying:
 
     def landed(self, queue: deque[tuple[RecordBatch, asyncio.Future[None]]], done: asyncio.Future[None]) -> None:
         """Acknowledge from the completion, in order."""
+        if done.cancelled():  # the process ends with work in flight
+            return
         if done.exception() is not None:
             self.app.crash_soon(done.exception() or RuntimeError())
             return

@@ -93,23 +93,26 @@ async def test_a_frozen_one_past_its_session(
     """The same when its partitions had gone to a peer before its name was taken."""
     fleet = make_fleet(await chain_settings(partitions=4))
     await replace_a_frozen_one(fleet, watch_offsets, past_session=True)
+    assert "raise PIPELINE_SESSION_TIMEOUT_SECONDS" in fleet.workers[0].text
 
 
 async def replace_a_frozen_one(fleet: Fleet, watch_offsets: Callable[[Fleet], Offsets], *, past_session: bool) -> None:
-    """Freeze one of two, let another process take its name, and wake it up."""
-    traffic = fleet.traffic(per_second=500).start()
-    frozen = fleet.start(instance_id="worker-0", work_s="1")
+    """Freeze one of two with work that it has not finished, let another take its name, and wake it up."""
+    frozen = fleet.start(instance_id="worker-0", work_s="3600")
     peer = fleet.start(instance_id="worker-1")
     await peer.says("Copying", "partitions=2")
     await frozen.says("Copying", "partitions=2")
-    await frozen.says("OffsetsCommitted(", times=frozen.text.count("OffsetsCommitted(") + 2)
+    traffic = fleet.traffic()
+    await traffic.burst(2000)
+    await fleet.wrote(2000)  # all of it, so none is left in the frozen one's connections
     frozen.send(signal.SIGSTOP)
     if past_session:
         alone = peer.text.count("partitions=4")
         await peer.says("Copying", "partitions=4", times=alone + 1)
     heir = fleet.start(instance_id="worker-0")
-    await heir.says("OffsetsCommitted(", times=3)
-    await traffic.end()
+    await heir.says("Copying", "partitions=2")
+    await fleet.caught_up()
+    await traffic.burst(2000)
     await fleet.caught_up()
     written = len(await fleet.output())
     watched = watch_offsets(fleet)

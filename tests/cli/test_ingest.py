@@ -25,7 +25,7 @@ from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.dodo.signature import sign
 from pipeline.ingest import PATH, server
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
@@ -287,8 +287,7 @@ async def test_sigterm_during_the_start_ends_it(broker: LocalKafka, chain_settin
     settings = await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
     broker.pause()
     try:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         child = start(settings, "--port", str(port))
         async with asyncio.timeout(PATIENCE_S):
             while not _accepts(port):

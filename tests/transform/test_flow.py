@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, text_header
+from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.tally import ChunkTransformed
@@ -108,6 +109,7 @@ class Bench:
         self.told: list[ChunkTransformed] = []
         self.failures: list[BaseException] = []
         self.acks: dict[int, list[int]] = defaultdict(list)
+        self.heard = True
         self.flow = Flow(
             decide,
             self.producer,
@@ -115,6 +117,7 @@ class Bench:
             dead_letters_topic=DEAD_LETTERS,
             observe=self._observe,
             fail=self.failures.append,
+            may_send=lambda _: self.heard,
             clock=lambda: 1_767_000_000.5,
         )
         self.flow.resume(1, frozenset())
@@ -182,6 +185,38 @@ async def test_an_observer_that_raises_holds_nothing_back() -> None:
         await settle()
     assert bench.acks[0] == [1, 3]
     assert (bench.flow.in_flight, bench.failures) == (0, [])
+
+
+async def test_a_chunk_waits_while_the_group_does_not_hear_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The brokers may be away, or we may have been frozen and replaced: nothing leaves until one of them is known."""
+    monkeypatch.setattr(flow_module, "HOLD_LOOK_S", 0.0)
+    bench = Bench()
+    bench.heard = False
+    waiting = asyncio.ensure_future(bench.flow.take(bench.batch(0, b"pay")))
+    await settle()
+    assert bench.producer.sent == []
+    bench.heard = True
+    await waiting
+    assert len(bench.producer.sent) == 1
+
+
+@pytest.mark.parametrize("end", ["begin", "resume"])
+async def test_a_chunk_that_waits_is_dropped_when_its_partition_goes(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new owner maps it again; it neither leaves nor is acknowledged here."""
+    monkeypatch.setattr(flow_module, "HOLD_LOOK_S", 0.0)
+    bench = Bench()
+    bench.heard = False
+    waiting = asyncio.ensure_future(bench.flow.take(bench.batch(0, b"pay")))
+    await settle()
+    if end == "begin":
+        bench.flow.begin()
+    else:
+        bench.flow.resume(2, frozenset())
+    await waiting
+    bench.heard = True
+    assert bench.producer.sent == []
+    assert bench.flow.in_flight == 0
+    assert bench.acks[0] == []
 
 
 async def test_commands_go_behind_operations() -> None:
