@@ -240,7 +240,7 @@ AWAITED: dict[str, set[str]] = {
     "kafka/handover.py": {"_within"},
     "kafka/producer.py": {"stop"},
     "kafka/transport.py": {"_offer"},
-    "kafka/worker.py": {"run"},
+    "kafka/worker.py": {"_run"},
     "transform/flow.py": {"send"},
     "transform/landing.py": {"_send"},
     "transform/state/changelog.py": {"stop"},

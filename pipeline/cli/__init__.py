@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import __version__
+from pipeline import __version__, logs
 from pipeline.errors import PipelineError
 
 GROUPS = (
@@ -54,6 +54,7 @@ def build() -> typer.Typer:
         ] = False,
     ) -> None:
         """Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline."""
+        logs.configure(level="warning")  # unconfigured, a log line would go to stdout, between the lines of --json
 
     for group in GROUPS:
         importlib.import_module(f"pipeline.cli.{group}").register(app)
