@@ -118,7 +118,8 @@ def configure(
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        # Lines are rare, so nothing is gained by it; a module's logger would keep what was configured first.
+        cache_logger_on_first_use=False,
     )
     handler = _Stderr()
     handler.setFormatter(

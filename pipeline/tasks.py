@@ -27,6 +27,7 @@ FIRST_S: Final = 0.5
 """Before a task is started again; doubled at each further failure."""
 
 LONGEST_S: Final = 30.0
+CANCEL_AGAIN_S: Final = 1.0
 WELL_AFTER_S: Final = 60.0
 """A task that ran for so long was well: its next failure is a first one."""
 
@@ -163,10 +164,11 @@ class Tasks:
     async def stop(self) -> None:
         """End all of them, and return when they have ended."""
         self.let_end()
-        tasks = list(self._running)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = set(self._running)
+        while tasks:  # a client that swallows a cancellation goes on as if nothing had been
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
     def _start(self, run: _Run) -> asyncio.Task[Any]:
         assert run.work is not None  # noqa: S101 - a watched task is started by somebody else

@@ -91,7 +91,8 @@ async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
         yield LetterReader(settings, consumer, spans)
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(consumer.stop(), STOP_WITHIN_S)
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await consumer.stop()
 
 
 class LetterReader:

@@ -28,7 +28,8 @@ CHUNK_BYTES: Final = 8 * 1024 * 1024
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
     """Return after `seconds`, or at once when `stopping` is set."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -228,7 +228,8 @@ class DurableProducer:
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
         try:
             with explaining(self._settings):
-                await asyncio.wait_for(producer.start(), START_WITHIN_S)
+                async with asyncio.timeout(START_WITHIN_S):
+                    await producer.start()
         except BaseException:
             await _close(producer)
             raise
@@ -241,7 +242,7 @@ class DurableProducer:
             producer = self._producer
             if producer is None or time.monotonic() - self._confirmed_at < BEAT_S:
                 continue
-            answered = await _quietly(asyncio.wait_for(producer.client.force_metadata_update(), BEAT_S))
+            answered = await _answers(producer)
             if self._producer is producer:
                 self._trouble = None if answered else "no broker answers"
                 came = Came.STORED if answered else Came.KAFKA_REFUSED
@@ -253,17 +254,19 @@ def _partition(key: bytes, partitions: Sequence[int], _available: Sequence[int])
     return partition_of(key, len(partitions))
 
 
-async def _quietly(work: Awaitable[Any]) -> bool:
-    """Whether it came true."""
+async def _answers(producer: AIOKafkaProducer) -> bool:
+    """Whether a broker says where the topics are."""
     try:
-        return bool(await work)
+        async with asyncio.timeout(BEAT_S):
+            return bool(await producer.client.force_metadata_update())
     except (KafkaError, OSError):
         return False
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
     with contextlib.suppress(KafkaError, OSError):
-        await asyncio.wait_for(producer.stop(), CLOSE_WITHIN_S)
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await producer.stop()
         return
     # stop() waits for a flush that an absent broker never ends; what it left running would be logged as forgotten.
     sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no way to stop without a flush

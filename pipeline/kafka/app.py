@@ -185,7 +185,8 @@ class BatchApp(faust.App):
         if self.should_stop:
             # The stop hands over as well. Let it commit under this generation before the driver asks for a new one.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._handed_over.wait(), GRACE_S + COMMIT_S)
+                async with asyncio.timeout(GRACE_S + COMMIT_S):
+                    await self._handed_over.wait()
             return
         self.tell(RebalanceStarted(self.consumer_generation_id))
         await super()._on_partitions_revoked(revoked)

@@ -244,7 +244,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             # Not `fetch_committed_offsets`, which asks until there is an answer: by then it is of no use.
             asked = consumer._coordinator._do_fetch_commit_offsets(partitions)  # noqa: SLF001
-            stored = await asyncio.wait_for(asked, NOTES_WITHIN_S)
+            async with asyncio.timeout(NOTES_WITHIN_S):
+                stored = await asked
         except (KafkaError, TimeoutError):
             return None
         return {ensure_TP(tp): one.metadata for tp, one in stored.items() if one.metadata}

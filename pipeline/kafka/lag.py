@@ -161,7 +161,8 @@ async def _probe(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
         yield consumer
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(consumer.stop(), STOP_WITHIN_S)
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await consumer.stop()
 
 
 class LagReader:

@@ -303,7 +303,8 @@ class Consumer(driver.Consumer):
     async def commit_quickly(self) -> None:
         """Commit what is acknowledged, if the broker takes it at once."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.committer.commit(), COMMIT_S)
+            async with asyncio.timeout(COMMIT_S):
+                await self.committer.commit()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Faust's commit, of other topics."""

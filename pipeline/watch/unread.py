@@ -63,7 +63,8 @@ class Unread:
             return
         thread: Any = self._app.consumer._thread  # type: ignore[attr-defined] # noqa: SLF001 - the driver's thread is where aiokafka may be called
         asking = asyncio.run_coroutine_threadsafe(_unread(thread._ensure_consumer()), thread.thread_loop)  # noqa: SLF001
-        unread, away = await asyncio.wait_for(asyncio.wrap_future(asking), WITHIN_S + THREAD_S)
+        async with asyncio.timeout(WITHIN_S + THREAD_S):
+            unread, away = await asyncio.wrap_future(asking)
         if membership.generation == generation:
             self._progress.saw(unread)
             self._progress.attempted(away)
@@ -76,12 +77,13 @@ async def _unread(consumer: Any) -> tuple[dict[TP, int], list[TP]]:
     """
 
     async def of(tp: Any) -> int:
-        end: int = (await consumer.end_offsets([tp]))[tp]
-        position: int = await consumer.position(tp)
+        async with asyncio.timeout(WITHIN_S):
+            end: int = (await consumer.end_offsets([tp]))[tp]
+            position: int = await consumer.position(tp)
         return max(end - position, 0)
 
     partitions = list(consumer.assignment())
-    answers = await asyncio.gather(*(asyncio.wait_for(of(tp), WITHIN_S) for tp in partitions), return_exceptions=True)
+    answers = await asyncio.gather(*map(of, partitions), return_exceptions=True)
     unread, away = {}, []
     for tp, answer in zip(partitions, answers, strict=True):
         match answer:

@@ -101,4 +101,5 @@ async def test_a_restore_that_is_overtaken_by_a_rebalance_is_given_up(fleet: Fle
     await first.says("Restoring", "generation=2", "partitions=2")
     assert "Restored" not in first.text
     assert await first.stop() == 0
-    await asyncio.wait_for(fleet.caught_up(), 300)
+    async with asyncio.timeout(300):
+        await fleet.caught_up()

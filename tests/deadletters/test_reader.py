@@ -245,4 +245,5 @@ async def test_a_topic_that_may_not_be_read(chain_settings: ChainSettings, monke
 
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", refused)
     with pytest.raises(TopicError, match=r"it needs the ACL READ on the topic"):
-        await asyncio.wait_for(read(settings), 300)
+        async with asyncio.timeout(300):
+            await read(settings)

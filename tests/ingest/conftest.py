@@ -184,7 +184,8 @@ def exchange() -> Callable[..., Awaitable[bytes]]:
                 writer.write(part)
                 await writer.drain()
             writer.write_eof()
-            return await asyncio.wait_for(reader.read(), 300)
+            async with asyncio.timeout(300):
+                return await reader.read()
         except ConnectionError:
             return b""
         finally:

@@ -43,7 +43,8 @@ def ends(environment: Callable[[Settings], dict[str, str]], tmp_path: Path) -> R
                 sys.executable, WORKER, env=environment(settings), stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            code = await asyncio.wait_for(process.wait(), WITHIN_S)
+            async with asyncio.timeout(WITHIN_S):
+                code = await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -81,10 +82,12 @@ async def test_an_ordinary_user_is_enough(
         async with AIOKafkaConsumer(
             settings.operations_topic, **client_options(settings), group_id=None, auto_offset_reset="earliest"
         ) as consumer:
-            record = await asyncio.wait_for(consumer.getone(), WITHIN_S)
+            async with asyncio.timeout(WITHIN_S):
+                record = await consumer.getone()
         assert record.value == b"1"
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -461,7 +461,8 @@ class World:
         """Return when there may be something to read."""
         self._news.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._news.wait()
 
     def place_of(self, sent: dict[str, Any]) -> Place:
         """Where the record of an operation lies."""

@@ -110,6 +110,7 @@ async def _show(sandbox: Sandbox, stopped: asyncio.Event, terminal: TextIO) -> N
         terminal.write(CLEAR_LINE + summary(sandbox, rate))
         terminal.flush()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), REFRESH_S)
+            async with asyncio.timeout(REFRESH_S):
+                await stopped.wait()
     terminal.write(CLEAR_LINE)
     terminal.flush()

@@ -127,7 +127,8 @@ class TrackApi:
         if seconds <= 0:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._sandbox.closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._sandbox.closing.wait()
         if self._sandbox.closing.is_set():
             raise DroppedError("the sandbox is closing")
 

@@ -45,5 +45,6 @@ async def test_customerio_down_at_start(make_stage: Any, made: Any) -> None:
     async with SandboxServer(SandboxConfig(), port=port) as late:
         await stage.done()
         assert late.sandbox.stats()["events"] == 10
-        await asyncio.wait_for(worker.ready(), 300)
+        async with asyncio.timeout(300):
+            await worker.ready()
         assert await worker.stop() == 0
