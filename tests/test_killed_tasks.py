@@ -22,7 +22,7 @@ import pytest
 
 import pipeline
 from pipeline.demo import run as demo
-from pipeline.errors import BrokenSequenceError, SettingsError
+from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.kafka.consumer_thread import ConsumerThread
@@ -303,6 +303,24 @@ async def worker_sender(name: str = "kafka sender") -> AsyncIterator[Victim]:
     end(played)
 
 
+@asynccontextmanager
+async def abandoned_producer() -> AsyncIterator[Victim]:
+    """The end of a producer that was given up; what waited for it has failed, and a stop does not wait for ever."""
+    victim = Victim("abandoned producer")
+    producer = BatchProducer(Settings.load(), [victim.hear])
+    played = played_producer()
+    producer._producer = played
+    gate: Any = SimpleNamespace(cut=lambda: None, close=victim.forever)
+    producer._gate = gate
+    sent = chunk_of(producer).send()
+    producer.abandon()
+    yield victim
+    with pytest.raises(DeliveryError, match="given up"):
+        await sent
+    await producer.stop()
+    end(played)
+
+
 def chunk_of(producer: BatchProducer, send_batch: Any = None) -> OutgoingChunk:
     """One record on its way."""
     from aiokafka.producer.message_accumulator import BatchBuilder
@@ -472,6 +490,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "kafka sender": [ingest_sender, worker_sender],
     "kafka metadata": [ingest_sender, worker_sender],
     "outlet": [outlet],
+    "abandoned producer": [abandoned_producer],
     "lane": [lane],
     "lending": [lending],
     "offset commits": [offset_commits],

@@ -29,6 +29,9 @@ class HandOver(Protocol):
     async def drained(self) -> None:
         """Return when nothing is in flight; acknowledge what has finished by then."""
 
+    def abandon(self) -> None:
+        """The grace is over: nothing of what is in flight leaves, or is acknowledged, any more."""
+
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Records of `assigned` flow again, under `generation`; older records belong to others."""
 
@@ -36,7 +39,10 @@ class HandOver(Protocol):
 async def hand_over(
     stage: HandOver | None, watermarks: Watermarks, commit: Callable[[], Awaitable[object]], grace_s: float
 ) -> HandOverEnded:
-    """Drain `stage` within the grace, then commit what is acknowledged; says how it went, never raises a time-out."""
+    """Drain `stage` within the grace, then commit what is acknowledged; says how it went, never raises a time-out.
+
+    What is not drained by then is abandoned: the partitions' next owner does it again, and must have the last word.
+    """
     started = time.monotonic()
     drained = committed = True
     generation = watermarks.generation
@@ -44,6 +50,8 @@ async def hand_over(
         if stage is not None:
             stage.begin()
             drained = await _within(stage.drained(), grace_s)
+            if not drained:
+                stage.abandon()
     finally:  # a bug in the stage must not cost the commit of what is done
         unfinished = watermarks.unfinished
         committed = await _within(commit(), COMMIT_S) and not watermarks.committable()

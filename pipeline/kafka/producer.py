@@ -14,6 +14,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import BrokenSequenceError, BrokerUnreachableError, DeliveryError, TopicError
+from pipeline.incidents import Incident
 from pipeline.kafka.events import ProducerEvent
 from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
@@ -24,15 +25,21 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.kafka.sizes import BATCH_BYTES, max_message_bytes
 from pipeline.kafka.stalls import Stalls
+from pipeline.kafka.write_gate import WriteGate
 from pipeline.observers import tell
 from pipeline.settings import Settings
-from pipeline.tasks import Tasks
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 REQUEST_TIMEOUT_MS: Final = 30_000
 """A half-open connection is noticed after this time. It is no limit for a record: those are retried for ever."""
 
 STOP_S: Final = 5.0
 """For batches in flight at stop; aiokafka itself would wait for as long as the broker is away."""
+
+RETRY_S: Final = 1.0
+"""Between attempts to start another producer."""
+
+CLOSING: Final = BackgroundTask("abandoned producer", OnEnd.TELL, returns=True)
 
 log = logs.get(__name__)
 
@@ -45,18 +52,31 @@ class BatchProducer:
     every later send to it fails at once with `BrokenSequenceError`, and only a new producer helps.
 
     Used from one event loop.
+
+    Args:
+        settings: of the process.
+        observers: told of what is produced, and of what stalls.
+        may_write: whether records may leave this process now; they wait while they may not.
     """
 
-    def __init__(self, settings: Settings, observers: Sequence[Callable[[ProducerEvent], None]] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observers: Sequence[Callable[[ProducerEvent], None]] = (),
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._settings = settings
         self._observers: list[Callable[[ProducerEvent], None]] = [Stalls(), *observers]
+        self._may_write = may_write
         self._producer: AIOKafkaProducer | None = None
+        self._gate: WriteGate | None = None
         self._partitions: dict[str, int] = {}
         self._limits: dict[str, int] = {}
         self._outlets: dict[TP, Outlet] = {}
         self._next_keyless = itertools.count()
         self._writers = Tasks(observers=self._observers)
         self._lifelines = Tasks(observers=self._observers)
+        self._closing = Tasks(observers=self._observers)
 
     async def start(self) -> None:
         """Connect and get a producer id.
@@ -72,6 +92,7 @@ class BatchProducer:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         steady(producer.client)
+        gate = WriteGate(producer, self._may_write)
         # An idempotent batch never expires, but for one path: aiokafka drops it when its partition has no leader for
         # the request time-out, and with it the partition's sequence. Waiting is what we want.
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - there is no setting for it
@@ -87,28 +108,56 @@ class BatchProducer:
         except BaseException:
             await producer.stop()
             raise
-        self._producer = producer
+        self._producer, self._gate = producer, gate
         watch_producer(self._lifelines, producer, self._lifeline_ended)
         producer.client.cluster.add_listener(self._count_partitions)
 
     async def stop(self) -> None:
         """Deliver what is in flight within a few seconds, then close; what is left fails with `DeliveryError`."""
-        producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        self._lifelines.let_end()
-        closing = asyncio.ensure_future(self._close(producer))
-        await asyncio.wait({closing}, timeout=STOP_S)
-        if not closing.done():
-            log.warning("Batches in flight at stop were not acknowledged; their records are redelivered")
-            closing.cancel()
-            producer._closed = True  # noqa: SLF001 - what is left of its stop()
-            await producer.client.close()  # fails the requests that the sender waits for
-            ending = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
-            await asyncio.wait({ending}, timeout=STOP_S)
-            ending.cancel()
+        producer, gate = self._let_go()
+        if producer is not None and gate is not None:
+            closing = asyncio.ensure_future(self._close(producer))
+            await asyncio.wait({closing}, timeout=STOP_S)
+            if not closing.done():
+                log.warning("Batches in flight at stop were not acknowledged; their records are redelivered")
+                closing.cancel()
+                self._closing.start(CLOSING, gate.close)
+        await asyncio.wait({asyncio.ensure_future(self._closing.ended(CLOSING))}, timeout=STOP_S)
+        await self._closing.stop()
         for outlet in self._outlets.values():
             outlet.close()
+
+    def abandon(self) -> None:
+        """Give up what is not known to be durable: it fails, and none of it leaves this process any more.
+
+        What already left may still be stored. Nothing can be sent before `renew`.
+        """
+        producer, gate = self._let_go()
+        if producer is None or gate is None:
+            return
+        gate.cut()
+        self._closing.start(CLOSING, gate.close)
+        outlets, self._outlets = self._outlets, {}
+        for tp, outlet in outlets.items():
+            outlet.close(DeliveryError(f"{tp.topic}/{tp.partition}: the batch was given up with its partitions"))
+
+    async def renew(self) -> None:
+        """After `abandon`, a producer again; returns with success alone, whatever hinders it meanwhile."""
+        incident = Incident(log, "No new producer yet", "A new producer was found")
+        while self._producer is None:
+            try:
+                await self.start()
+            except Exception as error:  # noqa: BLE001 - without a producer this process is of no use
+                incident.failed(error)
+                await asyncio.sleep(RETRY_S)
+        incident.succeeded()
+
+    def _let_go(self) -> tuple[AIOKafkaProducer | None, WriteGate | None]:
+        producer, gate = self._producer, self._gate
+        self._producer = self._gate = None
+        if producer is not None:
+            self._lifelines.let_end()
+        return producer, gate
 
     async def _close(self, producer: AIOKafkaProducer) -> None:
         await asyncio.gather(*(outlet.drained() for outlet in self._outlets.values()))

@@ -72,12 +72,14 @@ class SinkHandOver:
         self._end_naps()
 
     async def drained(self) -> None:
-        """Return when no operation is held any more; cancelled at the end of the grace, let nothing leave either."""
-        try:
-            await self._idle.wait()
-        finally:
-            if self.is_finishing:
-                self.shut()
+        """Return when no operation is held any more."""
+        await self._idle.wait()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let nothing leave any more that the hand-over was waiting for."""
+        if self.is_finishing:
+            self.shut()
 
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Records of `assigned` flow under `generation`; nothing of an older assignment waits any more."""

@@ -109,6 +109,8 @@ class Flow:
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
         self._generation = -1
+        self._stay = 0  # assignments so far; a static member joins again under the generation that it had (KIP-345)
+        self._taking = 0  # the assignment of the chunk that is being taken
         self._landings: dict[TP, Landing] = {}
         self._flights: set[Flight] = set()
         self._sends: set[asyncio.Future[None]] = set()
@@ -131,9 +133,21 @@ class Flow:
         """Return when nothing is on its way."""
         await self._until(lambda: not self._sends and not self._flights)
 
+    def abandon(self) -> None:
+        """What could not leave in time never does.
+
+        The partitions' next owner maps the same webhooks again, with all that came since. Written behind that, an
+        identify with an old total would be the last that Customer.io hears.
+        """
+        in_flight = bool(self._sends or self._flights)
+        self._give_up()
+        if in_flight:
+            self._producer.abandon()
+
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
-        """Take chunks of this generation; what an earlier one left behind is not acknowledged any more."""
+        """Take chunks of this assignment; what an earlier one left behind is not acknowledged any more."""
         self._generation = generation
+        self._stay += 1
         self._give_up()
         if self._state is not None:
             self._state.shelves.keep({tp.partition for tp in assigned})
@@ -152,6 +166,7 @@ class Flow:
         Raises:
             DeliveryError: an earlier send failed. Nothing of `batch` was sent.
         """
+        self._taking = self._stay
         size = sum(len(record.value or b"") for record in batch)
         await self._until(lambda: self._has_room(size) or not self._open)
         if self._error is not None:
@@ -256,7 +271,7 @@ class Flow:
         outcome.commands.append(topic, self._producer.partition_for(topic, command.key), command)
 
     def _takes(self, batch: RecordBatch) -> bool:
-        return self._open and batch.generation == self._generation
+        return self._open and batch.generation == self._generation and self._taking == self._stay
 
     def _has_room(self, size: int) -> bool:
         if not self._flights:
@@ -278,7 +293,7 @@ class Flow:
         if error is None:
             landing.outputs_landed(flight)
             tell((self._observe,), _told(flight))
-        else:
+        elif flight in self._flights:  # else it was given up, and is another's
             self._failed(error)
 
     def _landed(self, flight: Flight) -> None:

@@ -165,7 +165,8 @@ class Landing:
     def _facts_landed(self, flight: Flight, done: asyncio.Future[None]) -> None:
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is not None:
-            self.failed(error)
+            if flight in self._queue:  # else it was given up, and is another's
+                self.failed(error)
             return
         flight.facts_durable = True
         self.move()

@@ -21,6 +21,9 @@ class Producer(Protocol):
     def chunk(self) -> Outgoing:
         """A new, empty chunk."""
 
+    def abandon(self) -> None:
+        """Give up what is not known to be durable: it fails, and none of it leaves this process any more."""
+
 
 class Shelves(Protocol):
     """The facts of the partitions that are ours (`state.store.Store`)."""

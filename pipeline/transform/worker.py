@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from faust.types import TP
+
 from pipeline import logs
 from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
@@ -58,7 +60,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
-    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress])
+    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress], may_write=app.membership.heard)
     store = _store(settings, producer, watch) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
@@ -88,7 +90,13 @@ def create_app(settings: Settings) -> BatchApp:
     app.companion(start_producer, producer.stop)
     if store is not None:
         app.companion(store.start, store.stop)
-        app.on_assigned = store.restore
+
+    async def assigned(partitions: set[TP], generation: int) -> None:
+        await producer.renew()
+        if store is not None:
+            await store.restore(partitions, generation)
+
+    app.on_assigned = assigned
     if introductions is not None:
         app.companion(_at_once, introductions.close)
     app.set_handover(flow)

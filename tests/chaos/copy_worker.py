@@ -60,6 +60,13 @@ class Copying:
         while self.in_flight:
             await self.change()
 
+    def abandon(self) -> None:
+        """The next owner copies it again."""
+        for queue in self.flying.values():
+            queue.clear()
+        self.flying.clear()
+        self.producer.abandon()
+
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Take chunks again."""
         log.info("Copying", generation=generation, partitions=len(assigned))
@@ -103,6 +110,8 @@ class Copying:
         if done.cancelled():  # the process ends with work in flight
             return
         if done.exception() is not None:
+            if all(done is not future for _, future in queue):
+                return  # abandoned
             self.app.crash_soon(done.exception() or RuntimeError())
             return
         while queue and queue[0][1].done():
@@ -120,9 +129,14 @@ def create_app() -> BatchApp:
         stage="transform",
         consumer_metadata_max_age_ms=int(os.environ.get("COPY_METADATA_MS", "300000")),
     )
-    producer = BatchProducer(settings)
+    producer = BatchProducer(settings, may_write=app.membership.heard)
     copying = Copying(settings, app, producer)
     app.set_handover(copying)
+
+    async def assigned(_partitions: set[TP], _generation: int) -> None:
+        await producer.renew()
+
+    app.on_assigned = assigned
 
     async def start() -> None:
         await producer.start()

@@ -43,6 +43,10 @@ class Stage:
         """Nothing is in flight."""
         self.said.append("drained")
 
+    def abandon(self) -> None:
+        """The grace is over."""
+        self.said.append("abandon")
+
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Records flow."""
         self.said.append((generation, assigned))

@@ -33,6 +33,10 @@ class Stage:
         self._watermarks.of(A).acknowledge(0, 9, 9)
         self.said.append("drained")
 
+    def abandon(self) -> None:
+        """The grace is over."""
+        self.said.append("abandon")
+
     def resume(self, generation: int, assigned: frozenset[TP]) -> None:
         """Not part of a hand-over."""
         raise AssertionError((generation, assigned))
@@ -66,11 +70,11 @@ async def test_the_commit_comes_after_the_work() -> None:
 
 @pytest.mark.parametrize("grace_s", [0.0, 0.01])
 async def test_work_that_hangs_is_left_after_the_grace(grace_s: float) -> None:
-    """Its records stay unacknowledged, what else is done is committed."""
+    """It is abandoned, and its records stay unacknowledged; what else is done is committed."""
     setting = Setting()
     setting.stage.work.clear()
     ended = await hand_over(setting.stage, setting.watermarks, setting.commit, grace_s)
-    assert setting.stage.said == ["begin", "commit"]
+    assert setting.stage.said == ["begin", "abandon", "commit"]
     assert (ended.drained, ended.committed, ended.unfinished) == (False, True, 1)
 
 

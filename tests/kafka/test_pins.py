@@ -28,7 +28,7 @@ from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import BaseCoordinator, CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.protocol.admin import (
     CreatePartitionsRequest,
     CreateTopicsRequest,
@@ -290,6 +290,16 @@ CODE: list[tuple[Any, str, str]] = [
         "the sender waits for nothing but metadata while a leader is unknown",
     ),
     (
+        SendProduceReqHandler.do,
+        "response = await self._client.send(node_id, request)",
+        "records leave through the client's `send`, looked up on the instance",
+    ),
+    (
+        AIOKafkaClient.send,
+        "if not (await self.ready(node_id, group=group)): raise NodeNotReadyError(",
+        "with a connection there is nothing to wait for between the call and the bytes",
+    ),
+    (
         AIOKafkaClient._md_synchronizer,
         "ret = await self._metadata_update(self.cluster, topics)",
         "whoever waits for metadata waits for `_metadata_update`, looked up on the instance",
@@ -442,6 +452,9 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (AIOKafkaClient, "self._conns"),
     (AIOKafkaClient, "self._topics"),
     (AIOKafkaProducer, "self._closed"),
+    (AIOKafkaClient, "self._sync_task"),
+    (KafkaFetcher, "self._fetch_task"),
+    (Sender, "self._sender_task"),
     (MessageAccumulator, "self._batch_ttl"),
     (ClusterMetadata, "self.unauthorized_topics"),
     (ClusterMetadata, "self.controller"),

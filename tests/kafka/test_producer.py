@@ -217,6 +217,56 @@ async def test_a_stop_does_not_wait_for_a_broker_that_is_away(
         kafka.resume()
 
 
+async def test_what_was_abandoned_is_never_written(
+    tmp_path: Path, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that wait for a broker fail, and are not there once it is back; a new producer writes on."""
+    monkeypatch.setattr(producer_module, "RETRY_S", 0.1)
+    with LocalKafka.start(tmp_path / "kafka") as kafka:
+        settings = await chain_settings(partitions=2, kafka_bootstrap_servers=kafka.bootstrap_servers)
+        async with producing(settings) as producer:
+            await send_numbers(producer, settings.operations_topic, range(10))
+            await asyncio.to_thread(kafka.kill)
+            sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in (10, 20)]
+            await asyncio.sleep(0)
+            producer.abandon()
+            for future in sent:
+                with pytest.raises(DeliveryError, match="given up"):
+                    await future
+            with pytest.raises(DeliveryError, match="not started"):
+                producer.chunk()
+            renewing = asyncio.create_task(producer.renew())
+            await asyncio.to_thread(kafka.restart)
+            await renewing
+            await send_numbers(producer, settings.operations_topic, range(30, 40))
+        found = numbers_of(await stored(settings))
+    assert sorted(number for numbers in found.values() for number in numbers) == [*range(10), *range(30, 40)]
+
+
+async def test_records_wait_while_they_may_not_be_written(chain_settings: ChainSettings) -> None:
+    """Nothing leaves meanwhile; then everything does, once, in order."""
+    settings = await chain_settings(partitions=1)
+    may, asked = [False], asyncio.Event()
+
+    def may_write() -> bool:
+        asked.set()
+        return may[0]
+
+    producer = BatchProducer(settings, may_write=may_write)
+    await producer.start()
+    try:
+        await producer.prime(settings.operations_topic)
+        sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in (0, 10)]
+        async with asyncio.timeout(60):
+            await asked.wait()
+        assert numbers_of(await stored(settings)) == {0: []}
+        may[0] = True
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+    assert numbers_of(await stored(settings)) == {0: list(range(20))}
+
+
 async def test_no_broker_is_one_message() -> None:
     """A producer that cannot connect says where it tried."""
     settings = Settings.load(kafka_bootstrap_servers="127.0.0.1:1")

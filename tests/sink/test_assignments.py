@@ -53,7 +53,9 @@ def test_a_lane_that_outlives_the_grace(virtual: Any, make: Any, generation: int
             await asyncio.sleep(1)
             rig.sink.handover.begin()
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(rig.sink.handover.drained(), 9)
+                async with asyncio.timeout(9):
+                    await rig.sink.handover.drained()
+            rig.sink.handover.abandon()
             rig.assign(generation)
             await rig.take(*records[1:], make.record(NEIGHBOUR, 10), make.record(OTHER, 11), generation=generation)
             await rig.settled()

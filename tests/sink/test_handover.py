@@ -183,6 +183,7 @@ def test_the_grace_ends_it(virtual: Virtual, api: Any, make: Any) -> None:
             await asyncio.sleep(0.1)
             requests = len(api.requests)
             drained.cancel()
+            rig.sink.handover.abandon()
             await asyncio.sleep(100)
             assert len(api.requests) == requests
             assert rig.sink.memory.taken_bytes == 0

@@ -90,6 +90,7 @@ class FakeProducer:
     """Brokers in the hand of the test: four partitions, one per last digit of the key."""
 
     sent: list[Chunk] = field(default_factory=list)
+    abandoned: bool = False
     largest: int = 1_000_000
 
     def partition_for(self, _topic: str, key: bytes | None) -> int:
@@ -99,6 +100,13 @@ class FakeProducer:
     def chunk(self) -> Chunk:
         """A new chunk."""
         return Chunk(self)
+
+    def abandon(self) -> None:
+        """What is not durable fails."""
+        self.abandoned = True
+        for chunk in self.sent:
+            if not chunk.durable.done():
+                chunk.durable.set_exception(DeliveryError("given up"))
 
 
 class Bench:
@@ -217,6 +225,51 @@ async def test_a_chunk_that_waits_is_dropped_when_its_partition_goes(end: str, m
     assert bench.producer.sent == []
     assert bench.flow.in_flight == 0
     assert bench.acks[0] == []
+
+
+async def test_what_could_not_leave_in_time_is_abandoned() -> None:
+    """Neither acknowledged nor a failure: its next owner maps it again; chunks of the next assignment flow."""
+    bench = Bench()
+    for first in (0, 1):
+        await bench.flow.take(bench.batch(first, b"pay"))
+    bench.producer.sent[1].durable.set_result(None)
+    await settle()
+    bench.flow.begin()
+    bench.flow.abandon()
+    await settle()
+    assert bench.producer.abandoned
+    await bench.flow.drained()
+    assert (bench.flow.in_flight, bench.failures, bench.acks[0]) == (0, [], [])
+    bench.flow.resume(2, frozenset())
+    await bench.flow.take(bench.batch(0, b"pay", generation=2))
+    bench.producer.sent[-1].durable.set_result(None)
+    await settle()
+    assert bench.acks[0] == [0]
+
+
+async def test_with_nothing_in_flight_the_producer_is_kept() -> None:
+    """To abandon one costs a new one."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    bench.producer.sent[0].durable.set_result(None)
+    await settle()
+    bench.flow.begin()
+    bench.flow.abandon()
+    assert not bench.producer.abandoned
+
+
+async def test_a_chunk_in_the_making_is_of_its_own_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A static member joins again under the number that it had; what waited before is another's all the same."""
+    monkeypatch.setattr(flow_module, "HOLD_LOOK_S", 0.0)
+    bench = Bench()
+    bench.heard = False
+    waiting = asyncio.ensure_future(bench.flow.take(bench.batch(0, b"pay")))
+    await settle()
+    bench.flow.begin()
+    bench.flow.resume(1, frozenset())
+    bench.heard = True
+    await waiting
+    assert bench.producer.sent == []
 
 
 async def test_commands_go_behind_operations() -> None:

@@ -1,0 +1,81 @@
+"""What a transform could not write before its partitions went is never written behind what their next owner writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.kafka.admin import open_admin
+from tests.kafka.cluster import Cluster
+from tests.transform.test_worker import (
+    ChainSettings,
+    Start,
+    Worker,
+    payments,
+    produce,
+    read_all,
+    start,  # noqa: F401 - a fixture
+)
+
+pytestmark = pytest.mark.kafka
+
+PAYMENTS = 40
+
+
+@pytest.mark.parametrize("state", [True, False])
+async def test_outputs_that_could_not_leave_in_time(
+    state: bool,
+    start: Start,  # noqa: F811 - the fixture
+    kafka_cluster: Cluster,
+    chain_settings: ChainSettings,
+) -> None:
+    """The operations' topic cannot be written while a partition moves: the old owner's operations stay unwritten.
+
+    Written later, an identify with an old total would be the last that Customer.io hears.
+    """
+    settings = await chain_settings(kafka_bootstrap_servers=kafka_cluster.bootstrap_servers, partitions=2, state=state)
+    settings = settings.model_copy(update={"operations_topic": f"{settings.operations_topic}-alone"})
+    async with open_admin(settings) as admin:
+        await admin.create(settings.operations_topic, 1, 1, {})
+    alone = await kafka_cluster.leader(settings.operations_topic, 0)
+    worker = await start(settings).ready()
+    await asyncio.to_thread(kafka_cluster.kill, alone)
+    offsets = defaultdict(list)
+    for place in await produce(settings, payments(0, PAYMENTS)):
+        offsets[place.partition].append(place.offset)
+    async with asyncio.timeout(60):
+        while sum(await series(worker, "dodo_cio_records_delivered_total")) != PAYMENTS:  # noqa: ASYNC110 - a scrape
+            await asyncio.sleep(0.05)
+    async with AIOKafkaConsumer(
+        settings.webhooks_topic,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.transform_group,
+        client_id="zz-guest",
+        enable_auto_commit=False,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    ) as guest:
+        async with asyncio.timeout(60):
+            while not guest.assignment():  # noqa: ASYNC110 - aiokafka has nothing to await
+                await asyncio.sleep(0.05)
+        (theirs,) = guest.assignment()
+        await asyncio.to_thread(kafka_cluster.restart, alone)
+        kept = TopicPartition(settings.webhooks_topic, 1 - theirs.partition)
+        async with open_admin(settings) as admin, asyncio.timeout(120):
+            while (await admin.committed(settings.transform_group, [kept])).get(kept) != len(offsets[kept.partition]):
+                assert worker.process.poll() is None, worker.log.read_text()
+                await asyncio.sleep(0.05)
+        written = await read_all(settings, settings.operations_topic)
+    assert await worker.end() == 0
+    sources = Counter(dict(record.headers)["source"].decode() for record in written)
+    assert sources == {f"{kept.topic}/{kept.partition}/{offset}": 2 for offset in offsets[kept.partition]}
+
+
+async def series(worker: Worker, name: str) -> list[float]:
+    """The values of a series, whatever its labels."""
+    text = (await worker.get("/metrics")).text
+    return [one.value for family in text_string_to_metric_families(text) for one in family.samples if one.name == name]
