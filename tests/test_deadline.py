@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from pipeline.deadline import bounded, within
+from tests.listening import listening
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -24,7 +25,7 @@ class Server:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if b" /ok " in head:
@@ -35,18 +36,17 @@ class Server:
                     writer.write(b"x")
                     await writer.drain()
                     await asyncio.sleep(0.005)
-        self.closed.set()
-        writer.close()
+        finally:
+            self.closed.set()
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     """A listening server."""
     server = Server()
-    listener = await asyncio.start_server(server.answer, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    yield server
-    listener.close()
+    async with listening(server.answer) as port:
+        server.url = f"http://127.0.0.1:{port}"
+        yield server
 
 
 @contextlib.asynccontextmanager

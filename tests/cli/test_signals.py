@@ -17,6 +17,7 @@ from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.kafka.local import free_port
 from pipeline.settings import Settings
+from tests.listening import listening
 
 LONG = bool(os.environ.get("CHAOS_SECONDS"))
 OURS = (sys.executable, "-m", "pipeline")
@@ -102,13 +103,11 @@ async def complaints(
 async def silence() -> AsyncIterator[str]:
     """The address of a broker that takes connections and says nothing."""
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def take(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(take) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def credentials(url: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pipeline.kafka.app import BatchApp
 from pipeline.kafka.connection import Connection, use_our_connections
 from pipeline.kafka.worker import BatchWorker
 from pipeline.settings import Settings
+from tests.listening import listening
 
 METADATA = 3
 RESET = struct.pack("ii", 1, 0)
@@ -51,8 +52,8 @@ async def dying_broker() -> AsyncIterator[int]:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         writer.transport.abort()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
+    async with listening(serve) as port:
+        yield port
 
 
 async def send_until_it_breaks() -> list[BaseException]:
