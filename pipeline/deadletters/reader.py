@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from pipeline import logs
 from pipeline.deadletters.letter import Place
 from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import InputError, TopicError
+from pipeline.kafka.closing import close
 from pipeline.kafka.reach import explaining, unreachable
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import Record
@@ -29,9 +30,6 @@ STALLED_S: Final = 30.0
 """A person waits: without a single record for so long, a partition has no leader or the broker is gone."""
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-
-STOP_WITHIN_S: Final = 5.0
-"""aiokafka's fetcher can miss that it is stopped (see `pipeline.kafka.lag`); a second cancellation ends it."""
 
 SKEW_MS: Final = 24 * 3_600_000
 """Between the clock of the stage that wrote `dlq-at` and the broker's, which indexes the topic: with a tolerance of
@@ -90,9 +88,7 @@ async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
         consumer.pause(*partitions)
         yield LetterReader(settings, consumer, spans)
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await consumer.stop()
+        await close(consumer)
 
 
 class LetterReader:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pipeline.kafka.closing import close
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, header, text_header
 from pipeline.settings import Settings
@@ -28,7 +29,7 @@ async def end_offsets(settings: Settings, topic: str) -> dict[TopicPartition, in
         partitions = await _partitions(consumer, topic)
         return dict(await consumer.end_offsets(partitions))
     finally:
-        await consumer.stop()
+        await close(consumer)
 
 
 async def dead_letters(settings: Settings) -> Counter[str]:
@@ -49,7 +50,7 @@ async def dead_letters(settings: Settings) -> Counter[str]:
                     if header(record.headers, DLQ_STAGE)  # a receipt of a replay has none
                 )
     finally:
-        await consumer.stop()
+        await close(consumer)
     return counted
 
 

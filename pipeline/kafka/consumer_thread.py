@@ -29,6 +29,7 @@ from mode import Service
 
 from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
+from pipeline.kafka.closing import close
 from pipeline.kafka.commits import Committed
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
@@ -188,6 +189,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if running is not None:
             self.parent_loop.call_soon_threadsafe(running.add_done_callback, _look_at_exception)
         await super().crash(exc)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and stop reading; a broker that is away is not waited for."""
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            await close(self._consumer)
 
     def _start_thread(self) -> None:
         with suppress(Exception):  # told by `on_crash` and by the worker; the interpreter would print it once more

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from aiokafka.structs import TopicPartition
 
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
+from pipeline.kafka.closing import close
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import time_ms
@@ -36,10 +37,6 @@ FIRST_RECORDS_WITHIN_S = 5.0
 """For the first record of every partition together: 18 ms for four of them on a quiet broker."""
 
 POLL_MS = 200
-
-STOP_WITHIN_S = 5.0
-"""Fetcher.close waits for ever when its cancellation falls into the end of an earlier assignment's fetches, which
-swallows it (aiokafka 0.14, `_fetch_requests_routine`); a second cancellation ends it."""
 
 NEVER_COMMITTED = "never committed: counted from the first record that is still there"
 BEYOND_THE_END = "the committed offset is beyond the end: was the topic created anew?"
@@ -160,9 +157,7 @@ async def _probe(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
             await consumer.start()
         yield consumer
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await consumer.stop()
+        await close(consumer)
 
 
 class LagReader:

@@ -225,7 +225,6 @@ async def test_a_broker_that_falls_silent(
     settings = await chain_settings(partitions=1)
     await write(settings, *((0, record) for record in numbered(1)))
     monkeypatch.setattr(reader_module, "STALLED_S", 0.5)
-    monkeypatch.setattr(reader_module, "STOP_WITHIN_S", 0.5)
     async with open_letter_reader(settings) as reader:
         kafka.pause()
         try:

@@ -376,6 +376,12 @@ CODE: list[tuple[Any, str, str]] = [
         "if channel.acks: self._acking_topics.add(topic)",
         "batch topics are not acked by Faust",
     ),
+    (
+        driver.AIOKafkaConsumerThread.on_thread_stop,
+        "await super().on_thread_stop() # when method queue is stopped, we can stop the consumer if self._consumer is "
+        "not None: await self._consumer.stop()",
+        "the thread's end is that of its queue, then that of the consumer",
+    ),
     (QueueServiceThread.call_thread, "self.method_queue.call(", "the thread's own queue"),
     (BootStrategy._should_enable_web, "if self.enable_web is None:", "the boot strategy wins over --with-web"),
     (faust.Settings._init_settings, "self.getenv(param.env_name)", "every variable is read through `getenv`"),

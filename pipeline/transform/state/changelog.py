@@ -22,6 +22,7 @@ from aiokafka.structs import TopicPartition
 
 from pipeline import logs
 from pipeline.errors import TopicError
+from pipeline.kafka.closing import close
 from pipeline.kafka.fetched import Fetched, UnreadableRecord
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
@@ -40,10 +41,6 @@ AT_ONCE: Final = 8
 FETCH_BYTES: Final = 512 * 1024
 FETCH_WAIT_MS: Final = 50
 """How long a broker may hold back an answer without records: the next request waits behind it."""
-
-STOP_WITHIN_S: Final = 5.0
-"""Fetcher.close waits for ever when its cancellation falls into the end of an earlier assignment's fetches, which
-swallows it (aiokafka 0.14, `_fetch_requests_routine`); a second cancellation ends it."""
 
 POLL_MS: Final = 200
 STALL_S: Final = 10.0
@@ -96,7 +93,7 @@ class Changelog:
             consumer.pause(*tps)
             yield cls(consumer, topic, partitions)
         finally:
-            await stop(consumer)
+            await close(consumer)
 
     async def bounds(self) -> dict[int, range]:
         """The offsets that each partition has now, as a range; it may have fewer records than that.
@@ -197,19 +194,6 @@ def _refuse_batches(records: list[Any]) -> None:
                 "wrong and events would go out again. Start a version that can read it; if its bytes are damaged, let "
                 "another replica lead the partition, or bring the topic back from a copy"
             )
-
-
-async def stop(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer, within a limit, and to its end when the caller is cancelled."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    try:
-        await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
-    finally:
-        if not stopping.done():
-            stopping.cancel()
-            await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
-        if stopping.done() and not stopping.cancelled() and (error := stopping.exception()) is not None:
-            log.info("The reader of the customers' topic did not stop in order", error=repr(error))
 
 
 class _Stall:
