@@ -378,8 +378,7 @@ CODE: list[tuple[Any, str, str]] = [
     ),
     (
         driver.AIOKafkaConsumerThread.on_thread_stop,
-        "await super().on_thread_stop() # when method queue is stopped, we can stop the consumer if self._consumer is "
-        "not None: await self._consumer.stop()",
+        "if self._consumer is not None: await self._consumer.stop()",
         "the thread's end is that of its queue, then that of the consumer",
     ),
     (QueueServiceThread.call_thread, "self.method_queue.call(", "the thread's own queue"),

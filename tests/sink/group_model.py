@@ -90,7 +90,7 @@ class CustomerIo(httpx.AsyncBaseTransport):
     def _decide(self, places: list[Place]) -> httpx.Response:
         kinds = [self.world.sent[place].kind for place in places]
         if self.is_well:
-            kinds = ["good" if kind in {"cursed", "poison"} else kind for kind in kinds]
+            kinds = ["good" if kind == "cursed" else kind for kind in kinds]
         if "cursed" in kinds:
             return httpx.Response(503)
         if "poison" in kinds:
