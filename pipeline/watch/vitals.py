@@ -11,6 +11,9 @@ places, and each has a clock of its own:
 | done | the group's offset stays where it is | a commit, or an attempt at one |
 | at the broker | they can be read and the stage has none | a delivery, an attempt, backpressure |
 
+The worker has three more: outside of the group, while the thread in which the consumer lives owes an answer, and while
+partitions are ours that have not begun to flow (their records count as waiting).
+
 So a worker that retries against an API that is down for an hour is alive, and one whose record waits untouched is not,
 although everybody else's move.
 """
@@ -89,8 +92,9 @@ class Vitals:
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
     for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
     `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
-    before a person acts. `heartbeat_age_s` is the age of the last heartbeat that the group answered, `session_s` how
-    old it may become.
+    before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
+    says that one is outstanding. `heartbeat_age_s` is the age of the last heartbeat that the group answered,
+    `session_s` how old it may become.
     """
 
     stage: Stage
@@ -107,6 +111,8 @@ class Vitals:
     restoring: str | None = None
     holding: str | None = None
     fault: str | None = None
+    answers: int = 0
+    asked: bool = False
     heartbeat_age_s: float | None = None
     session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
@@ -114,6 +120,11 @@ class Vitals:
     def progress(self) -> tuple[int, int, int]:
         """Everything that moves when records do."""
         return (self.delivered, self.acknowledged, self.committed)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the brokers know by a fresh heartbeat that this member is alive."""
+        return self.heartbeat_age_s is not None and self.heartbeat_age_s <= self.session_s
 
     @property
     def hold(self) -> str | None:
@@ -185,18 +196,22 @@ class Pulse:
     """What the beats so far have shown: each partition, and seconds watched outside of the group.
 
     `moved_s` and `tried_s` are seconds since any record moved, or was tried again, while some wait; `held_s` is how
-    long the stage has held its records back.
+    long the stage has held its records back. `silent_s` is how long the consumer's thread has owed an answer, and
+    `settling_s` how long partitions have been ours without a record of theirs flowing, or any step towards that.
     """
 
     at: float
     progress: tuple[int, int, int]
     attempts: int = 0
+    answers: int = 0
     partitions: Mapping[TP, PartitionPulse] = field(default_factory=dict)
     moved_s: float = 0.0
     tried_s: float = 0.0
     held_s: float = 0.0
     is_held: bool = False
     outside_s: float = 0.0
+    silent_s: float = 0.0
+    settling_s: float = 0.0
 
     @property
     def worst(self) -> tuple[TP, PartitionPulse] | None:
@@ -207,13 +222,17 @@ class Pulse:
 def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     """The pulse after one more look at the worker; `now` is monotonic seconds."""
     if pulse is None:
-        pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts)
+        pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts, answers=vitals.answers)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
     outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
+    silent = vitals.asked and vitals.answers == pulse.answers and not vitals.stopping
+    # Without an answer to heartbeats it is the brokers that are away, and a restart is no cure for that.
+    settling = vitals.rebalancing and vitals.generation >= 0 and not vitals.stopping and vitals.is_heard
     return Pulse(
         at=now,
         progress=vitals.progress,
         attempts=vitals.attempts,
+        answers=vitals.answers,
         partitions={}
         if vitals.stopping
         else {tp: _beat_of(pulse.partitions.get(tp), place, step) for tp, place in vitals.places.items()},
@@ -222,6 +241,8 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
         held_s=pulse.held_s + step if vitals.hold is not None and pulse.is_held else 0.0,
         is_held=vitals.hold is not None,
         outside_s=pulse.outside_s + step if outside else 0.0,
+        silent_s=pulse.silent_s + step if silent else 0.0,
+        settling_s=pulse.settling_s + step if settling and vitals.attempts == pulse.attempts else 0.0,
     )
 
 
@@ -251,6 +272,12 @@ def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdic
     if pulse.outside_s > patience_s:
         holding = f" while it holds {vitals.partitions} partitions" if vitals.partitions else ""
         return Verdict(ok=False, reason=f"outside of the consumer group for {pulse.outside_s:.0f} s{holding}")
+    if pulse.silent_s > patience_s:
+        reason = f"the consumer's thread has not answered for {pulse.silent_s:.0f} s: nothing is read from Kafka"
+        return Verdict(ok=False, reason=reason)
+    if pulse.settling_s > patience_s:
+        what = vitals.restoring or "a rebalance that does not end"
+        return Verdict(ok=False, reason=f"no record has flowed for {pulse.settling_s:.0f} s, without a step: {what}")
     if pulse.worst is not None and pulse.worst[1].still_s > patience_s:
         tp, worst = pulse.worst
         others = sum(one.still_s > patience_s for one in pulse.partitions.values()) - 1

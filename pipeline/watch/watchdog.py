@@ -57,7 +57,8 @@ class Watchdog:
     def status(self) -> dict[str, Any]:
         """The vital signs and the pulse, for `/status`; the partitions are for the caller to name."""
         vitals, pulse = self.beat()
-        shown = {field.name: getattr(vitals, field.name) for field in fields(vitals) if field.name != "places"}
+        hidden = {"places", "answers", "asked"}
+        shown = {field.name: getattr(vitals, field.name) for field in fields(vitals) if field.name not in hidden}
         return {
             **shown,
             "unread": vitals.unread,
@@ -67,4 +68,6 @@ class Watchdog:
             "moved_s": round(pulse.moved_s, 3),
             "held_s": round(pulse.held_s, 3),
             "outside_s": round(pulse.outside_s, 3),
+            "thread_silent_s": round(pulse.silent_s, 3),
+            "settling_s": round(pulse.settling_s, 3),
         }

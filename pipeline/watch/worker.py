@@ -10,6 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
+from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.progress import Progress
@@ -52,6 +53,7 @@ class WorkerWatch:
         self.fault: Callable[[], str | None] = _nothing
         self.attended: Callable[[Collection[TP]], Iterable[TP]] = _nobody
         self.details: Callable[[], Mapping[str, Any]] = dict
+        self._thread = DriverThread(app)
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
@@ -72,6 +74,7 @@ class WorkerWatch:
         age_s = membership.heartbeat_age_s()
         assigned = membership.assigned()
         self._ask(progress.places(assigned))
+        answers, asked = self._thread.ask()
         return Vitals(
             stage=self._app.stage,
             stopping=self._app.should_stop,
@@ -87,6 +90,8 @@ class WorkerWatch:
             restoring=self.restoring(),
             holding=self.holding(),
             fault=self.fault(),
+            answers=answers,
+            asked=asked,
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
             session_s=self._app.settings.session_timeout_seconds,
         )

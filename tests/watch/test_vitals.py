@@ -364,3 +364,47 @@ def test_ready(changes: dict[str, Any], verdict: Verdict) -> None:
 def test_ready_does_not_ask_for_progress() -> None:
     """An outage of Customer.io takes no replica out of service: readiness ignores how long work waits."""
     assert ready(worker(PartitionVitals(10**6, 0, 0, 10**9))).ok
+
+
+def test_a_thread_that_answers_nothing() -> None:
+    """While nothing is known to wait, and whatever else moves: what would be read is not known either."""
+    hung = worker(asked=True, answers=7)
+    verdict = watch((0, hung), (PATIENCE_S + 1, hung))
+    assert verdict == Verdict(False, "the consumer's thread has not answered for 301 s: nothing is read from Kafka")
+    pulse: Pulse | None = None
+    for second in range(2 * int(PATIENCE_S)):
+        slow = worker(asked=True, answers=second // 10)
+        pulse = beat(pulse, slow, second)
+    assert pulse is not None
+    assert live(pulse, slow).ok
+    ending = worker(asked=True, answers=7, stopping=True)
+    assert watch((0, ending), (PATIENCE_S + 1, ending)).ok
+
+
+@pytest.mark.parametrize(("restoring", "told"), [("3 of 9 records restored", "3 of 9 records restored"), (None, "end")])
+def test_partitions_that_never_begin_to_flow(restoring: str | None, told: str) -> None:
+    """Their records wait as well: a restore or a rebalance that makes no step is over at some time."""
+    settling = worker(rebalancing=True, restoring=restoring, heartbeat_age_s=1.0)
+    verdict = watch((0, settling), (PATIENCE_S + 1, settling))
+    assert not verdict.ok
+    assert verdict.reason.startswith("no record has flowed for 301 s, without a step: ")
+    assert told in verdict.reason
+
+
+@pytest.mark.parametrize("change", [{"heartbeat_age_s": 11.0}, {"generation": -1}, {"stopping": True}])
+def test_no_restart_makes_it_flow(change: dict[str, Any]) -> None:
+    """Brokers that answer no heartbeat are away; outside of the group another clock runs, at a stop none does."""
+    vitals = worker(rebalancing=True, heartbeat_age_s=1.0)
+    vitals = replace(vitals, **change)
+    pulse = pulse_of((0, vitals), (PATIENCE_S + 1, vitals))
+    assert pulse.settling_s == 0
+
+
+def test_a_restore_that_goes_on_is_waited_for() -> None:
+    """Each step counts as an attempt, however long all of them take."""
+    pulse: Pulse | None = None
+    for second in range(3 * int(PATIENCE_S)):
+        vitals = worker(rebalancing=True, heartbeat_age_s=1.0, attempts=second // 60)
+        pulse = beat(pulse, vitals, second)
+    assert pulse is not None
+    assert live(pulse, vitals).ok

@@ -71,4 +71,6 @@ def test_status_shows_everything() -> None:
         "moved_s": 2.5,
         "held_s": 1.5,
         "outside_s": 0.0,
+        "thread_silent_s": 0.0,
+        "settling_s": 0.0,
     }

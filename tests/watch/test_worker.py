@@ -28,10 +28,10 @@ RECORDS = 30_000
 class Worker:
     """A process and its log."""
 
-    def __init__(self, command: Sequence[str], environ: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], environ: dict[str, str], log: Path, cwd: Path | None = None) -> None:
         self.log = log
         with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=environ, stdout=stream, stderr=stream)
+            self.process = subprocess.Popen(command, env=environ, stdout=stream, stderr=stream, cwd=cwd)
 
     def lines(self) -> list[dict[str, Any]]:
         """What it logged so far; fails when it has ended."""
@@ -41,9 +41,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environ: dict[str, str], log: Path) -> Iterator[Worker]:
+def running(command: Sequence[str], environ: dict[str, str], log: Path, cwd: Path | None = None) -> Iterator[Worker]:
     """A worker that does not outlive the test."""
-    worker = Worker(command, environ, log)
+    worker = Worker(command, environ, log, cwd)
     try:
         yield worker
     finally:

@@ -1,0 +1,37 @@
+"""Whether the thread in which aiokafka lives still does anything: it is asked itself.
+
+A thread that hangs fetches nothing and knows of nothing that waits, so that nothing would ever be missed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.membership import NOT_A_MEMBER
+
+
+class DriverThread:
+    """Puts one question at a time into the thread's loop, and counts the answers."""
+
+    def __init__(self, app: BatchApp) -> None:
+        self._app = app
+        self._asked = 0
+        self._answered = 0
+
+    def ask(self) -> tuple[int, bool]:
+        """How many answers came so far, and whether one is outstanding; asks again when none is.
+
+        Nothing is asked before the worker was in its group: until then the start says what it waits for.
+        """
+        outstanding = self._asked != self._answered
+        if not outstanding and (self._asked or self._app.membership.generation != NOT_A_MEMBER):
+            thread = self._app.consumer._thread  # type: ignore[attr-defined] # noqa: SLF001 - the driver's thread
+            with suppress(RuntimeError):  # its loop is closed: the worker is stopping, or ends with the thread's error
+                thread.thread_loop.call_soon_threadsafe(self._answer)
+                self._asked += 1
+        return self._answered, outstanding
+
+    def _answer(self) -> None:
+        """Runs in the thread, which alone writes this."""
+        self._answered += 1
