@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,10 @@ from pipeline.demo.chain import Chain
 from pipeline.demo.report import show
 from pipeline.demo.run import run
 from pipeline.kafka.noise import quieten
+
+CANCEL_AGAIN_S = 10.0
+"""A cancellation can get lost: anyio, below httpx, takes one for its own that falls into the end of a connection
+attempt, and the demo went on to its last webhook. So it is repeated, once what is stopped in order has had its time."""
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
@@ -51,10 +56,20 @@ def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int
 async def _perform(
     directory: Path, webhooks: int, partitions: int, *, keep: bool, as_json: bool, talk: Console
 ) -> bool:
-    task = asyncio.current_task()
-    # SIGTERM (a supervisor, `timeout`) must clean up like Ctrl-C, for which asyncio.run cancels this task itself.
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor's, `timeout`'s: cleans up like Ctrl-C
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    listening = asyncio.create_task(told.wait())
+    work = asyncio.create_task(_work(directory, webhooks, partitions, keep=keep, as_json=as_json, talk=talk))
+    await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
+    while not work.done():
+        work.cancel()
+        await asyncio.wait({work}, timeout=CANCEL_AGAIN_S)
+    listening.cancel()
+    return await work
+
+
+async def _work(directory: Path, webhooks: int, partitions: int, *, keep: bool, as_json: bool, talk: Console) -> bool:
     say = talk.log if talk.is_terminal else talk.print
     async with Chain(directory, partitions=partitions, say=say) as chain:
         with _Bars(talk, webhooks) as bars:
@@ -65,12 +80,14 @@ async def _perform(
         else:
             show(report, _wide(Console()))
         if keep:
-            await _keep(chain, talk)
+            _keep(chain, talk)
+            with suppress(asyncio.CancelledError):  # the way to end it, and no interruption
+                await asyncio.Event().wait()
         talk.print("Stopping everything")
     return report.ok
 
 
-async def _keep(chain: Chain, talk: Console) -> None:
+def _keep(chain: Chain, talk: Console) -> None:
     at = chain.addresses
     talk.print(
         f"\nStill running until Ctrl-C:\n"
@@ -81,10 +98,6 @@ async def _keep(chain: Chain, talk: Console) -> None:
         f"  sandbox        {at.sandbox}/__sandbox/people\n"
         f"  logs           {chain.logs}"
     )
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
 
 
 def _wide(console: Console) -> Console:
