@@ -24,7 +24,7 @@ from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.household import person_key
+from pipeline.transform.state.facts import person_key
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
