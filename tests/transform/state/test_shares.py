@@ -331,7 +331,7 @@ def test_first_identify_is_the_customers() -> None:
     identify = orjson.loads(decision.verdict.operations[0].body)
     assert set(identify["attributes"]) == {"email", "name", "phone", "country"}
     (share,) = decision.commands
-    assert share.key == b"person:both@example.com"
+    assert share.key == person_key("both@example.com")
     told = decide(Consumed(share.value, share.headers, share.key), POLICY, map_webhook, MemoryShelf())
     assert isinstance(told.verdict, Operations)
     ((person,),) = [[orjson.loads(operation.body) for operation in told.verdict.operations]]
