@@ -11,7 +11,6 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -19,7 +18,7 @@ from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import Settings
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow
@@ -31,6 +30,7 @@ from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
 from pipeline.transform.state.metrics import observe_state
+from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
 from pipeline.watch.worker import WorkerWatch
@@ -89,7 +89,9 @@ def create_app(settings: Settings) -> BatchApp:
     app.before_start(partial(_check, settings))
     app.companion(start_producer, producer.stop)
     if store is not None:
+        growth = PartitionWatch(settings, lambda: store.partitions, app.background())
         app.companion(store.start, store.stop)
+        app.companion(growth.start, growth.stop)
 
     async def assigned(partitions: set[TP], generation: int) -> None:
         await producer.renew()
@@ -157,13 +159,8 @@ async def _check(settings: Settings) -> None:
     partitions = await check_topics(
         settings, (settings.webhooks_topic, *_outputs(settings)), connect_within_s=BOOTSTRAP_WITHIN_S
     )
-    if settings.state and partitions[settings.customers_topic] != partitions[settings.webhooks_topic]:
-        raise TopicError(
-            f"topic {settings.customers_topic} has {partitions[settings.customers_topic]} partitions and "
-            f"{settings.webhooks_topic} has {partitions[settings.webhooks_topic]}: they must be equal, the facts of a "
-            "webhook lie in the partition of its number. See `dodo-cio topics plan`, then `dodo-cio topics apply`; or "
-            f"run without the customers' state ({PREFIX}STATE=false)"
-        )
+    if settings.state:
+        check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
     await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
     if settings.state:
         await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)

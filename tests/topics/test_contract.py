@@ -32,6 +32,8 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.state import facts
+from pipeline.transform.state.partitions import began_value
+from pipeline.transform.state.shape import fits
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 
@@ -280,7 +282,11 @@ def test_headers_of_a_webhook() -> None:
     """Ingest writes the headers that the schema lists, in the form that it lists."""
     headers = texts(stored(samples.load("payment.succeeded")).record)
     schema("headers/webhook").validate(headers)
-    assert set(headers) == set(document("headers/webhook")["properties"]) - {records.DLQ_REPLAYS}
+    assert set(headers) == set(document("headers/webhook")["properties"]) - {
+        records.DLQ_REPLAYS,
+        records.REPARTITIONED_FROM,
+        records.REPARTITIONED_AMONG,
+    }
 
 
 @pytest.mark.parametrize("class_", CLASSES)
@@ -351,7 +357,7 @@ def test_shares_fit() -> None:
         schema("headers/command").validate(texts(share))
     values = [orjson.loads(share.value or b"") for share in written]
     assert {value["share"] is None for value in values} == {True, False}
-    assert all(share.key == f"person:{value['email']}".encode() for share, value in zip(written, values, strict=True))
+    assert all(share.key == facts.person_key(value["email"]) for share, value in zip(written, values, strict=True))
 
 
 def test_every_fact_is_of_its_kind() -> None:
@@ -371,9 +377,45 @@ def test_every_fact_is_of_its_kind() -> None:
         found.add(kind)
         if fact is not None:
             of_kind(kind).validate(orjson.loads(fact))
+            assert facts.checked(kind, fact) is not None
         schema("customer-fact").validate(orjson.loads(fact or b"null"))
     assert found == set(get_args(facts.Kind)) - {"state"}
-    of_kind("state").validate([1792660383250, "9f86d081"])
+    of_kind("state").validate(orjson.loads(began_value(1792660383250, "9f86d081", 12)))
+
+
+JUNK: tuple[Any, ...] = (None, True, "x", "", "USD", 7, 1.5, [], {}, [7], [7, 7, "x"], {"x": [7, 7, "x"]}, "9" * 32)
+
+
+@pytest.mark.parametrize("kind", sorted(set(get_args(facts.Kind)) - {"share"}))
+def test_the_border_is_the_schema(kind: str) -> None:
+    """What the code takes for a fact is what the schema says, whatever stands in any place of one."""
+    fact = FACTS[kind]
+    assert fits(kind, fact)
+    of_kind(kind).validate(fact)
+    refused = 0
+    for place in range(len(fact)):
+        for junk in JUNK:
+            for wrong in ([*fact[:place], junk, *fact[place + 1 :]], [*fact, junk], fact[:place]):
+                assert fits(kind, wrong) == of_kind(kind).is_valid(wrong), wrong
+                refused += not fits(kind, wrong)
+    assert refused > 10
+
+
+FACTS: dict[str, list[Any]] = {
+    "payment": [1, "USD", "2026-10-22T09:13:02Z", "new", "card", False, "webhook", [["s", 1]], [1, 1, 1, "9" * 32, 11]],
+    "refund": [1, "USD", "2026-10-22T09:13:02Z", True, "api"],
+    "subscription": [1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]]],
+    "method": [1, 1, "m"],
+    "activation": [1, "msg"],
+    "cancellation": [[1, 1, True, "msg"]],
+    "dispute": ["2026-10-22T09:13:02Z", "dispute.lost"],
+    "identity": [1, 1, "9" * 32, "x", [1, 1, "x", "email"], [1, 1, "x"], None, None, [1, 1, "US"], {"k": [1, 1, True]}],
+    "event": [1],
+    "forgotten": [1],
+    "shared": [1, "a@example.com", "9" * 32],
+    "person": [1, 1, "9" * 32, ["email"]],
+    "state": [1, "x", 12],
+}
 
 
 @pytest.mark.parametrize("kind", get_args(facts.Kind))

@@ -22,7 +22,7 @@ which tells deliveries of one second apart.
 | shared | "" | version, address, digest: which share the person's owner was told last | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
-| state (of no customer) | "began" | milliseconds, random id | earliest |
+| state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from pipeline.transform.state import identity
+from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
@@ -70,15 +71,10 @@ MAX_ID_BYTES: Final = 96
 """A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
 Dodo's ids have about 30."""
 
-MAX_OBSERVATIONS: Final = 8
-"""Observations of a cancellation flag that are kept. Only the latest run of equal flags decides anything; one that is
-longer than this forgets which webhook began it, and still knows that it was told."""
-
-MAX_PLANS: Final = 2
-"""The plan of now and the one before it, which a plan change is compared with."""
-
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
+
+_PERSON_BYTES: Final = 16
 
 BEGAN: Final = b"\0state\0began"
 """Key of the moment when a partition's state began."""
@@ -121,6 +117,15 @@ def customer_key(customer_id: str | None) -> bytes | None:
     return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
 
 
+def person_key(address: str) -> bytes:
+    """The part of keys of the person who goes by an address; no customer has it.
+
+    It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
+    address.
+    """
+    return f"{PERSON_PREFIX}{blake2b(address.encode(), digest_size=_PERSON_BYTES).hexdigest()}".encode()
+
+
 def short(id_: str) -> str:
     """An id as it stands in a key."""
     if SEPARATOR not in id_ and (len(id_) <= MAX_ID_BYTES if id_.isascii() else len(id_.encode()) <= MAX_ID_BYTES):
@@ -135,7 +140,11 @@ def encode(fact: Fact) -> bytes:
 
 
 def decode(kind: str, value: bytes | None) -> Fact | None:
-    """The fact that `value` holds; None when there is none, or it is not of this version's form."""
+    """The fact that `value` holds; None when there is none, or it is not of this version's form.
+
+    For what has passed the border (`checked`): it is read many times for each webhook, and only its length is looked
+    at.
+    """
     if value is None:
         return None
     try:
@@ -143,6 +152,18 @@ def decode(kind: str, value: bytes | None) -> Fact | None:
     except orjson.JSONDecodeError:
         return None
     return fact if type(fact) is list and len(fact) >= _LENGTHS.get(kind, 0) else None
+
+
+def checked(kind: str, value: bytes) -> Fact | None:
+    """`decode` at the border, where anything may come from: None for whatever is not wholly of the kind's form.
+
+    A kind that this version does not know is taken as it is; nobody looks into it.
+    """
+    try:
+        fact = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return fact if type(fact) is list and fits(kind, fact) else None
 
 
 def merge(kind: str, old: bytes | None, new: bytes) -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.errors import ContractViolationError, TopicError
-from pipeline.transform.state.changes import MAX_KEY_BYTES
+from pipeline.transform.state.border import is_fact
+from pipeline.transform.state.changes import MAX_KEY_BYTES, Merge, News, customer_of
 from pipeline.transform.state.coverage import Coverage
 from pipeline.transform.state.facts import NUL
 from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.ownership import Ownership
+from pipeline.transform.state.shelf import merged
 
 _MISSING: Final = object()
 
@@ -35,8 +38,9 @@ class MirroredShelf:
     reads see them, and nobody else does: a shelf that is given up takes them with it.
     """
 
-    def __init__(self, mirror: Mirror, began_at_ms: int) -> None:
+    def __init__(self, mirror: Mirror, began_at_ms: int, ownership: Ownership | None = None) -> None:
         self.began_at_ms = began_at_ms
+        self.ownership = ownership
         self._mirror: Mirror | None = mirror
         self._facts: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._sheets: dict[bytes, tuple[bytes | None, int]] = {}
@@ -72,7 +76,7 @@ class MirroredShelf:
         if not nul:
             raise ContractViolationError("a scan goes through one customer's facts")
         put = self._facts.get(customer)
-        return _merged(stored, put, prefix) if put else stored
+        return merged(stored, put, prefix) if put else stored
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """See `Shelf`.
@@ -164,6 +168,33 @@ class MirroredShelf:
         """Whether the changelog has records between ours that nobody has read."""
         return self._coverage.has_gap and self._gap_read is None
 
+    def hear(self, news: Mapping[bytes, News], merge: Merge) -> None:
+        """Take in what others made of facts: what differs is put with the open chunk, on top of theirs.
+
+        The topic's order decides about what was taken away. What is put here and not stored yet lies behind it, or
+        is put once more.
+
+        Args:
+            news: what the changelog has beyond what is stored, in its order.
+            merge: makes one of two tellings.
+        """
+        for key, told in news.items():
+            mine = self.get(key)
+            if self._is_pending(key):
+                both = mine if told.value is None or mine is None else merge(key, mine, told.value)
+            elif told.value is None or told.anew or mine is None:
+                both = told.value
+            else:
+                both = merge(key, mine, told.value)
+            is_news = both != mine or both not in {None, told.latest}
+            if is_news and (both is None or is_fact(key, both)):
+                self.write(key, both)
+            if both != mine and (customer := customer_of(key)):
+                self.keep(customer, None)
+
+    def _is_pending(self, key: bytes) -> bool:
+        return key in self._facts.get(customer_of(key), ())
+
     def gap_read(self, end: int) -> None:
         """What the changelog has below `end` is known, once the open chunk is stored."""
         self._gap_read = (self._open.number, end)
@@ -179,26 +210,3 @@ class MirroredShelf:
     def is_given_up(self) -> bool:
         """Whether its partition has gone, or was assigned anew."""
         return self._mirror is None
-
-
-def _merged(
-    stored: Iterator[tuple[bytes, bytes]], put: dict[bytes, tuple[bytes | None, int]], prefix: bytes
-) -> Iterator[tuple[bytes, bytes]]:
-    """Both in the order of keys; what was put hides what is stored."""
-    keys = iter(sorted(key for key in put if key.startswith(prefix)))
-    key = next(keys, None)
-    for found, value in stored:
-        while key is not None and key < found:
-            if (mine := put[key][0]) is not None:
-                yield key, mine
-            key = next(keys, None)
-        if key == found:
-            if (mine := put[key][0]) is not None:
-                yield key, mine
-            key = next(keys, None)
-        else:
-            yield found, value
-    while key is not None:
-        if (mine := put[key][0]) is not None:
-            yield key, mine
-        key = next(keys, None)

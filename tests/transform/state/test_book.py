@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.book import EVENT_KEPT_S
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
 CUSTOMER = b"cus_0NExampleCustomer0001"
@@ -41,6 +41,7 @@ class CountingShelf:
     shelf: MemoryShelf = field(default_factory=MemoryShelf)
     calls: Counter[str] = field(default_factory=Counter)
     began_at_ms: int = 0
+    ownership: None = None
 
     def get(self, key: bytes) -> bytes | None:
         """One read."""
@@ -72,12 +73,12 @@ class CountingShelf:
         self.shelf.keep(customer, sheet)
 
 
-def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Verdict:
+def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
     return decide(record, policy or Policy(), map_webhook, shelf).verdict
 
 
-def kinds(verdict: Verdict) -> list[str]:
+def kinds(verdict: Decided) -> list[str]:
     """Kinds of the operations that are sent."""
     return [operation.kind for operation in verdict.operations] if isinstance(verdict, Operations) else [str(verdict)]
 
@@ -203,6 +204,23 @@ def test_events_are_forgotten_as_new_ones_come() -> None:
     kept = [key for key, _ in shelf.scan(events)]
     assert len(kept) == 5
     assert "event" in kinds(told(shelf, webhook("payment.failed", "msg_0", at_s=NOW_S)))
+
+
+def test_a_young_event_with_an_old_id_blocks_nothing() -> None:
+    """What goes is the event that is out for longest, wherever a late one stands in the order of ids."""
+    shelf = MemoryShelf()
+    events = facts.prefix(CUSTOMER, "event")
+    day, late = 86_400, NOW_S + EVENT_KEPT_S
+    for number in range(5):
+        told(shelf, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
+    replayed = webhook("payment.failed", "msg_replayed", at_s=NOW_S - 9 * day)
+    delivered = (("webhook-id", b"msg_replayed"), ("webhook-timestamp", b"%d" % (late - day)))
+    told(shelf, replace(replayed, headers=delivered))
+    assert len(list(shelf.scan(events))) == 6
+    for number in range(3):
+        told(shelf, webhook("payment.failed", f"msg_late_{number}", at_s=late + (4 + number) * day))
+        assert len(list(shelf.scan(events))) == 6
+    assert "event" not in kinds(told(shelf, replace(replayed, headers=delivered)))
 
 
 def test_a_repeat_in_one_second_writes_nothing() -> None:
