@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka.protocol.admin import (
     CreatePartitionsRequest,
@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import (
     DescribeConfigsRequest,
     DescribeGroupsRequest,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
@@ -47,6 +47,8 @@ DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
+
+T = TypeVar("T")
 
 
 class Resource(IntEnum):
@@ -240,16 +242,49 @@ class Admin:
         Raises:
             ConfigurationError: we may not look at the group, or the coordinator gave no usable answer.
         """
-        by_topic: dict[str, list[int]] = {}
-        for tp in partitions:
-            by_topic.setdefault(tp.topic, []).append(tp.partition)
-        answer = await self._of_group(group, OffsetFetchRequest(group, list(by_topic.items())))
+        noted = await self.noted(group, partitions)
+        return {tp: None if one is None else one[0] for tp, one in noted.items()}
+
+    async def noted(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, str] | None]:
+        """The same with the text that lies beside each offset.
+
+        Raises:
+            ConfigurationError: as `committed`.
+        """
+        answer = await self._of_group(
+            group, OffsetFetchRequest(group, _by_topic((tp, tp.partition) for tp in partitions))
+        )
         return {
-            TopicPartition(topic, partition): None if offset == NO_OFFSET else offset
+            TopicPartition(topic, partition): None if offset == NO_OFFSET else (offset, text or "")
             for topic, entries in answer.topics
-            for partition, offset, _, code in entries
+            for partition, offset, text, code in entries
             if not code
         }
+
+    async def note(self, group: str, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Commit offsets, each with a text beside it, for a group that has no members.
+
+        Raises:
+            ConfigurationError: we may not write the group's offsets, or it has members.
+        """
+        rows = _by_topic((tp, (tp.partition, offset, text)) for tp, (offset, text) in offsets.items())
+        request = OffsetCommitRequest(
+            group, OffsetCommitRequest.DEFAULT_GENERATION_ID, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME, rows
+        )
+
+        def codes(told: Any) -> list[int]:
+            return [code for _, entries in told.topics for _, code in entries]
+
+        answer = await self._requests.ask_coordinator(group, request, codes)
+        # The coordinator itself may be refused to us; then there are no topics in the answer.
+        refused = next(filter(None, codes(answer) if hasattr(answer, "topics") else [answer.error_code]), 0)
+        if refused:
+            raise ConfigurationError(
+                f"consumer group {group}: {named(refused)}. Writing its offsets needs the ACL READ on the group and on "
+                "the topic"
+            )
 
     async def group_state(self, group: str) -> GroupState:
         """What the coordinator says about the group.
@@ -269,6 +304,14 @@ class Admin:
                 f"consumer group {group}: {named(code)}. Reading its offsets needs the ACL DESCRIBE on the group"
             )
         return answer
+
+
+def _by_topic(rows: Iterable[tuple[TopicPartition, T]]) -> list[tuple[str, list[T]]]:
+    """As requests want it."""
+    found: dict[str, list[T]] = {}
+    for tp, row in rows:
+        found.setdefault(tp.topic, []).append(row)
+    return list(found.items())
 
 
 def _counts(answer: Any) -> dict[str, tuple[int, int]]:

@@ -33,7 +33,7 @@ from pipeline.kafka.commits import Committed
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
-from pipeline.kafka.readers import READ_COMMITTED
+from pipeline.kafka.readers import READ_COMMITTED, log_ends
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.static_member import StaticMember
@@ -52,6 +52,9 @@ COORDINATION: Final = BackgroundTask("group coordination", OnEnd.CRASH)
 
 NOTES_WITHIN_S: Final = 2.0
 """For the group's notes. What is older than a lease is of no use (`pipeline.sink.leases`)."""
+
+STARTS_WITHIN_S: Final = 5.0
+"""For one partition to tell where its log begins and ends; who does not is asked again a little later."""
 
 NOTE_REFUSED: Final = (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError)
 NO_NOTES: Final[Mapping[TP, str]] = {}
@@ -310,6 +313,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Offsets before the driver's position of which polls brought nothing: there is nothing for readers."""
         state = self._state(tp)
         return None if state is None else passed_over(state)
+
+    def has_fetched(self, tp: TP) -> bool:
+        """Whether records of the partition were fetched that no poll has given out yet; from any thread."""
+        fetcher = self._consumer._fetcher if self._consumer is not None else None  # noqa: SLF001
+        return fetcher is not None and driver.ensure_aiokafka_TP(tp) in fetcher._records  # noqa: SLF001
+
+    async def emptied(self) -> dict[TP, int]:
+        """Where the logs of assigned partitions begin that hold no record; those that no broker tells of are left out.
+
+        Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
+        """
+        return await self._in_thread(self._emptied())
+
+    async def _emptied(self) -> dict[TP, int]:
+        consumer = self._consumer
+        if consumer is None:
+            return {}
+
+        async def of(tp: TopicPartition) -> int | None:
+            try:
+                async with asyncio.timeout(STARTS_WITHIN_S):
+                    start: int = (await consumer.beginning_offsets([tp]))[tp]
+                    end: int = (await log_ends(consumer, [tp]))[tp]
+            except (KafkaError, TimeoutError):
+                return None
+            return start if start == end else None
+
+        partitions = list(consumer.assignment())
+        starts = await asyncio.gather(*map(of, partitions))
+        return {ensure_TP(tp): start for tp, start in zip(partitions, starts, strict=True) if start is not None}
 
     def _state(self, tp: TP) -> Any:
         """What aiokafka knows of an assigned partition, None without one; from any thread."""
