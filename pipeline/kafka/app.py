@@ -241,10 +241,13 @@ class BatchApp(faust.App):
         took_s = time.monotonic() - self._went_at if self._went_at is not None else 0.0
         self._went_at = None
         self.tell(RebalanceEnded(generation, assigned, took_s))
-        gone = [topic for topic in self.batch_topics if not self.membership.partitions_total(topic)]
-        if gone and not assigned:
-            log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=sorted(gone))
+        if (gone := self.gone()) and not assigned:
+            log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=gone)
         log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
+
+    def gone(self) -> list[str]:
+        """The topics that this worker reads and that have no partitions, as far as its client knows."""
+        return sorted(topic for topic in self.batch_topics if not self.membership.partitions_total(topic))
 
     async def _outlast_namesakes(self) -> None:
         """Wait for whoever acted under a static name of the group before, and may not know yet that it is another's.

@@ -26,7 +26,7 @@ from pipeline import logs
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
+from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
@@ -56,7 +56,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.positions = Positions()
         self.watermarks = Watermarks()
-        self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
+        self._prepared: Starts | None = None
         self._unseen: set[TP] = set()
         self._passed_over: dict[TP, range] = {}
         self._emptied: dict[TP, int] = {}
@@ -88,7 +88,7 @@ class Consumer(driver.Consumer):
         """Seek every partition to where it begins, offset 0 and partitions without a commit included."""
         if self._prepared is None:
             await self.prepare_seek()
-        starts, committed = cast("tuple[dict[TP, int], dict[TP, int | None]]", self._prepared)
+        starts, committed, anew = cast("Starts", self._prepared)
         self._prepared = None
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
@@ -99,6 +99,12 @@ class Consumer(driver.Consumer):
         self.watermarks.restart(self.app.consumer_generation_id, mine, unstored)
         if unstored:
             self.committer.moved()
+        for tp in sorted(anew.keys() & mine.keys()):
+            log.warning(
+                "A topic was made anew under its name: what the group had read of the other one counts for nothing",
+                topic=tp.topic, partition=tp.partition, expected_offset=anew[tp], found_offset=mine[tp],
+            )  # fmt: skip
+            self.app.tell(LogRestarted(tp.topic, tp.partition, anew[tp], mine[tp]))
         return cast("Mapping[TP, int]", committed)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

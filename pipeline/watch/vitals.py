@@ -17,7 +17,7 @@ although everybody else's move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -89,8 +89,8 @@ class Vitals:
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
     for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
     `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
-    before a person acts. `lost` says which records were deleted unread. `heartbeat_age_s` is the age of the last
-    heartbeat that the group answered, `session_s` how old it may become.
+    before a person acts. `lost` says which records were deleted unread. `gone` are topics to read that do not exist.
+    `heartbeat_age_s` is the age of the last heartbeat that the group answered, `session_s` how old it may become.
     """
 
     stage: Stage
@@ -108,6 +108,7 @@ class Vitals:
     holding: str | None = None
     fault: str | None = None
     lost: str | None = None
+    gone: Sequence[str] = ()
     heartbeat_age_s: float | None = None
     session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
@@ -280,6 +281,12 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=f"held until somebody acts: {vitals.fault}")
     if vitals.generation < 0:
         return Verdict(ok=False, reason="not a member of the consumer group")
+    if vitals.gone:
+        return Verdict(
+            ok=False,
+            reason=f"topic {', '.join(vitals.gone)} does not exist, or has no partitions: was it deleted? "
+            "(`dodo-cio topics check`); reading goes on as soon as it is back",
+        )
     if vitals.restoring is not None:
         return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:

@@ -92,6 +92,7 @@ class WorkerWatch:
             holding=self.holding(),
             fault=self.fault(),
             lost=self.losses.text,
+            gone=self._app.gone(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
             session_s=self._app.settings.session_timeout_seconds,
         )

@@ -15,6 +15,7 @@ from mode.utils.queues import ThrowableQueue
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.consumer_thread import Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
@@ -36,16 +37,17 @@ class Thread:
         self.passed: dict[TP, range] = {}
         self.committed: dict[TP, int] = {A: 0, B: 0}
         self.never: set[TP] = set()
+        self.anew: dict[TP, int] = {}
         self.fetched: set[TP] = set()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """The driver's position moves."""
         self.sought.append(dict(partitions))
 
-    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+    async def starts(self) -> Starts:
         """Where the partitions begin."""
         stored = {tp: None if tp in self.never else offset for tp, offset in self.committed.items()}
-        return dict(self.committed), stored
+        return Starts(dict(self.committed), stored, dict(self.anew))
 
     def has_fetched(self, tp: TP) -> bool:
         """Whether records wait for the next poll."""
