@@ -130,6 +130,11 @@ class Settings(BaseSettings):
     state: bool = Field(
         True, description="Know customers: totals, sticky ids, each fact told once. false: each webhook by itself."
     )
+    state_loss_accepted: bool = Field(
+        False,
+        description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
+        "false: refuse, for `dodo-cio state restore-topic` can write it back.",
+    )
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "

@@ -27,6 +27,7 @@ GROUPS = (
     "dlq",
     "backfill",
     "forget",
+    "state_restore",
     "sandbox",
     "kafka",
     "demo",
