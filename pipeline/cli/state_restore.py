@@ -50,9 +50,9 @@ def restore_topic(
 
     dodo-cio state restore-topic --yes --json
     """
-    from pipeline.cli.preparation import prepare_command
+    from pipeline.cli.preparation import prepare_state
 
-    raise typer.Exit(_perform(prepare_command(), dry_run=dry_run, yes=yes, as_json=as_json))
+    raise typer.Exit(_perform(prepare_state(), dry_run=dry_run, yes=yes, as_json=as_json))
 
 
 def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> int:

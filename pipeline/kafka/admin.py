@@ -36,9 +36,11 @@ from pipeline.kafka.requests import (
     named,
     open_requests,
 )
+from pipeline.kafka.topic_identity import UNSUPPORTED, TopicsRequest, states_of
 from pipeline.settings import Settings
 
 TOPIC_AUTHORIZATION_FAILED: Final = 29
+GROUP_AUTHORIZATION_FAILED: Final = 30
 ALREADY_EXISTS: Final = 36
 INVALID_PARTITIONS: Final = 37
 """Also of an order for as many partitions as there are."""
@@ -47,6 +49,9 @@ DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
+
+NOT_TOLD: Final = -(2**31)
+"""Of authorized operations: the broker did not look, or is not Kafka itself."""
 
 T = TypeVar("T")
 
@@ -173,6 +178,34 @@ class Admin:
             else:
                 found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
         return found
+
+    async def allowed_on_topics(self, names: Iterable[str]) -> dict[str, int | None]:
+        """What this user may do on each topic, as bits of Kafka's operations (`rights.Operation`); None: not told.
+
+        A topic that does not exist is left out.
+        """
+        request = TopicsRequest(names, operations=True)
+        try:
+            answer = await self._requests.ask(request, lambda told: [one.error for one in states_of(told).values()])
+        except UNSUPPORTED:
+            return {}
+        return {
+            name: 0 if state.error == TOPIC_AUTHORIZATION_FAILED else _told(state.operations)
+            for name, state in states_of(answer).items()
+            if state.error in {0, TOPIC_AUTHORIZATION_FAILED}
+        }
+
+    async def allowed_on_group(self, group: str) -> int | None:
+        """The same on a consumer group, whether it exists or not."""
+        request = DescribeGroupsRequest([group], include_authorized_operations=True)
+        try:
+            answer = await self._requests.ask_coordinator(group, request, lambda told: [_group_error(told)])
+        except UNSUPPORTED:
+            return None
+        code = _group_error(answer)
+        if code:
+            return 0 if code == GROUP_AUTHORIZATION_FAILED else None
+        return _told(answer.to_object()["groups"][0].get("authorized_operations", NOT_TOLD))
 
     async def create(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
         """Create a topic; `replication_factor` -1 is the cluster's default.
@@ -330,6 +363,10 @@ def _counts(answer: Any) -> dict[str, tuple[int, int]]:
             case code:
                 raise TopicError(f"topic {topic['topic']}: {named(code)}")
     return found
+
+
+def _told(operations: int) -> int | None:
+    return None if operations == NOT_TOLD else operations
 
 
 def _topic_codes(answer: Any) -> list[int]:

@@ -23,7 +23,7 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from pipeline import logs
-from pipeline.errors import ContractViolationError
+from pipeline.errors import ContractViolationError, PipelineError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
 from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
@@ -338,8 +338,8 @@ class Consumer(driver.Consumer):
         await super().on_task_error(exc)
 
     async def commit_quickly(self) -> None:
-        """Commit what is acknowledged, if the broker takes it at once."""
-        with suppress(TimeoutError):
+        """Commit what is acknowledged, if the broker takes it at once; a refusal is no news to who is ending anyway."""
+        with suppress(TimeoutError, PipelineError):
             await asyncio.wait_for(self.committer.commit(), COMMIT_S)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
