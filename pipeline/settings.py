@@ -130,6 +130,16 @@ class Settings(BaseSettings):
     state: bool = Field(
         True, description="Know customers: totals, sticky ids, each fact told once. false: each webhook by itself."
     )
+    commands: bool = Field(
+        True,
+        description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
+        "for a topic that others may write too.",
+    )
+    state_loss_accepted: bool = Field(
+        False,
+        description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
+        "false: refuse, for `dodo-cio state restore-topic` can write it back.",
+    )
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "
@@ -225,6 +235,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}MERGE_ON_EMAIL_CHANGE=true needs email in {PREFIX}PERSON_ID, and {PREFIX}STATE=true, which "
                 "knows the former address"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _people_of_an_address_need_commands(self) -> Self:
+        if not self.commands and self.state and "email" in self.person_id.split(","):
+            raise ValueError(
+                f"{PREFIX}COMMANDS=false does not go with email in {PREFIX}PERSON_ID: what several customers add to "
+                "one person are command records in the webhooks topic"
             )
         return self
 

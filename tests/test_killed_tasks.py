@@ -38,6 +38,7 @@ from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
+from pipeline.watch.losses import Losses
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.server import HealthServer
 from pipeline.watch.unread import Unread
@@ -175,6 +176,18 @@ async def unread_records() -> AsyncIterator[Victim]:
     await unread.start()
     yield victim
     await unread.stop()
+
+
+@asynccontextmanager
+async def lost_records() -> AsyncIterator[Victim]:
+    """Looks for what retention took unread."""
+    victim = Victim("lost records")
+    tasks = Tasks(crash=victim.crashes.append, observers=[victim.hear])
+    losses = Losses(SimpleNamespace(background=lambda: tasks, conf=SimpleNamespace(id="g")))  # type: ignore[arg-type]
+    losses._run = victim.forever  # type: ignore[method-assign]
+    await losses.start()
+    yield victim
+    await losses.stop()
 
 
 def played_producer(victim: Victim | None = None) -> Any:
@@ -497,6 +510,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "event loop lag": [event_loop_lag],
     "health server": [health_server],
     "unread records": [unread_records],
+    "lost records": [lost_records],
     "ingest beat": [ingest_beat],
     "producer replacement": [producer_replacement],
     "producer closing": [producer_closing],

@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import build
+from pipeline.kafka.rights import COMMANDS, STAGES, rights_of, united
 from pipeline.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -52,3 +53,15 @@ def test_named_series_exist(name: str) -> None:
     """Every series in the README's table is registered somewhere under that name."""
     stem = name.removesuffix("_total").removesuffix("_info")
     assert re.search(rf'"{stem}"', _sources()), name
+
+
+def test_the_rights_are_those_that_are_asked_for() -> None:
+    """The README's table has what the start checks ask for and `topics render` prints, and nothing else."""
+    settings = Settings.load()
+    for who in (*STAGES, *COMMANDS):
+        rights = united(rights_of(who, settings))
+        told = "; ".join(
+            f"{', '.join(operation.word for operation in operations)} on {kind} `{name}`"
+            for (kind, name), operations in rights.items()
+        )
+        assert f"| `dodo-cio {who}` | {told} |" in README

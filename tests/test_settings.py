@@ -189,3 +189,11 @@ def test_all_secrets_are_known_to_the_log() -> None:
     }
     assert len(given) >= 5
     assert sorted(Settings.load(**given).secrets) == sorted(given.values())
+
+
+def test_people_of_an_address_need_commands() -> None:
+    """Shares are command records: switched off, a person would never have what several customers add."""
+    with pytest.raises(SettingsError, match="PIPELINE_COMMANDS=false does not go with email"):
+        Settings.load(commands=False, person_id="email,customer_id")
+    assert not Settings.load(commands=False).commands
+    assert not Settings.load(commands=False, state=False, person_id="email").commands

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.preparation import prepare
-from pipeline.errors import BrokerUnreachableError
+from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,34 +44,43 @@ def lag(
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Read again and again, until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings of --watch.")] = 2.0,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="You know of the lost records shown: stop showing them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch one line a reading.")] = False,
 ) -> None:
     """Show how many records wait in each partition for the transform and the sink, and how old the first of them is.
 
     `seconds` is the age of the first record that is not done. What cannot be known is shown as unknown (JSON: null),
     never as 0. `held` counts records that nobody can read before a transaction ends that is open, `lost` those that the
-    topic's retention deleted before they were processed. Looking joins no group and commits nothing. With --watch:
-    records a second that arrive and are done, and the time until none waits.
+    topic's retention deleted before they were processed: for a day, or until --acknowledge. Looking joins no group and
+    commits nothing. With --watch: records a second that arrive and are done, and the time until none waits.
 
-    Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`
+    Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`, `dodo-cio lag --acknowledge`
     """
+    if watch and acknowledge:
+        raise InputError("--acknowledge is for what one reading shows: leave --watch out")
     settings = prepare()  # what a client says of brokers that are away is in the reading; stderr would tear the table
     if watch:
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings, interval, as_json=as_json))
         return
-    groups = asyncio.run(_once(settings))
+    groups, acknowledged = asyncio.run(_once(settings, acknowledge=acknowledge))
     if as_json:
         typer.echo(json.dumps(as_dict(groups, {}), indent=2))
         return
     _console().print(as_table(groups, {}))
+    if acknowledge:
+        typer.echo(f"\n{acknowledged:,} lost records are acknowledged and not shown again")
 
 
-async def _once(settings: Settings) -> Sequence[GroupLag]:
+async def _once(settings: Settings, *, acknowledge: bool) -> tuple[Sequence[GroupLag], int]:
+    """One reading, and how many lost records of it were acknowledged."""
     from pipeline.kafka.lag import flows_of, open_lag_reader
 
     async with open_lag_reader(settings) as reader:
-        return await reader.read(flows_of(settings))
+        groups = await reader.read(flows_of(settings))
+        return groups, await reader.acknowledge(groups) if acknowledge else 0
 
 
 async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
@@ -127,6 +136,7 @@ def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -
             "seconds": group.seconds,
             "held": group.held,
             "lost": group.lost,
+            "note": group.note,
         }
         if paces:
             row |= asdict(paces[group.group, group.topic])
@@ -177,6 +187,8 @@ def summary(group: GroupLag, speed: Pace | None) -> str:
         text += f", {group.held:,} held back by an open transaction"
     if group.lost:
         text += f", {group.lost:,} LOST to the topic's retention"
+    if group.note:
+        text += f"; {group.note}"
     if speed and speed.done_per_second is not None and speed.arriving_per_second is not None:
         text += f"; {speed.arriving_per_second:,.0f}/s arrive, {speed.done_per_second:,.0f}/s done, "
         if speed.drained_in_s is None:

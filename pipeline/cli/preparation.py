@@ -20,13 +20,25 @@ def prepare() -> Settings:
     return settings
 
 
-def prepare_command() -> Settings:
-    """The same for a command about a customer's state.
+def prepare_state() -> Settings:
+    """The same for whatever concerns the customers' state.
 
     Raises:
-        SettingsError: the state is off, and workers with these settings would give the command up.
+        SettingsError: the state is off.
     """
     settings = prepare()
     if not settings.state:
         raise SettingsError("PIPELINE_STATE=false: without the customers' state nobody carries this command out")
+    return settings
+
+
+def prepare_command() -> Settings:
+    """The same for a command record about a customer's state.
+
+    Raises:
+        SettingsError: the state or commands are off, and workers with these settings would give the command up.
+    """
+    settings = prepare_state()
+    if not settings.commands:
+        raise SettingsError("PIPELINE_COMMANDS=false: the transform takes no command, and would give this one up")
     return settings

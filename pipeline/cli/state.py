@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.state_restore import restore_topic
+
 
 def register(app: typer.Typer) -> None:
     """Add `dodo-cio state`."""
-    group = typer.Typer(no_args_is_help=True, help="What is known of customers, as a whole: move it to its owners.")
-    group.callback()(_group)
+    group = typer.Typer(
+        no_args_is_help=True, help="What is known of customers, as a whole: move it to its owners, bring it back."
+    )
     group.command("repartition")(repartition)
+    group.command("restore-topic")(restore_topic)
     app.add_typer(group, name="state")
-
-
-def _group() -> None:
-    """What is known of customers, as a whole: move it to its owners."""  # a group of one command needs a callback
 
 
 def repartition(

@@ -53,6 +53,8 @@ class Form(StrEnum):
 
     strimzi = "strimzi"
     shell = "shell"
+    users = "users"
+    acls = "acls"
 
 
 def register(app: typer.Typer) -> None:
@@ -152,23 +154,38 @@ def check(
 
 def render(
     *,
-    form: Annotated[Form, typer.Option("--format", help="Strimzi KafkaTopic resources, or a shell script.")] = (
-        Form.strimzi
-    ),
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format",
+            help="The topics as Strimzi KafkaTopic resources or as a shell script; the rights that each stage and the "
+            "commands need as Strimzi KafkaUser resources (users) or as kafka-acls.sh commands (acls).",
+        ),
+    ] = Form.strimzi,
+    user_prefix: Annotated[str, typer.Option(help="What the users' names begin with.")] = "dodo-cio-",
     cluster: Annotated[str, typer.Option(help="Name of the Strimzi Kafka resource.")] = "kafka",
     partitions: Partitions = None,
     replication_factor: Replicas = -1,
     topics_dir: Directory = None,
 ) -> None:
-    """Print the topics in a form that the platform team can apply. Asks no broker.
+    """Print the topics, or the rights on them, in a form that the platform team can apply. Asks no broker.
 
     Examples: `dodo-cio topics render --cluster production | kubectl apply -f -`,
-    `dodo-cio topics render --format shell > topics.sh`
+    `dodo-cio topics render --format shell > topics.sh`,
+    `dodo-cio topics render --format acls > acls.sh`,
+    `dodo-cio topics render --format users --cluster production | kubectl apply -f -`
     """
-    from pipeline.kafka import topic_render
+    from pipeline.kafka import rights_render, topic_render
 
-    specs = _specs(Settings.load(), partitions, replication_factor, topics_dir)
-    text = topic_render.shell(specs) if form is Form.shell else topic_render.strimzi(specs, cluster=cluster)
+    settings = Settings.load()
+    match form:
+        case Form.acls:
+            text = rights_render.acls(settings, users=user_prefix)
+        case Form.users:
+            text = rights_render.strimzi_users(settings, cluster=cluster, users=user_prefix)
+        case _:
+            specs = _specs(settings, partitions, replication_factor, topics_dir)
+            text = topic_render.shell(specs) if form is Form.shell else topic_render.strimzi(specs, cluster=cluster)
     typer.echo(text, nl=False)
 
 

@@ -17,6 +17,14 @@ def register(app: typer.Typer) -> None:
         port: Annotated[
             int | None, typer.Option(min=0, max=65535, help="Health port (PIPELINE_PORT, else 8081); 0: any free one.")
         ] = None,
+        accept_state_loss: Annotated[
+            bool,
+            typer.Option(
+                "--accept-state-loss",
+                help="Start although local mirrors hold more of the customers than the topic, and give that up "
+                "(PIPELINE_STATE_LOSS_ACCEPTED).",
+            ),
+        ] = False,
     ) -> None:
         """Run the transform: webhooks in, Customer.io operations out, over Kafka.
 
@@ -27,7 +35,7 @@ def register(app: typer.Typer) -> None:
         Examples: `dodo-cio transform`, `dodo-cio transform --port 0`,
         `PIPELINE_LOG_FORMAT=json dodo-cio transform`
         """
-        given: dict[str, Any] = {"host": host, "port": port}
+        given: dict[str, Any] = {"host": host, "port": port, "state_loss_accepted": accept_state_loss or None}
         overrides = {name: value for name, value in given.items() if value is not None}
 
         from pipeline.transform.worker import run

@@ -24,6 +24,7 @@ from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
+from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
@@ -53,7 +54,7 @@ class IngestApp(Starlette):
 def create_app(
     settings: Settings, *, observers: Sequence[Observer] = (), clock: Callable[[], float] = time.time
 ) -> Starlette:
-    """Ingest's application; its lifespan checks the topics, connects to Kafka, and flushes at the end.
+    """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
     Args:
         settings: of this process.
@@ -89,7 +90,9 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
-        await check_topics(settings, topics, connect_within_s=BOOTSTRAP_WITHIN_S)
+        await check_rights(settings, "ingest", connect_within_s=BOOTSTRAP_WITHIN_S)
+        await check_topics(settings, topics)
+        await check_configs(settings, topics)
         await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES)
         await producer.start()
         tasks.start(LAG, LoopLag(metrics, health.beat).run)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka.protocol.admin import (
     CreatePartitionsRequest,
@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import (
     DescribeConfigsRequest,
     DescribeGroupsRequest,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
@@ -36,9 +36,11 @@ from pipeline.kafka.requests import (
     named,
     open_requests,
 )
+from pipeline.kafka.topic_identity import UNSUPPORTED, TopicsRequest, states_of
 from pipeline.settings import Settings
 
 TOPIC_AUTHORIZATION_FAILED: Final = 29
+GROUP_AUTHORIZATION_FAILED: Final = 30
 ALREADY_EXISTS: Final = 36
 INVALID_PARTITIONS: Final = 37
 """Also of an order for as many partitions as there are."""
@@ -47,6 +49,11 @@ DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
+
+NOT_TOLD: Final = -(2**31)
+"""Of authorized operations: the broker did not look, or is not Kafka itself."""
+
+T = TypeVar("T")
 
 
 class Resource(IntEnum):
@@ -172,6 +179,34 @@ class Admin:
                 found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
         return found
 
+    async def allowed_on_topics(self, names: Iterable[str]) -> dict[str, int | None]:
+        """What this user may do on each topic, as bits of Kafka's operations (`rights.Operation`); None: not told.
+
+        A topic that does not exist is left out.
+        """
+        request = TopicsRequest(names, operations=True)
+        try:
+            answer = await self._requests.ask(request, lambda told: [one.error for one in states_of(told).values()])
+        except UNSUPPORTED:
+            return {}
+        return {
+            name: 0 if state.error == TOPIC_AUTHORIZATION_FAILED else _told(state.operations)
+            for name, state in states_of(answer).items()
+            if state.error in {0, TOPIC_AUTHORIZATION_FAILED}
+        }
+
+    async def allowed_on_group(self, group: str) -> int | None:
+        """The same on a consumer group, whether it exists or not."""
+        request = DescribeGroupsRequest([group], include_authorized_operations=True)
+        try:
+            answer = await self._requests.ask_coordinator(group, request, lambda told: [_group_error(told)])
+        except UNSUPPORTED:
+            return None
+        code = _group_error(answer)
+        if code:
+            return 0 if code == GROUP_AUTHORIZATION_FAILED else None
+        return _told(answer.to_object()["groups"][0].get("authorized_operations", NOT_TOLD))
+
     async def create(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
         """Create a topic; `replication_factor` -1 is the cluster's default.
 
@@ -240,16 +275,49 @@ class Admin:
         Raises:
             ConfigurationError: we may not look at the group, or the coordinator gave no usable answer.
         """
-        by_topic: dict[str, list[int]] = {}
-        for tp in partitions:
-            by_topic.setdefault(tp.topic, []).append(tp.partition)
-        answer = await self._of_group(group, OffsetFetchRequest(group, list(by_topic.items())))
+        noted = await self.noted(group, partitions)
+        return {tp: None if one is None else one[0] for tp, one in noted.items()}
+
+    async def noted(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, str] | None]:
+        """The same with the text that lies beside each offset.
+
+        Raises:
+            ConfigurationError: as `committed`.
+        """
+        answer = await self._of_group(
+            group, OffsetFetchRequest(group, _by_topic((tp, tp.partition) for tp in partitions))
+        )
         return {
-            TopicPartition(topic, partition): None if offset == NO_OFFSET else offset
+            TopicPartition(topic, partition): None if offset == NO_OFFSET else (offset, text or "")
             for topic, entries in answer.topics
-            for partition, offset, _, code in entries
+            for partition, offset, text, code in entries
             if not code
         }
+
+    async def note(self, group: str, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Commit offsets, each with a text beside it, for a group that has no members.
+
+        Raises:
+            ConfigurationError: we may not write the group's offsets, or it has members.
+        """
+        rows = _by_topic((tp, (tp.partition, offset, text)) for tp, (offset, text) in offsets.items())
+        request = OffsetCommitRequest(
+            group, OffsetCommitRequest.DEFAULT_GENERATION_ID, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME, rows
+        )
+
+        def codes(told: Any) -> list[int]:
+            return [code for _, entries in told.topics for _, code in entries]
+
+        answer = await self._requests.ask_coordinator(group, request, codes)
+        # The coordinator itself may be refused to us; then there are no topics in the answer.
+        refused = next(filter(None, codes(answer) if hasattr(answer, "topics") else [answer.error_code]), 0)
+        if refused:
+            raise ConfigurationError(
+                f"consumer group {group}: {named(refused)}. Writing its offsets needs the ACL READ on the group and on "
+                "the topic"
+            )
 
     async def group_state(self, group: str) -> GroupState:
         """What the coordinator says about the group.
@@ -271,6 +339,14 @@ class Admin:
         return answer
 
 
+def _by_topic(rows: Iterable[tuple[TopicPartition, T]]) -> list[tuple[str, list[T]]]:
+    """As requests want it."""
+    found: dict[str, list[T]] = {}
+    for tp, row in rows:
+        found.setdefault(tp.topic, []).append(row)
+    return list(found.items())
+
+
 def _counts(answer: Any) -> dict[str, tuple[int, int]]:
     found = {}
     for topic in answer.to_object()["topics"]:
@@ -287,6 +363,10 @@ def _counts(answer: Any) -> dict[str, tuple[int, int]]:
             case code:
                 raise TopicError(f"topic {topic['topic']}: {named(code)}")
     return found
+
+
+def _told(operations: int) -> int | None:
+    return None if operations == NOT_TOLD else operations
 
 
 def _topic_codes(answer: Any) -> list[int]:

@@ -18,7 +18,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline import settings as ours
-from pipeline.errors import ContractViolationError, SettingsError
+from pipeline.errors import ContractViolationError, PipelineError, SettingsError
 from pipeline.incidents import Incident
 from pipeline.kafka.companions import Companions, Step
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
@@ -204,7 +204,7 @@ class BatchApp(faust.App):
             # A crash has given the partitions away already, with the consumer's thread: to wait would save nothing.
             grace_s = 0.0 if self.crashed else GRACE_S
             try:
-                ended = await hand_over(self._handover, batches.watermarks, batches.committer.commit, grace_s)
+                ended = await hand_over(self._handover, batches.watermarks, self._last_commit, grace_s)
             finally:
                 if self.should_stop:
                     self._handed_over.set()
@@ -214,6 +214,19 @@ class BatchApp(faust.App):
                 generation=ended.generation, drained=ended.drained, committed=ended.committed,
                 unfinished=ended.unfinished, seconds=round(ended.took_s, 3),
             )  # fmt: skip
+
+    async def _last_commit(self) -> None:
+        """Commit before the partitions go. What the brokers refuse for good ends a worker that is not ending yet.
+
+        One that is has said why. Faust's stop would break off at an error: its agents would be cancelled, and what they
+        say of that would take the place of the reason.
+        """
+        try:
+            await self._batch_consumer.committer.commit()
+        except PipelineError:
+            if not (self.should_stop or self.crashed):
+                raise
+            log.info("The last commit was refused; what is not committed is read again")
 
     async def _stop_consumer(self) -> None:
         try:
@@ -242,10 +255,13 @@ class BatchApp(faust.App):
         took_s = time.monotonic() - self._went_at if self._went_at is not None else 0.0
         self._went_at = None
         self.tell(RebalanceEnded(generation, assigned, took_s))
-        gone = [topic for topic in self.batch_topics if not self.membership.partitions_total(topic)]
-        if gone and not assigned:
-            log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=sorted(gone))
+        if (gone := self.gone()) and not assigned:
+            log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=gone)
         log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
+
+    def gone(self) -> list[str]:
+        """The topics that this worker reads and that have no partitions, as far as its client knows."""
+        return sorted(topic for topic in self.batch_topics if not self.membership.partitions_total(topic))
 
     async def _outlast_namesakes(self) -> None:
         """Wait for whoever acted under a static name of the group before, and may not know yet that it is another's.

@@ -87,7 +87,7 @@ class HandOverEnded:
 
 @dataclass(frozen=True, slots=True)
 class GapSeen:
-    """Offsets were gone before they were read (retention, or somebody deleted them).
+    """Offsets were gone before they were read (retention, or somebody deleted them): those records are lost.
 
     No gap of this kind: markers, aborted transactions and what compaction took, over which the client passes knowingly.
     """
@@ -96,6 +96,11 @@ class GapSeen:
     partition: int
     expected_offset: int
     found_offset: int
+
+    @property
+    def records(self) -> int:
+        """How many offsets that are; a transaction's marker among them counts as a record."""
+        return self.found_offset - self.expected_offset
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ an aborted transaction left is none, like its marker: nobody waits for it.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.closing import close
+from pipeline.kafka.losses import ACKNOWLEDGED, Loss, ledger_of, read_loss
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import time_ms
@@ -38,6 +40,7 @@ FIRST_RECORDS_WITHIN_S = 5.0
 
 POLL_MS = 200
 
+LEDGER_UNKNOWN = "what was lost before is unknown (may this user DESCRIBE the group {group}?)"
 NEVER_COMMITTED = "never committed: counted from the first record that is still there"
 BEYOND_THE_END = "the committed offset is beyond the end: was the topic created anew?"
 NO_OFFSET_TOLD = "the broker did not tell the committed offset (may this user DESCRIBE the group and the topic?)"
@@ -62,8 +65,9 @@ class PartitionLag:
     """One partition. `committed` is the next offset to process, `start` and `end` bound what the broker holds.
 
     `records` wait; the first of them is `seconds` old (0 when none waits). `held` of them cannot be read before a
-    transaction ends that is open. `lost` were deleted by the topic's retention before they were processed. None:
-    unknown, and `note` says why.
+    transaction ends that is open. `lost` were deleted by the topic's retention before they were processed: those that
+    the group has yet to pass over, and those that it has within the last day unless they were acknowledged
+    (`losses`). None: unknown, and `note` says why.
     """
 
     group: str
@@ -88,6 +92,7 @@ class GroupLag:
     state: str | None
     members: int | None
     partitions: tuple[PartitionLag, ...]
+    note: str | None = None
 
     @property
     def records(self) -> int | None:
@@ -196,6 +201,7 @@ class LagReader:
         except ConfigurationError as error:
             rows = [PartitionLag(flow.group, tp.topic, tp.partition, note=str(error)) for tp in partitions]
             return GroupLag(flow.group, flow.topic, None, None, tuple(rows))
+        losses, note = await self._losses(flow.group, partitions)
         ends = await asyncio.gather(*(self._ends(tp) for tp in partitions))
         rows = [
             partition_lag(flow.group, tp, committed, bounds and bounds[:2], bounds and bounds[2])
@@ -203,8 +209,37 @@ class LagReader:
         ]
         timestamps_ms, only_markers = await self._first_records(rows)
         now_ms = time.time() * 1000
-        complete = tuple(aged(row, timestamps_ms, only_markers, now_ms) for row in rows)
-        return GroupLag(flow.group, flow.topic, state.state, state.members, complete)
+        complete = tuple(
+            with_losses(aged(row, timestamps_ms, only_markers, now_ms), losses.get(row.partition), now_ms)
+            for row in rows
+        )
+        return GroupLag(flow.group, flow.topic, state.state, state.members, complete, note)
+
+    async def _losses(self, group: str, partitions: Sequence[TopicPartition]) -> tuple[dict[int, Loss], str | None]:
+        """What is written down of losses, by partition; and what is to be said when that cannot be read."""
+        try:
+            found = await self._admin.noted(ledger_of(group), partitions)
+        except ConfigurationError:
+            return {}, LEDGER_UNKNOWN.format(group=ledger_of(group))
+        return {tp.partition: read_loss(*one) for tp, one in found.items() if one is not None}, None
+
+    async def acknowledge(self, groups: Sequence[GroupLag]) -> int:
+        """Let nobody hear any more of what `groups` show as lost; how many records that are.
+
+        Raises:
+            ConfigurationError: this user may not write the ledger of a group's losses.
+        """
+        count = 0
+        for group in groups:
+            known = {
+                TopicPartition(row.topic, row.partition): (max(row.committed or 0, row.start or 0), ACKNOWLEDGED)
+                for row in group.partitions
+                if row.lost
+            }
+            if known:
+                await self._admin.note(ledger_of(group.group), known)
+                count += group.lost
+        return count
 
     async def _ends(self, tp: TopicPartition) -> tuple[int, int, int] | None:
         """(start, end, end of what can be read) of one partition, alone: one without a leader hides no other."""
@@ -306,7 +341,7 @@ def partition_lag(
     if offset is None and records:
         notes.append(NEVER_COMMITTED)
     if lost:
-        notes.append(f"{lost} records were deleted by the topic's retention before they were processed")
+        notes.append(_lost_note(lost))
     held = end - max(begin, end if stable is None else stable)
     if held:
         notes.append(
@@ -321,6 +356,28 @@ def partition_lag(
         held=held,
         note="; ".join(notes) or None,
     )
+
+
+def with_losses(row: PartitionLag, known: Loss | None, now_ms: float) -> PartitionLag:
+    """`row` with what the ledger of losses says of its partition.
+
+    An entry beyond the end is of a topic that was there before this one.
+    """
+    if known is None or row.lost is None or row.end is None or known.stop > row.end:
+        return row
+    # What the group has yet to pass over may be written down already.
+    lost = max(0, (row.start or 0) - max(row.committed or 0, known.stop)) if row.lost else 0
+    note = _lost_note(lost) if lost else ""
+    if known.is_shown(now_ms):
+        lost += known.records
+        at = dt.datetime.fromtimestamp(known.at_ms / 1000, dt.UTC).isoformat(timespec="seconds")
+        note = f"{lost} records were deleted before they were processed, the last ones seen at {at}"
+    notes = [one for one in (row.note or "").split("; ") if one and one != _lost_note(row.lost)]
+    return replace(row, lost=lost, note="; ".join(filter(None, [*notes, note])) or None)
+
+
+def _lost_note(lost: int) -> str:
+    return f"{lost} records were deleted by the topic's retention before they were processed"
 
 
 def aged(

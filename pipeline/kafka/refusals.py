@@ -28,7 +28,7 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
         case GroupAuthorizationFailedError():
             return TopicError(f"this user may not use the consumer group {group}: allow READ on the group (ACL)")
         case TopicAuthorizationFailedError():
-            return unreadable(error.args)
+            return unreadable(_named(error.args))
         case CorruptRecordException() | RecordTooLargeError() | UnsupportedCodecError():
             return undecodable(None, error)
         case InconsistentGroupProtocolError():
@@ -43,6 +43,15 @@ def explained(error: BaseException, group: str, session_s: float) -> BaseExcepti
             )
         case _:
             return error
+
+
+def _named(arguments: Iterable[object]) -> Iterable[object]:
+    """The topics in an error of aiokafka, which gives a set of them as one argument at some places."""
+    for one in arguments:
+        if isinstance(one, set | frozenset | list | tuple):
+            yield from one
+        else:
+            yield one
 
 
 def undecodable(topic: str | None, error: BaseException) -> TopicError:

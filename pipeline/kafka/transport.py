@@ -23,10 +23,10 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from pipeline import logs
-from pipeline.errors import ContractViolationError
+from pipeline.errors import ContractViolationError, PipelineError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener
+from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
@@ -56,9 +56,10 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.positions = Positions()
         self.watermarks = Watermarks()
-        self._prepared: tuple[dict[TP, int], dict[TP, int | None]] | None = None
+        self._prepared: Starts | None = None
         self._unseen: set[TP] = set()
         self._passed_over: dict[TP, range] = {}
+        self._emptied: dict[TP, int] = {}
         super().__init__(*args, **kwargs)
         self.committer = Committer(self.watermarks, self._store, self.app.tell)
 
@@ -87,13 +88,23 @@ class Consumer(driver.Consumer):
         """Seek every partition to where it begins, offset 0 and partitions without a commit included."""
         if self._prepared is None:
             await self.prepare_seek()
-        starts, committed = cast("tuple[dict[TP, int], dict[TP, int | None]]", self._prepared)
+        starts, committed, anew = cast("Starts", self._prepared)
         self._prepared = None
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
         self.positions.restart(mine)
         self._unseen &= mine.keys()
-        self.watermarks.restart(self.app.consumer_generation_id, mine)
+        self._emptied.clear()
+        unstored = [tp for tp in mine if (committed.get(tp) or 0) < mine[tp] or committed.get(tp) is None]
+        self.watermarks.restart(self.app.consumer_generation_id, mine, unstored)
+        if unstored:
+            self.committer.moved()
+        for tp in sorted(anew.keys() & mine.keys()):
+            log.warning(
+                "A topic was made anew under its name: what the group had read of the other one counts for nothing",
+                topic=tp.topic, partition=tp.partition, expected_offset=anew[tp], found_offset=mine[tp],
+            )  # fmt: skip
+            self.app.tell(LogRestarted(tp.topic, tp.partition, anew[tp], mine[tp]))
         return cast("Mapping[TP, int]", committed)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -125,6 +136,7 @@ class Consumer(driver.Consumer):
                 self._unseen.add(ensure_TP(tp))
         if self.flow_active:
             self._pass_over_what_gave_nothing()
+            self._pass_over_what_was_deleted()
             if self._unseen:
                 await self._read_again()
         async for item in self._one_by_one(others):
@@ -169,11 +181,7 @@ class Consumer(driver.Consumer):
                 self.watermarks.restart_partition(tp, start)
             case Take(start, expected):
                 if start > expected:
-                    log.info(
-                        "Offsets do not exist any more: retention, or somebody, deleted them before they were read",
-                        topic=tp.topic, partition=tp.partition, expected_offset=expected, found_offset=start,
-                    )  # fmt: skip
-                    self.app.tell(GapSeen(tp.topic, tp.partition, expected, start))
+                    self._lost(tp, expected, start)
                 if start > first:
                     records = records[bisect_left(records, start, key=offset_of) :]
         end = self._thread.readable_end(tp)
@@ -190,6 +198,35 @@ class Consumer(driver.Consumer):
             if passed and passed is not self._passed_over.get(tp):  # once: the log may be another one later
                 self._passed_over[tp] = passed
                 self._pass_over(tp, passed.start, passed.stop)
+
+    async def find_emptied(self) -> dict[TP, int]:
+        """Where the logs of our batch topics begin that hold nothing, for `emptied`."""
+        starts = {} if self._thread.ended else await self._thread.emptied()
+        return {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
+
+    def emptied(self, starts: Mapping[TP, int]) -> None:
+        """These logs hold nothing, and begin where said: what lay before may have been deleted unread."""
+        self._emptied.update(starts)
+
+    def _pass_over_what_was_deleted(self) -> None:
+        """Say what is lost of logs that hold nothing more: no record will come that could show the gap.
+
+        Here nothing is in anybody's hands between the driver and the agent's queue; what the driver has fetched and not
+        given out yet is not lost, and comes first.
+        """
+        for tp in list(self._emptied):
+            wanted, start = self.positions.wanted(tp), self._emptied.pop(tp)
+            if wanted is not None and wanted < start and not self._thread.has_fetched(tp):
+                self._lost(tp, wanted, start)
+                self._pass_over(tp, wanted, start)
+
+    def _lost(self, tp: TP, expected: int, found: int) -> None:
+        log.warning(
+            "Records are lost: the topic's retention, or somebody, deleted them before they were read",
+            topic=tp.topic, partition=tp.partition, records=found - expected,
+            expected_offset=expected, found_offset=found,
+        )  # fmt: skip
+        self.app.tell(GapSeen(tp.topic, tp.partition, expected, found))
 
     def _pass_over(self, tp: TP, start: int, stop: int) -> None:
         wanted = self.positions.wanted(tp)
@@ -301,8 +338,8 @@ class Consumer(driver.Consumer):
         await super().on_task_error(exc)
 
     async def commit_quickly(self) -> None:
-        """Commit what is acknowledged, if the broker takes it at once."""
-        with suppress(TimeoutError):
+        """Commit what is acknowledged, if the broker takes it at once; a refusal is no news to who is ending anyway."""
+        with suppress(TimeoutError, PipelineError):
             async with asyncio.timeout(COMMIT_S):
                 await self.committer.commit()
 

@@ -8,7 +8,7 @@ not acknowledged; an attempt to do so is a bug and ends the process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from faust.types import TP
 
@@ -96,17 +96,24 @@ class Watermarks:
         self.generation = -1
         self._partitions: dict[TP, PartitionWatermark] = {}
         self._committed: dict[TP, int] = {}
+        self._unstored: set[TP] = set()
 
-    def restart(self, generation: int, starts: Mapping[TP, int]) -> None:
-        """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing."""
+    def restart(self, generation: int, starts: Mapping[TP, int], unstored: Collection[TP] = ()) -> None:
+        """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing.
+
+        The group's offset of the `unstored` ones does not say where they start, so that is to be committed as well: of
+        a partition that was never committed nobody could tell later what retention took unread.
+        """
         self.generation = generation
         self._partitions = {tp: PartitionWatermark(tp, start) for tp, start in starts.items()}
         self._committed = dict(starts)
+        self._unstored = set(unstored)
 
     def restart_partition(self, tp: TP, start: int) -> None:
         """One partition's log began anew at `start`, perhaps below what is committed."""
         self._partitions[tp] = PartitionWatermark(tp, start)
         self._committed[tp] = start
+        self._unstored.add(tp)
 
     def of(self, tp: TP) -> PartitionWatermark:
         """The live watermark of an owned partition."""
@@ -122,7 +129,7 @@ class Watermarks:
         return {
             tp: watermark.next_offset
             for tp, watermark in self._partitions.items()
-            if watermark.next_offset > committed[tp]
+            if watermark.next_offset > committed[tp] or tp in self._unstored
         }
 
     @property
@@ -142,6 +149,7 @@ class Watermarks:
             for tp, offset in offsets.items():
                 if tp in self._committed:
                     self._committed[tp] = max(offset, self._committed[tp])
+                    self._unstored.discard(tp)
 
     @property
     def unfinished(self) -> int:

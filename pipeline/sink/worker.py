@@ -18,6 +18,7 @@ from pipeline.kafka.notes import Notes
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
+from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.sink.agent import add_agent
@@ -75,14 +76,16 @@ class SinkProcess:
         add_agent(self.app, self.sink)
 
     async def _check(self) -> None:
-        """What must hold before the group is joined: the topics exist, and dead letters fit into theirs.
+        """What must hold before the group is joined: the rights, the topics, and that dead letters fit into theirs.
 
         Raises:
-            TopicError: a topic is missing, or takes too little.
+            TopicError: a right or a topic is missing, or a topic takes too little.
             BrokerUnreachableError: no broker answered.
         """
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
-        found = await check_topics(self._settings, (operations, dead_letters), connect_within_s=BOOTSTRAP_WITHIN_S)
+        await check_rights(self._settings, "sink", connect_within_s=BOOTSTRAP_WITHIN_S)
+        found = await check_topics(self._settings, (operations, dead_letters))
+        await check_configs(self._settings, (operations, dead_letters))
         self._partitions = found[operations]
         await check_sizes(self._settings, dead_letters, record_bytes=ITEM_MAX_BYTES + HEADERS_BYTES)
 

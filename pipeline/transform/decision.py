@@ -50,6 +50,9 @@ NO_VALUE: Final = DeadLettered("unreadable", "the record has no value: a tombsto
 NO_STATE: Final = DeadLettered(
     "unmappable", "a command about a customer's state, and the state is off (PIPELINE_STATE)", DODO_COMMAND
 )
+NO_COMMANDS: Final = DeadLettered(
+    "unmappable", "a command about a customer's state, and commands are switched off (PIPELINE_COMMANDS)", DODO_COMMAND
+)
 NO_CUSTOMER: Final = DeadLettered(
     "unmappable",
     "the body names no customer, by an id of at most 255 bytes: without one nothing is known of whose it is",
@@ -83,6 +86,8 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         return Decision(NO_VALUE, None, webhook_id_of(record.headers, b""))
     webhook_id = webhook_id_of(record.headers, body)
     if (command := text_header(record.headers, DODO_COMMAND)) is not None:
+        if not policy.commands:
+            return Decision(NO_COMMANDS, f"command.{command}", webhook_id)
         if shelf is None:
             return Decision(NO_STATE, f"command.{command}", webhook_id)
         verdict, commands = obey(

@@ -34,6 +34,7 @@ class Policy:
     forward_card_hints: bool = False
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
+    commands: bool = True
 
     @cached_property
     def kept_metadata(self) -> tuple[str, ...]:
@@ -60,4 +61,5 @@ class Policy:
             forward_card_hints=settings.forward_card_hints,
             forward_test_mode=settings.forward_test_mode,
             merge_on_email_change=settings.merge_on_email_change,
+            commands=settings.commands,
         )

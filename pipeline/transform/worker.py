@@ -16,6 +16,7 @@ from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
 from pipeline.settings import Settings
@@ -150,15 +151,16 @@ def run(overrides: Mapping[str, Any]) -> NoReturn:
 
 
 async def _check(settings: Settings) -> None:
-    """What must hold before the group is joined: the topics exist and match, and what goes out fits into them.
+    """What must hold before the group is joined: the rights, that the topics exist and match, and what fits into them.
 
     Raises:
-        TopicError: a topic is missing, or takes too little.
+        TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
-    partitions = await check_topics(
-        settings, (settings.webhooks_topic, *_outputs(settings)), connect_within_s=BOOTSTRAP_WITHIN_S
-    )
+    await check_rights(settings, "transform", connect_within_s=BOOTSTRAP_WITHIN_S)
+    topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
+    partitions = await check_topics(settings, topics)
+    await check_configs(settings, topics)
     if settings.state:
         check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
     await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)

@@ -12,6 +12,7 @@
 | `dodo_cio_handovers_total` | drained, committed | hand-overs before partitions went or the worker stopped |
 | `dodo_cio_handover_unfinished_chunks_total` | | chunks that their next owner reads again |
 | `dodo_cio_offset_gaps_total` | topic | places where offsets were deleted before they were read |
+| `dodo_cio_records_lost_total` | topic, partition | the records that lay there: lost to retention, or to somebody |
 | `dodo_cio_seeks_back_total` | topic | partitions read again because a fetch had run ahead |
 | `dodo_cio_log_restarts_total` | topic | partitions that ended below what was read: topic made anew or cut |
 | `dodo_cio_generation` | | the group's generation, -1 outside of it |
@@ -67,11 +68,14 @@ def observe_transport(metrics: Metrics) -> None:
     metrics.on(events.OffsetsCommitted, on_committed)
     metrics.on(events.CommitFailed, lambda e: commits.labels("stale" if e.stale else "unavailable").inc())
 
+    lost = metrics.counter("records_lost", "Records that were deleted unread.", ["topic", "partition"])
     rebalances = metrics.counter("rebalances", "Completed rebalances.")
     rebalance_time = metrics.histogram("rebalance_seconds", "Time without records in a rebalance.", buckets=SECONDS)
 
     def on_rebalanced(event: events.RebalanceEnded) -> None:
         rebalances.inc()
+        for tp in event.assigned:
+            lost.labels(tp.topic, str(tp.partition))  # there from the first: `increase` does not see a series begin
         rebalance_time.observe(event.took_s)
 
     metrics.on(events.RebalanceEnded, on_rebalanced)
@@ -90,7 +94,12 @@ def observe_transport(metrics: Metrics) -> None:
     gaps = metrics.counter("offset_gaps", "Places where offsets were deleted unread.", ["topic"])
     seeks = metrics.counter("seeks_back", "Partitions read again because a fetch had run ahead.", ["topic"])
     restarts = metrics.counter("log_restarts", "Partitions that ended below what was read.", ["topic"])
-    metrics.on(events.GapSeen, lambda e: gaps.labels(e.topic).inc())
+
+    def on_gap(event: events.GapSeen) -> None:
+        gaps.labels(event.topic).inc()
+        lost.labels(event.topic, str(event.partition)).inc(event.records)
+
+    metrics.on(events.GapSeen, on_gap)
     metrics.on(events.SoughtBack, lambda e: seeks.labels(e.topic).inc())
     metrics.on(events.LogRestarted, lambda e: restarts.labels(e.topic).inc())
 

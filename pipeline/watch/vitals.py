@@ -20,7 +20,7 @@ although everybody else's move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -93,8 +93,9 @@ class Vitals:
     for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
     `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
     before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
-    says that one is outstanding. `heartbeat_age_s` is the age of the last heartbeat that the group answered,
-    `session_s` how old it may become.
+    says that one is outstanding. `lost` says which records were deleted unread, `gone` names topics to read that do
+    not exist. `heartbeat_age_s` is the age of the last heartbeat that the group answered, `session_s` how old it may
+    become.
     """
 
     stage: Stage
@@ -113,6 +114,8 @@ class Vitals:
     fault: str | None = None
     answers: int = 0
     asked: bool = False
+    lost: str | None = None
+    gone: Sequence[str] = ()
     heartbeat_age_s: float | None = None
     session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
@@ -306,6 +309,12 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=f"held until somebody acts: {vitals.fault}")
     if vitals.generation < 0:
         return Verdict(ok=False, reason="not a member of the consumer group")
+    if vitals.gone:
+        return Verdict(
+            ok=False,
+            reason=f"topic {', '.join(vitals.gone)} does not exist, or has no partitions: was it deleted? "
+            "(`dodo-cio topics check`); reading goes on as soon as it is back",
+        )
     if vitals.restoring is not None:
         return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:
@@ -313,6 +322,7 @@ def ready(vitals: Vitals) -> Verdict:
     if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
+    held += f"; {vitals.lost}" if vitals.lost is not None else ""
     if not vitals.partitions:
         return Verdict(ok=True, reason=f"standing by: the group has more members than partitions{held}")
     return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned{held}")

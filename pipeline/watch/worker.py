@@ -12,6 +12,7 @@ from faust.types import TP
 from pipeline.kafka.app import BatchApp
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
+from pipeline.watch.losses import Losses
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.progress import Progress
 from pipeline.watch.server import HealthServer
@@ -67,6 +68,9 @@ class WorkerWatch:
         unread = Unread(app, self.progress, unread_every_s)
         app.companion(self.server.start, self.server.stop)
         app.companion(unread.start, unread.stop)
+        self.losses = Losses(app)
+        app.transport_observers.append(self.losses)
+        app.companion(self.losses.start, self.losses.stop)
 
     def vitals(self) -> Vitals:
         """The worker's vital signs now."""
@@ -92,6 +96,8 @@ class WorkerWatch:
             fault=self.fault(),
             answers=answers,
             asked=asked,
+            lost=self.losses.text,
+            gone=self._app.gone(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
             session_s=self._app.settings.session_timeout_seconds,
         )

@@ -361,6 +361,7 @@ def test_what_cannot_be_brought_over(desk: Desk) -> None:
             "test-mode data",
         ),
         (("--from", ALWAYS), {"PIPELINE_STATE": "false"}, SettingsError, "PIPELINE_STATE=false"),
+        (("--from", ALWAYS), {"PIPELINE_COMMANDS": "false"}, SettingsError, "PIPELINE_COMMANDS=false"),
         (("--from", ALWAYS), {"PIPELINE_DODO_API_KEY": "wrong"}, CredentialError, "refused PIPELINE_DODO_API_KEY"),
     ],
 )

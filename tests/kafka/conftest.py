@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,14 +19,17 @@ from cryptography.x509.oid import NameOID
 
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.local_config import LocalSecurity
+from pipeline.kafka.rights import Right
 from pipeline.settings import Settings
 from tests.admin import admin_client
 
 ADMIN = ("admin", 'super, "secret" [1]\\')
 PIPELINE = ("pipeline", "pa=ss,word")
 STRANGER = ("stranger", "stranger-password")
+EACH = {name: f"{name}-password" for name in ("ingest", "transform", "sink", "operator", "blind")}
+"""A user for each stage and one for the commands, who may do what a test allows them; `blind` is a transform's."""
 
-TOPIC, GROUP, PREFIXED, ALL, ALLOW = 2, 3, 4, 2, 3
+TOPIC, GROUP, LITERAL, PREFIXED, ALL, ALLOW = 2, 3, 3, 4, 2, 3
 """Codes of the CreateAcls request: org.apache.kafka.common.resource and common.acl."""
 
 
@@ -99,6 +102,27 @@ class SecureKafka:
         """Settings of a user who may do what this project needs on topics and groups that start with `app.`."""
         return self._settings(PIPELINE, overrides)
 
+    def user(self, name: str, **overrides: Any) -> Settings:
+        """Settings of one of `EACH`."""
+        return self._settings((name, EACH[name]), overrides)
+
+    async def allow(self, name: str, rights: Iterable[Right]) -> None:
+        """Let the user do exactly this, besides what he may already; returns when the broker knows."""
+        rights = list(rights)
+        async with admin_client(self.admin()) as admin:
+            for right in rights:
+                kind = TOPIC if right.kind == "topic" else GROUP
+                request = CreateAclsRequest(kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW)
+                answer = await admin._send_to_controller(request)
+                assert [code for code, _ in answer.creation_responses] == [0]
+
+    async def forbid(self, name: str, right: Right) -> None:
+        """Take one right away again."""
+        async with admin_client(self.admin()) as admin:
+            kind = TOPIC if right.kind == "topic" else GROUP
+            request = DeleteAclsRequest(kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW)
+            await admin._send_to_controller(request)
+
     def stranger(self, **overrides: Any) -> Settings:
         """Settings of a user who may connect, and nothing else."""
         return self._settings(STRANGER, overrides)
@@ -125,7 +149,7 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
         keystore=authority.issue("broker").pem,
         truststore=authority.cafile,
         admin=ADMIN,
-        users=dict([PIPELINE, STRANGER]),
+        users={**dict([PIPELINE, STRANGER]), **EACH},
         acls=True,
         client_certificates="requested",
     )

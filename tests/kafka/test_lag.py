@@ -25,8 +25,10 @@ from pipeline.kafka.lag import (
     open_lag_reader,
     partition_lag,
     read_lag,
+    with_losses,
 )
 from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.losses import KEPT_MS, Loss
 from pipeline.kafka.pace import Pace, pace
 from pipeline.settings import Settings
 from tests.admin import admin_client
@@ -66,6 +68,24 @@ def test_lost_to_retention() -> None:
     assert (found.records, found.lost) == (5, 3)
     assert found.note
     assert "3 records were deleted" in found.note
+
+
+def test_what_is_written_down_of_losses() -> None:
+    """Of what the group has yet to pass over only what is not written down is added; an entry of a day ago, one that
+    was acknowledged, and one beyond the end of the topic as it is now, add nothing."""  # noqa: D205, D209 - one promise
+    now_ms = 1_800_000_000_000
+    assert with_losses(row(8, 5, 10), Loss(5, 3, now_ms), now_ms).lost == 3
+    pending = with_losses(row(2, 5, 10), Loss(5, 3, now_ms), now_ms)
+    assert (pending.lost, pending.note) == (
+        3, "3 records were deleted before they were processed, the last ones seen at 2027-01-15T08:00:00+00:00"
+    )  # fmt: skip
+    assert with_losses(row(2, 7, 10), Loss(5, 3, now_ms), now_ms).lost == 5
+    assert with_losses(row(8, 5, 10), Loss(5, 3, now_ms - KEPT_MS), now_ms).lost == 0
+    acknowledged = with_losses(row(2, 5, 10), Loss(5), now_ms)
+    assert (acknowledged.lost, acknowledged.note) == (0, None)
+    assert with_losses(row(8, 5, 10), Loss(11, 3, now_ms), now_ms).lost == 0
+    assert with_losses(row(2, 5, 10), None, now_ms).lost == 3
+    assert with_losses(partition_lag("g", TP, {}, (0, 10)), Loss(5, 3, now_ms), now_ms).lost is None
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,11 @@ CODE: list[tuple[Any, str, str]] = [
         "return await fetcher.fetched_records(",
         "the lists come through Faust as they are",
     ),
+    (
+        KafkaFetcher.__init__,
+        "self._records = collections.OrderedDict()",
+        "what was fetched and not given out, by partition",
+    ),
     (KafkaFetcher._proc_fetch_request, "tp_state.highwater = highwater tp_state.lso = lso", "both ends are told"),
     (
         KafkaFetcher._proc_offset_request,

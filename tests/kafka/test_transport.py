@@ -15,6 +15,7 @@ from mode.utils.queues import ThrowableQueue
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.consumer_thread import Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
@@ -35,14 +36,22 @@ class Thread:
         self.readable: dict[TP, int] = {}
         self.passed: dict[TP, range] = {}
         self.committed: dict[TP, int] = {A: 0, B: 0}
+        self.never: set[TP] = set()
+        self.anew: dict[TP, int] = {}
+        self.fetched: set[TP] = set()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """The driver's position moves."""
         self.sought.append(dict(partitions))
 
-    async def starts(self) -> tuple[dict[TP, int], dict[TP, int | None]]:
+    async def starts(self) -> Starts:
         """Where the partitions begin."""
-        return dict(self.committed), dict(self.committed)
+        stored = {tp: None if tp in self.never else offset for tp, offset in self.committed.items()}
+        return Starts(dict(self.committed), stored, dict(self.anew))
+
+    def has_fetched(self, tp: TP) -> bool:
+        """Whether records wait for the next poll."""
+        return tp in self.fetched
 
     def end_offset(self, tp: TP) -> int | None:
         """The partition's end."""
@@ -171,6 +180,34 @@ async def test_a_poll_that_ran_ahead_is_read_again(reader: Reader) -> None:
     assert reader.consumer.watermarks.committable() == {A: 7}
     assert reader.told(SoughtBack) == [SoughtBack("webhooks", 0, 0)]
     assert reader.told(GapSeen) == [GapSeen("webhooks", 0, 0, 5)]
+
+
+async def test_a_log_that_was_emptied_is_a_loss_without_a_record_to_show_it(reader: Reader) -> None:
+    """It is told once, when nothing of it is in hand any more, and committed over."""
+    reader.thread.committed = {A: 4, B: 9}
+    await reader.assigned()
+    reader.thread.fetched = {A}
+    reader.consumer.emptied({A: 7, B: 9})
+    await reader.poll({})
+    assert reader.told(GapSeen) == []  # what was fetched comes first
+    reader.thread.fetched = set()
+    await reader.poll({A: records(A, 4, 5)})
+    reader.consumer.emptied({A: 7})
+    await reader.poll({})
+    assert reader.told(GapSeen) == [GapSeen("webhooks", 0, 6, 7)]
+    (batch,) = reader.received()
+    batch.done()
+    assert reader.consumer.watermarks.committable() == {A: 7}
+    reader.consumer.emptied({A: 7})
+    await reader.poll({})
+    assert len(reader.told(GapSeen)) == 1
+
+
+async def test_a_partition_that_was_never_committed_is_at_once(reader: Reader) -> None:
+    """Where it begins is what its later losses are counted from."""
+    reader.thread.never = {B}
+    await reader.assigned()
+    assert reader.consumer.watermarks.committable() == {B: 0}
 
 
 async def test_a_poll_that_comes_while_nothing_flows_is_read_again(reader: Reader) -> None:

@@ -132,6 +132,19 @@ def test_nothing_is_committable_before_something_is_done() -> None:
     assert watermarks.committable() == {A: 9}
 
 
+def test_where_a_partition_begins_is_committed_that_never_was() -> None:
+    """Once, so that what is deleted before its first record was read can be told; and again after a log restarted."""
+    watermarks = Watermarks()
+    watermarks.restart(3, {A: 7, B: 0}, unstored=[B])
+    assert watermarks.committable() == {B: 0}
+    watermarks.committed(2, {B: 0})
+    assert watermarks.committable() == {B: 0}
+    watermarks.committed(3, {B: 0})
+    assert watermarks.committable() == {}
+    watermarks.restart_partition(A, 2)
+    assert watermarks.committable() == {A: 2}
+
+
 def test_what_is_stored_is_not_committed_again() -> None:
     """A commit is over when the broker stored it, and goes on when the watermark moved meanwhile."""
     watermarks = Watermarks()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.transform.decision import LONG_ID, NO_MODE, NO_STATE, NO_VALUE, decide
+from pipeline.transform.decision import LONG_ID, NO_COMMANDS, NO_MODE, NO_STATE, NO_VALUE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
+from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
 
 BODY = b'{"type":"payout.created","timestamp":"2026-01-02T03:04:05Z","business_id":"bus_1","data":{"payout_id":"po_1"}}'
@@ -128,6 +129,20 @@ def test_command(name: str) -> None:
     """A command record is never mapped as a webhook, even when its value looks like one."""
     assert refused(Consumed(headers=((name, b"forget"),))) is NO_STATE
     assert refused(Consumed(headers=((name, b"forget"),), value=b"not json")) is NO_STATE
+
+
+def test_commands_that_are_switched_off() -> None:
+    """Whoever may write the topic forgets nobody: nothing is known of the customer afterwards, and the letter waits."""
+    shelf, mapping = MemoryShelf(), Mapping()
+    order = Consumed(
+        headers=(("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
+        value=b'{"command":"forget","customer_id":"cus_1","customerio":null,"at":1792000000}',
+    )
+    off = decide(order, Policy(commands=False), mapping, shelf)
+    assert (off.verdict, off.commands, mapping.asked) == (NO_COMMANDS, (), [])
+    assert list(shelf.scan(b"")) == []
+    assert decide(order, Policy(), mapping, shelf).verdict != NO_COMMANDS
+    assert list(shelf.scan(b"")) != []
 
 
 @pytest.mark.parametrize("mode", [b"sandbox", b"\xff", b"live,test"])

@@ -45,6 +45,7 @@ def test_each_event_moves_its_series() -> None:
         ("handovers_total", {"drained": "true", "committed": "false"}, 1),
         ("handover_unfinished_chunks_total", {}, 2),
         ("offset_gaps_total", {"topic": "webhooks"}, 1),
+        ("records_lost_total", {"topic": "webhooks", "partition": "0"}, 2),
         ("seeks_back_total", {"topic": "webhooks"}, 1),
         ("log_restarts_total", {"topic": "webhooks"}, 1),
         ("produce_stalls_total", {"topic": "operations"}, 1),

@@ -361,6 +361,20 @@ def test_ready(changes: dict[str, Any], verdict: Verdict) -> None:
     assert ready(worker(**{"partitions": 4, **changes})) == verdict
 
 
+def test_a_topic_that_is_gone_is_not_ready() -> None:
+    """Whatever else is well: no record can come, and a standby is not what this is."""
+    verdict = ready(worker(partitions=0, gone=["dodo.webhooks"]))
+    assert not verdict.ok
+    assert "topic dodo.webhooks does not exist, or has no partitions: was it deleted?" in verdict.reason
+
+
+def test_a_loss_is_said_and_stops_nobody() -> None:
+    """A worker is ready with it, and says it in the same breath."""
+    verdict = ready(worker(partitions=4, lost="LOST: 3 records of dodo.webhooks/1"))
+    assert verdict.ok
+    assert verdict.reason.endswith("; LOST: 3 records of dodo.webhooks/1")
+
+
 def test_ready_does_not_ask_for_progress() -> None:
     """An outage of Customer.io takes no replica out of service: readiness ignores how long work waits."""
     assert ready(worker(PartitionVitals(10**6, 0, 0, 10**9))).ok

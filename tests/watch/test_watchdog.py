@@ -65,6 +65,8 @@ def test_status_shows_everything() -> None:
         "restoring": None,
         "holding": "Customer.io takes nothing",
         "fault": None,
+        "lost": None,
+        "gone": (),
         "heartbeat_age_s": None,
         "session_s": 10.0,
         "still_s": 2.5,

@@ -275,6 +275,17 @@ class Mirror:
         return self._slot.is_condemned
 
     @property
+    def facts(self) -> int:
+        """How many facts it holds, the moment when the state began among them."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._facts)["entries"])
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it lies in the first place of its partition; in others when another process has that."""
+        return self._slot.is_first
+
+    @property
     def size_bytes(self) -> int:
         """The size of its file."""
         return (self._slot.directory / DATA).stat().st_size

@@ -19,6 +19,7 @@ from pipeline.transform.state.changelog import Changelog, Piece
 from pipeline.transform.state.changes import Began
 from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
 from pipeline.transform.state.facts import BEGAN
+from pipeline.transform.state.last_copy import Difference, refused
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.partitions import began_fact, began_value, check_written
 from pipeline.transform.state.slot import NONE_THERE
@@ -81,8 +82,8 @@ class Restoration:
         `partitions` is how many the topic has.
 
         Raises:
-            TopicError: the topic cannot be read, was cut meanwhile, or has facts that were written under another
-                number of partitions.
+            TopicError: the topic cannot be read, was cut meanwhile, has facts that were written under another number of
+                partitions, or has lost what a mirror still holds.
             KafkaError, BrokerUnreachableError: the brokers did not answer.
             StateError: a mirror is broken.
         """
@@ -120,27 +121,45 @@ class Restoration:
                 check_written(self._settings, value, partitions)
 
     async def _verify(self, changelog: Changelog, mirrors: Mapping[int, Mirror]) -> None:
-        """Start those anew that are not mirrors of what the topic is now."""
+        """Start those anew that are not mirrors of what the topic is now.
+
+        Raises:
+            TopicError: one of them holds more than the topic does, and nobody has accepted its loss.
+        """
         bounds = await changelog.bounds()
         faults: dict[int, str] = {}
         began: dict[int, Began] = {}
         for number, mirror in mirrors.items():
             if not mirror.next_offset:
                 continue
-            if mirror.next_offset > bounds[number].stop:
-                faults[number] = "it is ahead of the topic, which was made anew or cut"
-            elif mirror.began is None:
+            if mirror.began is None:
                 faults[number] = "it does not know which topic it is of"
             elif mirror.began.offset not in bounds[number]:
                 faults[number] = "the topic was made anew, or cut"
             else:
                 began[number] = mirror.began
+        cut: set[int] = set()
         if began:
             found = await changelog.at({number: record.offset for number, record in began.items()})
             for number, record in began.items():
                 if found[number] != (BEGAN, record.value):
                     faults[number] = "it is of another topic of this name"
+                elif mirrors[number].next_offset > bounds[number].stop:
+                    faults[number] = f"it knows the topic up to offset {mirrors[number].next_offset}, where no more is"
+                    cut.add(number)
+        differing = {
+            number: Difference(why, mirrors[number].facts, len(bounds[number]), number in cut)
+            for number, why in faults.items()
+        }
+        last = {number: one for number, one in differing.items() if one.is_last_copy}
+        if last and not self._settings.state_loss_accepted:
+            raise refused(self._topic, self._settings.data_dir, last)
         for number, why in faults.items():
+            if number in last:
+                log.warning(
+                    "Facts about customers are given up, as was accepted: the topic does not have them",
+                    topic=self._topic, partition=number, facts=last[number].facts, records=last[number].records,
+                )  # fmt: skip
             await self._in_thread(partial(mirrors[number].start_anew, why))
         for number, mirror in mirrors.items():
             if mirror.why_empty is not None:

@@ -62,6 +62,11 @@ class Slot:
         self.is_condemned = False
         self._lock = lock
 
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody else had the first place."""
+        return self.directory.name.endswith("-0")
+
     @classmethod
     def take(cls, base: Path, name: str) -> Self:
         """The first free place for `name` under `base`; waits a moment for the first one, and never for long.

@@ -153,26 +153,54 @@ async def make_anew(settings: Settings, partitions: int) -> None:
     assert not await apply(settings, plan([replace(specs[0], partitions=partitions, partitions_like=None)], {}))
 
 
-@pytest.mark.parametrize("meanwhile", [0, 50, 400], ids=["shorter", "as short", "longer"])
-async def test_a_topic_that_was_made_anew(
+@pytest.mark.parametrize("meanwhile", [0, 50], ids=["empty", "shorter"])
+async def test_a_topic_that_holds_less_than_the_mirror(
     chain_settings: ChainSettings, own: Own, tmp_path: Path, meanwhile: int
 ) -> None:
-    """The mirror of a deleted topic is not mixed with the new one, however long that is by now."""
+    """The last copy is not thrown away: the start is refused, again and again, until somebody accepts the loss."""
     settings = await chain_settings(partitions=1)
     async with own(settings) as owner:
         await owner.owns(0)
         await owner.writes(0, facts(*range(100)))
     await make_anew(settings, 1)
-    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
-    if meanwhile:
-        async with own(elsewhere) as owner:
-            await owner.owns(0)
-            await owner.writes(0, facts(*range(1000, 1000 + meanwhile)))
-    async with own(settings) as owner:
+    await begin_elsewhere(settings, own, tmp_path, meanwhile)
+    for _ in range(2):
+        async with own(settings) as owner:
+            with pytest.raises(
+                TopicError, match=r"partition 0: 101 facts here, at most .* Nothing was thrown away"
+            ) as told:
+                await owner.owns(0)
+            assert "dodo-cio state restore-topic" in str(told.value)
+            assert owner.started_anew == []
+    async with own(settings.model_copy(update={"state_loss_accepted": True})) as owner:
         await owner.owns(0)
         assert len(owner.started_anew) == 1
         assert owner.shelf(0).get(event(1, 0)) is None
         assert (owner.shelf(0).get(event(1000, 0)) is not None) == bool(meanwhile)
+
+
+async def begin_elsewhere(settings: Settings, own: Own, tmp_path: Path, count: int) -> None:
+    """Another worker, without the mirror, takes the topic as it is."""
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
+    if count:
+        async with own(elsewhere) as owner:
+            await owner.owns(0)
+            await owner.writes(0, facts(*range(1000, 1000 + count)))
+
+
+async def test_a_topic_that_was_made_anew_and_filled(chain_settings: ChainSettings, own: Own, tmp_path: Path) -> None:
+    """The mirror of a deleted topic is not mixed with the new one, which holds more by now."""
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await owner.writes(0, facts(*range(100)))
+    await make_anew(settings, 1)
+    await begin_elsewhere(settings, own, tmp_path, 400)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert len(owner.started_anew) == 1
+        assert owner.shelf(0).get(event(1, 0)) is None
+        assert owner.shelf(0).get(event(1000, 0)) is not None
 
 
 async def test_an_end_without_records(chain_settings: ChainSettings, own: Own) -> None:

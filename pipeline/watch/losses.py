@@ -1,0 +1,174 @@
+"""Records that retention took unread, as a worker knows them: looked for, noted, and shown until acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.errors import BrokerUnreachableError, ConfigurationError
+from pipeline.kafka.admin import Admin, open_admin
+from pipeline.kafka.app import BatchApp
+from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
+from pipeline.kafka.losses import Loss, added, ledger_of, read_loss
+from pipeline.tasks import BackgroundTask, OnEnd
+
+LOOK_S: Final = 15.0
+"""Between two looks for partitions that hold nothing more. A loss that shows at a record is told at once."""
+
+LEDGER_S: Final = 60.0
+"""Between two looks at what is acknowledged; who acknowledges waits for no more than that."""
+
+PATIENCE_S: Final = 10.0
+"""For the brokers to read or write the ledger; what could not be written is written with the next look."""
+
+WITHIN_S: Final = 20.0
+"""For the consumer's thread to answer; whether it lives is for others to see."""
+
+REMEMBERED: Final = 1000
+"""Losses that wait to be written down."""
+
+LOST_RECORDS: Final = BackgroundTask("lost records", OnEnd.RESTART)
+
+log = logs.get(__name__)
+
+
+class Losses:
+    """An observer of the transport that keeps what was lost of this worker's partitions.
+
+    Where the ledger may not be written the process remembers for itself, as long as it lives.
+    """
+
+    def __init__(
+        self,
+        app: BatchApp,
+        look_s: float = LOOK_S,
+        ledger_s: float = LEDGER_S,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._app = app
+        self._group = ledger_of(app.conf.id)
+        self._look_s = look_s
+        self._ledger_s = ledger_s
+        self._now_ms = now_ms
+        self._known: dict[TP, Loss] = {}
+        self._fresh: deque[GapSeen] = deque(maxlen=REMEMBERED)
+        self._reset: set[TP] = set()
+        self._stale = asyncio.Event()
+        self._read_at = float("-inf")
+        self._refused = ""
+        self._tasks = app.background()
+
+    def __call__(self, event: object) -> None:
+        """Take in one event of the transport."""
+        match event:
+            case GapSeen():
+                tp = TP(event.topic, event.partition)
+                self._known[tp] = self._after(self._known.get(tp), event)
+                self._fresh.append(event)
+            case LogRestarted():
+                self._known.pop(TP(event.topic, event.partition), None)
+                self._reset.add(TP(event.topic, event.partition))
+            case RebalanceEnded():
+                self._known = {tp: loss for tp, loss in self._known.items() if tp in event.assigned}
+            case _:
+                return
+        self._read_at = float("-inf")
+        self._stale.set()
+
+    async def start(self) -> None:
+        """Begin looking."""
+        self._tasks.start(LOST_RECORDS, self._run)
+
+    async def stop(self) -> None:
+        """End looking, after what was lost is written down as far as the brokers let us."""
+        if self._fresh:
+            with suppress(TimeoutError, BrokerUnreachableError, ConfigurationError):
+                async with asyncio.timeout(PATIENCE_S / 5):
+                    await self._write_and_read()
+        await self._tasks.stop()
+
+    @property
+    def text(self) -> str | None:
+        """What `/ready` says of them, None when there is nothing to say."""
+        shown = {tp: loss for tp, loss in self._known.items() if loss.is_shown(self._now_ms())}
+        if not shown:
+            return None
+        first = min(shown)
+        more = f" and {len(shown) - 1} more partitions" if shown.keys() - {first} else ""
+        records = sum(loss.records for loss in shown.values())
+        return (
+            f"LOST: {records} records of {first.topic}/{first.partition}{more} were deleted before they were processed "
+            "(`dodo-cio lag`, then `dodo-cio lag --acknowledge`)"
+        )
+
+    def _after(self, known: Loss | None, event: GapSeen) -> Loss:
+        return added(known, event.expected_offset, event.found_offset, self._now_ms()) or known or Loss(0)
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._look_s):
+                    await self._stale.wait()
+            self._stale.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        membership = self._app.membership
+        generation = membership.generation
+        if membership.rebalancing or generation < 0:
+            return
+        consumer: Any = self._app.consumer
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN_S):
+                emptied = await consumer.find_emptied()
+            if membership.generation == generation:
+                consumer.emptied(emptied)
+        if time.monotonic() - self._read_at < self._ledger_s:
+            return
+        try:
+            await self._write_and_read()
+        except BrokerUnreachableError:
+            return  # the next look is soon enough
+        except ConfigurationError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.warning(
+                    "Lost records are remembered by this process alone: the ledger of losses cannot be used",
+                    group=self._group, error=str(error),
+                )  # fmt: skip
+        self._read_at = time.monotonic()
+
+    async def _write_and_read(self) -> None:
+        assigned = [TopicPartition(tp.topic, tp.partition) for tp in sorted(self._app.membership.assigned())]
+        if not assigned:
+            return
+        async with open_admin(self._app.settings, patience_s=PATIENCE_S) as admin:
+            written = await self._read(admin, assigned)
+            fresh, reset = list(self._fresh), set(self._reset)
+            changed = dict.fromkeys(reset & written.keys(), Loss(0))
+            for event in fresh:
+                tp = TP(event.topic, event.partition)
+                known = changed.get(tp, written.get(tp))
+                changed[tp] = self._after(known, event)
+            if changed:
+                await admin.note(
+                    self._group, {TopicPartition(*tp): (loss.stop, loss.text) for tp, loss in changed.items()}
+                )
+        for event in fresh:
+            self._fresh.remove(event)
+        self._reset -= reset
+        self._known |= written | changed
+        self._refused = ""
+
+    async def _read(self, admin: Admin, partitions: list[TopicPartition]) -> dict[TP, Loss]:
+        found = await admin.noted(self._group, partitions)
+        return {TP(*tp): read_loss(*one) for tp, one in found.items() if one is not None}
