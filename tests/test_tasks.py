@@ -234,8 +234,10 @@ AWAITED: dict[str, set[str]] = {
     # Each of these is awaited, or looked at, by the function that starts it.
     "customerio/client.py": {"aclose", "_send"},
     "customerio/sandbox/server.py": {"start"},
+    "demo/stage.py": {"_perform"},
     "demo/traffic.py": {"send"},
     "kafka/app.py": {"_while_true"},
+    "kafka/closing.py": {"close"},
     "kafka/consumer_thread.py": {"_commit_fenced", "_in_thread"},
     "kafka/handover.py": {"_within"},
     "kafka/producer.py": {"stop"},
@@ -243,7 +245,6 @@ AWAITED: dict[str, set[str]] = {
     "kafka/worker.py": {"_run"},
     "transform/flow.py": {"send"},
     "transform/landing.py": {"_send"},
-    "transform/state/changelog.py": {"stop"},
     "transform/state/restoration.py": {"_read"},
     "transform/state/store.py": {"_open"},
     "watch/unread.py": {"ask"},
