@@ -58,8 +58,12 @@ async def test_orders_go_through_too(kafka_cluster: Cluster, chain_settings: Cha
             await admin.set_configs(name, {"retention.ms": "3600000"})
             await admin.add_partitions(name, 4)
         await dying
-        found = await admin.topics(names)
-        assert {(topic.partitions, topic.configs["retention.ms"]) for topic in found.values()} == {(4, "3600000")}
+        async with asyncio.timeout(60):
+            while True:  # the broker that answers may be behind the controller that carried the orders out
+                found = await admin.topics(names)
+                if {(one.partitions, one.configs["retention.ms"]) for one in found.values()} == {(4, "3600000")}:
+                    break
+                await asyncio.sleep(0.05)
         await admin.delete(names)
         assert len(found) == len(names)
 
