@@ -34,6 +34,7 @@ from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
 from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
 from pipeline.transform.resolver import Resolver
+from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
@@ -453,6 +454,18 @@ async def mirror_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 
 @asynccontextmanager
+async def partition_watch() -> AsyncIterator[Victim]:
+    """Looks whether the topic grew: without it a worker would decide on under owners that are none any more."""
+    victim = Victim("partition watch")
+    tasks = Tasks(crash=victim.crashes.append, observers=[victim.hear])
+    watch = PartitionWatch(Settings.load(), lambda: 4, tasks)
+    watch._watch = victim.forever  # type: ignore[method-assign]
+    await watch.start()
+    yield victim
+    await watch.stop()
+
+
+@asynccontextmanager
 async def progress_bar() -> AsyncIterator[Victim]:
     """The demo's."""
     victim = Victim("progress bar")
@@ -478,6 +491,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "group coordination": [group_coordination],
     "customer look-up": [customer_look_up],
     "mirror closing": [mirror_closing],
+    "partition watch": [partition_watch],
     "progress bar": [progress_bar],
 }
 NOT_OURS = {"kafka metadata"}

@@ -27,6 +27,7 @@ GROUPS = (
     "dlq",
     "backfill",
     "forget",
+    "state",
     "sandbox",
     "kafka",
     "demo",

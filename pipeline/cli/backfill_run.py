@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,14 +22,12 @@ from pipeline.backfill.dates import span
 from pipeline.backfill.journal import Journal, path_for
 from pipeline.backfill.report import Report
 from pipeline.cli.dlq_view import output
+from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.dodo.api import Collection, RateLimit, open_api
 from pipeline.errors import InputError, PipelineError
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
-
-INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
 
 SUBSECOND = 1
 """Length of the bar below which a range counts as a second."""
@@ -146,7 +143,7 @@ async def _bring_over(settings: Settings, asked: Asked, order: Order, journal: J
     producer = None if asked.dry_run else BatchProducer(settings)
     async with open_api(settings, rate=RateLimit.of_account(asked.rate)) as api:
         try:
-            with _stopping(), _bar(order, journal) as told:
+            with stopping(), _bar(order, journal) as told:
                 if producer is not None:
                     await producer.start()
                     await producer.prime(settings.webhooks_topic)
@@ -155,21 +152,6 @@ async def _bring_over(settings: Settings, asked: Asked, order: Order, journal: J
             report.requests = api.requests
             if producer is not None:
                 await producer.stop()
-
-
-@contextmanager
-def _stopping() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run where it is: what is not noted is sent again by the next one."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - for the type checker: this runs inside a task
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def _now(settings: Settings, record: Record, letter: Letter) -> str | None:
     from pipeline.transform.decision import decide as decide_webhook
     from pipeline.transform.mapping import map_webhook
     from pipeline.transform.policy import Policy
-    from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+    from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 
     match decide_webhook(record, Policy.of(settings), map_webhook).verdict:
         case Operations(operations=operations):
@@ -90,6 +90,8 @@ def _now(settings: Settings, record: Record, letter: Letter) -> str | None:
             return f"dropped, {code}: {text}"
         case DeadLettered(class_=class_, reason=reason):
             return f"a dead letter again, {class_}: {reason}"
+        case SentOn(partition=partition):
+            return f"sent on to its customer's partition {partition}"
 
 
 def _replay(settings: Settings, record: Record, letter: Letter, put_back: PutBack) -> str:

@@ -40,7 +40,10 @@ Directory = Annotated[
 ]
 Grow = Annotated[
     bool,
-    typer.Option("--add-partitions", help="Add partitions too where that moves keys. Breaks order: drain first."),
+    typer.Option(
+        "--add-partitions",
+        help="Add partitions too where that moves keys, and move the customers' facts along. Drain first.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -96,6 +99,9 @@ def apply(
     Never deletes a topic or a record, never resets a setting that the topic files do not name. Running it again does
     nothing. Exit code 1 when something differs that no request can change.
 
+    With `--add-partitions` for the webhooks, every transform must be stopped and the topic read to its end, which is
+    checked before anything is done; the last step moves the customers' facts (`dodo-cio state repartition`).
+
     Examples: `dodo-cio topics apply`, `dodo-cio topics apply --yes --partitions 4`
     """
     from pipeline.kafka import topics
@@ -114,7 +120,15 @@ def apply(
             if not sys.stdin.isatty():
                 raise InputError("there is no terminal to ask on: read the plan above, then pass --yes")
             typer.confirm("Apply this?", abort=True)
+        moves = settings.state and _moves_customers(settings, found)
+        if moves:
+            _check_quiet(settings)
         asyncio.run(topics.apply(settings, found, done=lambda step: typer.echo(f"done: {step}")))
+        if moves:
+            from pipeline.cli.state_run import Asked, perform
+
+            if code := perform(settings, Asked(yes=True, with_backlog=True)):
+                raise typer.Exit(code)
     if any(isinstance(step, CannotChange) for step in found.steps):
         raise typer.Exit(1)
 
@@ -182,6 +196,22 @@ def _plan(
 
     specs = _specs(settings, partitions, replication_factor, directory)
     return plan(specs, asyncio.run(actual_topics(settings, specs)), add_partitions=add_partitions)
+
+
+def _moves_customers(settings: Settings, found: Plan) -> bool:
+    """Whether customers get other owners."""
+    from pipeline.kafka.topics import AddPartitions
+
+    return any(
+        isinstance(step, AddPartitions) and not step.held and step.topic == settings.webhooks_topic
+        for step in found.steps
+    )
+
+
+def _check_quiet(settings: Settings) -> None:
+    from pipeline.transform.state.repartition import check_quiet
+
+    asyncio.run(check_quiet(settings))
 
 
 def _print(found: Plan, *, as_json: bool, sentence: str = "Nothing to do") -> None:

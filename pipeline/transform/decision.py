@@ -35,9 +35,10 @@ from pipeline.transform.state.book import Book
 from pipeline.transform.state.commands import FORGOTTEN, obey
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import of_webhook
+from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.shares import Commands, shares_of
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Mode, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Mode, Operations, Verdict
 
 MAX_ID_CHARS: Final = 255
 """What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
@@ -60,7 +61,7 @@ NO_MODE: Final = DeadLettered("unmappable", f"header {DODO_MODE} is neither live
 class Decision(NamedTuple):
     """What becomes of one record; `type` is None when the body could not be read."""
 
-    verdict: Verdict
+    verdict: Decided
     type: str | None
     webhook_id: str
     commands: Commands = ()
@@ -71,8 +72,8 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     """The decision about `record`; never raises for what the record holds, as `map_webhook` does not.
 
     With the `shelf` of the record's partition the customer's state decides, and what the record shows is put on it:
-    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. The
-    shelf's own errors are raised.
+    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. A
+    record about a customer whose facts lie elsewhere is sent on. The shelf's own errors are raised.
     """
     body = record.value
     if type(record) is UnreadableRecord:
@@ -83,7 +84,9 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     if (command := text_header(record.headers, DODO_COMMAND)) is not None:
         if shelf is None:
             return Decision(NO_STATE, f"command.{command}", webhook_id)
-        verdict, commands = obey(command, body, webhook_id, policy, shelf, at_ms=time_ms(record) or 0)
+        verdict, commands = obey(
+            command, body, webhook_id, policy, shelf, at_ms=time_ms(record) or 0, headers=record.headers
+        )
         return Decision(verdict, f"command.{command}", webhook_id, commands)
     try:
         envelope = parse(body)
@@ -102,19 +105,39 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     )
     if shelf is None or mode == "test":
         return Decision(map_webhook(envelope, delivery, policy, None), envelope.type, webhook_id)
-    verdict, commands = _with_state(envelope, delivery, policy, map_webhook, shelf, at_ms=time_ms(record) or 0)
-    return Decision(verdict, envelope.type, webhook_id, commands)
-
-
-def _with_state(
-    envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, shelf: Shelf, *, at_ms: int
-) -> tuple[Verdict, Commands]:
     data = envelope.data
     customer_id = customer_id_of(members(data.get("customer")), data)
     customer = customer_key(customer_id)
     if customer is None or customer_id is None:
-        verdict = map_webhook(envelope, delivery, policy, None)
-        return (NO_CUSTOMER if isinstance(verdict, Operations) else verdict), ()
+        return Decision(_of_nobody(map_webhook(envelope, delivery, policy, None)), envelope.type, webhook_id)
+    if (away := elsewhere(shelf.ownership, customer, record.headers)) is not None:
+        return Decision(away, envelope.type, webhook_id)
+    who = _Who(customer_id, customer, shelf, time_ms(record) or 0)
+    verdict, commands = _with_state(envelope, delivery, policy, map_webhook, who)
+    return Decision(verdict, envelope.type, webhook_id, commands)
+
+
+def _of_nobody(verdict: Verdict) -> Verdict:
+    return NO_CUSTOMER if isinstance(verdict, Operations) else verdict
+
+
+class _Who(NamedTuple):
+    """A customer at one record: `customer` is their part of keys, `at_ms` the record's time in its topic."""
+
+    customer_id: str
+    customer: bytes
+    shelf: Shelf
+    at_ms: int
+
+
+def _with_state(
+    envelope: Envelope,
+    delivery: Delivery,
+    policy: Policy,
+    map_webhook: MapWebhook,
+    who: _Who,
+) -> tuple[Verdict, Commands]:
+    customer_id, customer, shelf, at_ms = who
     try:
         shown = of_webhook(envelope, delivery, policy)
         book = Book(shelf, customer, shown)

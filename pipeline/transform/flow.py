@@ -24,13 +24,13 @@ from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
-from pipeline.transform.records import dead_letter_record, operation_records
+from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.seams import Introductions, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import ChunkTransformed, Tally
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
@@ -196,9 +196,8 @@ class Flow:
                 await self._introduce(self._introductions, batch, record, shelf)
                 if not self._takes(batch):
                     return None
-            decision = self._decide(record, shelf)
+            decision = self._append(outcome.operations, record, self._decide(record, shelf))
             tally.add(decision)
-            self._append(outcome.operations, record, decision)
             for command in decision.commands:
                 self._command(outcome, batch.topic, command)
         return outcome if self._takes(batch) else None
@@ -228,7 +227,8 @@ class Flow:
             observe=self._observe,
         )
 
-    def _append(self, outgoing: Outgoing, record: Record, decision: Decision) -> None:
+    def _append(self, outgoing: Outgoing, record: Record, decision: Decision) -> Decision:
+        """Add what the record becomes; what it became in the end."""
         match decision.verdict:
             case Operations() as operations:
                 topic = self._operations_topic
@@ -247,8 +247,15 @@ class Flow:
                         source=source_of(record), reason=str(error),
                     )  # fmt: skip
                     outgoing.append(topic, partition, without_content(letter))
+            case SentOn() as verdict:
+                try:
+                    outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
+                except RecordTooLargeError as error:
+                    letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
+                    return self._append(outgoing, record, decision._replace(verdict=letter_of))
             case Dropped():
                 pass
+        return decision
 
     def _command(self, outcome: Outcome, topic: str, command: OutRecord) -> None:
         if outcome.commands is None:

@@ -67,7 +67,8 @@ class Introductions:
     def stranger(self, record: Record, shelf: Shelf) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
 
-        Nothing is asked of test-mode customers, whom the live API does not know, nor of forgotten ones.
+        Nothing is asked of test-mode customers, whom the live API does not know, of forgotten ones, nor of those whose
+        facts lie elsewhere.
         """
         body = record.value
         if type(record) is UnreadableRecord:
@@ -85,7 +86,7 @@ class Introductions:
             return None
         customer_id = customer_id_of(members(envelope.data.get("customer")), envelope.data)
         customer = customer_key(customer_id)
-        if customer is None:
+        if customer is None or not (shelf.ownership is None or shelf.ownership.owns(customer)):
             return None
         book = Book(shelf, customer, nothing(0))
         return None if book.contact.email is not None or book.forgotten_s else customer_id

@@ -20,8 +20,8 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.observers import tell
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.facts import split
+from pipeline.transform.state.headers import HEADERS
 from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
-from pipeline.transform.state.store import HEADERS
 from pipeline.transform.tally import Tally
 
 HOLD_LOOK_S: Final = 0.1

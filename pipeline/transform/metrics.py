@@ -2,7 +2,7 @@
 
 | series | labels | counts |
 |---|---|---|
-| `dodo_cio_webhooks_total` | type, outcome, reason | webhooks by what became of them |
+| `dodo_cio_webhooks_total` | type, outcome, reason | webhooks by what became of them; `sent_on` to their owner |
 | `dodo_cio_operations_total` | kind, name | operations sent on, by kind and event name |
 | `dodo_cio_mapping_notes_total` | note | cut attributes, late events and whatever else the mapping noticed |
 | `dodo_cio_webhook_bytes_total` | | bytes of webhook bodies |

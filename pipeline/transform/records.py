@@ -1,26 +1,31 @@
-"""From a decision to the records that go out: operations with their headers, or a dead letter."""
+"""From a decision to the records that go out: operations with their headers, a dead letter, or a copy sent on."""
 
 from __future__ import annotations
 
 from pipeline.deadletters.envelope import dead_letter
 from pipeline.kafka.records import (
     BARRIER,
+    DLQ_REPLAYS,
     DODO_TYPE,
     EVENT_TIME,
     OP_ID,
     RECEIVED_AT,
+    REPARTITIONED_AMONG,
+    REPARTITIONED_FROM,
     SOURCE,
     WEBHOOK_ID,
     OutRecord,
     Record,
+    header,
     int_header,
     source_of,
     time_ms,
 )
 from pipeline.transform.decision import Decision
-from pipeline.transform.verdicts import DeadLettered, Operations
+from pipeline.transform.verdicts import DeadLettered, Operations, SentOn
 
 _BARRIER = (BARRIER, b"1")
+_OF_THE_WAY = frozenset({REPARTITIONED_FROM, REPARTITIONED_AMONG})
 
 
 def operation_records(record: Record, decision: Decision, operations: Operations) -> list[OutRecord]:
@@ -58,3 +63,18 @@ def dead_letter_record(record: Record, verdict: DeadLettered, at_ms: int) -> Out
     return dead_letter(
         record, stage="transform", class_=verdict.class_, reason=verdict.reason, field=verdict.field, at_ms=at_ms
     )
+
+
+def sent_on_record(record: Record, verdict: SentOn) -> OutRecord:
+    """The same webhook or command for its customer's partition: body and headers, under the customer's key.
+
+    Headers `repartitioned-from` and `repartitioned-among` say where it comes from. The moment of reception is written
+    down where the record's own time told it so far; that of one that was put back never did.
+    """
+    kept = [pair for pair in record.headers if pair[0].lower() not in _OF_THE_WAY]
+    received_at_ms = time_ms(record)
+    if received_at_ms is not None and int_header(kept, RECEIVED_AT) is None and header(kept, DLQ_REPLAYS) is None:
+        kept = [pair for pair in kept if pair[0].lower() != RECEIVED_AT]
+        kept.append((RECEIVED_AT, b"%d" % received_at_ms))
+    way = ((REPARTITIONED_FROM, source_of(record).encode()), (REPARTITIONED_AMONG, b"%d" % verdict.partitions))
+    return OutRecord(verdict.key, record.value, (*kept, *way))

@@ -54,6 +54,6 @@ class State:
 
     shelves: Shelves
     topic: str
-    """The customers' topic; partition n of the webhooks has its facts in partition n."""
+    """The customers' topic; the customers of partition n of the webhooks have their facts in partition n."""
 
     gate: Gate

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from pipeline.dodo.catalogue import TYPES
 from pipeline.transform.decision import Decision
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
+from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 
-Outcome = Literal["operations", "dropped", "dead_letter"]
+Outcome = Literal["operations", "dropped", "dead_letter", "sent_on"]
 
 OTHER: Final = "other"
 """Stands for every type that is not in the catalogue: the sender's text must not become endless label values."""
@@ -62,3 +62,5 @@ class Tally:
             self.webhooks[known, "dropped", verdict.reason] += 1
         elif type(verdict) is DeadLettered:
             self.webhooks[known, "dead_letter", verdict.class_] += 1
+        elif type(verdict) is SentOn:
+            self.webhooks[known, "sent_on", ""] += 1

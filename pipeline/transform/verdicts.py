@@ -1,6 +1,6 @@
 """What the mapping decides about one webhook: operations, a drop with its code, or a dead letter.
 
-The three are values; `transform.records` turns them into records and `transform.explain` into words.
+All are values; `transform.records` turns them into records and `transform.explain` into words.
 """
 
 from __future__ import annotations
@@ -104,4 +104,21 @@ class DeadLettered:
     field: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SentOn:
+    """The record lies in another partition than its customer's: it is written on to that one, and decided there.
+
+    Args:
+        key: the customer's part of keys, the key of the copy.
+        partition: of the customer's owner.
+        partitions: how many there are.
+    """
+
+    key: bytes
+    partition: int
+    partitions: int
+
+
 Verdict = Operations | Dropped | DeadLettered
+Decided = Verdict | SentOn
+"""What becomes of a record: the mapping's verdict, or it is not to be judged here."""

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from pipeline import logs
-from pipeline.errors import TopicError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -17,7 +16,7 @@ from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import Settings
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow
@@ -29,6 +28,7 @@ from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
 from pipeline.transform.state.metrics import observe_state
+from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
 from pipeline.watch.worker import WorkerWatch
@@ -87,7 +87,9 @@ def create_app(settings: Settings) -> BatchApp:
     app.before_start(partial(_check, settings))
     app.companion(start_producer, producer.stop)
     if store is not None:
+        growth = PartitionWatch(settings, lambda: store.partitions, app.background())
         app.companion(store.start, store.stop)
+        app.companion(growth.start, growth.stop)
         app.on_assigned = store.restore
     if introductions is not None:
         app.companion(_at_once, introductions.close)
@@ -149,13 +151,8 @@ async def _check(settings: Settings) -> None:
     partitions = await check_topics(
         settings, (settings.webhooks_topic, *_outputs(settings)), connect_within_s=BOOTSTRAP_WITHIN_S
     )
-    if settings.state and partitions[settings.customers_topic] != partitions[settings.webhooks_topic]:
-        raise TopicError(
-            f"topic {settings.customers_topic} has {partitions[settings.customers_topic]} partitions and "
-            f"{settings.webhooks_topic} has {partitions[settings.webhooks_topic]}: they must be equal, the facts of a "
-            "webhook lie in the partition of its number. See `dodo-cio topics plan`, then `dodo-cio topics apply`; or "
-            f"run without the customers' state ({PREFIX}STATE=false)"
-        )
+    if settings.state:
+        check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
     await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
     if settings.state:
         await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)

@@ -19,7 +19,7 @@ from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.tally import ChunkTransformed
-from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations
+from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
 
 OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
 
@@ -45,6 +45,8 @@ def decide(record: Record, _shelf: object = None) -> Decision:
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")
+        case b"away" | b"away!!":
+            return Decision(SentOn(b"cus_2", 3, 4), "payment.succeeded", "m")
         case b"bad" | b"large":
             return Decision(DeadLettered("unreadable", "bad"), None, "m")
         case _:
@@ -154,6 +156,33 @@ async def test_outcomes_in_order() -> None:
     letter = chunk.records[2][2]
     assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
     assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_a_copy_for_the_owner_is_durable_before_the_webhook_is_acknowledged() -> None:
+    """What lies elsewhere than its customer is written to the owner's partition of its own topic, and waited for."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(5, b"away"))
+    ((topic, partition, copy),) = bench.producer.sent[0].records
+    assert (topic, partition, copy.key, copy.value) == ("webhooks", 3, b"cus_2", b"away")
+    assert text_header(copy.headers, "repartitioned-from") == "webhooks/0/5"
+    await settle()
+    assert (bench.acks[0], bench.told) == ([], [])
+    bench.producer.sent[0].durable.set_result(None)
+    await settle()
+    assert bench.acks[0] == [5]
+    assert bench.told[0].webhooks == {("payment.succeeded", "sent_on", ""): 1}
+
+
+async def test_a_copy_that_its_topic_cannot_hold() -> None:
+    """The two headers more may be too many: then it is a dead letter, and counted as one."""
+    bench = Bench()
+    bench.producer.largest = 5
+    await bench.flow.take(bench.batch(5, b"away!!"))
+    ((topic, _, letter),) = bench.producer.sent[0].records
+    assert (topic, text_header(letter.headers, "dlq-class")) == (DEAD_LETTERS, "oversize")
+    bench.producer.sent[0].durable.set_result(None)
+    await settle()
+    assert bench.told[0].webhooks == {("payment.succeeded", "dead_letter", "oversize"): 1}
 
 
 async def test_acknowledged_only_when_durable() -> None:

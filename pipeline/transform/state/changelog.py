@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -142,7 +142,7 @@ class Changelog:
             self._consumer.pause(*wanted)
         return found
 
-    async def read(self, spans: Mapping[int, range]) -> AsyncIterator[Piece]:
+    async def read(self, spans: Mapping[int, range]) -> AsyncGenerator[Piece, None]:
         """Everything within `spans`, and what is fetched together with it, piece by piece.
 
         Raises:

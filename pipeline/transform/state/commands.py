@@ -1,8 +1,9 @@
 """Commands about one customer's state: take in what Dodo's API knows, forget, and add to a person.
 
-They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition, so that the
-worker that owns the state applies them between the webhooks. A share lies in the person's (`shares`), and nothing
-follows from it but an identify, so commands never go round. Carrying one out twice changes nothing.
+They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition (one that lies
+elsewhere is sent on), so that the worker that owns the state applies them between the webhooks. A share lies in the
+person's (`shares`), and nothing follows from it but an identify, so commands never go round. Carrying one out twice
+changes nothing.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ import orjson
 
 from pipeline.customerio import operations as track
 from pipeline.errors import OperationError, PipelineError
-from pipeline.kafka.records import DODO_COMMAND
+from pipeline.kafka.records import DODO_COMMAND, Headers
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.facts import customer_key, encode, key, prefix
+from pipeline.transform.state.facts import customer_key, encode, key, person_key, prefix
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
+from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.shares import MEMBERS, SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
 
 FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])
 DONE: Final = Dropped("command", DROPS["command"])
@@ -52,12 +54,24 @@ class Order(NamedTuple):
 class Carried(NamedTuple):
     """What a command came to, and what the owners of people must learn of it."""
 
-    verdict: Verdict
+    verdict: Decided
     commands: Commands = ()
 
 
-def obey(command: str, body: bytes, webhook_id: str, policy: Policy, shelf: Shelf, *, at_ms: int = 0) -> Carried:
-    """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done."""
+def obey(
+    command: str,
+    body: bytes,
+    webhook_id: str,
+    policy: Policy,
+    shelf: Shelf,
+    *,
+    at_ms: int = 0,
+    headers: Headers = (),
+) -> Carried:
+    """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done.
+
+    `headers` are the record's: they tell whether a command that lies elsewhere was sent on before.
+    """
     carry_out = _COMMANDS.get(command)
     if carry_out is None:
         return Carried(UNKNOWN)
@@ -72,12 +86,20 @@ def obey(command: str, body: bytes, webhook_id: str, policy: Policy, shelf: Shel
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
     order = Order(value, customer_id, customer, webhook_id, at_ms)
+    if (away := elsewhere(shelf.ownership, _whose(command, order), headers)) is not None:
+        return Carried(away)
     try:
         return carry_out(order, policy, shelf)
     except (MemoryError, PipelineError):
         raise  # the process's or the state's trouble, not the command's
     except Exception as error:  # noqa: BLE001 - as for a webhook
         return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
+
+
+def _whose(command: str, order: Order) -> bytes:
+    """Whose facts the command is about: of a share, the person's."""
+    address = email(order.value.get("email")) if command == SHARE else None
+    return order.customer if address is None else person_key(address)
 
 
 def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Carried:
@@ -173,7 +195,7 @@ def _removal(action: track.Removal, order: Order, at_s: int, policy: Policy, boo
     """What takes the person out of Customer.io, whom the state knows the customer as."""
     person = person_of(policy.person_id_chain, {}, {"customer_id": order.customer_id}, profile=book)
     if person is None:
-        return _wrong("forget", "customer_id", "is nobody whom PIPELINE_PERSON_ID can name").verdict
+        return _fault("forget", "customer_id", "is nobody whom PIPELINE_PERSON_ID can name")
     try:
         body = track.removal(person.id, action, identifier="email" if person.step == EMAIL_STEP else "id")
     except OperationError as error:
@@ -188,4 +210,8 @@ def _seconds(value: Any) -> int | None:
 
 
 def _wrong(command: str, field: str, fault: str) -> Carried:
-    return Carried(DeadLettered("unmappable", f"the command {command} cannot be carried out: {field} {fault}", field))
+    return Carried(_fault(command, field, fault))
+
+
+def _fault(command: str, field: str, fault: str) -> DeadLettered:
+    return DeadLettered("unmappable", f"the command {command} cannot be carried out: {field} {fault}", field)

@@ -22,7 +22,7 @@ which tells deliveries of one second apart.
 | shared | "" | version, address, digest: which share the person's owner was told last | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
-| state (of no customer) | "began" | milliseconds, random id | earliest |
+| state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ MAX_PLANS: Final = 2
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
+_PERSON_BYTES: Final = 16
+
 BEGAN: Final = b"\0state\0began"
 """Key of the moment when a partition's state began."""
 
@@ -119,6 +121,15 @@ def customer_key(customer_id: str | None) -> bytes | None:
         return None
     encoded = customer_id.encode("utf-8", "replace")
     return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
+
+
+def person_key(address: str) -> bytes:
+    """The part of keys of the person who goes by an address; no customer has it.
+
+    It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
+    address.
+    """
+    return f"{PERSON_PREFIX}{blake2b(address.encode(), digest_size=_PERSON_BYTES).hexdigest()}".encode()
 
 
 def short(id_: str) -> str:

@@ -8,15 +8,14 @@ share says when), since Customer.io ignores an older one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
 from pipeline.transform.state.book import spending_of, subscriptions_of
-from pipeline.transform.state.facts import PERSON_PREFIX, Fact, decode, encode, key, prefix
+from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
@@ -25,13 +24,6 @@ from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 VERSION, DELIVERED, DIGEST, NAMES = range(4)
 """Places in the person's fact: how often it was written, the time of the identify that was sent last, its digest, and
 the attributes that ever were on the profile, which become null when nothing gives them any more."""
-
-_PERSON_BYTES: Final = 16
-
-
-def person_key(address: str) -> bytes:
-    """The person's part of keys; no customer has it (`facts.customer_key`)."""
-    return f"{PERSON_PREFIX}{blake2b(address.encode(), digest_size=_PERSON_BYTES).hexdigest()}".encode()
 
 
 class News(NamedTuple):

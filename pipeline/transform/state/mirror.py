@@ -16,6 +16,7 @@ import lmdb
 
 from pipeline.errors import StateError
 from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
+from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
 
@@ -208,9 +209,10 @@ class Mirror:
     def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None, merge: Merge) -> set[bytes]:
         """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
 
-        A key that has another value gets what both make; the sheets of the customers it concerns are dropped. Returns
-        the keys of which the latest of these records is not what both make: a late record of an earlier owner lies on
-        top, and after a compaction it would be all that is left.
+        A key that has another value gets what both make; the sheets of the customers it concerns are dropped. `began`
+        is the last record of the kind among them, if there is one: it is not merged, the last one holds. Returns the
+        keys of which the latest of these records is not what both make: a late record of an earlier owner lies on top,
+        and after a compaction it would be all that is left.
         """
         differing: set[bytes] = set()
         news = collapse(changes, merge)
@@ -218,6 +220,8 @@ class Mirror:
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> None:
                 differing.update(take_in(txn, self._facts, self._sheets, news, keys, merge=merge))
+                if began is not None:
+                    txn.put(BEGAN, began.value, db=self._facts)
 
             if last:
                 self._write(do, next_offset, began or self.began)

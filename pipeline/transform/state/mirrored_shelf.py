@@ -11,6 +11,8 @@ from pipeline.transform.state.changes import MAX_KEY_BYTES
 from pipeline.transform.state.coverage import Coverage
 from pipeline.transform.state.facts import NUL
 from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.ownership import Ownership
+from pipeline.transform.state.shelf import merged
 
 _MISSING: Final = object()
 
@@ -35,8 +37,9 @@ class MirroredShelf:
     reads see them, and nobody else does: a shelf that is given up takes them with it.
     """
 
-    def __init__(self, mirror: Mirror, began_at_ms: int) -> None:
+    def __init__(self, mirror: Mirror, began_at_ms: int, ownership: Ownership | None = None) -> None:
         self.began_at_ms = began_at_ms
+        self.ownership = ownership
         self._mirror: Mirror | None = mirror
         self._facts: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._sheets: dict[bytes, tuple[bytes | None, int]] = {}
@@ -72,7 +75,7 @@ class MirroredShelf:
         if not nul:
             raise ContractViolationError("a scan goes through one customer's facts")
         put = self._facts.get(customer)
-        return _merged(stored, put, prefix) if put else stored
+        return merged(stored, put, prefix) if put else stored
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """See `Shelf`.
@@ -179,26 +182,3 @@ class MirroredShelf:
     def is_given_up(self) -> bool:
         """Whether its partition has gone, or was assigned anew."""
         return self._mirror is None
-
-
-def _merged(
-    stored: Iterator[tuple[bytes, bytes]], put: dict[bytes, tuple[bytes | None, int]], prefix: bytes
-) -> Iterator[tuple[bytes, bytes]]:
-    """Both in the order of keys; what was put hides what is stored."""
-    keys = iter(sorted(key for key in put if key.startswith(prefix)))
-    key = next(keys, None)
-    for found, value in stored:
-        while key is not None and key < found:
-            if (mine := put[key][0]) is not None:
-                yield key, mine
-            key = next(keys, None)
-        if key == found:
-            if (mine := put[key][0]) is not None:
-                yield key, mine
-            key = next(keys, None)
-        else:
-            yield found, value
-    while key is not None:
-        if (mine := put[key][0]) is not None:
-            yield key, mine
-        key = next(keys, None)

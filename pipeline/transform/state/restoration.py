@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,6 +19,7 @@ from pipeline.transform.state.changes import MAX_KEY_BYTES, Began, Change
 from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
 from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.partitions import began_fact, began_value, check_written
 from pipeline.transform.state.slot import NONE_THERE
 
 TOLD_EVERY_S: Final = 5.0
@@ -71,11 +73,14 @@ class Restoration:
         self._records = 0
         self._began_at = self._told_at = time.monotonic()
 
-    async def run(self, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+    async def run(self, mirrors: Mapping[int, Mirror], partitions: int) -> dict[int, set[bytes]]:
         """Bring them up to the end of the topic; by partition the keys that must be written again, see `absorb`.
 
+        `partitions` is how many the topic has.
+
         Raises:
-            TopicError: the topic cannot be read, or was cut meanwhile.
+            TopicError: the topic cannot be read, was cut meanwhile, or has facts that were written under another
+                number of partitions.
             KafkaError, BrokerUnreachableError: the brokers did not answer.
             StateError: a mirror is broken.
         """
@@ -86,9 +91,15 @@ class Restoration:
             while left:
                 for number, keys in (await self._read(changelog, left)).items():
                     differing.setdefault(number, set()).update(keys)
+                for mirror in left.values():
+                    if mirror.began is not None:
+                        check_written(self._settings, mirror.began.value, partitions)
                 left = {number: mirror for number, mirror in left.items() if mirror.began is None}
+                if left:
+                    await self._check_others(left, partitions)
                 for number in left:
-                    await self._write_began(number, facts.encode([int(time.time() * 1000), secrets.token_hex(16)]))
+                    value = began_value(int(time.time() * 1000), secrets.token_hex(16), partitions)
+                    await self._write_began(number, value)
         took_s = time.monotonic() - self._began_at
         self._tell(StateRestored(self._topic, tuple(sorted(mirrors)), self._records, took_s))
         log.info(
@@ -96,6 +107,15 @@ class Restoration:
             topic=self._topic, partitions=sorted(mirrors), records=self._records, seconds=round(took_s, 3),
         )  # fmt: skip
         return differing
+
+    async def _check_others(self, new: Mapping[int, Mirror], partitions: int) -> None:
+        """Partitions without a beginning are new: all of them, or those that were added under the facts of others."""
+        others = [number for number in range(partitions) if number not in new]
+        if others:
+            async with Changelog.open(self._settings, frozenset(others)) as changelog:
+                value = await _a_beginning(changelog)
+            if value is not None:
+                check_written(self._settings, value, partitions)
 
     async def _verify(self, changelog: Changelog, mirrors: Mapping[int, Mirror]) -> None:
         """Start those anew that are not mirrors of what the topic is now."""
@@ -153,17 +173,18 @@ class Restoration:
 
     async def _absorb(self, mirror: Mirror, piece: Piece, differing: dict[int, set[bytes]]) -> None:
         began, changes = mirror.began, piece.changes
-        if any(key == BEGAN or not _is_fact(key) for key, _ in changes):
+        if any(key == BEGAN or not is_fact(key) for key, _ in changes):
             for (key, value), offset in zip(changes, piece.offsets, strict=True):
                 if key == BEGAN and value is not None:
                     began = Began(offset, value)
-                elif not _is_fact(key):
+                elif not is_fact(key):
                     log.warning(
                         "A record of the customers' topic is none of ours and is left alone",
                         topic=self._topic, partition=piece.partition, offset=offset,
                     )  # fmt: skip
-            changes = [change for change in changes if _is_fact(change[0])]
-        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, began, facts.merge_at))
+            changes = [change for change in changes if change[0] != BEGAN and is_fact(change[0])]
+        news = began if began is not mirror.began else None
+        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, news, facts.merge_at))
         differing.setdefault(piece.partition, set()).update(keys)
         place = self.places[piece.partition]
         place.at = min(piece.next_offset, place.end)
@@ -180,16 +201,28 @@ class Restoration:
             )  # fmt: skip
 
 
-def _is_fact(key: bytes | None) -> bool:
+async def _a_beginning(changelog: Changelog) -> bytes | None:
+    """With what the first partition began that has begun; as a rule it is the first record there is."""
+    for number, span in (await changelog.bounds()).items():
+        async with aclosing(changelog.read({number: span})) as pieces:
+            async for piece in pieces:
+                for key, value in piece.changes:
+                    if key == BEGAN and value is not None:
+                        return value
+    return None
+
+
+def is_fact(key: bytes | None) -> bool:
+    """Whether a record of the topic can be one of ours."""
     return key is not None and len(key) <= MAX_KEY_BYTES and b"\0" in key
 
 
 def began_at_ms(mirror: Mirror) -> int:
     """When the partition's state began, unix milliseconds; now, for a record that nobody understands."""
-    began = facts.decode("state", mirror.get(BEGAN))
-    return began[0] if began is not None and isinstance(began[0], int) else int(time.time() * 1000)
+    at_ms = None if mirror.began is None else began_fact(mirror.began.value)[0]
+    return int(time.time() * 1000) if at_ms is None else at_ms
 
 
 def gap_of(changes: list[Change]) -> dict[bytes, bytes | None]:
     """The latest value of each fact among changes."""
-    return {key: value for key, value in changes if _is_fact(key)}
+    return {key: value for key, value in changes if is_fact(key)}

@@ -1,7 +1,7 @@
 """A customer's part of a person who goes by an e-mail address, and the commands that carry it to whoever adds up.
 
 Two customers of one address are one person and lie in different partitions, under different owners. So each owner sends
-the customer's share to the person's partition (key `person:` and the address), where `household` adds the shares up.
+the customer's share to the person's partition (`facts.person_key`), where `household` adds the shares up.
 A share is sent when it changed, and behind every identify of the customer, whose time the person's must not fall below.
 Its version never falls for a customer, so one that comes late or again does not undo a newer one.
 """
@@ -17,7 +17,7 @@ from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.facts import decode, encode, key, short
+from pipeline.transform.state.facts import decode, encode, key, person_key, short
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
@@ -127,7 +127,7 @@ def _record(
         "share": share,
     }
     return OutRecord(
-        b"person:" + address.encode(),
+        person_key(address),
         orjson.dumps(value),
         (
             (DODO_COMMAND, SHARE.encode()),

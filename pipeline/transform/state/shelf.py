@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
+
+from pipeline.transform.state.ownership import Ownership
 
 
 class Shelf(Protocol):
@@ -16,6 +18,10 @@ class Shelf(Protocol):
     @property
     def began_at_ms(self) -> int:
         """When this partition's state began to collect, unix milliseconds."""
+
+    @property
+    def ownership(self) -> Ownership | None:
+        """Which partition of how many it is of; None where there is one place for all customers."""
 
     def get(self, key: bytes) -> bytes | None:
         """The fact, None when there is none."""
@@ -42,8 +48,9 @@ class MemoryShelf:
     `changelog` has every write in order, as it would lie in the topic.
     """
 
-    def __init__(self, began_at_ms: int = 0) -> None:
+    def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None) -> None:
         self.began_at_ms = began_at_ms
+        self.ownership = ownership
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.sheets: dict[bytes, bytes] = {}
         self._facts: dict[bytes, bytes] = {}
@@ -88,3 +95,26 @@ class MemoryShelf:
             self.sheets.pop(customer, None)
         else:
             self.sheets[customer] = sheet
+
+
+def merged(
+    stored: Iterator[tuple[bytes, bytes]], put: Mapping[bytes, tuple[bytes | None, int]], prefix: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """Both in the order of keys; what was put hides what is stored."""
+    keys = iter(sorted(key for key in put if key.startswith(prefix)))
+    key = next(keys, None)
+    for found, value in stored:
+        while key is not None and key < found:
+            if (mine := put[key][0]) is not None:
+                yield key, mine
+            key = next(keys, None)
+        if key == found:
+            if (mine := put[key][0]) is not None:
+                yield key, mine
+            key = next(keys, None)
+        else:
+            yield found, value
+    while key is not None:
+        if (mine := put[key][0]) is not None:
+            yield key, mine
+        key = next(keys, None)

@@ -21,10 +21,13 @@ from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.changes import customer_of
 from pipeline.transform.state.events import GapRead, StateEvent
-from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION, merge_at
+from pipeline.transform.state.facts import BEGAN, merge_at
+from pipeline.transform.state.headers import HEADERS
 from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.ownership import Ownership
+from pipeline.transform.state.partitions import partitions_now
 from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of
 from pipeline.transform.state.slot import sweep, unusable
 
@@ -32,9 +35,6 @@ DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
 
 CLOSING: Final = BackgroundTask("mirror closing", OnEnd.TELL, returns=True)
-
-HEADERS: Final = (("schema-version", b"%d" % SCHEMA_VERSION),)
-"""Of every record of the changelog."""
 
 T = TypeVar("T")
 
@@ -71,6 +71,7 @@ class Store:
         self._tasks = Tasks()
         self._closing: dict[int, asyncio.Future[None]] = {}
         self._restoration: Restoration | None = None
+        self._partitions: int | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
 
     async def start(self) -> None:
@@ -105,7 +106,7 @@ class Store:
         May be cancelled at any moment.
 
         Raises:
-            TopicError: the topic cannot be read.
+            TopicError: the topic cannot be read, or its facts were written under another number of partitions.
             SettingsError: the data directory cannot be used.
         """
         partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
@@ -117,9 +118,11 @@ class Store:
         try:
             await self._open(partitions)
             mirrors = {number: self._mirrors[number] for number in partitions}
-            differing = await self._run(restoration, mirrors)
+            differing, total = await self._run(restoration, mirrors)
+            self._partitions = total
             for number, mirror in mirrors.items():
-                shelf = self._shelves[number] = MirroredShelf(mirror, began_at_ms(mirror))
+                ownership = Ownership(number, total)
+                shelf = self._shelves[number] = MirroredShelf(mirror, began_at_ms(mirror), ownership)
                 for key in sorted(differing.get(number, ())):
                     shelf.write(key, mirror.get(key))
         finally:
@@ -186,11 +189,13 @@ class Store:
     async def _write_began(self, partition: int, value: bytes) -> None:
         await self._producer.send(self._topic, OutRecord(BEGAN, value, HEADERS), partition=partition)
 
-    async def _run(self, restoration: Restoration, mirrors: Mapping[int, Mirror]) -> dict[int, set[bytes]]:
+    async def _run(self, restoration: Restoration, mirrors: Mapping[int, Mirror]) -> tuple[dict[int, set[bytes]], int]:
+        """What must be written again, and how many partitions there are."""
         incident = Incident(log, "The customers' state cannot be restored yet", "It was restored", topic=self._topic)
         while True:
             try:
-                differing = await restoration.run(mirrors)
+                total = await self._count(max(mirrors) + 1)
+                differing = await restoration.run(mirrors, total)
             except StateError as error:
                 broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
                 if not broken:
@@ -204,7 +209,18 @@ class Store:
                 await asyncio.sleep(RETRY_S)
             else:
                 incident.succeeded()
-                return differing
+                return differing, total
+
+    async def _count(self, at_least: int) -> int:
+        """How many partitions there are; a broker that does not know of one of ours is behind."""
+        while (total := await partitions_now(self._settings)) < at_least:  # noqa: ASYNC110 - the brokers tell
+            await asyncio.sleep(RETRY_S)
+        return total
+
+    @property
+    def partitions(self) -> int | None:
+        """How many there were when ours were restored; None while there are none."""
+        return self._partitions if self._shelves else None
 
     # --- gaps ---------------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.shelf import MemoryShelf
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, SentOn
 
 DATA = Path(__file__).parents[2] / "data" / "journeys"
 BEGAN = "2026-01-01T00:00:00Z"
@@ -257,7 +257,7 @@ class World:
                 sums = told.identify["attributes"]
         return replace(sent, sums=sums) if sums else sent
 
-    def _take(self, webhook: Webhook, verdict: Verdict) -> Sent:
+    def _take(self, webhook: Webhook, verdict: Decided) -> Sent:
         match verdict:
             case Operations(operations=operations, notes=notes, warnings=warnings):
                 pass
@@ -266,6 +266,8 @@ class World:
             case DeadLettered(class_=class_, reason=reason):
                 assert "bug" not in reason, reason
                 return Sent(class_)
+            case SentOn():
+                raise AssertionError("there is one partition")
         identify = event = None
         barrier = False
         for index, operation in enumerate(operations):

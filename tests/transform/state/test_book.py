@@ -18,7 +18,7 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.book import EVENT_KEPT_S
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
 CUSTOMER = b"cus_0NExampleCustomer0001"
@@ -41,6 +41,7 @@ class CountingShelf:
     shelf: MemoryShelf = field(default_factory=MemoryShelf)
     calls: Counter[str] = field(default_factory=Counter)
     began_at_ms: int = 0
+    ownership: None = None
 
     def get(self, key: bytes) -> bytes | None:
         """One read."""
@@ -72,12 +73,12 @@ class CountingShelf:
         self.shelf.keep(customer, sheet)
 
 
-def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Verdict:
+def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
     return decide(record, policy or Policy(), map_webhook, shelf).verdict
 
 
-def kinds(verdict: Verdict) -> list[str]:
+def kinds(verdict: Decided) -> list[str]:
     """Kinds of the operations that are sent."""
     return [operation.kind for operation in verdict.operations] if isinstance(verdict, Operations) else [str(verdict)]
 

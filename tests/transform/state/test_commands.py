@@ -15,7 +15,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
 CUSTOMER_ID = "cus_0NExampleCustomer0001"
@@ -56,12 +56,12 @@ def webhook(sample: str, webhook_id: str, *, at_s: int, **data: Any) -> Consumed
     return Consumed(orjson.dumps(body), (("webhook-id", webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s)))
 
 
-def told(shelf: MemoryShelf | None, record: Consumed, policy: Policy | None = None) -> Verdict:
+def told(shelf: MemoryShelf | None, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
     return decide(record, policy or Policy(), map_webhook, shelf).verdict
 
 
-def sent(verdict: Verdict) -> list[dict[str, Any]]:
+def sent(verdict: Decided) -> list[dict[str, Any]]:
     """The operations."""
     assert isinstance(verdict, Operations), verdict
     operations = [orjson.loads(operation.body) for operation in verdict.operations]

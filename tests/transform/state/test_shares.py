@@ -24,7 +24,7 @@ from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.household import person_key
+from pipeline.transform.state.facts import person_key
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -331,7 +331,7 @@ def test_first_identify_is_the_customers() -> None:
     identify = orjson.loads(decision.verdict.operations[0].body)
     assert set(identify["attributes"]) == {"email", "name", "phone", "country"}
     (share,) = decision.commands
-    assert share.key == b"person:both@example.com"
+    assert share.key == person_key("both@example.com")
     told = decide(Consumed(share.value, share.headers, share.key), POLICY, map_webhook, MemoryShelf())
     assert isinstance(told.verdict, Operations)
     ((person,),) = [[orjson.loads(operation.body) for operation in told.verdict.operations]]

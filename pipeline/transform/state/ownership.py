@@ -1,0 +1,50 @@
+"""Whose a customer is: the partition that Java's default partitioner gives to the customer's id.
+
+Never the one that a webhook happens to lie in: a producer without keys, or with other keys, or a topic that grew would
+spread one customer over several partitions, each with a part of the facts. What lies elsewhere is sent on to the
+owner's partition and decided there, as Kafka Streams repartitions.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.records import REPARTITIONED_AMONG, REPARTITIONED_FROM, Headers, int_header, text_header
+from pipeline.transform.verdicts import DeadLettered, SentOn
+
+AGAIN: Final = (
+    "it was sent on from {origin} already, and partition {here} is not its customer's either: something else than this "
+    "project wrote it here"
+)
+
+
+class Ownership(NamedTuple):
+    """One partition of so many, all of the webhooks and of the facts alike."""
+
+    partition: int
+    partitions: int
+
+    def owner(self, customer: bytes) -> int:
+        """The partition of a customer or a person; `customer` is their part of keys (`facts.customer_key`)."""
+        return partition_of(customer, self.partitions)
+
+    def owns(self, customer: bytes) -> bool:
+        """Whether it is this one."""
+        return partition_of(customer, self.partitions) == self.partition
+
+
+def elsewhere(ownership: Ownership | None, customer: bytes, headers: Headers) -> SentOn | DeadLettered | None:
+    """What becomes of a record about `customer` in this partition, None when it is to be decided here.
+
+    It is sent on once for each number of partitions, so that nothing goes round: a record that was sent on before the
+    topic grew, and lies elsewhere since, may be sent on again.
+    """
+    if ownership is None or ownership.owns(customer):
+        return None
+    origin = text_header(headers, REPARTITIONED_FROM)
+    if origin is not None and int_header(headers, REPARTITIONED_AMONG) in {None, ownership.partitions}:
+        return DeadLettered(
+            "unmappable", AGAIN.format(origin=origin, here=ownership.partition), field=REPARTITIONED_FROM
+        )
+    return SentOn(customer, ownership.owner(customer), ownership.partitions)
