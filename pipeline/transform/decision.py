@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
-from pipeline.errors import PipelineError, UnreadableBodyError
+from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import (
     DLQ_REPLAYS,
@@ -33,6 +33,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.commands import FORGOTTEN, obey
+from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import of_webhook
 from pipeline.transform.state.ownership import elsewhere
@@ -137,14 +138,25 @@ def _with_state(
     map_webhook: MapWebhook,
     who: _Who,
 ) -> tuple[Verdict, Commands]:
+    """The verdict with the customer's state; all or nothing of the record is left behind."""
     customer_id, customer, shelf, at_ms = who
+    draft = Draft(shelf)
     try:
-        shown = of_webhook(envelope, delivery, policy)
-        book = Book(shelf, customer, shown)
-    except (MemoryError, PipelineError):
-        raise  # the process's or the state's trouble, not the body's
-    except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
+        verdict, commands = _judged(envelope, delivery, policy, map_webhook, _Who(customer_id, customer, draft, at_ms))
+    except Exception as error:
+        if is_the_process_s(error):
+            raise
         return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report"), ()
+    draft.commit()
+    return verdict, commands
+
+
+def _judged(
+    envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, who: _Who
+) -> tuple[Verdict, Commands]:
+    customer_id, customer, shelf, at_ms = who
+    shown = of_webhook(envelope, delivery, policy)
+    book = Book(shelf, customer, shown)
     if (shown.moments.event_ms or 0) < book.forgotten_s * 1000:
         return FORGOTTEN, ()
     verdict = map_webhook(envelope, delivery, policy, book)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pipeline import logs
 from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.fetched import UnreadableRecord
@@ -19,9 +20,11 @@ from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text
 from pipeline.transform.fields import email, members, text
 from pipeline.transform.identity import customer_id_of
 from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.book import Book
+from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import nothing, of_api_object
 from pipeline.transform.state.shelf import Shelf
@@ -33,6 +36,9 @@ the body is parsed, since most webhooks have both."""
 
 VOLUME: Final = "credit.deducted"
 """Dropped by default, and the most frequent type: nobody is asked for what is not sent."""
+
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,12 @@ class Introductions:
         customer = customer_key(customer_id)
         if customer is None or not (shelf.ownership is None or shelf.ownership.owns(customer)):
             return None
-        book = Book(shelf, customer, nothing(0))
+        try:
+            book = Book(shelf, customer, nothing(0))
+        except Exception as error:
+            if is_the_process_s(error):
+                raise
+            return None
         return None if book.contact.email is not None or book.forgotten_s else customer_id
 
     async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
@@ -103,8 +114,16 @@ class Introductions:
         if customer is None or text(found.get("customer_id")) != customer_id or email(found.get("email")) is None:
             return
         person = {**found, "customer_id": customer_id}
-        shown = of_api_object("customer", person, person, int(self._clock()), self._policy)
-        Book(shelf, customer, shown).settle(None)
+        draft = Draft(shelf)
+        try:
+            shown = of_api_object("customer", person, person, int(self._clock()), self._policy)
+            Book(draft, customer, shown).settle(None)
+        except Exception as error:
+            if is_the_process_s(error):
+                raise
+            log.warning("What Dodo's API told of a customer could not be taken in: a bug to report", at=where(error))
+            return
+        draft.commit()
 
     async def close(self) -> None:
         """Close the connections."""

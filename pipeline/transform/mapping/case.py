@@ -9,7 +9,7 @@ from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import elements, email, members, text, whole
 from pipeline.transform.moments import moments_of
-from pipeline.transform.money import amount_of, currency_code, minor_of, units_of
+from pipeline.transform.money import MAX_MINOR, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.timestamps import to_s
@@ -130,6 +130,25 @@ class Case:
             )
         into[named[1]] = minor
         return minor
+
+    def total(self, into: Attributes, name: str, minor: int, currency: str) -> None:
+        """A sum on the profile, of any size, in its three ways.
+
+        The text is always exact. A number that not every reader would keep exact is null instead: the profile would go
+        on showing the last one that fitted.
+        """
+        if -MAX_MINOR <= minor <= MAX_MINOR:
+            self.money(into, name, minor, currency)
+            in_value = _forms(name)[0]
+            if name in into and in_value not in into:
+                into[in_value] = None
+            return
+        in_value, in_minor = _forms(name)
+        exponent = self.policy.exponents.get(currency)
+        if exponent is not None:
+            into[name] = amount_of(minor, exponent).text
+            into[in_value] = None
+        into[in_minor] = None
 
     def units(self, into: Attributes, name: str, value: Any) -> None:
         """A quantity that is no money: `name` as decimal text, `name_value` as number."""

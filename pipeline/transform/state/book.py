@@ -7,7 +7,6 @@ writes nothing until `settle`, which the decision calls for a webhook that was m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, Final
 
 from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
@@ -197,7 +196,7 @@ class Book:
         if self._facts.is_money:
             known, _ = next(iter(self._facts.told.values()))
             return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
-        return self._shelf.get(key(self._customer, "event", event_id)) is not None
+        return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
 
     # What is left behind.
 
@@ -259,16 +258,20 @@ class Book:
         self._facts.changed = True
 
     def _prune(self, now_s: int) -> None:
-        """Take the customer's first event away when it is old: one goes where one comes, so they never pile up."""
+        """Take the oldest event away when its time is over: one goes where one comes, so they never pile up.
+
+        The oldest by its emission. Keys are in the order of the events' own times, in which a replay of an old webhook
+        would stand before all others for half a year.
+        """
         head = self._facts.sheet.head
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
-        first = list(islice(self._shelf.scan(prefix(self._customer, "event")), 2))
-        self._shelf.put(first[0][0], None)
+        self._shelf.put(key(self._customer, "event", head[0]), None)
         self._facts.sheet.head = None
-        for event_key, value in first[1:]:
-            fact = decode("event", value) or [0]
-            self._facts.sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
+        for event_key, value in self._shelf.scan(prefix(self._customer, "event")):
+            fact = decode("event", value)
+            if fact is not None:
+                self._facts.sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
 
     @property
     def _terms(self) -> Fact | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, get_args
 import orjson
 
 from pipeline.customerio import operations as track
-from pipeline.errors import OperationError, PipelineError
+from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, Headers
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP, person_of
@@ -22,12 +22,14 @@ from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
+from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key, encode, key, person_key, prefix
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.ownership import elsewhere
-from pipeline.transform.state.shares import MEMBERS, SHARE, Commands, shares_of, withdrawn
+from pipeline.transform.state.shape import fits
+from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
@@ -88,12 +90,15 @@ def obey(
     order = Order(value, customer_id, customer, webhook_id, at_ms)
     if (away := elsewhere(shelf.ownership, _whose(command, order), headers)) is not None:
         return Carried(away)
+    draft = Draft(shelf)
     try:
-        return carry_out(order, policy, shelf)
-    except (MemoryError, PipelineError):
-        raise  # the process's or the state's trouble, not the command's
-    except Exception as error:  # noqa: BLE001 - as for a webhook
+        carried = carry_out(order, policy, draft)
+    except Exception as error:
+        if is_the_process_s(error):
+            raise
         return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
+    draft.commit()
+    return carried
 
 
 def _whose(command: str, order: Order) -> bytes:
@@ -169,12 +174,12 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     delivered_s = _seconds(value.get("delivered"))
     if address is None or address != address.lower():
         return _wrong(SHARE, "email", "is no address in lower case")
-    if type(version) is not int:
-        return _wrong(SHARE, "version", "is no whole number")
+    if type(version) is not int or version < 0:
+        return _wrong(SHARE, "version", "is no whole number from 0 on")
     if delivered_s is None:
         return _wrong(SHARE, "delivered", "is no unix time in seconds")
-    if share is not None and not (type(share) is dict and share.keys() == MEMBERS):
-        return _wrong(SHARE, "share", "is neither null nor an object of this version's members")
+    if not fits("share", [0, share]):
+        return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
     news = News(
         address,
         order.customer_id,

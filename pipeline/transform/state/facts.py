@@ -34,6 +34,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from pipeline.transform.state import identity
+from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
@@ -69,13 +70,6 @@ MAX_CUSTOMER_BYTES: Final = 255
 MAX_ID_BYTES: Final = 96
 """A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
 Dodo's ids have about 30."""
-
-MAX_OBSERVATIONS: Final = 8
-"""Observations of a cancellation flag that are kept. Only the latest run of equal flags decides anything; one that is
-longer than this forgets which webhook began it, and still knows that it was told."""
-
-MAX_PLANS: Final = 2
-"""The plan of now and the one before it, which a plan change is compared with."""
 
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
@@ -146,7 +140,11 @@ def encode(fact: Fact) -> bytes:
 
 
 def decode(kind: str, value: bytes | None) -> Fact | None:
-    """The fact that `value` holds; None when there is none, or it is not of this version's form."""
+    """The fact that `value` holds; None when there is none, or it is not of this version's form.
+
+    For what has passed the border (`checked`): it is read many times for each webhook, and only its length is looked
+    at.
+    """
     if value is None:
         return None
     try:
@@ -154,6 +152,18 @@ def decode(kind: str, value: bytes | None) -> Fact | None:
     except orjson.JSONDecodeError:
         return None
     return fact if type(fact) is list and len(fact) >= _LENGTHS.get(kind, 0) else None
+
+
+def checked(kind: str, value: bytes) -> Fact | None:
+    """`decode` at the border, where anything may come from: None for whatever is not wholly of the kind's form.
+
+    A kind that this version does not know is taken as it is; nobody looks into it.
+    """
+    try:
+        fact = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return fact if type(fact) is list and fits(kind, fact) else None
 
 
 def merge(kind: str, old: bytes | None, new: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
@@ -20,13 +20,11 @@ from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING
 from pipeline.transform.state.facts import Fact, Kind, Source
+from pipeline.transform.state.shape import MAX_PERIODS
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.verdicts import Delivery
 
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
-
-MAX_PERIODS: Final = 8
-"""Service periods of one payment that are kept: one for each subscription that it pays for."""
 
 
 class Telling(NamedTuple):

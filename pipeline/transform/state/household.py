@@ -17,7 +17,7 @@ from pipeline.transform.profile import Activation, Contact, Payment, Person, Ref
 from pipeline.transform.state.book import spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
-from pipeline.transform.state.sheet import Sheet
+from pipeline.transform.state.sheet import Sheet, sums_of
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 
@@ -156,7 +156,7 @@ class Household:
 
 def _add(sheet: Sheet, share: Share) -> None:
     sheet.count += share["payment_count"]
-    for currency, minor in share["spent"].items():
+    for currency, minor in sums_of(share["spent"]).items():
         sheet.spent[currency] = sheet.spent.get(currency, 0) + minor
     sheet.first = _one(min, sheet.first, share["first"])
     sheet.base = _one(min, sheet.base, share["base"])

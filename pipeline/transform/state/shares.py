@@ -18,6 +18,7 @@ from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import decode, encode, key, person_key, short
+from pipeline.transform.state.sheet import told_sums
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
@@ -25,23 +26,6 @@ SHARE: Final = "share"
 """The command."""
 
 Share = dict[str, Any]
-
-MEMBERS: Final = frozenset(
-    {
-        "payment_count",
-        "spent",
-        "first",
-        "base",
-        "last",
-        "method",
-        "has_lost_dispute",
-        "live",
-        "rest",
-        "contact",
-        "metadata",
-    }
-)
-"""Of a share, as `share_of` makes it and the topic's contract describes it."""
 
 _DIGEST_BYTES: Final = 16
 
@@ -93,7 +77,7 @@ def share_of(book: Book) -> Share:
     sheet = book.sheet
     return {
         "payment_count": sheet.count,
-        "spent": sheet.spent,
+        "spent": told_sums(sheet.spent),
         "first": sheet.first,
         "base": sheet.base,
         "last": sheet.last,

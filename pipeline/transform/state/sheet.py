@@ -6,17 +6,18 @@ of all facts; `Sheet` follows one fact after the other, and says so in the rare 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import orjson
 
+from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.profile import RANK
 from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, decode, split
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x02"
+VERSION: Final = b"\x03"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -46,7 +47,7 @@ class Sheet:
         live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms)]`.
         rest: of the others `[id, …]` the newest one.
         periods: `[start (ms), subscription, payment]`, the latest first.
-        head: `[ULID, emitted (s)]` of the first event in the order of keys.
+        head: `[ULID, emitted (s)]` of the event that is out for longest.
         identity: who the customer is, of its record and of the notes on payments.
     """
 
@@ -105,6 +106,7 @@ class Sheet:
             sheet.head,
             sheet.identity,
         ) = orjson.loads(memoryview(value)[1:])
+        sheet.spent = sums_of(sheet.spent)
         return sheet
 
     def encode(self) -> bytes:
@@ -112,7 +114,7 @@ class Sheet:
         members: list[Any] = [
             self.forgotten_s,
             self.count,
-            self.spent,
+            told_sums(self.spent),
             self.first,
             self.base,
             self.last,
@@ -205,7 +207,7 @@ class Sheet:
 
     def emit(self, event_id: str, emitted_s: int) -> bool:
         """An event is out."""
-        if self.head is None or event_id <= self.head[0]:
+        if self.head is None or (emitted_s, event_id) < (self.head[1], self.head[0]):
             self.head = [event_id, emitted_s]
         return True
 
@@ -239,6 +241,16 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
     return sheet
+
+
+def told_sums(spent: Mapping[str, int]) -> dict[str, int | str]:
+    """Sums as JSON holds them: as digits where they are larger than every reader keeps exact."""
+    return {currency: minor if -MAX_MINOR <= minor <= MAX_MINOR else str(minor) for currency, minor in spent.items()}
+
+
+def sums_of(told: Mapping[str, int | str]) -> dict[str, int]:
+    """The same read again."""
+    return {currency: int(minor) for currency, minor in told.items()}
 
 
 def is_counted(payment: Fact) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -204,6 +204,23 @@ def test_events_are_forgotten_as_new_ones_come() -> None:
     kept = [key for key, _ in shelf.scan(events)]
     assert len(kept) == 5
     assert "event" in kinds(told(shelf, webhook("payment.failed", "msg_0", at_s=NOW_S)))
+
+
+def test_a_young_event_with_an_old_id_blocks_nothing() -> None:
+    """What goes is the event that is out for longest, wherever a late one stands in the order of ids."""
+    shelf = MemoryShelf()
+    events = facts.prefix(CUSTOMER, "event")
+    day, late = 86_400, NOW_S + EVENT_KEPT_S
+    for number in range(5):
+        told(shelf, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
+    replayed = webhook("payment.failed", "msg_replayed", at_s=NOW_S - 9 * day)
+    delivered = (("webhook-id", b"msg_replayed"), ("webhook-timestamp", b"%d" % (late - day)))
+    told(shelf, replace(replayed, headers=delivered))
+    assert len(list(shelf.scan(events))) == 6
+    for number in range(3):
+        told(shelf, webhook("payment.failed", f"msg_late_{number}", at_s=late + (4 + number) * day))
+        assert len(list(shelf.scan(events))) == 6
+    assert "event" not in kinds(told(shelf, replace(replayed, headers=delivered)))
 
 
 def test_a_repeat_in_one_second_writes_nothing() -> None:

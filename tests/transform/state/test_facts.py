@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.transform.state import facts
 from pipeline.transform.state.facts import MAX_CUSTOMER_BYTES, Kind, customer_key, key, merge, merge_at, prefix, split
+from pipeline.transform.state.shape import MAX_OBSERVATIONS
 
 MOMENTS = st.tuples(st.integers(0, 3), st.integers(0, 2))
 TIMES = st.sampled_from(
@@ -110,7 +111,7 @@ def test_only_the_latest_observations_are_kept(observations: list[list[Any]], rn
     rng.shuffle(told)
     kept = facts.decode("cancellation", folded("cancellation", told))
     latest = sorted((observation[0] for observation in observations), key=lambda seen: seen[0])
-    assert kept == latest[-facts.MAX_OBSERVATIONS :]
+    assert kept == latest[-MAX_OBSERVATIONS:]
 
 
 @given(st.lists(subscription(), min_size=1, max_size=6))
