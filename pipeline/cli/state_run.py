@@ -89,6 +89,8 @@ def _say(settings: Settings, survey: Survey, asked: Asked, *, moved: bool) -> No
         sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
         return
     where = f"{survey.partitions} partitions of {settings.customers_topic}"
+    if survey.kept_aside:
+        typer.echo(f"{survey.kept_aside:,} records are no facts of this version; those of a customer move as they are")
     if moved:
         typer.echo(f"Moved {survey.to_move:,} of {survey.facts:,} facts; all lie at their owners in {where}")
     elif survey.is_settled:
@@ -107,6 +109,7 @@ def document_of(settings: Settings, survey: Survey, *, moved: bool) -> dict[str,
         "written_under": {str(number): count for number, count in sorted(survey.written_under.items())},
         "facts": survey.facts,
         "customers": survey.customers,
+        "kept_aside": survey.kept_aside,
         "to_move": survey.to_move,
         "moved": survey.to_move if moved else 0,
         "settled": moved or survey.is_settled,

@@ -33,6 +33,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.state import facts
 from pipeline.transform.state.partitions import began_value
+from pipeline.transform.state.shape import fits
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 
@@ -376,9 +377,45 @@ def test_every_fact_is_of_its_kind() -> None:
         found.add(kind)
         if fact is not None:
             of_kind(kind).validate(orjson.loads(fact))
+            assert facts.checked(kind, fact) is not None
         schema("customer-fact").validate(orjson.loads(fact or b"null"))
     assert found == set(get_args(facts.Kind)) - {"state"}
     of_kind("state").validate(orjson.loads(began_value(1792660383250, "9f86d081", 12)))
+
+
+JUNK: tuple[Any, ...] = (None, True, "x", "", "USD", 7, 1.5, [], {}, [7], [7, 7, "x"], {"x": [7, 7, "x"]}, "9" * 32)
+
+
+@pytest.mark.parametrize("kind", sorted(set(get_args(facts.Kind)) - {"share"}))
+def test_the_border_is_the_schema(kind: str) -> None:
+    """What the code takes for a fact is what the schema says, whatever stands in any place of one."""
+    fact = FACTS[kind]
+    assert fits(kind, fact)
+    of_kind(kind).validate(fact)
+    refused = 0
+    for place in range(len(fact)):
+        for junk in JUNK:
+            for wrong in ([*fact[:place], junk, *fact[place + 1 :]], [*fact, junk], fact[:place]):
+                assert fits(kind, wrong) == of_kind(kind).is_valid(wrong), wrong
+                refused += not fits(kind, wrong)
+    assert refused > 10
+
+
+FACTS: dict[str, list[Any]] = {
+    "payment": [1, "USD", "2026-10-22T09:13:02Z", "new", "card", False, "webhook", [["s", 1]], [1, 1, 1, "9" * 32, 11]],
+    "refund": [1, "USD", "2026-10-22T09:13:02Z", True, "api"],
+    "subscription": [1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]]],
+    "method": [1, 1, "m"],
+    "activation": [1, "msg"],
+    "cancellation": [[1, 1, True, "msg"]],
+    "dispute": ["2026-10-22T09:13:02Z", "dispute.lost"],
+    "identity": [1, 1, "9" * 32, "x", [1, 1, "x", "email"], [1, 1, "x"], None, None, [1, 1, "US"], {"k": [1, 1, True]}],
+    "event": [1],
+    "forgotten": [1],
+    "shared": [1, "a@example.com", "9" * 32],
+    "person": [1, 1, "9" * 32, ["email"]],
+    "state": [1, "x", 12],
+}
 
 
 @pytest.mark.parametrize("kind", get_args(facts.Kind))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -25,9 +25,12 @@ from pipeline.errors import TopicError
 from pipeline.kafka.fetched import Fetched, UnreadableRecord
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
-from pipeline.kafka.records import source_of
+from pipeline.kafka.records import int_header, source_of
 from pipeline.settings import Settings
 from pipeline.transform.state.changes import Change
+from pipeline.transform.state.facts import SCHEMA_VERSION
+from pipeline.transform.state.headers import HEADERS as OURS
+from pipeline.transform.state.headers import SCHEMA
 
 PIECE_RECORDS: Final = 40_000
 """Records that are taken in together, sorted: the more, the fewer pages for each (9 µs a record with 10,000, 6 with
@@ -166,6 +169,7 @@ class Changelog:
             ended = False
             while not ended and len(changes) < PIECE_RECORDS:
                 records = (await self._poll([tp], PIECE_RECORDS - len(changes))).get(tp, ())
+                self._check_version(records)
                 changes += [(record.key, record.value) for record in records]
                 offsets += [record.offset for record in records]
                 ended = await self._consumer.position(tp) >= ends[tp]
@@ -173,6 +177,19 @@ class Changelog:
             if ended:
                 self._consumer.pause(waiting.pop(0))
             yield Piece(tp.partition, changes, offsets, await self._consumer.position(tp))
+
+    def _check_version(self, records: Sequence[Any]) -> None:
+        """Facts of a newer version may mean anything; to pass them over would make sums wrong."""
+        for record in records:
+            headers = record.headers
+            if headers and headers[0] != OURS[0]:
+                version = int_header(headers, SCHEMA)
+                if version is not None and version > SCHEMA_VERSION:
+                    raise TopicError(
+                        f"{source_of(record)} is a fact of schema version {version}, this version of dodo-cio knows "
+                        f"{SCHEMA_VERSION}: a newer one has written {self.topic}, start that one (there is no way back "
+                        "behind it without the topic from before)"
+                    )
 
     async def _poll(self, tps: list[TopicPartition], records: int) -> dict[TopicPartition, list[Any]]:
         try:

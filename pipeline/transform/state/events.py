@@ -23,6 +23,15 @@ class FactsStored:
 
 
 @dataclass(frozen=True, slots=True)
+class FactsKeptAside:
+    """Records of the topic that are no facts of this version were passed over; `kinds` counts them by kind."""
+
+    topic: str
+    partition: int
+    kinds: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class GapRead:
     """Records that we did not write had come between ours, and were merged."""
 
@@ -60,4 +69,4 @@ class StateRestored:
     took_s: float
 
 
-StateEvent = FactsStored | GapRead | MirrorStartedAnew | RestoreAdvanced | StateRestored
+StateEvent = FactsStored | FactsKeptAside | GapRead | MirrorStartedAnew | RestoreAdvanced | StateRestored

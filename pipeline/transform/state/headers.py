@@ -6,4 +6,6 @@ from typing import Final
 
 from pipeline.transform.state.facts import SCHEMA_VERSION
 
-HEADERS: Final = (("schema-version", b"%d" % SCHEMA_VERSION),)
+SCHEMA: Final = "schema-version"
+
+HEADERS: Final = ((SCHEMA, b"%d" % SCHEMA_VERSION),)

@@ -11,13 +11,22 @@
 | `dodo_cio_restore_seconds` | | time of a restore |
 | `dodo_cio_restored_records_total` | | records that restores have read |
 | `dodo_cio_restore_remaining_records` | | offsets that a running restore has before it |
+| `dodo_cio_facts_kept_aside_total` | kind | records of the topic that are no facts of this version |
 | `dodo_cio_changelog_gap_records_total` | | records of another owner that lay between this worker's |
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from pipeline.transform.state import events
+from pipeline.transform.state.border import NOT_OURS
+from pipeline.transform.state.shape import SHAPES
 from pipeline.watch.metrics import SECONDS, Metrics
+
+KNOWN: Final = frozenset({*SHAPES, NOT_OURS})
+OTHER: Final = "other"
+"""A kind that is none: what lies in a topic must not become endless label values."""
 
 
 def observe_state(metrics: Metrics) -> None:
@@ -55,6 +64,14 @@ def observe_state(metrics: Metrics) -> None:
 
     metrics.on(events.RestoreAdvanced, on_advanced)
     metrics.on(events.StateRestored, on_restored)
+
+    aside = metrics.counter("facts_kept_aside", "Records of the topic that are no facts of this version.", ["kind"])
+
+    def on_aside(event: events.FactsKeptAside) -> None:
+        for kind, count in event.kinds.items():
+            aside.labels(kind if kind in KNOWN else OTHER).inc(count)
+
+    metrics.on(events.FactsKeptAside, on_aside)
 
     gaps = metrics.counter("changelog_gap_records", "Records of another owner that lay between this worker's.")
     metrics.on(events.GapRead, lambda e: gaps.inc(e.records))

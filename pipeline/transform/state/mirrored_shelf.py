@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.errors import ContractViolationError, TopicError
-from pipeline.transform.state.changes import MAX_KEY_BYTES
+from pipeline.transform.state.border import is_fact
+from pipeline.transform.state.changes import MAX_KEY_BYTES, Merge, News, customer_of
 from pipeline.transform.state.coverage import Coverage
 from pipeline.transform.state.facts import NUL
 from pipeline.transform.state.mirror import Mirror
@@ -166,6 +167,33 @@ class MirroredShelf:
     def has_gap(self) -> bool:
         """Whether the changelog has records between ours that nobody has read."""
         return self._coverage.has_gap and self._gap_read is None
+
+    def hear(self, news: Mapping[bytes, News], merge: Merge) -> None:
+        """Take in what others made of facts: what differs is put with the open chunk, on top of theirs.
+
+        The topic's order decides about what was taken away. What is put here and not stored yet lies behind it, or
+        is put once more.
+
+        Args:
+            news: what the changelog has beyond what is stored, in its order.
+            merge: makes one of two tellings.
+        """
+        for key, told in news.items():
+            mine = self.get(key)
+            if self._is_pending(key):
+                both = mine if told.value is None or mine is None else merge(key, mine, told.value)
+            elif told.value is None or told.anew or mine is None:
+                both = told.value
+            else:
+                both = merge(key, mine, told.value)
+            is_news = both != mine or both not in {None, told.latest}
+            if is_news and (both is None or is_fact(key, both)):
+                self.write(key, both)
+            if both != mine and (customer := customer_of(key)):
+                self.keep(customer, None)
+
+    def _is_pending(self, key: bytes) -> bool:
+        return key in self._facts.get(customer_of(key), ())
 
     def gap_read(self, end: int) -> None:
         """What the changelog has below `end` is known, once the open chunk is stored."""

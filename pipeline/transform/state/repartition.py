@@ -25,14 +25,15 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.sending import Producer
 from pipeline.settings import Settings
 from pipeline.transform.state import facts
+from pipeline.transform.state.border import Warnings, as_it_was, sift
 from pipeline.transform.state.changelog import Changelog, Piece
-from pipeline.transform.state.changes import Began, Change, customer_of
+from pipeline.transform.state.changes import customer_of
+from pipeline.transform.state.events import FactsKeptAside
 from pipeline.transform.state.facts import BEGAN, decode, key, merge_at, split
 from pipeline.transform.state.headers import HEADERS
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.ownership import Ownership
 from pipeline.transform.state.partitions import MOVING, began_fact, began_value
-from pipeline.transform.state.restoration import is_fact
 from pipeline.transform.timestamps import to_ms
 
 DIRECTORY: Final = "repartition"
@@ -58,6 +59,8 @@ class Survey:
     partitions: int
     facts: int = 0
     customers: int = 0
+    kept_aside: int = 0
+    """Records that are no facts of this version; under a customer's key they move as they are."""
     misplaced: Counter[tuple[int, int]] = field(default_factory=Counter)
     written_under: dict[int, int | None] = field(default_factory=dict)
     """By partition that has begun, the number of partitions that it says."""
@@ -120,6 +123,8 @@ class Repartition:
         self._partitions = partitions
         self._base = settings.data_dir / DIRECTORY
         self._mirrors: dict[int, Mirror] = {}
+        self._aside: Counter[int] = Counter()
+        self._warnings = Warnings(self._topic, self._kept_aside)
 
     async def read(self, tell: Callable[[Advanced], None] = lambda _: None) -> Survey:
         """Read the whole topic; `tell` hears how far it is.
@@ -140,24 +145,22 @@ class Repartition:
                 tell(Advanced("Reading", done, total))
         return await asyncio.to_thread(self._survey)
 
+    def _kept_aside(self, event: FactsKeptAside) -> None:
+        self._aside[event.partition] += sum(event.kinds.values())
+
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
             self._mirrors[number] = Mirror.open(self._base, self._topic, number)
 
     def _absorb(self, piece: Piece) -> None:
+        sifted = sift(piece.changes, piece.offsets)
+        self._warnings.hear(piece.partition, sifted)
         mirror = self._mirrors[piece.partition]
-        began: Began | None = None
-        changes: list[Change] = []
-        for (name, value), offset in zip(piece.changes, piece.offsets, strict=True):
-            if name == BEGAN:
-                began = Began(offset, value) if value is not None else began
-            elif is_fact(name):
-                changes.append((name, value))
-        mirror.absorb(changes, piece.next_offset, began, merge_at)
+        mirror.absorb(sifted.changes, piece.next_offset, sifted.began, merge_at)
 
     def _survey(self) -> Survey:
-        survey = Survey(self._partitions)
+        survey = Survey(self._partitions, kept_aside=self._aside.total())
         for number, mirror in self._mirrors.items():
             if mirror.began is not None:
                 survey.written_under[number] = began_fact(mirror.began.value)[2]
@@ -231,7 +234,8 @@ class Repartition:
         chunk = producer.chunk()
         for owner, values in copies.items():
             for name, value in values.items():
-                chunk.append(self._topic, owner, OutRecord(name, value, HEADERS))
+                said = None if value is None else as_it_was(value)
+                chunk.append(self._topic, owner, OutRecord(name, said, HEADERS))
         await chunk.send()
         for owner, values in copies.items():
             mirror = self._mirrors[owner]

@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 from pipeline import logs
 from pipeline.settings import Settings
 from pipeline.transform.state import facts
+from pipeline.transform.state.border import Sifted, Warnings, sift
 from pipeline.transform.state.changelog import Changelog, Piece
-from pipeline.transform.state.changes import MAX_KEY_BYTES, Began, Change
+from pipeline.transform.state.changes import Began
 from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
 from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.mirror import Mirror
@@ -70,6 +71,7 @@ class Restoration:
         self._write_began = write_began
         self._in_thread = in_thread
         self._tell = tell
+        self._warnings = Warnings(self._topic, tell)
         self._records = 0
         self._began_at = self._told_at = time.monotonic()
 
@@ -172,19 +174,12 @@ class Restoration:
         return differing
 
     async def _absorb(self, mirror: Mirror, piece: Piece, differing: dict[int, set[bytes]]) -> None:
-        began, changes = mirror.began, piece.changes
-        if any(key == BEGAN or not is_fact(key) for key, _ in changes):
-            for (key, value), offset in zip(changes, piece.offsets, strict=True):
-                if key == BEGAN and value is not None:
-                    began = Began(offset, value)
-                elif not is_fact(key):
-                    log.warning(
-                        "A record of the customers' topic is none of ours and is left alone",
-                        topic=self._topic, partition=piece.partition, offset=offset,
-                    )  # fmt: skip
-            changes = [change for change in changes if change[0] != BEGAN and is_fact(change[0])]
-        news = began if began is not mirror.began else None
-        keys = await self._in_thread(partial(mirror.absorb, changes, piece.next_offset, news, facts.merge_at))
+        def absorb() -> tuple[Sifted, set[bytes]]:
+            sifted = sift(piece.changes, piece.offsets)
+            return sifted, mirror.absorb(sifted.changes, piece.next_offset, sifted.began, facts.merge_at)
+
+        sifted, keys = await self._in_thread(absorb)
+        self._warnings.hear(piece.partition, sifted)
         differing.setdefault(piece.partition, set()).update(keys)
         place = self.places[piece.partition]
         place.at = min(piece.next_offset, place.end)
@@ -212,17 +207,7 @@ async def _a_beginning(changelog: Changelog) -> bytes | None:
     return None
 
 
-def is_fact(key: bytes | None) -> bool:
-    """Whether a record of the topic can be one of ours."""
-    return key is not None and len(key) <= MAX_KEY_BYTES and b"\0" in key
-
-
 def began_at_ms(mirror: Mirror) -> int:
     """When the partition's state began, unix milliseconds; now, for a record that nobody understands."""
     at_ms = None if mirror.began is None else began_fact(mirror.began.value)[0]
     return int(time.time() * 1000) if at_ms is None else at_ms
-
-
-def gap_of(changes: list[Change]) -> dict[bytes, bytes | None]:
-    """The latest value of each fact among changes."""
-    return {key: value for key, value in changes if is_fact(key)}

@@ -45,7 +45,8 @@ SHORT_BYTES: Final = 64 * 4096
 NONE_THERE: Final = "there is none"
 """Why a mirror is empty that has not been here before."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Raised with whatever older files may hold and this version's must not: 2 has only facts that passed the border."""
 DATA: Final = "data.mdb"
 MARK: Final = "mark.json"
 PIECE_BYTES: Final = 1024 * 1024

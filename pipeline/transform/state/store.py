@@ -18,8 +18,9 @@ from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+from pipeline.transform.state.border import Warnings, is_fact, sift
 from pipeline.transform.state.changelog import Changelog
-from pipeline.transform.state.changes import customer_of
+from pipeline.transform.state.changes import Change, collapse
 from pipeline.transform.state.events import GapRead, StateEvent
 from pipeline.transform.state.facts import BEGAN, merge_at
 from pipeline.transform.state.headers import HEADERS
@@ -27,8 +28,8 @@ from pipeline.transform.state.memory import mapped_bytes
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.partitions import partitions_now
-from pipeline.transform.state.restoration import Restoration, began_at_ms, gap_of
+from pipeline.transform.state.partitions import check_written, partitions_now
+from pipeline.transform.state.restoration import Restoration, began_at_ms
 from pipeline.transform.state.slot import sweep, unusable
 
 DIRECTORY: Final = "state"
@@ -124,7 +125,9 @@ class Store:
                 ownership = Ownership(number, total)
                 shelf = self._shelves[number] = MirroredShelf(mirror, began_at_ms(mirror), ownership)
                 for key in sorted(differing.get(number, ())):
-                    shelf.write(key, mirror.get(key))
+                    value = mirror.get(key)
+                    if value is None or is_fact(key, value):
+                        shelf.write(key, value)
         finally:
             self._restoration = None
 
@@ -227,30 +230,30 @@ class Store:
     async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
         """Take in what others have written between our facts, or of ours what the broker lost sight of.
 
-        What differs is put again with the open chunk, so that it comes to lie on top.
+        What differs is put again with the open chunk, so that it comes to lie on top. A fact that the topic takes away
+        is taken away, unless it was put again since.
         """
-        mirror = shelf.mirror
-        changes: list[tuple[bytes, bytes | None]] = []
+        mirror, warnings = shelf.mirror, Warnings(self._topic, self._tell)
+        changes: list[Change] = []
+        records = 0
         async with Changelog.open(self._settings, frozenset({partition})) as changelog:
             end = (await changelog.bounds())[partition].stop
             async for piece in changelog.read({partition: range(mirror.next_offset, end)}):
-                changes += piece.changes
+                sifted = sift(piece.changes, piece.offsets)
+                warnings.hear(partition, sifted)
+                if sifted.began is not None and self._partitions is not None:
+                    check_written(self._settings, sifted.began.value, self._partitions)
+                changes += sifted.changes
+                records += len(piece.changes)
         if shelf.is_given_up:
             return
-        for key, value in gap_of(changes).items():
-            mine = shelf.get(key)
-            if value is None or mine == value:
-                continue
-            both = merge_at(key, mine, value) if mine is not None else value
-            shelf.write(key, both)
-            if both != mine and (customer := customer_of(key)):
-                shelf.keep(customer, None)
+        shelf.hear(collapse(changes, merge_at), merge_at)
         shelf.gap_read(end)
         log.warning(
             "Records of another owner lay between this worker's facts and were merged",
-            topic=self._topic, partition=partition, records=len(changes),
+            topic=self._topic, partition=partition, records=records,
         )  # fmt: skip
-        self._tell(GapRead(self._topic, partition, len(changes)))
+        self._tell(GapRead(self._topic, partition, records))
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractViolationError, TopicError
+from pipeline.transform.state.changes import Change, collapse
+from pipeline.transform.state.facts import merge_at
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
 from pipeline.transform.state.shelf import MemoryShelf
@@ -125,6 +127,19 @@ def test_an_unknown_offset_holds_the_place(mirror: Mirror) -> None:
     shelf.put(b"a\0k\0", b"2")
     shelf.store([shelf.seal()], [None])
     assert (mirror.next_offset, shelf.has_gap) == (6, True)
+
+
+def test_a_tombstone_under_what_is_on_its_way(mirror: Mirror) -> None:
+    """What was put here and is not stored yet stays, and comes to lie on top; merged with what others told."""
+    shelf = MirroredShelf(mirror, 0)
+    shelf.put(b"a\0event\0x", b"[5]")
+    shelf.put(b"a\0event\0y", b"[5]")
+    sealed = shelf.seal()
+    changes: list[Change] = [(b"a\0event\0x", None), (b"a\0event\0y", b"[3]"), (b"a\0event\0z", b"[9]")]
+    shelf.hear(collapse(changes, merge_at), merge_at)
+    assert [shelf.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [b"[5]", b"[3]", b"[9]"]
+    assert sealed.facts == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[5]"}
+    assert shelf.seal().facts == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
 
 
 def test_offsets_that_go_back(mirror: Mirror) -> None:

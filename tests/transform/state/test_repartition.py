@@ -231,12 +231,17 @@ async def test_facts_that_lie_elsewhere_are_merged_with_those_of_their_owner(
     key, both = cus(1, b"event\0a"), cus(1, b"event\0b")
     began = (BEGAN, b'[1700000000000,"x"]')
     await put(settings, home, [began, (both, b"[200]")])
-    await put(settings, (home + 1) % 4, [began, (key, b"[100]"), (both, b"[150]")])
+    odd = cus(1, b"event\0c")
+    await put(settings, (home + 1) % 4, [began, (key, b"[100]"), (both, b"[150]"), (odd, b'["x"]')])
     async with own(settings) as owner:
         with pytest.raises(TopicError, match="does not say under how many"):
             await owner.owns(home)
     await move(settings)
-    assert present(await facts_in(settings)) == {key: (home, b"[100]"), both: (home, b"[150]")}
+    assert present(await facts_in(settings)) == {
+        key: (home, b"[100]"),
+        both: (home, b"[150]"),
+        odd: (home, b'["x"]'),  # no fact, and still the customer's: it goes along, and goes with them
+    }
     async with own(settings) as owner:
         await owner.owns(*range(4))
         assert owner.shelf(home).began_at_ms == 1_700_000_000_000

@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.transform.state import changelog
 from pipeline.transform.state.events import GapRead, StateRestored
 from pipeline.transform.state.facts import BEGAN
+from pipeline.transform.state.partitions import began_value
 from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:
@@ -345,6 +346,40 @@ async def test_a_gap_is_read(chain_settings: ChainSettings, own: Own, put: Put, 
     async with own(settings) as owner:
         await owner.owns(0)
         assert owner.records_read == 0
+
+
+async def test_a_gap_with_tombstones(chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn) -> None:
+    """What another owner took away is gone, what it told anew is what it told; garbage changes nothing."""
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await owner.writes(0, facts(1, 2, 3, 5), b"cus_000001")
+        gap = [(event(1, 0), None), (event(2, 0), None), (event(2, 0), b"[900]"), (event(3, 0), b'["x"]')]
+        await put(settings, 0, gap)
+        await owner.writes(0, facts(4))
+        shelf = owner.shelf(0)
+        assert shelf.has_gap
+        await owner.store.read_gap(0, shelf)
+        expected = [None, b"[900]", b"[100]", b"[100]", b"[100]"]
+        assert [shelf.get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
+        assert shelf.sheet(b"cus_000001") is None
+        await owner.flushes(0)
+    latest = {record.key: record.value for record in await facts_in(settings)}
+    assert [latest[event(n, 0)] for n in (1, 2, 3, 4, 5)] == expected
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert [owner.shelf(0).get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
+
+
+async def test_a_gap_that_is_the_start_of_a_move(chain_settings: ChainSettings, own: Own, put: Put) -> None:
+    """An owner that never noticed decides nothing more once the facts are on their way to others."""
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await put(settings, 0, [(BEGAN, began_value(1, "x", 0))])
+        await owner.writes(0, facts(4))
+        with pytest.raises(TopicError, match="state repartition"):
+            await owner.store.read_gap(0, owner.shelf(0))
 
 
 async def test_memory_is_bounded_over_many_partitions(

@@ -1,0 +1,98 @@
+"""Where records of the customers' topic become facts: whatever cannot be one is kept aside, and stops nobody.
+
+Aside means that it lies under its key as what nobody can read, so that it gives way to any telling of the fact, and
+goes and moves with its customer. If it lies over a fact that is known, the fact is written again on top, before
+compaction would take it away; itself it is never written again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline import logs
+from pipeline.transform.state.changes import MAX_KEY_BYTES, Began, Change
+from pipeline.transform.state.events import FactsKeptAside
+from pipeline.transform.state.facts import BEGAN, checked, decode, split
+
+NOT_OURS = "none"
+"""In place of a kind, for a record whose key is no fact's."""
+
+ASIDE: Final = b"\0aside\0"
+"""Before a value that `facts.decode` would take for a fact; none begins so."""
+
+log = logs.get(__name__)
+
+
+@dataclass(slots=True)
+class Sifted:
+    """What some records of one partition hold: facts and what lies in their place, in order, and the last beginning.
+
+    `kinds` counts what is no fact, `first` is the offset and the kind of the first of it.
+    """
+
+    changes: list[Change]
+    began: Began | None = None
+    kinds: Counter[str] = field(default_factory=Counter)
+    first: tuple[int, str] | None = None
+
+    def put_aside(self, offset: int, kind: str) -> None:
+        """Count one record that is no fact."""
+        self.kinds[kind] += 1
+        if self.first is None:
+            self.first = (offset, kind)
+
+
+def is_fact(key: bytes, value: bytes | None) -> bool:
+    """Whether what lies under a key in a mirror is a fact, and nothing that was kept aside."""
+    return value is not None and decode(split(key)[1], value) is not None
+
+
+def as_it_was(value: bytes) -> bytes:
+    """The value as it lay in the topic."""
+    return value.removeprefix(ASIDE)
+
+
+def sift(changes: Sequence[Change], offsets: Sequence[int]) -> Sifted:
+    """Facts, and what is none, in their order."""
+    sifted = Sifted([])
+    for change, offset in zip(changes, offsets, strict=True):
+        key: bytes | None = change[0]
+        value = change[1]
+        if key == BEGAN:
+            if value is not None:
+                sifted.began = Began(offset, value)
+        elif key is None or len(key) > MAX_KEY_BYTES or b"\0" not in key:
+            sifted.put_aside(offset, NOT_OURS)
+        elif value is None or checked(kind := split(key)[1], value) is not None:
+            sifted.changes.append(change)
+        else:
+            sifted.changes.append((key, value if decode(kind, value) is None else ASIDE + value))
+            sifted.put_aside(offset, kind)
+    return sifted
+
+
+class Warnings:
+    """Says what was kept aside of one topic, for as long as one restore, gap or move lasts."""
+
+    def __init__(self, topic: str, tell: Callable[[FactsKeptAside], None]) -> None:
+        self._topic = topic
+        self._tell = tell
+        self._warned: set[int] = set()
+
+    def hear(self, partition: int, sifted: Sifted) -> None:
+        """Count it, and log the first of a partition."""
+        if sifted.first is None:
+            return
+        self._tell(FactsKeptAside(self._topic, partition, sifted.kinds))
+        if partition in self._warned:
+            return
+        self._warned.add(partition)
+        offset, kind = sifted.first
+        log.warning(
+            "A record of the customers' topic is no fact of this version and is kept aside; further ones of this "
+            "partition are only counted",
+            topic=self._topic, partition=partition, offset=offset, kind=kind,
+        )  # fmt: skip
