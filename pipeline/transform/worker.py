@@ -87,7 +87,11 @@ def create_app(settings: Settings) -> BatchApp:
     app.before_start(partial(_check, settings))
     app.companion(start_producer, producer.stop)
     if store is not None:
-        growth = PartitionWatch(settings, lambda: store.partitions, app.background())
+
+        def known() -> int | None:
+            return store.partitions if app.membership.heard() else None  # brokers that are away tell nothing
+
+        growth = PartitionWatch(settings, known, app.background())
         app.companion(store.start, store.stop)
         app.companion(growth.start, growth.stop)
         app.on_assigned = store.restore

@@ -24,6 +24,9 @@ LOOK_S: Final = 15.0
 """How often the brokers are asked: a worker under which the topic grew ends within a minute, with the answer's time and
 the last commit. A client notices by itself only with its metadata, after five."""
 
+PATIENCE_S: Final = 5.0
+"""For an answer; the next look comes soon."""
+
 MOVING: Final = 0
 """In place of a number: the facts are on their way to other partitions."""
 
@@ -110,7 +113,8 @@ class PartitionWatch:
 
     Args:
         settings: where the brokers are.
-        known: the number under which partitions of this worker were restored, None when it has none.
+        known: the number under which partitions of this worker were restored; None: it has none, or the brokers are
+            away.
         tasks: runs it, and ends the worker with what it found.
     """
 
@@ -136,7 +140,7 @@ class PartitionWatch:
     async def _look(self, known: int) -> None:
         topic = self._settings.webhooks_topic
         try:
-            async with open_admin(self._settings) as admin:
+            async with open_admin(self._settings, patience_s=PATIENCE_S) as admin:
                 now = await admin.partitions([topic])
         except PipelineError as error:
             log.debug("The number of partitions is not known at the moment", topic=topic, error=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -189,6 +190,30 @@ async def test_producers_that_key_otherwise(chain_settings: ChainSettings, rig: 
     assert all(record.partition == partition_of(record.key, 4) for record in copies)
     origins = [text_header(record.headers, "repartitioned-from") for record in copies]
     assert len(set(origins)) == len(origins)
+
+
+async def test_killed_between_the_copy_and_the_commit(chain_settings: ChainSettings, rig: Rig) -> None:
+    """The webhook is sent on once more, and what it tells counts and is told once."""
+    settings = await chain_settings(partitions=2)
+    settings.data_dir.mkdir()
+    fleet, shop = rig.make_fleet(settings), rig.make_shop(settings, 23, 2)
+    await shop.deliver(300, lambda key: (None, 1 - partition_of(key, 2)))  # all of it lies in the wrong place
+    for step in ("outputs-durable", "acknowledged"):
+        worker = fleet.start(step=step)
+        assert await worker.ended() == -signal.SIGKILL, worker.text[-6000:]
+        await fleet.evict()
+    worker = fleet.start()
+    await caught_up(fleet)
+    assert await worker.end() == 0, worker.text[-6000:]
+    copies = Counter(text_header(r.headers, "repartitioned-from") for r in await webhooks_of(settings, 2))
+    del copies[None]
+    assert max(copies.values()) > 1  # else nothing was killed in between
+    books = await rig.read_books(settings, 2)
+    assert books.totals == shop.spent
+    told = await rig.sent(settings)
+    assert profiles(told) == ledger(shop)
+    assert {op_id for op_id in events(told) if op_id in shop.payments} == shop.payments
+    assert misplaced(await rig.facts_in(settings), 2) == []
 
 
 async def test_topics_that_grow(chain_settings: ChainSettings, rig: Rig) -> None:  # noqa: PLR0915 - one life
