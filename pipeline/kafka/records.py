@@ -25,6 +25,15 @@ OP_ID: Final = "op-id"
 EVENT_TIME: Final = "event-time"
 SOURCE: Final = "source"
 BARRIER: Final = "barrier"
+IDENTITY: Final = "identity"
+"""Of an identify: the digest of what it tells, which the state remembers as told."""
+
+IDENTITY_OF: Final = "identity-of"
+"""Whose state that is: the key under which a command about it goes to its owner."""
+
+UNTOLD: Final = "untold"
+"""The command by which the sink says that an identify was given up."""
+
 DLQ_STAGE: Final = "dlq-stage"
 DLQ_CLASS: Final = "dlq-class"
 DLQ_REASON: Final = "dlq-reason"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from pipeline import logs
 from pipeline.customerio.outcomes import Refusal
 from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
 from pipeline.errors import RecordTooLargeError
-from pipeline.kafka.records import source_of
+from pipeline.kafka.records import Record, source_of
 from pipeline.kafka.sending import Outgoing, Producer
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
 from pipeline.sink.group import Group
@@ -50,10 +50,17 @@ class GivenUp:
 class DeadLetters:
     """Writes to the dead-letter topic. While that is not possible, whoever writes waits: nothing is skipped."""
 
-    def __init__(self, producer: Producer, topic: str, emit: Callable[[SinkEvent], None]) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        topic: str,
+        emit: Callable[[SinkEvent], None],
+        unsay: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+    ) -> None:
         self._producer = producer
         self._topic = topic
         self._emit = emit
+        self._unsay = unsay
 
     async def refused(self, group: Group, refused: Mapping[int, Refusal]) -> list[Item]:
         """Give up the operations at these indexes of the group; returns them when all letters are durable."""
@@ -89,6 +96,8 @@ class DeadLetters:
     async def write(self, given_up: Sequence[GivenUp]) -> None:
         """Return when every letter is durable; letters of one partition lie there in the order given.
 
+        Behind them whoever remembers an identify among them as told is told otherwise.
+
         When one of them is not known to be durable this raises, and none may count as done.
 
         Raises:
@@ -104,6 +113,8 @@ class DeadLetters:
             elif not number % TURN_LETTERS:
                 await asyncio.sleep(0)
         await chunk.send()
+        if self._unsay is not None:
+            await self._unsay([one.item.record for one in given_up])
         self._tell(given_up)
 
     def _append(self, chunk: Outgoing, one: GivenUp) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.membership import since_boot
-from pipeline.kafka.records import source_of
+from pipeline.kafka.records import Record, source_of
 from pipeline.kafka.sending import Producer
 from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
@@ -60,6 +60,7 @@ class Sink:
         crash: called once when a lane or the lending meets a bug, or dead letters can never be written again; the
             process must end.
         observers: receive a frozen record of everything that happens (`events`).
+        unsay: told of records that were given up, behind their dead letters; None where nobody remembers them.
         lease_clock: seconds by which leases end; goes on while the host is suspended.
     """
 
@@ -77,6 +78,7 @@ class Sink:
         observers: Sequence[Observer] = (),
         board: Board | None = None,
         is_successor: bool = False,
+        unsay: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
         lease_clock: Callable[[], float] = since_boot,
@@ -103,7 +105,7 @@ class Sink:
             ),
             gate=self.gate,
             handover=self.handover,
-            letters=DeadLetters(producer, dead_letters_topic, self._emit),
+            letters=DeadLetters(producer, dead_letters_topic, self._emit, unsay),
             done=self._done,
             dropped=self._dropped,
             emit=self._emit,

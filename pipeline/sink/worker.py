@@ -25,6 +25,7 @@ from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
 from pipeline.sink.sink import Sink
+from pipeline.sink.unsaying import Unsaying
 from pipeline.watch.worker import WorkerWatch
 
 log = logs.get(__name__)
@@ -47,6 +48,7 @@ class SinkProcess:
         )
         self._watch = WorkerWatch(self.app)
         self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._stalled])
+        self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if settings.state else None
         self.sink = Sink(
             post=self._post,
             producer=self._producer,
@@ -60,6 +62,7 @@ class SinkProcess:
             observers=[self._watch.metrics],
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
             is_successor=settings.group_instance_id is not None,
+            unsay=self._unsaying,
         )
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
@@ -101,6 +104,8 @@ class SinkProcess:
     async def _start_producer(self) -> None:
         await self._producer.start()
         await self._producer.prime(self._settings.dead_letters_topic)
+        if self._unsaying is not None:
+            await self._unsaying.prime()
         gc.freeze()  # modules and settings live as long as the process
         gc.set_threshold(*GC_THRESHOLD)
 

@@ -68,6 +68,9 @@ class Decision(NamedTuple):
     commands: Commands = ()
     """What the owners of people must learn, records for the webhooks topic; only with the identity policy `email`."""
 
+    whose: bytes | None = None
+    """Whose state remembers the identify as told."""
+
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:
     """The decision about `record`; never raises for what the record holds, as `map_webhook` does not.
@@ -85,10 +88,8 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
     if (command := text_header(record.headers, DODO_COMMAND)) is not None:
         if shelf is None:
             return Decision(NO_STATE, f"command.{command}", webhook_id)
-        verdict, commands = obey(
-            command, body, webhook_id, policy, shelf, at_ms=time_ms(record) or 0, headers=record.headers
-        )
-        return Decision(verdict, f"command.{command}", webhook_id, commands)
+        carried = obey(command, body, webhook_id, policy, shelf, at_ms=time_ms(record) or 0, headers=record.headers)
+        return Decision(carried.verdict, f"command.{command}", webhook_id, carried.commands, carried.whose)
     try:
         envelope = parse(body)
     except UnreadableBodyError as error:
@@ -115,7 +116,7 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         return Decision(away, envelope.type, webhook_id)
     who = _Who(customer_id, customer, shelf, time_ms(record) or 0)
     verdict, commands = _with_state(envelope, delivery, policy, map_webhook, who)
-    return Decision(verdict, envelope.type, webhook_id, commands)
+    return Decision(verdict, envelope.type, webhook_id, commands, customer)
 
 
 def _of_nobody(verdict: Verdict) -> Verdict:

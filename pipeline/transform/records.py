@@ -8,6 +8,8 @@ from pipeline.kafka.records import (
     DLQ_REPLAYS,
     DODO_TYPE,
     EVENT_TIME,
+    IDENTITY,
+    IDENTITY_OF,
     OP_ID,
     RECEIVED_AT,
     REPARTITIONED_AMONG,
@@ -33,7 +35,8 @@ def operation_records(record: Record, decision: Decision, operations: Operations
 
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
     the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
-    where the sink must end its batch.
+    where the sink must end its batch. With the state an identify has `identity` and `identity-of`, by which the sink
+    can say that it was given up.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
@@ -46,13 +49,19 @@ def operation_records(record: Record, decision: Decision, operations: Operations
         (SOURCE, source_of(record).encode()),
     )
     key = operations.person_key
+    remembered: tuple[tuple[str, bytes], ...] = ()
+    if operations.identity is not None and decision.whose is not None:
+        remembered = ((IDENTITY, operations.identity.hex().encode()), (IDENTITY_OF, decision.whose))
     return [
         OutRecord(
             key,
             operation.body,
-            ((OP_ID, operation.op_id.encode()), *shared, _BARRIER)
-            if operation.barrier
-            else ((OP_ID, operation.op_id.encode()), *shared),
+            (
+                (OP_ID, operation.op_id.encode()),
+                *shared,
+                *(remembered if operation.kind == "identify" else ()),
+                *((_BARRIER,) if operation.barrier else ()),
+            ),
         )
         for operation in operations.operations
     ]

@@ -49,6 +49,19 @@ def test_operations() -> None:
     ]
 
 
+def test_an_identify_says_what_it_tells() -> None:
+    """With the state, and on the identify alone: by these headers the sink can say that it was given up."""
+    told = OPERATIONS._replace(identity=bytes(range(16)))
+    identify, event = operation_records(Consumed(), DECISION._replace(whose=b"cus_1"), told)
+    assert identify.headers[-3:] == (
+        ("identity", b"000102030405060708090a0b0c0d0e0f"),
+        ("identity-of", b"cus_1"),
+        ("barrier", b"1"),
+    )
+    for records in ([event], operation_records(Consumed(), DECISION, told)):
+        assert not any(name.startswith("identity") for record in records for name, _ in record.headers)
+
+
 def test_missing_reception_is_the_records_time() -> None:
     """Without `received-at` the operations say when the webhook reached Kafka."""
     (first, _) = operation_records(Consumed(headers=()), DECISION, OPERATIONS)

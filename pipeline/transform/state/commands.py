@@ -1,4 +1,4 @@
-"""Commands about one customer's state: take in what Dodo's API knows, forget, and add to a person.
+"""Commands about one customer's state: take in what Dodo's API knows, forget, add to a person, unsay an identify.
 
 They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition (one that lies
 elsewhere is sent on), so that the worker that owns the state applies them between the webhooks. A share lies in the
@@ -8,6 +8,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, get_args
 
@@ -15,20 +16,30 @@ import orjson
 
 from pipeline.customerio import operations as track
 from pipeline.errors import OperationError
-from pipeline.kafka.records import DODO_COMMAND, Headers
+from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
+from pipeline.transform.state import identity
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.draft import Draft, is_the_process_s
-from pipeline.transform.state.facts import customer_key, encode, key, person_key, prefix
+from pipeline.transform.state.facts import (
+    PERSON_PREFIX,
+    customer_key,
+    decode,
+    encode,
+    identity_key,
+    key,
+    person_key,
+    prefix,
+)
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.ownership import elsewhere
-from pipeline.transform.state.shape import fits
+from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
@@ -37,6 +48,9 @@ from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped
 FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])
 DONE: Final = Dropped("command", DROPS["command"])
 UNKNOWN: Final = DeadLettered("unknown-type", "a command that this version does not know", DODO_COMMAND)
+
+PERSON: Final = re.compile(rf"{PERSON_PREFIX}[0-9a-f]{{32}}")
+"""What the facts of a person who is several customers lie under (`facts.person_key`)."""
 
 OBJECTS: Final[tuple[ApiObject, ...]] = get_args(ApiObject)
 REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
@@ -58,6 +72,8 @@ class Carried(NamedTuple):
 
     verdict: Decided
     commands: Commands = ()
+    whose: bytes | None = None
+    """Whose state remembers an identify of it as told."""
 
 
 def obey(
@@ -84,7 +100,7 @@ def obey(
     if type(value) is not dict:
         return Carried(DeadLettered("unreadable", f"the command {command} is not an object"))
     customer_id = text(value.get("customer_id"))
-    customer = customer_key(customer_id)
+    customer = _key_of(command, customer_id)
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
     order = Order(value, customer_id, customer, webhook_id, at_ms)
@@ -98,7 +114,14 @@ def obey(
             raise
         return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
     draft.commit()
-    return carried
+    return carried._replace(whose=_whose(command, order))
+
+
+def _key_of(command: str, customer_id: str | None) -> bytes | None:
+    """The part of keys of whom a command names; what was told of a person is the person's."""
+    if command == UNTOLD and customer_id is not None and PERSON.fullmatch(customer_id):
+        return customer_id.encode()
+    return customer_key(customer_id)
 
 
 def _whose(command: str, order: Order) -> bytes:
@@ -193,7 +216,27 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     return Carried(take_in(news, policy, shelf) or DONE)
 
 
-_COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share}
+def _untold(order: Order, policy: Policy, shelf: Shelf) -> Carried:  # noqa: ARG001 - as the others
+    """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
+    refused = order.value.get("identity")
+    if not digest(refused):
+        return _wrong(UNTOLD, "identity", "is no digest")
+    if order.customer.startswith(PERSON_PREFIX.encode()):
+        person = key(order.customer, "person", "")
+        said = decode("person", shelf.get(person))
+        if said is not None and said[2] == refused:
+            shelf.put(person, encode([said[0] + 1, said[1], None, said[3]]))
+        return Carried(DONE)
+    sheet = summary(shelf, order.customer)
+    if sheet.identity[identity.DIGEST] == refused:
+        sheet.identity[identity.VERSION] += 1
+        sheet.identity[identity.DIGEST] = sheet.identity[identity.TO] = None
+        shelf.put(identity_key(order.customer), encode(sheet.identity))
+        shelf.keep(order.customer, sheet.encode())
+    return Carried(DONE)
+
+
+_COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
 
 
 def _removal(action: track.Removal, order: Order, at_s: int, policy: Policy, book: Book) -> Verdict:
