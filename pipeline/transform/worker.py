@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
-    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress])
+    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress, watch.clock])
     store = _store(settings, producer, watch) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
