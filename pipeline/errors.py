@@ -11,6 +11,7 @@
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
     │   │   └── OversizeError          it is larger than Customer.io takes
     │   └── SignatureError             the webhook is forged, stale or unsigned
+    │       └── StaleError             it is genuine, and its time is too far from this machine's clock
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
     │   ├── RequestUnansweredError     no answer came; says whether the request may have arrived
     │   ├── UnexpectedAnswerError      an API answered in a form that this version does not know
@@ -85,6 +86,14 @@ class OversizeError(OperationError):
 
 class SignatureError(InputError):
     """The webhook is forged, stale or unsigned."""
+
+
+class StaleError(SignatureError):
+    """A genuine webhook whose time is too far from this machine's clock; `skew_s` says how far (below 0: older)."""
+
+    def __init__(self, message: str, *, skew_s: float) -> None:
+        super().__init__(message)
+        self.skew_s = skew_s
 
 
 class DeliveryError(PipelineError):

@@ -21,7 +21,7 @@ from typing import Final, Literal, Self
 
 from pydantic import SecretStr
 
-from pipeline.errors import SettingsError, SignatureError
+from pipeline.errors import SettingsError, SignatureError, StaleError
 from pipeline.settings import PREFIX, Settings
 
 Mode = Literal["live", "test"]
@@ -100,7 +100,8 @@ class Verifier:
             body: the raw bytes, never re-serialised.
 
         Raises:
-            SignatureError: missing or malformed headers, a time out of tolerance, or no signature that fits.
+            StaleError: it is genuine, and its time is out of tolerance.
+            SignatureError: missing or malformed headers, or no signature that fits.
         """
         webhook_id = _header(headers, "webhook-id")
         timestamp = _header(headers, "webhook-timestamp")
@@ -112,25 +113,31 @@ class Verifier:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("webhook-timestamp is not a whole number of seconds")
         skew_s = int(timestamp) - self._clock()
-        if abs(skew_s) > TOLERANCE_S:
-            side = "behind" if skew_s < 0 else "ahead of"
-            raise SignatureError(
-                f"webhook-timestamp is {abs(skew_s):.0f} s {side} our clock, more than {TOLERANCE_S}; "
-                "if genuine webhooks are refused so, this machine's clock is wrong"
-            )
+        untimely = _untimely(skew_s) if abs(skew_s) > TOLERANCE_S else None
         candidates = [item[3:].rstrip("=") for item in signatures.split() if item.startswith("v1,")]
         offered = [item.encode() for item in candidates if item.isascii()]
         if not offered:
-            raise SignatureError("webhook-signature has no v1 item")
+            raise SignatureError(untimely or "webhook-signature has no v1 item")
         for key, mode in self._keys:
             expected = _signature(key, webhook_id, timestamp, body).rstrip(b"=")
             for item in offered:
                 if hmac.compare_digest(expected, item):
+                    if untimely is not None:
+                        raise StaleError(untimely, skew_s=skew_s)
                     return mode
         raise SignatureError(
-            "no signature fits a configured secret; if genuine webhooks are refused so, the secret is another "
+            untimely
+            or "no signature fits a configured secret; if genuine webhooks are refused so, the secret is another "
             "endpoint's, or something on the way changes the body"
         )
+
+
+def _untimely(skew_s: float) -> str:
+    side = "behind" if skew_s < 0 else "ahead of"
+    return (
+        f"webhook-timestamp is {abs(skew_s):.0f} s {side} our clock, more than {TOLERANCE_S}; "
+        "if genuine webhooks are refused so, this machine's clock is wrong"
+    )
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -18,16 +18,18 @@ from pipeline import logs
 from pipeline.dodo.signature import Verifier
 from pipeline.ingest import PATH
 from pipeline.ingest.endpoint import WebhookEndpoint
-from pipeline.ingest.events import Observer
+from pipeline.ingest.events import Observer, RecordStored
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
+from pipeline.ingest.timeliness import Timeliness
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
+from pipeline.watch.clock import Clock
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
@@ -68,7 +70,13 @@ def create_app(
     verifier = Verifier.of(settings, clock)
     metrics = Metrics("ingest")
     observe_ingest(metrics)
-    watching: tuple[Observer, ...] = (metrics, Journal(), *observers)
+    timeliness, brokers_clock = Timeliness(), Clock(metrics, lambda: clock() * 1000)
+
+    def dated(event: object) -> None:
+        if isinstance(event, RecordStored) and event.appended_at_ms is not None:
+            brokers_clock.confirmed(event.appended_at_ms, event.seconds)
+
+    watching: tuple[Observer, ...] = (metrics, Journal(), timeliness, dated, *observers)
     producer = DurableProducer(settings, watching)
     tasks = Tasks(observers=watching)
     endpoint = WebhookEndpoint(
@@ -80,9 +88,14 @@ def create_app(
         clock=clock,
     )
 
+    def ready() -> Verdict:
+        trouble = producer.trouble or timeliness.trouble
+        said = "Kafka answers" if brokers_clock.text is None else f"Kafka answers; {brokers_clock.text}"
+        return Verdict(ok=trouble is None, reason=trouble or said)
+
     health = Health(
         metrics,
-        ready=lambda: Verdict(ok=producer.trouble is None, reason=producer.trouble or "Kafka answers"),
+        ready=ready,
         live=producer.live,
         status=lambda: {"in_flight": endpoint.in_flight},
     )

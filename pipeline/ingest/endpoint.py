@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from pipeline.dodo.signature import Mode, Verifier
-from pipeline.errors import SignatureError
+from pipeline.errors import SignatureError, StaleError
 from pipeline.ingest import replies
 from pipeline.ingest.body import (
     BodyTooLargeError,
@@ -41,6 +41,7 @@ class Conclusion:
     size_bytes: int = 0
     mode: Mode | None = None
     type: str | None = None
+    skew_s: float | None = None
 
 
 class WebhookEndpoint:
@@ -97,6 +98,7 @@ class WebhookEndpoint:
             end.mode,
             end.type,
             end.reason,
+            end.skew_s,
         )
         tell(self._observers, event)
         if end.reply is not None:
@@ -118,7 +120,8 @@ class WebhookEndpoint:
             mode = self._verifier.verify(headers, body)
         except SignatureError as error:
             reason = str(error)
-            return Conclusion("forged", Reply.of(401, reason), reason, len(body))
+            skew_s = error.skew_s if isinstance(error, StaleError) else None
+            return Conclusion("forged", Reply.of(401, reason), reason, len(body), skew_s=skew_s)
         return await self._keep(headers, body, mode)
 
     async def _keep(self, headers: Mapping[str, str], body: bytes, mode: Mode) -> Conclusion:

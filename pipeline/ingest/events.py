@@ -31,6 +31,8 @@ class RequestEnded:
     type: str | None = None
     reason: str = ""
     """Why, in words without content of the request; empty for accepted ones."""
+    skew_s: float | None = None
+    """Of a genuine webhook that was refused for its time: how far that is from our clock (below 0: older)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class RecordStored:
 
     topic: str
     seconds: float
+    appended_at_ms: int | None = None
+    """When the leader appended it, by its clock; None where records keep their own time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.reconnect import steady
-from pipeline.kafka.records import OutRecord
+from pipeline.kafka.records import LOG_APPEND_TIME, OutRecord
 from pipeline.kafka.security import client_options
 from pipeline.observers import tell
 from pipeline.settings import Settings
@@ -144,7 +144,7 @@ class DurableProducer:
                     topic, record.value, record.key, timestamp_ms=record.timestamp_ms, headers=list(record.headers)
                 )
                 future.add_done_callback(partial(self._settle, producer))
-                await asyncio.shield(future)  # a record in a batch cannot be taken back, so its future goes on
+                placed = await asyncio.shield(future)  # a record in a batch cannot be taken back, so its future goes on
         except TimeoutError as error:
             self._came_of(error)
             return self._not_stored(f"no confirmation within {within_s:.0f} s")
@@ -161,7 +161,8 @@ class DurableProducer:
         self._trouble = None if self._producer is producer else self._trouble
         self._confirmed_at = time.monotonic()
         seconds = self._confirmed_at - began
-        tell(self._observers, RecordStored(topic, seconds))
+        dated_ms = placed.timestamp if placed.timestamp_type == LOG_APPEND_TIME else None
+        tell(self._observers, RecordStored(topic, seconds, dated_ms))
         return Stored(seconds)
 
     def _not_stored(self, reason: str) -> NotStored:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
@@ -86,6 +87,14 @@ class Starts(NamedTuple):
     offsets: Mapping[TP, int]
     committed: Mapping[TP, int | None]
     anew: Mapping[TP, int]
+
+
+class LogBounds(NamedTuple):
+    """Where a partition's log begins and ends, as asked for at a time of this machine's clock (unix milliseconds)."""
+
+    start: int
+    end: int
+    asked_at_ms: float
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -420,30 +429,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fetcher = self._consumer._fetcher if self._consumer is not None else None  # noqa: SLF001
         return fetcher is not None and driver.ensure_aiokafka_TP(tp) in fetcher._records  # noqa: SLF001
 
-    async def emptied(self) -> dict[TP, int]:
-        """Where the logs of assigned partitions begin that hold no record; those that no broker tells of are left out.
+    async def log_bounds(self) -> dict[TP, LogBounds]:
+        """Where the logs of assigned partitions begin and end; those that no broker tells of are left out.
 
         Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
         """
-        return await self._in_thread(self._emptied())
+        return await self._in_thread(self._log_bounds())
 
-    async def _emptied(self) -> dict[TP, int]:
+    async def _log_bounds(self) -> dict[TP, LogBounds]:
         consumer = self._consumer
         if consumer is None:
             return {}
 
-        async def of(tp: TopicPartition) -> int | None:
+        async def of(tp: TopicPartition) -> LogBounds | None:
+            asked_at_ms = time.time() * 1000
             try:
                 async with asyncio.timeout(STARTS_WITHIN_S):
                     start: int = (await consumer.beginning_offsets([tp]))[tp]
                     end: int = (await log_ends(consumer, [tp]))[tp]
             except (KafkaError, TimeoutError):
                 return None
-            return start if start == end else None
+            return LogBounds(start, end, asked_at_ms)
 
         partitions = list(consumer.assignment())
-        starts = await asyncio.gather(*map(of, partitions))
-        return {ensure_TP(tp): start for tp, start in zip(partitions, starts, strict=True) if start is not None}
+        found = await asyncio.gather(*map(of, partitions))
+        return {ensure_TP(tp): one for tp, one in zip(partitions, found, strict=True) if one is not None}
 
     def _state(self, tp: TP) -> Any:
         """What aiokafka knows of an assigned partition, None without one; from any thread."""

@@ -24,6 +24,8 @@ class ChunkDelivered:
     end_offset: int | None
     """Next offset that the partition will give, as the broker last said it; None before its first answer."""
     generation: int
+    appended_at_ms: int | None = None
+    """When the leader appended the last of them, by its clock; None where records have their producers' time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class BatchProduced:
     size_bytes: int
     took_s: float
     """Since the chunk was handed over for sending."""
+    appended_at_ms: int | None = None
+    """When the leader appended it, by its clock; None where records keep their own time."""
 
 
 TransportEvent = (

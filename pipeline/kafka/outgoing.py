@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.errors import (
+    InvalidTimestampError,
     KafkaTimeoutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -22,7 +23,7 @@ from faust.types import TP
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, PipelineError, RecordTooLargeError, TopicError
 from pipeline.kafka.events import BatchProduced, ProducerEvent, ProduceStalled
-from pipeline.kafka.records import OutRecord
+from pipeline.kafka.records import LOG_APPEND_TIME, OutRecord
 from pipeline.kafka.sizes import DEFAULT_MAX_MESSAGE_BYTES
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
@@ -272,7 +273,8 @@ class Outlet:
     def _landed(self, future: asyncio.Future[Any]) -> None:
         waiting = self._flying.pop(future)
         try:
-            offset, records = future.result().offset, waiting.builder.record_count()
+            placed, records = future.result(), waiting.builder.record_count()
+            offset, dated_ms = placed.offset, placed.timestamp if placed.timestamp_type == LOG_APPEND_TIME else None
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - none of them means that it is durable
             fault = self._broken or self._fault(error)
             self._fail(waiting, fault)
@@ -280,13 +282,20 @@ class Outlet:
             return
         waiting.delivered(waiting.part, offset, records, None)
         took_s = time.monotonic() - waiting.since
-        self._tell(BatchProduced(self.tp.topic, self.tp.partition, records, waiting.builder.size(), took_s))
+        size = waiting.builder.size()
+        self._tell(BatchProduced(self.tp.topic, self.tp.partition, records, size, took_s, dated_ms))
 
     def _fault(self, error: BaseException) -> PipelineError:
         if isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):
             return TopicError(
                 f"topic {self.tp.topic} cannot be written ({type(error).__name__}): it was deleted, or this user has "
                 "no Write permission on it"
+            )
+        if isinstance(error, InvalidTimestampError):
+            return TopicError(
+                f"{self.tp.topic}/{self.tp.partition}: the broker refuses a record for its time: this machine's clock "
+                "is too far from the brokers' (more than an hour by default), and the topic keeps its writers' times. "
+                "Set the clock right (NTP), and the topic to message.timestamp.type=LogAppendTime (dodo-cio topics apply)"
             )
         return BrokenSequenceError(
             f"{self.tp.topic}/{self.tp.partition}: a batch was not acknowledged ({error!r}). Nothing more can be "

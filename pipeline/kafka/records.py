@@ -51,6 +51,9 @@ FIRST_MS: Final = 1_000_000_000_000
 END_MS: Final = 100_000_000_000_000
 """2001 to 5138: a timestamp outside of it was no time in milliseconds. Kafka takes every 64-bit number for one."""
 
+LOG_APPEND_TIME: Final = 1
+"""Of a record's `timestamp_type`: its time is that of the partition's leader."""
+
 Headers = Sequence[tuple[str, bytes]]
 
 

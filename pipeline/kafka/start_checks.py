@@ -114,6 +114,8 @@ def config_faults(settings: Settings, topic: str, values: Mapping[str, str], rep
             "min.insync.replicas",
             f"acknowledged by one of {replicas} replicas, a record is lost with one broker; use 2",
         )
+    if values.get("message.timestamp.type") == "CreateTime":
+        fault("message.timestamp.type", "a writer whose clock is an hour ahead is refused, and ends; use LogAppendTime")
     if values.get("unclean.leader.election.enable") == "true":
         fault("unclean.leader.election.enable", "a replica that lacks acknowledged records may become the leader")
     return faults

@@ -26,11 +26,12 @@ from pipeline import logs
 from pipeline.errors import ContractViolationError, PipelineError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
+from pipeline.kafka.consumer_thread import ConsumerThread, LogBounds, RebalanceListener, Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
+from pipeline.kafka.records import LOG_APPEND_TIME
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
 from pipeline.tasks import BackgroundTask, OnEnd
 
@@ -199,10 +200,10 @@ class Consumer(driver.Consumer):
                 self._passed_over[tp] = passed
                 self._pass_over(tp, passed.start, passed.stop)
 
-    async def find_emptied(self) -> dict[TP, int]:
-        """Where the logs of our batch topics begin that hold nothing, for `emptied`."""
-        starts = {} if self._thread.ended else await self._thread.emptied()
-        return {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
+    async def log_bounds(self) -> dict[TP, LogBounds]:
+        """Where the logs of our partitions of batch topics begin and end."""
+        bounds = {} if self._thread.ended else await self._thread.log_bounds()
+        return {tp: one for tp, one in bounds.items() if self.is_batch(tp.topic)}
 
     def emptied(self, starts: Mapping[TP, int]) -> None:
         """These logs hold nothing, and begin where said: what lay before may have been deleted unread."""
@@ -253,7 +254,8 @@ class Consumer(driver.Consumer):
             watermark.withdraw()
             return False
         self.positions.delivered(tp, last)
-        self.app.tell(ChunkDelivered(tp.topic, tp.partition, first, last, len(chunk), end, generation))
+        dated_ms = chunk[-1].timestamp if chunk[-1].timestamp_type == LOG_APPEND_TIME else None
+        self.app.tell(ChunkDelivered(tp.topic, tp.partition, first, last, len(chunk), end, generation, dated_ms))
         return True
 
     async def _offer(self, queue: Any, event: Any) -> bool:

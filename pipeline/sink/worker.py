@@ -48,7 +48,7 @@ class SinkProcess:
             settings.sink_group, settings=settings, batch_topics=[settings.operations_topic], stage="sink"
         )
         self._watch = WorkerWatch(self.app)
-        self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._stalled])
+        self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.clock, self._stalled])
         self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if settings.state else None
         self.sink = Sink(
             post=self._post,

@@ -61,7 +61,9 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
-    producer = BatchProducer(settings, observers=[watch.metrics, watch.progress], may_write=app.membership.heard)
+    producer = BatchProducer(
+        settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
+    )
     store = _store(settings, producer, watch) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None

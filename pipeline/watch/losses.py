@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -43,7 +43,8 @@ log = logs.get(__name__)
 class Losses:
     """An observer of the transport that keeps what was lost of this worker's partitions.
 
-    Where the ledger may not be written the process remembers for itself, as long as it lives.
+    Where the ledger may not be written the process remembers for itself, as long as it lives. `saw` hears where the
+    logs begin and end at each look (`kafka.consumer_thread.LogBounds`).
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Losses:
         app: BatchApp,
         look_s: float = LOOK_S,
         ledger_s: float = LEDGER_S,
+        saw: Callable[[Mapping[TP, Any]], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._app = app
         self._group = ledger_of(app.conf.id)
         self._look_s = look_s
         self._ledger_s = ledger_s
+        self._saw = saw
         self._now_ms = now_ms
         self._known: dict[TP, Loss] = {}
         self._fresh: deque[GapSeen] = deque(maxlen=REMEMBERED)
@@ -129,9 +132,10 @@ class Losses:
         consumer: Any = self._app.consumer
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
-                emptied = await consumer.find_emptied()
+                bounds = await consumer.log_bounds()
             if membership.generation == generation:
-                consumer.emptied(emptied)
+                consumer.emptied({tp: one.start for tp, one in bounds.items() if one.start == one.end})
+                self._saw(bounds)
         if time.monotonic() - self._read_at < self._ledger_s:
             return
         try:

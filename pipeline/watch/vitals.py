@@ -94,8 +94,8 @@ class Vitals:
     `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
     before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
     says that one is outstanding. `lost` says which records were deleted unread, `gone` names topics to read that do
-    not exist. `heartbeat_age_s` is the age of the last heartbeat that the group answered, `session_s` how old it may
-    become.
+    not exist, `clock` says how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
+    heartbeat that the group answered, `session_s` how old it may become.
     """
 
     stage: Stage
@@ -116,6 +116,7 @@ class Vitals:
     asked: bool = False
     lost: str | None = None
     gone: Sequence[str] = ()
+    clock: str | None = None
     heartbeat_age_s: float | None = None
     session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
@@ -322,7 +323,7 @@ def ready(vitals: Vitals) -> Verdict:
     if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
-    held += f"; {vitals.lost}" if vitals.lost is not None else ""
+    held += "".join(f"; {said}" for said in (vitals.lost, vitals.clock) if said is not None)
     if not vitals.partitions:
         return Verdict(ok=True, reason=f"standing by: the group has more members than partitions{held}")
     return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned{held}")

@@ -10,6 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
+from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
 from pipeline.watch.losses import Losses
@@ -68,8 +69,9 @@ class WorkerWatch:
         unread = Unread(app, self.progress, unread_every_s)
         app.companion(self.server.start, self.server.stop)
         app.companion(unread.start, unread.stop)
-        self.losses = Losses(app)
-        app.transport_observers.append(self.losses)
+        self.clock = Clock(self.metrics)
+        self.losses = Losses(app, saw=self.clock.saw)
+        app.transport_observers += [self.losses, self.clock]
         app.companion(self.losses.start, self.losses.stop)
 
     def vitals(self) -> Vitals:
@@ -97,6 +99,7 @@ class WorkerWatch:
             answers=answers,
             asked=asked,
             lost=self.losses.text,
+            clock=self.clock.text,
             gone=self._app.gone(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
             session_s=self._app.settings.session_timeout_seconds,

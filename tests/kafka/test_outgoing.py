@@ -61,7 +61,7 @@ class Broker:
 
     def stored(self, offset: int) -> Any:
         """The broker's answer."""
-        return SimpleNamespace(offset=offset)
+        return SimpleNamespace(offset=offset, timestamp=1_800_000_000_000, timestamp_type=1)
 
     async def has_taken(self, batches: int) -> None:
         """Wait until it took so many."""

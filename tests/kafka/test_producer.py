@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -340,3 +341,29 @@ async def set_limit(settings: Settings, size: int) -> None:
         topic = settings.operations_topic
         while (await max_message_bytes(settings, [topic]))[topic] != size:  # noqa: ASYNC110 - Kafka does not announce it
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.kafka
+async def test_a_time_that_the_brokers_do_not_take(chain_settings: ChainSettings) -> None:
+    """A customers' topic as `topics apply` makes it has its leader's time, however wrong the writer's clock is; one
+    that keeps its writers' times refuses the record, and the message says clock and cure."""  # noqa: D205, D209 - one promise
+    settings = await chain_settings(partitions=1)
+    topic = settings.customers_topic
+    ahead = OutRecord(b"k", b"v", timestamp_ms=int(time.time() * 1000) + 5_400_000)
+    producer = BatchProducer(settings)
+    await producer.start()
+
+    async def send_on() -> None:
+        async with asyncio.timeout(60):
+            while True:  # the leader hears of its topic's settings a moment later
+                await producer.send(topic, ahead)
+
+    try:
+        await producer.prime(topic)
+        await producer.send(topic, ahead)
+        async with open_admin(settings) as admin:
+            await admin.set_configs(topic, {"message.timestamp.type": "CreateTime"})
+        with pytest.raises(TopicError, match=r"refuses a record for its time: this machine's clock .*LogAppendTime"):
+            await send_on()
+    finally:
+        await producer.stop()

@@ -37,6 +37,12 @@ def faults(topic: str, values: Mapping[str, str], replicas: int = 3) -> list[tup
         (SETTINGS.dead_letters_topic, {"min.insync.replicas": "1"}, 3, [("min.insync.replicas", False)]),
         (SETTINGS.dead_letters_topic, {"min.insync.replicas": "1"}, 1, []),
         (
+            SETTINGS.customers_topic,
+            {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"},
+            3,
+            [("message.timestamp.type", False)],
+        ),
+        (
             SETTINGS.operations_topic,
             {"unclean.leader.election.enable": "true"},
             3,

@@ -67,6 +67,7 @@ def test_status_shows_everything() -> None:
         "fault": None,
         "lost": None,
         "gone": (),
+        "clock": None,
         "heartbeat_age_s": None,
         "session_s": 10.0,
         "still_s": 2.5,

@@ -1,0 +1,108 @@
+"""Whether this machine's clock agrees with the brokers', seen from what they date for it.
+
+A topic with LogAppendTime has the leader's time on every record. Of some records it is known between which two moments
+of our own clock they were appended: a batch that we sent, between its sending and its confirmation; a record that we
+read, after we last asked where the log ended (if it lies behind that) and before it came. A time outside is a clock
+that is wrong, by at least the distance; where it lies within, the clocks agree as far as that can tell. A process that
+was frozen only makes the span longer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from faust.types import TP
+
+from pipeline import logs
+from pipeline.kafka.consumer_thread import LogBounds
+from pipeline.kafka.events import BatchProduced, ChunkDelivered, RebalanceEnded
+from pipeline.watch.metrics import Metrics
+
+TOLERANCE_S: Final = 30.0
+"""More than clocks with NTP are ever apart; far less than the hour after which brokers refuse a record's own time."""
+
+SAMPLES: Final = 5
+ENOUGH: Final = 3
+"""Of the last `SAMPLES` the one that accuses the clock least counts: one that came about oddly says nothing."""
+
+log = logs.get(__name__)
+
+
+def apart_ms(dated_ms: float, after_ms: float, before_ms: float) -> float:
+    """How far our clock is ahead (negative: behind), at least; the record came into the log between the two moments."""
+    if dated_ms < after_ms:
+        return after_ms - dated_ms
+    return min(before_ms - dated_ms, 0.0)
+
+
+class Clock:
+    """An observer of what is produced and delivered, that compares clocks.
+
+    `now_ms` is this machine's clock, unix milliseconds.
+    """
+
+    def __init__(self, metrics: Metrics, now_ms: Callable[[], float] = lambda: time.time() * 1000) -> None:
+        self._now_ms = now_ms
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._ends: dict[TP, LogBounds] = {}
+        self._told = False
+        metrics.gauge(
+            "clock_ahead_seconds", "How far this machine's clock is ahead of the brokers' (below 0: behind)."
+        ).set_function(lambda: math.nan if self.ahead_s is None else self.ahead_s)
+
+    def __call__(self, event: object) -> None:
+        """Take in one event."""
+        match event:
+            case BatchProduced(appended_at_ms=float() | int() as dated_ms):
+                self.confirmed(dated_ms, event.took_s)
+            case ChunkDelivered(appended_at_ms=float() | int() as dated_ms):
+                self._delivered(TP(event.topic, event.partition), event.last_offset, dated_ms)
+            case RebalanceEnded():
+                self._ends.clear()
+
+    def confirmed(self, dated_ms: float, took_s: float) -> None:
+        """The brokers have dated a record that was on its way for so long."""
+        now_ms = self._now_ms()
+        self._sample(apart_ms(dated_ms, now_ms - took_s * 1000, now_ms))
+
+    def saw(self, bounds: Mapping[TP, LogBounds]) -> None:
+        """Where logs ended: what lies behind that was appended later."""
+        self._ends.update(bounds)
+
+    def _delivered(self, tp: TP, last_offset: int, dated_ms: float) -> None:
+        now_ms = self._now_ms()
+        known = self._ends.get(tp)
+        if known is not None and last_offset >= known.end:
+            del self._ends[tp]  # one sample for each look
+            self._sample(apart_ms(dated_ms, known.asked_at_ms, now_ms))
+        elif dated_ms > now_ms:
+            self._sample(now_ms - dated_ms)
+
+    @property
+    def ahead_s(self) -> float | None:
+        """Seconds by which this machine's clock is ahead (below 0: behind), None while that cannot be told."""
+        if len(self._samples) < ENOUGH:
+            return None
+        return min(self._samples, key=abs) / 1000
+
+    @property
+    def text(self) -> str | None:
+        """What `/ready` says of it, None while the clocks agree."""
+        ahead_s = self.ahead_s
+        if ahead_s is None or abs(ahead_s) < TOLERANCE_S:
+            return None
+        side = "ahead of" if ahead_s > 0 else "behind"
+        return f"this machine's clock is {abs(ahead_s):.0f} s {side} the brokers': set it right (NTP)"
+
+    def _sample(self, ahead_ms: float) -> None:
+        self._samples.append(ahead_ms)
+        text = self.text
+        if text is not None and not self._told:
+            log.warning("This machine's clock and the brokers' disagree", ahead_seconds=round(self.ahead_s or 0.0, 1))
+        elif text is None and self._told:
+            log.info("This machine's clock and the brokers' agree again")
+        self._told = text is not None
