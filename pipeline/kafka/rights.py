@@ -7,7 +7,7 @@ topic, and READ on a group, include DESCRIBE. An idempotent producer needs nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, Literal
 
@@ -67,7 +67,10 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             looks = _looks(webhooks, operations, dead_letters, *([customers] if settings.state else []))
             return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *_member(transform)]
         case "sink":
-            return [*_reads(operations), *_writes(dead_letters), *_looks(operations, dead_letters), *_member(sink)]
+            # To tell the transform of a profile that Customer.io refused; without it that is said once.
+            tells = [replace(right, needed=False) for right in _writes(webhooks)] if settings.state else []
+            looks = _looks(operations, dead_letters)
+            return [*_reads(operations), *_writes(dead_letters), *tells, *looks, *_member(sink)]
         case "topics":
             every = (webhooks, operations, dead_letters, customers)
             kinds = (Operation.CREATE, Operation.ALTER, Operation.DESCRIBE)
@@ -84,7 +87,8 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
         case "backfill" | "forget":
             return _writes(webhooks)
         case "state":
-            return [*_reads(customers), *_writes(customers), Right("group", transform, Operation.DESCRIBE)]
+            group = Right("group", transform, Operation.DESCRIBE)
+            return [*_reads(customers), *_writes(customers), *_reads(webhooks), group]
         case _:
             raise ValueError(who)
 
