@@ -56,6 +56,9 @@ def lag(
     topic's retention deleted before they were processed: for a day, or until --acknowledge. Looking joins no group and
     commits nothing. With --watch: records a second that arrive and are done, and the time until none waits.
 
+    Exit codes: 0 read, 1 no broker could be used or nothing could be known of any partition, 2 something must be
+    changed.
+
     Examples: `dodo-cio lag`, `dodo-cio lag --watch --interval 5`, `dodo-cio lag --json`, `dodo-cio lag --acknowledge`
     """
     if watch and acknowledge:
@@ -68,10 +71,12 @@ def lag(
     groups, acknowledged = asyncio.run(_once(settings, acknowledge=acknowledge))
     if as_json:
         typer.echo(json.dumps(as_dict(groups, {}), indent=2))
-        return
-    _console().print(as_table(groups, {}))
-    if acknowledge:
-        typer.echo(f"\n{acknowledged:,} lost records are acknowledged and not shown again")
+    else:
+        _console().print(as_table(groups, {}))
+        if acknowledge:
+            typer.echo(f"\n{acknowledged:,} lost records are acknowledged and not shown again")
+    if nothing_is_known(groups):
+        raise typer.Exit(1)
 
 
 async def _once(settings: Settings, *, acknowledge: bool) -> tuple[Sequence[GroupLag], int]:
@@ -148,6 +153,18 @@ def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -
     return {"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), "groups": rows}
 
 
+def nothing_is_known(groups: Sequence[GroupLag]) -> bool:
+    """Whether not one partition could be read."""
+    return all(partition.records is None for group in groups for partition in group.partitions)
+
+
+def _shared_note(group: GroupLag) -> str | None:
+    """What is to be said of each of several partitions, nothing being known of them: said once."""
+    notes = {partition.note for partition in group.partitions}
+    unknown = all(partition.records is None for partition in group.partitions)
+    return notes.pop() if unknown and len(notes) == 1 and len(group.partitions) > 1 else None
+
+
 def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> RenderableType:
     """One table a group, the group's total above its partitions."""
     from rich.console import Group
@@ -159,7 +176,8 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) 
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("partition", "committed", "end", "records", "seconds", "note"):
             table.add_column(column, justify="left" if column == "note" else "right")
-        for row in group.partitions:
+        shared = _shared_note(group)
+        for row in () if shared else group.partitions:
             table.add_row(
                 str(row.partition),
                 "never" if row.committed is None and row.records is not None else _count(row.committed),
@@ -168,7 +186,8 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) 
                 _seconds(row.seconds),
                 Text(row.note or "", style="yellow"),
             )
-        parts += [Text(summary(group, paces.get((group.group, group.topic))), style="bold"), table, ""]
+        head = Text(summary(group, paces.get((group.group, group.topic))), style="bold")
+        parts += [head, Text(f"all {len(group.partitions)} partitions: {shared}", "yellow") if shared else table, ""]
     return Group(*parts[:-1])
 
 

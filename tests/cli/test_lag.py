@@ -9,13 +9,14 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from pipeline.cli.lag import as_table, summary
+from pipeline.cli.lag import as_table, nothing_is_known, summary
 from pipeline.kafka.lag import GroupLag, PartitionLag
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.pace import Pace
@@ -64,6 +65,18 @@ def test_unknown_is_written_as_unknown() -> None:
 def test_a_group_in_one_line(group: GroupLag, pace: Pace | None, says: str) -> None:
     """Who works, what waits, how fast it goes, and what was lost."""
     assert says in summary(group, pace)
+
+
+def test_one_note_for_all() -> None:
+    """What holds of every partition is said once, and that nothing is known is an exit code of its own."""
+    blind = GroupLag("g", "t", None, None, tuple(replace(UNKNOWN, partition=number) for number in range(12)))
+    text = text_of(blind)
+    assert text.count("no leader") == 1
+    assert "all 12 partitions: no leader" in text
+    assert nothing_is_known([blind])
+    assert not nothing_is_known([blind, GroupLag("g", "t", None, None, (KNOWN,))])
+    some = GroupLag("g", "t", None, None, (KNOWN, UNKNOWN, replace(UNKNOWN, partition=2)))
+    assert text_of(some).count("no leader") == 2
 
 
 async def started(environ: dict[str, str], *flags: str) -> asyncio.subprocess.Process:
