@@ -294,8 +294,8 @@ class Outlet:
         if isinstance(error, InvalidTimestampError):
             return TopicError(
                 f"{self.tp.topic}/{self.tp.partition}: the broker refuses a record for its time: this machine's clock "
-                "is too far from the brokers' (more than an hour by default), and the topic keeps its writers' times. Set "
-                "the clock right (NTP), and the topic to message.timestamp.type=LogAppendTime (dodo-cio topics apply)"
+                "is too far from the brokers' (more than an hour by default), and the topic keeps its writers' times. "
+                "Set the clock right, and the topic to message.timestamp.type=LogAppendTime (dodo-cio topics apply)"
             )
         return BrokenSequenceError(
             f"{self.tp.topic}/{self.tp.partition}: a batch was not acknowledged ({error!r}). Nothing more can be "
