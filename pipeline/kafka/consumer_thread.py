@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
@@ -33,14 +32,15 @@ from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.closing import close
 from pipeline.kafka.commits import Committed
 from pipeline.kafka.lifelines import lost
+from pipeline.kafka.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.reach import explaining
-from pipeline.kafka.readers import READ_COMMITTED, log_ends
+from pipeline.kafka.readers import READ_COMMITTED
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.refusals import explained, unreadable
-from pipeline.kafka.requests import UNKNOWN_TOPIC
 from pipeline.kafka.static_member import StaticMember
-from pipeline.kafka.topic_identity import ask_for_topics, marked, unmarked
+from pipeline.kafka.topic_identity import marked, unmarked
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
 from pipeline.settings import PREFIX
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
@@ -57,18 +57,11 @@ COORDINATION: Final = BackgroundTask("group coordination", OnEnd.CRASH)
 NOTES_WITHIN_S: Final = 2.0
 """For the group's notes. What is older than a lease is of no use (`pipeline.sink.leases`)."""
 
-STARTS_WITHIN_S: Final = 5.0
-"""For one partition to tell where its log begins and ends; who does not is asked again a little later."""
-
 NOTE_REFUSED: Final = (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError)
 NO_NOTES: Final[Mapping[TP, str]] = {}
 
-NO_IDS: Final[Mapping[str, str]] = {}
-
 TOPICS_LOOKS: Final = 3
 """Looks at the coordination between two at the topics: one Metadata request of a topic or two every three seconds."""
-
-TOPICS_WITHIN_S: Final = 2.0
 
 T = TypeVar("T")
 
@@ -87,14 +80,6 @@ class Starts(NamedTuple):
     offsets: Mapping[TP, int]
     committed: Mapping[TP, int | None]
     anew: Mapping[TP, int]
-
-
-class LogBounds(NamedTuple):
-    """Where a partition's log begins and ends, as asked for at a time of this machine's clock (unix milliseconds)."""
-
-    start: int
-    end: int
-    asked_at_ms: float
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -120,10 +105,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     app: BatchApp
     _static: StaticMember | None = None
     _crashing = False
-    _topic_ids: Mapping[str, str] = NO_IDS
-    _ids_are_untold = False
     _marks_are_refused = False
-    _joining_for = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._topics = TopicWatch()
+        super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
@@ -187,8 +173,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         while not self.should_stop:
             await self.sleep(COORDINATION_LOOK_S)
             looks += 1
-            if looks % TOPICS_LOOKS == 0:
-                await self._look_at_topics()
+            if looks % TOPICS_LOOKS == 0 and self._consumer is not None:
+                await self._topics.look(self._consumer, self.app.batch_topics)
             error = self._refusal()
             if error is not None and not self.should_stop:
                 self._crash_worker(error)
@@ -273,17 +259,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         partitions = list(consumer.assignment())
         stored = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
-        ids = await self._ask_for_ids(consumer, {tp.topic for tp in partitions})
+        ids = await self._topics.ask(consumer, {tp.topic for tp in partitions})
         committed: dict[TopicPartition, int | None] = {}
         anew: dict[TopicPartition, int] = {}
         for tp in partitions:
             offset = stored[tp].offset if tp in stored else None
             committed[tp] = offset
-            was = (unmarked(stored[tp].metadata)[0] if tp in stored else None) or self._topic_ids.get(tp.topic)
+            was = (unmarked(stored[tp].metadata)[0] if tp in stored else None) or self._topics.ids.get(tp.topic)
             now = ids.get(tp.topic)
             if offset is not None and offset > 0 and was is not None and now is not None and was != now:
                 anew[tp], committed[tp] = offset, None
-        self._topic_ids = ids
+        self._topics.ids = ids
         fresh = [tp for tp, offset in committed.items() if offset is None or offset < 0]
         earliest = await consumer.beginning_offsets(fresh) if fresh else {}
         starts = {ensure_TP(tp): earliest[tp] if tp in earliest else cast("int", committed[tp]) for tp in partitions}
@@ -292,49 +278,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             {ensure_TP(tp): offset for tp, offset in committed.items()},
             {ensure_TP(tp): offset for tp, offset in anew.items()},
         )
-
-    # --- topics ------------------------------------------------------------------------------------------------------
-
-    async def _ask_for_ids(self, consumer: Any, topics: set[str]) -> dict[str, str]:
-        """The ids of these topics, as far as the brokers tell any."""
-        if not topics or self._ids_are_untold:
-            return {}
-        states = await ask_for_topics(consumer._client, topics)  # noqa: SLF001
-        if states is None:
-            self._ids_are_untold = True
-            log.info("The brokers tell no ids of topics (before Kafka 2.8): a topic that is made anew is not noticed")
-        return {name: state.id for name, state in (states or {}).items() if state.id is not None and not state.error}
-
-    async def _look_at_topics(self) -> None:
-        """Notice a topic that went, came back, or is another one under the name; the client looks every 5 minutes.
-
-        What a new topic means is decided where an assignment begins, so all that is done here is to ask for one.
-        """
-        consumer = self._consumer
-        if consumer is None or self._ids_are_untold:
-            return
-        try:
-            async with asyncio.timeout(TOPICS_WITHIN_S):
-                states = await ask_for_topics(consumer._client, self.app.batch_topics)  # noqa: SLF001
-        except (KafkaError, OSError):
-            return  # whoever needs a broker says so
-        for name, state in (states or {}).items():
-            there = state.partitions if not state.error else 0
-            if state.error in {0, UNKNOWN_TOPIC} and there != self.partitions_total(name):
-                consumer._client.force_metadata_update()  # noqa: SLF001 - the group hears of it from there
-            was = self._topic_ids.get(name)
-            if (
-                state.id is not None
-                and not state.error
-                and was is not None
-                and state.id not in {was, self._joining_for}
-            ):
-                self._joining_for = state.id
-                log.warning(
-                    "A topic was made anew under its name: joining the group again to begin at its start", topic=name
-                )
-                consumer._coordinator.request_rejoin()  # noqa: SLF001
-                consumer._client.force_metadata_update()  # noqa: SLF001
 
     async def notes(self, topic: str) -> dict[TP, str] | None:
         """The notes beside all committed offsets of the group in `topic`, None when they cannot be had at once."""
@@ -373,7 +316,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str]) -> Committed:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator  # noqa: SLF001
-        marks = {} if self._marks_are_refused else self._topic_ids
+        marks = {} if self._marks_are_refused else self._topics.ids
         request = {
             driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, marked(marks.get(tp.topic), notes.get(tp, "")))
             for tp, offset in offsets.items()
@@ -437,23 +380,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return await self._in_thread(self._log_bounds())
 
     async def _log_bounds(self) -> dict[TP, LogBounds]:
-        consumer = self._consumer
-        if consumer is None:
-            return {}
-
-        async def of(tp: TopicPartition) -> LogBounds | None:
-            asked_at_ms = time.time() * 1000
-            try:
-                async with asyncio.timeout(STARTS_WITHIN_S):
-                    start: int = (await consumer.beginning_offsets([tp]))[tp]
-                    end: int = (await log_ends(consumer, [tp]))[tp]
-            except (KafkaError, TimeoutError):
-                return None
-            return LogBounds(start, end, asked_at_ms)
-
-        partitions = list(consumer.assignment())
-        found = await asyncio.gather(*map(of, partitions))
-        return {ensure_TP(tp): one for tp, one in zip(partitions, found, strict=True) if one is not None}
+        return {} if self._consumer is None else await ask_for_bounds(self._consumer)
 
     def _state(self, tp: TP) -> Any:
         """What aiokafka knows of an assigned partition, None without one; from any thread."""

@@ -26,10 +26,11 @@ from pipeline import logs
 from pipeline.errors import ContractViolationError, PipelineError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.consumer_thread import ConsumerThread, LogBounds, RebalanceListener, Starts
+from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
+from pipeline.kafka.log_bounds import LogBounds
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.records import LOG_APPEND_TIME
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks

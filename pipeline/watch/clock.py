@@ -18,8 +18,8 @@ from typing import Final
 from faust.types import TP
 
 from pipeline import logs
-from pipeline.kafka.consumer_thread import LogBounds
 from pipeline.kafka.events import BatchProduced, ChunkDelivered, RebalanceEnded
+from pipeline.kafka.log_bounds import LogBounds
 from pipeline.watch.metrics import Metrics
 
 TOLERANCE_S: Final = 30.0

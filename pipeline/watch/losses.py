@@ -44,7 +44,7 @@ class Losses:
     """An observer of the transport that keeps what was lost of this worker's partitions.
 
     Where the ledger may not be written the process remembers for itself, as long as it lives. `saw` hears where the
-    logs begin and end at each look (`kafka.consumer_thread.LogBounds`).
+    logs begin and end at each look (`kafka.log_bounds.LogBounds`).
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from faust.types import TP
 
 from pipeline.kafka.commits import Committed
 from pipeline.kafka.consumer_thread import ConsumerThread
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.settings import Settings
 
 OFFSETS = {TP("webhooks", 0): 5}
@@ -44,6 +45,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc] # untyped upstream
 def thread(coordinator: Coordinator) -> ConsumerThread:
     """The consumer's thread, as far as a commit needs it."""
     bare = cast("Any", object.__new__(ConsumerThread))
+    bare._topics = TopicWatch()
     bare._consumer = type("Consumer", (), {"_coordinator": coordinator})
     bare.app = type("App", (), {"settings": Settings.load()})
     return cast("ConsumerThread", bare)
