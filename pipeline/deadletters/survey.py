@@ -21,9 +21,14 @@ def silent() -> None:
 
 
 async def read_history(
-    reader: LetterReader, spans: Mapping[int, Span], told: Told = silent, *, known: History | None = None
+    reader: LetterReader,
+    spans: Mapping[int, Span],
+    told: Told = silent,
+    *,
+    known: History | None = None,
+    also: Callable[[Record], None] = lambda _record: None,
 ) -> History:
-    """Every receipt of `spans`, added to what is `known`.
+    """Every receipt of `spans`, added to what is `known`; `also` hears every record.
 
     Read it before the letters: a receipt may lie in any partition, and always later.
     """
@@ -31,6 +36,7 @@ async def read_history(
     async with aclosing(reader.records(spans)) as records:
         async for record in records:
             history.add(record)
+            also(record)
             told()
     return history
 

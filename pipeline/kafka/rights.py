@@ -80,7 +80,8 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             ledgers = [Right("group", ledger_of(group), Operation.READ) for group in (transform, sink)]
             return [*_reads(webhooks, operations), *groups, *ledgers]
         case "dlq":
-            return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters)]
+            marks = _reads(customers) if settings.state else []
+            return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]
         case "backfill" | "forget":
             return _writes(webhooks)
         case "state":
