@@ -60,7 +60,8 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show addresses, names an
 GROUP_HELP = """Dead letters: what could not go on, why, and the way back.
 
 `list` shows them, `show` shows one whole, `replay` puts the original records back to the start of the stage that
-failed. Nothing is ever deleted: the topic's retention does that.
+failed. None of them deletes anything: the topic's retention does that, and `dodo-cio forget --dead-letters` for one
+customer.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
+from pipeline.deadletters.erasure import is_tombstone
 from pipeline.deadletters.letter import Letter, read_letter
 from pipeline.deadletters.plan import Plan, Rules
 from pipeline.deadletters.reader import LetterReader, Span
@@ -48,7 +49,7 @@ async def letters(
     async with aclosing(reader.records(spans)) as records:
         async for record in records:
             told()
-            if read_receipt(record) is None:
+            if read_receipt(record) is None and not is_tombstone(record):
                 yield record, read_letter(record)
 
 

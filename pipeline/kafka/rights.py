@@ -21,6 +21,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    DELETE = 6
     ALTER = 7
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
@@ -82,8 +83,14 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
         case "dlq":
             marks = _reads(customers) if settings.state else []
             return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]
-        case "backfill" | "forget":
+        case "backfill":
             return _writes(webhooks)
+        case "forget":
+            # Without the others the request is sent all the same, and the dead letters are not looked at.
+            rewriting = (Operation.READ, Operation.WRITE, Operation.DELETE, Operation.DESCRIBE_CONFIGS)
+            letters = [Right("topic", dead_letters, kind, needed=False) for kind in rewriting]
+            marks = [Right("topic", customers, Operation.READ, needed=False)] if settings.state else []
+            return [*_writes(webhooks), *letters, *marks]
         case "state":
             return [*_reads(customers), *_writes(customers), Right("group", transform, Operation.DESCRIBE)]
         case _:
