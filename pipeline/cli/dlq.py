@@ -60,7 +60,8 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show addresses, names an
 GROUP_HELP = """Dead letters: what could not go on, why, and the way back.
 
 `list` shows them, `show` shows one whole, `replay` puts the original records back to the start of the stage that
-failed. Nothing is ever deleted: the topic's retention does that.
+failed. None of them deletes anything: the topic's retention does that, and `dodo-cio forget --dead-letters` for one
+customer.
 """
 
 
@@ -159,6 +160,9 @@ def replay_letters(
         int, typer.Option(min=1, max=1000, help="Refuse what was put back so often already and died again.")
     ] = 3,
     again: Annotated[bool, typer.Option("--again", help="Put back also what was put back already.")] = False,
+    include_forgotten: Annotated[
+        bool, typer.Option("--include-forgotten", help="Put back also what would bring a forgotten person back.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
@@ -168,6 +172,10 @@ def replay_letters(
     The original record goes back byte for byte, key and headers included; only `dlq-replays` grows. What was put back
     is noted in the dead-letter topic and left out the next time, so after Ctrl-C the same command goes on where it
     stopped. A letter that dies again is a new letter. The first Ctrl-C waits for what is on its way, a second does not.
+
+    What the sink gave up goes to Customer.io as it is. So with the customers' state on, letters of the sink about what
+    happened before their person was forgotten (`dodo-cio forget`) are refused; all of `dodo.customers` is read to know
+    whom, if such letters are meant. A person whom another customer shares by the address counts as forgotten, too.
 
     Exit codes: 0 all that was meant is back, 1 some were refused or failed, 2 something must be changed (or `--yes`
     is missing without a terminal), 130 stopped by Ctrl-C.
@@ -190,7 +198,17 @@ def replay_letters(
     filter_ = _filter(
         stages=stage, classes=class_, types=type_, customers=customer, since=since, until=until, places=places
     )
-    order = Order(filter_, limit, rate, max_replays, again=again, dry_run=dry_run, yes=yes, as_json=as_json)
+    order = Order(
+        filter_,
+        limit,
+        rate,
+        max_replays,
+        again=again,
+        include_forgotten=include_forgotten,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
     raise typer.Exit(perform(prepare(), order))
 
 

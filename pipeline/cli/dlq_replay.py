@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.dlq_view import bar, output, reading, visible
+from pipeline.cli.dlq_view import bar, output, reading, share, visible
 from pipeline.deadletters.filters import Filter
+from pipeline.deadletters.forgotten import Lookout, Telling
 from pipeline.deadletters.letter import Letter
 from pipeline.deadletters.plan import Plan, Rules
 from pipeline.deadletters.reader import Span, open_letter_reader
@@ -44,6 +45,7 @@ class Order:
     rate: float
     max_replays: int
     again: bool
+    include_forgotten: bool
     dry_run: bool
     yes: bool
     as_json: bool
@@ -91,17 +93,36 @@ def perform(settings: Settings, order: Order) -> int:
 
 async def _survey(settings: Settings, order: Order) -> Survey:
     targets = Targets(settings.webhooks_topic, settings.operations_topic)
-    rules = Rules(order.filter, targets, order.max_replays, order.again, order.limit)
     async with open_letter_reader(settings) as reader:
         for place in sorted(order.filter.places):
             await reader.letter_at(place)
         spans = await reader.since(order.filter.since_ms)
-        with reading(2 * sum(span.length for span in spans.values())) as told:
-            history = await read_history(reader, spans, told)
+        total = sum(span.length for span in spans.values())
+        lookout = Lookout(order.filter)
+        with reading(total) as told:
+            history = await read_history(reader, spans, told, also=lookout.hear)
+        is_forgotten: Callable[[Telling], bool] = _nobody
+        if lookout.found and settings.state and not order.include_forgotten:
+            is_forgotten = await _forgotten(settings)
+        rules = Rules(order.filter, targets, order.max_replays, order.again, order.limit, is_forgotten)
+        with reading(total) as told:
             plan = await make_plan(reader, rules, history, doomed=_doomed(settings), told=told)
     if plan.count:
         await check_topics(settings, {line.topic for line in plan.lines})
     return Survey(plan, history, dict(reader.spans))
+
+
+def _nobody(_telling: Telling) -> bool:
+    return False
+
+
+async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
+    """Whether somebody was forgotten since, by the marks that lie in the customers' topic now."""
+    from pipeline.transform.state.marks import read_marks
+
+    with share("Reading who was forgotten") as told:
+        marks = await read_marks(settings, told)
+    return lambda telling: marks.cover(telling.people, telling.at_ms)
 
 
 def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:

@@ -101,7 +101,8 @@ def _replay(settings: Settings, record: Record, letter: Letter, put_back: PutBac
             return f"refused: {reason}"
         case back:
             again = " (with --again: it was put back already)" if put_back.times else ""
-            return f"to {back.topic}{again}"
+            unless = ", unless its person was forgotten since" if letter.stage == "sink" and settings.state else ""
+            return f"to {back.topic}{again}{unless}"
 
 
 def _print(document: dict[str, Any], settings: Settings, console: Console) -> None:

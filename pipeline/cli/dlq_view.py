@@ -31,6 +31,13 @@ def visible(text: str) -> str:
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error if that is a terminal; yields how to tell the number that is done."""
+    with share(description, total) as tell:
+        yield lambda done: tell(done, total)
+
+
+@contextmanager
+def share(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """The same where the total is learnt on the way: yields how to tell how many of how many are done."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
@@ -42,7 +49,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
 @contextmanager

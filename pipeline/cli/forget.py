@@ -30,6 +30,9 @@ def forget(
         Optional[AtCustomerio],
         typer.Option(help="Also at Customer.io: delete the person, or suppress (delete, and block the id)."),
     ] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Also remove the customer's dead letters that lie there now.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was sent as one JSON document.")] = False,
@@ -40,6 +43,13 @@ def forget(
     request. Webhooks that Dodo sends about later events are taken as those of a new customer. The README says what is
     deleted where, and when.
 
+    It says which dead letters of the customer still lie there, by the customer's id, and of the sink's by the person's.
+    `--dead-letters` removes them. Kafka deletes no single record. So where the topic deletes by age, as `topics apply`
+    makes it, a partition that holds such a letter is written anew without it, and what was there is deleted: all other
+    letters get new places, and their retention begins anew. It needs Write and Delete on the topic. Do it when no `dlq
+    replay` runs. Where the topic is compacted, a null record is written under the letter's key, and the broker removes
+    what lies under it when it compacts. A person whom two customers share by an address loses the letters of both.
+
     Exit codes: 0 the command is durable, 1 it failed or was not confirmed, 2 something must be changed (or `--yes` is
     missing without a terminal).
 
@@ -49,7 +59,7 @@ def forget(
 
     dodo-cio forget cus_0NExampleCustomer0001 --customerio delete
 
-    dodo-cio forget cus_0NExampleCustomer0001 --customerio suppress --yes --json
+    dodo-cio forget cus_0NExampleCustomer0001 --customerio suppress --dead-letters --yes --json
     """
     from pipeline.cli.forget_run import perform
     from pipeline.cli.preparation import prepare_command
@@ -60,4 +70,8 @@ def forget(
             removal = "delete"
         case AtCustomerio.suppress:
             removal = "suppress"
-    raise typer.Exit(perform(prepare_command(), customer, removal, dry_run=dry_run, yes=yes, as_json=as_json))
+    raise typer.Exit(
+        perform(
+            prepare_command(), customer, removal, dead_letters=dead_letters, dry_run=dry_run, yes=yes, as_json=as_json
+        )
+    )

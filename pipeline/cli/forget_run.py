@@ -11,6 +11,7 @@ import orjson
 import typer
 
 from pipeline.backfill.commands import Removal, forget_record
+from pipeline.cli.forget_letters import look, remove
 from pipeline.errors import InputError
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
@@ -25,7 +26,14 @@ AT_CUSTOMERIO = {
 
 
 def perform(
-    settings: Settings, customer_id: str, customerio: Removal | None, *, dry_run: bool, yes: bool, as_json: bool
+    settings: Settings,
+    customer_id: str,
+    customerio: Removal | None,
+    *,
+    dead_letters: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Carry it out; returns the exit code.
 
@@ -39,20 +47,30 @@ def perform(
     if not (yes or dry_run or sys.stdin.isatty()):
         raise InputError("without a terminal nobody can be asked: add --yes, or --dry-run to see what would be done")
     also = AT_CUSTOMERIO[customerio] if customerio else NOTHING_ELSE
-    told = {"customer_id": customer_id, "customerio": customerio, "topic": settings.webhooks_topic}
+    letters = asyncio.run(look(settings, customer_id, must=dead_letters))
+    told: dict[str, Any] = {"customer_id": customer_id, "customerio": customerio, "topic": settings.webhooks_topic}
     if dry_run:
         asyncio.run(check_topics(settings, {settings.webhooks_topic}))
-        _say(f"Would forget {customer_id}, and do this there: {also}", {**told, "sent": False}, as_json=as_json)
+        _say(
+            f"Would forget {customer_id}, and do this there: {also}\n{letters.sentence(settings)}",
+            {**told, "sent": False, "dead_letters": letters.document()},
+            as_json=as_json,
+        )
         return 0
-    question = f"Forget {customer_id} for good, and do this there: {also}?"
+    if not as_json and not yes:
+        typer.echo(letters.sentence(settings), err=True)
+    and_letters = " Remove the dead letters, too?" if dead_letters else ""
+    question = f"Forget {customer_id} for good, and do this there: {also}?{and_letters}"
     if not yes and not typer.confirm(question, err=True):
-        _say("Nothing was sent.", {**told, "sent": False}, as_json=as_json)
+        _say("Nothing was sent.", {**told, "sent": False, "dead_letters": letters.document()}, as_json=as_json)
         return 1
     partition, offset = asyncio.run(_send(settings, record))
+    if dead_letters:
+        asyncio.run(remove(settings, letters))
     _say(
         f"The command to forget {customer_id} lies at {settings.webhooks_topic}/{partition}/{offset}; the transform "
-        f"carries it out when it comes to it: {also}",
-        {**told, "sent": True, "partition": partition, "offset": offset},
+        f"carries it out when it comes to it: {also}\n{letters.sentence(settings)}",
+        {**told, "sent": True, "partition": partition, "offset": offset, "dead_letters": letters.document()},
         as_json=as_json,
     )
     return 0

@@ -8,11 +8,12 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pipeline.deadletters.filters import Filter
+from pipeline.deadletters.forgotten import FORGOTTEN, Telling, telling_of
 from pipeline.deadletters.letter import Letter, Place
 from pipeline.deadletters.reader import Span
 from pipeline.deadletters.receipts import History
@@ -56,6 +57,7 @@ class Rules:
         max_replays: how often one record may come back.
         again: put back also what was put back already.
         limit: of the letters that may go, only so many of the oldest.
+        is_forgotten: whether what an operation tells is of somebody who was forgotten since.
     """
 
     filter: Filter
@@ -63,11 +65,15 @@ class Rules:
     max_replays: int
     again: bool = False
     limit: int | None = None
+    is_forgotten: Callable[[Telling], bool] = lambda _telling: False
 
     def decide(self, record: Record, letter: Letter, history: History) -> Return | Refused:
         """The decision about a letter that is meant."""
         times = history.of(letter.identity).times
-        return decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
+        decided = decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
+        if isinstance(decided, Return) and (told := telling_of(record)) is not None and self.is_forgotten(told):
+            return Refused(FORGOTTEN)
+        return decided
 
 
 class Plan:

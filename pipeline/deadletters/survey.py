@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
+from pipeline.deadletters.erasure import is_tombstone
 from pipeline.deadletters.letter import Letter, read_letter
 from pipeline.deadletters.plan import Plan, Rules
 from pipeline.deadletters.reader import LetterReader, Span
@@ -21,9 +22,14 @@ def silent() -> None:
 
 
 async def read_history(
-    reader: LetterReader, spans: Mapping[int, Span], told: Told = silent, *, known: History | None = None
+    reader: LetterReader,
+    spans: Mapping[int, Span],
+    told: Told = silent,
+    *,
+    known: History | None = None,
+    also: Callable[[Record], None] = lambda _record: None,
 ) -> History:
-    """Every receipt of `spans`, added to what is `known`.
+    """Every receipt of `spans`, added to what is `known`; `also` hears every record.
 
     Read it before the letters: a receipt may lie in any partition, and always later.
     """
@@ -31,6 +37,7 @@ async def read_history(
     async with aclosing(reader.records(spans)) as records:
         async for record in records:
             history.add(record)
+            also(record)
             told()
     return history
 
@@ -42,7 +49,7 @@ async def letters(
     async with aclosing(reader.records(spans)) as records:
         async for record in records:
             told()
-            if read_receipt(record) is None:
+            if read_receipt(record) is None and not is_tombstone(record):
                 yield record, read_letter(record)
 
 

@@ -7,6 +7,7 @@ somebody answers. Nothing here lets the broker create a topic (a Metadata reques
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Final, TypeVar
 from aiokafka.protocol.admin import (
     CreatePartitionsRequest,
     CreateTopicsRequest,
+    DeleteRecordsRequest,
     DeleteTopicsRequest,
     DescribeConfigsRequest,
     DescribeGroupsRequest,
@@ -49,6 +51,13 @@ DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
 NO_OFFSET: Final = -1
+
+MOVED: Final = frozenset({3, 5, 6, 7})
+"""Codes of a partition whose leader is another broker, or nobody at the moment, or too slow."""
+
+DELETE_ATTEMPTS: Final = 20
+DELETE_RETRY_S: Final = 0.5
+"""Ten seconds for a leader to be elected."""
 
 NOT_TOLD: Final = -(2**31)
 """Of authorized operations: the broker did not look, or is not Kafka itself."""
@@ -233,6 +242,31 @@ class Admin:
             if code not in {0, UNKNOWN_TOPIC}:
                 raise TopicError(f"topic {name} was not deleted: {named(code)}")
 
+    async def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete what lies before an offset in partitions of a topic.
+
+        Raises:
+            TopicError: the cluster refused, or a partition has no leader.
+        """
+        left, said = dict(before), dict.fromkeys(before, UNKNOWN_TOPIC)
+        for _ in range(DELETE_ATTEMPTS):
+            request = DeleteRecordsRequest([(topic, list(left.items()))], REQUEST_TIMEOUT_MS)
+            # Every broker does it for the partitions that it leads, and answers that it does not lead the others.
+            for partition, code in _deleted(await self._requests.ask_each(request)):
+                if not code:
+                    left.pop(partition, None)
+                elif said[partition] in MOVED:
+                    said[partition] = code
+            if not left or any(said[partition] not in MOVED for partition in left):
+                break
+            await asyncio.sleep(DELETE_RETRY_S)
+        for partition in left:
+            raise TopicError(
+                f"{topic}/{partition}: its records before offset {before[partition]} were not deleted: "
+                f"{named(said[partition])}. It needs the ACL DELETE on the topic, and a "
+                "cleanup.policy that has delete in it"
+            )
+
     async def set_configs(self, name: str, configs: Mapping[str, str]) -> None:
         """Set these values on the topic and leave all others as they are.
 
@@ -363,6 +397,11 @@ def _counts(answer: Any) -> dict[str, tuple[int, int]]:
             case code:
                 raise TopicError(f"topic {topic['topic']}: {named(code)}")
     return found
+
+
+def _deleted(answers: Iterable[Any]) -> list[tuple[int, int]]:
+    """Partitions and error codes of answers to DeleteRecords."""
+    return [(row[0], row[2]) for answer in answers for topic in answer.topics for row in topic[1]]
 
 
 def _told(operations: int) -> int | None:

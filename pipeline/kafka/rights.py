@@ -21,6 +21,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    DELETE = 6
     ALTER = 7
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
@@ -83,9 +84,16 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             ledgers = [Right("group", ledger_of(group), Operation.READ) for group in (transform, sink)]
             return [*_reads(webhooks, operations), *groups, *ledgers]
         case "dlq":
-            return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters)]
-        case "backfill" | "forget":
+            marks = _reads(customers) if settings.state else []
+            return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]
+        case "backfill":
             return _writes(webhooks)
+        case "forget":
+            # Without the others the request is sent all the same, and the dead letters are not looked at.
+            rewriting = (Operation.READ, Operation.WRITE, Operation.DELETE, Operation.DESCRIBE_CONFIGS)
+            letters = [Right("topic", dead_letters, kind, needed=False) for kind in rewriting]
+            marks = [Right("topic", customers, Operation.READ, needed=False)] if settings.state else []
+            return [*_writes(webhooks), *letters, *marks]
         case "state":
             group = Right("group", transform, Operation.DESCRIBE)
             return [*_reads(customers), *_writes(customers), *_reads(webhooks), group]

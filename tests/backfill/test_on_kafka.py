@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.people import Person
 from pipeline.customerio.sandbox.server import SandboxServer
+from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Delivery, Shop
@@ -72,8 +73,15 @@ class Chain:
             process.send_signal(signal.SIGTERM)
         return [await asyncio.to_thread(process.wait, PATIENCE_S) for process, _ in self._workers]
 
-    async def run(self, *arguments: str) -> dict[str, Any]:
-        """The summary of `dodo-cio … --yes --json`, which must succeed."""
+    async def write(self, topic: str, record: OutRecord) -> None:
+        """Append one record to a topic."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        await producer.start()
+        await producer.send_and_wait(topic, record.value, record.key, headers=list(record.headers))
+        await producer.stop()
+
+    async def run(self, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+        """The summary of `dodo-cio … --yes --json`, which must end with this code."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "pipeline", *arguments, "--yes", "--json"),
@@ -82,7 +90,7 @@ class Chain:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate()
-        assert process.returncode == 0, (out, err)
+        assert process.returncode == exit_code, (out, err)
         found: dict[str, Any] = orjson.loads(out)
         return found
 
@@ -113,9 +121,13 @@ class Chain:
 
     async def settled(self) -> None:
         """Return when everything that lies in the topics has been carried out."""
+        await self.delivered()
+        assert await self.stored(self.settings.dead_letters_topic, 1) == []
+
+    async def delivered(self) -> None:
+        """The same, whatever became a dead letter."""
         await self._done(self.settings.transform_group, self.settings.webhooks_topic)
         await self._done(self.settings.sink_group, self.settings.operations_topic)
-        assert await self.stored(self.settings.dead_letters_topic, 1) == []
 
     async def _done(self, group: str, topic: str) -> None:
         tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
@@ -279,18 +291,48 @@ async def test_forgotten_stays_forgotten(chain: Chain) -> None:
     await chain.run("forget", "cus_leaves", "--customerio", "delete")
     await chain.settled()
     assert set(chain.people) == {"cus_stays"}
-    assert await keys_left(chain, "cus_leaves") == {"forgotten"}
+    assert await keys_left(chain, "cus_leaves") == {"forgotten", "request"}
     assert await keys_left(chain, "cus_stays") == {"payment", "identity"}
 
     await chain.run(*backfill)
     await chain.settled()
     assert set(chain.people) == {"cus_stays"}
-    assert await keys_left(chain, "cus_leaves") == {"forgotten"}
+    assert await keys_left(chain, "cus_leaves") == {"forgotten", "request"}
 
     await chain.run(*backfill, "--revive")
     await chain.settled()
     assert spent(chain) == {"cus_leaves": {"USD": 4900}, "cus_stays": {"USD": 4900}}
     assert chain.events == []
+
+
+@pytest.mark.timeout(900)
+async def test_a_dead_letter_brings_nobody_back(chain: Chain) -> None:
+    """What the sink gave up of a person is not put back once the person is forgotten and deleted."""
+    chain.account.objects["payments"]["pay_1"] = {
+        "payment_id": "pay_1",
+        "created_at": (NOW - timedelta(days=3)).isoformat(),
+        "status": "succeeded",
+        "total_amount": 4900,
+        "currency": "USD",
+        "customer": {"customer_id": "cus_leaves", "email": "leaves@example.com", "name": "A"},
+    }
+    chain.start()
+    await chain.run("backfill", "--from", "2026-01-01", "--rate", "100000", "--emit", "identify")
+    await chain.settled()
+    [(key, value)] = await chain.stored(chain.settings.operations_topic)
+    letter = dead_letter_of(
+        key=key, value=value, headers=(("event-time", b"%d" % int(NOW.timestamp() * 1000 - 5_000)),), stage="sink",
+        class_="undeliverable", reason="it failed alone", source=f"{chain.settings.operations_topic}/0/0",
+        at_ms=int(NOW.timestamp() * 1000),
+    )  # fmt: skip
+    await chain.run("forget", "cus_leaves", "--customerio", "delete")
+    await chain.settled()
+    assert chain.people == {}
+    await chain.write(chain.settings.dead_letters_topic, letter)
+    told = await chain.run("dlq", "replay", exit_code=1)
+    assert (told["refused"], told["put_back"]) == (1, 0)
+    await chain.delivered()
+    assert chain.people == {}
 
 
 @pytest.mark.timeout(900)

@@ -439,6 +439,7 @@ def test_forget(desk: Desk) -> None:
         "sent": True,
         "partition": record.partition,
         "offset": record.offset,
+        "dead_letters": {"count": 0, "places": [], "removed": 0, "unknown": None},
     }
     assert (record.key, record.partition) == (b"cus_1", partition_of(b"cus_1", PARTITIONS))
     assert text_header(record.headers, "dodo-command") == "forget"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import pty
@@ -71,6 +72,18 @@ class Desk:
             "at_ms": NOW_MS - HOUR_MS + number,
         } | about
         return dead_letter_of(**given)
+
+    def forgets(self, facts: dict[bytes, bytes | None]) -> None:
+        """Put records into the customers' topic, as the transform does when it carries out requests to be forgotten."""
+        asyncio.run(self._forgets(facts))
+
+    async def _forgets(self, facts: dict[bytes, bytes | None]) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        await producer.start()
+        for key, value in facts.items():
+            partition = partition_of(key.split(b"\0")[0], PARTITIONS)
+            await producer.send(self.settings.customers_topic, value, key, partition=partition)
+        await producer.stop()
 
     def write(self, *letters: OutRecord) -> Sequence[OutRecord]:
         """Append letters to the topic, which has one partition: the first lies at 0/0."""
@@ -584,3 +597,81 @@ def test_help(command: str) -> None:
     result = CliRunner().invoke(build(), ["dlq", command, "--help"])
     assert result.exit_code == 0
     assert f"dodo-cio dlq {command}" in result.stdout
+
+
+def digest(text: str) -> str:
+    """As the mark of a forgotten customer keeps it."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def operation_letter(desk: Desk, person: str, at_s: int, action: str = "identify", identifier: str = "id") -> OutRecord:
+    """A letter of the sink about a person and what happened at `at_s`."""
+    body = {"type": "person", "action": action, "identifiers": {identifier: person}, "attributes": {"name": "Jane Doe"}}
+    return desk.letter(
+        stage="sink",
+        class_="undeliverable",
+        key=person.encode(),
+        value=json.dumps(body).encode(),
+        headers=(("op-id", b"op"), ("dodo-type", b"payment.succeeded"), ("event-time", b"%d" % (at_s * 1000))),
+        source=f"{desk.settings.operations_topic}/0/{desk.written}",
+    )
+
+
+FORGOTTEN_S = NOW_MS // 1000 - 3600
+
+
+@pytest.fixture
+def remembering(desk: Desk) -> Desk:
+    """Three people were forgotten an hour ago, by three identity policies, and one was and is back."""
+    people: dict[bytes, list[str | None] | None] = {
+        b"cus_named": ["metadata.user", "u_7"],
+        b"cus_address": ["email", None],
+        b"cus_plain": None,
+    }
+    digests = {b"cus_named": digest("u_7"), b"cus_address": digest("jane@example.com")}
+    facts: dict[bytes, bytes | None] = {}
+    for customer, person in people.items():
+        known = [] if person is None else [[FORGOTTEN_S, *person, digests[customer]]]
+        facts[customer + b"\0request\0"] = json.dumps([FORGOTTEN_S, [digest("forget_1")], known]).encode()
+        facts[customer + b"\0forgotten\0"] = b"[%d]" % FORGOTTEN_S
+    desk.forgets({b"cus_back\0forgotten\0": b"[%d]" % FORGOTTEN_S})
+    desk.forgets({**facts, b"cus_back\0forgotten\0": None})
+    before, after = FORGOTTEN_S - 1, FORGOTTEN_S
+    desk.write(
+        operation_letter(desk, "u_7", before),
+        operation_letter(desk, "cus_plain", before),
+        operation_letter(desk, "jane@example.com", before, identifier="email"),
+        operation_letter(desk, "u_7", after),
+        operation_letter(desk, "jane@example.com", after, identifier="email"),
+        operation_letter(desk, "u_7", before, action="delete"),
+        operation_letter(desk, "u_8", before),
+        operation_letter(desk, "cus_back", before),
+    )
+    return desk
+
+
+def test_who_was_forgotten_is_not_brought_back(remembering: Desk) -> None:
+    """What the sink gave up of them before the request is refused with that reason; all else goes, removals too."""
+    summary = remembering.summary(exit_code=1)
+    assert (summary["refused"], summary["put_back"]) == (3, 5)
+    [refusal] = summary["refusals"]
+    assert refusal["first"] == ["0/0", "0/1", "0/2"]
+    assert "forgotten" in refusal["reason"]
+    assert sorted((json.loads(r.value)["action"], r.key) for r in remembering.operations) == [
+        ("delete", b"u_7"),
+        ("identify", b"cus_back"),
+        ("identify", b"jane@example.com"),
+        ("identify", b"u_7"),
+        ("identify", b"u_8"),
+    ]
+    assert remembering.summary("--include-forgotten")["put_back"] == 3
+
+
+@pytest.mark.parametrize("arguments", [("--stage", "transform"), ("--offset", "0/0", "--include-forgotten")])
+def test_the_marks_are_read_only_where_they_matter(remembering: Desk, arguments: tuple[str, ...]) -> None:
+    """A replay that means no letter of the sink, or all of them, needs nothing of the customers' topic."""
+    missing: dict[str, Any] = {"PIPELINE_CUSTOMERS_TOPIC": "nowhere"}
+    remembering.write(remembering.letter())
+    remembering.run("replay", "--dry-run", *arguments, **missing)
+    assert isinstance(remembering.fails("replay", "--dry-run", **missing), TopicError)
+    remembering.run("replay", "--dry-run", **missing, PIPELINE_STATE="false")

@@ -413,6 +413,7 @@ FACTS: dict[str, list[Any]] = {
     "identity": [1, 1, "9" * 32, "x", [1, 1, "x", "email"], [1, 1, "x"], None, None, [1, 1, "US"], {"k": [1, 1, True]}],
     "event": [1],
     "forgotten": [1],
+    "request": [1, ["9" * 32], [[1, "metadata.user", "u_7", "9" * 32], [1, "email", None, "8" * 32]]],
     "shared": [1, "a@example.com", "9" * 32],
     "person": [1, 1, "9" * 32, ["email"]],
     "state": [1, "x", 12],

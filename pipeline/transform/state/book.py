@@ -210,6 +210,7 @@ class Book:
         put, facts = self._shelf.put, self._facts
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)
+            put(key(self._customer, "request", ""), None)
         if operations is not None:
             self._said(operations)
         record = self._identify()

@@ -18,10 +18,11 @@ from pipeline.customerio import operations as track
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
 from pipeline.transform.fields import email, members, text, whole
-from pipeline.transform.identity import EMAIL_STEP, person_of
+from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.webhook import DROPS, map_profile, where
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Person
 from pipeline.transform.state import identity
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.draft import Draft, is_the_process_s
@@ -39,6 +40,8 @@ from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.ownership import elsewhere
+from pipeline.transform.state.removal import OnlyDigest, addressed, whom
+from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
@@ -53,6 +56,15 @@ PERSON: Final = re.compile(rf"{PERSON_PREFIX}[0-9a-f]{{32}}")
 """What the facts of a person who is several customers lie under (`facts.person_key`)."""
 
 OBJECTS: Final[tuple[ApiObject, ...]] = get_args(ApiObject)
+NOBODY: Final = (
+    "is nobody whom PIPELINE_PERSON_ID and the state can name at Customer.io: remove the person there by hand, and "
+    "forget the customer here without --customerio"
+)
+GONE: Final = (
+    "needs the person's address, and an earlier request has left a digest of it alone: remove the person at "
+    "Customer.io by hand"
+)
+
 REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
 
 
@@ -171,17 +183,24 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     if at_s is None:
         return _wrong("forget", "at", "is no unix time in seconds")
     sheet = summary(shelf, customer)
-    if sheet.forgotten_s >= at_s:
+    request = key(customer, "request", "")
+    before, this = decode("request", shelf.get(request)), digest_of(order.webhook_id)
+    if sheet.forgotten_s > at_s or (sheet.forgotten_s == at_s and was_carried_out(before, at_s, this)):
         return Carried(DONE)  # carried out before: what came since is not meant
+    book = Book(shelf, customer, nothing(at_s))
+    person = whom(order.customer_id, policy.person_id_chain, book, before)
     verdict: Verdict = DONE
     if action is not None:
-        verdict = _removal(action, order, at_s, policy, Book(shelf, customer, nothing(at_s)))
+        verdict = _removal(action, order, at_s, person)
         if isinstance(verdict, DeadLettered):
             return Carried(verdict)
+    # Before the facts go that name the person: a crash in between must not leave a command that names another one.
+    others = addressed(book, decode("shared", shelf.get(key(customer, "shared", ""))))
+    shelf.put(request, encode(remembered(before, at_s, this, person if isinstance(person, Person) else None, others)))
     commands = withdrawn(shelf, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
     kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
-    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key not in {mark, kept}]:
+    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
         shelf.put(fact_key, None)
     # The mark last: a crash before it forgets again from the start.
     shelf.put(mark, encode([at_s]))
@@ -239,11 +258,12 @@ def _untold(order: Order, policy: Policy, shelf: Shelf) -> Carried:  # noqa: ARG
 _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
 
 
-def _removal(action: track.Removal, order: Order, at_s: int, policy: Policy, book: Book) -> Verdict:
-    """What takes the person out of Customer.io, whom the state knows the customer as."""
-    person = person_of(policy.person_id_chain, {}, {"customer_id": order.customer_id}, profile=book)
+def _removal(action: track.Removal, order: Order, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
+    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is."""
     if person is None:
-        return _fault("forget", "customer_id", "is nobody whom PIPELINE_PERSON_ID can name")
+        return _fault("forget", "customer_id", NOBODY)
+    if isinstance(person, OnlyDigest):
+        return _fault("forget", "customerio", GONE)
     try:
         body = track.removal(person.id, action, identifier="email" if person.step == EMAIL_STEP else "id")
     except OperationError as error:

@@ -19,6 +19,7 @@ which tells deliveries of one second apart.
 | identity | "" | see `identity` | field by field |
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
+| request | "" | see `requests` | latest, people of both |
 | shared | "" | version, address, digest: which share the person's owner was told last | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
@@ -33,7 +34,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from pipeline.transform.state import identity
+from pipeline.transform.state import identity, requests
 from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
 from pipeline.transform.timestamps import to_ms
 
@@ -48,6 +49,7 @@ Kind = Literal[
     "identity",
     "event",
     "forgotten",
+    "request",
     "shared",
     "share",
     "person",
@@ -73,8 +75,6 @@ Dodo's ids have about 30."""
 
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
-
-_PERSON_BYTES: Final = 16
 
 BEGAN: Final = b"\0state\0began"
 """Key of the moment when a partition's state began."""
@@ -123,7 +123,7 @@ def person_key(address: str) -> bytes:
     It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
     address.
     """
-    return f"{PERSON_PREFIX}{blake2b(address.encode(), digest_size=_PERSON_BYTES).hexdigest()}".encode()
+    return f"{PERSON_PREFIX}{requests.digest_of(address)}".encode()
 
 
 def short(id_: str) -> str:
@@ -256,6 +256,7 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "identity": identity.merge,
     "event": _smallest,
     "forgotten": _largest,
+    "request": requests.merge,
     "shared": _largest,
     "share": _largest,
     "person": _person,
@@ -273,6 +274,7 @@ _LENGTHS: Final = {
     "identity": identity.LENGTH,
     "event": 1,
     "forgotten": 1,
+    "request": requests.LENGTH,
     "shared": 3,
     "share": 2,
     "person": 4,

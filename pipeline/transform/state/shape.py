@@ -22,6 +22,12 @@ longer than this forgets which webhook began it, and still knows that it was tol
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
 
+MAX_REQUESTS: Final = 8
+"""Commands of one second about one customer that are told apart; of more the rest is carried out once more."""
+
+MAX_PEOPLE: Final = 8
+"""People whom a forgotten customer was, the latest ones."""
+
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _DIGITS = re.compile(r"-?[0-9]{1,400}")
@@ -165,6 +171,11 @@ SHAPES: Final[dict[str, Shape]] = {
     ),
     "event": array(whole),
     "forgotten": array(whole),
+    "request": array(
+        count,
+        several(digest, 0, MAX_REQUESTS),
+        several(array(count, maybe(text), maybe(text), digest), 0, MAX_PEOPLE),
+    ),
     "shared": array(count, maybe(text), maybe(digest)),
     "share": array(count, maybe(_SHARE)),
     "person": array(count, whole, maybe(digest), several(text, 0, 10_000)),

@@ -40,7 +40,7 @@ Put = Callable[..., Awaitable[None]]
 
 LENGTHS = {
     "payment": 9, "refund": 5, "subscription": 7, "method": 3, "activation": 2, "cancellation": 1, "dispute": 2,
-    "identity": 10, "event": 1, "forgotten": 1, "shared": 3, "share": 2, "person": 4,
+    "identity": 10, "event": 1, "forgotten": 1, "request": 3, "shared": 3, "share": 2, "person": 4,
 }  # fmt: skip
 """How many elements a fact of each kind has."""
 
@@ -122,7 +122,7 @@ def test_it_goes_with_its_customer() -> None:
     shelf.put(key("payment"), ASIDE + b'["jane@example.com"]')
     value = orjson.dumps({"command": "forget", "customer_id": "cus_1", "customerio": None, "at": 1_792_660_000})
     decide(Consumed(value, (("dodo-command", b"forget"), ("webhook-id", b"forget_1"))), Policy(), map_webhook, shelf)
-    assert [name for name, _ in shelf.scan(b"")] == [b"cus_1\0forgotten\0"]
+    assert [name for name, _ in shelf.scan(b"")] == [b"cus_1\0forgotten\0", b"cus_1\0request\0"]
 
 
 def test_a_fact_takes_its_place() -> None:

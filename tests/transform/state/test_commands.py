@@ -22,12 +22,11 @@ CUSTOMER_ID = "cus_0NExampleCustomer0001"
 NOW_S = 1_792_000_000
 
 
-def command(name: str, value: Any) -> Consumed:
+def command(name: str, value: Any, webhook_id: str = "") -> Consumed:
     """A command record."""
     body = value if isinstance(value, bytes) else orjson.dumps(value)
-    return Consumed(
-        body, (("dodo-command", name.encode()), ("webhook-id", f"{name}_1".encode()), ("dodo-mode", b"live"))
-    )
+    id_ = (webhook_id or f"{name}_1").encode()
+    return Consumed(body, (("dodo-command", name.encode()), ("webhook-id", id_), ("dodo-mode", b"live")))
 
 
 def backfill(object_: str, sample: str | None, *, emit: bool = False, revive: bool = False, **data: Any) -> Consumed:
@@ -43,9 +42,10 @@ def backfill(object_: str, sample: str | None, *, emit: bool = False, revive: bo
     return command("backfill", {**value, "emit_identify": emit, "revive": revive})
 
 
-def forget(customerio: str | None = None, at: int = NOW_S) -> Consumed:
+def forget(customerio: str | None = None, at: int = NOW_S, webhook_id: str = "forget_1") -> Consumed:
     """The command to forget the customer."""
-    return command("forget", {"command": "forget", "customer_id": CUSTOMER_ID, "customerio": customerio, "at": at})
+    value = {"command": "forget", "customer_id": CUSTOMER_ID, "customerio": customerio, "at": at}
+    return command("forget", value, webhook_id)
 
 
 def webhook(sample: str, webhook_id: str, *, at_s: int, **data: Any) -> Consumed:
@@ -168,7 +168,7 @@ def test_a_customer_is_forgotten() -> None:
     told(shelf, webhook("payment.succeeded", "msg_n", at_s=NOW_S - 100, customer=neighbour))
     verdict = told(shelf, forget())
     assert isinstance(verdict, Dropped)
-    assert known(shelf) == ["forgotten"]
+    assert known(shelf) == ["forgotten", "request"]
     assert sorted(known(shelf, neighbour["customer_id"])) == ["identity", "payment"]
     left = b"".join(value for _, value in shelf.scan(facts.prefix(CUSTOMER_ID.encode())))
     assert b"jiwoo" not in left + (shelf.sheet(CUSTOMER_ID.encode()) or b"")
@@ -200,7 +200,7 @@ def test_what_happened_before_stays_forgotten() -> None:
         verdict = told(shelf, record)
         assert isinstance(verdict, Dropped)
         assert verdict.reason == "forgotten"
-    assert known(shelf) == ["forgotten"]
+    assert known(shelf) == ["forgotten", "request"]
     identify, _ = sent(told(shelf, webhook("payment.succeeded", "msg_3", at_s=NOW_S + 9, payment_id="pay_2")))
     assert identify["attributes"]["payment_count"] == 1
 
@@ -223,7 +223,7 @@ def test_forgetting_again_leaves_what_came_since() -> None:
     assert isinstance(told(shelf, forget("delete")), Dropped)
     assert "payment" in known(shelf)
     told(shelf, forget(at=NOW_S + 200))
-    assert known(shelf) == ["forgotten"]
+    assert known(shelf) == ["forgotten", "request"]
 
 
 def test_forgetting_that_was_cut_off_is_finished() -> None:
@@ -237,7 +237,94 @@ def test_forgetting_that_was_cut_off_is_finished() -> None:
         for key, value in shelf.changelog[:durable]:
             restored.put(key, value)
         told(restored, forget())
-        assert known(restored) == ["forgotten"]
+        assert known(restored) == ["forgotten", "request"]
+
+
+NAMED = Policy(person_id_chain=("metadata.user", "email"))
+BY_ADDRESS = Policy(person_id_chain=("email",))
+OF_USER = {"customer": {"customer_id": CUSTOMER_ID, "email": "a@example.com", "name": "A", "metadata": {"user": "u_7"}}}
+
+
+def test_two_requests_of_one_second() -> None:
+    """First delete, then suppress: both go out, each once, whatever the clock's second."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    first, second = forget("delete", webhook_id="forget_1"), forget("suppress", webhook_id="forget_2")
+    assert [sent(told(shelf, record))[0]["action"] for record in (first, second)] == ["delete", "suppress"]
+    for record in (first, second):
+        verdict = told(shelf, record)
+        assert isinstance(verdict, Dropped)
+        assert verdict.reason == "command"
+
+
+@pytest.mark.parametrize("customerio", [None, "delete"])
+def test_a_second_request_names_the_person(customerio: str | None) -> None:
+    """When the facts are gone that knew the person's id, the mark still does."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    told(shelf, forget(customerio), NAMED)
+    [operation] = sent(told(shelf, forget("suppress", at=NOW_S + 5), NAMED))
+    assert operation == {"type": "person", "identifiers": {"id": "u_7"}, "action": "suppress"}
+
+
+@pytest.mark.parametrize("durable", range(1, 4))
+def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
+    """A crash between the facts that go does not make the repeated command name another person."""
+    shelf, restored = MemoryShelf(), MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    written = len(shelf.changelog)
+    told(shelf, forget("delete"), NAMED)
+    for key, value in shelf.changelog[: written + durable]:
+        restored.put(key, value)
+    [operation] = sent(told(restored, forget("delete"), NAMED))
+    assert operation["identifiers"] == {"id": "u_7"}
+
+
+def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:
+    """Of an address a digest is kept: the command is a dead letter that says so, and nobody else is deleted."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), BY_ADDRESS)
+    told(shelf, forget(), BY_ADDRESS)
+    left = dict(shelf.scan(b""))
+    verdict = told(shelf, forget("delete", at=NOW_S + 5), BY_ADDRESS)
+    assert isinstance(verdict, DeadLettered)
+    assert "digest" in verdict.reason
+    assert "by hand" in verdict.reason
+    assert dict(shelf.scan(b"")) == left
+    assert b"jiwoo" not in b"".join(key + value for key, value in left.items())
+
+
+@pytest.mark.parametrize("policy", [NAMED, BY_ADDRESS, Policy(person_id_chain=("metadata.user", "customer_id"))])
+def test_whom_nothing_is_known_of_is_not_guessed(policy: Policy) -> None:
+    """Without a fact only a policy that begins with the customer's id can name the person."""
+    shelf = MemoryShelf()
+    verdict = told(shelf, forget("delete"), policy)
+    assert isinstance(verdict, DeadLettered)
+    assert "name" in verdict.reason
+    assert shelf.changelog == []
+    [operation] = sent(told(shelf, forget("delete")))
+    assert operation["identifiers"] == {"id": CUSTOMER_ID}
+
+
+def test_the_stand_in_is_removed() -> None:
+    """Who was told of under the customer's id, before the policy's own was known, is deleted under that."""
+    shelf = MemoryShelf()
+    policy = Policy(person_id_chain=("metadata.user",))
+    licence = orjson.loads(samples.load("license_key.created"))
+    licence["data"]["customer_id"] = CUSTOMER_ID
+    licence["timestamp"] = iso((NOW_S - 100) * 1000)
+    headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"%d" % (NOW_S - 100)))
+    assert sent(told(shelf, Consumed(orjson.dumps(licence), headers), policy))
+    [operation] = sent(told(shelf, forget("delete"), policy))
+    assert operation["identifiers"] == {"id": CUSTOMER_ID}
+
+
+def test_a_mark_of_an_earlier_version() -> None:
+    """It tells no requests apart, so one of its second is taken for the one that was carried out."""
+    shelf = MemoryShelf()
+    shelf.put(facts.key(CUSTOMER_ID.encode(), "forgotten", ""), facts.encode([NOW_S]))
+    assert isinstance(told(shelf, forget("delete", webhook_id="forget_2")), Dropped)
+    assert sent(told(shelf, forget("delete", at=NOW_S + 1)))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     ),
     "event": fact(st.integers(0, 3)),
     "forgotten": fact(st.integers(0, 3)),
+    "request": fact(
+        st.integers(0, 3), st.lists(WORDS, max_size=8),
+        st.lists(fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS, WORDS), max_size=8),
+    ),
     "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS),
     "share": fact(st.integers(0, 3), st.none() | st.dictionaries(WORDS, WORDS)),
     "person": fact(

@@ -505,6 +505,7 @@ def test_forgotten_customer(customerio: str | None) -> None:
     shelf = world.partitions[0].shelf
     assert [facts.split(key)[1:] for key, _ in shelf.scan(facts.prefix(b"cus_a"))] == [
         ("forgotten", ""),
+        ("request", ""),
         ("shared", ""),
     ]
     fed(world, payment("cus_a", 4))
