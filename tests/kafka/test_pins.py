@@ -32,6 +32,7 @@ from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.protocol.admin import (
     CreatePartitionsRequest,
     CreateTopicsRequest,
+    DeleteRecordsRequest,
     DeleteTopicsRequest,
     DescribeConfigsRequest,
     DescribeGroupsRequest,
@@ -107,6 +108,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (AIOKafkaClient.close, "(self)"),
     (CreateTopicsRequest.__init__, "(self, create_topic_requests, timeout, validate_only)"),
     (CreatePartitionsRequest.__init__, "(self, topic_partitions, timeout, validate_only)"),
+    (DeleteRecordsRequest.__init__, "(self, topics, timeout_ms, tags=None)"),
     (DeleteTopicsRequest.__init__, "(self, topics, timeout)"),
     (DescribeConfigsRequest.__init__, "(self, resources, include_synonyms=False)"),
     (DescribeGroupsRequest.__init__, "(self, groups, include_authorized_operations=False)"),

@@ -1,0 +1,46 @@
+"""Under which ids and addresses a customer's operations went out."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from pipeline.transform.state import identity
+from pipeline.transform.state.people import People
+from pipeline.transform.state.requests import digest_of
+
+
+def known(**fields: object) -> bytes:
+    """An identity fact."""
+    fact = identity.empty()
+    for name, value in fields.items():
+        fact[getattr(identity, name)] = value
+    return orjson.dumps(fact)
+
+
+ADDRESS = [5, 5, "Jane@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "theirs", "not_theirs"),
+    [
+        ("identity", known(PERSON=[5, 5, "u_7", "metadata.user"], EMAIL=ADDRESS), "u_7", "jane@example.com"),
+        ("identity", known(PERSON=[5, 5, "old@example.com", "email"], EMAIL=ADDRESS), "jane@example.com", "u_7"),
+        ("identity", known(PERSON=[5, 5, "old@example.com", "email"]), "Old@example.com", "jane@example.com"),
+        ("identity", known(DIGEST="9" * 32, TO="cus_stand_in"), "cus_stand_in", "u_7"),
+        ("shared", orjson.dumps([5, "jane@example.com", "9" * 32]), "JANE@example.com", "u_7"),
+        ("request", orjson.dumps([5, [], [[5, None, None, digest_of("u_6")]]]), "u_6", "u_7"),
+        ("identity", b'["x"]', "cus_1", "x"),
+        ("payment", b"[]", "cus_1", "u_7"),
+    ],
+)
+def test_who_they_are(kind: str, value: bytes, theirs: str, not_theirs: str) -> None:
+    """Whoever an operation of theirs may address; an address that names nobody may be another customer's, too."""
+    people = People("cus_1")
+    people.hear(b"cus_1\0" + kind.encode() + b"\0", value)
+    people.hear(b"cus_1\0" + kind.encode() + b"\0", None)  # forgotten since: what was theirs still is
+    people.hear(b"cus_10\0identity\0", known(PERSON=[5, 5, not_theirs, "metadata.user"]))
+    people.hear(None, value)
+    assert people.have(frozenset({"somebody", theirs}))
+    assert people.have(frozenset({"cus_1"}))
+    assert not people.have(frozenset({not_theirs, "cus_10"}))
