@@ -25,6 +25,7 @@ from pipeline.demo import run as demo
 from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
+from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
 from pipeline.kafka.producer import BatchProducer
@@ -33,6 +34,7 @@ from pipeline.kafka.transport import Consumer
 from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
 from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
+from pipeline.transform.parked import Chunk, Parked
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
@@ -461,11 +463,24 @@ async def customer_look_up() -> AsyncIterator[Victim]:
 
     api: Any = SimpleNamespace(customer=victim.forever, aclose=close)
     resolver = Resolver(api, observers=[victim.hear])
-    asking = asyncio.ensure_future(resolver.contact("cus_1"))
+    asking = resolver.ask("cus_1")
+    assert isinstance(asking, asyncio.Task)
     await until(victim.works.is_set)
     yield victim
-    assert await asking is None
+    await asyncio.wait({asking})
     await resolver.close()
+
+
+@asynccontextmanager
+async def chunk_in_waiting() -> AsyncIterator[Victim]:
+    """A chunk that waits for an answer: without its task the partition would stand still."""
+    victim = Victim("chunk in waiting")
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    answer.set_result(None)
+    parked = Parked(victim.forever, lambda: None, Tasks(crash=victim.crashes.append, observers=[victim.hear]))
+    parked.park(Chunk(RecordBatch.of("webhooks", 0, []), 0, 1), answer)
+    await until(victim.works.is_set)
+    yield victim
 
 
 @asynccontextmanager
@@ -523,6 +538,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "offset commits": [offset_commits],
     "group coordination": [group_coordination],
     "customer look-up": [customer_look_up],
+    "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],
     "progress bar": [progress_bar],

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from faust.types import TP
@@ -22,14 +23,17 @@ from pipeline.errors import DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
+from pipeline.tasks import Tasks
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
+from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
+from pipeline.transform.resolver import Found
 from pipeline.transform.seams import Introductions, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.tally import ChunkTransformed, Tally
+from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 
 MAX_CHUNKS: Final = 8
@@ -77,7 +81,8 @@ class Flow:
         state: the customers' state; without one every record is decided for itself.
         may_send: whether what was delivered under a generation may leave this process now. A worker that was frozen
             and replaced must not write its chunk behind what its heir has written since.
-        introductions: tell the state who customers are before a webhook is decided that does not.
+        introductions: tell the state who customers are before a webhook is decided that does not. The chunk waits for
+            that, and those of its partition behind it; all others go on.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
     """
@@ -110,12 +115,12 @@ class Flow:
         self._error: BaseException | None = None
         self._generation = -1
         self._stay = 0  # assignments so far; a static member joins again under the generation that it had (KIP-345)
-        self._taking = 0  # the assignment of the chunk that is being taken
         self._landings: dict[TP, Landing] = {}
         self._flights: set[Flight] = set()
         self._sends: set[asyncio.Future[None]] = set()
         self._bytes = 0
         self._changed = asyncio.Event()
+        self._parked = Parked(self._go_on, self._changed.set, Tasks(crash=self._failed, observers=[observe]))
 
     @property
     def in_flight(self) -> int:
@@ -127,6 +132,7 @@ class Flow:
     def begin(self) -> None:
         """Send nothing more of what was delivered so far; a chunk in the making is dropped, its owner maps it again."""
         self._open = False
+        self._parked.give_up()
         self._changed.set()
 
     async def drained(self) -> None:
@@ -154,6 +160,7 @@ class Flow:
         self._open = self._error is None
 
     def _give_up(self) -> None:
+        self._parked.give_up()
         landings, self._landings = self._landings, {}
         for landing in landings.values():
             landing.give_up()
@@ -166,71 +173,102 @@ class Flow:
         Raises:
             DeliveryError: an earlier send failed. Nothing of `batch` was sent.
         """
-        self._taking = self._stay
-        size = sum(len(record.value or b"") for record in batch)
-        await self._until(lambda: self._has_room(size) or not self._open)
+        chunk = Chunk(batch, sum(len(record.value or b"") for record in batch), self._stay)
+        await self._until(lambda: self._has_room(chunk.size) or not self._open)
+        if self._parked.holds(batch.tp):
+            await self._room_behind(chunk)
         if self._error is not None:
             raise self._error
-        shelf = await self._shelf(batch)
+        if self._parked.holds(batch.tp):
+            self._parked.add(chunk)
+        elif (answer := await self._go_on(chunk)) is not None:
+            self._parked.park(chunk, answer)
+
+    async def _room_behind(self, chunk: Chunk) -> None:
+        """Wait for room among the chunks in waiting: nobody is waited for any more who would keep others waiting."""
+        self._parked.hurry(self._parked.is_full(chunk.size))
+        try:
+            await self._until(lambda: not self._parked.is_full(chunk.size) or not self._open)
+        finally:
+            self._parked.hurry(False)
+
+    async def _go_on(self, chunk: Chunk) -> Answer | None:
+        """Map what is left of the chunk and start sending what it became, or return what it must wait for first."""
+        batch = chunk.batch
+        if chunk.shelf is None:
+            chunk.shelf = await self._shelf(chunk)
         started = time.perf_counter()
-        tally = Tally()
-        mapped = await self._map(batch, shelf, tally)
-        if mapped is None or not await self._allowed(batch):
-            return  # what was put is dropped with the shelf: an assignment that is over takes it along
+        answer = await self._map(chunk)
         now = time.perf_counter()
+        chunk.mapping_s += now - started
+        if answer is not None:
+            return answer
+        if not await self._allowed(chunk):
+            return None  # what was put is dropped with the shelf: an assignment that is over takes it along
+        now, shelf, mapping_s = time.perf_counter(), chunk.shelf, chunk.mapping_s
         writes = shelf.seal() if shelf is not None else None
-        flight = Flight(batch, size, tally, mapping_s=now - started, sent_at=now, shelf=shelf, writes=writes)
+        flight = Flight(batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, shelf=shelf, writes=writes)
         landing = self._landings.get(batch.tp) or self._landings.setdefault(batch.tp, self._new_landing())
         landing.add(flight)
         self._flights.add(flight)
-        self._bytes += size
-        sending = mapped.send()
+        self._bytes += chunk.size
+        sending = chunk.outgoing.send()
         self._sends.add(sending)
         sending.add_done_callback(lambda done: self._sent(landing, flight, done))
+        return None
 
-    async def _shelf(self, batch: RecordBatch) -> MirroredShelf | None:
+    async def _shelf(self, chunk: Chunk) -> MirroredShelf | None:
         """The facts of the chunk's partition; none without a state, or when the partition has gone."""
-        if self._state is None or not self._takes(batch):
+        if self._state is None or not self._takes(chunk):
             return None
-        shelf = self._state.shelves.shelf(batch.partition)
+        partition = chunk.batch.partition
+        shelf = self._state.shelves.shelf(partition)
         if shelf.has_gap:
-            await self._state.shelves.read_gap(batch.partition, shelf)
+            await self._state.shelves.read_gap(partition, shelf)
         return shelf
 
-    async def _map(self, batch: RecordBatch, shelf: Shelf | None, tally: Tally) -> Outcome | None:
-        """The chunk's outcome; None when its partition is about to go or has gone to another worker meanwhile."""
-        outcome = Outcome(self._producer.chunk())
+    async def _map(self, chunk: Chunk) -> Answer | None:
+        """Decide the records that are not yet; stops at one for which there is something to wait for.
+
+        It stops as well when the partition is about to go or has gone to another worker.
+        """
+        batch, shelf = chunk.batch, chunk.shelf
+        if chunk.outgoing is None:
+            chunk.outgoing = Outcome(self._producer.chunk())
         slice_ends = time.perf_counter() + SLICE_S
-        for record in batch:
+        for record in islice(batch, chunk.decided, None):
             if time.perf_counter() > slice_ends:
                 await asyncio.sleep(0)
                 slice_ends = time.perf_counter() + SLICE_S
-            if not self._takes(batch):
+            if not self._takes(chunk):
                 return None
             if self._introductions is not None and shelf is not None:
-                await self._introduce(self._introductions, batch, record, shelf)
-                if not self._takes(batch):
-                    return None
-            decision = self._append(outcome.operations, record, self._decide(record, shelf))
-            tally.add(decision)
+                answer = self._introduce(self._introductions, chunk, record, shelf)
+                if answer is not None:
+                    return answer
+            decision = self._append(chunk.outgoing.operations, record, self._decide(record, shelf))
+            chunk.tally.add(decision)
             for command in decision.commands:
-                self._command(outcome, batch.topic, command)
-        return outcome if self._takes(batch) else None
+                self._command(chunk.outgoing, batch.topic, command)
+            chunk.decided += 1
+        return None
 
-    async def _introduce(self, introductions: Introductions, batch: RecordBatch, record: Record, shelf: Shelf) -> None:
-        """Ask who the customer is, if that must be asked; the partition waits meanwhile, and may be gone then."""
+    def _introduce(self, introductions: Introductions, chunk: Chunk, record: Record, shelf: Shelf) -> Answer | None:
+        """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
         customer_id = introductions.stranger(record, shelf)
         if customer_id is None:
-            return
-        found = await introductions.ask(customer_id)
-        if found is not None and self._takes(batch):
+            return None
+        found = introductions.ask(customer_id, waits=chunk.patience_s > 0)
+        if isinstance(found, Found):
             introductions.introduce(found, customer_id, shelf)
+            return None
+        return found
 
-    async def _allowed(self, batch: RecordBatch) -> bool:
+    async def _allowed(self, chunk: Chunk) -> bool:
         """Whether the chunk may leave, once that is known; while the brokers are away it is not."""
-        while self._takes(batch) and not self._may_send(batch.generation):  # noqa: ASYNC110 - heartbeats are heard in another thread
+        while self._takes(chunk) and not self._may_send(chunk.batch.generation):  # noqa: ASYNC110 - heartbeats are heard in another thread
             await asyncio.sleep(HOLD_LOOK_S)
-        return self._takes(batch)
+        return self._takes(chunk)
 
     def _new_landing(self) -> Landing:
         return Landing(
@@ -277,8 +315,8 @@ class Flow:
             outcome.commands = self._producer.chunk()
         outcome.commands.append(topic, self._producer.partition_for(topic, command.key), command)
 
-    def _takes(self, batch: RecordBatch) -> bool:
-        return self._open and batch.generation == self._generation and self._taking == self._stay
+    def _takes(self, chunk: Chunk) -> bool:
+        return self._open and chunk.batch.generation == self._generation and chunk.stay == self._stay
 
     def _has_room(self, size: int) -> bool:
         if not self._flights:

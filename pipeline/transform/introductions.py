@@ -7,10 +7,9 @@ there like any other.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pipeline import logs
 from pipeline.dodo.envelope import parse
@@ -22,7 +21,7 @@ from pipeline.transform.identity import customer_id_of
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Resolver
+from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
@@ -55,7 +54,6 @@ class Introductions:
         resolver: asks Dodo.
         policy: the operator's settings.
         observe: told of each customer that was asked for.
-        clock: unix seconds.
     """
 
     def __init__(
@@ -63,12 +61,10 @@ class Introductions:
         resolver: Resolver,
         policy: Policy,
         observe: Callable[[CustomerLookedUp], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._resolver = resolver
         self._policy = policy
         self._observe = observe
-        self._clock = clock
 
     def stranger(self, record: Record, shelf: Shelf) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
@@ -102,21 +98,29 @@ class Introductions:
             return None
         return None if book.contact.email is not None or book.forgotten_s else customer_id
 
-    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
-        """What Dodo knows of the customer, if it answers in time."""
-        found = await self._resolver.contact(customer_id)
-        self._observe(CustomerLookedUp("nobody" if found is None else "found"))
-        return found
+    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+        """What Dodo knows of the customer; a question to wait for, if the caller `waits`; None: go on without."""
+        found = self._resolver.ask(customer_id)
+        if isinstance(found, Found):
+            self._observe(CustomerLookedUp("found"))
+            return found
+        if found is not None and waits:
+            return found
+        self._observe(CustomerLookedUp("nobody"))
+        return None
 
-    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:
-        """Put what Dodo told onto the shelf. An answer about somebody else, or without an address, tells nothing."""
-        customer = customer_key(customer_id)
-        if customer is None or text(found.get("customer_id")) != customer_id or email(found.get("email")) is None:
+    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
+        """Put what Dodo told onto the shelf, as of when it was true.
+
+        An answer about somebody else, or without an address, tells nothing.
+        """
+        customer, told = customer_key(customer_id), found.customer
+        if customer is None or text(told.get("customer_id")) != customer_id or email(told.get("email")) is None:
             return
-        person = {**found, "customer_id": customer_id}
+        person = {**told, "customer_id": customer_id}
         draft = Draft(shelf)
         try:
-            shown = of_api_object("customer", person, person, int(self._clock()), self._policy)
+            shown = of_api_object("customer", person, person, found.at_s, self._policy)
             Book(draft, customer, shown).settle(None)
         except Exception as error:
             if is_the_process_s(error):

@@ -1,8 +1,8 @@
 """Asks Dodo's API who a customer is, when a webhook names one by id alone and the state does not know the address.
 
-Bounded: a question ends within seconds, and while the API is away none is asked. What cannot be answered in time is
-None: the webhook then goes on by what is known. Its pace is its own, far below the account's, so that neither a
-backfill nor the shop's own use of the API suffers from it.
+Nothing here waits: a question is begun, and whoever asked waits for it as long as it likes. While the API is away, or
+slow, none is begun. Its pace is its own, far below the account's, so that neither a backfill nor the shop's own use of
+the API suffers from it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import httpx
 
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
 from pipeline.dodo.api.client import Patience
-from pipeline.errors import CredentialError, PipelineError
+from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.tasks import BackgroundTask, Observer, OnEnd, Tasks
 
@@ -27,11 +27,17 @@ PER_SECOND: Final = 2
 """Half of the 240 a minute of an account of the lowest tier, and evenly: in bursts a minute's worth would be gone at
 once, and the rest of the minute without answers."""
 
-WITHIN_S: Final = 5.0
-"""Longest wait for an answer, the turn included. The partition stands still meanwhile; a later answer is still kept."""
+MAX_ASKING: Final = 20
+"""Questions at once, most of them before their turn: beyond ten seconds' worth nobody would wait for the answer."""
+
+SLOW_S: Final = 2.0
+"""An answer that takes longer, from its turn on, shows an API that partitions should not wait for. It is kept."""
 
 AWAY_S: Final = 30.0
-"""No question for so long after one that failed: an API that is away must not cost each webhook the whole wait."""
+"""No question for so long after one that failed or was slow: such an API must not cost each chunk the whole wait."""
+
+GARBAGE_IN_A_ROW: Final = 3
+"""Answers that are none, about so many customers one after the other: then it is the API, and not the customers."""
 
 REFUSED_S: Final = 300.0
 """The same after the key was refused, which somebody has to change."""
@@ -47,7 +53,7 @@ REMEMBERED: Final = 10_000
 LOOK_UP: Final = BackgroundTask("customer look-up", OnEnd.TELL, returns=True)
 
 TIMEOUTS: Final = httpx.Timeout(connect=2.0, pool=2.0, write=2.0, read=4.0)
-ANSWER_S: Final = 2 * WITHIN_S
+ANSWER_S: Final = 10.0
 """Nobody waits for it so long; a later answer is kept, one that trickles for ever would keep its connection."""
 
 ONCE: Final = Patience(attempts=1)
@@ -65,31 +71,53 @@ class Customers(Protocol):
         """Close the connections."""
 
 
+class Found(NamedTuple):
+    """A customer as Dodo knew it at `at_s`, unix seconds: `customer_id`, `email`, `name` and perhaps more."""
+
+    customer: Mapping[str, Any]
+    at_s: int
+
+
+Asking = asyncio.Task[None]
+"""A question on its way; when it has ended, ask again."""
+
+
 class Resolver:
     """Who customers are, from Dodo's API.
 
     Args:
         api: asked for one customer at a time, each once.
-        within_s: the longest wait for an answer.
+        rate: how fast questions may go.
+        slow_s: how long an answer may take, from its turn on.
         clock: seconds of an even clock.
+        unix: unix seconds.
+        sleep: waits for a question's turn.
+        observers: told of a question that tripped a bug.
     """
 
     def __init__(
         self,
         api: Customers,
         *,
-        within_s: float = WITHIN_S,
+        rate: RateLimit | None = None,
+        slow_s: float = SLOW_S,
         clock: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         observers: Sequence[Observer] = (),
     ) -> None:
         self._api = api
-        self._within_s = within_s
+        self._rate = rate or RateLimit()
+        self._slow_s = slow_s
         self._clock = clock
-        self._answers: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
+        self._unix = unix
+        self._sleep = sleep
+        self._answers: OrderedDict[str, tuple[float, Found | None]] = OrderedDict()
         self._tasks = Tasks(observers=observers)
-        self._asking: dict[str, asyncio.Task[Mapping[str, Any] | None]] = {}
+        self._asking: dict[str, Asking] = {}
         self._silent_until = float("-inf")
         self._away = False
+        self._garbage = 0
 
     @classmethod
     def of(cls, settings: Settings, observers: Sequence[Observer] = ()) -> Self | None:
@@ -100,14 +128,14 @@ class Resolver:
         """
         if settings.dodo_api_key is None:
             return None
-        rate = RateLimit((PER_SECOND, 1.0))
-        api = open_api(settings, rate=rate, patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
-        return cls(api, observers=observers)
+        # The turn is waited for here, so that it is not taken for the API's slowness.
+        api = open_api(settings, rate=RateLimit(), patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
+        return cls(api, rate=RateLimit((PER_SECOND, 1.0)), observers=observers)
 
-    async def contact(self, customer_id: str) -> Mapping[str, Any] | None:
-        """The customer as Dodo knows it: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`.
+    def ask(self, customer_id: str) -> Found | Asking | None:
+        """The customer as Dodo knows it, or the question to wait for.
 
-        None when Dodo does not know it or cannot be asked now. Never raises for what the API does.
+        None when Dodo does not know it, or cannot be asked now. Never raises for what the API does.
         """
         now = self._clock()
         known = self._answers.get(customer_id)
@@ -116,51 +144,72 @@ class Resolver:
             return known[1]
         asking = self._asking.get(customer_id)
         if asking is None:
-            if now < self._silent_until:
+            if now < self._silent_until or len(self._asking) >= MAX_ASKING:
                 return None
+            # Once begun it is never cancelled: that leaks slots of the connection pool
+            # (https://github.com/encode/httpcore/issues/1093), and its answer is good for the next webhook.
             asking = self._tasks.start(LOOK_UP, partial(self._ask, customer_id))
             self._asking[customer_id] = asking
-        # A request that has begun is never cancelled: that leaks slots of the connection pool
-        # (https://github.com/encode/httpcore/issues/1093), and its answer is good for the next webhook.
-        done, _ = await asyncio.wait({asking}, timeout=self._within_s)
-        if not done:
-            self._is_away(now, f"no answer within {self._within_s:g} s")
-            return None
-        if asking.cancelled() or (error := asking.exception()) is not None:  # a bug, which was told
-            self._is_away(now, "the look-up was cancelled" if asking.cancelled() else repr(error))
-            return None
-        return asking.result()
+            asking.add_done_callback(lambda _: self._asking.pop(customer_id, None))
+        return asking
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
         await self._tasks.stop()
         await self._api.aclose()
 
-    async def _ask(self, customer_id: str) -> Mapping[str, Any] | None:
+    async def _ask(self, customer_id: str) -> None:
+        await self._sleep(self._rate.take(self._clock()))
+        if self._clock() < self._silent_until:
+            return  # others were asked before it, in vain
+        began_at, at_s = self._clock(), int(self._unix())
+        slow = asyncio.get_running_loop().call_later(self._slow_s, self._is_slow)
         try:
             found = await self._api.customer(customer_id)
         except CredentialError as error:
             self._silent_until = self._clock() + REFUSED_S
             log.error("Customers cannot be looked up", error=str(error))  # noqa: TRY400 - the message says it all
-            return None
+        except UnexpectedAnswerError as error:
+            self._remember(customer_id, None)
+            self._is_garbage(str(error))
         except PipelineError as error:
-            self._is_away(self._clock(), str(error))
-            return None
+            self._is_away(str(error))
+        except Exception:
+            self._remember(customer_id, None)  # a bug about this customer, which the task's end tells
+            raise
+        else:
+            self._garbage = 0
+            self._remember(customer_id, None if found is None else Found(found, at_s))
+            if self._clock() - began_at > self._slow_s:
+                self._is_slow()
+            elif self._clock() >= self._silent_until:
+                self._is_back()
         finally:
-            self._asking.pop(customer_id, None)
-        self._is_back()
+            slow.cancel()
+
+    def _remember(self, customer_id: str, found: Found | None) -> None:
         self._answers[customer_id] = (self._clock() + (UNKNOWN_S if found is None else KNOWN_S), found)
         self._answers.move_to_end(customer_id)
         if len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)
-        return found
 
-    def _is_away(self, now: float, why: str) -> None:
-        self._silent_until = max(self._silent_until, now + AWAY_S)
+    def _is_garbage(self, why: str) -> None:
+        self._garbage += 1
+        if self._garbage >= GARBAGE_IN_A_ROW:
+            self._is_away(why)
+        else:
+            log.warning("Dodo's API gave no usable answer about one customer, who stays unknown", error=why)
+
+    def _is_slow(self) -> None:
+        self._is_away(f"no answer within {self._slow_s:g} s")
+
+    def _is_away(self, why: str) -> None:
+        self._silent_until = max(self._silent_until, self._clock() + AWAY_S)
         if not self._away:
             self._away = True
             log.warning(
-                "Dodo's API does not answer: webhooks that name a customer by id alone go on by what is known",
+                "Dodo's API does not answer as it should: webhooks that name a customer by id alone go on by what is "
+                "known",
                 error=why,
             )
 

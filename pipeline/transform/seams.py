@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.kafka.records import Record
 from pipeline.transform.landing import Gate, Outgoing
+from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
 
@@ -44,10 +45,10 @@ class Introductions(Protocol):
     def stranger(self, record: Record, shelf: Shelf) -> str | None:
         """The id of the customer to ask for; None, as for most records, when there is nobody."""
 
-    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:
-        """What is known of the customer elsewhere, within seconds."""
+    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+        """What is known of the customer elsewhere; a question to wait for, if the caller `waits`; None: nothing."""
 
-    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:
+    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
         """Put it onto the shelf."""
 
 

@@ -431,6 +431,14 @@ async def test_an_answer_that_trickles_is_ended(account: Account, url: str) -> N
             await api.customer("cus_1")
 
 
+async def test_an_answer_that_cannot_be_unpacked(account: Account, url: str) -> None:
+    """The API is there, and answered something that is none: an answer of a form that nobody knows."""
+    account.faults.append(lambda _: Response(b"no gzip", headers={"content-encoding": "gzip"}))
+    async with DodoApi(url, SecretStr(LIVE_KEY), patience=Patience(attempts=1)) as api:
+        with pytest.raises(UnexpectedAnswerError, match="DecodingError"):
+            await api.customer("cus_1")
+
+
 async def test_many_at_once_share_the_rate(account: Account, url: str) -> None:
     """Concurrent questions take turns within one limit."""
     account.reset(limits=((10, 0.3),))

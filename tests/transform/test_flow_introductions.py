@@ -1,36 +1,50 @@
-"""Hand-overs while Dodo is asked who a customer is."""
+"""Chunks that wait while Dodo is asked who a customer is, beside those that do not; and hand-overs meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, cast
+
+import pytest
 
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
+from pipeline.transform import parked as parked_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import Flow
 from pipeline.transform.landing import Gate
+from pipeline.transform.parked import MAX_PARKED
+from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.seams import Producer, State
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
 from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.verdicts import Dropped
 
 
+@dataclass(frozen=True)
 class Consumed:
-    """A record as a consumer hands it out."""
+    """A record as a consumer hands it out; its value is the customer, one of a question with a `?` behind."""
 
-    offset, value, key, headers, topic, partition, timestamp = 0, b"licence", b"cus_1", (), "webhooks", 0, 1
+    offset: int
+    value: bytes
+    partition: int = 0
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = "webhooks"
+    timestamp: int = 1
 
 
 class Facts(MemoryShelf):
-    """A partition's facts, and the partitions."""
+    """One for all partitions, and the partitions."""
 
     has_gap = False
+    is_given_up = False
 
-    def shelf(self, partition: int) -> MirroredShelf:
+    def shelf(self, partition: int) -> MirroredShelf:  # noqa: ARG002 - one for all
         """One for all."""
-        assert partition == 0
         return cast("MirroredShelf", self)
 
     def keep(self, partitions: Collection[int]) -> None:  # type: ignore[override]
@@ -39,27 +53,53 @@ class Facts(MemoryShelf):
     async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
         """There is none."""
 
+    def seal(self) -> ChunkWrites:
+        """Nothing is put."""
+        return ChunkWrites(0)
 
-class Slow:
-    """Introductions whose answer is a matter of the test."""
+
+class Questions:
+    """Introductions whose answers are a matter of the test."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.answer: asyncio.Future[Mapping[str, Any] | None] = asyncio.get_running_loop().create_future()
-        self.introduced = 0
+        self.asking: dict[str, Asking] = {}
+        self.answers: dict[str, asyncio.Future[None]] = {}
+        self.known: set[str] = set()
+        self.introduced: list[str] = []
 
-    def stranger(self, record: Record, shelf: Shelf) -> str | None:  # noqa: ARG002 - everybody is one
-        """Everybody."""
-        return "cus_1"
+    def stranger(self, record: Record, shelf: Shelf) -> str | None:  # noqa: ARG002 - the record says it
+        """Whom the record's value asks for."""
+        text = (record.value or b"").decode()
+        return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
 
-    async def ask(self, customer_id: str) -> Mapping[str, Any] | None:  # noqa: ARG002 - there is one
-        """Wait for the test."""
-        self.asked.set()
-        return await self.answer
+    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+        """Known, or a question of the test's."""
+        if customer_id in self.known:
+            return Found({"customer_id": customer_id}, 1)
+        if customer_id not in self.asking:
+            future = self.answers[customer_id] = asyncio.get_running_loop().create_future()
 
-    def introduce(self, found: Mapping[str, Any], customer_id: str, shelf: Shelf) -> None:  # noqa: ARG002 - counted
-        """Count."""
-        self.introduced += 1
+            async def answered() -> None:
+                await future
+
+            self.asking[customer_id] = asyncio.ensure_future(answered())
+        return self.asking[customer_id] if waits else None
+
+    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:  # noqa: ARG002 - remembered
+        """Remember."""
+        self.introduced.append(customer_id)
+
+    def answer(self, customer_id: str) -> None:
+        """It came."""
+        self.known.add(customer_id)
+        self.answers[customer_id].set_result(None)
+
+
+class Sends:
+    """A chunk that is durable at once."""
+
+    async def send(self) -> None:
+        """Nothing goes out."""
 
 
 class Silent:
@@ -71,36 +111,134 @@ class Silent:
 
     def chunk(self) -> Any:
         """Nothing is put into it."""
-        return object()
+        return Sends()
 
 
-async def test_hand_over_while_asking() -> None:
-    """A partition that goes while an answer is awaited takes nothing with it: no fact, no decision, no record."""
-    decided: list[Record] = []
+class Bench:
+    """A flow between those."""
 
-    def decide(record: Record, _: Shelf | None) -> Decision:
-        decided.append(record)
+    def __init__(self) -> None:
+        self.questions = Questions()
+        self.decided: list[str] = []
+        self.acks: dict[int, list[int]] = defaultdict(list)
+        self.failures: list[BaseException] = []
+        self.flow = Flow(
+            self._decide,
+            cast("Producer", Silent()),
+            operations_topic="operations",
+            dead_letters_topic="dead-letters",
+            observe=lambda _: None,
+            fail=self.failures.append,
+            state=State(Facts(), "customers", cast("Gate", object())),
+            introductions=self.questions,
+        )
+        self.flow.resume(1, frozenset())
+
+    def _decide(self, record: Record, _: Shelf | None) -> Decision:
+        text = (record.value or b"").decode()
+        if text == "bug":
+            raise ValueError(text)
+        self.decided.append(text)
         return Decision(Dropped("payout", ""), None, "m")
 
-    slow = Slow()
-    flow = Flow(
-        decide,
-        cast("Producer", Silent()),
-        operations_topic="operations",
-        dead_letters_topic="dead-letters",
-        observe=lambda _: None,
-        fail=lambda _: None,
-        state=State(Facts(), "customers", cast("Gate", object())),
-        introductions=slow,
-    )
-    flow.resume(1, frozenset())
-    acknowledged: list[int] = []
-    batch = RecordBatch.of("webhooks", 0, [cast("Record", Consumed())], 1, acknowledged.append)
-    taking = asyncio.ensure_future(flow.take(batch))
-    await slow.asked.wait()
-    flow.begin()
-    await flow.drained()
-    flow.resume(2, frozenset())
-    slow.answer.set_result({"customer_id": "cus_1", "email": "ann@example.com"})
-    await taking
-    assert (slow.introduced, decided, acknowledged, flow.in_flight) == (0, [], [], 0)
+    def batch(self, first: int, *values: str, partition: int = 0, generation: int = 1) -> RecordBatch:
+        """A chunk of these values from offset `first` on."""
+        records = [Consumed(first + i, value.encode(), partition) for i, value in enumerate(values)]
+        return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
+
+    async def until_acked(self, partition: int, offset: int) -> None:
+        """Wait for it."""
+        async with asyncio.timeout(60):
+            while self.acks[partition][-1:] != [offset]:  # noqa: ASYNC110 - callbacks tell nobody
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    """A flow with one assignment."""
+    return Bench()
+
+
+async def test_only_the_customer_s_partition_waits(bench: Bench) -> None:
+    """Others go on; the chunk and those behind it follow in their order once the answer is there."""
+    await bench.flow.take(bench.batch(0, "a", "ann?", "b"))
+    await bench.flow.take(bench.batch(3, "c"))
+    await bench.flow.take(bench.batch(0, "d", partition=1))
+    await bench.until_acked(1, 0)
+    assert bench.decided == ["a", "d"]
+    assert bench.acks[0] == []
+    bench.questions.answer("ann")
+    await bench.until_acked(0, 3)
+    assert bench.decided == ["a", "d", "ann?", "b", "c"]
+    assert (bench.acks[0], bench.questions.introduced, bench.failures) == ([2, 3], ["ann"], [])
+    await bench.flow.take(bench.batch(4, "e"))  # the partition waits no longer
+    assert bench.decided[-1] == "e"
+
+
+async def test_patience_is_for_a_chunk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many questions a chunk has, it waits once for so long; then each goes on with what is known."""
+    waits: list[float | None] = []
+    ours = asyncio.wait
+
+    async def wait(futures: Any, *, timeout: float | None = None, **how: Any) -> Any:  # noqa: ASYNC109 - asyncio's
+        waits.append(timeout)
+        return await ours(futures, timeout=0.01, **how)
+
+    monkeypatch.setattr(asyncio, "wait", wait)
+    await bench.flow.take(bench.batch(0, "ann?", "bob?", "eve?"))
+    await bench.until_acked(0, 2)
+    assert waits == [parked_module.PATIENCE_S]
+    assert bench.decided == ["ann?", "bob?", "eve?"]
+    assert set(bench.questions.asking) == {"ann", "bob", "eve"}  # their answers are for the next webhooks
+    bench.questions.answer("bob")
+    await bench.flow.take(bench.batch(3, "bob?"))
+    assert (bench.decided[-1], bench.questions.introduced) == ("bob?", ["bob"])
+
+
+async def test_nobody_is_kept_waiting_by_those_who_wait(bench: Bench) -> None:
+    """With too much behind a question it is not waited for any longer, and the worker goes on."""
+    for number in range(3 * MAX_PARKED):
+        async with asyncio.timeout(60):
+            await bench.flow.take(bench.batch(number, f"cus_{number}?"))
+    async with asyncio.timeout(60):
+        await bench.flow.take(bench.batch(0, "other", partition=1))
+    await bench.until_acked(1, 0)
+    assert bench.acks[0] == list(range(len(bench.acks[0])))
+    assert 3 * MAX_PARKED - len(bench.acks[0]) <= MAX_PARKED
+    assert [text for text in bench.decided if text != "other"] == [f"cus_{n}?" for n in range(len(bench.acks[0]))]
+
+
+async def test_hand_over_while_asking(bench: Bench) -> None:
+    """A partition that goes while an answer is awaited takes nothing with it: no fact, no decision, no record."""
+    await bench.flow.take(bench.batch(0, "ann?"))
+    await bench.flow.take(bench.batch(1, "b"))
+    bench.flow.begin()
+    await bench.flow.drained()
+    bench.flow.resume(2, frozenset())
+    bench.questions.answer("ann")
+    await bench.flow.take(bench.batch(0, "c", generation=2))
+    await bench.until_acked(0, 0)
+    assert (bench.questions.introduced, bench.decided, bench.flow.in_flight) == ([], ["c"], 0)
+
+
+async def test_hand_over_under_the_same_generation(bench: Bench) -> None:
+    """A static member that joins again keeps its generation; what waited belongs to the assignment before."""
+    await bench.flow.take(bench.batch(0, "ann?"))
+    bench.flow.begin()
+    bench.flow.resume(1, frozenset())
+    bench.questions.answer("ann")
+    await bench.flow.take(bench.batch(0, "again"))
+    await bench.until_acked(0, 0)
+    assert (bench.decided, bench.acks[0]) == (["again"], [0])
+
+
+async def test_a_failure_behind_a_question(bench: Bench) -> None:
+    """What fails after the wait ends the worker as it would have before."""
+    await bench.flow.take(bench.batch(0, "ann?", "bug"))
+    bench.questions.answer("ann")
+    async with asyncio.timeout(60):
+        while not bench.failures:  # noqa: ASYNC110 - a callback tells
+            await asyncio.sleep(0)
+    assert bench.acks[0] == []
+    with pytest.raises(ValueError, match="bug"):
+        await bench.flow.take(bench.batch(2, "c"))

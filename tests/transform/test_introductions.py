@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from pipeline.transform.decision import decide
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Resolver
+from pipeline.transform.resolver import Found, Resolver
+from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import encode, key
+from pipeline.transform.state.gather import nothing
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 
@@ -74,7 +77,7 @@ def build(told: list[CustomerLookedUp]) -> Build:
     """`build(found, policy=POLICY)`: introductions by an API that gives this answer."""
 
     def make(found: dict[str, Any] | None = ANN, policy: Policy = POLICY) -> Introductions:
-        return Introductions(Resolver(Dodo(found)), policy, told.append, lambda: NOW_S)
+        return Introductions(Resolver(Dodo(found), unix=lambda: NOW_S), policy, told.append)
 
     return make
 
@@ -82,6 +85,16 @@ def build(told: list[CustomerLookedUp]) -> Build:
 def body(**change: Any) -> bytes:
     """A licence webhook with some members of the envelope changed."""
     return orjson.dumps(LICENCE | change)
+
+
+async def asked(introductions: Introductions, customer_id: str) -> Found | None:
+    """What is known once the question has ended."""
+    question = introductions.ask(customer_id, waits=True)
+    assert isinstance(question, asyncio.Task)
+    await question
+    found = introductions.ask(customer_id, waits=True)
+    assert found is None or isinstance(found, Found)
+    return found
 
 
 async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]) -> None:
@@ -92,8 +105,8 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
     assert before.person_key == CUSTOMER_ID.encode()
     customer_id = introductions.stranger(record, shelf)
     assert customer_id == CUSTOMER_ID
-    found = await introductions.ask(customer_id)
-    assert found == ANN
+    found = await asked(introductions, customer_id)
+    assert found == Found(ANN, NOW_S)
     introductions.introduce(found, customer_id, shelf)
     assert introductions.stranger(record, shelf) is None
     verdict = decide(record, POLICY, map_webhook, shelf).verdict
@@ -107,8 +120,8 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
 def test_introduction_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
     introductions, shelf = build(), MemoryShelf()
-    introductions.introduce(ANN, CUSTOMER_ID, shelf)
-    introductions.introduce(ANN, CUSTOMER_ID, shelf)
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
     assert [written for written, _ in shelf.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
 
 
@@ -120,7 +133,7 @@ def test_introduction_is_a_fact(build: Build) -> None:
 def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
     """An answer that does not tell this customer's address puts nothing on the shelf."""
     shelf = MemoryShelf()
-    build().introduce(found, CUSTOMER_ID, shelf)
+    build().introduce(Found(found, NOW_S), CUSTOMER_ID, shelf)
     assert len(shelf) == 0
 
 
@@ -176,7 +189,7 @@ def test_known_and_forgotten_customers(build: Build) -> None:
     """Whose address the state knows, or who asked to be forgotten, is not asked for."""
     introductions, record = build(), Written(body())
     known, forgotten = MemoryShelf(), MemoryShelf()
-    introductions.introduce(ANN, CUSTOMER_ID, known)
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
     assert introductions.stranger(record, known) is None
     assert introductions.stranger(record, forgotten) is None
@@ -184,8 +197,25 @@ def test_known_and_forgotten_customers(build: Build) -> None:
 
 async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
     """A customer whom Dodo does not know is counted."""
-    assert await build(None).ask("cus_1") is None
+    assert await asked(build(None), "cus_1") is None
     assert told == [CustomerLookedUp("nobody")]
+
+
+async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> None:
+    """Out of patience a webhook goes on at once, and the question is on its way for the next one."""
+    introductions = build()
+    assert introductions.ask(CUSTOMER_ID, waits=False) is None
+    assert told == [CustomerLookedUp("nobody")]
+    assert await asked(introductions, CUSTOMER_ID) == Found(ANN, NOW_S)
+
+
+def test_an_old_answer_does_not_win(build: Build) -> None:
+    """What a webhook told since the question was asked is later, whenever the answer is put on the shelf."""
+    introductions, shelf = build(), MemoryShelf()
+    since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
+    introductions.introduce(Found(since, NOW_S), CUSTOMER_ID, shelf)
+    introductions.introduce(Found(ANN, NOW_S - 1800), CUSTOMER_ID, shelf)
+    assert Book(shelf, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
 
 
 def test_nobody_is_asked_for_what_cannot_be_read() -> None:

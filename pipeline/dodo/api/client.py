@@ -29,7 +29,7 @@ from pipeline.dodo.api.answers import (
     retry_after_s,
 )
 from pipeline.dodo.api.rate import RateLimit
-from pipeline.errors import DeliveryError, SettingsError
+from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
 from pipeline.settings import Settings
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
@@ -190,10 +190,13 @@ class DodoApi:
         failures = 0
         while True:
             await self._turn()
+            failed: type[DeliveryError] = DeliveryError
             trouble, wait_s = "no answer", None
             try:
                 with within(self._answer_s):
                     answer = await self._http.get(path, params=query)
+            except httpx.DecodingError as error:  # it did answer, only what?
+                trouble, failed = f"{type(error).__name__} {error}".strip(), UnexpectedAnswerError
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 trouble = f"{type(error).__name__} {error}".strip()
             else:
@@ -210,7 +213,7 @@ class DodoApi:
                     self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))
             failures += 1
             if failures >= self._patience.attempts:
-                raise DeliveryError(
+                raise failed(
                     f"Dodo's API at {self.base_url} gave no good answer to {shown} in {failures} attempts, "
                     f"at last: {trouble}"
                 )

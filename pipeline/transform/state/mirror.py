@@ -6,6 +6,7 @@ one transaction writes is there whole or not at all, the offset included, whenev
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,11 +15,12 @@ from typing import Final, Self
 
 import lmdb
 
-from pipeline.errors import StateError
+from pipeline.errors import PipelineError, StateError
 from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
+from pipeline.transform.state.disk import errno_of, in_full, is_broken, unusable
 from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot, unusable
+from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
@@ -47,8 +49,9 @@ class Mirror:
     """The facts and sheets of one partition.
 
     For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. A
-    `StateError` that any method raises means that the files are broken; they are not used again. A write raises
-    `SettingsError` when the disk is full.
+    Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
+    `is_broken` says whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
+    room, memory, open files, the right to write. The files stay then.
     """
 
     def __init__(self, slot: Slot, topic: str, partition: int, why_empty: str | None) -> None:
@@ -77,9 +80,9 @@ class Mirror:
             raise unusable(base, error) from None
         try:
             return cls._of(slot, topic, partition)
-        except (lmdb.DiskError, OSError) as error:
+        except FAULTS as error:
             slot.release()
-            raise unusable(base, error) from None
+            raise unusable(slot.directory, in_full(error, slot.directory / DATA)) from None
         except BaseException:
             slot.release()
             raise
@@ -89,9 +92,10 @@ class Mirror:
         fault = slot.begin()
         try:
             return cls(slot, topic, partition, fault)
-        except lmdb.DiskError:
-            raise
-        except (lmdb.Error, _UnusableError, struct.error) as error:
+        except FAULTS as error:
+            if not _is_broken(error):
+                slot.healthy()
+                raise
             slot.empty()
             slot.begin()
             return cls(slot, topic, partition, f"its file cannot be read ({error})")
@@ -121,8 +125,9 @@ class Mirror:
         """Look only at what is there: a page beyond the end of the file would kill this process."""
         info = self._env.info()
         self._map_bytes = info["map_size"]
-        size = (self._slot.directory / DATA).stat().st_size
-        if check and size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
+        found = (self._slot.directory / DATA).stat()
+        self._file = _identity(found)
+        if check and found.st_size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
             raise _UnusableError("it was cut off")
 
     def _read_place(self) -> None:
@@ -161,9 +166,9 @@ class Mirror:
             return None
 
     def _judge(self, error: lmdb.Error) -> None:
-        """A key that no mirror takes has no value; anything else that LMDB complains of is a broken file."""
+        """A key that no mirror takes has no value; anything else that LMDB complains of is a fault."""
         if not isinstance(error, lmdb.BadValsizeError):
-            raise self._broken(error) from error
+            raise self._fault(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The facts whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
@@ -176,7 +181,7 @@ class Mirror:
                         return
                     yield key, value
         except lmdb.Error as error:
-            raise self._broken(error) from error
+            raise self._fault(error) from error
 
     def _begin_reading(self) -> lmdb.Transaction[bytes]:
         self._reader = reader = self._env.begin()
@@ -232,19 +237,13 @@ class Mirror:
     def _write(self, do: Callable[[lmdb.Transaction[bytes]], None], next_offset: int, began: Began | None) -> None:
         place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")
         self._end_reading()
-        while True:
-            try:
-                with self._env.begin(write=True) as txn:
-                    do(txn)
-                    txn.put(PLACE, place, db=self._meta)
-                break
-            except lmdb.MapFullError:
+        self._look()
+        try:
+            while not self._has_written(do, place):
                 self._map_bytes *= 2
                 self._env.set_mapsize(self._map_bytes)
-            except lmdb.DiskError as error:  # the transaction did not happen, and the files are as they were
-                raise unusable(self._slot.directory, error) from None
-            except lmdb.Error as error:
-                raise self._broken(error) from error
+        except lmdb.Error as error:  # the transaction did not happen, and the files are as they were
+            raise self._fault(error) from error
         self.next_offset, self.began = next_offset, began
         if mapped_bytes() > MAX_MAPPED_BYTES:
             self._map_anew()
@@ -252,33 +251,64 @@ class Mirror:
             self._opened_at = None
             self._slot.healthy()
 
+    def _has_written(self, do: Callable[[lmdb.Transaction[bytes]], None], place: bytes) -> bool:
+        """One transaction; whether it had room in the map."""
+        try:
+            with self._env.begin(write=True) as txn:
+                do(txn)
+                txn.put(PLACE, place, db=self._meta)
+        except lmdb.MapFullError:
+            return False
+        return True
+
     def _map_anew(self) -> None:
         self._end_reading()
+        self._look()  # LMDB would make a file where there is none, and nobody would miss what was in the other
         self._env.close()
         try:
             self._open(check=False)  # nobody else has written it
-        except (lmdb.Error, _UnusableError, struct.error) as error:
-            raise self._broken(error) from error
+        except FAULTS as error:
+            raise self._fault(error) from error
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def _broken(self, error: Exception) -> StateError:
-        self._slot.condemn()
-        return StateError(
-            f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory} is broken ({error}); "
-            "the next start builds it anew from the topic"
-        )
+    def _fault(self, error: Exception) -> PipelineError:
+        """What to raise for it; broken files are given up, others are kept and not suspected."""
+        what = f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory}"
+        if _is_broken(error):
+            self._slot.condemn()
+            return StateError(f"{what} is broken ({error}); the next start builds it anew from the topic")
+        self._slot.healthy()
+        if errno_of(error) is not None:
+            return unusable(self._slot.directory, in_full(error, self._slot.directory / DATA))
+        return StateError(f"{what} cannot be used any more ({error}); it was kept, and the next start opens it again")
+
+    def _look(self) -> os.stat_result:
+        """What lies in its place; raises when that is not the file that is open here."""
+        try:
+            found = (self._slot.directory / DATA).stat()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            raise self._fault(error) from error
+        if found is None or _identity(found) != self._file:
+            gone = _UnusableError("it was removed while it was in use")
+            raise self._fault(gone) from gone
+        return found
 
     @property
     def is_broken(self) -> bool:
-        """Whether LMDB found its files broken."""
+        """Whether its files were found broken, or removed."""
         return self._slot.is_condemned
 
     @property
     def facts(self) -> int:
         """How many facts it holds, the moment when the state began among them."""
-        with self._env.begin() as txn:
-            return int(txn.stat(self._facts)["entries"])
+        try:
+            with self._env.begin() as txn:
+                return int(txn.stat(self._facts)["entries"])
+        except lmdb.Error as error:
+            raise self._fault(error) from error
 
     @property
     def is_first(self) -> bool:
@@ -288,30 +318,48 @@ class Mirror:
     @property
     def size_bytes(self) -> int:
         """The size of its file."""
-        return (self._slot.directory / DATA).stat().st_size
+        return self._look().st_size
 
     def start_anew(self, why: str) -> None:
         """Throw away everything: the changelog is read from its start."""
         self._end_reading()
         self._env.close()
-        self._slot.empty()
-        self._slot.begin()
         self._map_bytes = FIRST_MAP_BYTES
         self.why_empty = why
-        self._open()
+        try:
+            self._slot.empty()
+            self._slot.begin()
+            self._open()
+        except FAULTS as error:
+            raise self._fault(error) from error
 
     def close(self, *, clean: bool = True) -> None:
         """Close it; `clean` brings everything to the disk first, and the next one to open it trusts it."""
-        self._end_reading()
         try:
+            self._end_reading()
             if clean and not self.is_broken:
+                self._look()  # another process may have the place that was removed
                 self._env.sync(True)
-            self._env.close()
-            if clean and not self.is_broken:
+                self._env.close()
                 self._slot.end()
+        except (lmdb.Error, OSError) as error:
+            raise self._fault(error) from error
         finally:
+            self._env.close()
             self._slot.release()
 
 
 class _UnusableError(Exception):
     """A file that LMDB opened, and that is not what it should be."""
+
+
+FAULTS: Final = (lmdb.Error, OSError, _UnusableError, struct.error)
+"""What a file, or the disk below it, may meet us with."""
+
+
+def _is_broken(error: Exception) -> bool:
+    return is_broken(error) or isinstance(error, _UnusableError | struct.error)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

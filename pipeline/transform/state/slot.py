@@ -18,11 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-import lmdb
-
 from pipeline import logs
-from pipeline.errors import SettingsError
-from pipeline.settings import PREFIX
 
 MAX_SLOTS: Final = 16
 """Processes of one machine that may hold a mirror of one partition at the same time."""
@@ -67,6 +63,17 @@ class Slot:
         """Whether nobody else had the first place."""
         return self.directory.name.endswith("-0")
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.directory.with_name(f"{self.directory.name}.lock")
+
+    def _is_held(self) -> bool:
+        """Whether the lock is the one that others would ask for; it may have been removed."""
+        try:
+            return os.path.samestat(self._lock_file.stat(), os.fstat(self._lock))
+        except FileNotFoundError:
+            return False
+
     @classmethod
     def take(cls, base: Path, name: str) -> Self:
         """The first free place for `name` under `base`; waits a moment for the first one, and never for long.
@@ -108,8 +115,13 @@ class Slot:
         return fault
 
     def healthy(self) -> None:
-        """The files have been in use for a while: when this process dies, it is not their fault."""
-        self._mark(clean=False, unclean=0)
+        """The files are none to suspect: they have been in use for a while, or it is the machine that lacks something.
+
+        Where that is room for this mark, there is none either for the mark by which they would be suspected.
+        """
+        with suppress(OSError):
+            if self._is_held():
+                self._mark(clean=False, unclean=0)
 
     def end(self) -> None:
         """Mark the files, which nobody has open any more and which are on the disk, as whole."""
@@ -117,15 +129,34 @@ class Slot:
         self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=_checksum(data))
 
     def empty(self) -> None:
-        """Throw the files away."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Throw the files away.
+
+        Raises:
+            OSError: they cannot be removed, or the place was, and is another process's by now.
+        """
+        self._hold()
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.directory)
         self.directory.mkdir(exist_ok=True)
         self.is_condemned = False
 
+    def _hold(self) -> None:
+        """Lock the place again when its lock was removed along with it."""
+        if self._is_held():
+            return
+        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(self._lock_file)
+        if lock is None:
+            raise OSError(errno.EBUSY, "its lock was removed, and another process has it", str(self._lock_file))
+        os.close(self._lock)
+        self._lock = lock
+
     def condemn(self) -> None:
-        """The files turned out to be broken: whoever takes the place next throws them away."""
+        """The files turned out to be broken: whoever takes the place next throws them away, or finds it out again."""
         self.is_condemned = True
-        self._mark(broken=True)
+        with suppress(OSError):
+            if self._is_held():
+                self._mark(broken=True)
 
     def release(self) -> None:
         """Let others have the place."""
@@ -165,13 +196,6 @@ class Slot:
             os.close(entry)
 
 
-def unusable(directory: Path, error: Exception) -> SettingsError:
-    """What an operator is told when the mirrors' directory takes nothing."""
-    full = isinstance(error, lmdb.DiskError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
-    what = "its disk is full" if full else f"it cannot be used ({error})"
-    return SettingsError(f"{PREFIX}DATA_DIR: {directory}: {what}. The customers' state is mirrored there")
-
-
 def sweep(base: Path) -> None:
     """Empty the places under `base` that nobody uses and that would not be trusted any more for their age."""
     for data in base.glob(f"*/{DATA}"):
@@ -206,7 +230,7 @@ def _lock(path: Path) -> int | None:
 def _read_mark(path: Path) -> dict[str, Any]:
     try:
         mark = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
     return mark if isinstance(mark, dict) else {}
 
@@ -234,5 +258,5 @@ def _boot_id() -> str:
     """Changes with every boot of the machine; what was written before it may not have reached the disk."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
+    except FileNotFoundError:
         return ""  # no Linux: a mirror that was not closed is never trusted

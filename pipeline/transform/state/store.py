@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +22,7 @@ from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.state.border import Warnings, is_fact, sift
 from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.changes import Change, collapse
+from pipeline.transform.state.disk import unusable
 from pipeline.transform.state.events import GapRead, StateEvent
 from pipeline.transform.state.facts import BEGAN, merge_at
 from pipeline.transform.state.headers import HEADERS
@@ -30,10 +32,13 @@ from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.ownership import Ownership
 from pipeline.transform.state.partitions import check_written, partitions_now
 from pipeline.transform.state.restoration import Restoration, began_at_ms
-from pipeline.transform.state.slot import sweep, unusable
+from pipeline.transform.state.slot import sweep
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
+
+MAX_ANEW: Final = 3
+"""Times that a mirror is begun anew before a restore comes to its end. What breaks them all is not in the files."""
 
 CLOSING: Final = BackgroundTask("mirror closing", OnEnd.TELL, returns=True)
 
@@ -73,6 +78,7 @@ class Store:
         self._closing: dict[int, asyncio.Future[None]] = {}
         self._restoration: Restoration | None = None
         self._partitions: int | None = None
+        self._anew: Counter[int] = Counter()  # mirrors that were found broken since the last restore that ended
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
 
     async def start(self) -> None:
@@ -109,6 +115,7 @@ class Store:
         Raises:
             TopicError: the topic cannot be read, or its facts were written under another number of partitions.
             SettingsError: the data directory cannot be used.
+            StateError: a mirror breaks whenever it is made anew.
         """
         partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
         self._give_up_shelves()
@@ -204,7 +211,7 @@ class Store:
                 if not broken:
                     raise
                 for mirror in broken:
-                    await self._in_thread(partial(mirror.start_anew, str(error.__cause__)))
+                    await self._begin_anew(mirror, error.__cause__ or error)
             except (KafkaError, BrokerUnreachableError) as error:
                 if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
                     raise
@@ -212,7 +219,19 @@ class Store:
                 await asyncio.sleep(RETRY_S)
             else:
                 incident.succeeded()
+                self._anew.clear()
                 return differing, total
+
+    async def _begin_anew(self, mirror: Mirror, why: BaseException) -> None:
+        if self._anew[mirror.partition] >= MAX_ANEW:
+            raise StateError(
+                f"the local mirror of {mirror.topic}/{mirror.partition} under {self._base} was begun anew {MAX_ANEW} "
+                f"times and broke again ({why}): the disk or the memory of this machine fails, or something else "
+                "writes there. See the kernel's log (dmesg), or name another directory in PIPELINE_DATA_DIR: the "
+                "mirrors are built anew from the topic"
+            )
+        self._anew[mirror.partition] += 1
+        await self._in_thread(partial(mirror.start_anew, str(why)))
 
     async def _count(self, at_least: int) -> int:
         """How many partitions there are; a broker that does not know of one of ours is behind."""
@@ -292,10 +311,10 @@ def _close(mirror: Mirror) -> None:
     started = time.monotonic()
     try:
         mirror.close()
-    except Exception as error:  # noqa: BLE001 - it is not marked as whole, and made anew when it is wanted again
+    except Exception as error:  # noqa: BLE001 - it is not marked as whole, and looked at when it is wanted again
         log.warning(
-            "The local mirror of a partition was not closed in order and will be built anew",
-            topic=mirror.topic, partition=mirror.partition, error=repr(error),
+            "The local mirror of a partition was not closed in order",
+            topic=mirror.topic, partition=mirror.partition, error=str(error),
         )  # fmt: skip
     else:
         log.info(

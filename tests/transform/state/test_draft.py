@@ -16,6 +16,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.introductions import Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
+from pipeline.transform.resolver import Found
 from pipeline.transform.state import commands
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.draft import Draft
@@ -131,6 +132,6 @@ def test_a_bug_on_what_the_api_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Book, "__init__", broken)
         assert introductions.stranger(body, shelf) is None
-        introductions.introduce({"customer_id": "cus_1", "email": "a@example.com"}, "cus_1", shelf)
+        introductions.introduce(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", shelf)
     assert (shelf.changelog, shelf.sheets) == ([], {})
     assert introductions.stranger(body, shelf) == "cus_1"
