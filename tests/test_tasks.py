@@ -234,8 +234,8 @@ AWAITED: dict[str, set[str]] = {
     # Each of these is awaited, or looked at, by the function that starts it.
     "customerio/client.py": {"aclose", "_send"},
     "customerio/sandbox/server.py": {"start"},
-    "demo/stage.py": {"_perform"},
     "demo/traffic.py": {"send"},
+    "interruption.py": {"until_told"},
     "kafka/app.py": {"_while_true"},
     "kafka/closing.py": {"close"},
     "kafka/consumer_thread.py": {"_commit_fenced", "_in_thread"},

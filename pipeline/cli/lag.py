@@ -16,6 +16,7 @@ import typer
 
 from pipeline.cli.preparation import prepare
 from pipeline.errors import BrokerUnreachableError, InputError
+from pipeline.interruption import until_told
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def lag(
         raise InputError("--acknowledge is for what one reading shows: leave --watch out")
     settings = prepare()  # what a client says of brokers that are away is in the reading; stderr would tear the table
     if watch:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_watch(settings, interval, as_json=as_json))
+        with suppress(asyncio.CancelledError):  # Ctrl-C is the way to end it
+            asyncio.run(until_told(_watch(settings, interval, as_json=as_json), again_s=1.0))
         return
     groups, acknowledged = asyncio.run(_once(settings, acknowledge=acknowledge))
     if as_json:

@@ -20,11 +20,11 @@ from pipeline import logs
 from pipeline.demo.chain import Chain
 from pipeline.demo.report import show
 from pipeline.demo.run import run
+from pipeline.interruption import until_told
 from pipeline.kafka.noise import quieten
 
-CANCEL_AGAIN_S = 10.0
-"""A cancellation can get lost: anyio, below httpx, takes one for its own that falls into the end of a connection
-attempt, and the demo went on to its last webhook. So it is repeated, once what is stopped in order has had its time."""
+CANCEL_AGAIN_S = 20.0
+"""The processes and the broker are stopped in order meanwhile."""
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
@@ -38,7 +38,9 @@ def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int
     directory = Path(tempfile.mkdtemp(prefix="dodo-cio-demo-"))
     tidy = False
     try:
-        tidy = asyncio.run(_perform(directory, webhooks, partitions, keep=keep, as_json=as_json, talk=talk))
+        work = _perform(directory, webhooks, partitions, keep=keep, as_json=as_json, talk=talk)
+        # SIGTERM (a supervisor's, `timeout`'s) cleans up like Ctrl-C.
+        tidy = asyncio.run(until_told(work, (signal.SIGINT, signal.SIGTERM), CANCEL_AGAIN_S))
     except (KeyboardInterrupt, asyncio.CancelledError):
         tidy = True
         talk.print("Interrupted; everything that was started is stopped.")
@@ -56,20 +58,6 @@ def perform(*, webhooks: int, partitions: int, keep: bool, as_json: bool) -> int
 async def _perform(
     directory: Path, webhooks: int, partitions: int, *, keep: bool, as_json: bool, talk: Console
 ) -> bool:
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor's, `timeout`'s: cleans up like Ctrl-C
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    listening = asyncio.create_task(told.wait())
-    work = asyncio.create_task(_work(directory, webhooks, partitions, keep=keep, as_json=as_json, talk=talk))
-    await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
-    while not work.done():
-        work.cancel()
-        await asyncio.wait({work}, timeout=CANCEL_AGAIN_S)
-    listening.cancel()
-    return await work
-
-
-async def _work(directory: Path, webhooks: int, partitions: int, *, keep: bool, as_json: bool, talk: Console) -> bool:
     say = talk.log if talk.is_terminal else talk.print
     async with Chain(directory, partitions=partitions, say=say) as chain:
         with _Bars(talk, webhooks) as bars:

@@ -90,7 +90,7 @@ async def test_an_acknowledgement_over_an_unfinished_chunk_ends_the_process(flee
     first = fleet.start(skip_heads="1")
     assert await first.ends() == 1
     assert "was acknowledged while the chunk 0-999 is not done" in first.text
-    assert await fleet.committed() == {}
+    assert set((await fleet.committed()).values()) <= {0}  # where partitions begin
     fleet.start()
     assert (await fleet.count(traffic.sent)).missing == 0
 

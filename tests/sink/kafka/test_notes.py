@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.topic_identity import unmarked
 from pipeline.sink.statements import Statement, parse
 
 pytestmark = pytest.mark.kafka
@@ -42,7 +43,7 @@ async def notes(stage: Any) -> dict[int, tuple[int, Statement | None]]:
     async with open_admin(stage.settings) as admin:
         answer = await admin._of_group(group, OffsetFetchRequest(group, [(topic, [0, 1])]))
     return {
-        partition: (offset, parse(metadata))
+        partition: (offset, parse(unmarked(metadata)[1]))
         for _, partitions in answer.topics
         for partition, offset, metadata, _ in partitions
     }
