@@ -71,7 +71,7 @@ async def test_work_that_does_not_end_is_left_after_the_grace(fleet: Fleet) -> N
     await first.says("ChunkDelivered(")
     assert await first.stop() == 0
     assert "drained=False, committed=True" in await first.says("HandOverEnded(")
-    assert await fleet.committed() == {}
+    assert set((await fleet.committed()).values()) <= {0}  # where partitions begin
     fleet.start()
     assert (await fleet.count(traffic.sent)).missing == 0
 
