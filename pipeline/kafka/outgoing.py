@@ -271,7 +271,9 @@ class Outlet:
         self._look_later()
 
     def _landed(self, future: asyncio.Future[Any]) -> None:
-        waiting = self._flying.pop(future)
+        waiting = self._flying.pop(future, None)
+        if waiting is None:  # closed in the turn in which it landed: its callback was on its way already
+            return
         try:
             placed, records = future.result(), waiting.builder.record_count()
             offset, dated_ms = placed.offset, placed.timestamp if placed.timestamp_type == LOG_APPEND_TIME else None

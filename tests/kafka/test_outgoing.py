@@ -289,6 +289,24 @@ async def test_drained_waits_for_the_queue_and_the_flight() -> None:
     await drained
 
 
+async def test_a_batch_that_lands_while_its_outlet_is_closed() -> None:
+    """It failed for whoever waited, and its own answer a moment later is nobody's error."""
+    broker = Broker()
+    chunk = broker.chunk()
+    chunk.append("a", 0, record())
+    sent = chunk.send()
+    await broker.has_taken(1)
+    await asyncio.sleep(0)
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    broker.futures[0].set_result(broker.stored(0))
+    broker.outlet("a", 0).close()
+    await asyncio.sleep(0)
+    assert unheard == []
+    with pytest.raises(DeliveryError, match="stopped"):
+        await sent
+
+
 async def test_many_at_once_are_as_one_by_one() -> None:
     """`extend` writes what appends would, over as many batches as it takes, and knows where they lie."""
     broker = Broker()
