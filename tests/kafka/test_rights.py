@@ -260,6 +260,14 @@ async def test_all_that_is_missing_is_named_at_once(secure_kafka: Any, tmp_path:
     ]
 
 
+async def until_assigned(process: subprocess.Popen[bytes], said: Callable[[], str]) -> None:
+    """Wait until the worker has its partitions; fail with what it `said` when it ends first."""
+    async with asyncio.timeout(WITHIN_S):
+        while "Partitions assigned" not in said():
+            assert process.poll() is None, said()
+            await asyncio.sleep(0.1)
+
+
 @pytest.mark.kafka
 async def test_without_a_look_at_the_configuration(secure_kafka: Any, tmp_path: Path, spawn: Spawn) -> None:
     """The stage starts and works; that it cannot tell is said, and nothing is claimed."""
@@ -271,10 +279,7 @@ async def test_without_a_look_at_the_configuration(secure_kafka: Any, tmp_path: 
     await until_allowed(settings, needed)
     log = tmp_path / "blind.log"
     process = spawn(settings, "blind", "transform")
-    async with asyncio.timeout(WITHIN_S):
-        while "Partitions assigned" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            await asyncio.sleep(0.1)
+    await until_assigned(process, log.read_text)
     assert "Whether topics are set so that nothing is lost is unknown" in log.read_text()
     assert "A topic is set so that records can be lost" not in log.read_text()
 
@@ -293,10 +298,7 @@ async def test_a_right_that_is_taken_away_at_work(secure_kafka: Any, tmp_path: P
     await until_allowed(settings, rights)
     log = tmp_path / "worker.log"
     process = spawn(settings, "worker", "transform")
-    async with asyncio.timeout(WITHIN_S):
-        while "Partitions assigned" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            await asyncio.sleep(0.1)
+    await until_assigned(process, log.read_text)
     name = settings.webhooks_topic if kind == "topic" else settings.transform_group
     async with AIOKafkaProducer(**client_options(secure_kafka.admin())) as producer:
 
