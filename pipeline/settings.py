@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "
-        "email: customers of one address are one person (the transform then writes to the webhooks topic).",
+        "Customers whom it names alike are one person (the transform then writes to the webhooks topic).",
     )
     merge_on_email_change: bool = Field(
         False,
@@ -239,11 +239,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _people_of_an_address_need_commands(self) -> Self:
-        if not self.commands and self.state and "email" in self.person_id.split(","):
+    def _people_of_several_customers_need_commands(self) -> Self:
+        if not self.commands and self.state and self.person_id_chain[0] != "customer_id":
             raise ValueError(
-                f"{PREFIX}COMMANDS=false does not go with email in {PREFIX}PERSON_ID: what several customers add to "
-                "one person are command records in the webhooks topic"
+                f"{PREFIX}COMMANDS=false needs {PREFIX}PERSON_ID to begin with customer_id: what several customers "
+                "add to one person are command records in the webhooks topic"
             )
         return self
 

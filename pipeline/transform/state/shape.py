@@ -78,6 +78,11 @@ def maybe(shape: Shape) -> Shape:
     return lambda value: value is None or shape(value)
 
 
+def either(*shapes: Shape) -> Shape:
+    """One of these."""
+    return lambda value: any(shape(value) for shape in shapes)
+
+
 def one_of(*words: str) -> Shape:
     """One of these words."""
     known = frozenset(words)
@@ -176,7 +181,10 @@ SHAPES: Final[dict[str, Shape]] = {
         several(digest, 0, MAX_REQUESTS),
         several(array(count, maybe(text), maybe(text), digest), 0, MAX_PEOPLE),
     ),
-    "shared": array(count, maybe(text), maybe(digest)),
+    "shared": either(
+        array(count, maybe(text), maybe(digest)),
+        array(count, maybe(text), maybe(digest), one_of("id")),
+    ),
     "share": array(count, maybe(_SHARE)),
     "person": array(count, whole, maybe(digest), several(text, 0, 10_000)),
     "state": array(count, text, count),
