@@ -168,10 +168,7 @@ def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]
     payment_id, refund_id = text(data.get("payment_id")), text(data.get("refund_id"))
     if payment_id is None or refund_id is None:
         return []
-    amount, partial = data.get("amount"), flag(data.get("is_partial"))
-    minor = minor_of(amount)
-    if minor is None and amount is not None:
-        partial = None  # an amount that cannot be read is not the whole remainder
+    minor, partial = minor_of(data.get("amount")), flag(data.get("is_partial"))
     return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
 
 

@@ -17,7 +17,7 @@ from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, decode, split
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x03"
+VERSION: Final = b"\x04"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -262,17 +262,17 @@ def is_counted(payment: Fact) -> bool:
 def refunded(payment: Fact, refunds: Iterable[Fact]) -> int | None:
     """How much of a payment is back, never more than it; None when nothing of it can be counted.
 
-    A refund without an amount that is not partial is the whole remainder. One without an amount that is (or may be)
-    partial, or in another currency, is of unknown worth and does not count.
+    A refund that is not partial is all that was left of the payment, whatever its own amount and currency say: refunds
+    go out at a new rate, and an amount may be missing. Any other one without an amount, or in another currency, is of
+    unknown worth and does not count.
     """
-    if not is_counted(payment) or payment[CURRENCY] is None:
+    if not is_counted(payment):
         return None
     total = None
     for minor, currency, _time, partial, _source in refunds:
-        if minor is None:
-            if partial is False:
-                return int(payment[MINOR])
-        elif currency == payment[CURRENCY] and minor >= 0:
+        if partial is False:
+            return int(payment[MINOR])
+        if minor is not None and minor >= 0 and currency is not None and currency == payment[CURRENCY]:
             total = (total or 0) + minor
     return None if total is None else min(total, payment[MINOR])
 
