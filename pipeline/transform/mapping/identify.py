@@ -125,10 +125,10 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
     """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
     spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
-        case.total(into, "total_spent", spent[first], first)
+        case.profile_money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
     for code, minor in spent.items():
-        case.total(into, _total_of(code), minor, code)
+        case.profile_money(into, _total_of(code), minor, code)
     if count:
         into["payment_count"] = count
         case.date(into, "last_payment_date", last_payment_date, last_ms)

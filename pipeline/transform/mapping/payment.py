@@ -148,9 +148,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """What was charged, how, for what."""
     data = case.data
     currency = case.currency(into)
-    if data.get("total_amount") is None and row.event == "payment_completed":
-        case.notice("unusable-amount", "the body has no total_amount: the event says nothing of what was paid")
-    case.money(into, "payment_amount", data.get("total_amount"), currency)
+    case.main_money(into, "payment_amount", data.get("total_amount"), currency)
     into["payment_method"] = text(data.get("payment_method")) or UNKNOWN_METHOD
     case.texts(into, "payment_method_type", "card_network", "payment_id")
     subscription_ids = _subscription_ids(case)

@@ -33,7 +33,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """The refund; with the state also how much of the payment is back by now."""
     data = case.data
     currency = case.currency(into)
-    case.money(into, "refund_amount", data.get("amount"), currency)
+    case.main_money(into, "refund_amount", data.get("amount"), currency)
     case.texts(into, "refund_id", "payment_id")
     if (partial := flag(data.get("is_partial"))) is not None:
         into["is_partial"] = partial
