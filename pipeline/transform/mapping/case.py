@@ -8,9 +8,11 @@ from typing import Any, Final
 from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import elements, email, members, text, whole
+from pipeline.transform.identity import customer_id_of
 from pipeline.transform.moments import moments_of
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
+from pipeline.transform.portal import portal_link
 from pipeline.transform.profile import Profile
 from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Delivery, Note
@@ -30,6 +32,7 @@ class Case:
     """
 
     __slots__ = (
+        "business_id",
         "customer",
         "data",
         "delivery",
@@ -59,6 +62,7 @@ class Case:
         self.email, self.name = email(self.customer.get("email")), text(self.customer.get("name"))
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
+        self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
         moments = moments_of(envelope.timestamp, delivery)
         self.occurred_ms = moments.occurred_ms
@@ -134,7 +138,9 @@ class Case:
         minor = self.money(into, name, value, currency)
         if name not in into:
             into["amount_unusable"] = True
-            self.notice("amount-unusable", "the event is marked amount_unusable: it has no amount that could be printed")
+            self.notice(
+                "amount-unusable", "the event is marked amount_unusable: it has no amount that could be printed"
+            )
         return minor
 
     def profile_money(self, into: Attributes, name: str, minor: int | None, currency: str | None) -> None:
@@ -174,6 +180,19 @@ class Case:
         into[name] = found[0]
         if found[1] is not None:
             into[f"{name}_value"] = found[1]
+
+    def manage_link(self, into: Attributes, subscription_id: str | None) -> None:
+        """Where the customer manages the subscription, if the operator says where and nothing of it is missing."""
+        template = self.policy.portal_url
+        if template is None:
+            return
+        customer_id = customer_id_of(self.customer, self.data)
+        link = portal_link(
+            template,
+            {"business_id": self.business_id, "customer_id": customer_id, "subscription_id": subscription_id},
+        )
+        if link is not None:
+            into["manage_subscription_url"] = link
 
     def currency(self, into: Attributes) -> str | None:
         """The currency of the object, set as `currency` when there is one."""

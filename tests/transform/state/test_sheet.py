@@ -224,3 +224,31 @@ def test_a_summary_of_the_former_rule_is_made_anew() -> None:
         b"[0,0,null,null,null,null,null,null,null,{}]]",
     )
     assert summary(shelf, b"cus_1").spent == {"USD": 0}
+
+
+def test_a_subscription_of_the_former_version_shows_its_price() -> None:
+    """The plans of its fact have it; of a trial it says nothing."""
+    shelf = MemoryShelf()
+    shelf.put(
+        b"cus_1\0subscription\0sub_1",
+        b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
+    )
+    assert summary(shelf, b"cus_1").live == {
+        "sub_1": ["active", "pdt_1", "2026-04-01T00:00:00Z", False, 5, 2900, "USD", "Month", 1, None]
+    }
+
+
+@pytest.mark.parametrize("charge_first", [True, False])
+def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
+    """The trial's end is there until more than nothing was paid for the subscription."""
+    shelf = MemoryShelf()
+    trial = subscription("sub_1", (1, 0), "active", 1)
+    trial.fact.append(9_000)
+    charge = telling("charge", ("sub_1",), 2_000, "pay_1")
+    shown = []
+    for told in (charge, trial) if charge_first else (trial, charge):
+        book = Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), [told], (), {}))
+        book.settle(None)
+        shown.append([found.trial_ends_ms for found in book.subscriptions])
+    assert shown == ([[], [None]] if charge_first else [[9_000], [None]])
+    assert fold(shelf.scan(b"cus_1\0")).encode() == shelf.sheet(CUSTOMER)
