@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.profile import Activation, Card, Contact, Payment, Person, Refunded, Spending, Subscription
 from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
 from pipeline.transform.state.gather import Shown
@@ -110,6 +110,11 @@ class Book:
     def has_lost_dispute(self) -> bool:
         """See `Profile`."""
         return self._facts.sheet.lost
+
+    @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._facts.sheet)
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -308,7 +313,9 @@ def _source_place(kind: Kind) -> int:
 
 
 def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms = entry
+    status, product_id, next_billing, cancels, created_ms, *terms = entry
+    # A share of an earlier version tells no terms.
+    minor, currency, interval, interval_count, trial_ends_ms = terms or [None] * 5
     return Subscription(
         subscription_id=subscription_id,
         status=status,
@@ -316,4 +323,14 @@ def _shown(subscription_id: str, entry: Fact) -> Subscription:
         next_billing=next_billing,
         cancel_at_next_billing=cancels,
         created_at_ms=created_ms,
+        minor=minor,
+        currency=currency,
+        interval=interval,
+        interval_count=interval_count,
+        trial_ends_ms=trial_ends_ms,
     )
+
+
+def card_of(sheet: Sheet) -> Card | None:
+    """The card of a summary as the mapping asks for it."""
+    return None if sheet.card is None else Card(*sheet.card[2:])
