@@ -143,6 +143,20 @@ class Settings(BaseSettings):
         description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
         "for a topic that others may write too.",
     )
+    state_erase_after_seconds: float = Field(
+        1200.0,
+        ge=0,
+        le=1500,
+        description="After a customer was forgotten: until the mirror's file is written anew without what was deleted. "
+        "Requests of this time share one writing; with the next setting it stays within an hour.",
+    )
+    state_keep_unowned_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=1800,
+        description="How long the mirror of a partition that moved to another worker stays on the disk: a rolling "
+        "restart brings it back within minutes, and then it saves a restore.",
+    )
     state_loss_accepted: bool = Field(
         False,
         description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
