@@ -85,7 +85,7 @@ class Subscription:
     """A subscription's latest state by delivery time.
 
     `trial_ends_ms` is the end of the free trial in which it was seen last, None outside one and after the first charge
-    above 0; `payment_method_shown` the `payment_method_id` that its latest `subscription.update_payment_method` carried.
+    above 0. `payment_method_shown` is the `payment_method_id` that its latest `subscription.update_payment_method` had.
     """
 
     subscription_id: str

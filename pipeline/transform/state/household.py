@@ -78,7 +78,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         delivery,
         policy,
         household,
-        names,
+        named=names,
         customers=household.customers,
         again=news.told,
     )
