@@ -35,6 +35,7 @@ class Policy:
     forward_card_hints: bool = False
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
+    merge_default_id: bool = False
     commands: bool = True
 
     @property
@@ -71,5 +72,6 @@ class Policy:
             forward_card_hints=settings.forward_card_hints,
             forward_test_mode=settings.forward_test_mode,
             merge_on_email_change=settings.merge_on_email_change,
+            merge_default_id=settings.merge_default_id,
             commands=settings.commands,
         )
