@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -44,6 +45,13 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 PERSON_ID_POLICIES = ("customer_id", "email")
+
+
+PORTAL_PLACEHOLDERS = ("business_id", "customer_id", "subscription_id")
+"""What `PIPELINE_PORTAL_URL` may ask for."""
+
+MAX_PORTAL_URL = 400
+"""With three ids of Dodo's in it, it stays below Customer.io's 1000 bytes, above which a link would be left out."""
 
 
 def _split(value: Any) -> Any:
@@ -135,6 +143,20 @@ class Settings(BaseSettings):
         description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
         "for a topic that others may write too.",
     )
+    state_erase_after_seconds: float = Field(
+        1200.0,
+        ge=0,
+        le=1500,
+        description="After a customer was forgotten: until the mirror's file is written anew without what was deleted. "
+        "Requests of this time share one writing; with the next setting it stays within an hour.",
+    )
+    state_keep_unowned_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=1800,
+        description="How long the mirror of a partition that moved to another worker stays on the disk: a rolling "
+        "restart brings it back within minutes, and then it saves a restore.",
+    )
     state_loss_accepted: bool = Field(
         False,
         description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
@@ -164,6 +186,11 @@ class Settings(BaseSettings):
     emit_first_renewal: bool = Field(False, description="subscription_renewed for the first period too.")
     emit_credit_deducted: bool = Field(False, description="credit_deducted events (one a usage: high volume).")
     forward_card_hints: bool = Field(False, description="card_last_four, card_exp_month, card_exp_year on events.")
+    portal_url: str | None = Field(
+        None,
+        description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
+        "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
+    )
     product_names: Path | None = Field(None, description="YAML file of product id: name.")
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
@@ -208,6 +235,27 @@ class Settings(BaseSettings):
             raise ValueError(
                 "was set by Kubernetes for a Service called pipeline: set enableServiceLinks: false on the pod"
             )
+        return value
+
+    @field_validator("portal_url")
+    @classmethod
+    def _portal(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        example = "must look like https://customer.dodopayments.com/login/{business_id}"
+        known = ", ".join(f"{{{name}}}" for name in PORTAL_PLACEHOLDERS)
+        try:
+            fields = [field[1:] for field in Formatter().parse(value) if field[1] is not None]
+        except ValueError:
+            raise ValueError(f"{example}: a brace in it is not closed") from None
+        if any(name not in PORTAL_PLACEHOLDERS or form or conversion for name, form, conversion in fields):
+            raise ValueError(f"{example}: it knows {known} and nothing else in braces")
+        scheme, _, rest = value.partition("://")
+        host = rest.partition("/")[0]
+        if scheme != "https" or not host or "{" in host or any(sign.isspace() for sign in value):
+            raise ValueError(f"{example}: https, a host without braces, no spaces")
+        if len(value) > MAX_PORTAL_URL:
+            raise ValueError(f"{example}: at most {MAX_PORTAL_URL} characters")
         return value
 
     @field_validator("person_id")

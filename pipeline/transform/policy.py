@@ -33,6 +33,7 @@ class Policy:
     emit_first_renewal: bool = False
     emit_credit_deducted: bool = False
     forward_card_hints: bool = False
+    portal_url: str | None = None
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
     merge_default_id: bool = False
@@ -70,6 +71,7 @@ class Policy:
             emit_first_renewal=settings.emit_first_renewal,
             emit_credit_deducted=settings.emit_credit_deducted,
             forward_card_hints=settings.forward_card_hints,
+            portal_url=settings.portal_url,
             forward_test_mode=settings.forward_test_mode,
             merge_on_email_change=settings.merge_on_email_change,
             merge_default_id=settings.merge_default_id,

@@ -82,6 +82,15 @@ class Payment(NamedTuple):
     charge_type: str | None
 
 
+class Card(NamedTuple):
+    """The card that paid last or was stored last, each field as sent, None where a payment told none."""
+
+    network: str | None
+    last_four: str | None
+    exp_month: str | None
+    exp_year: str | None
+
+
 class Refunded(NamedTuple):
     """What was paid back of one payment so far, capped at it."""
 
@@ -94,7 +103,8 @@ class Refunded(NamedTuple):
 class Subscription:
     """A subscription's latest state by delivery time.
 
-    `payment_method_shown` is the `payment_method_id` that its latest `subscription.update_payment_method` carried.
+    `trial_ends_ms` is the end of the free trial in which it was seen last, None outside one and after the first charge
+    above 0; `payment_method_shown` the `payment_method_id` of its latest `subscription.update_payment_method`.
     """
 
     subscription_id: str
@@ -108,6 +118,7 @@ class Subscription:
     cancel_at_next_billing: bool = False
     created_at_ms: int = 0
     payment_method_shown: str | None = None
+    trial_ends_ms: int | None = None
 
 
 class Spending(NamedTuple):
@@ -170,6 +181,10 @@ class Profile(Protocol):
     @property
     def has_lost_dispute(self) -> bool:
         """With this webhook."""
+
+    @property
+    def card(self) -> Card | None:
+        """With this webhook; None where cards may not go on, or nothing was paid."""
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:

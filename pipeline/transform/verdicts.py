@@ -30,6 +30,7 @@ Note = Literal[
     "state-decides",
     "unknown-currency",
     "unusable-amount",
+    "amount-unusable",
     "uncounted-refund",
     "unusable-time",
     "unusable-contact",

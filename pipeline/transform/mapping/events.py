@@ -9,6 +9,7 @@ from pipeline.transform.fields import members, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import put_metadata
 from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.profile import best
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.ulid import ulid
 
@@ -50,9 +51,17 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
     if case.name is not None:
         into["name"] = case.name
     mapping.attributes(case, row, into)
+    if case.policy.portal_url is not None:
+        case.manage_link(into, into.get("subscription_id") or _speaking(case))
     if case.policy.metadata:
         put_metadata(case, into, members(case.data.get("metadata")), members(case.customer.get("metadata")))
     return into
+
+
+def _speaking(case: Case) -> str | None:
+    """The subscription that the profile shows, for an event about none."""
+    speaking = best(case.profile.subscriptions) if case.profile is not None else None
+    return None if speaking is None else speaking.subscription_id
 
 
 def warn_if_late(case: Case) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pipeline.customerio.operations import Identifier
 from pipeline.transform.fields import country, members, phone, scalar, text
 from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
@@ -61,6 +62,11 @@ def identify_attributes(
             sum_attributes(case, into, profile)
     elif row is not None and mapping is not None and mapping.identifies is not None:
         mapping.identifies(case, row, into)
+    if case.policy.portal_url is not None:
+        speaking = best(profile.subscriptions) if profile is not None else None
+        subscription_id = into.get("subscription_id") if speaking is None else speaking.subscription_id
+        if subscription_id is not None:
+            case.manage_link(into, subscription_id)
     if into and not live:
         into["dodo_mode"] = case.delivery.mode
     return into
@@ -143,16 +149,18 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
     """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
     spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
-        case.total(into, "total_spent", spent[first], first)
+        case.profile_money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
     for code, minor in spent.items():
-        case.total(into, _total_of(code), minor, code)
+        case.profile_money(into, _total_of(code), minor, code)
     if count:
         into["payment_count"] = count
         case.date(into, "last_payment_date", last_payment_date, last_ms)
         case.date(into, "customer_since", customer_since, since_ms)
     if method is not None:
         into["payment_method"] = method
+    if case.policy.forward_card_hints and profile.card is not None:
+        fill_card(into, profile.card)
     if profile.has_lost_dispute:
         into["has_lost_dispute"] = True
     speaking = best(profile.subscriptions)

@@ -55,7 +55,7 @@ def _plan(case: Case, into: Attributes) -> str | None:
     if addons := case.quantities("addons", "addon_id"):
         into["addons"] = addons
     currency = case.currency(into)
-    case.money(into, "amount", data.get("recurring_pre_tax_amount"), currency)
+    case.main_money(into, "amount", data.get("recurring_pre_tax_amount"), currency)
     if (inclusive := flag(data.get("tax_inclusive"))) is not None:
         into["tax_inclusive"] = inclusive
     if (frequency := text(data.get("payment_frequency_interval"))) is not None:

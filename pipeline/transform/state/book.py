@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.transform.identity import EMAIL_STEP
-from pipeline.transform.profile import Activation, Addressed, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.profile import (
+    Activation,
+    Addressed,
+    Card,
+    Contact,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+)
 from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
 from pipeline.transform.state.gather import Shown
@@ -125,6 +135,11 @@ class Book:
     def has_lost_dispute(self) -> bool:
         """See `Profile`."""
         return self._facts.sheet.lost
+
+    @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._facts.sheet)
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -328,7 +343,9 @@ def _source_place(kind: Kind) -> int:
 
 
 def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms = entry
+    status, product_id, next_billing, cancels, created_ms, *terms = entry
+    # A share of an earlier version tells no terms.
+    minor, currency, interval, interval_count, trial_ends_ms = terms or [None] * 5
     return Subscription(
         subscription_id=subscription_id,
         status=status,
@@ -336,4 +353,14 @@ def _shown(subscription_id: str, entry: Fact) -> Subscription:
         next_billing=next_billing,
         cancel_at_next_billing=cancels,
         created_at_ms=created_ms,
+        minor=minor,
+        currency=currency,
+        interval=interval,
+        interval_count=interval_count,
+        trial_ends_ms=trial_ends_ms,
     )
+
+
+def card_of(sheet: Sheet) -> Card | None:
+    """The card of a summary as the mapping asks for it."""
+    return None if sheet.card is None else Card(*sheet.card[2:])

@@ -11,7 +11,9 @@ which tells deliveries of one second apart.
 |---|---|---|---|
 | payment | payment | minor, currency, time, type, method, card update, source, periods, note | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
-| subscription | subscription | moment, status, next billing, cancels, created (ms), plans | latest; latest two plans |
+| charge | subscription | time (ms), payment: the first above 0 | earliest |
+| card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
+| subscription | subscription | moment, status, next billing, cancels, created, plans, end of the trial | latest |
 | method | subscription | moment, payment method id | latest |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
@@ -42,6 +44,8 @@ from pipeline.transform.timestamps import to_ms
 Kind = Literal[
     "payment",
     "refund",
+    "charge",
+    "card",
     "subscription",
     "method",
     "activation",
@@ -61,7 +65,7 @@ Source = Literal["webhook", "api"]
 
 Fact = list[Any]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Header `schema-version` of every record: the form of values and keys."""
 
 NUL: Final = b"\0"
@@ -219,8 +223,10 @@ def _largest(old: Fact, new: Fact) -> Fact:
 
 
 def _subscription(old: Fact, new: Fact) -> Fact:
-    register = max(old[:6], new[:6], key=lambda state: (state[0], state[1], encode(state)))
-    return [*register, _plans(old[6], new[6])]
+    """The later state; a telling of an earlier version does not say whether it is in a trial."""
+    states = [[*fact[:6], *(fact[7:8] or [None])] for fact in (old, new)]
+    *register, trial_ends_ms = max(states, key=lambda state: (state[0], state[1], encode(state)))
+    return [*register, _plans(old[6], new[6]), trial_ends_ms]
 
 
 def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
@@ -250,6 +256,8 @@ def _person(old: Fact, new: Fact) -> Fact:
 _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _payment,
     "refund": _told_best,
+    "charge": _smallest,
+    "card": _largest,
     "subscription": _subscription,
     "method": _latest,
     "activation": _smallest,
@@ -268,6 +276,8 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
 _LENGTHS: Final = {
     "payment": 9,
     "refund": 5,
+    "charge": 2,
+    "card": 6,
     "subscription": 7,
     "method": 3,
     "activation": 2,

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
-from pipeline.transform.mapping.payment import UNKNOWN_METHOD
+from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
+from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
@@ -53,7 +54,10 @@ def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
     moments = moments_of(envelope.timestamp, delivery)
     data = envelope.data
     contact, metadata = _contact(members(data.get("customer")), data, policy)
-    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), contact, metadata)
+    facts = _facts(envelope, moments, delivery.webhook_id)
+    if policy.forward_card_hints and envelope.type == "payment.succeeded":
+        facts += _card(data, moments.event_ms or 0)
+    return Shown(moments, facts, contact, metadata)
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
@@ -150,7 +154,20 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         _periods(data) if not card_update and get("service_periods") else [],
         None,
     ]
-    return [Telling("payment", (payment_id,), fact)]
+    told = [Telling("payment", (payment_id,), fact)]
+    if fact[0] is not None and fact[0] > 0 and not card_update:
+        ms = to_ms(time) or 0
+        charged = subscription_ids(data)[:MAX_PERIODS]
+        told += [Telling("charge", (subscription_id,), [ms, payment_id]) for subscription_id in charged]
+    return told
+
+
+def _card(data: Mapping[str, Any], at_ms: int) -> list[Telling]:
+    """The card that paid or was stored; a payment by other means tells that there is none. Only where it may go on."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None:
+        return []
+    return [Telling("card", ("",), [at_ms, payment_id, *(text(data.get(name)) for name in CARD)])]
 
 
 def _periods(data: Mapping[str, Any]) -> list[Fact]:
@@ -168,10 +185,7 @@ def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]
     payment_id, refund_id = text(data.get("payment_id")), text(data.get("refund_id"))
     if payment_id is None or refund_id is None:
         return []
-    amount, partial = data.get("amount"), flag(data.get("is_partial"))
-    minor = minor_of(amount)
-    if minor is None and amount is not None:
-        partial = None  # an amount that cannot be read is not the whole remainder
+    minor, partial = minor_of(data.get("amount")), flag(data.get("is_partial"))
     return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
 
 
@@ -234,5 +248,6 @@ def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [plan],
+        trial_end_ms(data) if in_first_period(data) else None,
     ]
     return [Telling("subscription", (subscription_id,), fact)]

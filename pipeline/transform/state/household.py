@@ -14,8 +14,18 @@ from pipeline.customerio.operations import Identifier
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Activation, Addressed, Contact, Payment, Person, Refunded, Spending, Subscription
-from pipeline.transform.state.book import spending_of, subscriptions_of
+from pipeline.transform.profile import (
+    Activation,
+    Addressed,
+    Card,
+    Contact,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+)
+from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
@@ -137,6 +147,11 @@ class Household:
         return self._sheet.lost
 
     @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._sheet)
+
+    @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """See `Profile`."""
         return subscriptions_of(self._sheet)
@@ -180,6 +195,7 @@ def _add(sheet: Sheet, share: Share) -> None:
     sheet.base = _one(min, sheet.base, share["base"])
     sheet.last = _one(max, sheet.last, share["last"])
     sheet.method = _one(max, sheet.method, share["method"])
+    sheet.card = _one(max, sheet.card, share.get("card"))
     sheet.lost |= share["has_lost_dispute"]
     sheet.live |= share["live"]
     sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])

@@ -128,21 +128,26 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
-_live = array(maybe(text), maybe(text), maybe(text), flag, whole)
+_terms = (maybe(whole), maybe(text), maybe(text), maybe(whole), maybe(whole))
+_former = (maybe(text), maybe(text), maybe(text), flag, whole)
+_live = either(array(*_former, *_terms), array(*_former))
 
-_SHARE: Final = members(
-    payment_count=count,
-    spent=pairs(total, currency),
-    first=maybe(_known),
-    base=maybe(array(whole, text, currency)),
-    last=maybe(_known),
-    method=maybe(_known),
-    has_lost_dispute=flag,
-    live=pairs(_live),
-    rest=maybe(array(text, maybe(text), maybe(text), maybe(text), flag, whole)),
-    contact=array(maybe(text), maybe(text), maybe(text), maybe(text)),
-    metadata=pairs(scalar),
-)
+_card = array(whole, text, maybe(text), maybe(text), maybe(text), maybe(text))
+
+_share = {
+    "payment_count": count,
+    "spent": pairs(total, currency),
+    "first": maybe(_known),
+    "base": maybe(array(whole, text, currency)),
+    "last": maybe(_known),
+    "method": maybe(_known),
+    "has_lost_dispute": flag,
+    "live": pairs(_live),
+    "rest": maybe(either(array(text, *_former, *_terms), array(text, *_former))),
+    "contact": array(maybe(text), maybe(text), maybe(text), maybe(text)),
+    "metadata": pairs(scalar),
+}
+_SHARE: Final = either(members(**_share), members(**_share, card=_card))
 
 SHAPES: Final[dict[str, Shape]] = {
     "payment": array(
@@ -157,7 +162,12 @@ SHAPES: Final[dict[str, Shape]] = {
         maybe(_note),
     ),
     "refund": array(maybe(whole), maybe(currency), text, maybe(flag), _source),
-    "subscription": array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS)),
+    "charge": array(whole, text),
+    "card": _card,
+    "subscription": either(
+        array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS), maybe(whole)),
+        array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS)),
+    ),
     "method": array(whole, whole, text),
     "activation": array(whole, text),
     "cancellation": several(_observation, 1, MAX_OBSERVATIONS),

@@ -127,6 +127,7 @@ def share_of(book: Book) -> Share:
         "has_lost_dispute": sheet.lost,
         "live": sheet.live,
         "rest": sheet.rest,
+        **({} if sheet.card is None else {"card": sheet.card}),
         "contact": list(book.contact),
         "metadata": book.metadata,
     }

@@ -2,7 +2,8 @@
 
 A file of `tests/data/journeys` has
 - `about`: one line; `why`: which wrong, doubled or missing mail it guards against;
-- `settings`: as `Settings` takes them, where they are not the default; `began`: when the state began (default 2026);
+- `settings`: as `Settings` takes them, where they are not the default (`product_names` from this folder);
+  `began`: when the state began (default 2026);
 - `objects`: a place for YAML anchors, not read;
 - `webhooks`: in the order of arrival, each `type`, `at` (envelope time), `delivered` (the attempt's time, default two
   seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's; a
@@ -185,12 +186,18 @@ class Journey:
         return World(self.policy, MemoryShelf(began_at_ms=self.began_at_ms))
 
 
+def policy_of(settings: dict[str, Any]) -> Policy:
+    """The policy of a file's settings; a file of product names lies beside the journeys."""
+    names = {"product_names": DATA / settings["product_names"]} if "product_names" in settings else {}
+    return Policy.of(Settings.load(**settings | names))
+
+
 def journey_at(path: Path) -> Journey:
     """The journey of a file."""
     document = yaml.load(path.read_bytes(), Loader)
     return Journey(
         name=path.stem,
-        policy=Policy.of(Settings.load(**document.get("settings", {}))),
+        policy=policy_of(document.get("settings", {})),
         began_at_ms=moment_ms(document.get("began", BEGAN)),
         webhooks=tuple(webhook_of(number, step) for number, step in enumerate(document["webhooks"], 1)),
         holds=document["holds"],

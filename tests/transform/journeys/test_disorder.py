@@ -36,10 +36,10 @@ def shuffled(journey: Any, seed: int) -> list[Any]:
 def totals_of(journey: Any) -> dict[str, dict[str, int]]:
     """Customer → currency → what was paid less what came back, summed up from the bodies alone.
 
-    Written for the sum only: payments by id, then all the refunds of each.
+    Written for the sum only: payments by id, then all the refunds of each. One that is not partial leaves nothing.
     """
     paid: dict[str, tuple[str, str, int]] = {}
-    given_back: dict[str, dict[str, int | None]] = defaultdict(dict)
+    given_back: dict[str, dict[str, tuple[str, int | None]]] = defaultdict(dict)
     for webhook in journey.webhooks:
         data = webhook.data
         if webhook.mode == "test" or "dead_letter" in webhook.sends:
@@ -47,14 +47,15 @@ def totals_of(journey: Any) -> dict[str, dict[str, int]]:
         is_sale = webhook.type == "payment.succeeded" and not data["is_update_payment_method"]
         if is_sale and data["total_amount"] > 0:
             paid[data["payment_id"]] = (data["customer"]["customer_id"], data["currency"], data["total_amount"])
-        if webhook.type == "refund.succeeded" and (data["amount"] is not None or not data["is_partial"]):
-            currency = paid[data["payment_id"]][1] if data["payment_id"] in paid else data["currency"]
-            if data["currency"] in {currency, None}:
-                given_back[data["payment_id"]][data["refund_id"]] = data["amount"]
+        if webhook.type == "refund.succeeded":
+            worth = (data["amount"] or 0) if data["is_partial"] else None
+            given_back[data["payment_id"]][data["refund_id"]] = (data["currency"], worth)
     totals: dict[str, dict[str, int]] = defaultdict(Counter)
     for payment_id, (customer_id, currency, minor) in paid.items():
-        back = given_back[payment_id].values()
-        totals[customer_id][currency] += 0 if None in back else max(0, minor - sum(amount or 0 for amount in back))
+        refunds = given_back[payment_id].values()
+        full = any(amount is None for _, amount in refunds)
+        back = sum(amount or 0 for spoken, amount in refunds if spoken == currency)
+        totals[customer_id][currency] += 0 if full else max(0, minor - back)
     return totals
 
 

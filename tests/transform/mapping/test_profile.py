@@ -16,6 +16,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
     Addressed,
+    Card,
     Contact,
     Payment,
     Person,
@@ -48,6 +49,7 @@ class State:
     delivered_at_s: int = 0
     spending: Spending = field(default_factory=Spending)
     has_lost_dispute: bool = False
+    card: Card | None = None
     subscriptions: Sequence[Subscription] = ()
     earlier: Subscription | None = None
     shown_by: str | None = None
@@ -288,6 +290,16 @@ def test_identify_tells_the_sums_and_the_best_subscription() -> None:
         "subscription_id": "sub_active",
         "subscription_status": "active",
         "subscription_product_id": "pdt_0NExampleProduct00001",
+        "subscription_product_name": None,
+        "subscription_amount": "29.00",
+        "subscription_amount_value": 29.0,
+        "subscription_amount_minor": 2900,
+        "subscription_currency": "USD",
+        "subscription_interval": None,
+        "subscription_interval_count": None,
+        "is_trial": False,
+        "trial_ends_at": None,
+        "trial_ends_at_unix": None,
         "next_billing": "2026-11-14T08:21:58Z",
         "next_billing_unix": 1794644518,
         "cancel_at_next_billing": False,

@@ -35,14 +35,17 @@ def fact(*parts: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 
 
 def subscription() -> st.SearchStrategy[list[Any]]:
-    """One telling of a subscription: its plan is seen at its own moment."""
+    """One telling of a subscription, also of the version without trials: its plan is seen at its own moment."""
     return st.builds(
-        lambda at, status, product, minor: [*at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]]],
+        lambda at, status, product, minor, trial: [
+            *at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]], *trial,
+        ],
         MOMENTS,
         st.sampled_from(["active", "on_hold"]),
         WORDS,
         st.integers(0, 1),
-    )
+        st.sampled_from([[], [None], [5]]),
+    )  # fmt: skip
 
 
 def observation() -> st.SearchStrategy[list[Any]]:
@@ -60,6 +63,8 @@ METADATA = st.dictionaries(
 TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
+    "charge": fact(st.integers(0, 3), IDS),
+    "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
     "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
     "activation": fact(st.integers(0, 3), IDS),
@@ -184,3 +189,16 @@ def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> 
         made = key(encoded, kind, one, other)
         assert len(made) <= 511
         assert split(made)[:2] == (encoded, kind)
+
+
+def test_a_subscription_of_the_former_version_is_read_on() -> None:
+    """Its seven elements say nothing of a trial; merged with a telling of now it has eight, in either order."""
+    former = b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]'
+    now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7]'
+    assert facts.checked("subscription", former) is not None
+    assert merge("subscription", former, now) == merge("subscription", now, former) == now
+    later = now.replace(b"[2,2000", b"[0,500")
+    merged = facts.decode("subscription", merge("subscription", former, later))
+    assert merged is not None
+    assert merged[:2] == [1, 1000]
+    assert merged[7] is None

@@ -23,8 +23,11 @@ from pipeline.kafka.records import OutRecord
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
+from pipeline.transform.profile import best
 from pipeline.transform.state import facts
 from pipeline.transform.state.facts import person_key
+from pipeline.transform.state.household import Household
+from pipeline.transform.state.shape import fits
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -666,3 +669,22 @@ def test_nobody_is_called_like_a_person() -> None:
     """A customer id cannot lead to the facts of people."""
     assert facts.customer_key("person:abc") is None
     assert facts.customer_key("persons") == b"persons"
+
+
+def test_a_share_of_the_former_version_is_read_on() -> None:
+    """Its subscriptions have no price: what is shown of one is null, and nothing else of the person is lost."""
+    share: dict[str, Any] = {
+        "payment_count": 1, "spent": {"USD": 4900}, "first": [1, "pay_1", "2026-10-22T09:13:01Z"],
+        "base": [1, "pay_1", "USD"], "last": [1, "pay_1", "2026-10-22T09:13:01Z"], "method": None,
+        "has_lost_dispute": False, "live": {"sub_1": ["active", "pdt_1", "2026-11-22T09:13:02Z", False, 5]},
+        "rest": ["sub_0", "cancelled", None, None, False, 4], "contact": ["a@example.com", None, None, None],
+        "metadata": {},
+    }  # fmt: skip
+    assert fits("share", [1, share])
+    person = Household("a@example.com", {b"cus_1": share}, 1)
+    speaking = best(person.subscriptions)
+    assert speaking is not None
+    assert (speaking.subscription_id, speaking.next_billing) == ("sub_1", "2026-11-22T09:13:02Z")
+    assert (speaking.minor, speaking.trial_ends_ms) == (None, None)
+    assert person.spending.minor == {"USD": 4900}
+    assert person.card is None
