@@ -22,7 +22,11 @@ which tells deliveries of one second apart.
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
 | request | "" | see `requests` | latest, people of both |
+<<<<<<< HEAD
 | shared | "" | version, name, digest: the share told last to the person's owner; `id` where it is no address | newest |
+=======
+| shared | "" | version, name, digest: which share the person's owner was told last; `id`, if it is one | newest |
+>>>>>>> people
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |

@@ -14,7 +14,17 @@ from pipeline.customerio.operations import Identifier
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Activation, Card, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.profile import (
+    Activation,
+    Addressed,
+    Card,
+    Contact,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+)
 from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
@@ -73,8 +83,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         return None
     delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
     verdict, names = map_person(
-        news.name,
-        news.identifier,
+        household.addressed,
         delivery,
         policy,
         household,
@@ -108,6 +117,7 @@ class Household:
     ) -> None:
         self.person = Person(name, EMAIL_STEP if identifier == "email" else None)
         self.identified = name
+        self.addressed = Addressed(name, identifier)
         self.identity = identity
         self.delivered_at_s = delivered_s
         self.began_at_ms = 0
