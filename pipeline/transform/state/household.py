@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Activation, Card, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.profile import (
+    Activation,
+    Card,
+    Contact,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+    Unpaid,
+)
 from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
@@ -145,6 +155,15 @@ class Household:
     def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
         """Not known here."""
         return None
+
+    def is_first_payment(self, payment_id: str) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
+
+    @property
+    def unpaid(self) -> tuple[Unpaid, ...]:
+        """Not known here."""
+        return ()
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:  # noqa: ARG002
         """Not known here."""
