@@ -143,6 +143,20 @@ class Settings(BaseSettings):
         description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
         "for a topic that others may write too.",
     )
+    state_erase_after_seconds: float = Field(
+        1200.0,
+        ge=0,
+        le=1500,
+        description="After a customer was forgotten: until the mirror's file is written anew without what was deleted. "
+        "Requests of this time share one writing; with the next setting it stays within an hour.",
+    )
+    state_keep_unowned_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=1800,
+        description="How long the mirror of a partition that moved to another worker stays on the disk: a rolling "
+        "restart brings it back within minutes, and then it saves a restore.",
+    )
     state_loss_accepted: bool = Field(
         False,
         description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
@@ -151,7 +165,7 @@ class Settings(BaseSettings):
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "
-        "email: customers of one address are one person (the transform then writes to the webhooks topic).",
+        "Customers whom it names alike are one person (the transform then writes to the webhooks topic).",
     )
     merge_on_email_change: bool = Field(
         False,
@@ -284,11 +298,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _people_of_an_address_need_commands(self) -> Self:
-        if not self.commands and self.state and "email" in self.person_id.split(","):
+    def _people_of_several_customers_need_commands(self) -> Self:
+        if not self.commands and self.state and self.person_id_chain[0] != "customer_id":
             raise ValueError(
-                f"{PREFIX}COMMANDS=false does not go with email in {PREFIX}PERSON_ID: what several customers add to "
-                "one person are command records in the webhooks topic"
+                f"{PREFIX}COMMANDS=false needs {PREFIX}PERSON_ID to begin with customer_id: what several customers "
+                "add to one person are command records in the webhooks topic"
             )
         return self
 

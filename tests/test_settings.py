@@ -193,8 +193,11 @@ def test_all_secrets_are_known_to_the_log() -> None:
 
 def test_people_of_an_address_need_commands() -> None:
     """Shares are command records: switched off, a person would never have what several customers add."""
-    with pytest.raises(SettingsError, match="PIPELINE_COMMANDS=false does not go with email"):
+    with pytest.raises(SettingsError, match="PIPELINE_COMMANDS=false needs PIPELINE_PERSON_ID"):
         Settings.load(commands=False, person_id="email,customer_id")
+    with pytest.raises(SettingsError, match="PIPELINE_PERSON_ID to begin with customer_id"):
+        Settings.load(commands=False, person_id="metadata.user_id,customer_id")
+    assert not Settings.load(commands=False, person_id="customer_id,email").commands
     assert not Settings.load(commands=False).commands
     assert not Settings.load(commands=False, state=False, person_id="email").commands
 

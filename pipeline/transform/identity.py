@@ -16,6 +16,7 @@ from pipeline.transform.profile import Person, Profile
 from pipeline.transform.verdicts import Mode
 
 TEST_PREFIX: Final = "test_"
+CUSTOMER_ID_STEP: Final = "customer_id"
 EMAIL_STEP: Final = "email"
 
 

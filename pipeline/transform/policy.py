@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Self
 
 from pipeline.settings import Settings
+from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
 
@@ -39,6 +40,15 @@ class Policy:
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
     commands: bool = True
+
+    @property
+    def pools(self) -> bool:
+        """Whether several customers can be one person: by whatever names people before the customer's own id does.
+
+        Then the owner of the person adds the customers up and tells the sums, of every person, since nobody else knows
+        who has only one customer (`state.household`).
+        """
+        return self.person_id_chain[0] != CUSTOMER_ID_STEP
 
     @cached_property
     def kept_metadata(self) -> tuple[str, ...]:

@@ -338,8 +338,12 @@ FORGET = Consumed(
 
 
 def shares(record: Consumed, shelf: MemoryShelf) -> Iterator[OutRecord]:
-    """The shares that follow from a record where people go by their address, each carried out."""
-    policy = Policy(person_id_chain=("email",), metadata=(("plan_tier", "metadata_tier"),), forward_card_hints=True)
+    """The shares that follow from a record where people go by an id in their metadata or their address, carried out."""
+    policy = Policy(
+        person_id_chain=("metadata.app_user_id", "email"),
+        metadata=(("plan_tier", "metadata_tier"),),
+        forward_card_hints=True,
+    )
     for share in decide_record(record, policy, map_webhook, shelf).commands:
         decide_record(Consumed(share.key, share.value, share.headers), policy, map_webhook, shelf)
         yield share
@@ -358,7 +362,11 @@ def test_shares_fit() -> None:
         schema("headers/command").validate(texts(share))
     values = [orjson.loads(share.value or b"") for share in written]
     assert {value["share"] is None for value in values} == {True, False}
-    assert all(share.key == facts.person_key(value["email"]) for share, value in zip(written, values, strict=True))
+    assert [share.key for share in written] == [
+        facts.person_key(value["email"]) if "email" in value else facts.person_key(value["id"], "id")
+        for value in values
+    ]
+    assert {"email" in value for value in values} == {True, False}
 
 
 def test_every_fact_is_of_its_kind() -> None:

@@ -146,6 +146,21 @@ async def test_outputs_facts_mirror_acknowledgement(bench: Bench) -> None:
     assert [(one.kinds, one.bytes) for one in bench.told] == [({"k": 1}, 5)]
 
 
+async def test_a_mirror_that_is_written_anew(bench: Bench) -> None:
+    """Facts are sent meanwhile, and stored and acknowledged when it is over, in their order."""
+    with bench.shelf.held():
+        for key in (b"a\0k\0", b"b\0k\0"):
+            bench.landing.outputs_landed(bench.fly(key))
+            bench.sent[-1].durable.set_result(None)
+        await settle()
+        assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"], [b"b\0k\0"]]
+        assert (bench.acked, bench.mirror.next_offset) == ([], 0)
+    async with asyncio.timeout(60):
+        while len(bench.acked) < 2:  # noqa: ASYNC110 - the landing looks again by itself
+            await asyncio.sleep(0.01)
+    assert (bench.acked, bench.mirror.next_offset, bench.failures) == ([0, 1], 2, [])
+
+
 async def test_facts_wait_for_the_outputs_ahead(bench: Bench) -> None:
     """Facts of a chunk are not sent before everything of the chunks before it is out."""
     first, second = bench.fly(b"a\0k\0"), bench.fly(b"b\0k\0")

@@ -189,8 +189,8 @@ def _identify(
     Where the operator wants it, the person of a former address is merged into the new one, who must exist by then: the
     identify before it is that person's first, and so a barrier.
     """
-    # People who go by their address may be several customers, whose sums whoever knows them all tells of.
-    alone = case.profile is None or person.step != EMAIL_STEP
+    # A person may be several customers, whose sums whoever knows them all tells of.
+    alone = case.profile is None or not case.policy.pools
     told_attributes = identify_attributes(case, row, mapping, with_sums=alone)
     told = case.fitted(told_attributes)
     if told == NOTHING:
@@ -275,4 +275,5 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         notes=tuple(case.notes),
         identity=identity,
         identified_by=person.step,
+        identifier=_identifier(person),
     )

@@ -23,7 +23,7 @@ which tells deliveries of one second apart.
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
 | request | "" | see `requests` | latest, people of both |
-| shared | "" | version, address, digest: which share the person's owner was told last | newest |
+| shared | "" | version, name, digest: the share that was told last; `id` if it is no address | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
@@ -37,6 +37,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from pipeline.customerio.operations import Identifier
 from pipeline.transform.state import identity, requests
 from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, MAX_UNPAID, fits
 from pipeline.transform.timestamps import to_ms
@@ -123,13 +124,14 @@ def customer_key(customer_id: str | None) -> bytes | None:
     return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
 
 
-def person_key(address: str) -> bytes:
-    """The part of keys of the person who goes by an address; no customer has it.
+def person_key(name: str, identifier: Identifier = "email") -> bytes:
+    """The part of keys of the person who goes by an address or an id; no customer has it.
 
     It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
-    address.
+    address. An id that looks like an address is somebody else: Customer.io keeps the two apart.
     """
-    return f"{PERSON_PREFIX}{requests.digest_of(address)}".encode()
+    named = name if identifier == "email" else f"id{SEPARATOR}{name}"
+    return f"{PERSON_PREFIX}{requests.digest_of(named)}".encode()
 
 
 def short(id_: str) -> str:

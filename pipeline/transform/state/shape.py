@@ -200,7 +200,10 @@ SHAPES: Final[dict[str, Shape]] = {
         several(digest, 0, MAX_REQUESTS),
         several(array(count, maybe(text), maybe(text), digest), 0, MAX_PEOPLE),
     ),
-    "shared": array(count, maybe(text), maybe(digest)),
+    "shared": either(
+        array(count, maybe(text), maybe(digest)),
+        array(count, maybe(text), maybe(digest), one_of("id")),
+    ),
     "share": array(count, maybe(_SHARE)),
     "person": array(count, whole, maybe(digest), several(text, 0, 10_000)),
     "state": array(count, text, count),

@@ -88,7 +88,8 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
         st.integers(0, 3), st.lists(WORDS, max_size=8),
         st.lists(fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS, WORDS), max_size=8),
     ),
-    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS),
+    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS)
+    | fact(st.integers(0, 3), WORDS, WORDS, st.just("id")),
     "share": fact(st.integers(0, 3), st.none() | st.dictionaries(WORDS, WORDS)),
     "person": fact(
         st.integers(0, 3), st.integers(0, 3), st.none() | st.sampled_from(["aa", "bb"]),
