@@ -104,11 +104,7 @@ def check_totals(world: Any, journey: Any, totals: dict[str, dict[str, int]]) ->
             if attribute.startswith(prefix) and attribute.endswith(suffix) and attribute != "total_spent_minor"
         }
         # Under another policy the person has another name, and is all of the journey's customers.
-<<<<<<< HEAD
-        assert shown == (totals.get(name, everybody))
-=======
         assert shown == totals.get(name, everybody)
->>>>>>> people
 
 
 def test_any_order_with_any_repetition_ends_the_same(journey: Any, holdings: Holdings) -> None:
