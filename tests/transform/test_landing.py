@@ -17,6 +17,7 @@ from pipeline.kafka.records import OutRecord
 from pipeline.transform import landing as landing_module
 from pipeline.transform.landing import Flight, Landing
 from pipeline.transform.state.events import FactsStored
+from pipeline.transform.state.facts import SCHEMA_VERSION
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.tally import Tally
@@ -43,7 +44,7 @@ class Facts:
         headers: Sequence[tuple[str, bytes]],
     ) -> None:
         """Keep the keys."""
-        assert (topic, partition, list(headers)) == ("customers", 0, [("schema-version", b"1")])
+        assert (topic, partition, list(headers)) == ("customers", 0, [("schema-version", b"%d" % SCHEMA_VERSION)])
         self.keys += [key for key, _ in records]
 
     def send(self) -> Awaitable[None]:

@@ -7,6 +7,7 @@ off, so the tolerance is one day but never more than half of what a period can b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.transform.fields import flag, text, whole
@@ -21,7 +22,7 @@ DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
 """Charge types that tell whether a period is the first; a plan change may be charged in any."""
 
 
-def tolerance_ms(data: dict[str, Any]) -> int:
+def tolerance_ms(data: Mapping[str, Any]) -> int:
     """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
     half_days = [1.0]
     days = INTERVAL_DAYS.get((text(data.get("payment_frequency_interval")) or "").lower().removesuffix("s"))
@@ -35,7 +36,7 @@ def tolerance_ms(data: dict[str, Any]) -> int:
     return int(min(half_days) * DAY_MS)
 
 
-def in_first_period(data: dict[str, Any]) -> bool | None:
+def in_first_period(data: Mapping[str, Any]) -> bool | None:
     """Whether `previous_billing_date` lies at `created_at`; None when either is unreadable."""
     previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
     if previous is None or created is None:
@@ -43,7 +44,7 @@ def in_first_period(data: dict[str, Any]) -> bool | None:
     return abs(previous - created) <= tolerance_ms(data)
 
 
-def trial_end_ms(data: dict[str, Any]) -> int | None:
+def trial_end_ms(data: Mapping[str, Any]) -> int | None:
     """When the free trial ends or ended; None without a trial. During it, the next billing is its end."""
     days = whole(data.get("trial_period_days"))
     if days is None or days <= 0:
@@ -56,7 +57,7 @@ def trial_end_ms(data: dict[str, Any]) -> int | None:
     return None if created is None else created + days * DAY_MS
 
 
-def renews_after_trial(data: dict[str, Any]) -> bool:
+def renews_after_trial(data: Mapping[str, Any]) -> bool:
     """Whether the period that begins with this renewal is the first one after a trial."""
     days = whole(data.get("trial_period_days"))
     previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
-from pipeline.transform.mapping.payment import UNKNOWN_METHOD
+from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
+from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING
-from pipeline.transform.state.facts import Fact, Kind, Source
-from pipeline.transform.state.shape import MAX_PERIODS
+from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, short
+from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.verdicts import Delivery
+
+UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
+"""Types that tell of a payment that a mail may ask for again."""
+
+MAX_LINK_CHARS: Final = 500
+"""A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
 
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
@@ -53,13 +60,18 @@ def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
     moments = moments_of(envelope.timestamp, delivery)
     data = envelope.data
     contact, metadata = _contact(members(data.get("customer")), data, policy)
-    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), contact, metadata)
+    facts = _facts(envelope, moments, delivery.webhook_id)
+    if policy.forward_card_hints and envelope.type == "payment.succeeded":
+        facts += _card(data, moments.event_ms or 0)
+    return Shown(moments, facts, contact, metadata)
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
         return _payment(data, _time(envelope, moments), "webhook")
+    if type_ in UNPAID:
+        return _unpaid(data, moments)
     if type_.startswith("subscription."):
         return _subscription_webhook(type_, data, moments, webhook_id)
     if type_ == "refund.succeeded":
@@ -149,8 +161,54 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
+        _goods(data),
     ]
-    return [Telling("payment", (payment_id,), fact)]
+    told = [Telling("payment", (payment_id,), fact)]
+    if fact[0] is not None and fact[0] > 0 and not card_update:
+        ms = to_ms(time) or 0
+        charged = subscription_ids(data)[:MAX_PERIODS]
+        told += [Telling("charge", (subscription_id,), [ms, payment_id]) for subscription_id in charged]
+    return told
+
+
+def _goods(data: Mapping[str, Any]) -> Fact | None:
+    """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
+    products = []
+    for element in elements(data.get("product_cart")):
+        item = members(element)
+        product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
+        if product_id is not None and len(product_id) <= MAX_ID_BYTES:
+            products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
+    subscriptions = [found for found in subscription_ids(data) if len(found) <= MAX_ID_BYTES]
+    return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
+
+
+def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
+    """What a mail about a payment that was not paid wants to print."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None or flag(data.get("is_update_payment_method")) is True:
+        return []
+    link = text(data.get("payment_link"))
+    products, subscriptions = _goods(data) or [[], []]
+    entry = [
+        moments.snapshot_s,
+        moments.occurred_ms or 0,
+        short(payment_id),
+        minor_of(data.get("total_amount")),
+        _currency(data.get("currency")),
+        products,
+        subscriptions,
+        link if link is not None and len(link) <= MAX_LINK_CHARS else None,
+    ]
+    return [Telling("unpaid", ("",), [entry])]
+
+
+def _card(data: Mapping[str, Any], at_ms: int) -> list[Telling]:
+    """The card that paid or was stored; a payment by other means tells that there is none. Only where it may go on."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None:
+        return []
+    return [Telling("card", ("",), [at_ms, payment_id, *(text(data.get(name)) for name in CARD)])]
 
 
 def _periods(data: Mapping[str, Any]) -> list[Fact]:
@@ -168,10 +226,7 @@ def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]
     payment_id, refund_id = text(data.get("payment_id")), text(data.get("refund_id"))
     if payment_id is None or refund_id is None:
         return []
-    amount, partial = data.get("amount"), flag(data.get("is_partial"))
-    minor = minor_of(amount)
-    if minor is None and amount is not None:
-        partial = None  # an amount that cannot be read is not the whole remainder
+    minor, partial = minor_of(data.get("amount")), flag(data.get("is_partial"))
     return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
 
 
@@ -234,5 +289,7 @@ def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [plan],
+        trial_end_ms(data) if in_first_period(data) else None,
+        text(data.get("cancelled_at")),
     ]
     return [Telling("subscription", (subscription_id,), fact)]

@@ -117,7 +117,7 @@ def test_a_payment_that_tells_of_the_customer_is_two(changes: dict[str, Any]) ->
     ("sample", "expected"),
     [
         ("refund.succeeded", ["refund", "identity"]),
-        ("payment.failed", ["event", "identity"]),
+        ("payment.failed", ["unpaid", "event", "identity"]),
         ("subscription.active", ["subscription", "activation", "event", "identity"]),
         ("subscription.renewed", ["subscription", "event", "identity"]),
         ("subscription.updated", ["subscription", "cancellation", "event", "identity"]),
@@ -328,7 +328,8 @@ def test_an_older_delivery_does_not_take_the_address_back() -> None:
         ({"amount": None, "currency": None, "is_partial": False}, False),
         ({"amount": None, "currency": None, "is_partial": True}, True),
         ({"amount": None, "currency": None, "is_partial": None}, True),
-        ({"amount": "1.00", "currency": "USD", "is_partial": False}, True),
+        ({"amount": "1.00", "currency": "USD", "is_partial": False}, False),
+        ({"amount": 100, "currency": "EUR", "is_partial": False}, False),
         ({"amount": 100, "currency": "EUR", "is_partial": True}, True),
         ({"amount": 100, "currency": None, "is_partial": True}, True),
     ],

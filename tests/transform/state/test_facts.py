@@ -35,14 +35,17 @@ def fact(*parts: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 
 
 def subscription() -> st.SearchStrategy[list[Any]]:
-    """One telling of a subscription: its plan is seen at its own moment."""
+    """One telling of a subscription, also of the version without trials: its plan is seen at its own moment."""
     return st.builds(
-        lambda at, status, product, minor: [*at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]]],
+        lambda at, status, product, minor, trial: [
+            *at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]], *trial,
+        ],
         MOMENTS,
         st.sampled_from(["active", "on_hold"]),
         WORDS,
         st.integers(0, 1),
-    )
+        st.sampled_from([[], [None, None], [5, None], [None, "2026-03-01T00:00:00Z"]]),
+    )  # fmt: skip
 
 
 def observation() -> st.SearchStrategy[list[Any]]:
@@ -58,8 +61,18 @@ METADATA = st.dictionaries(
 )
 
 TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
-    "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+    "payment": st.builds(
+        lambda told, goods: [*told, *goods],
+        fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+        st.sampled_from([[], [None], [[[["pdt_1", 1]], []]], [[[], ["sub_1"]]]]),
+    ),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
+    "unpaid": st.builds(
+        lambda at, id_, minor: [[*at, id_, minor, "USD", [], [], None]],
+        MOMENTS, st.sampled_from([f"pay_{number}" for number in range(8)]), MINOR,
+    ),
+    "charge": fact(st.integers(0, 3), IDS),
+    "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
     "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
     "activation": fact(st.integers(0, 3), IDS),
@@ -75,7 +88,8 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
         st.integers(0, 3), st.lists(WORDS, max_size=8),
         st.lists(fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS, WORDS), max_size=8),
     ),
-    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS),
+    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS)
+    | fact(st.integers(0, 3), WORDS, WORDS, st.just("id")),
     "share": fact(st.integers(0, 3), st.none() | st.dictionaries(WORDS, WORDS)),
     "person": fact(
         st.integers(0, 3), st.integers(0, 3), st.none() | st.sampled_from(["aa", "bb"]),
@@ -134,8 +148,8 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:
     """The API tells when a payment was created, the webhook when it succeeded, and that it was told."""
-    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None])
-    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None])
+    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None, None])
+    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None, None])
     assert merge("payment", api, webhook) == merge("payment", webhook, api) == webhook
 
 
@@ -183,3 +197,38 @@ def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> 
         made = key(encoded, kind, one, other)
         assert len(made) <= 511
         assert split(made)[:2] == (encoded, kind)
+
+
+def test_a_subscription_of_the_former_version_is_read_on() -> None:
+    """Its seven elements say nothing of a trial; merged with a telling of now it has eight, in either order."""
+    former = b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]'
+    now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7,null]'
+    assert facts.checked("subscription", former) is not None
+    assert merge("subscription", former, now) == merge("subscription", now, former) == now
+    later = now.replace(b"[2,2000", b"[0,500")
+    merged = facts.decode("subscription", merge("subscription", former, later))
+    assert merged is not None
+    assert merged[:2] == [1, 1000]
+    assert merged[7:] == [None, None]
+
+
+def test_a_payment_of_the_former_version_is_read_on() -> None:
+    """Its nine elements say nothing of goods; told again it has them, and is the same payment."""
+    former = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null]'
+    now = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null,[[["pdt_1",2]],[]]]'
+    assert facts.checked("payment", former) is not None
+    assert merge("payment", former, now) == merge("payment", now, former) == now
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=14), st.randoms())
+def test_only_the_last_unpaid_payments_are_kept(seen: list[tuple[int, int]], rng: Any) -> None:
+    """Each payment once, as it was seen last, and never more than five."""
+    told = [facts.encode([[at, 0, f"pay_{payment}", at, None, [], [], None]]) for payment, at in seen]
+    rng.shuffle(told)
+    kept = facts.decode("unpaid", folded("unpaid", told))
+    assert kept is not None
+    latest: dict[str, int] = {}
+    for payment, at in seen:
+        latest[f"pay_{payment}"] = max(at, latest.get(f"pay_{payment}", 0))
+    expected = sorted((at, payment) for payment, at in latest.items())[-5:]
+    assert [(entry[0], entry[2]) for entry in kept] == expected
