@@ -109,6 +109,16 @@ async def open_admin(
         yield Admin(requests)
 
 
+@asynccontextmanager
+async def sharing(settings: Settings, admin: Admin | None, *, connect_within_s: float = 0.0) -> AsyncIterator[Admin]:
+    """`admin`, which its owner closes; without one a connection of its own, as of `open_admin`."""
+    if admin is not None:
+        yield admin
+        return
+    async with open_admin(settings, connect_within_s=connect_within_s) as own:
+        yield own
+
+
 class Admin:
     """A connection for questions and orders; made by `open_admin`.
 
