@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         False,
         description="With the policy email: merge a person into the one of the changed address. Cannot be undone.",
     )
+    merge_default_id: bool = Field(
+        False,
+        description="Merge what went to the customer's own id, while webhooks named the customer by id alone, into the "
+        "person whom the policy names once more is known. Cannot be undone.",
+    )
     event_name_style: EventNameStyle = Field("snake", description="payment_completed, or title: Payment Completed.")
     currency_exponents: Annotated[dict[str, int], NoDecode] = Field(
         default_factory=dict, description="Overrides of ISO 4217 decimals, e.g. CLP=2,UGX=2."
@@ -302,6 +307,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}MERGE_ON_EMAIL_CHANGE=true needs email in {PREFIX}PERSON_ID, and {PREFIX}STATE=true, which "
                 "knows the former address"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_default_id_has_a_better_one(self) -> Self:
+        if self.merge_default_id and not (self.person_id_chain[0] != "customer_id" and self.state):
+            raise ValueError(
+                f"{PREFIX}MERGE_DEFAULT_ID=true needs a {PREFIX}PERSON_ID that does not begin with customer_id, and "
+                f"{PREFIX}STATE=true, which knows what went to the default id"
             )
         return self
 

@@ -203,6 +203,17 @@ def test_people_of_an_address_need_commands() -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [{}, {"person_id": "customer_id,email"}, {"person_id": "metadata.user_id,customer_id", "state": False}],
+)
+def test_a_default_id_is_merged_into_a_better_one(values: dict[str, Any]) -> None:
+    """Where nothing else names people, or nobody remembers what went where, the setting could do nothing."""
+    with pytest.raises(SettingsError, match="PIPELINE_MERGE_DEFAULT_ID=true needs"):
+        Settings.load(merge_default_id=True, **values)
+    assert Settings.load(merge_default_id=True, person_id="metadata.user_id,customer_id").merge_default_id
+
+
+@pytest.mark.parametrize(
     "template",
     [
         "https://customer.dodopayments.com/login/{business_id}",

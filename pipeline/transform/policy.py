@@ -39,6 +39,7 @@ class Policy:
     portal_url: str | None = None
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
+    merge_default_id: bool = False
     commands: bool = True
 
     @property
@@ -79,5 +80,6 @@ class Policy:
             portal_url=settings.portal_url,
             forward_test_mode=settings.forward_test_mode,
             merge_on_email_change=settings.merge_on_email_change,
+            merge_default_id=settings.merge_default_id,
             commands=settings.commands,
         )

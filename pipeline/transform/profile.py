@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from pipeline.customerio.operations import Identifier
+
 BILLING: Final = frozenset({"active", "past_due", "on_hold"})
 """Statuses in which the next billing date is meant."""
 
@@ -33,10 +35,27 @@ class Person(NamedTuple):
     Args:
         id: the identifier's value, 1 to 150 bytes.
         step: the step of the identity policy that gave it; None when no step did and the customer's id stood in.
+        settles: whether the customer is this person from now on. A body that names the customer by id alone settles
+            nothing.
     """
 
     id: str
     step: str | None
+    settles: bool = True
+
+
+class Addressed(NamedTuple):
+    """Whom operations about a customer went to so far.
+
+    Args:
+        id: the identifier's value.
+        identifier: which identifier it is.
+        stood_in: it was the customer's own id, in place of a person who was not known yet.
+    """
+
+    id: str
+    identifier: Identifier
+    stood_in: bool = False
 
 
 class Contact(NamedTuple):
@@ -152,6 +171,10 @@ class Profile(Protocol):
     @property
     def identified(self) -> str | None:
         """The id of the person whom that identify was of; None when it is not known."""
+
+    @property
+    def addressed(self) -> Addressed | None:
+        """Whom the customer's operations went to, before this webhook; None: there were none, or it is not known."""
 
     @property
     def contact(self) -> Contact:

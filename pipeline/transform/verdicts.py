@@ -36,6 +36,9 @@ Note = Literal[
     "unusable-contact",
     "default-person-id",
     "shared-person",
+    "left-person",
+    "kept-person",
+    "unusable-person-id",
     "unchanged-identify",
     "suppressed-event",
 ]

@@ -6,14 +6,16 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from pipeline.transform.fields import country, email, members, phone, scalar, text
+from pipeline.customerio.operations import Identifier
+from pipeline.transform.fields import country, members, phone, scalar, text
 from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
-from pipeline.transform.profile import Person, Profile, best
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Addressed, Person, Profile, best
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 
 _IDENTITY_BYTES: Final = 16
@@ -118,12 +120,28 @@ def first_seen_s(case: Case, profile: Profile) -> int:
     return min(ms for ms in moments if ms >= MIN_PLAUSIBLE_MS) // 1000
 
 
-def former_address(profile: Profile, person: Person) -> str | None:
-    """Under whose address the customer was identified until now, when the policy `email` gives another one since."""
-    before = profile.person
-    if person.step != EMAIL_STEP or before is None or before.step != EMAIL_STEP or not is_new_person(profile, person):
+def identifier_of(person: Person) -> Identifier:
+    """How the person is addressed."""
+    return "email" if person.step == EMAIL_STEP else "id"
+
+
+def left_person(profile: Profile, person: Person) -> Addressed | None:
+    """Whom the customer's operations went to until now, when that is somebody else than `person`."""
+    before = profile.addressed
+    if before is None or before[:2] == (person.id, identifier_of(person)):
         return None
-    return email(profile.identified)
+    return before
+
+
+def may_merge(policy: Policy, before: Addressed, person: Person) -> bool:
+    """Whether the operator wants the former person merged into this one.
+
+    Never anybody else than the customer's own id that stood in, or the same customer's former address: what lies behind
+    another id may be other people's.
+    """
+    if before.stood_in:
+        return policy.merge_default_id
+    return policy.merge_on_email_change and before.identifier == identifier_of(person) == "email"
 
 
 def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person) -> bool:

@@ -10,18 +10,17 @@ from pipeline.errors import OperationError, OversizeError
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import identify_attributes, identity_of, sum_attributes
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import Addressed, Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
 
 
 def map_person(
-    name: str,
-    identifier: track.Identifier,
+    who: Addressed,
     delivery: Delivery,
     policy: Policy,
     profile: Profile,
-    named: Iterable[str],
     *,
+    named: Iterable[str],
     customers: int = 1,
     again: bool,
 ) -> tuple[Operations | DeadLettered | None, list[str]]:
@@ -30,8 +29,7 @@ def map_person(
     It is no barrier: the identify of the customer's owner, which lies before it, was one.
 
     Args:
-        name: the person: an id, or an address in lower case.
-        identifier: which of the two.
+        who: the person: an id, or an address in lower case.
         delivery: of the command that brought the news; its time is that of the identify.
         policy: the operator's settings.
         profile: the person.
@@ -55,7 +53,7 @@ def map_person(
         told = case.fitted(about)
         identity = identity_of(told)
         if again or identity != profile.identity:
-            body = track.identify(name, told, timestamp_s=profile.delivered_at_s, identifier=identifier)
+            body = track.identify(who.id, told, timestamp_s=profile.delivered_at_s, identifier=who.identifier)
             operations = (MappedOperation(f"{delivery.webhook_id}:identify", body, False, "identify", None),)
         else:
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
@@ -64,7 +62,7 @@ def map_person(
     except OperationError as error:
         return DeadLettered("unmappable", str(error), field=error.field), names
     verdict = Operations(
-        person_key=name.encode(),
+        person_key=who.id.encode(),
         operations=operations,
         event_time_ms=case.event_ms,
         warnings=tuple(case.warnings),

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
     Card,
     Contact,
     Payment,
@@ -100,6 +102,20 @@ class Book:
         to = self._known[identity.TO]
         person = self._known[identity.PERSON]
         return to if to is not None or person is None else str(person[2])
+
+    @property
+    def addressed(self) -> Addressed | None:
+        """See `Profile`."""
+        to, person = self._known[identity.TO], self._known[identity.PERSON]
+        own = self._customer.decode("utf-8", "replace")
+        by_address = person is not None and person[3] == EMAIL_STEP
+        if to is not None:
+            stood_in = to == own and (person is None or person[2] != own)
+            return Addressed(to, "email" if by_address and not stood_in else "id", stood_in)
+        if person is not None:
+            return Addressed(person[2], "email" if by_address else "id")
+        # A version before noted no name where it sent events alone: they went to the stand-in.
+        return Addressed(own, "id", stood_in=True) if self._facts.sheet.head is not None else None
 
     @property
     def delivered_at_s(self) -> int:
@@ -270,12 +286,17 @@ class Book:
     def _said(self, operations: Operations) -> None:
         now = self._now
         person_id = operations.person_key.decode()
-        if now[identity.PERSON] is None and operations.identified_by is not None:
+        before = now[identity.PERSON]
+        if operations.identified_by is not None and (before is None or identity.is_nobody(before)):
             now[identity.PERSON] = [*self._moment, person_id, operations.identified_by]
+            if before is not None and now[identity.TO] is None:
+                now[identity.TO] = before[2]
+        person = now[identity.PERSON]
         if operations.identity is not None:
             now[identity.DIGEST] = operations.identity.hex()
-            person = now[identity.PERSON]
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
+        elif person is None and operations.operations:
+            now[identity.TO] = person_id
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]

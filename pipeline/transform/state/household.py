@@ -16,6 +16,7 @@ from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
     Card,
     Contact,
     Payment,
@@ -83,12 +84,11 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         return None
     delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
     verdict, names = map_person(
-        news.name,
-        news.identifier,
+        household.addressed,
         delivery,
         policy,
         household,
-        names,
+        named=names,
         customers=household.customers,
         again=news.told,
     )
@@ -118,6 +118,7 @@ class Household:
     ) -> None:
         self.person = Person(name, EMAIL_STEP if identifier == "email" else None)
         self.identified = name
+        self.addressed = Addressed(name, identifier)
         self.identity = identity
         self.delivered_at_s = delivered_s
         self.began_at_ms = 0

@@ -77,7 +77,8 @@ def shares_of(
     commands = [_record(customer_id, who, version, delivered_s, share, told=told)]
     if before is not None and before != who:
         # After a merge the former person is gone: an identify would bring an empty one back.
-        gone = policy.merge_on_email_change
+        by_address = before.identifier == who.identifier == "email"
+        gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
         commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone))
     shelf.put(shared_key, encode(_shared(version, who, digest)))
     return tuple(commands)

@@ -14,8 +14,8 @@ A file of `tests/data/journeys` has
 - `holds`: what Customer.io ends with: `people` (by id or address: `email` and exactly these `attributes`), `events` by
   name, and `may_hold`: attributes that no rule settles, with the reason;
 - `order_decides`: what legitimately depends on the order of arrival, with the reason: `events` (by name, the least and
-  the most that any order gives), `person` (the ids of which the order chooses one) or `left_behind` (people of a former
-  address, who may know less, or not exist).
+  the most that any order gives), `person` (the ids of which the order chooses one), `left_behind` (people of a former
+  address, who may know less, or not exist) or `stand_in` (ids that stood in, with events alone or not at all).
 
 `!money ["49.00", 4900]` stands for the three forms of an amount and `!date "…"` for the two of a date.
 """
@@ -288,7 +288,7 @@ class World:
             if operation.kind == "identify":
                 assert event is None, "the event goes before its identify"
                 identify, barrier = body, operation.barrier
-            else:
+            elif operation.kind == "event":
                 if event is None:
                     event = body
                 else:

@@ -11,6 +11,8 @@ from typing import Any
 Holdings = Callable[[Any], dict[str, Any]]
 
 SEEDS = range(40)
+NOBODY: dict[str, Any] = {"email": None, "attributes": {}}
+"""A person of whom only events are known."""
 
 
 @contextmanager
@@ -61,6 +63,10 @@ def check_people(world: Any, journey: Any, holds: dict[str, Any]) -> None:
     """The end of the journey, but for what the order decides."""
     people = world.settled(journey)
     decides = journey.order_decides
+    for name in decides.get("stand_in", {}).get("people", ()):
+        if people.get(name) == NOBODY:
+            people.pop(name)
+        holds = {other: person for other, person in holds.items() if (other, person) != (name, NOBODY)}
     for name in decides.get("left_behind", {}).get("people", ()):
         people.pop(name, None)
         holds = {other: person for other, person in holds.items() if other != name}
@@ -89,7 +95,7 @@ def check_totals(world: Any, journey: Any, totals: dict[str, dict[str, int]]) ->
     for total in totals.values():
         everybody.update(total)
     for name, person in world.people.items():
-        if name in left_behind or name.startswith("test_"):
+        if name in left_behind or name.startswith("test_") or not person["attributes"]:
             continue
         prefix, suffix = "total_spent_", "_minor"
         shown = {

@@ -15,6 +15,7 @@ from pipeline.transform.mapping.webhook import decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
     Card,
     Contact,
     Payment,
@@ -42,6 +43,7 @@ class State:
     person: Person | None = None
     identity: bytes | None = b"earlier"
     identified: str | None = None
+    addressed: Addressed | None = None
     contact: Contact = field(default_factory=Contact)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     began_at_ms: int = BEGAN

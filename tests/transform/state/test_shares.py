@@ -434,6 +434,20 @@ def test_forgotten_customer_of_an_id(customerio: str | None) -> None:
     assert (person.id, *(sums(person.attributes) or ())) == (ACCOUNT, 1000, 1)
 
 
+def test_forgetting_one_of_those_without_an_id() -> None:
+    """A placeholder names nobody: three strangers are three people, and one of them goes alone."""
+    world = one_partition(Policy(person_id_chain=("metadata.account", "customer_id")))
+    for number, value in enumerate(("undefined", "null", 0)):
+        customer_id = f"cus_{number}"
+        address = f"{customer_id}@example.com"
+        fed(world, payment(customer_id, number, customer={"email": address, "metadata": {"account": value}}))
+    fed(world, forget("cus_1", 3, "delete"))
+    assert {person.id: sums(person.attributes) for person in world.workspace.people} == {
+        "cus_0": (1000, 1),
+        "cus_2": (1000, 1),
+    }
+
+
 def test_a_share_of_the_first_form_is_read_on() -> None:
     """Facts that an earlier version wrote about an address: the next share is newer and replaces it."""
     world = one_partition()

@@ -216,7 +216,7 @@ async def test_people_who_are_two_customers(
     purse = shop.shop.ledger.spent[stays]
     assert spent_of(person.attributes) == {currency: paid - back for currency, (paid, back) in purse.items()}
 
-    owners = defaultdict(set)
+    owners = defaultdict[tuple[str, int], set[int]](set)
     for customer_id, name in shop.names.items():
         for partitions in (PARTITIONS, MORE):
             key = person_key(name, "email" if "@" in name else "id")
