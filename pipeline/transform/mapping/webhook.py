@@ -284,6 +284,8 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
 def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
     if not operations and identity is None:
         return _drop("nothing-to-say")
+    profile = case.profile
+    tells = profile is not None and not case.policy.pools and operations and operations[0].kind == "identify"
     return Operations(
         person_key=person.id.encode(),
         operations=tuple(operations),
@@ -293,4 +295,5 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         identity=identity,
         identified_by=person.step if person.settles else None,
         identifier=identifier_of(person),
+        address=profile.contact.email or case.email if tells and profile is not None else None,
     )

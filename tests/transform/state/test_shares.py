@@ -681,7 +681,7 @@ def test_a_share_of_the_former_version_is_read_on() -> None:
         "metadata": {},
     }  # fmt: skip
     assert fits("share", [1, share])
-    person = Household("a@example.com", {b"cus_1": share}, 1)
+    person = Household("a@example.com", "email", {b"cus_1": share}, 1)
     speaking = best(person.subscriptions)
     assert speaking is not None
     assert (speaking.subscription_id, speaking.next_billing) == ("sub_1", "2026-11-22T09:13:02Z")
