@@ -184,8 +184,19 @@ class Settings(BaseSettings):
         (), description="Metadata keys that may go on, as metadata_<key>."
     )
     emit_first_renewal: bool = Field(False, description="subscription_renewed for the first period too.")
+    emit_trial_events: bool = Field(
+        False, description="trial_started beside subscription_started, trial_converted beside the first charge."
+    )
     emit_credit_deducted: bool = Field(False, description="credit_deducted events (one a usage: high volume).")
     forward_card_hints: bool = Field(False, description="card_last_four, card_exp_month, card_exp_year on events.")
+    first_names: bool = Field(
+        False, description="first_name beside name, where the first word of a name is plainly a given one."
+    )
+    set_created_at: bool = Field(
+        False,
+        description="created_at (unix seconds) for people first seen here, which the segment Signed up needs. Leave it "
+        "off where your app sets its own.",
+    )
     portal_url: str | None = Field(
         None,
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "

@@ -31,7 +31,10 @@ class Policy:
     metadata: tuple[tuple[str, str], ...] = ()
     product_names: Mapping[str, str] = field(default_factory=dict)
     emit_first_renewal: bool = False
+    emit_trial_events: bool = False
     emit_credit_deducted: bool = False
+    first_names: bool = False
+    set_created_at: bool = False
     forward_card_hints: bool = False
     portal_url: str | None = None
     forward_test_mode: bool = False
@@ -69,6 +72,9 @@ class Policy:
             metadata=tuple((key, f"metadata_{_NOT_A_NAME.sub('_', key)}") for key in settings.metadata_keys),
             product_names=load_product_names(settings.product_names) if settings.product_names else {},
             emit_first_renewal=settings.emit_first_renewal,
+            emit_trial_events=settings.emit_trial_events,
+            first_names=settings.first_names,
+            set_created_at=settings.set_created_at,
             emit_credit_deducted=settings.emit_credit_deducted,
             forward_card_hints=settings.forward_card_hints,
             portal_url=settings.portal_url,

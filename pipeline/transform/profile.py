@@ -75,11 +75,28 @@ class Activation(NamedTuple):
 
 
 class Payment(NamedTuple):
-    """A succeeded payment."""
+    """A succeeded payment; `products` are `[id, quantity]`, of a purchase, `subscriptions` what else it is for."""
 
     minor: int
     currency: str | None
     charge_type: str | None
+    products: Sequence[Sequence[Any]] = ()
+    subscriptions: Sequence[str] = ()
+
+
+class Unpaid(NamedTuple):
+    """A payment that failed, was left or is under way, as it was seen last.
+
+    `at_ms` is when that happened, unix milliseconds, `link` where it can still be paid.
+    """
+
+    at_ms: int
+    payment_id: str
+    minor: int | None
+    currency: str | None
+    products: Sequence[Sequence[Any]]
+    subscriptions: Sequence[str]
+    link: str | None
 
 
 class Card(NamedTuple):
@@ -104,7 +121,7 @@ class Subscription:
     """A subscription's latest state by delivery time.
 
     `trial_ends_ms` is the end of the free trial in which it was seen last, None outside one and after the first charge
-    above 0; `payment_method_shown` the `payment_method_id` of its latest `subscription.update_payment_method`.
+    above 0. `payment_method_shown` is the `payment_method_id` of its latest `subscription.update_payment_method`.
     """
 
     subscription_id: str
@@ -119,6 +136,7 @@ class Subscription:
     created_at_ms: int = 0
     payment_method_shown: str | None = None
     trial_ends_ms: int | None = None
+    cancelled_at: str | None = None
 
 
 class Spending(NamedTuple):
@@ -204,6 +222,13 @@ class Profile(Protocol):
 
     def payment(self, payment_id: str) -> Payment | None:
         """With this webhook."""
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """Whether it is the customer's first payment of more than nothing, of those known with this webhook."""
+
+    @property
+    def unpaid(self) -> Sequence[Unpaid]:
+        """The last payments that were not paid when they were seen last, the latest first, with this webhook."""
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """The payment whose service period for this subscription starts at that time, with this webhook."""

@@ -415,11 +415,23 @@ def test_the_border_is_the_schema(kind: str) -> None:
 
 
 FACTS: dict[str, list[Any]] = {
-    "payment": [1, "USD", "2026-10-22T09:13:02Z", "new", "card", False, "webhook", [["s", 1]], [1, 1, 1, "9" * 32, 11]],
+    "payment": [
+        1,
+        "USD",
+        "2026-10-22T09:13:02Z",
+        "new",
+        "card",
+        False,
+        "webhook",
+        [["s", 1]],
+        [1, 1, 1, "9" * 32, 11],
+        [[["pdt", 1]], []],
+    ],
     "refund": [1, "USD", "2026-10-22T09:13:02Z", True, "api"],
     "charge": [1, "pay"],
     "card": [1, "pay", "visa", "4242", "12", "2030"],
-    "subscription": [1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]], 1],
+    "subscription": [1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]], 1, None],
+    "unpaid": [[1, 1, "pay", 100, "USD", [["pdt", None]], ["sub"], "https://checkout.example.com/1"]],
     "method": [1, 1, "m"],
     "activation": [1, "msg"],
     "cancellation": [[1, 1, True, "msg"]],

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pipeline.customerio.operations import Identifier
 from pipeline.transform.addresses import read
 from pipeline.transform.fields import country, members, phone, scalar, text
+from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
@@ -16,6 +17,7 @@ from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed, Person, Profile, best
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 
 _IDENTITY_BYTES: Final = 16
 
@@ -51,6 +53,7 @@ def identify_attributes(
         into["email"] = address
     if name is not None:
         into["name"] = name
+        put_first_name(case, into, name, lives_in, on_profile=True)
     if live and number is not None:
         into["phone"] = number
     if lives_in is not None:
@@ -71,6 +74,15 @@ def identify_attributes(
     if into and not live:
         into["dodo_mode"] = case.delivery.mode
     return into
+
+
+def put_first_name(case: Case, into: Attributes, name: str, lives_in: str | None, *, on_profile: bool = False) -> None:
+    """`first_name` beside `name`, where the operator wants it and it is plain; null on a profile where it is not."""
+    if not case.policy.first_names:
+        return
+    cut = first_name(name, lives_in)
+    if cut is not None or on_profile:
+        into["first_name"] = cut
 
 
 def put_metadata(case: Case, into: Attributes, *sources: dict[str, Any]) -> None:
@@ -94,6 +106,19 @@ def identity_of(attributes: bytes) -> bytes:
 def is_new_person(profile: Profile, person: Person) -> bool:
     """Whether no identify of that person was sent; with the policy `email` a changed address is another person."""
     return profile.identity is None or profile.identified not in {None, person.id}
+
+
+def first_seen_s(case: Case, profile: Profile) -> int:
+    """When the person was first seen, unix seconds: at the event, the first payment or the subscription's creation.
+
+    Told with a person's first identify alone: what came before it is never learnt later, and an app may have set the
+    person's own since.
+    """
+    moments = [case.event_ms]
+    if profile.spending.customer_since_ms is not None:
+        moments.append(profile.spending.customer_since_ms)
+    moments += [one.created_at_ms for one in profile.subscriptions if one.created_at_ms >= MIN_PLAUSIBLE_MS]
+    return min(ms for ms in moments if ms >= MIN_PLAUSIBLE_MS) // 1000
 
 
 def identifier_of(person: Person) -> Identifier:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.money import minor_of
 from pipeline.transform.profile import Card
@@ -160,10 +161,12 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["subscription_id"] = paid_for[0]
     elif paid_for:
         into["subscription_ids"] = paid_for
-    if products := case.quantities("product_cart", "product_id"):
-        into["products"] = products
+    if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.profile:
+        into["is_first_payment"] = case.profile.is_first_payment(payment_id)
+    cart = case.quantities("product_cart", "product_id")
+    put_goods(case, into, [(item["product_id"], item.get("quantity")) for item in cart], paid_for)
     case.money(into, "tax", data.get("tax"), currency)
-    case.texts(into, "invoice_id", "charge_type")
+    case.texts(into, "invoice_id", "invoice_url", "charge_type")
     codes = [code for entry in elements(data.get("discounts")) if (code := text(members(entry).get("code")))]
     if codes:
         into["discount_codes"] = codes
@@ -225,8 +228,12 @@ MAPPING: Final = FamilyMapping(
         "payment_id",
         "subscription_id or subscription_ids",
         "products",
+        "product_id",
+        "product_name",
+        "is_first_payment",
         "tax",
         "invoice_id",
+        "invoice_url",
         "charge_type",
         "discount_codes",
         "retry_attempt",

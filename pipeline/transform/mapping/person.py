@@ -19,8 +19,8 @@ def map_person(
     delivery: Delivery,
     policy: Policy,
     profile: Profile,
-    named: Iterable[str],
     *,
+    named: Iterable[str],
     customers: int = 1,
     again: bool,
 ) -> tuple[Operations | DeadLettered | None, list[str]]:

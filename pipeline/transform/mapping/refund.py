@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import flag, text
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
 from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import Profile
@@ -30,7 +31,7 @@ ROWS: Final = (
 
 
 def attributes(case: Case, row: Row, into: Attributes) -> None:
-    """The refund; with the state also how much of the payment is back by now."""
+    """The refund; with the state also what was paid for what, and how much of it is back by now."""
     data = case.data
     currency = case.currency(into)
     case.main_money(into, "refund_amount", data.get("amount"), currency)
@@ -38,19 +39,23 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     if (partial := flag(data.get("is_partial"))) is not None:
         into["is_partial"] = partial
     case.texts(into, "reason")
+    payment_id = text(data.get("payment_id"))
+    payment = case.profile.payment(payment_id) if case.profile is not None and payment_id is not None else None
+    if payment is not None:
+        case.money(into, "payment_amount", payment.minor, payment.currency)
+        if payment.currency is not None:
+            into["payment_currency"] = payment.currency
+        put_goods(case, into, list(payment.products), list(payment.subscriptions))
     if row.event != "refund_succeeded":
         return
     if partial is False:
         into["fully_refunded"] = True  # the body says so; nothing has to be known of the payment
-    payment_id = text(data.get("payment_id"))
     if case.profile is None or payment_id is None:
         return
     _warn_of_unknown_worth(case, case.profile, payment_id)
     refunded = case.profile.refunded(payment_id)
     if refunded is not None:
         case.money(into, "refunded_total", refunded.minor, refunded.currency)
-        if refunded.currency is not None:
-            into["payment_currency"] = refunded.currency
         into["fully_refunded"] = refunded.fully or partial is False
 
 
@@ -82,7 +87,11 @@ MAPPING: Final = FamilyMapping(
         "reason",
         "fully_refunded",
         "refunded_total",
+        "payment_amount",
         "payment_currency",
+        "products",
+        "product_id",
+        "product_name",
     ),
     status=STATUS,
 )

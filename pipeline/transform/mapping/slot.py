@@ -46,6 +46,10 @@ def fill_slot(case: Case, into: Attributes, subscription: Subscription) -> None:
         case.date(into, "next_billing", subscription.next_billing)
     elif bills and knows:
         into.update(dict.fromkeys(NEXT_BILLING))
+    if to_s(subscription.cancelled_at) is not None:
+        case.date(into, "cancelled_at", subscription.cancelled_at)
+    elif knows or bills:
+        into["cancelled_at"] = into["cancelled_at_unix"] = None
     into["cancel_at_next_billing"] = subscription.cancel_at_next_billing
 
 

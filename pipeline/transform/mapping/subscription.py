@@ -187,6 +187,7 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
             interval_count=whole(data.get("payment_frequency_count")),
             trial_ends_ms=trial_end_ms(data) if in_first_period(data) else None,
             next_billing=text(data.get("next_billing_date")),
+            cancelled_at=text(data.get("cancelled_at")),
             cancel_at_next_billing=flag(data.get("cancel_at_next_billing_date")) is True,
         ),
     )

@@ -10,9 +10,13 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.periods import renews_after_trial, trial_end_ms
 from pipeline.transform.mapping.rows import Row
 from pipeline.transform.money import minor_of
+from pipeline.transform.profile import ENDED
 from pipeline.transform.timestamps import MAX_PLAUSIBLE_MS, iso
 
 UNKNOWN_ACTOR: Final = "system_or_unknown"
+ENDINGS: Final = frozenset({f"subscription_{status}" for status in ENDED})
+"""Events after which there is no next billing."""
+
 _ACTOR = re.compile(r"[a-z][a-z_]{0,39}")
 """The form of an `actor_type`; anything else could be a person's name or address."""
 
@@ -21,7 +25,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """One common set for every type, and what the single event adds."""
     data = case.data
     currency = _plan(case, into)
-    case.date(into, "next_billing", data.get("next_billing_date"))
+    if not _has_ended(case, row):
+        case.date(into, "next_billing", data.get("next_billing_date"))
     _trial(case, into, currency)
     for name in ("on_demand", "has_payment_method"):
         if (value := flag(data.get(name))) is not None:
@@ -42,6 +47,12 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
             _renewal(case, into)
         case "subscription_plan_changed":
             _plan_change(case, into, currency)
+
+
+def _has_ended(case: Case, row: Row) -> bool:
+    """Whether nothing is billed any more: the body's next billing date then lies ahead all the same."""
+    status = text(case.data.get("status"))
+    return row.event in ENDINGS or (status is not None and status.lower() in ENDED)
 
 
 def _plan(case: Case, into: Attributes) -> str | None:

@@ -15,9 +15,10 @@ from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
 from pipeline.transform.identity import is_metadata, passed_over, person_of, tells_more
 from pipeline.transform.mapping.case import NOTHING, Case
-from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
+from pipeline.transform.mapping.events import event_attributes, event_id, further_events, title_of, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.identify import (
+    first_seen_s,
     identifier_of,
     identify_attributes,
     identity_of,
@@ -217,7 +218,8 @@ def _identify(
     """
     # A person may be several customers, whose sums whoever knows them all tells of.
     alone = case.profile is None or not case.policy.pools
-    told = case.fitted(identify_attributes(case, row, mapping, with_sums=alone))
+    told_attributes = identify_attributes(case, row, mapping, with_sums=alone)
+    told = case.fitted(told_attributes)
     if told == NOTHING:
         return [], None
     profile, identity = case.profile, None
@@ -228,6 +230,8 @@ def _identify(
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
             return [], identity
         shown_s = max(shown_s, profile.delivered_at_s)
+        if case.policy.set_created_at and is_new_person(profile, person):
+            told = case.fitted({**told_attributes, "created_at": first_seen_s(case, profile)})
     identify = MappedOperation(
         op_id=f"{case.delivery.webhook_id}:identify",
         body=track.identify(person.id, told, timestamp_s=shown_s, identifier=identifier_of(person)),
@@ -262,23 +266,30 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
         case.notice("suppressed-event", "the event is out already: not sent again")
     elif row.event is not None and op_id is not None:
         warn_if_late(case)
-        operations.append(
-            MappedOperation(
-                op_id=op_id,
-                body=track.event(
-                    person.id,
-                    title_of(row.event) if case.policy.title_names else row.event,
-                    id=op_id,
-                    timestamp_s=case.event_ms // 1000,
-                    attributes=case.fitted(event_attributes(case, row, mapping)),
-                    identifier=identifier_of(person),
-                ),
-                barrier=False,
-                kind="event",
-                name=row.event,
-            )
-        )
+        attributes = event_attributes(case, row, mapping)
+        told = case.fitted(attributes)
+        operations.append(_event(case, person, row.event, op_id, told))
+        for name, further_id in further_events(case, row, attributes):
+            if case.profile is None or not case.profile.emitted(further_id):
+                operations.append(_event(case, person, name, further_id, told))
     return _said(case, person, operations, identity)
+
+
+def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes) -> MappedOperation:
+    return MappedOperation(
+        op_id=op_id,
+        body=track.event(
+            person.id,
+            title_of(name) if case.policy.title_names else name,
+            id=op_id,
+            timestamp_s=case.event_ms // 1000,
+            attributes=attributes,
+            identifier=identifier_of(person),
+        ),
+        barrier=False,
+        kind="event",
+        name=name,
+    )
 
 
 def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:

@@ -21,12 +21,13 @@ from pipeline.transform.profile import (
     Refunded,
     Spending,
     Subscription,
+    Unpaid,
 )
 from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
+from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix, short
 from pipeline.transform.state.gather import Shown
 from pipeline.transform.state.known import Known
-from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, NOTE, SOURCE, Sheet, refunded
+from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, GOODS, MINOR, NOTE, SOURCE, Sheet, refunded
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
@@ -204,7 +205,18 @@ class Book:
         fact = self._facts.now("payment", payment_id)
         if fact is None or fact[MINOR] is None:
             return None
-        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE])
+        products, subscriptions = (fact[GOODS] if len(fact) > GOODS else None) or ((), ())
+        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions)
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """See `Profile`."""
+        first = self._facts.sheet.first
+        return first is not None and first[1] == short(payment_id)
+
+    @property
+    def unpaid(self) -> list[Unpaid]:
+        """See `Profile`."""
+        return [Unpaid(*entry[1:]) for entry in reversed(self._facts.now("unpaid", "") or [])]
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """See `Profile`; of several the nearest."""
@@ -347,7 +359,7 @@ def _source_place(kind: Kind) -> int:
 def _shown(subscription_id: str, entry: Fact) -> Subscription:
     status, product_id, next_billing, cancels, created_ms, *terms = entry
     # A share of an earlier version tells no terms.
-    minor, currency, interval, interval_count, trial_ends_ms = terms or [None] * 5
+    minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(
         subscription_id=subscription_id,
         status=status,
@@ -360,6 +372,7 @@ def _shown(subscription_id: str, entry: Fact) -> Subscription:
         interval=interval,
         interval_count=interval_count,
         trial_ends_ms=trial_ends_ms,
+        cancelled_at=cancelled_at,
     )
 
 

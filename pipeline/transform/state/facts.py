@@ -9,11 +9,12 @@ which tells deliveries of one second apart.
 
 | kind | id | value | of two |
 |---|---|---|---|
-| payment | payment | minor, currency, time, type, method, card update, source, periods, note | webhook's, earliest |
+| payment | payment | minor, currency, time, type, method, card, source, periods, note, goods | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
 | charge | subscription | time (ms), payment: the first above 0 | earliest |
+| unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
-| subscription | subscription | moment, status, next billing, cancels, created, plans, end of the trial | latest |
+| subscription | subscription | moment, status, next billing, cancels, created, plans, trial's end, cancelled | latest |
 | method | subscription | moment, payment method id | latest |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
@@ -22,7 +23,7 @@ which tells deliveries of one second apart.
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
 | request | "" | see `requests` | latest, people of both |
-| shared | "" | version, name, digest: which share the person's owner was told last; `id`, if it is one | newest |
+| shared | "" | version, name, digest: the share that was told last; `id` if it is no address | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
@@ -38,13 +39,14 @@ import orjson
 
 from pipeline.customerio.operations import Identifier
 from pipeline.transform.state import identity, requests
-from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
+from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, MAX_UNPAID, fits
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
     "payment",
     "refund",
     "charge",
+    "unpaid",
     "card",
     "subscription",
     "method",
@@ -194,10 +196,18 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
 
 
 def _payment(old: Fact, new: Fact) -> Fact:
-    """The better telling, with the later note (`identity.note_of`) of both."""
+    """The better telling, with the later note (`identity.note_of`) of both.
+
+    A telling of an earlier version does not say what was bought: then whoever does is heard.
+    """
     best = _told_best(old[:8], new[:8])
     notes = [fact[8] for fact in (old, new) if fact[8] is not None]
-    return [*best, max(notes, key=lambda note: (note[2], encode(note)), default=None)]
+    goods = [fact[9] for fact in (old, new) if len(fact) > 9 and fact[9] is not None]  # noqa: PLR2004 - its place
+    return [
+        *best,
+        max(notes, key=lambda note: (note[2], encode(note)), default=None),
+        max(goods, key=encode, default=None),
+    ]
 
 
 def _told_best(old: Fact, new: Fact) -> Fact:
@@ -223,10 +233,10 @@ def _largest(old: Fact, new: Fact) -> Fact:
 
 
 def _subscription(old: Fact, new: Fact) -> Fact:
-    """The later state; a telling of an earlier version does not say whether it is in a trial."""
-    states = [[*fact[:6], *(fact[7:8] or [None])] for fact in (old, new)]
-    *register, trial_ends_ms = max(states, key=lambda state: (state[0], state[1], encode(state)))
-    return [*register, _plans(old[6], new[6]), trial_ends_ms]
+    """The later state; a telling of an earlier version says neither of a trial nor when it was cancelled."""
+    states = [[*fact[:6], *(fact[7:9] or [None, None])] for fact in (old, new)]
+    *register, trial_ends_ms, cancelled_at = max(states, key=lambda state: (state[0], state[1], encode(state)))
+    return [*register, _plans(old[6], new[6]), trial_ends_ms, cancelled_at]
 
 
 def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
@@ -247,6 +257,16 @@ def _observations(old: Fact, new: Fact) -> Fact:
     return [observation for _, observation in ordered[-MAX_OBSERVATIONS:]]
 
 
+def _unpaid(old: Fact, new: Fact) -> Fact:
+    """Of each payment what was seen last, and of the payments the latest ones, the oldest first."""
+    seen: dict[str, Fact] = {}
+    for entry in (*old, *new):
+        known = seen.get(entry[2])
+        if known is None or (entry[:2], encode(entry)) > (known[:2], encode(known)):
+            seen[entry[2]] = entry
+    return sorted(seen.values(), key=lambda entry: (entry[0], entry[1], entry[2]))[-MAX_UNPAID:]
+
+
 def _person(old: Fact, new: Fact) -> Fact:
     """What was said last, and whatever was on the profile at any time."""
     said = max(old, new, key=lambda fact: (fact[0], fact[2] or ""))
@@ -257,6 +277,7 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _payment,
     "refund": _told_best,
     "charge": _smallest,
+    "unpaid": _unpaid,
     "card": _largest,
     "subscription": _subscription,
     "method": _latest,
@@ -277,6 +298,7 @@ _LENGTHS: Final = {
     "payment": 9,
     "refund": 5,
     "charge": 2,
+    "unpaid": 1,
     "card": 6,
     "subscription": 7,
     "method": 3,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
@@ -20,10 +20,16 @@ from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING
-from pipeline.transform.state.facts import Fact, Kind, Source
-from pipeline.transform.state.shape import MAX_PERIODS
+from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, short
+from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.verdicts import Delivery
+
+UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
+"""Types that tell of a payment that a mail may ask for again."""
+
+MAX_LINK_CHARS: Final = 500
+"""A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
 
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
@@ -64,6 +70,8 @@ def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Tellin
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
         return _payment(data, _time(envelope, moments), "webhook")
+    if type_ in UNPAID:
+        return _unpaid(data, moments)
     if type_.startswith("subscription."):
         return _subscription_webhook(type_, data, moments, webhook_id)
     if type_ == "refund.succeeded":
@@ -153,6 +161,7 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
+        _goods(data),
     ]
     told = [Telling("payment", (payment_id,), fact)]
     if fact[0] is not None and fact[0] > 0 and not card_update:
@@ -160,6 +169,38 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         charged = subscription_ids(data)[:MAX_PERIODS]
         told += [Telling("charge", (subscription_id,), [ms, payment_id]) for subscription_id in charged]
     return told
+
+
+def _goods(data: Mapping[str, Any]) -> Fact | None:
+    """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
+    products = []
+    for element in elements(data.get("product_cart")):
+        item = members(element)
+        product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
+        if product_id is not None and len(product_id) <= MAX_ID_BYTES:
+            products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
+    subscriptions = [found for found in subscription_ids(data) if len(found) <= MAX_ID_BYTES]
+    return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
+
+
+def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
+    """What a mail about a payment that was not paid wants to print."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None or flag(data.get("is_update_payment_method")) is True:
+        return []
+    link = text(data.get("payment_link"))
+    products, subscriptions = _goods(data) or [[], []]
+    entry = [
+        moments.snapshot_s,
+        moments.occurred_ms or 0,
+        short(payment_id),
+        minor_of(data.get("total_amount")),
+        _currency(data.get("currency")),
+        products,
+        subscriptions,
+        link if link is not None and len(link) <= MAX_LINK_CHARS else None,
+    ]
+    return [Telling("unpaid", ("",), [entry])]
 
 
 def _card(data: Mapping[str, Any], at_ms: int) -> list[Telling]:
@@ -249,5 +290,6 @@ def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at
         to_ms(data.get("created_at")) or 0,
         [plan],
         trial_end_ms(data) if in_first_period(data) else None,
+        text(data.get("cancelled_at")),
     ]
     return [Telling("subscription", (subscription_id,), fact)]

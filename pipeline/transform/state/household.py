@@ -24,6 +24,7 @@ from pipeline.transform.profile import (
     Refunded,
     Spending,
     Subscription,
+    Unpaid,
 )
 from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
@@ -87,7 +88,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         delivery,
         policy,
         household,
-        names,
+        named=names,
         customers=household.customers,
         again=news.told,
     )
@@ -173,6 +174,15 @@ class Household:
     def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
         """Not known here."""
         return None
+
+    def is_first_payment(self, payment_id: str) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
+
+    @property
+    def unpaid(self) -> tuple[Unpaid, ...]:
+        """Not known here."""
+        return ()
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:  # noqa: ARG002
         """Not known here."""

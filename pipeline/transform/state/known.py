@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
-from pipeline.transform.state.sheet import Sheet, fold
+from pipeline.transform.state.sheet import PLANS_END, Sheet, fold
 from pipeline.transform.state.shelf import Shelf
 
 SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
@@ -82,8 +82,8 @@ class Known:
                 payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
                 return sheet.refund(payment, before, now)
             case "subscription":
-                in_trial = fact[-1] is not None  # only then it matters
-                charged = in_trial and self.now("charge", ids[0]) is not None
+                in_trial = fact[PLANS_END:] and fact[PLANS_END] is not None  # only then it matters
+                charged = bool(in_trial) and self.now("charge", ids[0]) is not None
                 return sheet.subscribe(short(ids[0]), fact, charged=charged)
             case "charge":
                 return sheet.charge(short(ids[0]))

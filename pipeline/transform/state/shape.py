@@ -22,6 +22,12 @@ longer than this forgets which webhook began it, and still knows that it was tol
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
 
+MAX_GOODS: Final = 8
+"""Products, and subscriptions, of one payment that are kept."""
+
+MAX_UNPAID: Final = 5
+"""Payments of a customer that were not paid: a mail asks for one of the last, and each has a link of some length."""
+
 MAX_REQUESTS: Final = 8
 """Commands of one second about one customer that are told apart; of more the rest is carried out once more."""
 
@@ -128,10 +134,25 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
-_terms = (maybe(whole), maybe(text), maybe(text), maybe(whole), maybe(whole))
+_terms = (maybe(whole), maybe(text), maybe(text), maybe(whole), maybe(whole), maybe(text))
 _former = (maybe(text), maybe(text), maybe(text), flag, whole)
 _live = either(array(*_former, *_terms), array(*_former))
 
+_subscription = (whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS))
+_products = several(array(text, maybe(count)), 0, MAX_GOODS)
+_ids = several(text, 0, MAX_GOODS)
+_unpaid = array(whole, whole, text, maybe(whole), maybe(currency), _products, _ids, maybe(text))
+_payment = (
+    maybe(whole),
+    maybe(currency),
+    text,
+    maybe(text),
+    maybe(text),
+    flag,
+    _source,
+    several(array(text, whole), 0, MAX_PERIODS),
+    maybe(_note),
+)
 _card = array(whole, text, maybe(text), maybe(text), maybe(text), maybe(text))
 
 _share = {
@@ -150,24 +171,12 @@ _share = {
 _SHARE: Final = either(members(**_share), members(**_share, card=_card))
 
 SHAPES: Final[dict[str, Shape]] = {
-    "payment": array(
-        maybe(whole),
-        maybe(currency),
-        text,
-        maybe(text),
-        maybe(text),
-        flag,
-        _source,
-        several(array(text, whole), 0, MAX_PERIODS),
-        maybe(_note),
-    ),
+    "payment": either(array(*_payment, maybe(array(_products, _ids))), array(*_payment)),
     "refund": array(maybe(whole), maybe(currency), text, maybe(flag), _source),
     "charge": array(whole, text),
+    "unpaid": several(_unpaid, 1, MAX_UNPAID),
     "card": _card,
-    "subscription": either(
-        array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS), maybe(whole)),
-        array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS)),
-    ),
+    "subscription": either(array(*_subscription, maybe(whole), maybe(text)), array(*_subscription)),
     "method": array(whole, whole, text),
     "activation": array(whole, text),
     "cancellation": several(_observation, 1, MAX_OBSERVATIONS),

@@ -23,14 +23,17 @@ VERSION: Final = b"\x05"
 MAX_PERIODS: Final = 8
 """Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
 
-MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE = range(9)
-"""Places in a payment's fact."""
+MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE, GOODS = range(10)
+"""Places in a payment's fact; one of an earlier version ends before the goods."""
 
 
 PLANS_END: Final = 7
-"""A subscription's fact of an earlier version ends here, and does not tell of a trial."""
+"""A subscription's fact of an earlier version ends here: it tells neither of a trial nor when it was cancelled."""
 
-UNSUMMED: Final = frozenset({"method", "activation", "cancellation"})
+TRIAL_ENDS: Final = -2
+"""Place in an entry of `Sheet.live` and `Sheet.rest`."""
+
+UNSUMMED: Final = frozenset({"method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
 
 
@@ -48,7 +51,8 @@ class Sheet:
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
         live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms), minor units,
-            currency, interval, intervals in a period, end of the free trial (ms, None: none, or charged since)]`.
+            currency, interval, intervals in a period, end of the free trial (ms, None: none, or charged since), when
+            it was cancelled]`.
         card: `[ms, payment, network, last four, month, year]` of the last payment, where cards may go on.
         rest: of the others `[id, …]` the newest one.
         periods: `[start (ms), subscription, payment]`, the latest first.
@@ -177,7 +181,7 @@ class Sheet:
 
     def _pay_with(self, payment_id: str, payment: Fact) -> None:
         """First, last and how."""
-        minor, currency, time, _, method, card_update, _, _, _ = payment
+        minor, currency, time, _, method, card_update = payment[:SOURCE]
         ms = to_ms(time) or 0
         if method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, method]
@@ -201,15 +205,17 @@ class Sheet:
         """More than nothing was paid for a subscription: no free trial of it goes on."""
         for entry in (self.live.get(subscription_id), self.rest):
             if entry is not None and (entry is not self.rest or entry[0] == subscription_id):
-                entry[-1] = None
+                entry[TRIAL_ENDS] = None
         return True
 
     def subscribe(self, subscription_id: str, fact: Fact, *, charged: bool) -> bool:
         """A subscription has this state now; `charged`: more than nothing was ever paid for it."""
         status, next_billing, cancels, created_ms = fact[2:6]
         _, _, product_id, *price = fact[6][0]  # the latest plan
-        trial_ends_ms = fact[7] if len(fact) > PLANS_END and not charged else None
-        entry = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms]
+        trial_ends_ms, cancelled_at = fact[PLANS_END:] or [None, None]
+        if charged:
+            trial_ends_ms = None
+        entry = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
         if entry[0] in RANK:
             if self.rest is not None and self.rest[0] == subscription_id:
                 return False  # which one is the newest of the others is not known

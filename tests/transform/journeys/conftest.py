@@ -9,8 +9,8 @@ A file of `tests/data/journeys` has
   seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's; a
   subscription's is always the active one, so that the journey alone says what changes), and what it `sends`:
   `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its `attributes`,
-  attributes that it must be `without`, the same of the `profile` (`profile_without`), the `person`, the event's time
-  `at`, `notes`, whether it is `warned`, `dead_letter` or `dropped`;
+  attributes that it must be `without`, `further` events beside it, the same of the `profile` (`profile_without`), the
+  `person`, the event's time `at`, `notes`, whether it is `warned`, `dead_letter` or `dropped`;
 - `holds`: what Customer.io ends with: `people` (by id or address: `email` and exactly these `attributes`), `events` by
   name, and `may_hold`: attributes that no rule settles, with the reason;
 - `order_decides`: what legitimately depends on the order of arrival, with the reason: `events` (by name, the least and
@@ -215,6 +215,9 @@ class Sent:
     identify: dict[str, Any] | None = None
     barrier: bool = False
     event: dict[str, Any] | None = None
+    further: tuple[str, ...] = ()
+    """Events beside it, of the same webhook."""
+
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sums: dict[str, Any] = field(default_factory=dict)
@@ -276,6 +279,7 @@ class World:
             case SentOn():
                 raise AssertionError("there is one partition")
         identify = event = None
+        further: list[str] = []
         barrier = False
         for index, operation in enumerate(operations):
             body = orjson.loads(operation.body)
@@ -285,10 +289,13 @@ class World:
                 assert event is None, "the event goes before its identify"
                 identify, barrier = body, operation.barrier
             elif operation.kind == "event":
-                event = body
+                if event is None:
+                    event = body
+                else:
+                    further.append(body["name"])
                 if webhook.mode == "live":
                     self.emitted[body["id"]] += 1
-        return Sent("operations", identify, barrier, event, notes, warnings)
+        return Sent("operations", identify, barrier, event, tuple(further), notes, warnings)
 
     def settled(self, journey: Journey) -> dict[str, dict[str, Any]]:
         """The people without the attributes that no rule settles, each of which has the one value that it may have."""

@@ -117,7 +117,7 @@ def test_a_payment_that_tells_of_the_customer_is_two(changes: dict[str, Any]) ->
     ("sample", "expected"),
     [
         ("refund.succeeded", ["refund", "identity"]),
-        ("payment.failed", ["event", "identity"]),
+        ("payment.failed", ["unpaid", "event", "identity"]),
         ("subscription.active", ["subscription", "activation", "event", "identity"]),
         ("subscription.renewed", ["subscription", "event", "identity"]),
         ("subscription.updated", ["subscription", "cancellation", "event", "identity"]),

@@ -44,7 +44,7 @@ def subscription() -> st.SearchStrategy[list[Any]]:
         st.sampled_from(["active", "on_hold"]),
         WORDS,
         st.integers(0, 1),
-        st.sampled_from([[], [None], [5]]),
+        st.sampled_from([[], [None, None], [5, None], [None, "2026-03-01T00:00:00Z"]]),
     )  # fmt: skip
 
 
@@ -61,8 +61,16 @@ METADATA = st.dictionaries(
 )
 
 TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
-    "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+    "payment": st.builds(
+        lambda told, goods: [*told, *goods],
+        fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+        st.sampled_from([[], [None], [[[["pdt_1", 1]], []]], [[[], ["sub_1"]]]]),
+    ),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
+    "unpaid": st.builds(
+        lambda at, id_, minor: [[*at, id_, minor, "USD", [], [], None]],
+        MOMENTS, st.sampled_from([f"pay_{number}" for number in range(8)]), MINOR,
+    ),
     "charge": fact(st.integers(0, 3), IDS),
     "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
@@ -140,8 +148,8 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:
     """The API tells when a payment was created, the webhook when it succeeded, and that it was told."""
-    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None])
-    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None])
+    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None, None])
+    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None, None])
     assert merge("payment", api, webhook) == merge("payment", webhook, api) == webhook
 
 
@@ -194,11 +202,33 @@ def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> 
 def test_a_subscription_of_the_former_version_is_read_on() -> None:
     """Its seven elements say nothing of a trial; merged with a telling of now it has eight, in either order."""
     former = b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]'
-    now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7]'
+    now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7,null]'
     assert facts.checked("subscription", former) is not None
     assert merge("subscription", former, now) == merge("subscription", now, former) == now
     later = now.replace(b"[2,2000", b"[0,500")
     merged = facts.decode("subscription", merge("subscription", former, later))
     assert merged is not None
     assert merged[:2] == [1, 1000]
-    assert merged[7] is None
+    assert merged[7:] == [None, None]
+
+
+def test_a_payment_of_the_former_version_is_read_on() -> None:
+    """Its nine elements say nothing of goods; told again it has them, and is the same payment."""
+    former = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null]'
+    now = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null,[[["pdt_1",2]],[]]]'
+    assert facts.checked("payment", former) is not None
+    assert merge("payment", former, now) == merge("payment", now, former) == now
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=14), st.randoms())
+def test_only_the_last_unpaid_payments_are_kept(seen: list[tuple[int, int]], rng: Any) -> None:
+    """Each payment once, as it was seen last, and never more than five."""
+    told = [facts.encode([[at, 0, f"pay_{payment}", at, None, [], [], None]]) for payment, at in seen]
+    rng.shuffle(told)
+    kept = facts.decode("unpaid", folded("unpaid", told))
+    assert kept is not None
+    latest: dict[str, int] = {}
+    for payment, at in seen:
+        latest[f"pay_{payment}"] = max(at, latest.get(f"pay_{payment}", 0))
+    expected = sorted((at, payment) for payment, at in latest.items())[-5:]
+    assert [(entry[0], entry[2]) for entry in kept] == expected

@@ -234,7 +234,7 @@ def test_a_subscription_of_the_former_version_shows_its_price() -> None:
         b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
     )
     assert summary(shelf, b"cus_1").live == {
-        "sub_1": ["active", "pdt_1", "2026-04-01T00:00:00Z", False, 5, 2900, "USD", "Month", 1, None]
+        "sub_1": ["active", "pdt_1", "2026-04-01T00:00:00Z", False, 5, 2900, "USD", "Month", 1, None, None]
     }
 
 
@@ -243,7 +243,7 @@ def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> N
     """The trial's end is there until more than nothing was paid for the subscription."""
     shelf = MemoryShelf()
     trial = subscription("sub_1", (1, 0), "active", 1)
-    trial.fact.append(9_000)
+    trial.fact.extend([9_000, None])
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
     shown = []
     for told in (charge, trial) if charge_first else (trial, charge):
