@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from orjson import JSONDecodeError, loads
@@ -18,6 +18,7 @@ from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Fault, Item
 from pipeline.sink.lanes import Lane, lane_of
 from pipeline.sink.memory import Memory
+from pipeline.sink.removals import Removals
 
 RECORD_OVERHEAD_BYTES: Final = 1_700
 """What a record with our seven headers and its item take beside the value's bytes (1,680 measured with tracemalloc)."""
@@ -30,13 +31,23 @@ class Intake:
     """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
 
     def __init__(
-        self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver, backlog: Backlog
+        self,
+        lanes: Sequence[Lane],
+        memory: Memory,
+        acks: Acks,
+        handover: SinkHandOver,
+        backlog: Backlog,
+        *,
+        removals: Removals,
+        passed_over: Callable[[int], None],
     ) -> None:
         self._lanes = lanes
         self._memory = memory
         self._acks = acks
         self._handover = handover
         self._backlog = backlog
+        self._removals = removals
+        self._passed_over = passed_over
         self.outside: Head | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
@@ -84,6 +95,8 @@ class Intake:
         """Put records into their lanes, whose memory is taken."""
         puts, lanes = [lane.waiting.put for lane in self._lanes], len(self._lanes)
         index = start
+        gone: list[Item] = []
+        ahead = self._removals if self._removals.any else None
         for record in records:
             value, key = record.value or b"", record.key or b""
             size = len(value) + RECORD_OVERHEAD_BYTES
@@ -100,9 +113,17 @@ class Intake:
                     barrier = is_barrier(record.headers)
                     break
             body = value if fault is None else b""
-            puts[lane_of(key, lanes)](Item(record, body, key, barrier, chunk, index, size, fault))
+            item = Item(record, body, key, barrier, chunk, index, size, fault)
+            if ahead is not None and fault is None and ahead.cover(record):
+                gone.append(item)
+            else:
+                puts[lane_of(key, lanes)](item)
             index += 1
-        self._handover.took(len(records))
+        self._handover.took(len(records) - len(gone))
+        if gone:
+            self._memory.release(sum([item.taken_bytes for item in gone]))
+            self._acks.complete(gone)
+            self._passed_over(len(gone))
 
 
 def _size(record: Record) -> int:

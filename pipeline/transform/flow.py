@@ -24,6 +24,7 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
 from pipeline.tasks import Tasks
+from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.parked import Answer, Chunk, Parked
@@ -114,6 +115,7 @@ class Flow:
         self._introductions = introductions
         self._lookups = lookups
         self._clock = clock
+        self._addresses = AddressOwners()
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
         self._generation = -1
@@ -255,6 +257,8 @@ class Flow:
                     return waiting
             decision = self._append(chunk.outgoing.operations, record, self._decide(record, shelf))
             chunk.tally.add(decision)
+            if self._addresses.is_shared(decision):
+                chunk.tally.notes["shared-address"] += 1
             for command in decision.commands:
                 self._command(chunk.outgoing, batch.topic, command)
             chunk.decided += 1
