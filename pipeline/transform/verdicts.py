@@ -34,6 +34,8 @@ Note = Literal[
     "uncounted-refund",
     "unusable-time",
     "unusable-contact",
+    "trimmed-address",
+    "shared-address",
     "default-person-id",
     "shared-person",
     "left-person",
@@ -83,7 +85,7 @@ class Operations(NamedTuple):
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
-    `identifier` says what `person_key` is.
+    `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
     """
 
     person_key: bytes
@@ -94,6 +96,7 @@ class Operations(NamedTuple):
     identity: bytes | None = None
     identified_by: str | None = None
     identifier: Identifier = "id"
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import elements, email, members, text, whole
+from pipeline.transform.fields import elements, email, members, person_name, text, whole
 from pipeline.transform.identity import customer_id_of
 from pipeline.transform.moments import moments_of
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
@@ -59,7 +59,7 @@ class Case:
         self.warnings: list[str] = []
         self.notes: list[Note] = []
         self.customer = members(envelope.data.get("customer"))
-        self.email, self.name = email(self.customer.get("email")), text(self.customer.get("name"))
+        self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))

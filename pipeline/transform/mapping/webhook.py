@@ -295,6 +295,8 @@ def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes)
 def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
     if not operations and identity is None:
         return _drop("nothing-to-say")
+    profile = case.profile
+    tells = profile is not None and not case.policy.pools and operations and operations[0].kind == "identify"
     return Operations(
         person_key=person.id.encode(),
         operations=tuple(operations),
@@ -304,4 +306,5 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         identity=identity,
         identified_by=person.step if person.settles else None,
         identifier=identifier_of(person),
+        address=profile.contact.email or case.email if tells and profile is not None else None,
     )

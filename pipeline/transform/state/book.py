@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
@@ -59,8 +60,9 @@ class Book:
         self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
-            address[2] if address else None,
-            name[2] if name else None,
+            # Versions before took more for an address and a name.
+            fields.email(address[2]) if address else None,
+            fields.person_name(name[2]) if name else None,
             phone[2] if phone else None,
             country[2] if country else None,
         )
