@@ -10,10 +10,11 @@ from orjson import JSONDecodeError, loads
 
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import BARRIER, Record
+from pipeline.kafka.records import BARRIER, NOT_BEFORE, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered, Head
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.backlog import Backlog
+from pipeline.sink.early import Early
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Fault, Item
 from pipeline.sink.lanes import Lane, lane_of
@@ -30,13 +31,20 @@ class Intake:
     """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
 
     def __init__(
-        self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver, backlog: Backlog
+        self,
+        lanes: Sequence[Lane],
+        memory: Memory,
+        acks: Acks,
+        handover: SinkHandOver,
+        backlog: Backlog,
+        early: Early,
     ) -> None:
         self._lanes = lanes
         self._memory = memory
         self._acks = acks
         self._handover = handover
         self._backlog = backlog
+        self._early = early
         self.outside: Head | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
@@ -94,15 +102,29 @@ class Intake:
                 fault = fault_of(value)
             if type(record) is UnreadableRecord:
                 fault = Fault("unreadable", record.fault)
-            barrier = False
+            barrier = is_early = False
             for name, _ in record.headers:
-                if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
+                if name == NOT_BEFORE:
+                    is_early = True
+                elif len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
                     barrier = is_barrier(record.headers)
                     break
             body = value if fault is None else b""
-            puts[lane_of(key, lanes)](Item(record, body, key, barrier, chunk, index, size, fault))
+            item = Item(record, body, key, barrier, chunk, index, size, fault)
             index += 1
+            if is_early and not barrier and fault is None and (delay_s := self._early.delay_s(record.headers)):
+                self._early.hold(item, delay_s, self._put)
+            else:
+                puts[lane_of(key, lanes)](item)
         self._handover.took(len(records))
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Put into their lanes what waited elsewhere."""
+        for item in items:
+            self._put(item)
+
+    def _put(self, item: Item) -> None:
+        self._lanes[lane_of(item.key, len(self._lanes))].waiting.put(item)
 
 
 def _size(record: Record) -> int:
