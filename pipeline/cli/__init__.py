@@ -21,6 +21,7 @@ GROUPS = (
     "transform",
     "sink",
     "explain",
+    "events",
     "send_test",
     "topics",
     "lag",

@@ -3,7 +3,8 @@
 The transform gives each identify of a person a second of its own, since of two with one time Customer.io may take
 either. A burst of them runs ahead of the clock, and a profile that is ahead is closed to whoever else writes it. So one
 that is further ahead than two seconds says from when on it may leave (`not-before`). Its place in the order does not
-matter: the time in it decides, and whatever comes later has a later one.
+matter: the time in it decides, and whatever comes later has a later one. Only a request to remove the person must not
+pass it, and so ends the wait.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ class Early:
         """Keep it and `put` it when its time has come, unless it was taken back before."""
         self._held[item] = asyncio.get_running_loop().call_later(delay_s, self._due, item, put)
 
-    def take_back(self) -> list[Item]:
-        """All that waits, which waits no more."""
-        held, self._held = self._held, {}
-        for timer in held.values():
-            timer.cancel()
-        return list(held)
+    def take_back(self, key: bytes | None = None) -> list[Item]:
+        """What waits, of this person or of all: it waits no more."""
+        items = [item for item in self._held if key is None or item.key == key]
+        for item in items:
+            self._held.pop(item).cancel()
+        return items
 
     def _due(self, item: Item, put: Callable[[Item], None]) -> None:
         del self._held[item]

@@ -20,7 +20,7 @@ from pipeline.sink.clearance import Clearance, Membership
 from pipeline.sink.custody import Custody
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.early import Early
-from pipeline.sink.events import SinkEvent, WorkGivenUp
+from pipeline.sink.events import PassedOver, SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
 from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
@@ -29,6 +29,7 @@ from pipeline.sink.lanes import Lane
 from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
+from pipeline.sink.removals import Removals
 from pipeline.sink.trouble import Trouble
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
@@ -63,6 +64,7 @@ class Sink:
             process must end.
         observers: receive a frozen record of everything that happens (`events`).
         unsay: told of records that were given up, behind their dead letters; None where nobody remembers them.
+        removals: whom operations further on remove; None: nobody.
         lease_clock: seconds by which leases end; goes on while the host is suspended.
         unix: unix seconds.
     """
@@ -82,6 +84,7 @@ class Sink:
         board: Board | None = None,
         is_successor: bool = False,
         unsay: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+        removals: Removals | None = None,
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
         lease_clock: Callable[[], float] = since_boot,
@@ -102,7 +105,12 @@ class Sink:
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
         self.early = Early(unix)
-        self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog, self.early)
+        self._intake = Intake(
+            self.lanes, self.memory, self.acks, self.handover, backlog,
+            early=self.early,
+            removals=Removals() if removals is None else removals,
+            passed_over=lambda count: self._emit(PassedOver(count)),
+        )  # fmt: skip
         self._delivery = Delivery(
             post=post,
             clearance=Clearance(

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
+from faust.types import TP
+
 from pipeline import logs
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
@@ -25,6 +27,7 @@ from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.sink.unsaying import Unsaying
 from pipeline.watch.worker import WorkerWatch
@@ -49,6 +52,7 @@ class SinkProcess:
         )
         self._watch = WorkerWatch(self.app)
         self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.clock, self._stalled])
+        removals = Removals()
         self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if settings.state else None
         self.sink = Sink(
             post=self._post,
@@ -64,7 +68,14 @@ class SinkProcess:
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
             is_successor=settings.group_instance_id is not None,
             unsay=self._unsaying,
+            removals=removals,
         )
+        look_ahead = LookAhead(settings, removals, self._watch.progress.attempted)
+
+        async def assigned(partitions: set[TP], generation: int) -> None:  # noqa: ARG001 - `OnAssigned`
+            await look_ahead(tp.partition for tp in partitions if tp.topic == settings.operations_topic)
+
+        self.app.on_assigned = assigned
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
         self._watch.holding = lambda: self.sink.gate.holding

@@ -30,7 +30,7 @@ from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
-from pipeline.transform.seams import Introductions, Producer, State
+from pipeline.transform.seams import Introductions, Lookups, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
@@ -84,6 +84,7 @@ class Flow:
             and replaced must not write its chunk behind what its heir has written since.
         introductions: tell the state who customers are before a webhook is decided that does not. The chunk waits for
             that, and those of its partition behind it; all others go on.
+        lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
     """
@@ -100,6 +101,7 @@ class Flow:
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         introductions: Introductions | None = None,
+        lookups: Lookups | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -111,6 +113,7 @@ class Flow:
         self._state = state
         self._may_send = may_send
         self._introductions = introductions
+        self._lookups = lookups
         self._clock = clock
         self._addresses = AddressOwners()
         self._open = False  # until the first assignment
@@ -248,6 +251,10 @@ class Flow:
                 answer = self._introduce(self._introductions, chunk, record, shelf)
                 if answer is not None:
                     return answer
+            if self._lookups is not None:
+                waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
+                if waiting is not None:
+                    return waiting
             decision = self._append(chunk.outgoing.operations, record, self._decide(record, shelf))
             chunk.tally.add(decision)
             if self._addresses.is_shared(decision):

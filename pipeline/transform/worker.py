@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -28,6 +29,8 @@ from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
+from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
+from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
@@ -57,6 +60,8 @@ def create_app(settings: Settings) -> BatchApp:
         SettingsError: a setting names something that cannot be used, such as the file of product names.
     """
     policy = Policy.of(settings)
+    names = ProductNames(policy.product_names, settings.data_dir / FILE)
+    policy = replace(policy, product_names=names)
     app = BatchApp(
         settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
     )
@@ -68,6 +73,8 @@ def create_app(settings: Settings) -> BatchApp:
     store = _store(settings, producer, watch, app.background()) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
+
+    lookups = _lookups(settings, names, watch)
 
     def decided(record: Record, shelf: Shelf | None) -> Decision:
         return decide(record, policy, map_webhook, shelf)
@@ -82,6 +89,7 @@ def create_app(settings: Settings) -> BatchApp:
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
         introductions=introductions,
+        lookups=lookups,
     )
 
     async def start_producer() -> None:
@@ -109,6 +117,8 @@ def create_app(settings: Settings) -> BatchApp:
     app.on_assigned = assigned
     if introductions is not None:
         app.companion(_at_once, introductions.close)
+    if lookups is not None:
+        app.companion(lookups.start, lookups.close)
     app.set_handover(flow)
     add_agent(app, flow)
     return app
@@ -137,6 +147,17 @@ def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> In
             watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
 
     return Introductions(resolver, policy, partial(tell, (watch.metrics, looked_up)))
+
+
+def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> ProductLookups | None:
+    """Names of products from Dodo, where there is a key for it."""
+
+    def looked_up(event: object) -> None:
+        if isinstance(event, ProductLookedUp):
+            watch.progress.attempted()  # a wait for a name is no standstill
+
+    observe = partial(tell, (watch.metrics, looked_up))
+    return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
 
 
 async def _at_once() -> None:

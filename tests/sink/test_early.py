@@ -62,6 +62,22 @@ def test_what_need_not_wait(virtual: Virtual, timed: Any, api: Any, make: Any, w
     virtual(story())
 
 
+def test_a_removal_ends_the_wait(virtual: Virtual, timed: Any, api: Any, make: Any) -> None:
+    """Behind it the profile would bring the person back who asked to be forgotten; another's waits on."""
+
+    async def story() -> None:
+        async with timed as rig:
+            bob = replace(make.record("bob", 1), headers=early(make, 1, NOW_S + 9).headers)
+            removal = replace(make.record("ann", 2), value=make.operation("ann", 2, action="delete"))
+            await rig.take(early(make, 0, NOW_S + 9), bob, removal)
+            await asyncio.sleep(1)
+            assert api.accepted == [("ann", 0), ("ann", 2)]
+            await rig.settled()
+            assert api.accepted[2:] == [("bob", 1)]
+
+    virtual(story())
+
+
 def test_a_clock_that_is_wrong(virtual: Virtual, timed: Any, api: Any, make: Any) -> None:
     """The wait has an end, whatever the header says."""
 

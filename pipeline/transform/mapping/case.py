@@ -20,7 +20,7 @@ from pipeline.transform.verdicts import Delivery, Note
 Attributes = dict[str, Any]
 
 MAX_AHEAD_S: Final = 2
-"""How far an identify's time may be ahead of the clock: three profiles of one second, which a subscription's start has."""
+"""How far an identify's time may be ahead of the clock: a subscription's start has three profiles in one second."""
 
 NOTHING: Final = b"{}"
 """No attributes, as JSON."""
