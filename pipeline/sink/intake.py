@@ -10,15 +10,16 @@ from orjson import JSONDecodeError, loads
 
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import BARRIER, Record
+from pipeline.kafka.records import BARRIER, NOT_BEFORE, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered, Head
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.backlog import Backlog
+from pipeline.sink.early import Early
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Fault, Item
 from pipeline.sink.lanes import Lane, lane_of
 from pipeline.sink.memory import Memory
-from pipeline.sink.removals import Removals
+from pipeline.sink.removals import Removals, removes
 
 RECORD_OVERHEAD_BYTES: Final = 1_700
 """What a record with our seven headers and its item take beside the value's bytes (1,680 measured with tracemalloc)."""
@@ -38,6 +39,7 @@ class Intake:
         handover: SinkHandOver,
         backlog: Backlog,
         *,
+        early: Early,
         removals: Removals,
         passed_over: Callable[[int], None],
     ) -> None:
@@ -46,6 +48,7 @@ class Intake:
         self._acks = acks
         self._handover = handover
         self._backlog = backlog
+        self._early = early
         self._removals = removals
         self._passed_over = passed_over
         self.outside: Head | None = None  # the record that waits for memory, with all others behind it
@@ -107,15 +110,21 @@ class Intake:
                 fault = fault_of(value)
             if type(record) is UnreadableRecord:
                 fault = Fault("unreadable", record.fault)
-            barrier = False
+            barrier = is_early = False
             for name, _ in record.headers:
-                if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
+                if name == NOT_BEFORE:
+                    is_early = True
+                elif len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
                     barrier = is_barrier(record.headers)
                     break
             body = value if fault is None else b""
             item = Item(record, body, key, barrier, chunk, index, size, fault)
+            if len(self._early) and removes(value):
+                self.put_all(self._early.take_back(key))  # behind it they would bring the person back
             if ahead is not None and fault is None and ahead.cover(record):
                 gone.append(item)
+            elif is_early and not barrier and fault is None and (delay_s := self._early.delay_s(record.headers)):
+                self._early.hold(item, delay_s, self._put)
             else:
                 puts[lane_of(key, lanes)](item)
             index += 1
@@ -124,6 +133,14 @@ class Intake:
             self._memory.release(sum([item.taken_bytes for item in gone]))
             self._acks.complete(gone)
             self._passed_over(len(gone))
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Put into their lanes what waited elsewhere."""
+        for item in items:
+            self._put(item)
+
+    def _put(self, item: Item) -> None:
+        self._lanes[lane_of(item.key, len(self._lanes))].waiting.put(item)
 
 
 def _size(record: Record) -> int:

@@ -86,6 +86,8 @@ class Operations(NamedTuple):
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
     `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
+    `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
+    far ahead of the clock.
     """
 
     person_key: bytes
@@ -97,6 +99,8 @@ class Operations(NamedTuple):
     identified_by: str | None = None
     identifier: Identifier = "id"
     address: str | None = None
+    identified_at_s: int | None = None
+    not_before_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from pipeline.transform.verdicts import Delivery, Note
 
 Attributes = dict[str, Any]
 
+MAX_AHEAD_S: Final = 2
+"""How far an identify's time may be ahead of the clock: a subscription's start has three profiles in one second."""
+
 NOTHING: Final = b"{}"
 """No attributes, as JSON."""
 
@@ -75,6 +78,16 @@ class Case:
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def not_before_s(self, identified_at_s: int | None) -> int | None:
+        """From when on an identify with this time may be sent; None: at once.
+
+        A profile that is ahead of the clock is closed to whoever else writes it until then.
+        """
+        if identified_at_s is None:
+            return None
+        clock_s = max(self.snapshot_s, (self.delivery.received_at_ms or 0) // 1000)
+        return identified_at_s - MAX_AHEAD_S if identified_at_s > clock_s + MAX_AHEAD_S else None
 
     def fitted(self, attributes: Attributes) -> bytes:
         """Attributes inside Customer.io's limits, as JSON."""

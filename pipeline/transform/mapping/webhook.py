@@ -296,7 +296,11 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
     if not operations and identity is None:
         return _drop("no-change")
     profile = case.profile
-    tells = profile is not None and not case.policy.pools and operations and operations[0].kind == "identify"
+    address = shown_s = not_before_s = None
+    if profile is not None and operations and operations[0].kind == "identify":
+        shown_s = max(case.snapshot_s, profile.delivered_at_s)
+        not_before_s = None if operations[0].barrier else case.not_before_s(shown_s)
+        address = None if case.policy.pools else profile.contact.email or case.email
     return Operations(
         person_key=person.id.encode(),
         operations=tuple(operations),
@@ -306,5 +310,7 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         identity=identity,
         identified_by=person.step if person.settles else None,
         identifier=identifier_of(person),
-        address=profile.contact.email or case.email if tells and profile is not None else None,
+        address=address,
+        identified_at_s=shown_s,
+        not_before_s=not_before_s,
     )

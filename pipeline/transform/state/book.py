@@ -122,7 +122,9 @@ class Book:
     @property
     def delivered_at_s(self) -> int:
         """See `Profile`."""
-        return int(self._now[identity.DELIVERED])
+        known, now = self._known, int(self._now[identity.DELIVERED])
+        may_have_said = not known[identity.DIGEST] is known[identity.TO] is known[identity.PERSON] is None
+        return now + 1 if may_have_said and now == known[identity.DELIVERED] else now
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -294,6 +296,8 @@ class Book:
             if before is not None and now[identity.TO] is None:
                 now[identity.TO] = before[2]
         person = now[identity.PERSON]
+        if operations.identified_at_s is not None:
+            now[identity.DELIVERED] = max(now[identity.DELIVERED], operations.identified_at_s)
         if operations.identity is not None:
             now[identity.DIGEST] = operations.identity.hex()
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
