@@ -76,6 +76,9 @@ class Operations(NamedTuple):
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did.
+    `event` is the name of the webhook's event when it is out, with these operations or since an earlier delivery, and
+    `spoken` the id by which the state remembers that this webhook has told one, where the event's own id may be another
+    in the next reading of the body.
     """
 
     person_key: bytes
@@ -85,6 +88,8 @@ class Operations(NamedTuple):
     notes: tuple[Note, ...] = ()
     identity: bytes | None = None
     identified_by: str | None = None
+    event: str | None = None
+    spoken: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

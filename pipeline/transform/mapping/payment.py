@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pipeline.transform.fields import elements, flag, members, text, whole
+from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.money import minor_of
@@ -88,15 +90,11 @@ def _is_card_update(case: Case) -> bool:
 
 
 def _card_update_seen(case: Case) -> bool:
-    """The subscription's own `subscription_payment_method_updated` is known to tell this very change."""
+    """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
     if case.profile is None or not _is_card_update(case):
         return False
-    method = text(case.data.get("payment_method_id"))
-    subscription_id = text(case.data.get("subscription_id"))
-    if method is None or subscription_id is None:
-        return False
-    before = case.profile.before(subscription_id)
-    return before is not None and before.payment_method_shown == method
+    method, told = text(case.data.get("payment_method_id")), case.profile.card_told
+    return any(told(each, method, case.event_ms, "subscription") for each in subscriptions_of(case.data))
 
 
 def _is_free(case: Case) -> bool:
@@ -104,7 +102,8 @@ def _is_free(case: Case) -> bool:
 
 
 def _is_free_checkout(case: Case) -> bool:
-    return _is_free(case) and (text(case.data.get("charge_type")) or "new") == "new"
+    opens = (text(case.data.get("charge_type")) or "new") == "new"
+    return opens and _is_free(case) and not subscriptions_of(case.data)
 
 
 def _needs_customer(case: Case) -> bool:
@@ -128,10 +127,12 @@ ROWS: Final = (
     Row(
         "payment.succeeded",
         "free_checkout_completed",
-        Condition("`total_amount` = 0 and `charge_type` null or `new`", _is_free_checkout),
+        Condition("`total_amount` = 0, `charge_type` null or `new`, no subscription", _is_free_checkout),
         key=BY_PAYMENT,
     ),
-    Row("payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit)", _is_free)),
+    Row(
+        "payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit, what opens a trial)", _is_free)
+    ),
     Row("payment.succeeded", "payment_completed", key=BY_PAYMENT, decides=TOTALS),
     Row("payment.failed", "payment_failed"),
     Row(
@@ -153,7 +154,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     case.money(into, "payment_amount", data.get("total_amount"), currency)
     into["payment_method"] = text(data.get("payment_method")) or UNKNOWN_METHOD
     case.texts(into, "payment_method_type", "card_network", "payment_id")
-    subscription_ids = _subscription_ids(case)
+    subscription_ids = subscriptions_of(data)
     if len(subscription_ids) == 1:
         into["subscription_id"] = subscription_ids[0]
     elif subscription_ids:
@@ -169,16 +170,19 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
         _failure(case, into)
+    if row.event == "payment_completed" and subscription_ids and trials.charge_converts(case, subscription_ids):
+        into["is_trial_conversion"] = True
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
     if case.policy.forward_card_hints:
         case.texts(into, *CARD_HINTS)
 
 
-def _subscription_ids(case: Case) -> list[str]:
-    single = text(case.data.get("subscription_id"))
+def subscriptions_of(data: Mapping[str, Any]) -> list[str]:
+    """The subscriptions that a payment is for: one, several, or none."""
+    single = text(data.get("subscription_id"))
     if single is not None:
         return [single]
-    return [found for entry in elements(case.data.get("subscription_ids")) if (found := text(entry)) is not None]
+    return [found for entry in elements(data.get("subscription_ids")) if (found := text(entry)) is not None]
 
 
 def _failure(case: Case, into: Attributes) -> None:
@@ -205,7 +209,7 @@ def maybe_new(case: Case) -> bool:
     charge_type = text(case.data.get("charge_type"))
     if charge_type is not None:
         return charge_type == "new"
-    return not _subscription_ids(case) or text(case.data.get("checkout_session_id")) is not None
+    return not subscriptions_of(case.data) or text(case.data.get("checkout_session_id")) is not None
 
 
 MAPPING: Final = FamilyMapping(

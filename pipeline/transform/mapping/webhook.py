@@ -15,7 +15,7 @@ from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
 from pipeline.transform.identity import EMAIL_STEP, person_of
 from pipeline.transform.mapping.case import NOTHING, Case
-from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
+from pipeline.transform.mapping.events import event_attributes, event_id, spoken_ids, title_of, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.identify import (
     former_address,
@@ -134,7 +134,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return _nobody(policy)
     _warn(case, row, person)
     try:
-        return _operations(case, row, mapping, person)
+        return _operations(case, row, rows, mapping, person)
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field)
     except OperationError as error:
@@ -225,35 +225,50 @@ def _identifier(person: Person) -> track.Identifier:
     return "email" if person.step == EMAIL_STEP else "id"
 
 
-def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
+def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
         case.notice("suppressed-event", "another webhook has told this fact: no event")
-    op_id = event_id(case, row, row.event) if row.event is not None else None
-    if op_id is not None and case.profile is not None and case.profile.emitted(op_id):
-        case.notice("suppressed-event", "the event is out already: not sent again")
-    elif row.event is not None and op_id is not None:
-        warn_if_late(case)
-        operations.append(
-            MappedOperation(
-                op_id=op_id,
-                body=track.event(
-                    person.id,
-                    title_of(row.event) if case.policy.title_names else row.event,
-                    id=op_id,
-                    timestamp_s=case.event_ms // 1000,
-                    attributes=case.fitted(event_attributes(case, row, mapping)),
-                    identifier=_identifier(person),
-                ),
-                barrier=False,
-                kind="event",
-                name=row.event,
-            )
+    if row.event is None:
+        return _said(case, person, operations, identity)
+    op_id, spoken = event_id(case, row, row.event), None
+    if case.profile is not None:
+        spoken, ids = spoken_ids(case, rows)
+        is_out = case.profile.emitted(op_id)
+        has_spoken = spoken is not None and case.profile.emitted(spoken)
+        spoken = None if has_spoken or op_id in ids else spoken
+        if is_out or has_spoken or any(map(case.profile.emitted, ids)):
+            case.notice("suppressed-event", "the event is out already: not sent again")
+            return _said(case, person, operations, identity, event=row.event if is_out else None, spoken=spoken)
+    warn_if_late(case)
+    operations.append(
+        MappedOperation(
+            op_id=op_id,
+            body=track.event(
+                person.id,
+                title_of(row.event) if case.policy.title_names else row.event,
+                id=op_id,
+                timestamp_s=case.event_ms // 1000,
+                attributes=case.fitted(event_attributes(case, row, mapping)),
+                identifier=_identifier(person),
+            ),
+            barrier=False,
+            kind="event",
+            name=row.event,
         )
-    return _said(case, person, operations, identity)
+    )
+    return _said(case, person, operations, identity, event=row.event, spoken=spoken)
 
 
-def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
+def _said(
+    case: Case,
+    person: Person,
+    operations: list[MappedOperation],
+    identity: bytes | None,
+    *,
+    event: str | None = None,
+    spoken: str | None = None,
+) -> Verdict:
     if not operations and identity is None:
         return _drop("nothing-to-say")
     return Operations(
@@ -264,4 +279,6 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         notes=tuple(case.notes),
         identity=identity,
         identified_by=person.step,
+        event=event,
+        spoken=spoken,
     )

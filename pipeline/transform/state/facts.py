@@ -11,8 +11,10 @@ which tells deliveries of one second apart.
 |---|---|---|---|
 | payment | payment | minor, currency, time, type, method, card update, source, periods, note | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
-| subscription | subscription | moment, status, next billing, cancels, created (ms), plans | latest; latest two plans |
-| method | subscription | moment, payment method id | latest |
+| subscription | subscription | moment, status, next billing, cancels, created, plans, turns, trial days | see below |
+| charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
+| card | subscription | tellings: event (ms), payment method id, by whom | the latest eight of both |
+| method | subscription | moment, payment method id | latest; an earlier version's card |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
 | dispute | dispute | time, type | smallest |
@@ -24,6 +26,8 @@ which tells deliveries of one second apart.
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
+
+Of two tellings of a subscription the latest holds, with the latest two plans and the turns (`turns`) of both.
 """
 
 from __future__ import annotations
@@ -34,14 +38,16 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from pipeline.transform.state import identity, requests
-from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
+from pipeline.transform.state import identity, requests, turns
+from pipeline.transform.state.shape import MAX_CARDS, MAX_CHARGES, MAX_OBSERVATIONS, MAX_PLANS, fits
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
     "payment",
     "refund",
     "subscription",
+    "charge",
+    "card",
     "method",
     "activation",
     "cancellation",
@@ -216,9 +222,36 @@ def _largest(old: Fact, new: Fact) -> Fact:
     return max(old, new, key=lambda fact: (fact[0], encode(fact)))
 
 
+def subscription_of(fact: Fact) -> Fact:
+    """A subscription's fact in this version's form; an earlier one had neither turns nor the days of a trial."""
+    if len(fact) >= _SUBSCRIPTION:
+        return fact
+    return [*fact[:7], turns.read_as(fact[2], fact[0] * 1000, fact[1] or fact[0] * 1000), 0]
+
+
 def _subscription(old: Fact, new: Fact) -> Fact:
-    register = max(old[:6], new[:6], key=lambda state: (state[0], state[1], encode(state)))
-    return [*register, _plans(old[6], new[6])]
+    old, new = subscription_of(old), subscription_of(new)
+    *register, trial_days = max(
+        (*old[:6], old[8]), (*new[:6], new[8]), key=lambda state: (*state[:2], encode([*state]))
+    )
+    return [*register, _plans(old[6], new[6]), turns.merged(old[7], new[7]), trial_days]
+
+
+def _charges(old: Fact, new: Fact) -> Fact:
+    """The earliest that were paid, and those that were free; a payment that was told twice is where it was earliest."""
+    return [_earliest(old[place], new[place]) for place in (0, 1)]
+
+
+def _earliest(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    known: dict[str, Fact] = {}
+    for charge in sorted((*old, *new), key=lambda charge: (charge[0], encode(charge))):
+        known.setdefault(charge[1], charge)
+    return list(known.values())[:MAX_CHARGES]
+
+
+def _cards(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(telling): telling for telling in (*old, *new)}
+    return [telling for _, telling in sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))[-MAX_CARDS:]]
 
 
 def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
@@ -249,6 +282,8 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _payment,
     "refund": _told_best,
     "subscription": _subscription,
+    "charge": _charges,
+    "card": _cards,
     "method": _latest,
     "activation": _smallest,
     "cancellation": _observations,
@@ -263,10 +298,15 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "state": _smallest,
 }
 
+_SUBSCRIPTION: Final = 9
+"""Elements of a subscription's fact; an earlier version wrote the first seven of them."""
+
 _LENGTHS: Final = {
     "payment": 9,
     "refund": 5,
     "subscription": 7,
+    "charge": 2,
+    "card": 1,
     "method": 3,
     "activation": 2,
     "cancellation": 1,

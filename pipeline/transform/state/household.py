@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
+from pipeline.transform.profile import (
+    Activation,
+    CardTeller,
+    Contact,
+    Course,
+    Lapse,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+)
 from pipeline.transform.state.book import spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
@@ -136,6 +147,18 @@ class Household:
     def first_activation(self, subscription_id: str) -> Activation | None:  # noqa: ARG002
         """Not known here."""
         return None
+
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def course(self, subscription_id: str) -> Course:  # noqa: ARG002
+        """Not known here."""
+        return Course()
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
 
     def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
         """Not known here."""

@@ -33,7 +33,7 @@ class Known:
         self._shelf = shelf
         self._customer = customer
         for telling in tellings:
-            self._take(telling)
+            self.take(telling)
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
         """A fact before this webhook, and with it where the webhook tells it."""
@@ -53,12 +53,17 @@ class Known:
         found |= {name: fact for name, (_, fact) in self.told.items() if name.startswith(begins)}
         return [fact for name, fact in found.items() if fact is not None and name != without]
 
-    def _take(self, telling: Telling) -> None:
+    def take(self, telling: Telling) -> None:
+        """Merge what was told now, or said because of it."""
         kind, ids, told = telling
         fact_key = key(self._customer, kind, *ids)
-        known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
+        known: Fact | None
+        if fact_key in self.told:
+            stored, known = self.told[fact_key]
+        else:
+            stored = known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
         fact = told if known is None else (merge_facts(kind, known, told) or told)
-        self.told[fact_key] = (known, fact)
+        self.told[fact_key] = (stored, fact)
         if kind in {"payment", "refund"}:
             self.is_money = True
         if fact == known:

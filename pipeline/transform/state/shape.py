@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from pipeline.transform.state.turns import MAX_TURNS, WORDS
+
 Shape = Callable[[Any], bool]
 
 MAX_PERIODS: Final = 8
@@ -21,6 +23,13 @@ longer than this forgets which webhook began it, and still knows that it was tol
 
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
+
+MAX_CHARGES: Final = 4
+"""Earliest charges of a subscription that are kept, paid and free ones each: they tell how its trial ended. Of four
+the first is what opened it, the second what followed."""
+
+MAX_CARDS: Final = 8
+"""Changes of a subscription's card that are remembered as told."""
 
 MAX_REQUESTS: Final = 8
 """Commands of one second about one customer that are told apart; of more the rest is carried out once more."""
@@ -117,12 +126,22 @@ def members(**shapes: Shape) -> Shape:
     )
 
 
+def either(*shapes: Shape) -> Shape:
+    """One of these forms."""
+    return lambda value: any(shape(value) for shape in shapes)
+
+
 _source = one_of("webhook", "api")
 _note = array(whole, whole, count, maybe(digest), count)
 _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text), maybe(whole))
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
+_turn = array(whole, one_of(*WORDS))
+_charge = array(whole, text, maybe(text))
+_charges = array(several(_charge, 0, MAX_CHARGES), several(_charge, 0, MAX_CHARGES))
+_told_card = array(whole, maybe(text), one_of("payment", "subscription"))
+_subscription = (whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS))
 _live = array(maybe(text), maybe(text), maybe(text), flag, whole)
 
 _SHARE: Final = members(
@@ -152,7 +171,12 @@ SHAPES: Final[dict[str, Shape]] = {
         maybe(_note),
     ),
     "refund": array(maybe(whole), maybe(currency), text, maybe(flag), _source),
-    "subscription": array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS)),
+    "subscription": either(
+        array(*_subscription, several(_turn, 0, MAX_TURNS), count),
+        array(*_subscription),  # of an earlier version
+    ),
+    "charge": lambda value: _charges(value) and any(value),
+    "card": several(_told_card, 1, MAX_CARDS),
     "method": array(whole, whole, text),
     "activation": array(whole, text),
     "cancellation": several(_observation, 1, MAX_OBSERVATIONS),

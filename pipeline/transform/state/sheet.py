@@ -13,11 +13,11 @@ import orjson
 
 from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.profile import RANK
-from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.state import identity, turns
+from pipeline.transform.state.facts import Fact, decode, split, subscription_of
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x03"
+VERSION: Final = b"\x04"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -27,7 +27,10 @@ MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE =
 """Places in a payment's fact."""
 
 
-UNSUMMED: Final = frozenset({"method", "activation", "cancellation"})
+TURNS, TRIAL_DAYS = 7, 8
+"""Places in a subscription's fact."""
+
+UNSUMMED: Final = frozenset({"charge", "card", "method", "activation", "cancellation"})
 """Kinds that are read one by one where they are asked for."""
 
 
@@ -190,8 +193,7 @@ class Sheet:
 
     def subscribe(self, subscription_id: str, fact: Fact) -> bool:
         """A subscription has this state now."""
-        entry = fact[2:6]
-        entry.insert(1, fact[6][0][2])  # the latest plan's product
+        entry = [shown_status(fact), fact[6][0][2], *fact[3:6]]  # with the latest plan's product
         if entry[0] in RANK:
             if self.rest is not None and self.rest[0] == subscription_id:
                 return False  # which one is the newest of the others is not known
@@ -241,6 +243,12 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
     return sheet
+
+
+def shown_status(fact: Fact) -> str:
+    """The status that holds for a subscription, by all that is known of it."""
+    fact = subscription_of(fact)
+    return turns.status_of(fact[TURNS], fact[2], fact[1])
 
 
 def told_sums(spent: Mapping[str, int]) -> dict[str, int | str]:

@@ -34,15 +34,31 @@ def fact(*parts: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.tuples(*parts).map(lambda found: orjson.loads(orjson.dumps(found)))
 
 
+TURNS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["active", "on_hold", "answered", "cancelled"])).map(list), max_size=2
+)
+NEWER = st.none() | st.tuples(TURNS, st.sampled_from([0, 14])).map(list)
+"""What this version tells beyond an earlier one; None: a telling of that one."""
+
+
 def subscription() -> st.SearchStrategy[list[Any]]:
     """One telling of a subscription: its plan is seen at its own moment."""
     return st.builds(
-        lambda at, status, product, minor: [*at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]]],
+        lambda at, status, product, minor, newer: [
+            *at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]], *(newer or []),
+        ],
         MOMENTS,
         st.sampled_from(["active", "on_hold"]),
         WORDS,
         st.integers(0, 1),
-    )
+        NEWER,
+    )  # fmt: skip
+
+
+def charge() -> st.SearchStrategy[list[Any]]:
+    """One telling of a charge, of something or of nothing."""
+    charged = st.tuples(st.integers(0, 9), IDS, st.none() | st.just("renewal")).map(list)
+    return st.builds(lambda one, paid: [[one], []] if paid else [[], [one]], charged, st.booleans())
 
 
 def observation() -> st.SearchStrategy[list[Any]]:
@@ -61,6 +77,8 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
     "subscription": subscription(),
+    "charge": charge(),
+    "card": st.builds(lambda ms, id_, by: [[ms, id_, by]], st.integers(0, 9), st.none() | WORDS, st.just("payment")),
     "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
     "activation": fact(st.integers(0, 3), IDS),
     "cancellation": observation(),
@@ -130,6 +148,18 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
         terms = facts.encode(telling[6][0][2:])
         seen[terms] = max(seen.get(terms, (-1, -1)), (telling[0], telling[1]))
     assert [tuple(plan[:2]) for plan in merged[6]] == sorted(seen.values(), reverse=True)[:2]
+
+
+def test_a_subscription_of_an_earlier_version_is_read_on() -> None:
+    """Its lapse is unanswered, its end stands, and the first telling of this version brings it into this form."""
+    plan = [1, 1000, "pdt", 2900, "USD", "Month", 1]
+    held, ended = ([9, 1000, status, None, False, 0, [plan]] for status in ("on_hold", "cancelled"))
+    assert facts.checked("subscription", facts.encode(held)) == held
+    assert facts.subscription_of(held)[7:] == [[[1000, "on_hold"]], 0]
+    assert facts.subscription_of(ended)[7:] == [[[9000, "cancelled"]], 0]
+    now = [10, 10_000, "active", None, False, 0, [plan], [[10_000, "active"]], 14]
+    assert facts.merge_facts("subscription", held, now) == [*now[:7], [[1000, "on_hold"], [10_000, "active"]], 14]
+    assert facts.checked("subscription", facts.encode([*now[:7], [[1, "unheard of"]], 0])) is None
 
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:

@@ -129,7 +129,7 @@ def test_a_subscription() -> None:
         ("subscription.updated", {"status": "cancelled"}, {"subscription"}),
         ("subscription.updated", {"status": "paused"}, {"subscription"}),
         ("subscription.updated", {"cancel_at_next_billing_date": None}, {"subscription"}),
-        ("subscription.update_payment_method", {}, {"subscription", "method"}),
+        ("subscription.update_payment_method", {}, {"subscription"}),
         ("subscription.update_payment_method", {"payment_method_id": None}, {"subscription"}),
         ("subscription.renewed", {}, {"subscription"}),
     ],
