@@ -38,6 +38,7 @@ from pipeline.transform.parked import Chunk, Parked
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
+from pipeline.transform.state.upkeep import Upkeep
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -512,6 +513,18 @@ async def partition_watch() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def mirror_upkeep(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Takes what was forgotten off the disk: it goes on."""
+    victim = Victim("mirror upkeep")
+    tasks = Tasks(observers=[victim.hear])
+    upkeep = Upkeep(Settings.load(), tmp_path, shelves={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None)
+    upkeep._watch = victim.forever  # type: ignore[method-assign]
+    upkeep.assigned()
+    yield victim
+    await upkeep.stop()
+
+
+@asynccontextmanager
 async def progress_bar() -> AsyncIterator[Victim]:
     """The demo's."""
     victim = Victim("progress bar")
@@ -541,6 +554,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],
+    "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
 }
 NOT_OURS = {"kafka metadata"}

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from pipeline.customerio.operations import Identifier
+
 BILLING: Final = frozenset({"active", "past_due", "on_hold"})
 """Statuses in which the next billing date is meant."""
 
@@ -33,10 +35,27 @@ class Person(NamedTuple):
     Args:
         id: the identifier's value, 1 to 150 bytes.
         step: the step of the identity policy that gave it; None when no step did and the customer's id stood in.
+        settles: whether the customer is this person from now on. A body that names the customer by id alone settles
+            nothing.
     """
 
     id: str
     step: str | None
+    settles: bool = True
+
+
+class Addressed(NamedTuple):
+    """Whom operations about a customer went to so far.
+
+    Args:
+        id: the identifier's value.
+        identifier: which identifier it is.
+        stood_in: it was the customer's own id, in place of a person who was not known yet.
+    """
+
+    id: str
+    identifier: Identifier
+    stood_in: bool = False
 
 
 class Contact(NamedTuple):
@@ -56,11 +75,13 @@ class Activation(NamedTuple):
 
 
 class Payment(NamedTuple):
-    """A succeeded payment."""
+    """A succeeded payment; `products` are `[id, quantity]`, of a purchase, `subscriptions` what else it is for."""
 
     minor: int
     currency: str | None
     charge_type: str | None
+    products: Sequence[Sequence[Any]] = ()
+    subscriptions: Sequence[str] = ()
     payment_id: str = ""
 
 
@@ -96,6 +117,30 @@ CardTeller = Literal["payment", "subscription"]
 """Which of the two webhooks about a changed card."""
 
 
+class Unpaid(NamedTuple):
+    """A payment that failed, was left or is under way, as it was seen last.
+
+    `at_ms` is when that happened, unix milliseconds, `link` where it can still be paid.
+    """
+
+    at_ms: int
+    payment_id: str
+    minor: int | None
+    currency: str | None
+    products: Sequence[Sequence[Any]]
+    subscriptions: Sequence[str]
+    link: str | None
+
+
+class Card(NamedTuple):
+    """The card that paid last or was stored last, each field as sent, None where a payment told none."""
+
+    network: str | None
+    last_four: str | None
+    exp_month: str | None
+    exp_year: str | None
+
+
 class Refunded(NamedTuple):
     """What was paid back of one payment so far, capped at it."""
 
@@ -108,7 +153,8 @@ class Refunded(NamedTuple):
 class Subscription:
     """A subscription's latest state by delivery time.
 
-    `status` is the one that holds by all that is known to have happened, whatever was read last.
+    `status` is the one that holds by all that is known to have happened, whatever was read last. `trial_ends_ms` is the
+    end of the free trial in which it was seen last, None outside one and after the first charge above 0.
     """
 
     subscription_id: str
@@ -121,6 +167,8 @@ class Subscription:
     next_billing: str | None = None
     cancel_at_next_billing: bool = False
     created_at_ms: int = 0
+    trial_ends_ms: int | None = None
+    cancelled_at: str | None = None
 
 
 class Spending(NamedTuple):
@@ -157,6 +205,10 @@ class Profile(Protocol):
         """The id of the person whom that identify was of; None when it is not known."""
 
     @property
+    def addressed(self) -> Addressed | None:
+        """Whom the customer's operations went to, before this webhook; None: there were none, or it is not known."""
+
+    @property
     def contact(self) -> Contact:
         """With this webhook."""
 
@@ -179,6 +231,10 @@ class Profile(Protocol):
     @property
     def has_lost_dispute(self) -> bool:
         """With this webhook."""
+
+    @property
+    def card(self) -> Card | None:
+        """With this webhook; None where cards may not go on, or nothing was paid."""
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -207,6 +263,13 @@ class Profile(Protocol):
 
     def payment(self, payment_id: str) -> Payment | None:
         """With this webhook."""
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """Whether it is the customer's first payment of more than nothing, of those known with this webhook."""
+
+    @property
+    def unpaid(self) -> Sequence[Unpaid]:
+        """The last payments that were not paid when they were seen last, the latest first, with this webhook."""
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """The payment whose service period for this subscription starts at that time, with this webhook."""

@@ -20,6 +20,7 @@ from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
 from pipeline.settings import Settings
+from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow
@@ -64,7 +65,7 @@ def create_app(settings: Settings) -> BatchApp:
     producer = BatchProducer(
         settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
     )
-    store = _store(settings, producer, watch) if settings.state else None
+    store = _store(settings, producer, watch, app.background()) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
 
@@ -113,13 +114,13 @@ def create_app(settings: Settings) -> BatchApp:
     return app
 
 
-def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> Store:
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
     observe_state(watch.metrics)
-    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)))
+    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store

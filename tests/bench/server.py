@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, cast
 
+from pipeline.customerio.batch import WRAPPER_BYTES
+
 
 def answer(status: int, body: bytes) -> bytes:
     """A whole answer."""
@@ -77,7 +79,7 @@ class _Protocol(asyncio.Protocol):
                 self._server.refused += 1
                 self._transport.write(DOWN)
                 return
-            if self._length:
+            if self._length > WRAPPER_BYTES:  # a batch without operations is a sink's trial of its credentials
                 arrivals = self._server.arrivals
                 arrivals.first_bytes_at.append(self._began)
                 arrivals.at.append(time.monotonic())

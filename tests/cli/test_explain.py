@@ -44,7 +44,7 @@ def test_for_people_it_shows_verdict_operations_and_request() -> None:
         r"webhook-id msg_1",
         r"verdict +2 operations",
         r"identify .* \d+ bytes .* barrier",
-        r"event payment_completed +ULID 01M4WR15WGMKBZW9WAVJS2YK2S · \d+ bytes",
+        r"event payment_completed +ULID 01M4WR15WGMKBZW9WAVJS2YK2S · [\d,]+ bytes",
         r'"payment_amount": "46\.65"',
         r"warning +total_spent",
         r"request +POST https://track\.customer\.io/api/v2/batch · [\d,]+ bytes",

@@ -42,6 +42,7 @@ class Facts(MemoryShelf):
 
     has_gap = False
     is_given_up = False
+    is_held = False
 
     def shelf(self, partition: int) -> MirroredShelf:  # noqa: ARG002 - one for all
         """One for all."""

@@ -7,6 +7,7 @@ off, so the tolerance is one day but never more than half of what a period can b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.transform.fields import flag, text, whole
@@ -22,7 +23,7 @@ DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
 """Charge types that tell whether a period is the first; a plan change may be charged in any."""
 
 
-def tolerance_ms(data: dict[str, Any]) -> int:
+def tolerance_ms(data: Mapping[str, Any]) -> int:
     """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
     half_days = [1.0]
     days = INTERVAL_DAYS.get((text(data.get("payment_frequency_interval")) or "").lower().removesuffix("s"))
@@ -36,7 +37,7 @@ def tolerance_ms(data: dict[str, Any]) -> int:
     return int(min(half_days) * DAY_MS)
 
 
-def in_first_period(data: dict[str, Any]) -> bool | None:
+def in_first_period(data: Mapping[str, Any]) -> bool | None:
     """Whether `previous_billing_date` lies at `created_at`; None when either is unreadable."""
     previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
     if previous is None or created is None:
@@ -44,7 +45,20 @@ def in_first_period(data: dict[str, Any]) -> bool | None:
     return abs(previous - created) <= tolerance_ms(data)
 
 
-def at_creation(data: dict[str, Any], occurred_ms: int | None) -> bool:
+def trial_end_ms(data: Mapping[str, Any]) -> int | None:
+    """When the free trial was to end by the dates; None without a trial. During it, the next billing is its end."""
+    days = whole(data.get("trial_period_days"))
+    if days is None or days <= 0:
+        return None
+    if in_first_period(data):
+        next_ms = to_ms(data.get("next_billing_date"))
+        if next_ms is not None:
+            return next_ms
+    created = to_ms(data.get("created_at"))
+    return None if created is None else created + days * DAY_MS
+
+
+def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:
     """Whether the event belongs to the subscription's beginning: its billing date lies at `created_at`, or itself does.
 
     The body is read at the delivery, and a late retry shows a later period; the event's time stays what it was.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.transform.fields import flag, text
+from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal
+from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal, trial_end_ms
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.mapping.subscription_attributes import attributes
+from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import BILLING, ENDED, Subscription
 from pipeline.transform.timestamps import to_ms
 
@@ -215,7 +216,13 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
             subscription_id=subscription_id,
             status=_status(case) or IMPLIED.get(case.type),
             product_id=text(data.get("product_id")),
+            minor=minor_of(data.get("recurring_pre_tax_amount")),
+            currency=currency_code(data.get("currency")),
+            interval=text(data.get("payment_frequency_interval")),
+            interval_count=whole(data.get("payment_frequency_count")),
+            trial_ends_ms=trial_end_ms(data) if in_first_period(data) else None,
             next_billing=text(data.get("next_billing_date")),
+            cancelled_at=text(data.get("cancelled_at")),
             cancel_at_next_billing=flag(data.get("cancel_at_next_billing_date")) is True,
         ),
     )

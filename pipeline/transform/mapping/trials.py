@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.mapping.case import Case
-from pipeline.transform.mapping.periods import in_first_period, payment_of, tolerance_ms
+from pipeline.transform.mapping.periods import in_first_period, payment_of, tolerance_ms, trial_end_ms
 from pipeline.transform.profile import Charge, Course
 from pipeline.transform.timestamps import DAY_MS, to_ms
 
@@ -25,17 +25,13 @@ def _days(data: dict[str, Any]) -> int:
 
 
 def end_ms(case: Case) -> int | None:
-    """When the trial ends or ended; None without one. During it, the next billing is its end."""
-    data, days = case.data, _days(case.data)
-    if not days:
-        return None
-    created, next_ms = to_ms(data.get("created_at")), to_ms(data.get("next_billing_date"))
-    in_first = in_first_period(data)
-    planned = next_ms if in_first and next_ms is not None else None if created is None else created + days * DAY_MS
+    """When the trial ends or ended; None without one."""
+    data = case.data
+    planned, created = trial_end_ms(data), to_ms(data.get("created_at"))
     if planned is None or created is None:
         return planned
     ends = [planned]
-    if in_first is False and (previous := to_ms(data.get("previous_billing_date"))) is not None:
+    if in_first_period(data) is False and (previous := to_ms(data.get("previous_billing_date"))) is not None:
         ends.append(previous)  # another period has begun
     subscription_id = text(data.get("subscription_id"))
     if case.profile is not None and subscription_id is not None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
+    Card,
     CardTeller,
     Charge,
     Contact,
@@ -21,19 +24,32 @@ from pipeline.transform.profile import (
     Refunded,
     Spending,
     Subscription,
+    Unpaid,
 )
 from pipeline.transform.state import identity, turns
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix, subscription_of
+from pipeline.transform.state.facts import (
+    TRIAL_DAYS,
+    TURNS,
+    Fact,
+    Kind,
+    charges_of,
+    decode,
+    encode,
+    identity_key,
+    key,
+    prefix,
+    short,
+    subscription_of,
+)
 from pipeline.transform.state.gather import Shown
 from pipeline.transform.state.known import Known
 from pipeline.transform.state.sheet import (
     CHARGE_TYPE,
     CURRENCY,
+    GOODS,
     MINOR,
     NOTE,
     SOURCE,
-    TRIAL_DAYS,
-    TURNS,
     Sheet,
     refunded,
     shown_status,
@@ -123,6 +139,20 @@ class Book:
         return to if to is not None or person is None else str(person[2])
 
     @property
+    def addressed(self) -> Addressed | None:
+        """See `Profile`."""
+        to, person = self._known[identity.TO], self._known[identity.PERSON]
+        own = self._customer.decode("utf-8", "replace")
+        by_address = person is not None and person[3] == EMAIL_STEP
+        if to is not None:
+            stood_in = to == own and (person is None or person[2] != own)
+            return Addressed(to, "email" if by_address and not stood_in else "id", stood_in)
+        if person is not None:
+            return Addressed(person[2], "email" if by_address else "id")
+        # A version before noted no name where it sent events alone: they went to the stand-in.
+        return Addressed(own, "id", stood_in=True) if self._facts.sheet.head is not None else None
+
+    @property
     def delivered_at_s(self) -> int:
         """See `Profile`."""
         return int(self._now[identity.DELIVERED])
@@ -141,6 +171,11 @@ class Book:
     def has_lost_dispute(self) -> bool:
         """See `Profile`."""
         return self._facts.sheet.lost
+
+    @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._facts.sheet)
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -208,12 +243,12 @@ class Book:
         """See `Profile`."""
         fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
         created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
-        paid, free = charges if charges is not None else ((), ())
+        paid, free = charges_of(charges) if charges is not None else ((), ())
         return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
         """See `Profile`."""
-        told, _ = self._facts.both("card", subscription_id)
+        told, _ = self._facts.both("replacement", subscription_id)
         if told is not None:
             return any(teller == by and _is_one_change(at_ms - ms, method, method_id) for ms, method, teller in told)
         shown, _ = self._facts.both("method", subscription_id)
@@ -224,7 +259,18 @@ class Book:
         fact = self._facts.now("payment", payment_id)
         if fact is None or fact[MINOR] is None:
             return None
-        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], payment_id)
+        products, subscriptions = (fact[GOODS] if len(fact) > GOODS else None) or ((), ())
+        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions, payment_id)
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """See `Profile`."""
+        first = self._facts.sheet.first
+        return first is not None and first[1] == short(payment_id)
+
+    @property
+    def unpaid(self) -> list[Unpaid]:
+        """See `Profile`."""
+        return [Unpaid(*entry[1:]) for entry in reversed(self._facts.now("unpaid", "") or [])]
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """See `Profile`; of several the nearest."""
@@ -300,12 +346,17 @@ class Book:
     def _said(self, operations: Operations) -> None:
         now = self._now
         person_id = operations.person_key.decode()
-        if now[identity.PERSON] is None and operations.identified_by is not None:
+        before = now[identity.PERSON]
+        if operations.identified_by is not None and (before is None or identity.is_nobody(before)):
             now[identity.PERSON] = [*self._moment, person_id, operations.identified_by]
+            if before is not None and now[identity.TO] is None:
+                now[identity.TO] = before[2]
+        person = now[identity.PERSON]
         if operations.identity is not None:
             now[identity.DIGEST] = operations.identity.hex()
-            person = now[identity.PERSON]
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
+        elif person is None and operations.operations:
+            now[identity.TO] = person_id
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]
@@ -370,7 +421,9 @@ def _source_place(kind: Kind) -> int:
 
 
 def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms = entry
+    status, product_id, next_billing, cancels, created_ms, *terms = entry
+    # A share of an earlier version tells no terms.
+    minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(
         subscription_id=subscription_id,
         status=status,
@@ -378,4 +431,15 @@ def _shown(subscription_id: str, entry: Fact) -> Subscription:
         next_billing=next_billing,
         cancel_at_next_billing=cancels,
         created_at_ms=created_ms,
+        minor=minor,
+        currency=currency,
+        interval=interval,
+        interval_count=interval_count,
+        trial_ends_ms=trial_ends_ms,
+        cancelled_at=cancelled_at,
     )
+
+
+def card_of(sheet: Sheet) -> Card | None:
+    """The card of a summary as the mapping asks for it."""
+    return None if sheet.card is None else Card(*sheet.card[2:])

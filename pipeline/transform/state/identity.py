@@ -9,8 +9,10 @@ payment's own record (`note_of`, `hear`), which halves what such a payment write
 - version: counts the record's writes; the digest and `to` belong to it, the higher version has the later ones.
 - delivered: the latest delivery time known of the customer, unix seconds.
 - digest: of the attributes of the identify that was sent last, hex; null: none was.
-- to: who that identify went to, where it was not `person`.
-- person: `[seconds, milliseconds, id, step]`, who the customer became at the first hit of the identity policy.
+- to: who operations went to, where it was not `person`: that identify's, or of a person who is not known yet, of
+  whom events alone were sent, the customer's own id.
+- person: `[seconds, milliseconds, id, step]`, who the customer became at the first hit of the identity policy. Versions
+  before also wrote what a body with the id alone named, and placeholders (`undefined`), which give way.
 - email, name, phone, country: `[seconds, milliseconds, value]`; metadata: the same by key.
 """
 
@@ -20,6 +22,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
+
+from pipeline.transform.identity import stands_for_nobody
+from pipeline.transform.profile import Person
 
 Fact = list[Any]
 
@@ -124,5 +129,10 @@ def latest(old: Fact | None, new: Fact | None) -> Fact | None:
     return old if orjson.dumps(old[2]) >= orjson.dumps(new[2]) else new
 
 
-def _earliest(person: Fact) -> tuple[int, int, bytes]:
-    return person[0], person[1], orjson.dumps(person)
+def is_nobody(person: Fact) -> bool:
+    """Whether what an earlier version took for an id stands for no value."""
+    return stands_for_nobody(Person(person[2], person[3]))
+
+
+def _earliest(person: Fact) -> tuple[bool, int, int, bytes]:
+    return is_nobody(person), person[0], person[1], orjson.dumps(person)

@@ -6,10 +6,10 @@ from typing import Final
 
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
-from pipeline.transform.state.sheet import Sheet, fold
+from pipeline.transform.state.sheet import PLANS_END, Sheet, fold, is_charged
 from pipeline.transform.state.shelf import Shelf
 
-SUMMED: Final = frozenset({"payment", "refund", "subscription", "dispute"})
+SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
 """Kinds that the summary knows of."""
 
 
@@ -87,7 +87,14 @@ class Known:
                 payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
                 return sheet.refund(payment, before, now)
             case "subscription":
-                return sheet.subscribe(short(ids[0]), fact)
+                in_trial = fact[PLANS_END:] and fact[PLANS_END] is not None  # only then it matters
+                charges = self.now("charge", ids[0]) if in_trial else None
+                charged = charges is not None and is_charged(charges)
+                return sheet.subscribe(short(ids[0]), fact, charged=charged)
+            case "charge":
+                return sheet.charge(short(ids[0])) if is_charged(fact) else True
+            case "card":
+                sheet.card = fact
             case "dispute":
                 sheet.lost = True
         return True

@@ -2,8 +2,9 @@
 
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 tells is solid: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
-`[time of the event (ms), word]`, the latest sixteen, and three questions are asked of them: is a lapse unanswered, has
-the subscription ended, and is the status that was read last older than what is known to have happened since?
+`[time of the event (ms), word]`, an end with the body's `cancelled_at` as a third element, where it has one; the latest
+sixteen. Three questions are asked of them: is a lapse unanswered, has the subscription ended, and is the status that
+was read last older than what is known to have happened since?
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ _RANK: Final = {word: 2 if word in ENDED else 1 if word in LAPSES else 0 for wor
 
 def merged(*told: Iterable[Turn]) -> list[Turn]:
     """The turns of several tellings, the earliest first."""
-    distinct = {(ms, word) for turns in told for ms, word in turns}
-    return [[ms, word] for ms, word in sorted(distinct)[-MAX_TURNS:]]
+    distinct = {tuple(turn) for turns in told for turn in turns}
+    return [list(turn) for turn in sorted(distinct)[-MAX_TURNS:]]
 
 
 def lapse_before(turns: Iterable[Turn], at_ms: int) -> Lapse | None:
     """The last lapse that happened before `at_ms`."""
-    lapses = [(ms, word) for ms, word in turns if word in LAPSES]
+    lapses = [(ms, word) for ms, word, *_ in turns if word in LAPSES]
     since_ms, status = max((lapse for lapse in lapses if lapse[0] < at_ms), default=(0, None))
     if status is None:
         return None
     next_ms = min((ms for ms, _ in lapses if ms > since_ms), default=None)
     answered = any(
-        word in {ANSWERED, "unpaused"} and ms > since_ms and (next_ms is None or ms < next_ms) for ms, word in turns
+        word in {ANSWERED, "unpaused"} and ms > since_ms and (next_ms is None or ms < next_ms) for ms, word, *_ in turns
     )
     return Lapse(status, answered)
 
@@ -71,12 +72,20 @@ def status_of(turns: list[Turn], status: str, at_ms: int) -> str:
     happened = [turn for turn in turns if turn[1] != ANSWERED]
     if not happened:
         return status
-    last_ms, last = max(happened, key=lambda turn: (turn[0], _RANK[turn[1]], turn[1]))
-    ended = max(((ms, word) for ms, word in happened if word in ENDED), default=None)
-    if ended is not None and not any(ms > ended[0] for ms, word in happened if word in RESUMPTIONS):
-        return status if status in ENDED else str(ended[1])
-    is_its_types = any(ms == at_ms and _shown(word) == status for ms, word in happened)
+    last_ms, last, *_ = max(happened, key=lambda turn: (turn[0], _RANK[turn[1]], turn[1]))
+    if (end := end_of(happened)) is not None:
+        return status if status in ENDED else str(end[1])
+    is_its_types = any(ms == at_ms and _shown(word) == status for ms, word, *_ in happened)
     return _shown(last) if is_its_types and last_ms > at_ms else status
+
+
+def end_of(turns: Iterable[Turn]) -> Turn | None:
+    """The turn with which the subscription ended, unless an activation happened later."""
+    turns = list(turns)
+    end = max((turn for turn in turns if turn[1] in ENDED), key=lambda turn: (turn[0], turn[1:]), default=None)
+    if end is None or any(ms > end[0] for ms, word, *_ in turns if word in RESUMPTIONS):
+        return None
+    return end
 
 
 def _shown(word: str) -> str:

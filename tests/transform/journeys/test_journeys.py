@@ -15,6 +15,7 @@ SENDS = {
     "event",
     "attributes",
     "without",
+    "further",
     "profile",
     "profile_without",
     "person",
@@ -47,6 +48,7 @@ def check(sent: Any, expected: dict[str, Any], expand: Expand) -> None:
         assert kind_of(sent) == expected["identify"]
     if "person" in expected:
         assert sent.person == expected["person"]
+    assert list(sent.further) == expected.get("further", [])
     attributes = {} if sent.event is None else sent.event["attributes"]
     wanted = expand(expected.get("attributes", {}))
     assert {name: attributes.get(name) for name in wanted} == wanted

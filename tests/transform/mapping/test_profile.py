@@ -15,6 +15,8 @@ from pipeline.transform.mapping.webhook import decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
+    Card,
     CardTeller,
     Contact,
     Course,
@@ -25,6 +27,7 @@ from pipeline.transform.profile import (
     Refunded,
     Spending,
     Subscription,
+    Unpaid,
     best,
 )
 from pipeline.transform.timestamps import to_ms
@@ -44,12 +47,14 @@ class State:
     person: Person | None = None
     identity: bytes | None = b"earlier"
     identified: str | None = None
+    addressed: Addressed | None = None
     contact: Contact = field(default_factory=Contact)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     began_at_ms: int = BEGAN
     delivered_at_s: int = 0
     spending: Spending = field(default_factory=Spending)
     has_lost_dispute: bool = False
+    card: Card | None = None
     subscriptions: Sequence[Subscription] = ()
     earlier: Subscription | None = None
     shown_by: str | None = None
@@ -57,10 +62,12 @@ class State:
     payments: Mapping[str, Payment] = field(default_factory=dict)
     period_payment: Payment | None = None
     refund: Refunded | None = None
+    first_payment: str | None = None
+    unpaid: Sequence[Unpaid] = ()
     sent: frozenset[str] = frozenset()
     lapse: Lapse | None = None
     began: Course = field(default_factory=Course)
-    card: CardTeller | None = None
+    card_teller: CardTeller | None = None
 
     def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
         """The one lapse, whenever."""
@@ -75,7 +82,7 @@ class State:
         """Whoever told of the card, told of this one."""
         assert at_ms
         assert method_id
-        return subscription_id == SUB and by == self.card
+        return subscription_id == SUB and by == self.card_teller
 
     def before(self, subscription_id: str) -> Subscription | None:
         """Only the one subscription is known."""
@@ -99,6 +106,10 @@ class State:
         assert tolerance_ms
         return self.period_payment if subscription_id == SUB else None
 
+    def is_first_payment(self, payment_id: str) -> bool:
+        """The one that the test says."""
+        return payment_id == self.first_payment
+
     def refunded(self, payment_id: str) -> Refunded | None:
         """The one refund."""
         return self.refund if payment_id == "pay_0NExamplePayment00001" else None
@@ -108,12 +119,14 @@ class State:
         return event_id in self.sent
 
 
-def decided(name: str, state: Profile, *, webhook_id: str = "msg_now", **data: Any) -> Operations:
+def decided(
+    name: str, state: Profile, *, webhook_id: str = "msg_now", policy: Policy | None = None, **data: Any
+) -> Operations:
     """The operations of a sample, some fields changed, for a customer in `state`."""
     body = orjson.loads(samples.load(name))
     body["data"].update(data)
     delivery = Delivery(webhook_id, attempt_at_s=1_800_000_000)
-    verdict = decide(parse(orjson.dumps(body)), delivery, Policy(), state)
+    verdict = decide(parse(orjson.dumps(body)), delivery, policy or Policy(), state)
     assert isinstance(verdict, Operations)
     assert "state-decides" not in verdict.notes
     return verdict
@@ -254,8 +267,8 @@ def test_a_plan_change_has_a_direction(earlier: Subscription | None, expected: d
 )
 def test_a_card_update_is_told_once(name: str, event: str, other: CardTeller) -> None:
     """Each of its two webhooks is held back when the other one has told of the same card."""
-    data = {} if name.startswith("payment") else {"payment_method_id": "pm_ExamplePayMethod00001"}
-    held = decided(name, State(card=other), **data)
+    data: dict[str, Any] = {} if name.startswith("payment") else {"payment_method_id": "pm_ExamplePayMethod00001"}
+    held = decided(name, State(card_teller=other), **data)
     assert event_of(held) is None
     assert "suppressed-event" in held.notes
     assert event_of(decided(name, State(), **data)) == event
@@ -311,8 +324,20 @@ def test_identify_tells_the_sums_and_the_best_subscription() -> None:
         "subscription_id": "sub_active",
         "subscription_status": "active",
         "subscription_product_id": "pdt_0NExampleProduct00001",
+        "subscription_product_name": None,
+        "subscription_amount": "29.00",
+        "subscription_amount_value": 29.0,
+        "subscription_amount_minor": 2900,
+        "subscription_currency": "USD",
+        "subscription_interval": None,
+        "subscription_interval_count": None,
+        "is_trial": False,
+        "trial_ends_at": None,
+        "trial_ends_at_unix": None,
         "next_billing": "2026-11-14T08:21:58Z",
         "next_billing_unix": 1794644518,
+        "cancelled_at": None,
+        "cancelled_at_unix": None,
         "cancel_at_next_billing": False,
         "active_subscriptions": 1,
         "active_product_ids": ["pdt_0NExampleProduct00001"],
@@ -394,3 +419,55 @@ def test_the_best_subscription_speaks(statuses: list[str | None], expected: int)
 def test_nobody_has_no_best_subscription() -> None:
     """Without subscriptions the slot stays empty."""
     assert best([]) is None
+
+
+def test_a_person_first_seen_here_gets_a_date() -> None:
+    """With the first identify alone, at the earliest moment known; an app may set its own later, and it stays."""
+    policy = Policy(set_created_at=True)
+    spent = Spending(minor={"USD": 100}, currency="USD", payment_count=1, customer_since_ms=BEGAN)
+    first = decided("payment.failed", State(identity=None), policy=policy)
+    failed_at = to_ms("2026-10-14T08:21:41.609359Z") or 0
+    assert attributes_of(first, "identify")["created_at"] == failed_at // 1000
+    earlier = decided("payment.failed", State(identity=None, spending=spent), policy=policy)
+    assert attributes_of(earlier, "identify")["created_at"] == BEGAN // 1000
+    again = decided("payment.failed", State(identity=first.identity), policy=policy)
+    assert [o.kind for o in again.operations] == ["event"], "the date is no news that sends an identify"
+    assert "created_at" not in attributes_of(decided("payment.failed", State(), policy=policy), "identify")
+    assert "created_at" not in attributes_of(decided("payment.failed", State(identity=None)), "identify")
+
+
+def test_a_dunning_prints_the_payment_that_failed() -> None:
+    """Its amount and link where it failed when the dunning began; one of an earlier period, or paid since, does not."""
+    began = to_ms("2026-11-14T08:23:00.000000Z") or 0
+    plan = replace(BEFORE, next_billing="2030-01-01T00:00:00Z", status="past_due")
+    unpaid = Unpaid(began, "pay_2", 3132, "USD", (), (SUB,), "https://checkout.example.com/2")
+    sent = attributes_of(decided("dunning.started", State(subscriptions=(plan,), unpaid=(unpaid,))))
+    assert (sent["payment_amount"], sent["payment_link"]) == ("31.32", "https://checkout.example.com/2")
+    assert (sent["amount"], sent["next_attempt_at"]) == ("29.00", "2030-01-01T00:00:00Z")
+    for state in (
+        State(subscriptions=(plan,), unpaid=(unpaid._replace(at_ms=began - 20 * 86_400_000),)),
+        State(subscriptions=(plan,), unpaid=(unpaid,), payments={"pay_2": Payment(3132, "USD", "renewal")}),
+        State(subscriptions=(plan,), unpaid=(unpaid._replace(subscriptions=("sub_other",)),)),
+    ):
+        sent = attributes_of(decided("dunning.started", state))
+        assert not {"payment_amount", "payment_link"} & sent.keys()
+
+
+@pytest.mark.parametrize(
+    ("paid", "raw", "printed"),
+    [
+        (Payment(4665, "USD", None), "4665", "46.65"),
+        (Payment(4665, "USD", None), 4665, "46.65"),
+        (Payment(4665, "USD", None), "46.65", "46.65"),
+        (Payment(4665, "USD", None), "4600", None),
+        (Payment(4665, "EUR", None), "4665", None),
+        (Payment(4665, "JPY", None), "4665", None),
+        (None, "4665", None),
+    ],
+)
+def test_a_dispute_is_printed_where_its_unit_is_plain(paid: Payment | None, raw: Any, printed: str | None) -> None:
+    """Equal to the known payment's amount, in its currency, and never otherwise."""
+    payments = {} if paid is None else {"pay_0NExamplePayment00001": paid}
+    sent = attributes_of(decided("dispute.opened", State(payments=payments), amount=raw, currency="USD"))
+    assert sent.get("dispute_amount") == printed
+    assert sent["dispute_amount_raw"] == str(raw)
