@@ -5,8 +5,8 @@ where the state would know better). A profile answers for two moments:
 
 - *with this webhook*: whatever only grows (payments, refunds, activations, contact), this webhook's own facts already
   merged in. Merging twice changes nothing, so a redelivery gives the same answers.
-- *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified` and `emitted`, since a transition
-  is told by what was there earlier.
+- *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified`, `card_told` and `emitted`, since a
+  transition is told by what was there earlier.
 
 Test-mode webhooks are mapped without a profile.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pipeline.customerio.operations import Identifier
 
@@ -82,6 +82,39 @@ class Payment(NamedTuple):
     charge_type: str | None
     products: Sequence[Sequence[Any]] = ()
     subscriptions: Sequence[str] = ()
+    payment_id: str = ""
+
+
+class Charge(NamedTuple):
+    """A payment as one of a subscription's: when it succeeded, unix milliseconds."""
+
+    at_ms: int
+    payment_id: str
+    charge_type: str | None
+
+
+class Course(NamedTuple):
+    """How a subscription began: what its trial is told from.
+
+    `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
+    more than nothing and of nothing, the first one first.
+    """
+
+    created_at_ms: int = 0
+    trial_days: int = 0
+    paid: Sequence[Charge] = ()
+    free: Sequence[Charge] = ()
+
+
+class Lapse(NamedTuple):
+    """A lapse of a subscription: on_hold, past_due or paused, and whether it was answered before the next one."""
+
+    status: str
+    answered: bool
+
+
+CardTeller = Literal["payment", "subscription"]
+"""Which of the two webhooks about a changed card."""
 
 
 class Unpaid(NamedTuple):
@@ -120,8 +153,8 @@ class Refunded(NamedTuple):
 class Subscription:
     """A subscription's latest state by delivery time.
 
-    `trial_ends_ms` is the end of the free trial in which it was seen last, None outside one and after the first charge
-    above 0. `payment_method_shown` is the `payment_method_id` of its latest `subscription.update_payment_method`.
+    `status` is the one that holds by all that is known to have happened, whatever was read last. `trial_ends_ms` is the
+    end of the free trial in which it was seen last, None outside one and after the first charge above 0.
     """
 
     subscription_id: str
@@ -134,7 +167,6 @@ class Subscription:
     next_billing: str | None = None
     cancel_at_next_billing: bool = False
     created_at_ms: int = 0
-    payment_method_shown: str | None = None
     trial_ends_ms: int | None = None
     cancelled_at: str | None = None
 
@@ -223,6 +255,15 @@ class Profile(Protocol):
 
     def first_activation(self, subscription_id: str) -> Activation | None:
         """The earliest known activation, with this webhook."""
+
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+        """The last lapse that happened before that time, whenever its webhook came; with this webhook."""
+
+    def course(self, subscription_id: str) -> Course:
+        """With this webhook."""
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
+        """Whether that webhook has told of the change of card that happened at about that time, before this one."""
 
     def payment(self, payment_id: str) -> Payment | None:
         """With this webhook."""

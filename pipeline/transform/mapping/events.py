@@ -36,6 +36,23 @@ def event_id(case: Case, row: Row, name: str) -> str:
     return ulid((created if created is not None else case.occurred_ms) or 0, name, "fact", *parts)
 
 
+def spoken_ids(case: Case, rows: tuple[Row, ...]) -> tuple[str | None, list[str]]:
+    """By what the state knows that this very webhook has told an event, whatever its body said then.
+
+    The body is read anew at each attempt, and may lead to another of the type's rows, or to another name of the fact.
+    The first id stands for the webhook itself and is remembered beside an event that the fact names; None where no
+    reading makes another event. The others are what the webhook's own id makes of each event of the type.
+    """
+    names = dict.fromkeys(row.event for row in rows if row.event is not None)
+    keys = [row.key for row in rows if row.key is not None]
+    if len(names) == 1 and not any(key.moves for key in keys):
+        return None, []
+    of_webhook = "webhook", case.delivery.webhook_id
+    at_ms = case.occurred_ms or 0
+    spoken = ulid(at_ms, case.type, "spoken", case.delivery.webhook_id) if keys else None
+    return spoken, [ulid(at_ms, name, *of_webhook) for name in names]
+
+
 def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
     """What every event carries, then what its family adds."""
     into: Attributes = {"dodo_event_type": case.type, "webhook_id": case.delivery.webhook_id}
@@ -76,7 +93,7 @@ def further_events(case: Case, row: Row, attributes: Attributes) -> Iterator[tup
         return
     if row.event == "subscription_started" and attributes.get("is_trial") is True:
         yield "trial_started", _once_a_subscription(case, "trial_started")
-    if attributes.get("is_trial_conversion") is True:
+    if attributes.get("is_trial_conversion") is True and case.type == "subscription.renewed":
         yield "trial_converted", _once_a_subscription(case, "trial_converted")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.transform.fields import elements, flag, members, text, whole
+from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_goods
@@ -93,15 +94,11 @@ def _is_card_update(case: Case) -> bool:
 
 
 def _card_update_seen(case: Case) -> bool:
-    """The subscription's own `subscription_payment_method_updated` is known to tell this very change."""
+    """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
     if case.profile is None or not _is_card_update(case):
         return False
-    method = text(case.data.get("payment_method_id"))
-    subscription_id = text(case.data.get("subscription_id"))
-    if method is None or subscription_id is None:
-        return False
-    before = case.profile.before(subscription_id)
-    return before is not None and before.payment_method_shown == method
+    method, told = text(case.data.get("payment_method_id")), case.profile.card_told
+    return any(told(each, method, case.event_ms, "subscription") for each in subscription_ids(case.data))
 
 
 def _is_free(case: Case) -> bool:
@@ -109,7 +106,8 @@ def _is_free(case: Case) -> bool:
 
 
 def _is_free_checkout(case: Case) -> bool:
-    return _is_free(case) and (text(case.data.get("charge_type")) or "new") == "new"
+    opens = (text(case.data.get("charge_type")) or "new") == "new"
+    return opens and _is_free(case) and not subscription_ids(case.data)
 
 
 def _needs_customer(case: Case) -> bool:
@@ -133,10 +131,12 @@ ROWS: Final = (
     Row(
         "payment.succeeded",
         "free_checkout_completed",
-        Condition("`total_amount` = 0 and `charge_type` null or `new`", _is_free_checkout),
+        Condition("`total_amount` = 0, `charge_type` null or `new`, no subscription", _is_free_checkout),
         key=BY_PAYMENT,
     ),
-    Row("payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit)", _is_free)),
+    Row(
+        "payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit, what opens a trial)", _is_free)
+    ),
     Row("payment.succeeded", "payment_completed", key=BY_PAYMENT, decides=TOTALS),
     Row("payment.failed", "payment_failed"),
     Row(
@@ -174,6 +174,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
         _failure(case, into)
+    if row.event == "payment_completed" and paid_for and trials.charge_converts(case, paid_for):
+        into["is_trial_conversion"] = True
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
     if case.policy.forward_card_hints:
         case.texts(into, *CARD_HINTS)

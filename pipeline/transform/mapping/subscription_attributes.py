@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from pipeline.transform.fields import flag, members, text, whole
+from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.periods import renews_after_trial, trial_end_ms
 from pipeline.transform.mapping.rows import Row
 from pipeline.transform.money import minor_of
 from pipeline.transform.profile import ENDED
@@ -77,11 +77,11 @@ def _plan(case: Case, into: Attributes) -> str | None:
 
 
 def _trial(case: Case, into: Attributes, currency: str | None) -> None:
-    """Dodo has no "in trial" field: a trial lasts until its first billing."""
+    """Dodo has no "in trial" field: a trial lasts until its first billing, or the first charge before it."""
     days = whole(case.data.get("trial_period_days"))
     if days is not None:
         into["trial_period_days"] = days
-        end_ms = trial_end_ms(case.data)
+        end_ms = trials.end_ms(case)
         in_trial = end_ms is not None and case.event_ms < end_ms
         into["is_trial"] = in_trial
         if in_trial and end_ms is not None and end_ms < MAX_PLAUSIBLE_MS:
@@ -114,7 +114,7 @@ def _actor(cancelled_by: object) -> str | None:
 
 
 def _renewal(case: Case, into: Attributes) -> None:
-    if renews_after_trial(case.data):
+    if trials.renewal_converts(case):
         into["is_trial_conversion"] = True
     payment_id = text(case.data.get("payment_id"))
     if payment_id is None:

@@ -15,7 +15,14 @@ from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
 from pipeline.transform.identity import is_metadata, passed_over, person_of, tells_more
 from pipeline.transform.mapping.case import NOTHING, Case
-from pipeline.transform.mapping.events import event_attributes, event_id, further_events, title_of, warn_if_late
+from pipeline.transform.mapping.events import (
+    event_attributes,
+    event_id,
+    further_events,
+    spoken_ids,
+    title_of,
+    warn_if_late,
+)
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.identify import (
     first_seen_s,
@@ -144,7 +151,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return _nobody(policy)
     _warn(case, row, person)
     try:
-        return _operations(case, row, mapping, person)
+        return _operations(case, row, rows, mapping, person)
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field)
     except OperationError as error:
@@ -257,22 +264,29 @@ def _identify(
     return [identify, merge], identity
 
 
-def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
+def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
         case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
-    op_id = event_id(case, row, row.event) if row.event is not None else None
-    if op_id is not None and case.profile is not None and case.profile.emitted(op_id):
-        case.notice("suppressed-event", "skipped, already sent: the event is out")
-    elif row.event is not None and op_id is not None:
-        warn_if_late(case)
-        attributes = event_attributes(case, row, mapping)
-        told = case.fitted(attributes)
-        operations.append(_event(case, person, row.event, op_id, told))
-        for name, further_id in further_events(case, row, attributes):
-            if case.profile is None or not case.profile.emitted(further_id):
-                operations.append(_event(case, person, name, further_id, told))
-    return _said(case, person, operations, identity)
+    if row.event is None:
+        return _said(case, person, operations, identity)
+    op_id, spoken = event_id(case, row, row.event), None
+    if case.profile is not None:
+        spoken, ids = spoken_ids(case, rows)
+        is_out = case.profile.emitted(op_id)
+        has_spoken = spoken is not None and case.profile.emitted(spoken)
+        spoken = None if has_spoken or op_id in ids else spoken
+        if is_out or has_spoken or any(map(case.profile.emitted, ids)):
+            case.notice("suppressed-event", "skipped, already sent: the event is out")
+            return _said(case, person, operations, identity, event=row.event if is_out else None, spoken=spoken)
+    warn_if_late(case)
+    attributes = event_attributes(case, row, mapping)
+    told = case.fitted(attributes)
+    operations.append(_event(case, person, row.event, op_id, told))
+    for name, further_id in further_events(case, row, attributes):
+        if case.profile is None or not case.profile.emitted(further_id):
+            operations.append(_event(case, person, name, further_id, told))
+    return _said(case, person, operations, identity, event=row.event, spoken=spoken)
 
 
 def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes) -> MappedOperation:
@@ -292,7 +306,15 @@ def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes)
     )
 
 
-def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
+def _said(
+    case: Case,
+    person: Person,
+    operations: list[MappedOperation],
+    identity: bytes | None,
+    *,
+    event: str | None = None,
+    spoken: str | None = None,
+) -> Verdict:
     if not operations and identity is None:
         return _drop("no-change")
     profile = case.profile
@@ -313,4 +335,6 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         address=address,
         identified_at_s=shown_s,
         not_before_s=not_before_s,
+        event=event,
+        spoken=spoken,
     )

@@ -15,7 +15,11 @@ from pipeline.transform.profile import (
     Activation,
     Addressed,
     Card,
+    CardTeller,
+    Charge,
     Contact,
+    Course,
+    Lapse,
     Payment,
     Person,
     Refunded,
@@ -23,16 +27,47 @@ from pipeline.transform.profile import (
     Subscription,
     Unpaid,
 )
-from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix, short
+from pipeline.transform.state import identity, turns
+from pipeline.transform.state.facts import (
+    TRIAL_DAYS,
+    TURNS,
+    Fact,
+    Kind,
+    charges_of,
+    decode,
+    encode,
+    identity_key,
+    key,
+    prefix,
+    short,
+    subscription_of,
+)
 from pipeline.transform.state.gather import Shown
 from pipeline.transform.state.known import Known
-from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, GOODS, MINOR, NOTE, SOURCE, Sheet, refunded
+from pipeline.transform.state.sheet import (
+    CHARGE_TYPE,
+    CURRENCY,
+    GOODS,
+    MINOR,
+    NOTE,
+    SOURCE,
+    Sheet,
+    refunded,
+    shown_status,
+)
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
 EVENT_KEPT_S: Final = 180 * 86_400
 """How long it is known that an event is out. Dodo replays reach back two weeks; the topic of webhooks a month."""
+
+SAME_CARD_MS: Final = 3_600_000
+"""How far apart the events of one changed card may be whose webhooks name the same method: an hour. Dodo stamps both in
+the same second; whoever stores the same card again an hour later has changed it again."""
+
+SAME_MOMENT_MS: Final = 10_000
+"""The same where they name another method, or none: the subscription's body is read at the delivery, and a late retry
+shows the method of then."""
 
 STALE: Final = ""
 """Stands for the webhook that told more of a cancellation than an older one can: no webhook has this id."""
@@ -48,7 +83,7 @@ class Book:
     """
 
     def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
-        moments, told, contact, metadata = shown
+        moments, told, contact, metadata, self._if_told = shown
         self._shelf = shelf
         self._customer = customer
         self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
@@ -156,17 +191,15 @@ class Book:
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
         known, mine = self._facts.both("subscription", subscription_id)
-        method = decode("method", self._shelf.get(key(self._customer, "method", subscription_id)))
-        shown = None if method is None else str(method[2])
         if known is None:
-            return None if shown is None else Subscription(subscription_id, None, payment_method_shown=shown)
+            return None
         ahead = (known[0], known[1]) > self._moment
         terms = self._terms if mine is not None else None
         plans = [plan for plan in known[6] if plan[2:] != terms and (plan[0], plan[1]) <= self._moment]
         _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
         return Subscription(
             subscription_id=subscription_id,
-            status=None if ahead else known[2],
+            status=None if ahead else shown_status(known),
             product_id=product_id,
             minor=minor,
             currency=currency,
@@ -175,7 +208,6 @@ class Book:
             next_billing=None if ahead else known[3],
             cancel_at_next_billing=known[4] and not ahead,
             created_at_ms=known[5],
-            payment_method_shown=shown,
         )
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
@@ -188,9 +220,13 @@ class Book:
         if mine is not None and any((seen[0], seen[1]) > moment and seen[3] != STALE for seen in known):
             return STALE if mine[2] else None  # what a later webhook showed stands
         shown_by: str | None = None
+        said = set()
         for at_s, at_ms, scheduled, webhook_id in known:
             if (at_s, at_ms) > moment:
                 break
+            if (webhook_id, scheduled) in said:
+                continue  # a retry says once more what may have been stored, and is no later change
+            said.add((webhook_id, scheduled))
             if not scheduled:
                 shown_by = None
             elif shown_by is None:
@@ -202,13 +238,33 @@ class Book:
         fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+        """See `Profile`."""
+        fact = self._facts.now("subscription", subscription_id)
+        return None if fact is None else turns.lapse_before(subscription_of(fact)[TURNS], at_ms)
+
+    def course(self, subscription_id: str) -> Course:
+        """See `Profile`."""
+        fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
+        created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
+        paid, free = charges_of(charges) if charges is not None else ((), ())
+        return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
+        """See `Profile`."""
+        told, _ = self._facts.both("replacement", subscription_id)
+        if told is not None:
+            return any(teller == by and _is_one_change(at_ms - ms, method, method_id) for ms, method, teller in told)
+        shown, _ = self._facts.both("method", subscription_id)
+        return by == "subscription" and shown is not None and shown[2] == method_id
+
     def payment(self, payment_id: str) -> Payment | None:
         """See `Profile`."""
         fact = self._facts.now("payment", payment_id)
         if fact is None or fact[MINOR] is None:
             return None
         products, subscriptions = (fact[GOODS] if len(fact) > GOODS else None) or ((), ())
-        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions)
+        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions, payment_id)
 
     def is_first_payment(self, payment_id: str) -> bool:
         """See `Profile`."""
@@ -259,11 +315,15 @@ class Book:
             put(key(self._customer, "request", ""), None)
         if operations is not None:
             self._said(operations)
+            for telling in self._if_told.get(operations.event or "", ()):
+                facts.take(telling)
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
         if operations is not None and not facts.is_money:
+            if operations.spoken is not None:
+                self._emit(operations.spoken)
             for operation in operations.operations:
                 if operation.kind == "event":
                     self._emit(operation.op_id)
@@ -331,6 +391,12 @@ class Book:
     def _terms(self) -> Fact | None:
         """The plan that this webhook shows."""
         return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
+
+
+def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
+    """Whether two tellings of a changed card, that far apart, are of one change."""
+    same = one is not None and one == other
+    return abs(apart_ms) <= (SAME_CARD_MS if same else SAME_MOMENT_MS)
 
 
 def spending_of(sheet: Sheet) -> Spending:

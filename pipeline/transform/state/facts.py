@@ -11,11 +11,12 @@ which tells deliveries of one second apart.
 |---|---|---|---|
 | payment | payment | minor, currency, time, type, method, card, source, periods, note, goods | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
-| charge | subscription | time (ms), payment: the first above 0 | earliest |
+| subscription | subscription | see below | the latest, with plans and turns of both |
+| charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
 | unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
-| subscription | subscription | moment, status, next billing, cancels, created, plans, trial's end, cancelled | latest |
-| method | subscription | moment, payment method id | latest |
+| replacement | subscription | tellings of a changed card: event (ms), method id, by whom | latest eight of both |
+| method | subscription | moment, payment method id | latest; an earlier version's replacement |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
 | dispute | dispute | time, type | smallest |
@@ -27,6 +28,9 @@ which tells deliveries of one second apart.
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
+
+A subscription is moment, status, next billing, cancels, created (ms), plans (the latest two), end of its trial (ms),
+cancelled, turns (`turns`), days of its trial.
 """
 
 from __future__ import annotations
@@ -38,8 +42,15 @@ from typing import Any, Final, Literal
 import orjson
 
 from pipeline.customerio.operations import Identifier
-from pipeline.transform.state import identity, requests
-from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, MAX_UNPAID, fits
+from pipeline.transform.state import identity, requests, turns
+from pipeline.transform.state.shape import (
+    MAX_CHARGES,
+    MAX_OBSERVATIONS,
+    MAX_PLANS,
+    MAX_REPLACEMENTS,
+    MAX_UNPAID,
+    fits,
+)
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
@@ -49,6 +60,7 @@ Kind = Literal[
     "unpaid",
     "card",
     "subscription",
+    "replacement",
     "method",
     "activation",
     "cancellation",
@@ -72,6 +84,9 @@ SCHEMA_VERSION: Final = 2
 
 NUL: Final = b"\0"
 SEPARATOR: Final = "\0"
+
+TURNS, TRIAL_DAYS = 9, 10
+"""Places in a subscription's fact."""
 
 MAX_CUSTOMER_BYTES: Final = 255
 """As for a record's key of the webhooks (`dodo.envelope.MAX_ID_BYTES`)."""
@@ -232,11 +247,44 @@ def _largest(old: Fact, new: Fact) -> Fact:
     return max(old, new, key=lambda fact: (fact[0], encode(fact)))
 
 
+def subscription_of(fact: Fact) -> Fact:
+    """A subscription's fact in this version's form; earlier ones ended with the plans, or with the cancelling."""
+    if len(fact) > TRIAL_DAYS:
+        return fact
+    happened = turns.read_as(fact[2], fact[0] * 1000, fact[1] or fact[0] * 1000)
+    return [*fact[:7], *(fact[7:9] or [None, None]), happened, 0]
+
+
 def _subscription(old: Fact, new: Fact) -> Fact:
-    """The later state; a telling of an earlier version says neither of a trial nor when it was cancelled."""
-    states = [[*fact[:6], *(fact[7:9] or [None, None])] for fact in (old, new)]
-    *register, trial_ends_ms, cancelled_at = max(states, key=lambda state: (state[0], state[1], encode(state)))
-    return [*register, _plans(old[6], new[6]), trial_ends_ms, cancelled_at]
+    old, new = subscription_of(old), subscription_of(new)
+    states = [(*fact[:6], *fact[7:9], fact[TRIAL_DAYS]) for fact in (old, new)]
+    *register, ends_ms, cancelled_at, days = max(states, key=lambda state: (*state[:2], encode([*state])))
+    plans, happened = _plans(old[6], new[6]), turns.merged(old[TURNS], new[TURNS])
+    return [*register, plans, ends_ms, cancelled_at, happened, days]
+
+
+def charges_of(fact: Fact) -> Fact:
+    """A subscription's charges in this version's form; an earlier one kept the first above 0 alone: `[ms, payment]`."""
+    return fact if type(fact[0]) is list else [[[*fact, None]], []]
+
+
+def _charges(old: Fact, new: Fact) -> Fact:
+    """The earliest that were paid, and those that were free; a payment that was told twice is where it was earliest."""
+    old, new = charges_of(old), charges_of(new)
+    return [_earliest(old[place], new[place]) for place in (0, 1)]
+
+
+def _earliest(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    known: dict[str, Fact] = {}
+    for charge in sorted((*old, *new), key=lambda charge: (charge[0], encode(charge))):
+        known.setdefault(charge[1], charge)
+    return list(known.values())[:MAX_CHARGES]
+
+
+def _replacements(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(telling): telling for telling in (*old, *new)}
+    ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))
+    return [telling for _, telling in ordered[-MAX_REPLACEMENTS:]]
 
 
 def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
@@ -276,10 +324,11 @@ def _person(old: Fact, new: Fact) -> Fact:
 _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _payment,
     "refund": _told_best,
-    "charge": _smallest,
+    "charge": _charges,
     "unpaid": _unpaid,
     "card": _largest,
     "subscription": _subscription,
+    "replacement": _replacements,
     "method": _latest,
     "activation": _smallest,
     "cancellation": _observations,
@@ -301,6 +350,7 @@ _LENGTHS: Final = {
     "unpaid": 1,
     "card": 6,
     "subscription": 7,
+    "replacement": 1,
     "method": 3,
     "activation": 2,
     "cancellation": 1,

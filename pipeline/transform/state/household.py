@@ -18,7 +18,10 @@ from pipeline.transform.profile import (
     Activation,
     Addressed,
     Card,
+    CardTeller,
     Contact,
+    Course,
+    Lapse,
     Payment,
     Person,
     Refunded,
@@ -171,6 +174,18 @@ class Household:
     def first_activation(self, subscription_id: str) -> Activation | None:  # noqa: ARG002
         """Not known here."""
         return None
+
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def course(self, subscription_id: str) -> Course:  # noqa: ARG002
+        """Not known here."""
+        return Course()
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
 
     def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
         """Not known here."""

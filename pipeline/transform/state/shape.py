@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from pipeline.transform.profile import ENDED
+from pipeline.transform.state.turns import MAX_TURNS, WORDS
+
 Shape = Callable[[Any], bool]
 
 MAX_PERIODS: Final = 8
@@ -21,6 +24,13 @@ longer than this forgets which webhook began it, and still knows that it was tol
 
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
+
+MAX_CHARGES: Final = 4
+"""Earliest charges of a subscription that are kept, paid and free ones each: they tell how its trial ended. Of four
+the first is what opened it, the second what followed."""
+
+MAX_REPLACEMENTS: Final = 8
+"""Changes of a subscription's card that are remembered as told."""
 
 MAX_GOODS: Final = 8
 """Products, and subscriptions, of one payment that are kept."""
@@ -134,6 +144,10 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
+_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text))
+_charge = array(whole, text, maybe(text))
+_charges = array(several(_charge, 0, MAX_CHARGES), several(_charge, 0, MAX_CHARGES))
+_replacement = array(whole, maybe(text), one_of("payment", "subscription"))
 _terms = (maybe(whole), maybe(text), maybe(text), maybe(whole), maybe(whole), maybe(text))
 _former = (maybe(text), maybe(text), maybe(text), flag, whole)
 _live = either(array(*_former, *_terms), array(*_former))
@@ -173,10 +187,15 @@ _SHARE: Final = either(members(**_share), members(**_share, card=_card))
 SHAPES: Final[dict[str, Shape]] = {
     "payment": either(array(*_payment, maybe(array(_products, _ids))), array(*_payment)),
     "refund": array(maybe(whole), maybe(currency), text, maybe(flag), _source),
-    "charge": array(whole, text),
+    "charge": either(lambda value: _charges(value) and any(value), array(whole, text)),
     "unpaid": several(_unpaid, 1, MAX_UNPAID),
     "card": _card,
-    "subscription": either(array(*_subscription, maybe(whole), maybe(text)), array(*_subscription)),
+    "subscription": either(
+        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS), count),
+        array(*_subscription, maybe(whole), maybe(text)),  # of earlier versions
+        array(*_subscription),
+    ),
+    "replacement": several(_replacement, 1, MAX_REPLACEMENTS),
     "method": array(whole, whole, text),
     "activation": array(whole, text),
     "cancellation": several(_observation, 1, MAX_OBSERVATIONS),

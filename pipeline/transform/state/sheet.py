@@ -12,12 +12,12 @@ from typing import Any, Final, Self
 import orjson
 
 from pipeline.transform.money import MAX_MINOR
-from pipeline.transform.profile import RANK
-from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.profile import ENDED, RANK
+from pipeline.transform.state import identity, turns
+from pipeline.transform.state.facts import TURNS, Fact, charges_of, decode, split, subscription_of
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x05"
+VERSION: Final = b"\x06"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -33,7 +33,7 @@ PLANS_END: Final = 7
 TRIAL_ENDS: Final = -2
 """Place in an entry of `Sheet.live` and `Sheet.rest`."""
 
-UNSUMMED: Final = frozenset({"method", "activation", "cancellation", "unpaid"})
+UNSUMMED: Final = frozenset({"replacement", "method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
 
 
@@ -209,12 +209,16 @@ class Sheet:
         return True
 
     def subscribe(self, subscription_id: str, fact: Fact, *, charged: bool) -> bool:
-        """A subscription has this state now; `charged`: more than nothing was ever paid for it."""
-        status, next_billing, cancels, created_ms = fact[2:6]
+        """A subscription has this state now; `charged`: more than nothing was paid for it beyond what opened it."""
+        next_billing, cancels, created_ms = fact[3:6]
         _, _, product_id, *price = fact[6][0]  # the latest plan
-        trial_ends_ms, cancelled_at = fact[PLANS_END:] or [None, None]
+        trial_ends_ms, cancelled_at = fact[PLANS_END : PLANS_END + 2] or [None, None]
         if charged:
             trial_ends_ms = None
+        happened = subscription_of(fact)[TURNS]
+        status, end = turns.status_of(happened, fact[2], fact[1]), turns.end_of(happened)
+        if end is not None and fact[2] not in ENDED:
+            cancelled_at = end[2] if end[2:] else None  # what was read last is older
         entry = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
         if entry[0] in RANK:
             if self.rest is not None and self.rest[0] == subscription_id:
@@ -253,7 +257,8 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
             case "refund":
                 refunds.setdefault(id_.partition("\0")[0], []).append(fact)
             case "charge":
-                charged.add(id_)
+                if is_charged(fact):
+                    charged.add(id_)
             case "card":
                 sheet.card = fact
             case "subscription":
@@ -273,6 +278,17 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
     return sheet
+
+
+def is_charged(charges: Fact) -> bool:
+    """Whether more than nothing was paid for a subscription but for what opened it: a fee for a trial ends none."""
+    return any(charge_type != "new" for _, _, charge_type in charges_of(charges)[0])
+
+
+def shown_status(fact: Fact) -> str:
+    """The status that holds for a subscription, by all that is known of it."""
+    fact = subscription_of(fact)
+    return turns.status_of(fact[TURNS], fact[2], fact[1])
 
 
 def told_sums(spent: Mapping[str, int]) -> dict[str, int | str]:

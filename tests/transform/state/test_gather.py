@@ -48,9 +48,9 @@ def test_a_payment() -> None:
         None,
         [[], [SUB, "sub_0NExampleSubscript002"]],
     ]
+    charged = [to_ms("2026-10-14T08:21:45.182629Z"), "pay_0NExamplePayment00001", "new"]
     assert found.facts[1:] == [
-        Telling("charge", (subscription_id,), [to_ms("2026-10-14T08:21:45.182629Z"), "pay_0NExamplePayment00001"])
-        for subscription_id in (SUB, "sub_0NExampleSubscript002")
+        Telling("charge", (subscription_id,), [[charged], []]) for subscription_id in (SUB, "sub_0NExampleSubscript002")
     ]
     assert found.contact == ("jiwoo.han@example.com", "Han Ji-woo", "+15555550142", "US")
 
@@ -134,7 +134,7 @@ def test_a_subscription() -> None:
         ("subscription.updated", {"status": "cancelled"}, {"subscription"}),
         ("subscription.updated", {"status": "paused"}, {"subscription"}),
         ("subscription.updated", {"cancel_at_next_billing_date": None}, {"subscription"}),
-        ("subscription.update_payment_method", {}, {"subscription", "method"}),
+        ("subscription.update_payment_method", {}, {"subscription"}),
         ("subscription.update_payment_method", {"payment_method_id": None}, {"subscription"}),
         ("subscription.renewed", {}, {"subscription"}),
     ],
