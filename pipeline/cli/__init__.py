@@ -24,6 +24,7 @@ GROUPS = (
     "events",
     "send_test",
     "topics",
+    "doctor",
     "lag",
     "dlq",
     "backfill",

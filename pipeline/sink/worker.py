@@ -14,6 +14,7 @@ from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import ProduceStalled
 from pipeline.kafka.notes import Notes
@@ -97,11 +98,13 @@ class SinkProcess:
             BrokerUnreachableError: no broker answered.
         """
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
-        await check_rights(self._settings, "sink", connect_within_s=BOOTSTRAP_WITHIN_S)
-        found = await check_topics(self._settings, (operations, dead_letters))
-        await check_configs(self._settings, (operations, dead_letters))
-        self._partitions = found[operations]
-        await check_sizes(self._settings, dead_letters, record_bytes=ITEM_MAX_BYTES + HEADERS_BYTES)
+        async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+            await check_rights(self._settings, "sink", admin=admin)
+            found = await check_topics(self._settings, (operations, dead_letters), admin=admin)
+            await check_configs(self._settings, (operations, dead_letters), admin=admin)
+            self._partitions = found[operations]
+            largest = ITEM_MAX_BYTES + HEADERS_BYTES
+            await check_sizes(self._settings, dead_letters, record_bytes=largest, admin=admin)
 
     async def _connect(self) -> None:
         def waits_for(what: str | None) -> None:

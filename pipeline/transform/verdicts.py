@@ -19,7 +19,7 @@ DropCode = Literal[
     "payout",
     "credit-deducted",
     "opted-out",
-    "nothing-to-say",
+    "no-change",
     "forgotten",
     "command",
 ]

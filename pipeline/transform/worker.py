@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -185,16 +186,17 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
-    await check_rights(settings, "transform", connect_within_s=BOOTSTRAP_WITHIN_S)
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
-    partitions = await check_topics(settings, topics)
-    await check_configs(settings, topics)
-    if settings.state:
-        check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
-    await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
-    if settings.state:
-        await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)
-    limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
+    async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+        await check_rights(settings, "transform", admin=admin)
+        partitions = await check_topics(settings, topics, admin=admin)
+        await check_configs(settings, topics, admin=admin)
+        if settings.state:
+            check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
+        await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic, admin=admin)
+        if settings.state:
+            await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES, admin=admin)
+        limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic), admin=admin)
     webhooks, dead_letters = limits.get(settings.webhooks_topic), limits.get(settings.dead_letters_topic)
     if webhooks is None or dead_letters is None:
         log.warning(

@@ -232,7 +232,7 @@ def test_it_says_what_to_expect_and_where(receiver: Receiver, monkeypatch: pytes
     assert "expect    License Key Created" in out
     assert "http://localhost:9000/__sandbox/people" in out
     out = _send("--to", receiver.url, "--sample", "payout.success").output
-    assert "nothing reaches Customer.io: payout" in out
+    assert "nothing reaches Customer.io: a payout" in out
     told = json.loads(_send("--to", receiver.url, "--json").output)
     assert told["expected"]["events"] == ["Payment Completed"]
     assert told["expected"]["person"] == "cus_0NExampleCustomer0001"

@@ -25,6 +25,7 @@ MAIN_AMOUNT: Final = ("payment.", "refund.", "subscription.")
 """Types whose event says so when it has no amount to print."""
 
 ALONE: Final = {
+    "payment_completed": ("is_trial_conversion",),
     "subscription_cancellation_scheduled": ("ends_at",),
     "subscription_renewed": ("is_trial_conversion", "payment_id", "payment_amount"),
     "subscription_plan_changed": ("previous_product_id", "previous_product_name", "previous_amount", "direction"),

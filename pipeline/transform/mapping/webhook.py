@@ -50,7 +50,7 @@ DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
         "opted-out": "the customer wants no recovery mail",
         "forgotten": "the customer was forgotten after this had happened: nothing is remembered or sent",
         "command": "the command was carried out, and there is nothing to send",
-        "nothing-to-say": "no event by the rules, and nothing about the person that an identify could tell",
+        "no-change": "no event by the rules, and nothing about the person that an identify could tell",
     }
 )
 
@@ -154,7 +154,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
 def _nobody(policy: Policy) -> DeadLettered:
     return DeadLettered(
         "unmappable",
-        f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
+        f"this webhook names no customer: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
         f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
         field="customer",
     )
@@ -260,10 +260,10 @@ def _identify(
 def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
-        case.notice("suppressed-event", "another webhook has told this fact: no event")
+        case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
     op_id = event_id(case, row, row.event) if row.event is not None else None
     if op_id is not None and case.profile is not None and case.profile.emitted(op_id):
-        case.notice("suppressed-event", "the event is out already: not sent again")
+        case.notice("suppressed-event", "skipped, already sent: the event is out")
     elif row.event is not None and op_id is not None:
         warn_if_late(case)
         attributes = event_attributes(case, row, mapping)
@@ -294,7 +294,7 @@ def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes)
 
 def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
     if not operations and identity is None:
-        return _drop("nothing-to-say")
+        return _drop("no-change")
     profile = case.profile
     address = shown_s = not_before_s = None
     if profile is not None and operations and operations[0].kind == "identify":
