@@ -61,6 +61,9 @@ def _split(value: Any) -> Any:
     return value
 
 
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
+
+
 class Settings(BaseSettings):
     """The settings of one process."""
 
@@ -311,6 +314,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _metadata_keys_stay_apart(self) -> Self:
+        names: dict[str, str] = {}
+        for key in self.metadata_keys:
+            if (other := names.setdefault(metadata_attribute(key), key)) != key:
+                raise ValueError(
+                    f"{PREFIX}METADATA_KEYS: {other} and {key} would both be the attribute {metadata_attribute(key)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_default_id_has_a_better_one(self) -> Self:
         if self.merge_default_id and not (self.person_id_chain[0] != "customer_id" and self.state):
             raise ValueError(
@@ -369,6 +382,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+
+
+def metadata_attribute(key: str) -> str:
+    """The attribute that a metadata key is sent as: a dot would nest it, a dash cannot be written in Liquid."""
+    return f"metadata_{_NOT_A_NAME.sub('_', key)}"
 
 
 def from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:
