@@ -14,6 +14,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from pipeline.dodo.signature import Verifier, sign
@@ -92,7 +93,9 @@ def _edge() -> Edge:
     endpoint = WebhookEndpoint(
         Verifier([LIVE], [TEST]), store, webhooks_topic="w", dead_letters_topic="d", observers=[events.append]
     )
-    app = Starlette(routes=[Route(PATH, endpoint, methods=["POST"])])
+    app = Starlette(
+        routes=[Route(PATH, endpoint, methods=["POST"]), Route("/probe", lambda _: PlainTextResponse("here"))]
+    )
     return Edge(store, app, endpoint, events)
 
 
