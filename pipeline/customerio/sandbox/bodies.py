@@ -8,6 +8,7 @@ import orjson
 
 from pipeline.customerio.sandbox.answers import DroppedError
 from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.nesting import MAX_DEPTH, is_too_deep
 from pipeline.customerio.sandbox.rejections import Rejection, invalid, required
 from pipeline.http.body import BodyError, whole_body
 
@@ -59,6 +60,8 @@ def operations_of(path: str, body: bytes, content_type: str, content_encoding: s
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RefusedError(400, invalid("", f"malformed JSON: {error}")) from None
+    if is_too_deep(body, value):
+        raise RefusedError(400, invalid("", f"nested deeper than {MAX_DEPTH} levels"))
     if type(value) is not dict:
         raise RefusedError(400, invalid("", "must be an object"))
     if path == ENTITY:
