@@ -64,7 +64,7 @@ def depth_of(value: Any) -> int:
 
 
 JSON = st.recursive(
-    st.none() | st.text(alphabet='[]{}"\\a') | st.integers(),
+    st.none() | st.text(alphabet='[]{}"\\a') | st.integers(-(2**63), 2**63 - 1),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet="[{a"), inner),
 )
 
