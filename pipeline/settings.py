@@ -202,7 +202,15 @@ class Settings(BaseSettings):
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
         "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
     )
-    product_names: Path | None = Field(None, description="YAML file of product id: name.")
+    product_names: Path | None = Field(
+        None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
+    )
+    product_name_wait_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=5,
+        description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
+    )
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
     port: int | None = Field(

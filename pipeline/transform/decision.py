@@ -171,7 +171,7 @@ def _judged(
             book.settle(verdict)
             if policy.pools:
                 return verdict, shares_of(shelf, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
-        case Dropped(reason="nothing-to-say"):
+        case Dropped(reason="no-change"):
             book.settle(None)
     return verdict, ()
 

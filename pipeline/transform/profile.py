@@ -222,7 +222,11 @@ class Profile(Protocol):
 
     @property
     def delivered_at_s(self) -> int:
-        """The latest delivery time of what the profile was built from, with this webhook."""
+        """The time that this webhook's identify carries, unix seconds.
+
+        The latest delivery time of what the profile was built from, with this webhook, and later than that of any
+        identify before: of two with one time Customer.io may take either.
+        """
 
     @property
     def spending(self) -> Spending:

@@ -19,7 +19,7 @@ DropCode = Literal[
     "payout",
     "credit-deducted",
     "opted-out",
-    "nothing-to-say",
+    "no-change",
     "forgotten",
     "command",
 ]
@@ -34,6 +34,8 @@ Note = Literal[
     "uncounted-refund",
     "unusable-time",
     "unusable-contact",
+    "trimmed-address",
+    "shared-address",
     "default-person-id",
     "shared-person",
     "left-person",
@@ -83,9 +85,11 @@ class Operations(NamedTuple):
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
-    `identifier` says what `person_key` is. `event` is the name of the webhook's event when it is out, with these
-    operations or since an earlier delivery, and `spoken` the id by which the state remembers that this webhook has told
-    one, where the event's own id may be another in the next reading of the body.
+    `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
+    `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
+    far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
+    earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
+    own id may be another in the next reading of the body.
     """
 
     person_key: bytes
@@ -96,6 +100,9 @@ class Operations(NamedTuple):
     identity: bytes | None = None
     identified_by: str | None = None
     identifier: Identifier = "id"
+    address: str | None = None
+    identified_at_s: int | None = None
+    not_before_s: int | None = None
     event: str | None = None
     spoken: str | None = None
 

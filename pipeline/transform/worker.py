@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -28,6 +30,8 @@ from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
+from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
+from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
@@ -57,6 +61,8 @@ def create_app(settings: Settings) -> BatchApp:
         SettingsError: a setting names something that cannot be used, such as the file of product names.
     """
     policy = Policy.of(settings)
+    names = ProductNames(policy.product_names, settings.data_dir / FILE)
+    policy = replace(policy, product_names=names)
     app = BatchApp(
         settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
     )
@@ -68,6 +74,8 @@ def create_app(settings: Settings) -> BatchApp:
     store = _store(settings, producer, watch, app.background()) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
+
+    lookups = _lookups(settings, names, watch)
 
     def decided(record: Record, shelf: Shelf | None) -> Decision:
         return decide(record, policy, map_webhook, shelf)
@@ -82,6 +90,7 @@ def create_app(settings: Settings) -> BatchApp:
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
         introductions=introductions,
+        lookups=lookups,
     )
 
     async def start_producer() -> None:
@@ -109,6 +118,8 @@ def create_app(settings: Settings) -> BatchApp:
     app.on_assigned = assigned
     if introductions is not None:
         app.companion(_at_once, introductions.close)
+    if lookups is not None:
+        app.companion(lookups.start, lookups.close)
     app.set_handover(flow)
     add_agent(app, flow)
     return app
@@ -139,6 +150,17 @@ def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> In
     return Introductions(resolver, policy, partial(tell, (watch.metrics, looked_up)))
 
 
+def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> ProductLookups | None:
+    """Names of products from Dodo, where there is a key for it."""
+
+    def looked_up(event: object) -> None:
+        if isinstance(event, ProductLookedUp):
+            watch.progress.attempted()  # a wait for a name is no standstill
+
+    observe = partial(tell, (watch.metrics, looked_up))
+    return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
+
+
 async def _at_once() -> None:
     """Nothing to start."""
 
@@ -164,16 +186,17 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
-    await check_rights(settings, "transform", connect_within_s=BOOTSTRAP_WITHIN_S)
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
-    partitions = await check_topics(settings, topics)
-    await check_configs(settings, topics)
-    if settings.state:
-        check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
-    await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
-    if settings.state:
-        await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)
-    limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
+    async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+        await check_rights(settings, "transform", admin=admin)
+        partitions = await check_topics(settings, topics, admin=admin)
+        await check_configs(settings, topics, admin=admin)
+        if settings.state:
+            check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
+        await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic, admin=admin)
+        if settings.state:
+            await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES, admin=admin)
+        limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic), admin=admin)
     webhooks, dead_letters = limits.get(settings.webhooks_topic), limits.get(settings.dead_letters_topic)
     if webhooks is None or dead_letters is None:
         log.warning(

@@ -320,7 +320,7 @@ def test_headers_of_an_operation() -> None:
     for headers in written:
         schema("headers/operation").validate(headers)
         assert set(headers) - {records.BARRIER} == set(document("headers/operation")["required"])
-    of_an_identify = {records.IDENTITY, records.IDENTITY_OF}
+    of_an_identify = {records.IDENTITY, records.IDENTITY_OF, records.NOT_BEFORE}
     listed = {records.BARRIER, records.DLQ_REPLAYS, *of_an_identify, *document("headers/operation")["required"]}
     assert set(document("headers/operation")["properties"]) == listed
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import elements, email, members, text, whole
+from pipeline.transform.fields import elements, email, members, person_name, text, whole
 from pipeline.transform.identity import customer_id_of
 from pipeline.transform.moments import moments_of
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
@@ -18,6 +18,9 @@ from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Delivery, Note
 
 Attributes = dict[str, Any]
+
+MAX_AHEAD_S: Final = 2
+"""How far an identify's time may be ahead of the clock: a subscription's start has three profiles in one second."""
 
 NOTHING: Final = b"{}"
 """No attributes, as JSON."""
@@ -59,7 +62,7 @@ class Case:
         self.warnings: list[str] = []
         self.notes: list[Note] = []
         self.customer = members(envelope.data.get("customer"))
-        self.email, self.name = email(self.customer.get("email")), text(self.customer.get("name"))
+        self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
@@ -75,6 +78,16 @@ class Case:
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def not_before_s(self, identified_at_s: int | None) -> int | None:
+        """From when on an identify with this time may be sent; None: at once.
+
+        A profile that is ahead of the clock is closed to whoever else writes it until then.
+        """
+        if identified_at_s is None:
+            return None
+        clock_s = max(self.snapshot_s, (self.delivery.received_at_ms or 0) // 1000)
+        return identified_at_s - MAX_AHEAD_S if identified_at_s > clock_s + MAX_AHEAD_S else None
 
     def fitted(self, attributes: Attributes) -> bytes:
         """Attributes inside Customer.io's limits, as JSON."""

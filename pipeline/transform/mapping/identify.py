@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from pipeline.customerio.operations import Identifier
+from pipeline.transform.addresses import read
 from pipeline.transform.fields import country, members, phone, scalar, text
 from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
@@ -164,8 +165,13 @@ def _total_of(code: str) -> str:
 
 
 def _warn_of_contact(case: Case, number: str | None) -> None:
-    if case.email is None and text(case.customer.get("email")) is not None:
-        case.notice("unusable-contact", "the customer's e-mail is no address: left out")
+    sent = case.customer.get("email")
+    if text(sent) is not None:
+        reading = read(sent)
+        if reading.address is None:
+            case.notice("unusable-contact", f"the customer's e-mail is no address ({reading.fault}): left out")
+        elif reading.trimmed:
+            case.notice("trimmed-address", "invisible characters around the customer's e-mail were removed")
     if number is None and text(case.customer.get("phone_number")) is not None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
 

@@ -49,12 +49,14 @@ def map_person(
     if not about:
         return None, names
     operations: tuple[MappedOperation, ...] = ()
+    at_s: int | None = None
     try:
         told = case.fitted(about)
         identity = identity_of(told)
         if again or identity != profile.identity:
             body = track.identify(who.id, told, timestamp_s=profile.delivered_at_s, identifier=who.identifier)
             operations = (MappedOperation(f"{delivery.webhook_id}:identify", body, False, "identify", None),)
+            at_s = profile.delivered_at_s
         else:
             case.notice("unchanged-identify", "the identify would change nothing: not sent")
     except OversizeError as error:
@@ -68,5 +70,7 @@ def map_person(
         warnings=tuple(case.warnings),
         notes=tuple(case.notes),
         identity=identity,
+        identified_at_s=at_s,
+        not_before_s=case.not_before_s(at_s),
     )
     return verdict, names

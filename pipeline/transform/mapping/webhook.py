@@ -57,7 +57,7 @@ DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
         "opted-out": "the customer wants no recovery mail",
         "forgotten": "the customer was forgotten after this had happened: nothing is remembered or sent",
         "command": "the command was carried out, and there is nothing to send",
-        "nothing-to-say": "no event by the rules, and nothing about the person that an identify could tell",
+        "no-change": "no event by the rules, and nothing about the person that an identify could tell",
     }
 )
 
@@ -161,7 +161,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
 def _nobody(policy: Policy) -> DeadLettered:
     return DeadLettered(
         "unmappable",
-        f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
+        f"this webhook names no customer: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
         f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
         field="customer",
     )
@@ -267,7 +267,7 @@ def _identify(
 def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
-        case.notice("suppressed-event", "another webhook has told this fact: no event")
+        case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
     if row.event is None:
         return _said(case, person, operations, identity)
     op_id, spoken = event_id(case, row, row.event), None
@@ -277,7 +277,7 @@ def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapp
         has_spoken = spoken is not None and case.profile.emitted(spoken)
         spoken = None if has_spoken or op_id in ids else spoken
         if is_out or has_spoken or any(map(case.profile.emitted, ids)):
-            case.notice("suppressed-event", "the event is out already: not sent again")
+            case.notice("suppressed-event", "skipped, already sent: the event is out")
             return _said(case, person, operations, identity, event=row.event if is_out else None, spoken=spoken)
     warn_if_late(case)
     attributes = event_attributes(case, row, mapping)
@@ -316,7 +316,13 @@ def _said(
     spoken: str | None = None,
 ) -> Verdict:
     if not operations and identity is None:
-        return _drop("nothing-to-say")
+        return _drop("no-change")
+    profile = case.profile
+    address = shown_s = not_before_s = None
+    if profile is not None and operations and operations[0].kind == "identify":
+        shown_s = max(case.snapshot_s, profile.delivered_at_s)
+        not_before_s = None if operations[0].barrier else case.not_before_s(shown_s)
+        address = None if case.policy.pools else profile.contact.email or case.email
     return Operations(
         person_key=person.id.encode(),
         operations=tuple(operations),
@@ -326,6 +332,9 @@ def _said(
         identity=identity,
         identified_by=person.step if person.settles else None,
         identifier=identifier_of(person),
+        address=address,
+        identified_at_s=shown_s,
+        not_before_s=not_before_s,
         event=event,
         spoken=spoken,
     )

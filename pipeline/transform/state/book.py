@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
@@ -94,8 +95,9 @@ class Book:
         self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
-            address[2] if address else None,
-            name[2] if name else None,
+            # Versions before took more for an address and a name.
+            fields.email(address[2]) if address else None,
+            fields.person_name(name[2]) if name else None,
             phone[2] if phone else None,
             country[2] if country else None,
         )
@@ -155,7 +157,9 @@ class Book:
     @property
     def delivered_at_s(self) -> int:
         """See `Profile`."""
-        return int(self._now[identity.DELIVERED])
+        known, now = self._known, int(self._now[identity.DELIVERED])
+        may_have_said = not known[identity.DIGEST] is known[identity.TO] is known[identity.PERSON] is None
+        return now + 1 if may_have_said and now == known[identity.DELIVERED] else now
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -352,6 +356,8 @@ class Book:
             if before is not None and now[identity.TO] is None:
                 now[identity.TO] = before[2]
         person = now[identity.PERSON]
+        if operations.identified_at_s is not None:
+            now[identity.DELIVERED] = max(now[identity.DELIVERED], operations.identified_at_s)
         if operations.identity is not None:
             now[identity.DIGEST] = operations.identity.hex()
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id

@@ -243,6 +243,7 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
         told=value.get("told") is True,
         removed=value.get("removed") is True,
         webhook_id=order.webhook_id,
+        at_ms=order.at_ms,
     )
     return Carried(take_in(news, policy, shelf) or DONE)
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
+from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
 from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
@@ -154,7 +154,7 @@ def _contact(
     if not customer:
         return (None, None, None, country_code), {}
     get = customer.get
-    contact = (email(get("email")), text(get("name")), phone(get("phone_number")), country_code)
+    contact = (email(get("email")), person_name(get("name")), phone(get("phone_number")), country_code)
     keys = policy.kept_metadata
     if not keys:
         return contact, {}

@@ -1,8 +1,8 @@
 """The customers whom the identity policy names as one person, as that person: their shares added up.
 
 The shares lie in the person's partition, under a digest of the address or id: what stays of a share that was taken back
-is its version, and no address. The person's identify is never older than any that a customer's owner sent before (the
-share says when), since Customer.io ignores an older one.
+is its version, and no address. The person's identify is later than any that a customer's owner sent before (the share
+says when), and than its own before: Customer.io ignores an older one, and of two with one time it may take either.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class News(NamedTuple):
     told: bool
     removed: bool
     webhook_id: str
+    at_ms: int
 
 
 def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
@@ -76,7 +77,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         news.name,
         news.identifier,
         {name: fact[1] for name, fact in shares.items() if fact[1] is not None},
-        max(delivered_s, news.delivered_s),
+        max(delivered_s + 1 if version else 0, news.delivered_s + news.told),
         None if digest is None else bytes.fromhex(digest),
     )
     if household.is_empty and news.removed:
@@ -85,7 +86,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         if version:
             shelf.put(facts_key, encode([version + 1, delivered_s, None, names]))
         return None
-    delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
+    delivery = Delivery(news.webhook_id, attempt_at_s=news.delivered_s, received_at_ms=news.at_ms)
     verdict, names = map_person(
         household.addressed,
         delivery,

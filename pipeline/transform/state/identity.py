@@ -7,7 +7,8 @@ payment's own record (`note_of`, `hear`), which halves what such a payment write
 `[version, delivered, digest, to, person, email, name, phone, country, metadata]`
 
 - version: counts the record's writes; the digest and `to` belong to it, the higher version has the later ones.
-- delivered: the latest delivery time known of the customer, unix seconds.
+- delivered: the latest delivery time known of the customer, unix seconds; later than that, if the last identify had to
+  be later than one of the same second.
 - digest: of the attributes of the identify that was sent last, hex; null: none was.
 - to: who operations went to, where it was not `person`: that identify's, or of a person who is not known yet, of
   whom events alone were sent, the customer's own id.
@@ -74,6 +75,8 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     `[seconds, milliseconds, version, digest, fields]`, the fields that the delivery confirmed as bits: email 1, name 2,
     phone 4, country 8.
     """
+    if now[DELIVERED] > max(known[DELIVERED], at_s):
+        return None
     if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0

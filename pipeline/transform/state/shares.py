@@ -20,6 +20,7 @@ from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, short
+from pipeline.transform.state.identity import DELIVERED
 from pipeline.transform.state.sheet import told_sums
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
@@ -73,7 +74,7 @@ def shares_of(
     if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
         return ()
     version = max(version + 1, at_ms)
-    delivered_s = book.delivered_at_s
+    delivered_s = book.sheet.identity[DELIVERED]
     commands = [_record(customer_id, who, version, delivered_s, share, told=told)]
     if before is not None and before != who:
         # After a merge the former person is gone: an identify would bring an empty one back.

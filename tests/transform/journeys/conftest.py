@@ -373,3 +373,9 @@ def journey(request: pytest.FixtureRequest) -> Journey:
     """One journey after the other."""
     path: Path = request.param
     return journey_at(path)
+
+
+@pytest.fixture
+def read_journey() -> Callable[[Path], Journey]:
+    """Reads the journey of a file."""
+    return journey_at

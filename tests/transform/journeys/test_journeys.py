@@ -41,7 +41,7 @@ def check(sent: Any, expected: dict[str, Any], expand: Expand) -> None:
     if "dead_letter" in expected or "dropped" in expected:
         assert sent.verdict == (expected.get("dead_letter") or expected.get("dropped"))
         return
-    assert sent.verdict in {"operations", "nothing-to-say"}
+    assert sent.verdict in {"operations", "no-change"}
     assert sent.name == expected.get("event")
     if "identify" in expected:
         assert expected["identify"] in IDENTIFIES
