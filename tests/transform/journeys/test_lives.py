@@ -238,6 +238,15 @@ def card(shop: Shop) -> None:
     shop.told["a card"] += 1
 
 
+def reconsider(shop: Shop) -> None:
+    """The end is scheduled, and mostly withdrawn again."""
+    for scheduled in (True, False)[: shop.rng.choice((1, 2, 2))]:
+        shop.change(cancel_at_next_billing_date=scheduled)
+        shop.tell("updated")
+        shop.told[f"subscription_cancellation_{'scheduled' if scheduled else 'withdrawn'}"] += 1
+        shop.wait(30, shop.rng.choice((60, 9_000, 2 * 86_400)))
+
+
 def end(shop: Shop) -> None:
     """It ends."""
     how = shop.rng.choice(("cancelled", "expired"))
@@ -260,6 +269,10 @@ def life(seed: int) -> Shop:
             (renew, move_up, card) if in_first_trial else (renew, renew, lapse, lapse, pause, move_up, card)
         )(shop)
         if shop.fields["status"] != "active":
+            break
+        if shop.rng.random() < 0.15:
+            reconsider(shop)
+        if shop.fields.get("cancel_at_next_billing_date"):
             break
         shop.wait(30, 3_600 if in_first_trial else shop.rng.choice((3_600, 4 * 86_400)))
         if in_first_trial and not shop.in_trial:
