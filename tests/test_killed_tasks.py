@@ -23,6 +23,7 @@ import pytest
 import pipeline
 from pipeline.demo import run as demo
 from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
+from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.kafka.batches import RecordBatch
@@ -144,29 +145,23 @@ async def event_loop_lag() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
-async def health_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
-    """Answers on the port that was taken first."""
-    victim = Victim("health server")
+async def http_deadlines(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """Looks at the deadlines of a port's connections; it answers meanwhile."""
+    victim = Victim("http deadlines")
     server = HealthServer("127.0.0.1", 0, health(victim, beats=False))
-    tick = uvicorn_server().on_tick
-
-    async def on_tick(self: Any, counter: int) -> bool:
-        victim.work()
-        return bool(await tick(self, counter))
-
-    monkeypatch.setattr(uvicorn_server(), "on_tick", on_tick)
     await server.start()
+    look = http_server.Server.look
+
+    def poisoned(self: http_server.Server) -> None:
+        victim.work()
+        look(self)
+
+    monkeypatch.setattr(http_server, "SWEEP_S", 0.01)
+    monkeypatch.setattr(http_server.Server, "look", poisoned)
     yield victim
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{server.bound_port}/live")).status_code == 200
     await server.stop()
-
-
-def uvicorn_server() -> Any:
-    """The class whose `on_tick` runs ten times a second."""
-    from pipeline.watch.server import _Server
-
-    return _Server
 
 
 @asynccontextmanager
@@ -536,7 +531,7 @@ async def progress_bar() -> AsyncIterator[Victim]:
 
 SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] = {
     "event loop lag": [event_loop_lag],
-    "health server": [health_server],
+    "http deadlines": [http_deadlines],
     "unread records": [unread_records],
     "lost records": [lost_records],
     "ingest beat": [ingest_beat],

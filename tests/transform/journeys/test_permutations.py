@@ -216,7 +216,7 @@ EXCEPTIONS: Final = (
 """All of them. A new one needs a reason that the contract names: what an event says is what is known at its arrival."""
 
 OTHER_PEOPLE: Final = {
-    "address-with-invisible-characters": "an address that is none leaves the next step of the chain to decide, for good",
+    "address-with-invisible-characters": "an address that is none leaves the next step to decide, for good",
     "id-only-body-first": "a body with the id alone goes by the id until a body knows the customer",
     "email-changes-policy-email": "the person of a former address has what was known when it was last used",
     "sticky-customer-first": "the first hit of the chain is for good, and which body is first is the order's",
