@@ -291,8 +291,13 @@ class Fleet:
                 committed = await admin.committed(self.settings.transform_group, list(ends))
                 if all((committed.get(tp) or 0) >= end for tp, end in ends.items()):
                     return
-                assert any(worker.process.poll() is None for worker in self.workers), self.workers[-1].text[-6000:]
+                assert any(worker.process.poll() is None for worker in self.workers), self.last_words
                 await asyncio.sleep(0.05)
+
+    @property
+    def last_words(self) -> str:
+        """How each worker ended: of one that should not have, the others' logs say nothing."""
+        return "\n\n".join(f"exit code {worker.process.poll()}: {worker.text[-6000:]}" for worker in self.workers)
 
     def end(self) -> None:
         """Leave no process behind."""
