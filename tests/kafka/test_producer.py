@@ -248,6 +248,28 @@ async def test_what_was_abandoned_is_never_written(
     assert sorted(number for numbers in found.values() for number in numbers) == [*range(10), *range(30, 40)]
 
 
+async def test_an_abandoned_producer_leaves_no_connection(chain_settings: ChainSettings) -> None:
+    """Also when a request waits that may not leave, and would look for a connection once more."""
+    settings = await chain_settings(partitions=1)
+    asked = asyncio.Event()
+
+    def may_write() -> bool:
+        asked.set()
+        return False
+
+    producer = BatchProducer(settings, may_write=may_write)
+    await producer.start()
+    await producer.prime(settings.operations_topic)
+    sent = send_numbers(producer, settings.operations_topic, range(10))
+    await asked.wait()
+    client = producer._started().client
+    producer.abandon()
+    with pytest.raises(DeliveryError, match="given up"):
+        await sent
+    await producer.stop()
+    assert not [connection for connection in client._conns.values() if connection.connected()]
+
+
 async def test_the_end_of_an_abandoned_producer_is_not_that_of_the_next(
     chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
