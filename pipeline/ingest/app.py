@@ -21,6 +21,7 @@ from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer, RecordStored
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
+from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
 from pipeline.kafka.admin import open_admin
@@ -127,7 +128,11 @@ def create_app(
     app = IngestApp(
         endpoint,
         settings.webhook_paths,
-        routes=[*(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths), *health.routes()],
+        routes=[
+            *(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths),
+            *health.routes(),
+            Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
+        ],
         exception_handlers={HTTPException: _refusing(settings.webhook_paths)},
         lifespan=lifespan,
     )

@@ -87,9 +87,9 @@ class Operations(NamedTuple):
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
     `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
-    far ahead of the clock. `event` is the name of the webhook's event
-    when it is out, with these operations or since an earlier delivery, and `spoken` the id by which the state remembers
-    that this webhook has told one, where the event's own id may be another in the next reading of the body.
+    far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
+    earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
+    own id may be another in the next reading of the body.
     """
 
     person_key: bytes

@@ -60,7 +60,7 @@ def renewal_converts(case: Case) -> bool:
     at_end = any(ms is not None and abs(ms - ends) <= tolerance for ms in (starts, case.occurred_ms))
     subscription_id = text(data.get("subscription_id"))
     if case.profile is None or subscription_id is None:
-        return at_end and not _is_free(data, even_used_up=True)
+        return at_end and not _may_be_free(data)
     course = case.profile.course(subscription_id)
     paid = _after_opening(course.paid, created, tolerance)
     was_free = _began_free(course, ends, tolerance)
@@ -69,7 +69,7 @@ def renewal_converts(case: Case) -> bool:
         if payment.minor <= 0 or payment.charge_type == "new" or (paid and paid[0].payment_id != payment.payment_id):
             return False
         return at_end or was_free or _inside(paid[:1], ends, tolerance)
-    if any(charge.at_ms < case.event_ms for charge in paid) or _is_free(data, even_used_up=not was_free):
+    if any(charge.at_ms < case.event_ms for charge in paid) or _may_be_free(data):
         return False
     return at_end or was_free or (starts is not None and created + tolerance < starts < ends - tolerance)
 
@@ -114,11 +114,9 @@ def _inside(first: list[Charge], ends_ms: int, tolerance: int) -> bool:
     return any(charge.charge_type == "plan_change" and charge.at_ms < ends_ms + tolerance for charge in first)
 
 
-def _is_free(data: dict[str, Any], *, even_used_up: bool) -> bool:
-    """Whether the body shows a discount of the whole price, or one whose last cycle may have been this one."""
-    for element in elements(data.get("discounts")):
-        discount = members(element)
-        whole_price = text(discount.get("type")) == "percentage" and (whole(discount.get("amount")) or 0) >= WHOLE
-        if whole_price and (even_used_up or whole(discount.get("cycles_remaining")) != 0):
-            return True
-    return False
+def _may_be_free(data: dict[str, Any]) -> bool:
+    """Whether the body shows a discount of the whole price, whose last cycle may have been this one."""
+    return any(
+        text(discount.get("type")) == "percentage" and (whole(discount.get("amount")) or 0) >= WHOLE
+        for discount in map(members, elements(data.get("discounts")))
+    )

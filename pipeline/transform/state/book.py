@@ -216,17 +216,17 @@ class Book:
         if known is None:
             return None
         mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
-        moment = self._moment
-        if mine is not None and any((seen[0], seen[1]) > moment and seen[3] != STALE for seen in known):
-            return STALE if mine[2] else None  # what a later webhook showed stands
+        first: dict[Any, Fact] = {}
+        for seen in known:  # a retry may say once more what was stored then, and is no later change
+            first.setdefault(seen[3] or tuple(seen), seen)
+        until_ms = self._moment[1] or self._moment[0] * 1000
+        if mine is not None and any(_seen_at(seen) > until_ms for seen in first.values() if seen[3] != STALE):
+            return STALE if mine[2] else None  # what happened later stands
         shown_by: str | None = None
-        said = set()
-        for at_s, at_ms, scheduled, webhook_id in known:
-            if (at_s, at_ms) > moment:
+        for seen in sorted(first.values(), key=lambda seen: (_seen_at(seen), seen[0])):
+            _, _, scheduled, webhook_id = seen
+            if _seen_at(seen) > until_ms:
                 break
-            if (webhook_id, scheduled) in said:
-                continue  # a retry says once more what may have been stored, and is no later change
-            said.add((webhook_id, scheduled))
             if not scheduled:
                 shown_by = None
             elif shown_by is None:
@@ -391,6 +391,12 @@ class Book:
     def _terms(self) -> Fact | None:
         """The plan that this webhook shows."""
         return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
+
+
+def _seen_at(observation: Fact) -> int:
+    """When the event happened that shows a flag, unix milliseconds; of what was read from the API, when that was."""
+    at_s, at_ms, _, _ = observation
+    return int(at_ms or at_s * 1000)
 
 
 def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:

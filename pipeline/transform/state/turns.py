@@ -50,16 +50,25 @@ def merged(*told: Iterable[Turn]) -> list[Turn]:
 
 
 def lapse_before(turns: Iterable[Turn], at_ms: int) -> Lapse | None:
-    """The last lapse that happened before `at_ms`."""
-    lapses = [(ms, word) for ms, word, *_ in turns if word in LAPSES]
-    since_ms, status = max((lapse for lapse in lapses if lapse[0] < at_ms), default=(0, None))
+    """The last lapse that happened before `at_ms`, and whether it was answered.
+
+    Lapses that follow each other without a resumption between them, as past_due and then on_hold, are one: what
+    answers the last of them answers all.
+    """
+    ordered = sorted(turns, key=lambda turn: turn[0])
+    since_ms, status = max(((ms, word) for ms, word, *_ in ordered if word in LAPSES and ms < at_ms), default=(0, None))
     if status is None:
         return None
-    next_ms = min((ms for ms, _ in lapses if ms > since_ms), default=None)
-    answered = any(
-        word in {ANSWERED, "unpaused"} and ms > since_ms and (next_ms is None or ms < next_ms) for ms, word, *_ in turns
-    )
-    return Lapse(status, answered)
+    resumed = False
+    for ms, word, *_ in ordered:
+        if ms <= since_ms:
+            continue
+        if word in {ANSWERED, "unpaused"}:
+            return Lapse(status, answered=True)
+        if word in LAPSES and resumed:
+            break  # another lapse, which has its own answer
+        resumed = resumed or word in RESUMPTIONS
+    return Lapse(status, answered=False)
 
 
 def status_of(turns: list[Turn], status: str, at_ms: int) -> str:
