@@ -67,7 +67,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
     shares = {name: fact for name, value in shelf.scan(prefix(person, "share")) if (fact := decode("share", value))}
     known = shares.get(share_key)
-    is_newer = known is None or news.version > known[0]
+    is_newer = known is None or news.version >= known[0]  # the same again: what it led to may not have been noted
     if not is_newer and not news.told:
         return None
     if is_newer:
