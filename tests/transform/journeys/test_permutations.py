@@ -311,7 +311,7 @@ def test_a_changed_card_is_one_event() -> None:
     journey = journey_at(DATA / "card-update.yaml")
     for arrived in orders_of(journey):
         told = Counter(event["event"] for event in end_of(journey, arrived).events.values())
-        assert told["payment_method_updated"] + told["subscription_payment_method_updated"] == 2  # noqa: PLR2004
+        assert told["payment_method_updated"] + told["subscription_payment_method_updated"] == 2
 
 
 def test_every_exception_is_needed() -> None:
