@@ -1,6 +1,6 @@
 """Structured logs that can hold no secret, no address and no body.
 
-Ours (structlog) and the libraries' (aiokafka, faust, mode, uvicorn, httpx through stdlib `logging`) end in one
+Ours (structlog) and the libraries' (aiokafka, faust, mode, httpx through stdlib `logging`) end in one
 handler with one redaction step, so a third-party message is cleaned like our own.
 """
 
@@ -43,7 +43,7 @@ FORBIDDEN_KEYS = frozenset(
 )
 """Fields whose content never reaches a log line, whoever adds them; their length does."""
 
-QUIET = ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn.access", "asyncio")
+QUIET = ("aiokafka", "faust", "mode", "httpx", "httpcore", "asyncio")
 """At DEBUG these build records at rates that cost 8 % of a worker; access logs repeat every webhook."""
 
 

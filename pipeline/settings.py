@@ -44,6 +44,11 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 
 BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
+WEBHOOK_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+;=:@/-]*")
+"""RFC 3986 §3.3, without percent-encoding and commas."""
+
+TAKEN_PATHS = frozenset({"/live", "/ready", "/status", "/metrics", "/openapi.json"})
+
 PERSON_ID_POLICIES = ("customer_id", "email")
 
 
@@ -59,6 +64,9 @@ def _split(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
 class Settings(BaseSettings):
@@ -216,10 +224,37 @@ class Settings(BaseSettings):
     port: int | None = Field(
         None, ge=0, le=65535, description="Unset: ingest 8080, transform 8081, sink 8082. 0: any free."
     )
+    webhook_paths: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("/webhooks/dodo",),
+        description="Where ingest takes webhooks, comma-separated; with the prefix that an ingress does not strip.",
+    )
+    keep_alive_seconds: float = Field(
+        620.0,
+        gt=0,
+        le=7200,
+        description="How long ingest keeps an idle connection. Longer than the balancer in front does (Google Cloud "
+        "600 s, Azure 240 s, AWS 60 s), else it sends webhooks into connections that are just being closed.",
+    )
+    max_connections: int = Field(
+        1000,
+        ge=10,
+        le=100_000,
+        description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
+        "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
+    )
+    drain_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="How long ingest still takes webhooks after SIGTERM, while /ready fails: until every balancer has "
+        "heard of it. Kubernetes needs one to three seconds. With the 10 s of the stop below the pod's grace (30 s).",
+    )
     data_dir: Path = Field(Path("dodo-customerio-data"), description="Local state and caches; may be lost at any time.")
     log_format: LogFormat = Field("console", description="console for people, json for collectors.")
 
-    @field_validator("dodo_webhook_secrets", "dodo_test_webhook_secrets", "metadata_keys", mode="before")
+    @field_validator(
+        "dodo_webhook_secrets", "dodo_test_webhook_secrets", "metadata_keys", "webhook_paths", mode="before"
+    )
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return _split(value)
@@ -245,6 +280,15 @@ class Settings(BaseSettings):
         if not brokers or not all(BROKER.fullmatch(broker) for broker in brokers):
             raise ValueError("must be host:port of one or more brokers, comma-separated: kafka-1:9092,kafka-2:9092")
         return ",".join(brokers)
+
+    @field_validator("webhook_paths")
+    @classmethod
+    def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not all(WEBHOOK_PATH.fullmatch(path) for path in value):
+            raise ValueError("must be paths without query, such as /webhooks/dodo, comma-separated")
+        if taken := sorted(set(value) & TAKEN_PATHS):
+            raise ValueError(f"{', '.join(taken)}: this path is ingest's own")
+        return value
 
     @field_validator("port", mode="before")
     @classmethod
@@ -311,6 +355,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _metadata_keys_stay_apart(self) -> Self:
+        names: dict[str, str] = {}
+        for key in self.metadata_keys:
+            if (other := names.setdefault(metadata_attribute(key), key)) != key:
+                raise ValueError(
+                    f"{PREFIX}METADATA_KEYS: {other} and {key} would both be the attribute {metadata_attribute(key)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_default_id_has_a_better_one(self) -> Self:
         if self.merge_default_id and not (self.person_id_chain[0] != "customer_id" and self.state):
             raise ValueError(
@@ -369,6 +423,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+
+
+def metadata_attribute(key: str) -> str:
+    """The attribute that a metadata key is sent as: a dot would nest it, a dash cannot be written in Liquid."""
+    return f"metadata_{_NOT_A_NAME.sub('_', key)}"
 
 
 def from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:

@@ -94,6 +94,7 @@ def chain_settings(request: pytest.FixtureRequest, tmp_path: Path) -> ChainSetti
                 "data_dir": tmp_path / "data",
                 "host": "127.0.0.1",
                 "port": 0,
+                "drain_seconds": 0,  # no balancer has to hear of a stop
                 **overrides,
             }
         )

@@ -18,7 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 
-LIBRARIES: Final = frozenset({"aiokafka", "faust", "httpcore", "httpx", "mode", "uvicorn"})
+LIBRARIES: Final = frozenset({"aiokafka", "faust", "httpcore", "httpx", "mode"})
 """Those with parts that are overridden. What pydantic, starlette or typer offer is meant to be."""
 
 INVITING: Final = ("aiokafka.protocol.",)
@@ -26,9 +26,6 @@ INVITING: Final = ("aiokafka.protocol.",)
 
 INTERFACES: Final = frozenset({"AsyncNetworkBackend", "AsyncNetworkStream"})
 """Classes of httpcore's that are: its documentation has them as the seam to the network."""
-
-CLOSED: Final = ("uvicorn.protocols.",)
-"""Modules that promise nothing: of their classes whatever is inherited and used counts, private or not."""
 
 APPS: Final = frozenset({"pipeline.__main__", "pipeline.transform.app", "pipeline.sink.app"})
 """Modules that do something when they are imported; they have no classes."""
@@ -148,11 +145,10 @@ def _overridden(cls: type, bases: list[type], place: str) -> Iterator[Use]:
 
 def _inherited(cls: type, bases: list[type], place: str) -> Iterator[Use]:
     body, before = _body(cls)
-    closed = [base for base in bases if base.__module__.startswith(CLOSED)]
     ours = {name for base in cls.__mro__ if base.__module__.startswith("pipeline.") for name in vars(base)}
     ours |= {node.attr for node in _of_self(body) if isinstance(node.ctx, ast.Store)}
     for node in _of_self(body):
-        if node.attr not in ours and (is_private(node.attr) or closed):
+        if node.attr not in ours and is_private(node.attr):
             owners = tuple(base.__name__ for base in bases)
             yield Use(node.attr, owners, f"{place}:{before + node.lineno}")
 

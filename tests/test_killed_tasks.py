@@ -23,6 +23,7 @@ import pytest
 import pipeline
 from pipeline.demo import run as demo
 from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
+from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.kafka.batches import RecordBatch
@@ -35,6 +36,8 @@ from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
 from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
 from pipeline.transform.parked import Chunk, Parked
+from pipeline.transform.product_lookups import ProductLookups
+from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
@@ -144,29 +147,23 @@ async def event_loop_lag() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
-async def health_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
-    """Answers on the port that was taken first."""
-    victim = Victim("health server")
+async def http_deadlines(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """Looks at the deadlines of a port's connections; it answers meanwhile."""
+    victim = Victim("http deadlines")
     server = HealthServer("127.0.0.1", 0, health(victim, beats=False))
-    tick = uvicorn_server().on_tick
-
-    async def on_tick(self: Any, counter: int) -> bool:
-        victim.work()
-        return bool(await tick(self, counter))
-
-    monkeypatch.setattr(uvicorn_server(), "on_tick", on_tick)
     await server.start()
+    look = http_server.Server.look
+
+    def poisoned(self: http_server.Server) -> None:
+        victim.work()
+        look(self)
+
+    monkeypatch.setattr(http_server, "SWEEP_S", 0.01)
+    monkeypatch.setattr(http_server.Server, "look", poisoned)
     yield victim
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{server.bound_port}/live")).status_code == 200
     await server.stop()
-
-
-def uvicorn_server() -> Any:
-    """The class whose `on_tick` runs ten times a second."""
-    from pipeline.watch.server import _Server
-
-    return _Server
 
 
 @asynccontextmanager
@@ -472,6 +469,52 @@ async def customer_look_up() -> AsyncIterator[Victim]:
     await resolver.close()
 
 
+def product_lookups(victim: Victim, tmp_path: Path, **answers: Any) -> ProductLookups:
+    """Look-ups at an API with these answers; nobody waits for one so long that he would go on without."""
+
+    async def close() -> None:
+        return None
+
+    api: Any = SimpleNamespace(**answers, aclose=close)
+    return ProductLookups(api, ProductNames({}, tmp_path / "names.json"), wait_s=3600.0, observers=[victim.hear])
+
+
+def bought(product_id: str) -> Any:
+    """A webhook that mentions a product."""
+    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+
+
+@asynccontextmanager
+async def product_look_up(tmp_path: Path) -> AsyncIterator[Victim]:
+    """A question about one product: the webhook goes on without its name, and the next one asks again."""
+    victim = Victim("product look-up")
+    lookups = product_lookups(victim, tmp_path, product=victim.forever)
+    waiting = lookups.missing(bought("pdt_1"), waits=True)
+    assert waiting is not None
+    await until(victim.works.is_set)
+    yield victim
+    await until(waiting.done)
+    assert lookups.missing(bought("pdt_1"), waits=True) is not None
+    await lookups.close()
+
+
+@asynccontextmanager
+async def reading_of_products(tmp_path: Path) -> AsyncIterator[Victim]:
+    """The question about all products, for which webhooks wait at the start: they go on, and the next ask for one."""
+    victim = Victim("reading of products")
+    one = Victim("product look-up")
+    lookups = product_lookups(victim, tmp_path, products=victim.forever, product=one.forever)
+    await lookups.start()
+    waiting = lookups.missing(bought("pdt_1"), waits=True)
+    assert waiting is not None
+    await until(victim.works.is_set)
+    yield victim
+    await until(waiting.done)
+    assert lookups.missing(bought("pdt_1"), waits=True) is not None
+    await until(one.works.is_set)
+    await lookups.close()
+
+
 @asynccontextmanager
 async def chunk_in_waiting() -> AsyncIterator[Victim]:
     """A chunk that waits for an answer: without its task the partition would stand still."""
@@ -536,7 +579,7 @@ async def progress_bar() -> AsyncIterator[Victim]:
 
 SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] = {
     "event loop lag": [event_loop_lag],
-    "health server": [health_server],
+    "http deadlines": [http_deadlines],
     "unread records": [unread_records],
     "lost records": [lost_records],
     "ingest beat": [ingest_beat],
@@ -551,6 +594,8 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "offset commits": [offset_commits],
     "group coordination": [group_coordination],
     "customer look-up": [customer_look_up],
+    "product look-up": [product_look_up],
+    "reading of products": [reading_of_products],
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],

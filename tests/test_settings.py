@@ -247,3 +247,12 @@ def test_a_portal_template_that_leads_nowhere(template: str, said: str) -> None:
     assert message.startswith("PIPELINE_PORTAL_URL")
     assert "must look like https://" in message
     assert said in message
+
+
+def test_metadata_keys_stay_apart() -> None:
+    """Two keys of which one would overwrite the other are refused by name; the same key twice is one."""
+    message = fault(metadata_keys="seat-count,plan,seat.count")
+    assert (
+        message == "PIPELINE_METADATA_KEYS: seat-count and seat.count would both be the attribute metadata_seat_count"
+    )
+    assert Settings.load(metadata_keys="plan,plan").metadata_keys == ("plan", "plan")

@@ -54,7 +54,7 @@ def forget(
     makes it, a partition that holds such a letter is written anew without it, and what was there is deleted: all other
     letters get new places, and their retention begins anew. It needs Write and Delete on the topic. Do it when no `dlq
     replay` runs. Where the topic is compacted, a null record is written under the letter's key, and the broker removes
-    what lies under it when it compacts. A person whom two customers share by an address loses the letters of both.
+    what lies under it when it compacts. A person who is two customers loses the letters of both.
 
     With `--person` those customers are forgotten whom the state knows as that person: by the id that
     `PIPELINE_PERSON_ID` gave, or the address by which they go. They are named first. It reads all of the customers'

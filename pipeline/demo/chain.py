@@ -139,6 +139,7 @@ class Chain:
             "HOST": "127.0.0.1",
             "DATA_DIR": str(self._directory / "data"),
             "LOG_FORMAT": "json",
+            "DRAIN_SECONDS": "0",  # nobody is told of a port that is about to close
         }
 
     @staticmethod

@@ -52,6 +52,9 @@ SIGNATURE_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signatur
 TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 """Whole seconds. `float()` would also take `1e9`, `1_0`, `nan` and other digits than ASCII's."""
 
+V1_ITEM: Final = re.compile(r"(?:^|[\s,])v1,([^\s,]+)", re.ASCII)
+"""An item of the list. Items are parted by blanks; a proxy that joins two fields puts a comma there (RFC 9110 §5.3)."""
+
 ID: Final = re.compile(rf"[!-~]{{1,{MAX_ID_CHARS}}}", re.ASCII)
 """Opaque, but visible ASCII."""
 
@@ -114,8 +117,7 @@ class Verifier:
             raise SignatureError("webhook-timestamp is not a whole number of seconds")
         skew_s = int(timestamp) - self._clock()
         untimely = _untimely(skew_s) if abs(skew_s) > TOLERANCE_S else None
-        candidates = [item[3:].rstrip("=") for item in signatures.split() if item.startswith("v1,")]
-        offered = [item.encode() for item in candidates if item.isascii()]
+        offered = [item.rstrip("=").encode() for item in V1_ITEM.findall(signatures)]
         if not offered:
             raise SignatureError(untimely or "webhook-signature has no v1 item")
         for key, mode in self._keys:

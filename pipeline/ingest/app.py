@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline import logs
 from pipeline.dodo.signature import Verifier
-from pipeline.ingest import PATH
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer, RecordStored
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
+from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
 from pipeline.kafka.admin import open_admin
@@ -31,6 +32,7 @@ from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
 from pipeline.watch.clock import Clock
+from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
@@ -42,13 +44,14 @@ log = logs.get(__name__)
 class IngestApp(Starlette):
     """Starlette, but webhooks go straight to their endpoint: middleware and routing cost 7 us of a request's 115."""
 
-    def __init__(self, endpoint: WebhookEndpoint, **options: Any) -> None:
+    def __init__(self, endpoint: WebhookEndpoint, paths: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
         self._endpoint = endpoint
+        self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] == "POST":
             await self._endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -71,6 +74,7 @@ def create_app(
     verifier = Verifier.of(settings, clock)
     metrics = Metrics("ingest")
     observe_ingest(metrics)
+    observe_connections(metrics)
     timeliness, brokers_clock = Timeliness(), Clock(metrics, lambda: clock() * 1000)
 
     def dated(event: object) -> None:
@@ -89,7 +93,11 @@ def create_app(
         clock=clock,
     )
 
+    stopping = asyncio.Event()
+
     def ready() -> Verdict:
+        if stopping.is_set():
+            return Verdict(ok=False, reason="stopping: webhooks belong to another process")
         trouble = producer.trouble or timeliness.trouble
         said = "Kafka answers" if brokers_clock.text is None else f"Kafka answers; {brokers_clock.text}"
         return Verdict(ok=trouble is None, reason=trouble or said)
@@ -119,17 +127,27 @@ def create_app(
 
     app = IngestApp(
         endpoint,
-        routes=[Route(PATH, endpoint, methods=["POST"]), *health.routes()],
-        exception_handlers={HTTPException: _refuse},
+        settings.webhook_paths,
+        routes=[
+            *(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths),
+            *health.routes(),
+            Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
+        ],
+        exception_handlers={HTTPException: _refusing(settings.webhook_paths)},
         lifespan=lifespan,
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.stopping = metrics, stopping
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls the handler of the class
-    hint = f"; webhooks are taken by POST {PATH}" if error.status_code in (404, 405) else ""
-    text = f"{error.detail}: {request.method}{hint}"
-    return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)
+def _refusing(paths: Sequence[str]) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    where = f"; webhooks are taken by POST {' or '.join(paths)}"
+
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls the handler of the class
+        hint = where if error.status_code in (404, 405) else ""
+        text = f"{error.detail}: {request.method}{hint}"
+        return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)
+
+    return refuse

@@ -9,23 +9,24 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from pipeline.dodo.signature import Mode, Verifier
+from pipeline.dodo.signature import SIGNATURE_HEADERS, Mode, Verifier
 from pipeline.errors import SignatureError, StaleError
-from pipeline.ingest import replies
-from pipeline.ingest.body import (
+from pipeline.http.body import (
+    BodyError,
+    BodyIncompleteError,
     BodyTooLargeError,
+    BodyTooSlowError,
     ClientGoneError,
     OverloadedError,
-    declared_length,
-    drain,
-    read_body,
+    whole_body,
 )
+from pipeline.ingest import replies
 from pipeline.ingest.events import Observer, Outcome, RequestEnded
-from pipeline.ingest.memory import Lease, Memory
-from pipeline.ingest.records import MAX_BODY_BYTES, Unreadable, decide
+from pipeline.ingest.records import Unreadable, decide
 from pipeline.ingest.replies import Reply
 from pipeline.ingest.store import NotStored, Store
 from pipeline.observers import tell
@@ -74,22 +75,18 @@ class WebhookEndpoint:
         self._dead_letters_topic = dead_letters_topic
         self._observers = observers
         self._clock = clock
-        self._memory = Memory()
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.monotonic()
-        # Of a repeated header the first counts, as in Starlette; ASGI gives names in lower case.
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         self.in_flight += 1
-        with Lease(self._memory) as lease:
-            try:
-                end = await self._conclude(headers, receive, lease)
-            except asyncio.CancelledError:  # only the server's stop cancels a request; uvicorn would answer 500
-                end = Conclusion("unavailable", replies.STOPPING, "the process is stopping")
-            finally:
-                self.in_flight -= 1
+        try:
+            end = await self._conclude(_headers(scope["headers"]), receive)
+        except asyncio.CancelledError:  # only the server's stop cancels a request
+            end = Conclusion("unavailable", replies.STOPPING, "the process is stopping")
+        finally:
+            self.in_flight -= 1
         event = RequestEnded(
             end.outcome,
             end.reply.status if end.reply else 0,
@@ -104,18 +101,11 @@ class WebhookEndpoint:
         if end.reply is not None:
             await end.reply.send(send)
 
-    async def _conclude(self, headers: Mapping[str, str], receive: Receive, lease: Lease) -> Conclusion:
+    async def _conclude(self, headers: Mapping[str, str], receive: Receive) -> Conclusion:
         try:
-            async with asyncio.timeout(replies.READ_WITHIN_S):
-                body = await _read(headers, receive, lease)
-        except BodyTooLargeError:
-            return Conclusion("too-large", replies.TOO_LARGE, f"larger than {MAX_BODY_BYTES} bytes")
-        except ClientGoneError:
-            return Conclusion("client-gone", None, "hung up before its body was complete")
-        except OverloadedError:
-            return Conclusion("overloaded", replies.OVERLOADED, f"{self._memory.held_bytes} bytes are in memory")
-        except TimeoutError:
-            return Conclusion("too-slow", replies.TOO_SLOW, f"no complete body in {replies.READ_WITHIN_S:.0f} s")
+            body = await whole_body(receive)
+        except BodyError as error:
+            return _without_body(error)
         try:
             mode = self._verifier.verify(headers, body)
         except SignatureError as error:
@@ -143,10 +133,37 @@ class WebhookEndpoint:
         return Conclusion("accepted", replies.STORED, "", len(body), mode, decision.type)
 
 
-async def _read(headers: Mapping[str, str], receive: Receive, lease: Lease) -> bytes:
-    declared = declared_length(headers.get("content-length"))
-    if declared is not None and declared > MAX_BODY_BYTES:
-        if headers.get("expect", "").lower() != "100-continue":  # else it has not begun to send
-            await drain(receive, min(declared, MAX_BODY_BYTES * 8))
-        raise BodyTooLargeError
-    return await read_body(receive, MAX_BODY_BYTES, lease.take)
+def _without_body(error: BodyError) -> Conclusion:
+    match error:
+        case BodyTooLargeError():
+            return Conclusion("too-large", replies.TOO_LARGE, str(error))
+        case BodyTooSlowError():
+            return Conclusion("too-slow", replies.TOO_SLOW, f"no complete body in {replies.READ_WITHIN_S:.0f} s")
+        case OverloadedError():
+            return Conclusion("overloaded", replies.OVERLOADED, "too many bodies are in memory")
+        case BodyIncompleteError():
+            return Conclusion("incomplete", Reply.of(400, str(error), close=True), str(error))
+        case ClientGoneError():
+            return Conclusion("client-gone", None, str(error))
+        case _:
+            raise error
+
+
+def _headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Those that count here: of a repeated one the first; signatures are a list in any number of fields."""
+    found: dict[str, str] = {}
+    for name, value in raw:
+        known = WANTED.get(name)
+        if known is None:
+            continue
+        text = value.decode("latin-1")
+        if known not in found:
+            found[known] = text
+        elif known == SIGNATURES:
+            found[known] += f", {text}"
+    return found
+
+
+SIGNATURES: Final = "webhook-signature"
+WANTED: Final = {name.encode(): name for name in (*SIGNATURE_HEADERS, "traceparent")}
+"""ASGI gives names in lower case."""

@@ -9,13 +9,21 @@ from typing import Any, Literal
 from pipeline.dodo.signature import Mode
 
 Outcome = Literal[
-    "accepted", "dead-lettered", "forged", "too-large", "too-slow", "unavailable", "overloaded", "client-gone"
+    "accepted",
+    "dead-lettered",
+    "forged",
+    "incomplete",
+    "too-large",
+    "too-slow",
+    "unavailable",
+    "overloaded",
+    "client-gone",
 ]
 """How a request ended.
 
-`accepted` and `dead-lettered` were stored and answered 200. `forged` (401), `too-large` (413) and `too-slow` (408) are
-the caller's fault. `unavailable` (503): Kafka did not confirm in time. `overloaded` (503): too many bodies in memory.
-`client-gone`: it hung up before its body was complete.
+`accepted` and `dead-lettered` were stored and answered 200. `forged` (401), `incomplete` (400: a body that ended before
+its end), `too-large` (413) and `too-slow` (408) are the caller's fault. `unavailable` (503): Kafka did not confirm in
+time. `overloaded` (503): too many bodies in memory. `client-gone`: it hung up before its body was complete.
 """
 
 

@@ -1,38 +1,39 @@
-"""The process: bind, check, serve, and stop without losing a request."""
+"""The process: bind, check, serve, and stop without losing a request.
+
+After SIGTERM: `/ready` fails, webhooks are still taken for `PIPELINE_DRAIN_SECONDS`, each answer ending its connection,
+so that a balancer that has not heard yet meets no closed port; then nothing new, and requests in flight get their
+answers within `GRACE_S`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
-from pipeline.ingest import PATH
+from pipeline.http.bind import bind, shown
+from pipeline.http.journal import ConnectionJournal
+from pipeline.http.limits import Limits
+from pipeline.http.server import Server
 from pipeline.ingest.app import create_app
-from pipeline.ingest.protocol import BoundedHeadProtocol
+from pipeline.ingest.records import MAX_BODY_BYTES
+from pipeline.ingest.replies import READ_WITHIN_S
 from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
 from pipeline.tasks import catch_unheard
-from pipeline.watch.server import bind
 
 log = logs.get(__name__)
 
-KEEP_ALIVE_S: Final = 75
-"""Longer than the idle time of common load balancers (AWS 60 s): if ours were shorter, they would send a webhook into a
-connection that we are just closing."""
-
-GRACE_S: Final = 8
-"""For requests in flight at SIGTERM: as long as Kafka may take to confirm, and a second. With closing it stays below
-12 s; Kubernetes kills after 30."""
-
-BACKLOG: Final = 2048
+GRACE_S: Final = 8.0
+"""For requests in flight once nothing new is taken: as long as Kafka may take to confirm, and a second. With draining
+and closing it stays below 16 s; Kubernetes kills after 30."""
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> None:
@@ -51,80 +52,93 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
 
 async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     app = create_app(settings)
-    host, wanted = settings.host, settings.port_of("ingest")
-    listener = bind(host, wanted)
+    listener = bind(settings.host, settings.port_of("ingest"))
     port = listener.getsockname()[1]
-
-    def started() -> None:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        log.info("listening", address=address)
-        say(f"Listening on {address}")
-
-    server = Server(configure(app), started)
+    observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
+    server = Server(app, listener, limits_of(settings), observers=observers)
+    if server.most < settings.max_connections:
+        log.warning(
+            "PIPELINE_MAX_CONNECTIONS is more than this process has file descriptors for (ulimit -n)",
+            connections=server.most,
+        )
     failures: list[BaseException] = []
+    stopping = Stopping(server, app.state.stopping)
 
     def crash(error: BaseException) -> None:
         """Answer what is in flight, and end; whoever runs us starts the next one."""
         failures.append(error)
-        server.should_exit = True
+        stopping.now()
 
     catch_unheard(asyncio.get_running_loop(), crash=crash, observers=[app.state.metrics])
-    with contextlib.closing(listener), _stopping(server), contextlib.suppress(asyncio.CancelledError):
+    with contextlib.closing(listener), stopping.by_signals(), contextlib.suppress(asyncio.CancelledError):
         async with app.router.lifespan_context(app):
             gc.collect()
             gc.freeze()  # what the imports left is never garbage; collections then look at requests only
-            await server.serve(sockets=[listener])
+            server.start()
+            stopping.serving = True
+            for path in settings.webhook_paths:
+                address = f"http://{shown(settings.host)}:{port}{path}"
+                log.info("listening", address=address)
+                say(f"Listening on {address}")
+            try:
+                await stopping.drained(settings.drain_seconds)
+            finally:
+                await server.stop(GRACE_S)
             log.info("stopped accepting, every request was answered")
     if failures:
         raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
 
 
-def configure(app: ASGIApp) -> uvicorn.Config:
-    """How uvicorn serves ingest."""
-    return uvicorn.Config(
-        app,
-        http=BoundedHeadProtocol,
-        ws="none",
-        lifespan="off",  # entered here, so that its errors end the process with their message and not a traceback
-        log_config=None,
-        log_level="error",  # its warnings are about malformed requests: one line each for an attacker
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
+def limits_of(settings: Settings) -> Limits:
+    """The bounds of ingest's port."""
+    return Limits(
+        body_bytes=MAX_BODY_BYTES,
+        body_within_s=READ_WITHIN_S,
+        connections=settings.max_connections,
+        idle_s=settings.keep_alive_seconds,
     )
 
 
-class Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which re-raise SIGTERM at the end, and with a word at its start."""
+class Stopping:
+    """How the end comes: `told` is set at its beginning, for whoever asks whether this process is ready.
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_start = on_start
+    The first SIGTERM begins to drain. A second signal, and Ctrl-C at once, ends the draining; one more the patience
+    with requests in flight. Before the process serves, a signal ends its start.
+    """
+
+    def __init__(self, server: Server, told: asyncio.Event) -> None:
+        self._server = server
+        self._told = told
+        self._enough = asyncio.Event()
+        self.serving = False
+
+    def now(self) -> None:
+        """Take nothing more."""
+        self._told.set()
+        self._enough.set()
+
+    async def drained(self, seconds: float) -> None:
+        """Return when nothing new is to be taken any more."""
+        await self._told.wait()
+        self._server.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._enough.wait()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave them to `_stopping`."""
-        yield
+    def by_signals(self) -> Iterator[None]:
+        """Listen to SIGTERM and SIGINT."""
+        loop, starting = asyncio.get_running_loop(), asyncio.current_task()
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Begin to accept."""
-        await super().startup(sockets=sockets)  # type: ignore[arg-type]
-        self._on_start()
+        def stop(number: int) -> None:
+            if not self.serving and starting is not None:
+                starting.cancel()
+            elif self._enough.is_set():
+                self._server.give_up()
+            elif self._told.is_set() or number == signal.SIGINT:
+                self.now()
+            else:
+                self._told.set()
 
-
-@contextlib.contextmanager
-def _stopping(server: Server) -> Iterator[None]:
-    """SIGTERM and SIGINT end the server, a second one its patience; before it serves, they end the start."""
-    loop, serving = asyncio.get_running_loop(), asyncio.current_task()
-
-    def stop(_number: int) -> None:
-        if not server.started and serving is not None:
-            serving.cancel()
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    with signals.listening(loop.call_soon_threadsafe, stop):
-        yield
+        with signals.listening(loop.call_soon_threadsafe, stop):
+            yield

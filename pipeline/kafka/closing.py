@@ -38,6 +38,7 @@ async def close_unflushed(producer: Any) -> None:
     producer._closed = True  # noqa: SLF001 - what is left of its stop()
     await producer.client.close()  # fails the requests that the sender waits for
     await producer._sender.close()  # noqa: SLF001
+    await producer.client.close()  # what the sender had begun may have connected once more
 
 
 async def _in_order(stopping: asyncio.Future[None]) -> bool:

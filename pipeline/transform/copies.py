@@ -1,6 +1,6 @@
 """Webhooks in whatever a person copied: a body, JSON lines of a log, a list, a wrapped copy of any of them.
 
-A body is looked for from the outside in, also in texts that hold JSON, and the path at which it was found is told, so
+Bodies are looked for from the outside in, also in texts that hold JSON, and the path at which one was found is told, so
 that nobody wonders which part of a long line was read.
 """
 
@@ -53,9 +53,9 @@ def copies(given: bytes) -> Iterator[Copy]:
         return
     if isinstance(document, list) and document:
         for number, element in enumerate(document, 1):
-            yield _copy(element, orjson.dumps(element), f"element {number}" if len(document) > 1 else "")
+            yield from _found(element, orjson.dumps(element), f"element {number}" if len(document) > 1 else "")
     else:
-        yield _copy(document, given, "")
+        yield from _found(document, given, "")
 
 
 def _lines(given: bytes) -> Iterator[Copy]:
@@ -72,11 +72,11 @@ def _lines(given: bytes) -> Iterator[Copy]:
             except orjson.JSONDecodeError:
                 document = None
         if document is not None:
-            found.append(_copy(document, line, f"line {number}"))
+            found += _found(document, line, f"line {number}")
     if len(lines) > 1 and found:
         yield from found
     elif len(lines) == 1 and found and found[0].path is not None:
-        yield found[0]._replace(place="")
+        yield from (copy._replace(place="") for copy in found)
     else:
         yield Copy(given)
 
@@ -88,8 +88,9 @@ class _Node(NamedTuple):
     above: tuple[Any, ...]
 
 
-def _copy(document: Any, given: bytes, place: str) -> Copy:
-    """The webhook in one document, looked for level by level."""
+def _found(document: Any, given: bytes, place: str) -> list[Copy]:
+    """The webhooks in one document, in its order; none is looked for inside of one."""
+    found: list[Copy] = []
     nodes: deque[_Node] = deque([_Node(document, "", 0, ())])
     seen = 0
     while nodes and seen < MAX_NODES:
@@ -98,20 +99,25 @@ def _copy(document: Any, given: bytes, place: str) -> Copy:
         if isinstance(value, dict) and _is_webhook(value):
             webhook_id, attempt_at_s = _headers(above)
             body = given if not path else orjson.dumps(value)
-            return Copy(body, place, path.lstrip(".") or None, webhook_id, attempt_at_s)
-        if depth >= MAX_DEPTH:
-            continue
-        if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+            found.append(Copy(body, place, path.lstrip(".") or None, webhook_id, attempt_at_s))
+        elif depth < MAX_DEPTH:
+            nodes.extendleft(reversed(_inside(value, path, depth, above)))
+    return found or [Copy(given, place)]
+
+
+def _inside(value: Any, path: str, depth: int, above: tuple[Any, ...]) -> list[_Node]:
+    match value:
+        case dict():
+            return [_Node(member, f"{path}.{name}", depth + 1, (*above, value)) for name, member in value.items()]
+        case list():
+            return [_Node(one, f"{path}[{index}]", depth + 1, (*above, value)) for index, one in enumerate(value)]
+        case str() if value.lstrip()[:1] in {"{", "["}:
             try:
-                inner = orjson.loads(value)
+                return [_Node(orjson.loads(value), f"{path} (text)", depth + 1, above)]
             except orjson.JSONDecodeError:
-                continue
-            nodes.append(_Node(inner, f"{path} (text)", depth + 1, above))
-        elif isinstance(value, dict):
-            nodes.extend(_Node(member, f"{path}.{name}", depth + 1, (*above, value)) for name, member in value.items())
-        elif isinstance(value, list):
-            nodes.extend(_Node(one, f"{path}[{index}]", depth + 1, (*above, value)) for index, one in enumerate(value))
-    return Copy(given, place)
+                return []
+        case _:
+            return []
 
 
 def _is_webhook(value: dict[str, Any]) -> bool:

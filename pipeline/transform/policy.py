@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, metadata_attribute
 from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
-
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Policy:
             person_id_chain=settings.person_id_chain,
             title_names=settings.event_name_style == "title",
             exponents=MappingProxyType({**ISO_EXPONENTS, **settings.currency_exponents}),
-            metadata=tuple((key, f"metadata_{_NOT_A_NAME.sub('_', key)}") for key in settings.metadata_keys),
+            metadata=tuple((key, metadata_attribute(key)) for key in settings.metadata_keys),
             product_names=load_product_names(settings.product_names) if settings.product_names else {},
             emit_first_renewal=settings.emit_first_renewal,
             emit_trial_events=settings.emit_trial_events,

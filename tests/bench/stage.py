@@ -49,7 +49,7 @@ PEERS: Final = ROOT / ".venv-bench/bin/python"
 HANDED_ON: Final = (
     "kafka_bootstrap_servers", "webhooks_topic", "operations_topic", "dead_letters_topic", "customers_topic",
     "transform_group", "state", "sink_group", "dodo_webhook_secrets", "customerio_site_id", "customerio_api_key",
-    "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "log_format",
+    "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "drain_seconds", "log_format",
 )  # fmt: skip
 """Settings that differ from their defaults."""
 
@@ -91,6 +91,7 @@ async def topics(broker: LocalKafka, directory: Path, partitions: int, **overrid
             "data_dir": directory / prefix,
             "host": "127.0.0.1",
             "port": 0,
+            "drain_seconds": 0,
             **overrides,
         }
     )

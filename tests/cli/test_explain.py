@@ -252,6 +252,18 @@ def test_a_wrapped_copy_says_where_the_webhook_was(wrap: Any, path: str, tmp_pat
     assert f"found at   {path}" in out
 
 
+def test_several_webhooks_inside_one_wrapping_are_all_taken(tmp_path: Path) -> None:
+    """A consumer's dump with a list of records, in its order."""
+    file = tmp_path / "records.json"
+    records = [{"headers": {"webhook-id": f"msg_{number}"}, "value": body} for number, body in enumerate(JOURNEY)]
+    file.write_text(json.dumps({"topic": "dodo.webhooks", "records": records}))
+    out, error = run(str(file), "--json")
+    assert error is None
+    told = json.loads(out)["webhooks"]
+    assert [one["webhook_id"] for one in told] == ["msg_0", "msg_1", "msg_2"]
+    assert [one["found_at"] for one in told] == [f"records[{number}].value" for number in range(3)]
+
+
 def test_one_unreadable_line_hides_no_other(tmp_path: Path) -> None:
     """The others are explained, and the exit code says that something was no webhook."""
     path = tmp_path / "webhooks.jsonl"

@@ -158,6 +158,28 @@ async def test_it_answers_and_stops(chain_settings: Any, start: Any) -> None:
 
 
 @pytest.mark.kafka
+async def test_nobody_is_refused_while_it_drains(chain_settings: Any, start: Any) -> None:
+    """After SIGTERM a balancer reads that it is not ready, and what it sends until then is stored, each time anew."""
+    settings = await chain_settings(dodo_webhook_secrets=LIVE, drain_seconds=600)
+    child = start(settings)
+    address = await child.address()
+    ready = f"{address.removesuffix(PATH)}/ready"
+    async with _client() as client:
+        assert (await client.get(ready)).status_code == 200
+        child.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await client.get(ready)).status_code == 200:  # noqa: ASYNC110 - asked over the network
+                await asyncio.sleep(0.02)
+    for number in range(20):  # each on a connection of its own, as a balancer opens them
+        async with _client() as client:
+            assert await _post(client, address, f"msg_{number}") == 200
+    child.process.send_signal(signal.SIGTERM)  # who does not want to wait sends another one
+    assert await child.ends() == 0
+    ids = await _stored_ids(settings)
+    assert (len(ids), set(ids)) == (20, {f"msg_{number}" for number in range(20)})
+
+
+@pytest.mark.kafka
 async def test_the_log_holds_nothing_private(chain_settings: Any, start: Any) -> None:
     """Neither addresses, nor secrets, nor bodies are written, for accepted, forged and unreadable requests."""
     child = start(await chain_settings(dodo_webhook_secrets=LIVE), PIPELINE_LOG_FORMAT="json")

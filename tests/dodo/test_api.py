@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -190,6 +191,36 @@ async def test_single_objects(account: Account, api: DodoApi) -> None:
     assert await api.customer("cus_2") is None
     assert await api.payment("../customers/cus_1") is None
     assert await api.payment("x?status=succeeded") is None
+
+
+@pytest.mark.parametrize("no_id", ["", ".", "..", "\ud800"])
+async def test_ids_that_are_none(no_id: str, account: Account, api: DodoApi) -> None:
+    """What would lead out of its route, or to all of it, is known by nobody, and nobody is asked."""
+    for find in (api.customer, api.payment, api.subscription):
+        assert await find(no_id) is None
+    assert account.requests == []
+
+
+@given(st.text() | st.text(alphabet="./%2eE\\?#", max_size=6))
+@settings(max_examples=300)
+async def test_no_id_leaves_its_route(object_id: str) -> None:
+    """Whatever text stands for an id, the request is for one object of the collection, by the bytes that are sent."""
+    asked: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(404)
+
+    async with DodoApi(
+        "https://dodo.example.com", SecretStr("k"), rate=NO_LIMIT, transport=httpx.MockTransport(answer)
+    ) as api:
+        assert await api.customer(object_id) is None
+    for path in asked:
+        before, collection, segment = path.split(b"/")
+        assert (before, collection) == (b"", b"customers")
+        assert unquote(segment.decode()) == object_id
+        assert object_id.strip(".")  # not dots alone, which servers and proxies take for steps up
+        assert not set(segment) & set(b"?#")
 
 
 @pytest.mark.parametrize(

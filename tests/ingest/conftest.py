@@ -14,13 +14,15 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from pipeline.dodo.signature import Verifier, sign
+from pipeline.http.server import Server
 from pipeline.ingest import PATH
 from pipeline.ingest.app import create_app
 from pipeline.ingest.endpoint import WebhookEndpoint
-from pipeline.ingest.server import Server, configure
+from pipeline.ingest.server import limits_of
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.topics import check_topics
@@ -59,6 +61,7 @@ class Edge:
     endpoint: WebhookEndpoint
     events: list[Any]
     address: tuple[str, int] = ("", 0)
+    server: Server | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def _edge() -> Edge:
     endpoint = WebhookEndpoint(
         Verifier([LIVE], [TEST]), store, webhooks_topic="w", dead_letters_topic="d", observers=[events.append]
     )
-    app = Starlette(routes=[Route(PATH, endpoint, methods=["POST"])])
+    app = Starlette(
+        routes=[Route(PATH, endpoint, methods=["POST"]), Route("/probe", lambda _: PlainTextResponse("here"))]
+    )
     return Edge(store, app, endpoint, events)
 
 
@@ -163,14 +168,11 @@ async def _ask(
 async def served(edge: Edge) -> AsyncIterator[Edge]:
     """The same behind the real HTTP server; `address` is where it listens."""
     listener = socket.create_server(("127.0.0.1", 0))
-    started = asyncio.Event()
-    server = Server(configure(edge.app), started.set)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await started.wait()
+    edge.server = Server(edge.app, listener, limits_of(Settings.load()))
+    edge.server.start()
     edge.address = listener.getsockname()
     yield edge
-    server.should_exit = True
-    await serving
+    await edge.server.stop(PATIENCE_S)
 
 
 @pytest.fixture
@@ -227,21 +229,18 @@ def running(signed: Callable[..., dict[str, str]]) -> Callable[[Settings], Abstr
         events: list[Any] = []
         app = create_app(settings, observers=[events.append])
         listener = socket.create_server(("127.0.0.1", 0))
-        started = asyncio.Event()
-        server = Server(configure(app), started.set)
+        server = Server(app, listener, limits_of(settings))
         limits = httpx.Limits(max_connections=500)  # no request waits for another one's connection
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client,
         ):
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            await started.wait()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            server.start()
             try:
                 yield RunningIngest(url, events, client, signed)
             finally:
-                server.should_exit = True
-                await serving
+                await server.stop(PATIENCE_S)
 
     return run
 

@@ -43,18 +43,14 @@ def test_places_are_found() -> None:
         ("_get_conn", "pipeline/kafka/reconnect.py"),
         ("_thread_running", "pipeline/kafka/consumer_thread.py"),  # one that a class of ours inherits
         ("_consumer_wait_empty", "pipeline/kafka/app.py"),  # overridden
-        ("data_received", "pipeline/ingest/protocol.py"),
-        ("send_400_response", "pipeline/ingest/protocol.py"),  # of a class that promises nothing
         ("PartitionRecords", "pipeline/kafka/unpacking.py"),  # replaced in its module
     } <= found
 
 
-@pytest.mark.parametrize(
-    "pins", [set(), {"App.data_received"}, {"HttpToolsProtocol.data_sent"}], ids=["none", "class", "name"]
-)
+@pytest.mark.parametrize("pins", [set(), {"App.start"}, {"Service.stopped"}], ids=["none", "class", "name"])
 def test_a_pin_of_something_else_is_none(pins: set[str]) -> None:
     """Class and name have to agree where the code tells both."""
-    assert not has_a_pin(Use("data_received", ("HttpToolsProtocol",), "somewhere"), pins)
+    assert not has_a_pin(Use("start", ("Service",), "somewhere"), pins)
 
 
 def test_the_page_tells_of_every_pin_and_of_nothing_else() -> None:

@@ -17,7 +17,6 @@ import faust
 import faust.worker
 import httpx
 import pytest
-import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
@@ -58,7 +57,6 @@ from mode import Service, Worker
 from mode.supervisors import CrashingSupervisor
 from mode.threads import QueueServiceThread, ServiceThread
 from mode.utils.queues import FlowControlEvent, FlowControlQueue, ThrowableQueue
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 def test_versions() -> None:
@@ -136,16 +134,8 @@ SIGNATURES: list[tuple[Any, str]] = [
     (ServiceThread._start_thread, "(self)"),
     (ServiceThread._stopped_set, "(self)"),
     (ServiceThread.on_crash, "(self, msg, *fmt, **kwargs)"),
-    (uvicorn.Server.capture_signals, "(self)"),
-    (uvicorn.Server.startup, "(self, sockets=None)"),
-    (HttpToolsProtocol.connection_made, "(self, transport)"),
-    (HttpToolsProtocol.connection_lost, "(self, exc)"),
-    (HttpToolsProtocol.data_received, "(self, data)"),
-    (HttpToolsProtocol.on_message_begin, "(self)"),
-    (HttpToolsProtocol.on_headers_complete, "(self)"),
     (GroupCoordinator._send_req, "(self, request)"),
     # called
-    (HttpToolsProtocol.send_400_response, "(self, msg)"),
     (driver.AIOKafkaConsumerThread._ensure_consumer, "(self)"),
     (faust.worker.Worker._on_sigint, "(self)"),
     (faust.worker.Worker._on_sigterm, "(self)"),
@@ -416,9 +406,6 @@ CODE: list[tuple[Any, str, str]] = [
         "and self._group_subscription is not None ): metadata_snapshot = self._get_metadata_snapshot()",
         "who has a group subscription sees that partitions were added",
     ),
-    (uvicorn.Server.serve, "with self.capture_signals():", "uvicorn's signal handlers are installed in one place"),
-    (HttpToolsProtocol.data_received, "self.parser.feed_data(data)", "the parser calls back before it returns"),
-    (HttpToolsProtocol.connection_lost, "self.parser = None", "a closed connection has no parser"),
     (BoundAsyncStream.__init__, "self._response = response", "an answer's stream refers back to the answer: a cycle"),
     (
         AsyncHTTP11Connection.handle_async_request,
@@ -511,10 +498,6 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (OffsetCommitRequest, "self._consumer_group_generation_id"),
     (OffsetCommitRequest, "self._consumer_id"),
     (OffsetCommitRequest, "self._topics"),
-    (HttpToolsProtocol, "self.loop"),
-    (HttpToolsProtocol, "self.parser"),
-    (HttpToolsProtocol, "self.scope"),
-    (HttpToolsProtocol, "self.transport"),
     (Response, "self.stream"),
 ]
 

@@ -13,9 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.errors import ConfigurationError
+from pipeline.http.bind import bind
 from pipeline.watch.health import Health
 from pipeline.watch.metrics import Metrics
-from pipeline.watch.server import HealthServer, bind
+from pipeline.watch.server import HealthServer
 from pipeline.watch.vitals import Verdict
 
 

@@ -19,9 +19,6 @@ RECORDED_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """As recorded from the real `/api/v2/batch` (customerio-node, test/fixtures/responses/batch__success.json)."""
 
-DROP: Final = "pipeline.drop"
-"""ASGI extension of our server: a callable that cuts the connection."""
-
 
 class DroppedError(ConnectionError):
     """The connection is to be cut without an answer."""

@@ -8,7 +8,9 @@ import orjson
 
 from pipeline.customerio.sandbox.answers import DroppedError
 from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.nesting import MAX_DEPTH, is_too_deep
 from pipeline.customerio.sandbox.rejections import Rejection, invalid, required
+from pipeline.http.body import BodyError, whole_body
 
 ENTITY: Final = "/api/v2/entity"
 BATCH: Final = "/api/v2/batch"
@@ -32,19 +34,10 @@ async def read(receive: Any) -> bytes:
     Raises:
         DroppedError: the client went away, or the body is far too large.
     """
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise DroppedError("the client went away before its request was complete")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > READ_MAX_BYTES:
-            raise DroppedError("the body is far too large")
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    try:
+        return await whole_body(receive)
+    except BodyError as error:
+        raise DroppedError(f"the request has no body: {error}") from None
 
 
 def operations_of(path: str, body: bytes, content_type: str, content_encoding: str, config: SandboxConfig) -> list[Any]:
@@ -67,6 +60,8 @@ def operations_of(path: str, body: bytes, content_type: str, content_encoding: s
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RefusedError(400, invalid("", f"malformed JSON: {error}")) from None
+    if is_too_deep(body, value):
+        raise RefusedError(400, invalid("", f"nested deeper than {MAX_DEPTH} levels"))
     if type(value) is not dict:
         raise RefusedError(400, invalid("", "must be an object"))
     if path == ENTITY:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.customerio.sandbox.faults import parse_steps
+from pipeline.customerio.sandbox.nesting import MAX_DEPTH, is_too_deep
 from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.errors import InputError
 
@@ -127,7 +128,11 @@ class Inspection:
     async def add_faults(self, request: HttpRequest) -> Response:
         """Append steps, or replace them all with `?replace=true`."""
         try:
-            steps = parse_steps(orjson.loads(await request.body()))
+            body = await request.body()
+            value = orjson.loads(body)
+            if is_too_deep(body, value):
+                return _json({"error": f"nested deeper than {MAX_DEPTH} levels"}, 400)
+            steps = parse_steps(value)
         except orjson.JSONDecodeError as error:
             return _json({"error": f"malformed JSON: {error}"}, 400)
         except InputError as error:

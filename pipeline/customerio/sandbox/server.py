@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Final, Self
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from pipeline.customerio.sandbox.answers import DROP
 from pipeline.customerio.sandbox.app import create_sandbox
+from pipeline.customerio.sandbox.bodies import READ_MAX_BYTES
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.errors import SettingsError
+from pipeline.http.bind import BACKLOG, shown
+from pipeline.http.limits import Limits
+from pipeline.http.server import Server
 
-KEEP_ALIVE_S: Final = 75
-"""Above the client's own, so that connections close from the client's side as with a real load balancer."""
+LIMITS: Final = Limits(
+    body_bytes=READ_MAX_BYTES,
+    body_within_s=30.0,
+    connections=1000,
+    idle_s=75.0,
+    incoming_bytes=64 * 2**20,
+    held_bytes=256 * 2**20,
+)
+"""Bodies are larger than webhooks and may be answered late on purpose. Idle connections stay for longer than the
+client's own, so that they close from its side as with a real load balancer."""
 
-
-class _Protocol(HttpToolsProtocol):
-    """HTTP whose requests know how to cut their connection."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        scope: dict[str, Any] = cast("dict[str, Any]", self.scope)
-        scope["extensions"] = {DROP: self.transport.abort}
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that leaves signals to the caller and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
+GRACE_S: Final = 2.0
 
 
 class SandboxServer:
@@ -70,42 +52,30 @@ class SandboxServer:
         except OSError as error:
             self._socket.close()
             raise SettingsError(f"the sandbox cannot listen on {host} port {port}: {error.strerror}") from None
-        bound = self._socket.getsockname()[1]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
-        self.url: Final = f"http://{shown}:{bound}"
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=2,
-                backlog=2048,
-            )
-        )
-        self._serving: asyncio.Task[None] | None = None
+        visible = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        self.url: Final = f"http://{shown(visible)}:{self._socket.getsockname()[1]}"
+        self._server = Server(app, self._socket, LIMITS)
+        self._serving = False
+
+    @property
+    def connections(self) -> int:
+        """Open now."""
+        return len(self._server.connections)
 
     async def start(self) -> None:
         """Return when it listens."""
-        self._serving = asyncio.create_task(self._server.serve([self._socket]))
-        listening = asyncio.ensure_future(self._server.listening.wait())
-        await asyncio.wait({listening, self._serving}, return_when=asyncio.FIRST_COMPLETED)
-        if not listening.done():
-            listening.cancel()
-            await self._serving
+        self._socket.listen(BACKLOG)
+        self._server.start()
+        self._serving = True
 
     async def stop(self) -> None:
         """End pauses, finish what is being answered, close every connection."""
         self.sandbox.closing.set()
-        self._server.should_exit = True
-        if self._serving is None:
+        if not self._serving:
             self._socket.close()
-        else:
-            await self._serving
+            return
+        self._serving = False
+        await self._server.stop(GRACE_S)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -24,6 +24,7 @@ from pipeline.customerio.sandbox.processing import Parsed, process
 from pipeline.customerio.sandbox.requests import Request
 from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.customerio.workspace import HOSTS
+from pipeline.http.connection import DROP
 
 REGION: Final = "/api/v1/accounts/region"
 PATHS: Final = {bodies.ENTITY: "POST", bodies.BATCH: "POST", REGION: "GET"}
@@ -139,8 +140,7 @@ def _headers(scope: Scope) -> Mapping[bytes, str]:
 
 async def _drop(scope: Scope) -> None:
     """Cut the connection. Without our server underneath, the error goes to whoever runs the application."""
-    drop = scope.get("extensions", {}).get(answers.DROP)
+    drop = scope.get("extensions", {}).get(DROP)
     if drop is None:
         raise DroppedError("connection dropped")
     drop()
-    await asyncio.sleep(0)  # lets the server notice before the application returns without an answer

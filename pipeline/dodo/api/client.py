@@ -77,6 +77,10 @@ class Clocks:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
+NO_IDS: Final = frozenset({"", ".", ".."})
+"""Texts that an object cannot have for an id, so none is asked for by them."""
+
+
 class DodoApi:
     """A keep-alive connection to one host, for one account.
 
@@ -190,7 +194,10 @@ class DodoApi:
         await self.aclose()
 
     async def _object(self, route: str, object_id: str) -> dict[str, Any] | None:
-        # The id of a webhook is anybody's text: quoted whole, it cannot lead to another route.
+        # The id of a webhook is anybody's text. Quoted whole, it cannot lead to another route; dots alone would, since
+        # they mean "here" and "above" quoted or not (RFC 3986 §5.2.4), and nothing would be the collection.
+        if object_id in NO_IDS or not _is_text(object_id):
+            return None
         body = await self._get(f"{route}/{quote(object_id, safe='')}", {}, shown=route + "/{id}")
         return None if body is None else object_of(body, route + "/{id}")
 
@@ -254,6 +261,15 @@ def open_api(settings: Settings, **how: Any) -> DodoApi:
             f"PIPELINE_DODO_API_URL: {TEST_HOST} has test-mode data, which never enters the customers' state"
         )
     return api
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has a form in bytes: JSON can hold halves of surrogate pairs, which have none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _written(moment: datetime) -> str:

@@ -99,8 +99,8 @@ def further_events(case: Case, row: Row, attributes: Attributes) -> Iterator[tup
 
 FURTHER: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "trial_started": "with subscription_started, where `is_trial` is true and `PIPELINE_EMIT_TRIAL_EVENTS`",
-        "trial_converted": "with the event that has `is_trial_conversion`, where `PIPELINE_EMIT_TRIAL_EVENTS`",
+        "trial_started": "with subscription_started, where `is_trial` and `PIPELINE_EMIT_TRIAL_EVENTS`",
+        "trial_converted": "with subscription_renewed, where `is_trial_conversion` and `PIPELINE_EMIT_TRIAL_EVENTS`",
     }
 )
 """Events that stand beside others, and when: for the reference."""

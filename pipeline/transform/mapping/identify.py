@@ -182,8 +182,6 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
     if first is not None and first in spent:
         case.profile_money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
-    for code, minor in spent.items():
-        case.profile_money(into, _total_of(code), minor, code)
     if count:
         into["payment_count"] = count
         case.date(into, "last_payment_date", last_payment_date, last_ms)
@@ -194,6 +192,13 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
         fill_card(into, profile.card)
     if profile.has_lost_dispute:
         into["has_lost_dispute"] = True
+    _fill_subscriptions(case, into, profile)
+    # Last: of a person with more currencies than there is room for, these give way and never the next billing date.
+    for code, minor in spent.items():
+        case.profile_money(into, _total_of(code), minor, code)
+
+
+def _fill_subscriptions(case: Case, into: Attributes, profile: Profile) -> None:
     speaking = best(profile.subscriptions)
     if speaking is None:
         return

@@ -58,7 +58,7 @@ def map_person(
             operations = (MappedOperation(f"{delivery.webhook_id}:identify", body, False, "identify", None),)
             at_s = profile.delivered_at_s
         else:
-            case.notice("unchanged-identify", "the identify would change nothing: not sent")
+            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field), names
     except OperationError as error:

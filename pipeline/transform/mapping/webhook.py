@@ -234,7 +234,7 @@ def _identify(
     if profile is not None:
         identity = identity_of(told)
         if identity == profile.identity and not is_new_person(profile, person):
-            case.notice("unchanged-identify", "the identify would change nothing: not sent")
+            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
             return [], identity
         shown_s = max(shown_s, profile.delivered_at_s)
         if case.policy.set_created_at and is_new_person(profile, person):

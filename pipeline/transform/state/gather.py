@@ -327,7 +327,7 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [plan],
-        trial_end_ms(data) if in_first_period(data) else None,
+        ends_ms if (ends_ms := trial_end_ms(data)) is not None and in_first_period(data) else None,
         text(data.get("cancelled_at")),
         turns,
         max(0, whole(data.get("trial_period_days")) or 0),

@@ -88,7 +88,7 @@ async def test_connections_are_reused() -> None:
     async with running() as (server, client):
         for _ in range(5):
             await client.send_batch(BODY)
-        assert len(server._server.server_state.connections) == 1
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize(("drop", "applied"), [("before", 0), ("after", COUNT)])

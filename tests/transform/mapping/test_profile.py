@@ -12,6 +12,7 @@ import pytest
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
 from pipeline.transform.mapping.webhook import decide
+from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
@@ -471,3 +472,19 @@ def test_a_dispute_is_printed_where_its_unit_is_plain(paid: Payment | None, raw:
     sent = attributes_of(decided("dispute.opened", State(payments=payments), amount=raw, currency="USD"))
     assert sent.get("dispute_amount") == printed
     assert sent["dispute_amount_raw"] == str(raw)
+
+
+def test_a_person_with_very_many_currencies_keeps_what_campaigns_need() -> None:
+    """Customer.io takes 300 attributes: sums of single currencies give way, never a subscription's end."""
+    codes = sorted(ISO_EXPONENTS)[:150]
+    state = State(
+        spending=Spending(minor=dict.fromkeys(codes, 100), currency=codes[0], payment_count=150),
+        subscriptions=(replace(BEFORE, status="cancelled"),),
+    )
+    verdict = decided("payment.failed", state)
+    told = attributes_of(verdict, "identify")
+    assert len(told) == 300
+    assert told["next_billing"] is None
+    assert told["subscription_status"] == "cancelled"
+    assert told["total_spent_minor"] == 100
+    assert "attribute-cut" in verdict.notes

@@ -217,6 +217,11 @@ class Worker:
         """Everything that it said."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def place(self) -> int:
+        """The end of what it said so far: a wait for what it says next begins here."""
+        return len(self.text)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for it while the process lives."""
         async with asyncio.timeout(PATIENCE_S):
@@ -224,9 +229,13 @@ class Worker:
                 assert self.process.poll() is None, self.text[-6000:]
                 await asyncio.sleep(0.03)
 
-    async def says(self, part: str, times: int = 1) -> None:
-        """Wait until it has said so."""
-        await self.until(lambda: self.text.count(part) >= times)
+    async def says(self, *parts: str, since: int = 0) -> None:
+        """Wait until a line behind the place `since` has all of it: what an earlier generation said is no answer."""
+        await self.until(lambda: any(all(part in line for part in parts) for line in self.text[since:].splitlines()))
+
+    async def owns(self, partitions: int, since: int = 0) -> None:
+        """Wait until it said that so many partitions were assigned."""
+        await self.says('"Partitions assigned"', f'"partitions": {partitions},', since=since)
 
     async def get(self, path: str) -> dict[str, Any]:
         """An answer of the health port."""

@@ -304,7 +304,7 @@ async def test_every_worker_s_disk_after_a_request(
     assert all(len(found_of(person, disks[0])) == 3 for person in people)
 
     second = fleet.start(PIPELINE_DATA_DIR=str(disks[1]))
-    await second.says('"Partitions assigned"')
+    await second.owns(PARTITIONS // 2)
     await send(settings, webhooks(people, 3))
     await fleet.caught_up()
     at_s = int(time.time())
@@ -316,8 +316,9 @@ async def test_every_worker_s_disk_after_a_request(
     for id_, mail, name in stay:
         places = [path for path, data in files_of(*disks).items() if mail.encode() in data and name.encode() in data]
         assert len({path.parent for path in places}) == 1, (id_, places)  # with its owner, and nowhere else
+    shared = second.place
     assert await first.end() == 0, first.text[-6000:]
-    await second.says('"Partitions assigned"', times=2)
+    await second.owns(PARTITIONS, since=shared)
     await send(settings, webhooks(stay, 4))
     await fleet.caught_up()
     assert await second.end() == 0, second.text[-6000:]

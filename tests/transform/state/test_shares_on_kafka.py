@@ -114,7 +114,7 @@ async def caught_up(settings: Settings, fleet: Fleet, partitions: int) -> None:
     try:
         async with asyncio.timeout(PATIENCE_S), open_admin(settings) as admin:
             while await admin.committed(settings.transform_group, tps) != await consumer.end_offsets(tps):
-                assert any(worker.process.poll() is None for worker in fleet.workers), fleet.workers[-1].text[-6000:]
+                assert any(worker.process.poll() is None for worker in fleet.workers), fleet.last_words
                 await asyncio.sleep(0.05)
     finally:
         await consumer.stop()

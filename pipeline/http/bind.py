@@ -1,0 +1,36 @@
+"""A listening socket, or a message that names the setting to change."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from pipeline.errors import ConfigurationError
+
+BACKLOG: Final = 2048
+"""Connections that wait to be accepted; Linux allows 4,096 unless told otherwise (`net.core.somaxconn`)."""
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket; `shared` with other processes of this user that bind it so (SO_REUSEPORT).
+
+    Raises:
+        ConfigurationError: the port is taken, or the address is not one of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            what = "another process listens there: stop it, or give PIPELINE_PORT another port (0: any free one)"
+        elif error.errno == errno.EACCES:
+            what = "this user may not: give PIPELINE_PORT a port above 1023"
+        else:
+            what = f"{error.strerror or type(error).__name__}: PIPELINE_HOST must be an address of this machine"
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {what}") from None
+
+
+def shown(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host

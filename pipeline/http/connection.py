@@ -1,0 +1,537 @@
+"""One connection: bytes in, one request at a time, an answer out.
+
+    IDLE ── first byte ──▶ HEAD ── its end ──▶ BODY or CHUNKS ── its end ──▶ BUSY ── answered ──▶ IDLE
+      any of them, refused or answered with bytes still to come ──▶ LINGER ──▶ closed
+
+Bounds are kept before bytes are parsed: a read is no longer than the phase allows, a head's bytes are counted before
+llhttp gets them, and what lies behind a request stays unread until that request is answered. Each phase but BUSY has
+one deadline, which nothing that the client sends moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from starlette.types import Message, Scope
+
+from pipeline import logs
+from pipeline.http.body import (
+    RETRY_AFTER_S,
+    BodyError,
+    BodyIncompleteError,
+    BodyTooLargeError,
+    BodyTooSlowError,
+    ClientGoneError,
+    OverloadedError,
+)
+from pipeline.http.chunks import Chunks
+from pipeline.http.events import Reason
+from pipeline.http.head import Head, HeadError, HeadTooLargeError
+from pipeline.http.limits import HEAD_BYTES, HEAD_WITHIN_S, LINGER_BYTES, LINGER_S, READ_BYTES, SEND_WITHIN_S
+
+if TYPE_CHECKING:
+    from pipeline.http.server import Server
+
+log = logs.get(__name__)
+
+HEAD_END: Final = b"\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+DROP: Final = "pipeline.drop"
+"""ASGI extension: a callable that cuts the connection."""
+
+ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
+STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+BODYLESS: Final = frozenset({204, 304})
+NEVER: Final = math.inf
+
+
+IDLE: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
+CHUNKS: Final = 3
+BUSY: Final = 4
+LINGER: Final = 5
+CLOSED: Final = 6
+"""Phases, as plain numbers: they are compared a dozen times a request, and a member of an Enum costs as much each time
+as a field of the head."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """See the module. `deadline` is by the loop's clock; `proven` once a request was answered."""
+
+    __slots__ = (
+        "_answered", "_blank", "_body", "_chunks", "_close", "_consumed", "_drained", "_eof", "_expected",
+        "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_server",
+        "_started", "_status", "_tail", "_task", "_transport", "_waiter", "_write_paused", "deadline", "peer",
+        "phase", "proven",
+    )  # fmt: skip
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._head: Head | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._rest = self._tail = b""
+        self._blank = self._held = 0
+        self._write_paused = self._eof = False
+        self._close = self._started = self._answered = self._consumed = self._paused = False
+        self._status, self._expected = 0, b""
+        self._fault: BodyError | None = None
+        self._body: bytes | None = None
+        self._parts: bytearray | None = None
+        self._chunks: Chunks | None = None
+        self._missing = self._head_bytes = 0
+        self.phase = IDLE
+        self.proven = False
+        self.deadline = NEVER
+        self.peer: Any = None
+
+    # --- asyncio's side -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.peer = transport.get_extra_info("peername")
+        self.deadline = self._server.now + self._server.limits.idle_s
+        self._server.joined(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """Let go. An application that runs goes on: what it stores is stored."""
+        if self._body is None:
+            self._forget_body()
+        self.phase, self.deadline, self._rest = CLOSED, NEVER, b""
+        self._wake()
+        self._resume_writer()
+        self._server.left(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        """Where the next read goes: one buffer for all, since what was read is taken out before the next read."""
+        if self.phase == BODY:
+            return self._server.buffer[: min(self._missing, READ_BYTES)]
+        return self._server.small_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes were read."""
+        self._take(bytes(self._server.buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        """The client sends no more, and may still read: true keeps our side open for the answer."""
+        self._eof = True
+        if self.phase in (BODY, CHUNKS):
+            self._fail(BodyIncompleteError("the body ended before its end"))
+            return True
+        if self.phase == HEAD:
+            self._refuse(HeadError("the request ended in its head"), "malformed")
+            return True
+        if self.phase == BUSY:
+            self._close = True
+            return True
+        return self._task is not None  # else asyncio closes
+
+    def pause_writing(self) -> None:
+        """The client does not take what it asked for."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """It does."""
+        self._write_paused = False
+        self._resume_writer()
+        if self.phase == IDLE:
+            self._next()
+
+    # --- bytes in -------------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        while data:
+            phase = self.phase
+            if phase <= HEAD:
+                data = self._take_head(data)
+            elif phase == BODY:
+                data = self._take_body(data)
+            elif phase == CHUNKS:
+                data = self._take_chunks(data)
+            elif phase == BUSY:
+                self._rest = data  # at most one read: nothing more is read until this request is answered
+                self._pause()
+                return
+            else:
+                self._missing -= len(data)
+                if phase == LINGER and self._missing <= 0:
+                    self._pause() if self._task is not None else self.close()
+                return
+
+    def _take_head(self, data: bytes) -> bytes:
+        if self.phase == IDLE:
+            kept = data.lstrip(b"\r\n")  # RFC 9112 §2.2: a blank line before a request is ignored, and begins none
+            if not kept:
+                self._blank += len(data)
+                if self._blank > HEAD_BYTES:
+                    self._refuse(HeadError("blank lines instead of a request"), "malformed")
+                return b""
+            data, self._head, self._tail, self._head_bytes = kept, Head(), b"", 0
+            self.phase = HEAD
+            self.deadline = self._server.now + HEAD_WITHIN_S
+        head, tail = cast("Head", self._head), self._tail
+        end = (tail + data).find(HEAD_END) - len(tail) if tail else data.find(HEAD_END)
+        found = end >= -len(tail)
+        piece = data[: end + len(HEAD_END)] if found else data
+        self._head_bytes += len(piece)
+        if self._head_bytes > HEAD_BYTES:
+            self._refuse(HeadTooLargeError(f"the head is larger than {HEAD_BYTES} bytes"), "large head")
+            return b""
+        try:
+            head.feed(piece)
+            if found and not head.complete:
+                raise HeadError("no HTTP request")  # noqa: TRY301 - the parser and we disagree about its end
+            if not found:
+                if head.complete:
+                    raise HeadError("no HTTP request")  # noqa: TRY301 - likewise
+                self._tail = (tail + piece)[-3:]
+                return b""
+        except HeadError as error:
+            self._refuse(error, "large head" if isinstance(error, HeadTooLargeError) else "malformed")
+            return b""
+        self._begin(head)
+        return data[len(piece) :]
+
+    def _take_body(self, data: bytes) -> bytes:
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        complete = self._missing == 0
+        if self._fault is None:
+            if not self._hold(len(piece), complete=complete and self._parts is None):
+                return data[len(piece) :]
+            if self._parts is not None:
+                self._parts += piece
+            elif not complete:
+                self._parts = bytearray(piece)
+        if complete:
+            self._complete(piece if self._parts is None else bytes(self._parts))
+        return data[len(piece) :]
+
+    def _take_chunks(self, data: bytes) -> bytes:
+        chunks = cast("Chunks", self._chunks)
+        before = len(chunks.body)
+        try:
+            rest = chunks.feed(data)
+        except BodyError as error:
+            # Where the body ends is not known any more: what follows is thrown away, and the connection ends.
+            self._fail(error)
+            return b""
+        if not self._hold(len(chunks.body) - before, complete=False):
+            return b""
+        if chunks.complete:
+            self._complete(bytes(chunks.body))
+        return rest
+
+    def _hold(self, size: int, *, complete: bool) -> bool:
+        """Take memory; without any the body is refused."""
+        if not self._server.memory.take(size, complete=complete):
+            self._fail(OverloadedError("too much at once; try again"))
+            return False
+        if complete:
+            self._held = size
+        else:
+            self._held += size
+        return True
+
+    def _complete(self, body: bytes) -> None:
+        """The body's last byte is there."""
+        if self._fault is None:
+            if self._parts is not None or self._chunks is not None:
+                self._server.memory.completed(self._held)
+            self._body = body
+        self._parts = self._chunks = None
+        self.phase, self.deadline = BUSY, NEVER
+        self._server.whole(self)
+        self._wake()
+
+    def _fail(self, error: BodyError) -> None:
+        """The body will not come, or is not wanted; the rest of it is thrown away."""
+        if self._fault is not None or self._body is not None:
+            return
+        self._fault = error
+        self._forget_body()
+        reason = REASONS.get(type(error))
+        if reason is not None:
+            self._server.told(reason)
+        self._linger()
+        self._wake()
+
+    def _forget_body(self) -> None:
+        """Of a body that is not complete, and will not be."""
+        if self._parts is not None or self._chunks is not None:
+            self._server.memory.completed(self._held)
+            self._release()
+            self._parts = self._chunks = None
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _begin(self, head: Head) -> None:
+        """The head is there: start the application, and see how the body comes."""
+        server = self._server
+        self._started = self._answered = False
+        self._fault = self._body = None
+        self._close = not head.keep_alive or server.closing
+        self._consumed = False
+        self._blank = 0
+        self._task = server.loop.create_task(self._run(self._scope_of(head)))
+        server.busy(self)
+        length, most = head.length, server.limits.body_bytes
+        if length == 0:
+            self._body = b""
+            self.phase, self.deadline = BUSY, NEVER
+            server.whole(self)
+            return
+        self.deadline = server.now + server.limits.body_within_s
+        if length is None:
+            self._chunks, self.phase = Chunks(most), CHUNKS
+        else:
+            self._missing, self.phase = length, BODY
+        if length is not None and length > most:
+            self._fail(BodyTooLargeError(f"the body is larger than {most} bytes"))
+        elif head.expects_continue and head.version == "1.1":
+            self._transport.write(CONTINUE)
+
+    def _scope_of(self, head: Head) -> Scope:
+        return {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": head.version,
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "root_path": "",
+            "query_string": head.query,
+            "scheme": "http",
+            "headers": head.headers,
+            "client": self.peer,
+            "server": self._server.address,
+            "extensions": {DROP: self.drop},
+        }
+
+    async def _run(self, scope: Scope) -> None:
+        """The application's task. The next request begins when it has ended."""
+        try:
+            await self._server.app(scope, self._receive, self._send)
+            if not self._started and self.phase != CLOSED:
+                raise RuntimeError("the application returned without an answer")  # noqa: TRY301 - one place answers 500
+        except BodyError as error:
+            self._answer_for(error)
+        except asyncio.CancelledError:  # the server's stop cancels, nobody else
+            if not self._started:
+                self._plain(503, "stopping; try again", retry=True)
+        except Exception:
+            log.exception("a request failed", method=scope["method"])
+            if not self._started:
+                self._plain(500, "internal error")
+        finally:
+            self._finished()
+
+    def _finished(self) -> None:
+        self._task = self._head = self._body = None
+        self._server.done(self)
+        if self._parts is None and self._chunks is None:
+            self._release()
+        if self.phase == CLOSED:
+            return
+        if self._started and not self._answered:
+            self.drop()  # half an answer
+        elif self._fault is not None or self.phase in (BODY, CHUNKS):
+            self._forget_body()
+            self._linger()
+        elif self._close:
+            self._linger() if self._rest or self._server.closing else self.close()
+        else:
+            self.phase = IDLE
+            self.proven = True
+            pending = self._write_paused
+            self.deadline = self._server.now + (SEND_WITHIN_S if pending else self._server.limits.idle_s)
+            self._server.idle(self)
+            if not pending:
+                self._next()
+
+    def _next(self) -> None:
+        """Look at what was read ahead, and read on."""
+        self.deadline = self._server.now + self._server.limits.idle_s
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._resume()
+            self._take(rest)
+
+    async def _receive(self) -> Message:
+        """ASGI's: the whole body, then the end of the connection.
+
+        Raises:
+            BodyError: there is no whole body.
+        """
+        if self._consumed:
+            while self.phase != CLOSED and not self._answered:
+                await self._wait()
+            return {"type": "http.disconnect"}
+        while self._fault is None and self._body is None and self.phase != CLOSED:
+            await self._wait()
+        if self._fault is not None:
+            raise self._fault
+        if self._body is None:
+            raise ClientGoneError("hung up before the body was complete")
+        body, self._body, self._consumed = self._body, None, True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _wait(self) -> None:
+        self._waiter = self._server.loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _send(self, message: Message) -> None:
+        """ASGI's. The head of an answer leaves with the first part of its body."""
+        if message["type"] == "http.response.start":
+            self._status, self._expected = message["status"], self._head_of(message["status"], message["headers"])
+            return
+        if self.phase == CLOSED:
+            self._started = self._answered = True
+            return
+        while self._write_paused:
+            self._drained = self._server.loop.create_future()
+            await self._drained
+        body = message.get("body", b"")
+        if cast("Head", self._head).method == "HEAD" or self._status in BODYLESS:
+            body = b""
+        if not self._started:
+            self._started = True
+            body = self._expected + body
+        self._transport.write(body)
+        if not message.get("more_body", False):
+            self._answered = True
+            self._wake()
+
+    def _resume_writer(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
+    def _head_of(self, status: int, headers: Any) -> bytes:
+        parts = [STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status, self._server.date]
+        sized = False
+        for name, value in headers:
+            if name == b"connection":
+                self._close = self._close or value.lower() == b"close"
+                continue
+            sized = sized or name == b"content-length"
+            parts += (name, b": ", value, b"\r\n")
+        if not sized and status not in BODYLESS:
+            self._close = True  # then the end of the connection is the end of the body (RFC 9112 §6.3)
+        if self._close or self._fault is not None or self._server.closing or self.phase != BUSY:
+            self._close = True
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _answer_for(self, error: BodyError) -> None:
+        if self._started or self.phase == CLOSED:
+            return
+        if error.status is None:
+            self.drop()
+        else:
+            self._plain(error.status, str(error), retry=error.retry)
+
+    def _plain(self, status: int, text: str, *, retry: bool = False) -> None:
+        """An answer of our own, and the last one on this connection."""
+        if self.phase == CLOSED or self._transport.is_closing():
+            return
+        self._close = self._started = self._answered = True
+        body = b'{"error": "%s"}' % text.encode("ascii", "replace").replace(b"\\", b"").replace(b'"', b"'")
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if retry:
+            headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+        self._transport.write(self._head_of(status, headers) + body)
+
+    def _refuse(self, error: HeadError, reason: Reason) -> None:
+        """No request can begin."""
+        self._head = None
+        self._plain(error.status, str(error))
+        self._server.told(reason)
+        self._linger()
+        self._missing = 8 * HEAD_BYTES
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def late(self) -> None:
+        """The deadline of the phase is over."""
+        if self.phase == HEAD:
+            self._head = None
+            self._plain(408, "the head did not arrive in time")
+            self._server.told("late head")
+            self._linger()
+        elif self.phase in (BODY, CHUNKS):
+            self._fail(BodyTooSlowError("the body did not arrive in time"))
+        elif self._write_paused:
+            self._server.told("late reader")
+            self.drop()
+        else:
+            self.close()
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a bounded while, so that the client gets to read its answer."""
+        if self.phase == CLOSED:
+            return
+        self.phase = LINGER
+        self._missing = LINGER_BYTES
+        self.deadline = self._server.now + LINGER_S if self._task is None else NEVER
+        self._rest = b""
+        self._resume()
+        if self._task is None:
+            if self._eof:
+                self.close()
+            elif not self._transport.is_closing():
+                self._transport.write_eof()
+
+    def close(self) -> None:
+        """End when what was written has left."""
+        self.phase, self.deadline = LINGER, self._server.now + SEND_WITHIN_S
+        if self._transport.is_closing():
+            self.drop()
+        else:
+            self._transport.close()
+
+    def drop(self) -> None:
+        """End now; nobody waits for an answer any more."""
+        self.deadline = NEVER
+        self._started = self._answered = True
+        self._transport.abort()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def cancel(self) -> None:
+        """The process cannot wait for the answer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _release(self) -> None:
+        held, self._held = self._held, 0
+        self._server.memory.release(held)
+
+
+REASONS: Final[dict[type[BodyError], Reason]] = {
+    BodyTooSlowError: "late body",
+    BodyTooLargeError: "large body",
+    OverloadedError: "overloaded",
+    BodyIncompleteError: "malformed",
+}

@@ -1,0 +1,235 @@
+"""A listening socket and its connections, inside a loop that somebody else runs; signals are left alone.
+
+Ingest's process and the sandbox own their loop, a worker's belongs to Faust: here it is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import OrderedDict
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from pipeline.http.connection import Connection
+from pipeline.http.events import ConnectionEnded, ConnectionsCounted, DescriptorsExhausted, Observer, Reason
+from pipeline.http.limits import AHEAD_BYTES, READ_BYTES, SWEEP_S, Limits, affordable
+from pipeline.http.memory import Memory
+from pipeline.observers import tell
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+
+ACCEPTS_A_TURN: Final = 64
+"""Connections that are accepted before others have their turn."""
+
+ACCEPT_AGAIN_S: Final = 0.1
+"""After file descriptors ran out; what could be closed for one has closed by then."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+SWEEP: Final = BackgroundTask("http deadlines", OnEnd.RESTART)
+
+
+class Server:
+    """Serves `app` on `listener` from `start` to `stop`.
+
+    Args:
+        app: ASGI; see `pipeline.http.body` for how bodies come.
+        listener: bound and listening; closed by `stop`.
+        limits: of this port.
+        observers: see what became of connections.
+
+    Attributes:
+        connections: open now.
+        closing: set by `drain`: every answer is the last one of its connection.
+    """
+
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, limits: Limits, *, observers: Sequence[Observer] = ()
+    ) -> None:
+        self.app = app
+        self.limits = limits
+        self.most = affordable(limits.connections)
+        self.memory = Memory(limits.incoming_bytes, limits.held_bytes)
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        self.small_buffer = self.buffer[:AHEAD_BYTES]
+        self.connections: set[Connection] = set()
+        self.closing = False
+        self.now = 0.0
+        self.date = b""
+        self.address = listener.getsockname()[:2]
+        self._listener = listener
+        self._observers = observers
+        self._running: set[Connection] = set()
+        self._unproven: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._changed = asyncio.Event()
+        self._joining: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(observers=observers)
+        self._accepting = False
+
+    @property
+    def requests(self) -> int:
+        """Being answered now."""
+        return len(self._running)
+
+    def start(self) -> None:
+        """Accept connections, in the running loop."""
+        self.loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        self.look()
+        self._tasks.start(SWEEP, self.sweep)
+        self._accept_again()
+
+    def drain(self) -> None:
+        """From here on each answer says that it is the connection's last (`Connection: close`)."""
+        self.closing = True
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more, answer what was begun, close.
+
+        Args:
+            grace_s: for requests in flight; then they are cancelled.
+        """
+        self.drain()
+        self._pause_accepting()
+        self._listener.close()
+        for connection in list(self._unproven) + list(self._idle):
+            connection.close()
+        if not await self._answered(grace_s):
+            self.give_up()
+            await self._answered(grace_s)
+        await self._tasks.stop()
+        for connection in list(self.connections):
+            connection.drop()
+        for task in list(self._joining):
+            task.cancel()
+        while self.connections or self._joining:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def give_up(self) -> None:
+        """Wait for no answer any more."""
+        for connection in list(self._running):
+            connection.cancel()
+
+    async def _answered(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                while self._running:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # --- accepting ------------------------------------------------------------------------------------------------
+
+    def _accept_again(self) -> None:
+        if not self._accepting and self._listener.fileno() >= 0:
+            self._accepting = True
+            self.loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _pause_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self.loop.remove_reader(self._listener.fileno())
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            full = len(self.connections) + len(self._joining) >= self.most
+            if full and self._joining and not self._unproven:
+                return  # those who are about to join are missed less than whoever else would make room
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    tell(self._observers, DescriptorsExhausted(error.strerror or str(error)))
+                    self._make_room()
+                    self._pause_accepting()
+                    self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
+                return  # nobody waits, or has gone again
+            if full and not self._make_room():
+                self.told("refused")
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            task = self.loop.create_task(self._join(accepted))
+            self._joining.add(task)
+            task.add_done_callback(self._has_joined)
+
+    async def _join(self, accepted: socket.socket) -> None:
+        try:
+            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+        except OSError:
+            accepted.close()  # it has gone again
+
+    def _has_joined(self, task: asyncio.Task[None]) -> None:
+        self._joining.discard(task)
+        self._changed.set()
+
+    def _make_room(self) -> bool:
+        """End the connection that is missed least: one that never got an answer, else one that is idle for longest."""
+        for waiting in (self._unproven, self._idle):
+            if waiting:
+                connection, _ = waiting.popitem(last=False)
+                self.connections.discard(connection)
+                self.told("evicted")
+                connection.drop()
+                return True
+        return False
+
+    # --- what connections say of themselves -----------------------------------------------------------------------
+
+    def joined(self, connection: Connection) -> None:
+        """It is open, and has asked for nothing yet."""
+        self.connections.add(connection)
+        self._unproven[connection] = None
+
+    def left(self, connection: Connection) -> None:
+        """It is closed."""
+        self.connections.discard(connection)
+        self._unproven.pop(connection, None)
+        self._idle.pop(connection, None)
+        self._changed.set()
+
+    def busy(self, connection: Connection) -> None:
+        """A request has begun. One whose body does not come is as little proven as before."""
+        self._running.add(connection)
+        self._idle.pop(connection, None)
+
+    def whole(self, connection: Connection) -> None:
+        """A request is there whole, and is answered before its connection is ended."""
+        self._unproven.pop(connection, None)
+
+    def done(self, connection: Connection) -> None:
+        """Its request was answered."""
+        self._running.discard(connection)
+        self._changed.set()
+
+    def idle(self, connection: Connection) -> None:
+        """It waits for its next request."""
+        self._idle[connection] = None
+
+    def told(self, reason: Reason) -> None:
+        """A connection is ended by us."""
+        tell(self._observers, ConnectionEnded(reason))
+
+    # --- the one timer --------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Look at every deadline, again and again."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.look()
+
+    def look(self) -> None:
+        """End what is late, once."""
+        self.now = now = self.loop.time()
+        self.date = b"date: %s\r\n" % formatdate(usegmt=True).encode()
+        for connection in [one for one in self.connections if one.deadline < now]:
+            connection.late()
+        tell(self._observers, ConnectionsCounted(len(self.connections), self.most))
