@@ -42,6 +42,10 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROP: Final = "pipeline.drop"
 """ASGI extension: a callable that cuts the connection."""
 
+ANSWER: Final = "pipeline.answer"
+"""ASGI extension: `answer(status, fields, body, close)` is a whole answer in one call instead of two messages; `fields`
+are header lines as they leave, Content-Length among them."""
+
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 BODYLESS: Final = frozenset({204, 304})
@@ -312,7 +316,7 @@ class Connection(asyncio.BufferedProtocol):
             "headers": head.headers,
             "client": self.peer,
             "server": self._server.address,
-            "extensions": {DROP: self.drop},
+            "extensions": {DROP: self.drop, ANSWER: self.answer},
         }
 
     async def _run(self, scope: Scope) -> None:
@@ -413,6 +417,22 @@ class Connection(asyncio.BufferedProtocol):
         if not message.get("more_body", False):
             self._answered = True
             self._wake()
+
+    def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
+        """A whole answer."""
+        if self._started:
+            raise RuntimeError("answered twice")
+        self._started = self._answered = True
+        if self.phase == CLOSED:
+            return
+        line = STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status
+        if close or self._close or self.phase != BUSY or self._server.closing:
+            self._close = True
+            fields += b"connection: close\r\n"
+        if cast("Head", self._head).method == "HEAD":
+            body = b""
+        self._transport.write(line + self._server.date + fields + b"\r\n" + body)
+        self._wake()
 
     def _resume_writer(self) -> None:
         drained, self._drained = self._drained, None
