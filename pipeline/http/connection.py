@@ -357,15 +357,17 @@ class Connection(asyncio.BufferedProtocol):
             pending = self._write_paused
             self.deadline = self._server.now + (SEND_WITHIN_S if pending else self._server.limits.idle_s)
             self._server.idle(self)
-            if not pending:
+            if pending:
+                self._pause()  # who takes no answers gets no more of them
+            else:
                 self._next()
 
     def _next(self) -> None:
         """Look at what was read ahead, and read on."""
         self.deadline = self._server.now + self._server.limits.idle_s
         rest, self._rest = self._rest, b""
+        self._resume()
         if rest:
-            self._resume()
             self._take(rest)
 
     async def _receive(self) -> Message:
@@ -404,9 +406,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.phase == CLOSED:
             self._started = self._answered = True
             return
-        while self._write_paused:
+        while self._write_paused and self.phase != CLOSED:
+            self.deadline = self._server.now + SEND_WITHIN_S
             self._drained = self._server.loop.create_future()
             await self._drained
+            self.deadline = NEVER
         body = message.get("body", b"")
         if cast("Head", self._head).method == "HEAD" or self._status in BODYLESS:
             body = b""
