@@ -1,9 +1,11 @@
-"""One line for a row of failures of one kind, and one for its end."""
+"""One line for a row of failures of one kind, and one for its end; and what is not given up until it succeeds."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, Final
 
 MOST_LINES: Final = 5
@@ -50,3 +52,29 @@ class Incident:
         seconds, attempts = self._clock() - self._since, self._attempts
         self._words, self._attempts = set(), 0
         self._log.info(self._ended, seconds=round(seconds, 1), failed_attempts=attempts, **self._told)
+
+
+async def insist(
+    work: Callable[[], Awaitable[None]],
+    incident: Incident,
+    pauses_s: Sequence[float],
+    failed: Callable[[Exception], None] = lambda _: None,
+) -> None:
+    """Do `work` again and again, whatever it raises: without what it gives the process is of no use.
+
+    Args:
+        work: is done when it returns.
+        incident: tells of it.
+        pauses_s: after the first failures, one after the other; the last one repeats.
+        failed: hears of each.
+    """
+    for attempt in count():
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - see above
+            incident.failed(error)
+            failed(error)
+            await asyncio.sleep(pauses_s[min(attempt, len(pauses_s) - 1)])
+        else:
+            incident.succeeded()
+            return

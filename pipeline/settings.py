@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -51,11 +52,21 @@ TAKEN_PATHS = frozenset({"/live", "/ready", "/status", "/metrics", "/openapi.jso
 PERSON_ID_POLICIES = ("customer_id", "email")
 
 
+PORTAL_PLACEHOLDERS = ("business_id", "customer_id", "subscription_id")
+"""What `PIPELINE_PORTAL_URL` may ask for."""
+
+MAX_PORTAL_URL = 400
+"""With three ids of Dodo's in it, it stays below Customer.io's 1000 bytes, above which a link would be left out."""
+
+
 def _split(value: Any) -> Any:
     """`a, b` → (`a`, `b`); anything that is not text is left to pydantic."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
 class Settings(BaseSettings):
@@ -140,6 +151,20 @@ class Settings(BaseSettings):
         description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
         "for a topic that others may write too.",
     )
+    state_erase_after_seconds: float = Field(
+        1200.0,
+        ge=0,
+        le=1500,
+        description="After a customer was forgotten: until the mirror's file is written anew without what was deleted. "
+        "Requests of this time share one writing; with the next setting it stays within an hour.",
+    )
+    state_keep_unowned_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=1800,
+        description="How long the mirror of a partition that moved to another worker stays on the disk: a rolling "
+        "restart brings it back within minutes, and then it saves a restore.",
+    )
     state_loss_accepted: bool = Field(
         False,
         description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
@@ -148,11 +173,16 @@ class Settings(BaseSettings):
     person_id: str = Field(
         "customer_id",
         description="Who a person is: chain of customer_id, email, metadata.<key>; first hit wins. "
-        "email: customers of one address are one person (the transform then writes to the webhooks topic).",
+        "Customers whom it names alike are one person (the transform then writes to the webhooks topic).",
     )
     merge_on_email_change: bool = Field(
         False,
         description="With the policy email: merge a person into the one of the changed address. Cannot be undone.",
+    )
+    merge_default_id: bool = Field(
+        False,
+        description="Merge what went to the customer's own id, while webhooks named the customer by id alone, into the "
+        "person whom the policy names once more is known. Cannot be undone.",
     )
     event_name_style: EventNameStyle = Field("snake", description="payment_completed, or title: Payment Completed.")
     currency_exponents: Annotated[dict[str, int], NoDecode] = Field(
@@ -162,9 +192,33 @@ class Settings(BaseSettings):
         (), description="Metadata keys that may go on, as metadata_<key>."
     )
     emit_first_renewal: bool = Field(False, description="subscription_renewed for the first period too.")
+    emit_trial_events: bool = Field(
+        False, description="trial_started beside subscription_started, trial_converted beside the first charge."
+    )
     emit_credit_deducted: bool = Field(False, description="credit_deducted events (one a usage: high volume).")
     forward_card_hints: bool = Field(False, description="card_last_four, card_exp_month, card_exp_year on events.")
-    product_names: Path | None = Field(None, description="YAML file of product id: name.")
+    first_names: bool = Field(
+        False, description="first_name beside name, where the first word of a name is plainly a given one."
+    )
+    set_created_at: bool = Field(
+        False,
+        description="created_at (unix seconds) for people first seen here, which the segment Signed up needs. Leave it "
+        "off where your app sets its own.",
+    )
+    portal_url: str | None = Field(
+        None,
+        description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
+        "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
+    )
+    product_names: Path | None = Field(
+        None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
+    )
+    product_name_wait_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=5,
+        description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
+    )
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
     port: int | None = Field(
@@ -246,6 +300,27 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("portal_url")
+    @classmethod
+    def _portal(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        example = "must look like https://customer.dodopayments.com/login/{business_id}"
+        known = ", ".join(f"{{{name}}}" for name in PORTAL_PLACEHOLDERS)
+        try:
+            fields = [field[1:] for field in Formatter().parse(value) if field[1] is not None]
+        except ValueError:
+            raise ValueError(f"{example}: a brace in it is not closed") from None
+        if any(name not in PORTAL_PLACEHOLDERS or form or conversion for name, form, conversion in fields):
+            raise ValueError(f"{example}: it knows {known} and nothing else in braces")
+        scheme, _, rest = value.partition("://")
+        host = rest.partition("/")[0]
+        if scheme != "https" or not host or "{" in host or any(sign.isspace() for sign in value):
+            raise ValueError(f"{example}: https, a host without braces, no spaces")
+        if len(value) > MAX_PORTAL_URL:
+            raise ValueError(f"{example}: at most {MAX_PORTAL_URL} characters")
+        return value
+
     @field_validator("person_id")
     @classmethod
     def _policy(cls, value: str) -> str:
@@ -280,11 +355,30 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _people_of_an_address_need_commands(self) -> Self:
-        if not self.commands and self.state and "email" in self.person_id.split(","):
+    def _metadata_keys_stay_apart(self) -> Self:
+        names: dict[str, str] = {}
+        for key in self.metadata_keys:
+            if (other := names.setdefault(metadata_attribute(key), key)) != key:
+                raise ValueError(
+                    f"{PREFIX}METADATA_KEYS: {other} and {key} would both be the attribute {metadata_attribute(key)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_default_id_has_a_better_one(self) -> Self:
+        if self.merge_default_id and not (self.person_id_chain[0] != "customer_id" and self.state):
             raise ValueError(
-                f"{PREFIX}COMMANDS=false does not go with email in {PREFIX}PERSON_ID: what several customers add to "
-                "one person are command records in the webhooks topic"
+                f"{PREFIX}MERGE_DEFAULT_ID=true needs a {PREFIX}PERSON_ID that does not begin with customer_id, and "
+                f"{PREFIX}STATE=true, which knows what went to the default id"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _people_of_several_customers_need_commands(self) -> Self:
+        if not self.commands and self.state and self.person_id_chain[0] != "customer_id":
+            raise ValueError(
+                f"{PREFIX}COMMANDS=false needs {PREFIX}PERSON_ID to begin with customer_id: what several customers "
+                "add to one person are command records in the webhooks topic"
             )
         return self
 
@@ -329,6 +423,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+
+
+def metadata_attribute(key: str) -> str:
+    """The attribute that a metadata key is sent as: a dot would nest it, a dash cannot be written in Liquid."""
+    return f"metadata_{_NOT_A_NAME.sub('_', key)}"
 
 
 def from_files(environ: Mapping[str, str], model: type[Settings]) -> dict[str, str]:

@@ -96,8 +96,8 @@ class Tasks:
         self._crash = crash
         self._observers = observers
         self._running: dict[asyncio.Task[Any], _Run] = {}
+        self._watched: set[_Run] = set()
         self._pauses: set[asyncio.TimerHandle] = set()
-        self._stopped = False
 
     def start(
         self,
@@ -120,7 +120,6 @@ class Tasks:
         """
         if declared.on_end is OnEnd.CRASH and self._crash is None:
             raise ContractViolationError(f"the end of {declared.name} must end the process, and nothing would")
-        self._stopped = False
         return self._start(_Run(declared, work, f"{declared.name} {which}".rstrip(), failed))
 
     def watch(
@@ -131,8 +130,8 @@ class Tasks:
     ) -> None:
         """Hear of the end of a task that somebody else started (declared `TELL`), and will end."""
         run = _Run(declared, None, declared.name, failed)
-        self._stopped = False
-        task.add_done_callback(lambda done: None if self._stopped else self._told(run, _error_of(done, run), None))
+        self._watched.add(run)
+        task.add_done_callback(lambda done: self._watched_ended(run, done))
 
     async def hold(self, declared: BackgroundTask, work: Work, *, may_end: Callable[[], bool]) -> None:
         """Run `work()` in this task, which a framework has started that looks at its exceptions and at nothing else."""
@@ -147,9 +146,13 @@ class Tasks:
             self._told(run, _returned(run), None)
 
     def let_end(self, *tasks: asyncio.Task[Any]) -> None:
-        """These may end now, however they do: whoever says so has told them to. None: all that run or will again."""
+        """These may end now, however they do: whoever says so has told them to. None: all that run or will again.
+
+        It holds for them alone: what the owner starts or watches later may not end, however long these take to.
+        """
         if not tasks:
-            self._stopped = True
+            for run in (*self._running.values(), *self._watched):
+                run.may_end = True
             for pause in self._pauses:
                 pause.cancel()
             self._pauses.clear()
@@ -181,9 +184,9 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         run = self._running.pop(task, None)
-        if run is None or (self._stopped and (task.cancelled() or task.exception() is None)):
+        if run is None or (run.may_end and (task.cancelled() or task.exception() is None)):
             return
-        if self._stopped:  # it failed on its way out: worth a line, and nothing follows
+        if run.may_end:  # it failed on its way out: worth a line, and nothing follows
             self._say(run, _error_of(task, run), None)
             return
         if run.declared.returns and not task.cancelled() and task.exception() is None:
@@ -191,6 +194,11 @@ class Tasks:
         error = _error_of(task, run)
         again_in_s = self._again_in_s(run) if run.declared.on_end is OnEnd.RESTART else None
         self._told(run, error, again_in_s)
+
+    def _watched_ended(self, run: _Run, task: asyncio.Task[Any]) -> None:
+        self._watched.discard(run)
+        if not run.may_end:
+            self._told(run, _error_of(task, run), None)
 
     def _again_in_s(self, run: _Run) -> float:
         loop = asyncio.get_running_loop()
@@ -215,7 +223,7 @@ class Tasks:
 
     def _say(self, run: _Run, error: BaseException, again_in_s: float | None) -> None:
         tell(self._observers, TaskFailed(run.declared.name, error, again_in_s))
-        if run.declared.on_end is OnEnd.CRASH and not self._stopped:
+        if run.declared.on_end is OnEnd.CRASH and not run.may_end:
             log.error("A background task ended, and with it the process", task=run.name)  # which says why at its end
         else:
             bug = None if isinstance(error, PipelineError) else error
@@ -230,6 +238,7 @@ class _Run:
     failed: Callable[[BaseException], None] | None
     began_at: float = 0.0
     failures: int = 0
+    may_end: bool = False
 
 
 def _error_of(task: asyncio.Future[Any], run: _Run) -> BaseException:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from structlog.testing import capture_logs
 
 from pipeline import logs
-from pipeline.incidents import MOST_LINES, Incident
+from pipeline.incidents import MOST_LINES, Incident, insist
 
 
 def test_one_line_each() -> None:
@@ -45,3 +48,29 @@ def test_a_success_without_a_failure_is_no_news() -> None:
     with capture_logs() as told:
         Incident(logs.get("x"), "not yet", "at last").succeeded()
     assert not told
+
+
+async def test_what_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done again after longer pauses, of which the last repeats, until it succeeds; a cancellation ends it."""
+    pauses: list[float] = []
+    heard: list[str] = []
+    left = [OSError("a"), ValueError("b"), OSError("c"), OSError("d")]
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def work() -> None:
+        if left:
+            raise left.pop(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with capture_logs() as told:
+        await insist(work, Incident(logs.get("x"), "not yet", "at last"), (0.5, 2.0), lambda e: heard.append(str(e)))
+    assert (pauses, heard) == ([0.5, 2.0, 2.0, 2.0], ["a", "b", "c", "d"])
+    assert told[-1]["failed_attempts"] == 4
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await insist(cancelled, Incident(logs.get("x"), "not yet", "at last"), (0.5,))

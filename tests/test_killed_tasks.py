@@ -36,9 +36,12 @@ from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
 from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
 from pipeline.transform.parked import Chunk, Parked
+from pipeline.transform.product_lookups import ProductLookups
+from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
+from pipeline.transform.state.upkeep import Upkeep
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -466,6 +469,52 @@ async def customer_look_up() -> AsyncIterator[Victim]:
     await resolver.close()
 
 
+def product_lookups(victim: Victim, tmp_path: Path, **answers: Any) -> ProductLookups:
+    """Look-ups at an API with these answers; nobody waits for one so long that he would go on without."""
+
+    async def close() -> None:
+        return None
+
+    api: Any = SimpleNamespace(**answers, aclose=close)
+    return ProductLookups(api, ProductNames({}, tmp_path / "names.json"), wait_s=3600.0, observers=[victim.hear])
+
+
+def bought(product_id: str) -> Any:
+    """A webhook that mentions a product."""
+    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+
+
+@asynccontextmanager
+async def product_look_up(tmp_path: Path) -> AsyncIterator[Victim]:
+    """A question about one product: the webhook goes on without its name, and the next one asks again."""
+    victim = Victim("product look-up")
+    lookups = product_lookups(victim, tmp_path, product=victim.forever)
+    waiting = lookups.missing(bought("pdt_1"), waits=True)
+    assert waiting is not None
+    await until(victim.works.is_set)
+    yield victim
+    await until(waiting.done)
+    assert lookups.missing(bought("pdt_1"), waits=True) is not None
+    await lookups.close()
+
+
+@asynccontextmanager
+async def reading_of_products(tmp_path: Path) -> AsyncIterator[Victim]:
+    """The question about all products, for which webhooks wait at the start: they go on, and the next ask for one."""
+    victim = Victim("reading of products")
+    one = Victim("product look-up")
+    lookups = product_lookups(victim, tmp_path, products=victim.forever, product=one.forever)
+    await lookups.start()
+    waiting = lookups.missing(bought("pdt_1"), waits=True)
+    assert waiting is not None
+    await until(victim.works.is_set)
+    yield victim
+    await until(waiting.done)
+    assert lookups.missing(bought("pdt_1"), waits=True) is not None
+    await until(one.works.is_set)
+    await lookups.close()
+
+
 @asynccontextmanager
 async def chunk_in_waiting() -> AsyncIterator[Victim]:
     """A chunk that waits for an answer: without its task the partition would stand still."""
@@ -507,6 +556,18 @@ async def partition_watch() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def mirror_upkeep(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Takes what was forgotten off the disk: it goes on."""
+    victim = Victim("mirror upkeep")
+    tasks = Tasks(observers=[victim.hear])
+    upkeep = Upkeep(Settings.load(), tmp_path, shelves={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None)
+    upkeep._watch = victim.forever  # type: ignore[method-assign]
+    upkeep.assigned()
+    yield victim
+    await upkeep.stop()
+
+
+@asynccontextmanager
 async def progress_bar() -> AsyncIterator[Victim]:
     """The demo's."""
     victim = Victim("progress bar")
@@ -533,9 +594,12 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "offset commits": [offset_commits],
     "group coordination": [group_coordination],
     "customer look-up": [customer_look_up],
+    "product look-up": [product_look_up],
+    "reading of products": [reading_of_products],
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],
+    "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
 }
 NOT_OURS = {"kafka metadata"}

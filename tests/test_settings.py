@@ -193,7 +193,66 @@ def test_all_secrets_are_known_to_the_log() -> None:
 
 def test_people_of_an_address_need_commands() -> None:
     """Shares are command records: switched off, a person would never have what several customers add."""
-    with pytest.raises(SettingsError, match="PIPELINE_COMMANDS=false does not go with email"):
+    with pytest.raises(SettingsError, match="PIPELINE_COMMANDS=false needs PIPELINE_PERSON_ID"):
         Settings.load(commands=False, person_id="email,customer_id")
+    with pytest.raises(SettingsError, match="PIPELINE_PERSON_ID to begin with customer_id"):
+        Settings.load(commands=False, person_id="metadata.user_id,customer_id")
+    assert not Settings.load(commands=False, person_id="customer_id,email").commands
     assert not Settings.load(commands=False).commands
     assert not Settings.load(commands=False, state=False, person_id="email").commands
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"person_id": "customer_id,email"}, {"person_id": "metadata.user_id,customer_id", "state": False}],
+)
+def test_a_default_id_is_merged_into_a_better_one(values: dict[str, Any]) -> None:
+    """Where nothing else names people, or nobody remembers what went where, the setting could do nothing."""
+    with pytest.raises(SettingsError, match="PIPELINE_MERGE_DEFAULT_ID=true needs"):
+        Settings.load(merge_default_id=True, **values)
+    assert Settings.load(merge_default_id=True, person_id="metadata.user_id,customer_id").merge_default_id
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://customer.dodopayments.com/login/{business_id}",
+        "https://shop.example.com/account",
+        "https://shop.example.com/{customer_id}?plan={subscription_id}&of={business_id}",
+    ],
+)
+def test_a_portal_template(template: str) -> None:
+    """Any https address, with the three ids that a webhook tells."""
+    assert Settings.load(portal_url=template).portal_url == template
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("http://shop.example.com/{customer_id}", "https"),
+        ("shop.example.com", "https"),
+        ("https://{business_id}.example.com/", "host without braces"),
+        ("https://shop.example.com/{customer}", "{business_id}, {customer_id}, {subscription_id}"),
+        ("https://shop.example.com/{customer_id!r}", "nothing else in braces"),
+        ("https://shop.example.com/{customer_id:>9}", "nothing else in braces"),
+        ("https://shop.example.com/{}", "nothing else in braces"),
+        ("https://shop.example.com/{customer_id", "not closed"),
+        ("https://shop.example.com/my account", "no spaces"),
+        ("https://shop.example.com/" + "a" * 400, "400 characters"),
+    ],
+)
+def test_a_portal_template_that_leads_nowhere(template: str, said: str) -> None:
+    """Refused at the start, with what it may look like."""
+    message = fault(portal_url=template)
+    assert message.startswith("PIPELINE_PORTAL_URL")
+    assert "must look like https://" in message
+    assert said in message
+
+
+def test_metadata_keys_stay_apart() -> None:
+    """Two keys of which one would overwrite the other are refused by name; the same key twice is one."""
+    message = fault(metadata_keys="seat-count,plan,seat.count")
+    assert (
+        message == "PIPELINE_METADATA_KEYS: seat-count and seat.count would both be the attribute metadata_seat_count"
+    )
+    assert Settings.load(metadata_keys="plan,plan").metadata_keys == ("plan", "plan")

@@ -159,6 +159,31 @@ async def test_a_task_of_somebody_else_is_watched() -> None:
     assert [type(error) for error in told] == [PipelineError, RuntimeError, PipelineError]
 
 
+async def test_who_may_end_is_said_of_those_that_are_there() -> None:
+    """Their owner may start others before they have ended: the end of these is news, that of those is not."""
+    told: list[BaseException] = []
+    tasks = Tasks()
+    loop = asyncio.get_running_loop()
+
+    def begin() -> tuple[asyncio.Task[None], asyncio.Task[None]]:
+        started, watched = tasks.start(PASSING, forever, failed=told.append), loop.create_task(forever())
+        tasks.watch(PASSING, watched, told.append)
+        return started, watched
+
+    former = begin()
+    tasks.let_end()
+    latter = begin()
+    await turns()
+    for task in former:
+        killed(task)
+    await turns()
+    assert not told
+    for task in latter:
+        killed(task)
+    await turns()
+    assert [type(error) for error in told] == [PipelineError, PipelineError]
+
+
 @pytest.mark.parametrize("how", ["returned", "cancelled", "failed", "stopped"])
 async def test_a_task_of_a_framework_is_held(how: str) -> None:
     """One that looks at exceptions alone: what it would overlook is told, an exception is left to it."""

@@ -175,7 +175,7 @@ def replay_letters(
 
     What the sink gave up goes to Customer.io as it is. So with the customers' state on, letters of the sink about what
     happened before their person was forgotten (`dodo-cio forget`) are refused; all of `dodo.customers` is read to know
-    whom, if such letters are meant. A person whom another customer shares by the address counts as forgotten, too.
+    whom, if such letters are meant. A person who is another customer as well counts as forgotten, too.
 
     Exit codes: 0 all that was meant is back, 1 some were refused or failed, 2 something must be changed (or `--yes`
     is missing without a terminal), 130 stopped by Ctrl-C.

@@ -1,20 +1,24 @@
-"""`dodo-cio explain`: one webhook in, the exact Customer.io operations out, offline."""
+"""`dodo-cio explain`: webhooks in, the exact Customer.io operations out, offline."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from pipeline.errors import InputError, UnreadableBodyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.transform.copies import Copy
     from pipeline.transform.explain import Explanation
+    from pipeline.transform.journey import Journey
+    from pipeline.transform.verdicts import MappedOperation
 
 STDIN = Path("-")
 
@@ -28,19 +32,38 @@ WORDS = {"operations": "operations", "dropped": "dropped", "dead_letter": "dead 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+class BareSample(TyperCommand):
+    """`--sample` without words lists the samples: click has no option whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare `--sample` its empty value."""
+        for index, argument in enumerate(args):
+            if argument == "--sample" and (index + 1 == len(args) or args[index + 1].startswith("--")):
+                args = [*args[: index + 1], "", *args[index + 1 :]]
+                break
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("explain")(explain)
+    app.command("explain", cls=BareSample)(explain)
 
 
 def explain(
-    file: Annotated[
-        Optional[Path],
-        typer.Argument(metavar="FILE|-", help="A webhook body as JSON; - reads standard input.", show_default=False),
+    *,
+    files: Annotated[
+        Optional[list[Path]],
+        typer.Argument(
+            metavar="FILE…|-",
+            help="Webhooks as JSON, JSON lines or copies of a log, in their order; - reads standard input.",
+            show_default=False,
+        ),
     ] = None,
     sample: Annotated[
         Optional[str],
-        typer.Option(metavar="TYPE", help="Explain a built-in sample of this type instead, e.g. payment.succeeded."),
+        typer.Option(
+            metavar="WORDS", help="Explain a built-in sample instead, e.g. license, refund partial; alone: list them."
+        ),
     ] = None,
     webhook_id: Annotated[
         Optional[str],
@@ -49,56 +72,105 @@ def explain(
     mode: Annotated[
         Literal["live", "test"], typer.Option(help="Which endpoint's secret the webhook would match.")
     ] = "live",
+    state: Annotated[
+        bool, typer.Option("--state", help="Know the customer also with one webhook, as with several.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Show what one webhook becomes: the exact operations, or why there are none. Offline.
+    """Show what webhooks become: the exact operations, or why there are none. Offline.
 
-    Settings (PIPELINE_PERSON_ID, PIPELINE_CURRENCY_EXPONENTS, …) are read from the environment. Where the customer's
-    state would decide, a warning says so. Exit code 0 also for a drop or a dead letter, which are answers; 2 when there
-    is nothing to explain (no such file, not a webhook, no such sample).
+    One webhook is explained by itself: where the customer's state would decide, a note says so. Several are a journey:
+    they are taken in order with a state in memory, and the profiles at the end are shown. A webhook inside a log line
+    or another wrapping is found, and where it was found is said. Settings (PIPELINE_PERSON_ID, …) are read from the
+    environment. Exit code 0 also for a drop or a dead letter, which are answers; 2 when there is nothing to explain (no
+    such file, not a webhook, no such sample).
 
     **Examples**
 
     dodo-cio explain --sample payment.succeeded
 
+    dodo-cio explain --sample
+
     dodo-cio explain webhook.json --webhook-id msg_2mX4
 
-    curl -s localhost/last-webhook | dodo-cio explain - --json
+    dodo-cio explain paid.json renewed.json cancelled.json
+
+    curl -s localhost/last-webhooks.jsonl | dodo-cio explain - --json
 
     PIPELINE_CURRENCY_EXPONENTS=CLP=2 dodo-cio explain clp-payment.json
     """
+    import time
+
     from pipeline.settings import Settings
     from pipeline.transform.explain import explain as work_out
+    from pipeline.transform.journey import Journey
 
-    body = _read(file, sample)
+    if sample == "" and not files:
+        _list_samples(as_json=as_json)
+        return
     identifier = webhook_id.encode("utf-8", "replace").decode().strip() if webhook_id is not None else None
     if identifier == "":
         raise InputError("--webhook-id is empty: give the header's value, or leave the option out")
-    explanation = work_out(body, Settings.load(), webhook_id=identifier, mode=mode)
+    found = _given(files, sample)
+    settings, now_ms = Settings.load(), time.time_ns() // 1_000_000
+    if len(found) > 1 or state:
+        if identifier is not None and len(found) > 1:
+            raise InputError("--webhook-id names one webhook, and several were given")
+        _journey(Journey(settings, mode=mode, now_ms=now_ms), found, identifier, as_json=as_json)
+        return
+    ((source, copy),) = found
+    name = identifier or copy.webhook_id
+    explanation = work_out(copy, settings, webhook_id=name, mode=mode, now_ms=now_ms)
     if as_json:
-        import orjson
-
-        document = orjson.dumps(explanation.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        sys.stdout.write(document.decode())
+        _print_json(explanation.document())
     elif explanation.webhook_type is not None:
         from rich.console import Console
 
         _show(explanation, Console(highlight=False))
     if explanation.webhook_type is None:
-        source = "standard input" if file == STDIN else file
-        raise UnreadableBodyError(
-            f"{source} is not a webhook: {explanation.reason}. The pipeline would keep it as a dead letter "
-            "of class unreadable."
-        )
+        raise _unreadable(source, explanation)
 
 
-def _read(file: Path | None, sample: str | None) -> bytes:
-    if (file is None) == (sample is None):
-        raise InputError("give either a file (- for standard input) or --sample TYPE; see dodo-cio explain --help")
+def _unreadable(source: str, explanation: Explanation) -> UnreadableBodyError:
+    return UnreadableBodyError(
+        f"{source} is not a webhook: {explanation.reason}. The pipeline would keep it as a dead letter "
+        "of class unreadable."
+    )
+
+
+def _list_samples(*, as_json: bool) -> None:
+    from pipeline.dodo import samples
+
+    if as_json:
+        _print_json({"samples": list(samples.names())})
+        return
+    for name in samples.names():
+        typer.echo(name)
+
+
+def _given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]]:
+    """The webhooks that were given, each with where it came from."""
+    from pipeline.transform.copies import Copy, copies
+
+    if bool(files) == (sample is not None):
+        raise InputError("give either files (- for standard input) or --sample WORDS; see dodo-cio explain --help")
     if sample is not None:
-        from pipeline.dodo.samples import load
+        from pipeline.dodo import samples
 
-        return load(sample)
+        meant = samples.find(sample)
+        main = [name for name in meant if "--" not in name]
+        name = meant[0] if len(meant) == 1 else main[0] if len(main) == 1 else sample
+        if name != sample and samples.load(name):
+            typer.echo(f"sample {name}", err=True)
+        return [(f"sample {name}", Copy(samples.load(name)))]
+    found = []
+    for file in files or ():
+        source = "standard input" if file == STDIN else str(file)
+        found += [(f"{source}, {copy.place}" if copy.place else source, copy) for copy in copies(_read(file))]
+    return found
+
+
+def _read(file: Path) -> bytes:
     if file == STDIN:
         body = sys.stdin.buffer.read(MAX_BYTES + 1)
     else:
@@ -112,46 +184,117 @@ def _read(file: Path | None, sample: str | None) -> bytes:
     return body
 
 
+def _journey(journey: Journey, found: list[tuple[str, Copy]], webhook_id: str | None, *, as_json: bool) -> None:
+    """All of them in order, and the profiles at the end."""
+    explanations = [(source, journey.feed(copy, webhook_id)) for source, copy in found]
+    people = journey.people()
+    if as_json:
+        documents = [{"source": source, **explanation.document()} for source, explanation in explanations]
+        _print_json({"webhooks": documents, "people": people})
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        for number, (source, explanation) in enumerate(explanations, 1):
+            _show_step(number, source, explanation, console)
+        _show_people(people, console)
+    unreadable = [pair for pair in explanations if pair[1].webhook_type is None]
+    if unreadable:
+        raise _unreadable(*unreadable[0])
+
+
+def _print_json(document: object) -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+
+
+def _safe(value: str) -> str:
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+def _line(console: Console, label: str, value: str, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text.assemble((f"{label:<11}", "dim"), (_safe(value), style)), soft_wrap=True)
+
+
+def _verdict(explanation: Explanation) -> str:
+    word = WORDS[explanation.verdict]
+    if explanation.class_ is not None:
+        return f"{word}, {explanation.class_}"
+    if explanation.code is not None:
+        return f"{word}, {explanation.code}"
+    count = len(explanation.operations)
+    return f"{count} operation{'' if count == 1 else 's'}" if count else "nothing to send"
+
+
+def _show_step(number: int, source: str, explanation: Explanation, console: Console) -> None:
+    """One webhook of a journey, in a few lines."""
+    from rich.text import Text
+
+    title = f"{number}  {explanation.webhook_type or 'no webhook'}"
+    where = f"{explanation.webhook_id} · {explanation.event_time or 'time unknown'} · {source}"
+    if explanation.found_at is not None:
+        where += f" · found at {explanation.found_at}"
+    console.print(Text.assemble((_safe(title), "bold"), (f"  {_safe(where)}", "dim")), soft_wrap=True)
+    for operation in explanation.operations:
+        what = f"event {operation.name}" if operation.kind == "event" else _kind_of(operation)
+        _line(console, "   sends", what, "green")
+    if not explanation.operations:
+        _line(console, "   verdict", _verdict(explanation), COLOURS[explanation.verdict])
+    if explanation.reason is not None:
+        _line(console, "   reason", explanation.reason)
+    for warning in explanation.warnings:
+        _line(console, "   note", warning, "yellow")
+
+
+def _show_people(people: list[dict[str, Any]], console: Console) -> None:
+    import orjson
+    from rich.json import JSON
+
+    for person in people:
+        console.print()
+        address = f" ({person['email']})" if person["email"] not in {None, person["person"]} else ""
+        _line(console, "profile", f"{person['person']}{address}", "bold cyan")
+        pretty = orjson.dumps(person["attributes"], option=orjson.OPT_INDENT_2).decode()
+        console.print(JSON(_safe(pretty)), soft_wrap=True)
+
+
+def _kind_of(operation: MappedOperation) -> str:
+    return {"identify": "profile update"}.get(operation.kind, operation.kind)
+
+
 def _show(explanation: Explanation, console: Console) -> None:
     """The form for people; rich leaves colours out without a terminal and under NO_COLOR."""
     import orjson
     from rich.json import JSON
     from rich.text import Text
 
-    def line(label: str, value: str, style: str = "") -> None:
-        console.print(
-            Text.assemble((f"{label:<11}", "dim"), (CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value), style)),
-            soft_wrap=True,
-        )
-
-    line("webhook", explanation.webhook_type or "", "bold")
-    line("webhook-id", explanation.webhook_id)
-    line("event time", explanation.event_time or "unknown")
-    line("kafka key", explanation.kafka_key)
-    word = WORDS[explanation.verdict]
-    if explanation.class_ is not None:
-        word = f"{word}, {explanation.class_}"
-    elif explanation.operations:
-        word = f"{len(explanation.operations)} operation{'s' if len(explanation.operations) > 1 else ''}"
-    line("verdict", word, f"bold {COLOURS[explanation.verdict]}")
+    _line(console, "webhook", explanation.webhook_type or "", "bold")
+    _line(console, "webhook-id", explanation.webhook_id)
+    if explanation.found_at is not None:
+        _line(console, "found at", explanation.found_at)
+    _line(console, "event time", explanation.event_time or "unknown")
+    _line(console, "kafka key", explanation.kafka_key)
+    _line(console, "verdict", _verdict(explanation), f"bold {COLOURS[explanation.verdict]}")
     if explanation.reason is not None:
-        line("reason", explanation.reason)
+        _line(console, "reason", explanation.reason)
     for number, operation in enumerate(explanation.operations, start=1):
-        what = operation.kind if operation.name is None else f"{operation.kind} {operation.name}"
-        title = f"{number}  {what}"
+        title = f"{number}  {_kind_of(operation) if operation.name is None else f'{operation.kind} {operation.name}'}"
         details = [f"{len(operation.body):,} bytes"]
-        details.insert(0, f"ULID {operation.op_id}" if operation.kind == "event" else "no id: it can be repeated")
+        details.insert(0, f"ULID {operation.op_id}" if operation.kind == "event" else "safe to repeat")
         if operation.barrier:
-            details.append("barrier: accepted before the person's next operations are sent")
+            details.append("sent first, this person's later operations wait")
         console.print()
         console.print(Text.assemble((title, "bold cyan"), (f"  {' · '.join(details)}", "dim")), soft_wrap=True)
         pretty = orjson.dumps(orjson.loads(operation.body), option=orjson.OPT_INDENT_2).decode()
-        console.print(JSON(CONTROLS.sub("\N{REPLACEMENT CHARACTER}", pretty)), soft_wrap=True)
+        console.print(JSON(_safe(pretty)), soft_wrap=True)
     if explanation.warnings:
         console.print()
     for warning in explanation.warnings:
-        line("warning", warning, "yellow")
+        _line(console, "note", warning, "yellow")
     if explanation.request is not None:
         request = explanation.request
         console.print()
-        line("request", f"{request.method} {request.url} · {request.bytes:,} bytes")
+        _line(console, "request", f"{request.method} {request.url} · {request.bytes:,} bytes")

@@ -24,8 +24,14 @@ def register(app: typer.Typer) -> None:
 
 
 def forget(
-    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Dodo's id of the customer: cus_…")],
+    customer: Annotated[
+        Optional[str], typer.Argument(metavar="CUSTOMER", help="Dodo's id of the customer: cus_…")
+    ] = None,
     *,
+    person: Annotated[
+        Optional[str],
+        typer.Option(help="Instead of CUSTOMER: the person's id or address at Customer.io; all customers behind it."),
+    ] = None,
     customerio: Annotated[
         Optional[AtCustomerio],
         typer.Option(help="Also at Customer.io: delete the person, or suppress (delete, and block the id)."),
@@ -48,7 +54,11 @@ def forget(
     makes it, a partition that holds such a letter is written anew without it, and what was there is deleted: all other
     letters get new places, and their retention begins anew. It needs Write and Delete on the topic. Do it when no `dlq
     replay` runs. Where the topic is compacted, a null record is written under the letter's key, and the broker removes
-    what lies under it when it compacts. A person whom two customers share by an address loses the letters of both.
+    what lies under it when it compacts. A person who is two customers loses the letters of both.
+
+    With `--person` those customers are forgotten whom the state knows as that person: by the id that
+    `PIPELINE_PERSON_ID` gave, or the address by which they go. They are named first. It reads all of the customers'
+    topic.
 
     Exit codes: 0 the command is durable, 1 it failed or was not confirmed, 2 something must be changed (or `--yes` is
     missing without a terminal).
@@ -60,8 +70,10 @@ def forget(
     dodo-cio forget cus_0NExampleCustomer0001 --customerio delete
 
     dodo-cio forget cus_0NExampleCustomer0001 --customerio suppress --dead-letters --yes --json
+
+    dodo-cio forget --person jane@example.com --customerio delete
     """
-    from pipeline.cli.forget_run import perform
+    from pipeline.cli.forget_run import Asked, perform, perform_for_person
     from pipeline.cli.preparation import prepare_command
 
     removal: Removal | None = None
@@ -70,8 +82,9 @@ def forget(
             removal = "delete"
         case AtCustomerio.suppress:
             removal = "suppress"
-    raise typer.Exit(
-        perform(
-            prepare_command(), customer, removal, dead_letters=dead_letters, dry_run=dry_run, yes=yes, as_json=as_json
-        )
-    )
+    asked = Asked(removal, dead_letters=dead_letters, dry_run=dry_run, yes=yes, as_json=as_json)
+    if customer is not None and person is None:
+        raise typer.Exit(perform(prepare_command(), customer, asked))
+    if person is not None and customer is None:
+        raise typer.Exit(perform_for_person(prepare_command(), person, asked))
+    raise typer.BadParameter("give either CUSTOMER or --person")

@@ -42,30 +42,49 @@ def send_test(
     webhook_id: Annotated[
         Optional[str], typer.Option("--id", help="The webhook-id; a repeated one is a redelivery. [default: a new one]")
     ] = None,
+    as_is: Annotated[
+        bool,
+        typer.Option(
+            "--as-is", help="Send the sample with the dates and ids that it has; with --id, a true redelivery."
+        ),
+    ] = False,
     test_mode: Annotated[bool, typer.Option("--test-mode", help="Sign as the test-mode endpoint.")] = False,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, each with an id of its own.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
     """Sign a sample webhook with the first configured secret and post it, as Dodo would.
 
+    A sample happens now, under ids of its own, so that Customer.io starts the campaign; a file goes out as it is.
     Without `--test-mode` it is a genuine live webhook to the pipeline: the sample's customer (an example.com address)
-    reaches Customer.io. Exit code 0: all were answered 200; 1: try again later; 2: something must be changed.
+    reaches Customer.io. Printed are the event to expect, the person, and where to look for it. Exit code 0: all were
+    answered 200; 1: try again later; 2: something must be changed.
 
-    Examples: `dodo-cio send-test`, `dodo-cio send-test --sample subscription.cancelled --to https://hooks.example.com`,
-    `dodo-cio send-test --file body.json --test-mode --json`
+    **Examples**
+
+    dodo-cio send-test
+
+    dodo-cio send-test --sample subscription.cancelled --to https://hooks.example.com
+
+    dodo-cio send-test --sample refund.succeeded --as-is --id msg_1
+
+    dodo-cio send-test --file body.json --test-mode --json
     """
     from pipeline.dodo import samples
     from pipeline.errors import InputError
     from pipeline.settings import Settings
+    from pipeline.transform.policy import Policy
 
     if webhook_id is not None and count > 1:
         raise InputError("--id and --count do not go together: redeliveries are sent one by one")
     settings = Settings.load()
+    Policy.of(settings)  # its faults are told before anything is sent
     secret = _secret(settings, test_mode=test_mode)
-    body = samples.load(sample) if file is None else _read(file)
+    name = _sample(sample) if file is None else None
+    body = samples.load(name) if name is not None else _read(file or Path("-"))
     url = _endpoint(to or f"http://127.0.0.1:{settings.port_of('ingest')}")
     answers = []
-    for answer in _with_progress(_post(url, secret, body, webhook_id, count), count, quiet=as_json):
+    renewed = name is not None and not as_is
+    for answer in _with_progress(_post(url, secret, body, webhook_id, count, renewed=renewed), count, quiet=as_json):
         answers.append(answer)
         if not as_json and (count < PROGRESS_FROM or not answer["ok"]):
             typer.echo(_line(answer))
@@ -74,11 +93,67 @@ def send_test(
         if answer["exit_code"]:
             break  # the same body to the same place: the rest would get the same answer
     accepted = sum(answer["ok"] for answer in answers)
+    expected = _expected(answers[-1].pop("body"), settings, answers[-1]["webhook_id"], test_mode=test_mode)
+    for answer in answers[:-1]:
+        del answer["body"]
     if as_json:
-        typer.echo(json.dumps({"url": url, "wanted": count, "accepted": accepted, "answers": answers}, indent=2))
-    elif count > 1:
-        typer.echo(f"{accepted} of {count} accepted")
+        document = {"url": url, "wanted": count, "accepted": accepted, "expected": expected, "answers": answers}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        if count > 1:
+            typer.echo(f"{accepted} of {count} accepted")
+        if accepted:
+            for line in _where_to_look(expected, settings):
+                typer.echo(line)
     raise typer.Exit(answers[-1]["exit_code"])
+
+
+def _sample(words: str) -> str:
+    """The sample that these words mean, if it is one."""
+    from pipeline.dodo import samples
+
+    found = samples.find(words)
+    if not all(part in name for name in found for part in words.lower().replace(".", " ").split()):
+        found = ()  # misspelt: a guess is not sent to a live pipeline
+    main = [name for name in found if "--" not in name]
+    if len(found) == 1 or len(main) == 1:
+        return (main or list(found))[0]
+    samples.load(words)  # says which are meant
+    return words
+
+
+def _expected(body: bytes, settings: Settings, webhook_id: str, *, test_mode: bool) -> dict[str, Any]:
+    """What the pipeline makes of it as far as the body tells: the event's name as it goes out, and the person."""
+    import orjson
+
+    from pipeline.transform.explain import explain
+
+    explanation = explain(body, settings, webhook_id=webhook_id, mode="test" if test_mode else "live")
+    operations = [orjson.loads(operation.body) for operation in explanation.operations]
+    events = [one["name"] for one in operations if one["action"] == "event"]
+    person = next((next(iter(one["identifiers"].values())) for one in operations), None)
+    email = next((one["attributes"]["email"] for one in operations if one["attributes"].get("email")), None)
+    return {"verdict": explanation.verdict, "events": events, "person": person, "email": email,
+            "reason": explanation.reason}  # fmt: skip
+
+
+def _where_to_look(expected: dict[str, Any], settings: Settings) -> Iterator[str]:
+    """The event, the person, and the place where both appear."""
+    if expected["verdict"] != "operations":
+        yield f"  nothing reaches Customer.io: {expected['reason']}"
+        return
+    address = expected["email"]
+    who = expected["person"] + (f" ({address})" if address not in {None, expected["person"]} else "")
+    what = ", ".join(expected["events"]) or "no event, the profile alone"
+    yield f"  expect    {what}"
+    yield f"  person    {who}"
+    base = settings.customerio_url
+    if base is not None and not base.rstrip("/").endswith("customer.io"):
+        yield f"  look at   {base.rstrip('/')}/__sandbox/people and /__sandbox/events, if that is the sandbox"
+    else:
+        yield "  look at   Customer.io: People, the person, tab Activity; the campaign: tab Journeys of the person"
+    yield "  not there after a minute? `dodo-cio lag` says what waits, `dodo-cio dlq list` what was refused; with the"
+    yield "  customers' state another event may be right, `dodo-cio explain` says when"
 
 
 def _secret(settings: Settings, *, test_mode: bool) -> str:
@@ -117,16 +192,21 @@ def _endpoint(to: str) -> str:
     return str(url.copy_with(path=PATH) if url.path in ("", "/") else url)
 
 
-def _post(url: str, secret: str, body: bytes, webhook_id: str | None, count: int) -> Iterator[dict[str, Any]]:
+def _post(
+    url: str, secret: str, body: bytes, webhook_id: str | None, count: int, *, renewed: bool
+) -> Iterator[dict[str, Any]]:
     import secrets
     import time
+    from datetime import UTC, datetime
 
     import httpx
 
     from pipeline.dodo.envelope import parse
+    from pipeline.dodo.samples.fresh import fresh
     from pipeline.dodo.signature import sign
     from pipeline.errors import UnreadableBodyError
 
+    sample = body
     try:
         type_ = parse(body).type
     except UnreadableBodyError:
@@ -135,6 +215,7 @@ def _post(url: str, secret: str, body: bytes, webhook_id: str | None, count: int
     with httpx.Client(timeout=TIMEOUT_S, trust_env=not loopback) as client:
         for _ in range(count):
             id_ = webhook_id or f"msg_{secrets.token_hex(14)[:27]}"
+            body = fresh(sample, datetime.now(UTC), id_) if renewed else sample
             headers = {"content-type": "application/json", **sign(secret, id_, int(time.time()), body)}
             began = time.perf_counter()
             status, text, fault = 0, "", None
@@ -153,6 +234,7 @@ def _post(url: str, secret: str, body: bytes, webhook_id: str | None, count: int
                 "ok": status == OK,
                 "advice": advice,
                 "exit_code": exit_code,
+                "body": body,
             }
 
 

@@ -18,6 +18,7 @@ from pipeline.customerio.limits import (
     ATTRIBUTE_VALUE_MAX_BYTES,
     ATTRIBUTES_MAX,
     RESERVED_ATTRIBUTES,
+    RESERVED_PREFIXES,
 )
 
 CutReason = Literal[
@@ -155,7 +156,7 @@ def _fit_name(name: Any, cuts: list[Cut]) -> str | None:
     if not isinstance(name, str):
         cuts.append(Cut(str(name), "type"))
         return None
-    if name in RESERVED_ATTRIBUTES:
+    if _is_reserved(name):
         cuts.append(Cut(name, "reserved"))
         return None
     encoded = name.encode("utf-8", "replace")
@@ -164,12 +165,18 @@ def _fit_name(name: Any, cuts: list[Cut]) -> str | None:
         return None
     # A dot is path notation in attribute names: `a.b` would update the member `b` of an attribute `a`.
     usable = encoded.decode().replace(".", "_")
-    if usable in RESERVED_ATTRIBUTES:
+    if _is_reserved(usable):
         cuts.append(Cut(name, "reserved"))
         return None
     if usable == name and len(_known_names) < KNOWN_NAMES_MAX:
         _known_names.add(name)
     return usable
+
+
+def _is_reserved(name: str) -> bool:
+    """In any case and with any space around it: nobody publishes how a name is compared."""
+    word = name.strip().lower()
+    return word in RESERVED_ATTRIBUTES or word.startswith(RESERVED_PREFIXES)
 
 
 def _fit_value(name: str, value: Any, cuts: list[Cut]) -> Any:

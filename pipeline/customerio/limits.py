@@ -39,7 +39,14 @@ EVENT_MESSAGE_OVERRIDES: Final = frozenset({"recipient", "from_address", "reply_
 ADDRESSING: Final = frozenset({"id", "cio_id", "anonymous_id", "_update", "_timestamp", "cio_relationships"})
 """Names that address a person or steer a call; as plain attributes they are refused, ignored or change the call."""
 
-RESERVED_ATTRIBUTES: Final = EVENT_MESSAGE_OVERRIDES | ADDRESSING
+SUBSCRIBING: Final = frozenset({"unsubscribed", "cio_subscription_preferences"})
+"""Attributes that decide whether a person gets mail: that is between the person and the workspace
+(https://docs.customer.io/messaging/people/reserved-attributes/)."""
+
+RESERVED_PREFIXES: Final = ("_", "cio_")
+"""What Customer.io's own attributes begin with: `_update`, `_created_in_customerio_at`, `_last_emailed`, `cio_id`, …"""
+
+RESERVED_ATTRIBUTES: Final = EVENT_MESSAGE_OVERRIDES | ADDRESSING | SUBSCRIBING
 """Attribute names that no operation of ours carries."""
 
 CAMPAIGN_WINDOW_S: Final = 72 * 3600

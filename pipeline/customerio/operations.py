@@ -120,7 +120,9 @@ def event(
     )
 
 
-def merge(primary: str, secondary: str, *, identifier: Identifier = "id") -> bytes:
+def merge(
+    primary: str, secondary: str, *, identifier: Identifier = "id", secondary_identifier: Identifier | None = None
+) -> bytes:
     """The bytes that move all of one person into another, who keeps what both have; irreversible.
 
     Unlike every other operation it has no `identifiers`. Customer.io does nothing while the primary does not exist.
@@ -128,17 +130,19 @@ def merge(primary: str, secondary: str, *, identifier: Identifier = "id") -> byt
     Args:
         primary: the value of `identifier` of the person who stays.
         secondary: the same of the person who goes.
-        identifier: which identifier both are.
+        identifier: which identifier the primary is.
+        secondary_identifier: which one the secondary is; None: the same.
 
     Raises:
         OperationError: one of them cannot be a person, or both are the same.
     """
     _check_person(primary)
     _check_person(secondary)
-    if primary == secondary:
+    kind = secondary_identifier or identifier
+    if (identifier, primary) == (kind, secondary):
         raise OperationError("a person cannot be merged into itself", field="secondary")
     return _serialise(
-        {"type": "person", "action": "merge", "primary": {identifier: primary}, "secondary": {identifier: secondary}}
+        {"type": "person", "action": "merge", "primary": {identifier: primary}, "secondary": {kind: secondary}}
     )
 
 

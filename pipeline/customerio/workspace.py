@@ -118,7 +118,16 @@ async def find(client: TrackClient) -> Workspace:
         CredentialError: they are refused.
         DeliveryError: no usable answer.
     """
-    response = await client.ask_region()
+    return found_in(client, await client.ask_region())
+
+
+def found_in(client: TrackClient, response: Response) -> Workspace:
+    """The workspace in what the host of `client` answered.
+
+    Raises:
+        CredentialError: they are refused.
+        DeliveryError: the answer is not usable.
+    """
     _raise_for_refusal(response.status)
     workspace = _workspace(response)
     if workspace is None:

@@ -24,6 +24,7 @@ from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
 from pipeline.kafka.start_checks import check_configs, check_rights
@@ -111,10 +112,11 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
-        await check_rights(settings, "ingest", connect_within_s=BOOTSTRAP_WITHIN_S)
-        await check_topics(settings, topics)
-        await check_configs(settings, topics)
-        await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES)
+        async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+            await check_rights(settings, "ingest", admin=admin)
+            await check_topics(settings, topics, admin=admin)
+            await check_configs(settings, topics, admin=admin)
+            await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES, admin=admin)
         await producer.start()
         tasks.start(LAG, LoopLag(metrics, health.beat).run)
         try:

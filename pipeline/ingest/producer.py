@@ -29,11 +29,12 @@ from aiokafka.errors import (
 )
 
 from pipeline import logs
-from pipeline.incidents import Incident
+from pipeline.incidents import Incident, insist
 from pipeline.ingest.events import Observer, ProducerReplaced, RecordStored
 from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import NotStored, Stored
+from pipeline.kafka.closing import close_unflushed
 from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
@@ -201,18 +202,16 @@ class DurableProducer:
     async def _replace(self, reason: str) -> None:
         """Get another producer; returns with success alone."""
         began = time.monotonic()
-        incident = Incident(log, "no new producer yet", "a new producer was found")
-        attempt = 0
-        while self._producer is None:
-            try:
+
+        async def use_another() -> None:
+            if self._producer is None:
                 self._use(await self._connect())
-            except Exception as error:  # noqa: BLE001 - whatever it is: without a producer this process is of no use
-                incident.failed(error)
-                self._came_of(error)
-                self._trouble = f"there is no producer: {error}"
-                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
-                attempt += 1
-        incident.succeeded()
+
+        def failed(error: Exception) -> None:
+            self._came_of(error)
+            self._trouble = f"there is no producer: {error}"
+
+        await insist(use_another, Incident(log, "no new producer yet", "a new producer was found"), BACKOFF_S, failed)
         self._trouble = None
         self._standing = attempted(self._standing, Came.STORED, self._clock())
         event = ProducerReplaced(reason, time.monotonic() - began)
@@ -275,8 +274,4 @@ async def _close(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(CLOSE_WITHIN_S):
             await producer.stop()
         return
-    # stop() waits for a flush that an absent broker never ends; what it left running would be logged as forgotten.
-    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no way to stop without a flush
-    if sender is not None:
-        sender.cancel()
-    await producer.client.close()
+    await close_unflushed(producer)

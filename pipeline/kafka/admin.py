@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 from aiokafka.protocol.admin import (
+    ApiVersionRequest,
     CreatePartitionsRequest,
     CreateTopicsRequest,
     DeleteRecordsRequest,
@@ -109,6 +110,16 @@ async def open_admin(
         yield Admin(requests)
 
 
+@asynccontextmanager
+async def sharing(settings: Settings, admin: Admin | None, *, connect_within_s: float = 0.0) -> AsyncIterator[Admin]:
+    """`admin`, which its owner closes; without one a connection of its own, as of `open_admin`."""
+    if admin is not None:
+        yield admin
+        return
+    async with open_admin(settings, connect_within_s=connect_within_s) as own:
+        yield own
+
+
 class Admin:
     """A connection for questions and orders; made by `open_admin`.
 
@@ -122,6 +133,18 @@ class Admin:
     async def ready(self) -> None:
         """Return when the cluster has a controller and somebody answers: right after its start it has neither."""
         await self._requests.ask(MetadataRequest([]), lambda _: (), to=To.CONTROLLER)
+
+    async def brokers(self) -> dict[int, dict[int, int]]:
+        """By the id of each broker that the cluster has: the newest version of each request that it knows.
+
+        Empty for one that does not answer.
+        """
+        await self.ready()
+        found: dict[int, dict[int, int]] = {}
+        for node in self._requests.brokers:
+            answer = await self._requests.ask_one(node, ApiVersionRequest())
+            found[node] = {} if answer is None else {key: newest for key, _oldest, newest in answer.api_versions}
+        return found
 
     async def partitions(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
         """(partitions, replication factor) of each of `names` that exists.

@@ -21,10 +21,11 @@ from pipeline import settings as ours
 from pipeline.errors import ContractViolationError, PipelineError, SettingsError
 from pipeline.incidents import Incident
 from pipeline.kafka.companions import Companions, Step
-from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TransportEvent
+from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TopicResumed, TransportEvent
 from pipeline.kafka.faust_options import QUEUED_CHUNKS, Boot, FaustSettings, faust_options
 from pipeline.kafka.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.membership import Membership
+from pipeline.kafka.topic_absence import RESUMES_WITHIN_S
 from pipeline.kafka.transport import Consumer, Transport
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Stage
@@ -255,7 +256,15 @@ class BatchApp(faust.App):
         took_s = time.monotonic() - self._went_at if self._went_at is not None else 0.0
         self._went_at = None
         self.tell(RebalanceEnded(generation, assigned, took_s))
+        for back in self._batch_consumer.returned({tp.topic for tp in assigned}):
+            self.tell(TopicResumed(back.topic, back.away_s, back.resumed_s))
+            say = log.info if back.resumed_s <= RESUMES_WITHIN_S else log.warning
+            say(
+                "A topic is back, and its records flow",
+                topic=back.topic, away_seconds=round(back.away_s, 1), resumed_seconds=round(back.resumed_s, 1),
+            )  # fmt: skip
         if (gone := self.gone()) and not assigned:
+            self._batch_consumer.missed(gone)
             log.error("A topic has no partitions: was it deleted? (dodo-cio topics check)", topics=gone)
         log.info("Partitions assigned", generation=generation, partitions=len(assigned), seconds=round(took_s, 3))
 

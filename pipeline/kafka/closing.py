@@ -1,4 +1,4 @@
-"""The end of a consumer, within a limit, whatever the broker does.
+"""The end of a consumer or a producer, within a limit, whatever the broker does.
 
 aiokafka's `stop` waits for an answer to "I leave the group" for as long as any request may take (40 s of a frozen
 broker), raises the cancellation of a request of its own as if it were the caller's, and may wait for ever: a fetcher
@@ -28,6 +28,17 @@ async def close(consumer: Any, within_s: float = CLOSE_WITHIN_S) -> None:
     finally:
         if not await _in_order(stopping):
             await asyncio.wait({asyncio.ensure_future(_abandon(consumer))}, timeout=within_s)
+
+
+async def close_unflushed(producer: Any) -> None:
+    """End an `AIOKafkaProducer` without its `stop`, which waits for a flush that an absent broker never ends.
+
+    What is not sent fails, and so does what is not confirmed.
+    """
+    producer._closed = True  # noqa: SLF001 - what is left of its stop()
+    await producer.client.close()  # fails the requests that the sender waits for
+    await producer._sender.close()  # noqa: SLF001
+    await producer.client.close()  # what the sender had begun may have connected once more
 
 
 async def _in_order(stopping: asyncio.Future[None]) -> bool:

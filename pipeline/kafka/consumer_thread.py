@@ -39,6 +39,7 @@ from pipeline.kafka.readers import READ_COMMITTED
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.static_member import StaticMember
+from pipeline.kafka.topic_absence import Absences
 from pipeline.kafka.topic_identity import marked, unmarked
 from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
@@ -250,6 +251,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Partitions of the topic as the driver's metadata has them, 0 while unknown."""
         consumer = self._consumer
         return len(consumer._client.cluster.partitions_for_topic(topic) or ()) if consumer is not None else 0  # noqa: SLF001
+
+    @property
+    def absences(self) -> Absences:
+        """Which of the topics are away or were."""
+        return self._topics.absences
 
     async def starts(self) -> Starts:
         """Where each assigned partition begins."""

@@ -73,6 +73,15 @@ class RebalanceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicResumed:
+    """Records of a topic flow that was missed for `away_s`, `resumed_s` after it was missed last."""
+
+    topic: str
+    away_s: float
+    resumed_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandOverEnded:
     """Before partitions went or the worker stopped.
 
@@ -154,6 +163,7 @@ TransportEvent = (
     | CommitFailed
     | RebalanceStarted
     | RebalanceEnded
+    | TopicResumed
     | HandOverEnded
     | GapSeen
     | SoughtBack

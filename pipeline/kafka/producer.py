@@ -14,7 +14,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import BrokenSequenceError, BrokerUnreachableError, DeliveryError, TopicError
-from pipeline.incidents import Incident
+from pipeline.incidents import Incident, insist
 from pipeline.kafka.events import ProducerEvent
 from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.murmur2 import partition_of
@@ -143,14 +143,8 @@ class BatchProducer:
 
     async def renew(self) -> None:
         """After `abandon`, a producer again; returns with success alone, whatever hinders it meanwhile."""
-        incident = Incident(log, "No new producer yet", "A new producer was found")
-        while self._producer is None:
-            try:
-                await self.start()
-            except Exception as error:  # noqa: BLE001 - without a producer this process is of no use
-                incident.failed(error)
-                await asyncio.sleep(RETRY_S)
-        incident.succeeded()
+        if self._producer is None:
+            await insist(self.start, Incident(log, "No new producer yet", "A new producer was found"), (RETRY_S,))
 
     def _let_go(self) -> tuple[AIOKafkaProducer | None, WriteGate | None]:
         producer, gate = self._producer, self._gate

@@ -31,6 +31,9 @@ IDENTITY: Final = "identity"
 IDENTITY_OF: Final = "identity-of"
 """Whose state that is: the key under which a command about it goes to its owner."""
 
+NOT_BEFORE: Final = "not-before"
+"""Of an identify whose time is ahead of the clock: unix seconds from when on it may be sent."""
+
 UNTOLD: Final = "untold"
 """The command by which the sink says that an identify was given up."""
 

@@ -149,6 +149,10 @@ class Requests:
         answers = [await self._attempt(attempts, request, node) for node in self.brokers]
         return [answer for answer in answers if answer is not None]
 
+    async def ask_one(self, node: int, request: Any) -> Any:
+        """What this broker answers, asked once; None when it does not."""
+        return await self._attempt(self._attempts(request, lambda _: ()), request, node)
+
     def _attempts(self, request: Any, codes: Codes, passing: Collection[int] = PASSING) -> _Attempts:
         until = asyncio.get_running_loop().time() + self._patience_s
         return _Attempts(type(request).__name__.removesuffix("Request"), codes, passing, until)

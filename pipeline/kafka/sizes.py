@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline import logs
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.admin import Admin, sharing
 from pipeline.settings import Settings
 
 BATCH_BYTES: Final = 256 * 1024
@@ -41,6 +41,7 @@ async def check_sizes(
     *topics: str,
     record_bytes: int = LARGEST_RECORD_BYTES,
     batch_bytes: int = BATCH_BYTES,
+    admin: Admin | None = None,
     connect_within_s: float = 0.0,
 ) -> None:
     """Make sure that each topic takes what this client sends to it; warns of those that may not be asked about.
@@ -51,7 +52,7 @@ async def check_sizes(
         TopicError: naming each topic that is too small.
         BrokerUnreachableError: no broker answered.
     """
-    limits = await max_message_bytes(settings, topics, connect_within_s=connect_within_s)
+    limits = await max_message_bytes(settings, topics, admin=admin, connect_within_s=connect_within_s)
     for topic in topics:
         if topic not in limits:
             log.warning(
@@ -64,7 +65,7 @@ async def check_sizes(
 
 
 async def max_message_bytes(
-    settings: Settings, topics: Iterable[str], *, connect_within_s: float = 0.0
+    settings: Settings, topics: Iterable[str], *, admin: Admin | None = None, connect_within_s: float = 0.0
 ) -> dict[str, int]:
     """`max.message.bytes` of each topic; one is missing when this user may not read its configuration.
 
@@ -72,6 +73,6 @@ async def max_message_bytes(
         TopicError: a topic does not exist.
         BrokerUnreachableError: no broker answered.
     """
-    async with open_admin(settings, connect_within_s=connect_within_s) as admin:
-        found = await admin.configs(topics)
+    async with sharing(settings, admin, connect_within_s=connect_within_s) as asked:
+        found = await asked.configs(topics)
     return {topic: int(configs[MAX_MESSAGE_BYTES][0] or 0) for topic, configs in found.items() if configs is not None}

@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeline import logs
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.admin import Admin, sharing
 from pipeline.kafka.rights import missing, rights_of
 from pipeline.settings import Settings, Stage
 
@@ -29,18 +29,22 @@ class ConfigFault:
     fatal: bool = False
 
 
-async def check_rights(settings: Settings, stage: Stage, *, connect_within_s: float = 0.0) -> None:
+async def check_rights(
+    settings: Settings, stage: Stage, *, admin: Admin | None = None, connect_within_s: float = 0.0
+) -> None:
     """Make sure that this user may do all that the stage does; brokers before Kafka 2.8 are not asked.
+
+    `admin` is a connection that is shared with other checks.
 
     Raises:
         TopicError: naming every right that is missing.
         BrokerUnreachableError: no broker answered.
     """
     rights = rights_of(stage, settings)
-    async with open_admin(settings, connect_within_s=connect_within_s) as admin:
-        topics = await admin.allowed_on_topics({right.name for right in rights if right.kind == "topic"})
+    async with sharing(settings, admin, connect_within_s=connect_within_s) as asked:
+        topics = await asked.allowed_on_topics({right.name for right in rights if right.kind == "topic"})
         groups = {
-            right.name: await admin.allowed_on_group(right.name)
+            right.name: await asked.allowed_on_group(right.name)
             for right in rights
             if right.kind == "group" and right.needed
         }
@@ -54,17 +58,19 @@ async def check_rights(settings: Settings, stage: Stage, *, connect_within_s: fl
         )
 
 
-async def check_configs(settings: Settings, topics: Iterable[str]) -> None:
+async def check_configs(settings: Settings, topics: Iterable[str], *, admin: Admin | None = None) -> None:
     """Warn of each value of these topics under which records can be lost, and refuse what loses them for certain.
+
+    `admin` is a connection that is shared with other checks.
 
     Raises:
         TopicError: naming each topic that would lose what this pipeline keeps in it.
         BrokerUnreachableError: no broker answered.
     """
     names = list(topics)
-    async with open_admin(settings) as admin:
-        counts = await admin.partitions(names)
-        found = await admin.configs(names)
+    async with sharing(settings, admin) as asked:
+        counts = await asked.partitions(names)
+        found = await asked.configs(names)
     unknown = sorted(name for name, configs in found.items() if configs is None)
     if unknown:
         log.warning(

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline import logs
 from pipeline.kafka.requests import UNKNOWN_TOPIC
+from pipeline.kafka.topic_absence import Absences
 from pipeline.kafka.topic_identity import ask_for_topics
 
 WITHIN_S: Final = 2.0
@@ -20,11 +21,13 @@ log = logs.get(__name__)
 class TopicWatch:
     """The topics of one consumer of a group; everything runs in the consumer's loop.
 
-    `ids` are those of the topics whose partitions are assigned, as they were when the assignment began.
+    `ids` are those of the topics whose partitions are assigned, as they were when the assignment began; `absences` are
+    of all that it looks at.
     """
 
     def __init__(self) -> None:
         self.ids: Mapping[str, str] = {}
+        self.absences = Absences()
         self._is_untold = False
         self._joining_for = ""
 
@@ -57,10 +60,13 @@ class TopicWatch:
             known = len(client.cluster.partitions_for_topic(name) or ())
             if state.error in {0, UNKNOWN_TOPIC} and there != known:
                 client.force_metadata_update()  # the group hears of it from there
+            if not there and state.error in {0, UNKNOWN_TOPIC}:
+                self.absences.missed(name)
             was = self.ids.get(name)
             if state.error or state.id is None or was is None or state.id in {was, self._joining_for}:
                 continue
             self._joining_for = state.id
+            self.absences.missed(name)
             log.warning(
                 "A topic was made anew under its name: joining the group again to begin at its start", topic=name
             )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import ActualTopic, Admin, open_admin
+from pipeline.kafka.admin import ActualTopic, Admin, open_admin, sharing
 from pipeline.kafka.topic_specs import TopicSpec, load_specs
 from pipeline.settings import PREFIX, Settings
 
@@ -248,12 +248,15 @@ async def actual_topics(settings: Settings, specs: Iterable[TopicSpec]) -> dict[
         return await admin.topics(spec.name for spec in specs)
 
 
-async def check_topics(settings: Settings, names: Iterable[str], *, connect_within_s: float = 0.0) -> dict[str, int]:
+async def check_topics(
+    settings: Settings, names: Iterable[str], *, admin: Admin | None = None, connect_within_s: float = 0.0
+) -> dict[str, int]:
     """Partition counts of `names`, for start checks; nothing is ever created.
 
     Args:
         settings: where the brokers are.
         names: of topics.
+        admin: a connection that is shared with other checks.
         connect_within_s: as in `open_admin`.
 
     Raises:
@@ -261,8 +264,8 @@ async def check_topics(settings: Settings, names: Iterable[str], *, connect_with
         BrokerUnreachableError: no broker answered, or the credentials were refused.
     """
     wanted = list(dict.fromkeys(names))
-    async with open_admin(settings, connect_within_s=connect_within_s) as admin:
-        found = await admin.partitions(wanted)
+    async with sharing(settings, admin, connect_within_s=connect_within_s) as asked:
+        found = await asked.partitions(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
         several = len(missing) > 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import attrgetter
@@ -33,6 +33,7 @@ from pipeline.kafka.handover import COMMIT_S
 from pipeline.kafka.log_bounds import LogBounds
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.records import LOG_APPEND_TIME
+from pipeline.kafka.topic_absence import Return
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
 from pipeline.tasks import BackgroundTask, OnEnd
 
@@ -71,6 +72,15 @@ class Consumer(driver.Consumer):
     def explained(self, error: BaseException) -> BaseException:
         """What the operator is told when the brokers refuse something for good, else `error`."""
         return self._thread.explained(error)
+
+    def missed(self, topics: Iterable[str]) -> None:
+        """These topics are not there: their partitions went."""
+        for topic in topics:
+            self._thread.absences.missed(topic)
+
+    def returned(self, topics: Collection[str]) -> list[Return]:
+        """Which of these topics, whose records flow now, were away before."""
+        return self._thread.absences.flowing(topics)
 
     @property
     def _conductor(self) -> Conductor:

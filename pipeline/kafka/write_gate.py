@@ -13,6 +13,8 @@ from typing import Any, Final
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.produce import ProduceRequest
 
+from pipeline.kafka.closing import close_unflushed
+
 LOOK_S: Final = 0.1
 """How often a request that may not leave at the moment is looked at again."""
 
@@ -53,8 +55,6 @@ class WriteGate:
         self._is_cut = True
 
     async def close(self) -> None:
-        """Cut, then end the producer without its flush, which an absent broker never ends."""
+        """Cut, then end the producer without its flush."""
         self.cut()
-        self._producer._closed = True  # noqa: SLF001 - what is left of its stop()
-        await self._client.close()  # fails the requests that the sender waits for
-        await self._producer._sender.close()  # noqa: SLF001
+        await close_unflushed(self._producer)

@@ -167,6 +167,13 @@ class TurnTaken:
     waited_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """So many operations were not sent: they are about people who are removed further on in their partition."""
+
+    operations: int
+
+
 SinkEvent = (
     BatchClosed
     | RequestEnded
@@ -184,4 +191,5 @@ SinkEvent = (
     | RateFactorChanged
     | LeasesChanged
     | TurnTaken
+    | PassedOver
 )

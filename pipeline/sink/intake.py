@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from orjson import JSONDecodeError, loads
 
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import BARRIER, Record
+from pipeline.kafka.records import BARRIER, NOT_BEFORE, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered, Head
 from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
 from pipeline.sink.backlog import Backlog
+from pipeline.sink.early import Early
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Fault, Item
 from pipeline.sink.lanes import Lane, lane_of
 from pipeline.sink.memory import Memory
+from pipeline.sink.removals import Removals, removes
 
 RECORD_OVERHEAD_BYTES: Final = 1_700
 """What a record with our seven headers and its item take beside the value's bytes (1,680 measured with tracemalloc)."""
@@ -30,13 +32,25 @@ class Intake:
     """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
 
     def __init__(
-        self, lanes: Sequence[Lane], memory: Memory, acks: Acks, handover: SinkHandOver, backlog: Backlog
+        self,
+        lanes: Sequence[Lane],
+        memory: Memory,
+        acks: Acks,
+        handover: SinkHandOver,
+        backlog: Backlog,
+        *,
+        early: Early,
+        removals: Removals,
+        passed_over: Callable[[int], None],
     ) -> None:
         self._lanes = lanes
         self._memory = memory
         self._acks = acks
         self._handover = handover
         self._backlog = backlog
+        self._early = early
+        self._removals = removals
+        self._passed_over = passed_over
         self.outside: Head | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
@@ -84,6 +98,8 @@ class Intake:
         """Put records into their lanes, whose memory is taken."""
         puts, lanes = [lane.waiting.put for lane in self._lanes], len(self._lanes)
         index = start
+        gone: list[Item] = []
+        ahead = self._removals if self._removals.any else None
         for record in records:
             value, key = record.value or b"", record.key or b""
             size = len(value) + RECORD_OVERHEAD_BYTES
@@ -94,15 +110,37 @@ class Intake:
                 fault = fault_of(value)
             if type(record) is UnreadableRecord:
                 fault = Fault("unreadable", record.fault)
-            barrier = False
+            barrier = is_early = False
             for name, _ in record.headers:
-                if len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
+                if name == NOT_BEFORE:
+                    is_early = True
+                elif len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
                     barrier = is_barrier(record.headers)
                     break
             body = value if fault is None else b""
-            puts[lane_of(key, lanes)](Item(record, body, key, barrier, chunk, index, size, fault))
+            item = Item(record, body, key, barrier, chunk, index, size, fault)
+            if len(self._early) and removes(value):
+                self.put_all(self._early.take_back(key))  # behind it they would bring the person back
+            if ahead is not None and fault is None and ahead.cover(record):
+                gone.append(item)
+            elif is_early and not barrier and fault is None and (delay_s := self._early.delay_s(record.headers)):
+                self._early.hold(item, delay_s, self._put)
+            else:
+                puts[lane_of(key, lanes)](item)
             index += 1
-        self._handover.took(len(records))
+        self._handover.took(len(records) - len(gone))
+        if gone:
+            self._memory.release(sum([item.taken_bytes for item in gone]))
+            self._acks.complete(gone)
+            self._passed_over(len(gone))
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Put into their lanes what waited elsewhere."""
+        for item in items:
+            self._put(item)
+
+    def _put(self, item: Item) -> None:
+        self._lanes[lane_of(item.key, len(self._lanes))].waiting.put(item)
 
 
 def _size(record: Record) -> int:

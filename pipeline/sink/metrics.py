@@ -3,6 +3,7 @@
 | series | labels | shows |
 |---|---|---|
 | `dodo_cio_operations_accepted_total` | | operations that Customer.io took |
+| `dodo_cio_operations_passed_over_total` | | operations from before their person was forgotten, not sent |
 | `dodo_cio_delivery_age_seconds` | | age of a batch's oldest record when it was accepted |
 | `dodo_cio_batches_total` | cause | batches by why they were closed: full (bytes), nothing else waits (idle), barrier |
 | `dodo_cio_batch_operations`, `dodo_cio_batch_fill_ratio` | | operations of a batch, its share of the largest body |
@@ -58,6 +59,8 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
             age.observe(event.oldest_age_s)
 
     metrics.on(events.OperationsAccepted, on_accepted)
+
+    _observe_passed_over(metrics)
 
     batches = metrics.counter("batches", "Batches by why they were closed.", ["cause"])
     size = metrics.histogram("batch_operations", "Operations of a batch.", buckets=RECORDS)
@@ -115,6 +118,11 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
     for lane in range(lanes):
         budget.labels(str(lane)).set(BODY_MAX_BYTES)
     metrics.on(events.ByteBudgetChanged, lambda event: budget.labels(str(event.lane)).set(event.budget_bytes))
+
+
+def _observe_passed_over(metrics: Metrics) -> None:
+    passed_over = metrics.counter("operations_passed_over", "Operations from before their person was forgotten.")
+    metrics.on(events.PassedOver, lambda event: passed_over.inc(event.operations))
 
 
 def _observe_budget(metrics: Metrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -18,7 +19,8 @@ from pipeline.sink.budget import PacedBudget
 from pipeline.sink.clearance import Clearance, Membership
 from pipeline.sink.custody import Custody
 from pipeline.sink.delivery import Delivery
-from pipeline.sink.events import SinkEvent, WorkGivenUp
+from pipeline.sink.early import Early
+from pipeline.sink.events import PassedOver, SinkEvent, WorkGivenUp
 from pipeline.sink.gate import Gate
 from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
@@ -27,6 +29,7 @@ from pipeline.sink.lanes import Lane
 from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
+from pipeline.sink.removals import Removals
 from pipeline.sink.trouble import Trouble
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
@@ -61,7 +64,9 @@ class Sink:
             process must end.
         observers: receive a frozen record of everything that happens (`events`).
         unsay: told of records that were given up, behind their dead letters; None where nobody remembers them.
+        removals: whom operations further on remove; None: nobody.
         lease_clock: seconds by which leases end; goes on while the host is suspended.
+        unix: unix seconds.
     """
 
     def __init__(
@@ -79,9 +84,11 @@ class Sink:
         board: Board | None = None,
         is_successor: bool = False,
         unsay: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+        removals: Removals | None = None,
         patience_s: float = PATIENCE_S,
         memory_bytes: int = MEMORY_BYTES,
         lease_clock: Callable[[], float] = since_boot,
+        unix: Callable[[], float] = time.time,
     ) -> None:
         self._crash = crash
         self._partitions_total = partitions_total
@@ -97,7 +104,13 @@ class Sink:
         self._observers: tuple[Observer, ...] = (self._trouble.observe, *observers)
         backlog = Backlog(self.handover)
         self.lanes = [Lane(number, backlog) for number in range(lanes)]
-        self._intake = Intake(self.lanes, self.memory, self.acks, self.handover, backlog)
+        self.early = Early(unix)
+        self._intake = Intake(
+            self.lanes, self.memory, self.acks, self.handover, backlog,
+            early=self.early,
+            removals=Removals() if removals is None else removals,
+            passed_over=lambda count: self._emit(PassedOver(count)),
+        )  # fmt: skip
         self._delivery = Delivery(
             post=post,
             clearance=Clearance(
@@ -138,6 +151,7 @@ class Sink:
         if self._lender is not None:
             self._lender.stop()
         self.acks.finish(self._delivery.on_their_way, self._delivery.resting)
+        self._intake.put_all(self.early.take_back())  # what stands in front of something that left cannot wait
         left = [item for lane in self.lanes for item in lane.waiting.keep(is_owed)]
         if left:
             self._dropped(left)

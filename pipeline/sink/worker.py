@@ -7,11 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
+from faust.types import TP
+
 from pipeline import logs
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import ProduceStalled
 from pipeline.kafka.notes import Notes
@@ -25,6 +28,7 @@ from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.sink.unsaying import Unsaying
 from pipeline.watch.worker import WorkerWatch
@@ -49,6 +53,7 @@ class SinkProcess:
         )
         self._watch = WorkerWatch(self.app)
         self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.clock, self._stalled])
+        removals = Removals()
         self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if settings.state else None
         self.sink = Sink(
             post=self._post,
@@ -64,7 +69,14 @@ class SinkProcess:
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
             is_successor=settings.group_instance_id is not None,
             unsay=self._unsaying,
+            removals=removals,
         )
+        look_ahead = LookAhead(settings, removals, self._watch.progress.attempted)
+
+        async def assigned(partitions: set[TP], generation: int) -> None:  # noqa: ARG001 - `OnAssigned`
+            await look_ahead(tp.partition for tp in partitions if tp.topic == settings.operations_topic)
+
+        self.app.on_assigned = assigned
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
         self._watch.holding = lambda: self.sink.gate.holding
@@ -86,11 +98,13 @@ class SinkProcess:
             BrokerUnreachableError: no broker answered.
         """
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
-        await check_rights(self._settings, "sink", connect_within_s=BOOTSTRAP_WITHIN_S)
-        found = await check_topics(self._settings, (operations, dead_letters))
-        await check_configs(self._settings, (operations, dead_letters))
-        self._partitions = found[operations]
-        await check_sizes(self._settings, dead_letters, record_bytes=ITEM_MAX_BYTES + HEADERS_BYTES)
+        async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+            await check_rights(self._settings, "sink", admin=admin)
+            found = await check_topics(self._settings, (operations, dead_letters), admin=admin)
+            await check_configs(self._settings, (operations, dead_letters), admin=admin)
+            self._partitions = found[operations]
+            largest = ITEM_MAX_BYTES + HEADERS_BYTES
+            await check_sizes(self._settings, dead_letters, record_bytes=largest, admin=admin)
 
     async def _connect(self) -> None:
         def waits_for(what: str | None) -> None:

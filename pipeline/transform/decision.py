@@ -27,7 +27,7 @@ from pipeline.kafka.records import (
     time_ms,
 )
 from pipeline.transform.fields import members
-from pipeline.transform.identity import EMAIL_STEP, customer_id_of
+from pipeline.transform.identity import customer_id_of
 from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -69,7 +69,7 @@ class Decision(NamedTuple):
     type: str | None
     webhook_id: str
     commands: Commands = ()
-    """What the owners of people must learn, records for the webhooks topic; only with the identity policy `email`."""
+    """What the owners of people must learn, records for the webhooks topic; only where customers can be one person."""
 
     whose: bytes | None = None
     """Whose state remembers the identify as told."""
@@ -169,9 +169,9 @@ def _judged(
     match verdict:
         case Operations():
             book.settle(verdict)
-            if verdict.identified_by == EMAIL_STEP:
+            if policy.pools:
                 return verdict, shares_of(shelf, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
-        case Dropped(reason="nothing-to-say"):
+        case Dropped(reason="no-change"):
             book.settle(None)
     return verdict, ()
 

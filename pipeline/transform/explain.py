@@ -2,27 +2,38 @@
 
 The same function decides as in the worker, so the operations are the exact ones. Two things only a worker knows: the
 customer's state (a warning says where it would decide), and when the webhook was delivered, which an identify's
-`timestamp` tells; here the body's own time stands in.
+`timestamp` tells; here the body's own time stands in. `journey` knows the first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.client import BATCH_PATH
+from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
 from pipeline.customerio.workspace import HOSTS
 from pipeline.dodo.envelope import Envelope, kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
 from pipeline.settings import Settings
+from pipeline.transform.copies import Copy
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso, plausible_ms
-from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, MappedOperation, Mode, Operations, Verdict
+from pipeline.transform.verdicts import (
+    DeadLettered,
+    Decided,
+    Delivery,
+    Dropped,
+    MappedOperation,
+    Mode,
+    Operations,
+    Verdict,
+)
 
 VerdictWord = Literal["operations", "dropped", "dead_letter"]
 
@@ -41,8 +52,8 @@ class Explanation:
     """A webhook and what becomes of it.
 
     `event_time` is RFC 3339 in UTC with milliseconds, None when the body tells no time; `webhook_type` is None when the
-    body cannot be read; `class_` and `reason` are None for operations, `class_` also for a drop, whose reason starts
-    with its code.
+    body cannot be read; `class_` and `reason` are None for operations. `code` is a drop's, `class_` a dead letter's.
+    `found_at` is the path at which the webhook was found in a wrapped copy, `place` the part of the input.
     """
 
     webhook_type: str | None
@@ -55,6 +66,9 @@ class Explanation:
     operations: tuple[MappedOperation, ...]
     warnings: tuple[str, ...]
     request: Request | None
+    code: str | None = None
+    found_at: str | None = None
+    place: str = ""
 
     def document(self) -> dict[str, Any]:
         """The JSON form; operations are the objects that would be sent."""
@@ -73,21 +87,33 @@ class Explanation:
                 if self.request is None
                 else {"method": self.request.method, "url": self.request.url, "bytes": self.request.bytes}
             ),
+            "code": self.code,
+            "found_at": self.found_at,
         }
 
 
-def explain(body: bytes, settings: Settings, *, webhook_id: str | None = None, mode: Mode = "live") -> Explanation:
-    """What the pipeline with `settings` does with the webhook `body`.
+def explain(
+    given: bytes | Copy,
+    settings: Settings,
+    *,
+    webhook_id: str | None = None,
+    mode: Mode = "live",
+    now_ms: int | None = None,
+) -> Explanation:
+    """What the pipeline with `settings` does with one webhook.
 
     Args:
-        body: as Dodo sent it.
+        given: the body as Dodo sent it, or as it was found in a copy.
         settings: the policy and the region.
         webhook_id: the `webhook-id` header; without one a hash of the body, as for a record without the header.
         mode: of the endpoint that it would come through.
+        now_ms: for how late the event is, unix milliseconds; None: nothing is said of that.
 
     Raises:
         SettingsError: the file of product names cannot be used.
     """
+    copy = given if isinstance(given, Copy) else Copy(given)
+    body = copy.body
     identifier = webhook_id or webhook_id_of((), body)
     envelope: Envelope | None
     verdict: Verdict
@@ -97,37 +123,86 @@ def explain(body: bytes, settings: Settings, *, webhook_id: str | None = None, m
     except UnreadableBodyError as error:
         envelope, verdict = None, DeadLettered("unreadable", str(error))
     else:
-        delivery = Delivery(identifier, mode=mode)
-        verdict = map_webhook(envelope, delivery, policy)
-    word, class_, reason = _words(verdict)
+        verdict = map_webhook(envelope, Delivery(identifier, mode=mode), policy)
+    return explained(envelope, identifier, verdict, settings, now_ms=now_ms, copy=copy)
+
+
+def explained(
+    envelope: Envelope | None,
+    webhook_id: str,
+    verdict: Decided,
+    settings: Settings,
+    *,
+    now_ms: int | None,
+    copy: Copy,
+    knows: bool = False,
+) -> Explanation:
+    """A verdict in words; `knows`: the customer's state decided as well."""
+    word, class_, code, reason = _words(verdict)
     operations = verdict.operations if isinstance(verdict, Operations) else ()
+    warnings = [*verdict.warnings] if isinstance(verdict, Operations) else []
+    if isinstance(verdict, Operations):
+        warnings = [one for one in (_silence(envelope, verdict, knows=knows), _late(verdict, now_ms)) if one] + warnings
     return Explanation(
         webhook_type=envelope.type if envelope is not None else None,
-        webhook_id=identifier,
+        webhook_id=webhook_id,
         event_time=_time(envelope, verdict),
-        kafka_key=kafka_key(envelope, identifier).decode("utf-8", "replace"),
+        kafka_key=kafka_key(envelope, webhook_id).decode("utf-8", "replace"),
         verdict=word,
         class_=class_,
         reason=reason,
         operations=operations,
-        warnings=verdict.warnings if isinstance(verdict, Operations) else (),
+        warnings=tuple(warnings),
         request=(
             Request(_url(settings), len(join([operation.body for operation in operations]))) if operations else None
         ),
+        code=code,
+        found_at=copy.path,
+        place=copy.place,
     )
 
 
-def _words(verdict: Verdict) -> tuple[VerdictWord, str | None, str | None]:
+SILENCES: Final = {
+    "payment.succeeded": "no payment_completed: nothing was charged",
+    "subscription.renewed": "no subscription_renewed: this looks like the first charge",
+    "subscription.active": "no subscription_started: it was activated before (a change of the plan sends this as well)",
+    "subscription.updated": "no event: nothing changed that an event tells of",
+}
+"""Why a type that mostly has an event has none, in a marketer's words."""
+
+
+def _silence(envelope: Envelope | None, verdict: Operations, *, knows: bool) -> str | None:
+    if envelope is None or any(operation.kind == "event" for operation in verdict.operations):
+        return None
+    if "suppressed-event" in verdict.notes:
+        return "skipped, already sent" if knows else None
+    return SILENCES.get(envelope.type)
+
+
+def _late(verdict: Operations, now_ms: int | None) -> str | None:
+    """How late an event is by now: what matters to who sends an old webhook again."""
+    if now_ms is None or not any(operation.kind == "event" for operation in verdict.operations):
+        return None
+    late_s = (now_ms - verdict.event_time_ms) // 1000
+    if late_s <= CAMPAIGN_WINDOW_S:
+        return None
+    return (
+        f"sent now, the event would be {late_s // 86_400} days old: Customer.io starts no campaign for one of more "
+        "than 72 hours"
+    )
+
+
+def _words(verdict: Decided) -> tuple[VerdictWord, str | None, str | None, str | None]:
     match verdict:
-        case Operations():
-            return "operations", None, None
         case Dropped(reason=code, text=text):
-            return "dropped", None, f"{code}: {text}"
+            return "dropped", None, code, text
         case DeadLettered(class_=class_, reason=reason):
-            return "dead_letter", class_, reason
+            return "dead_letter", class_, None, reason
+        case _:
+            return "operations", None, None, None
 
 
-def _time(envelope: Envelope | None, verdict: Verdict) -> str | None:
+def _time(envelope: Envelope | None, verdict: Decided) -> str | None:
     if isinstance(verdict, Operations):
         return iso(verdict.event_time_ms)
     ms = plausible_ms(envelope.timestamp) if envelope is not None else None

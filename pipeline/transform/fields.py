@@ -10,15 +10,15 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from pipeline.transform.addresses import read
+from pipeline.transform.characters import trimmed
 from pipeline.transform.money import MAX_MINOR
 
 E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 """ITU-T E.164: a plus sign and at most 15 digits; the shortest numbers in use have seven."""
 
-MAX_EMAIL_BYTES: Final = 254
-"""RFC 5321 §4.5.3.1.3: a path of 256 octets, less its brackets."""
-
-_EMAIL = re.compile(r"[^\s@<>\x00-\x1f\x7f]+@[^\s@<>\x00-\x1f\x7f]+")
+_BREAKS = re.compile("[\t-\r\x1c-\x1f\x85]+")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _DIGITS = re.compile(r"-?[0-9]{1,16}")
 _TRUE: Final = frozenset({"true", "1"})
@@ -66,17 +66,20 @@ def elements(value: Any) -> list[Any]:
 
 
 def email(value: Any) -> str | None:
-    """An address without surrounding space, its case kept; None when Customer.io could not take it for one."""
-    return _email(value) if type(value) is str else None
+    """An address, its case kept; None when Customer.io could not take it for one (`addresses`)."""
+    return read(value).address
+
+
+def person_name(value: Any) -> str | None:
+    """A person's name: line breaks are spaces, other control characters go, and what nobody sees at its ends."""
+    return _name(value) if type(value) is str else text(value)
 
 
 @lru_cache(maxsize=1024)
-def _email(value: str) -> str | None:
-    """Asked several times for one webhook."""
-    address = value.strip()
-    if not _EMAIL.fullmatch(address) or len(address.encode("utf-8", "surrogatepass")) > MAX_EMAIL_BYTES:
-        return None
-    return address
+def _name(value: str) -> str | None:
+    if _CONTROL.search(value):
+        value = _CONTROL.sub("", _BREAKS.sub(" ", value))
+    return trimmed(value) or None
 
 
 def phone(value: Any) -> str | None:

@@ -24,12 +24,13 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
 from pipeline.tasks import Tasks
+from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
-from pipeline.transform.seams import Introductions, Producer, State
+from pipeline.transform.seams import Introductions, Lookups, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
@@ -83,6 +84,7 @@ class Flow:
             and replaced must not write its chunk behind what its heir has written since.
         introductions: tell the state who customers are before a webhook is decided that does not. The chunk waits for
             that, and those of its partition behind it; all others go on.
+        lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: told once of the error that ended the flow; must end the worker.
         clock: unix seconds.
     """
@@ -99,6 +101,7 @@ class Flow:
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         introductions: Introductions | None = None,
+        lookups: Lookups | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -110,7 +113,9 @@ class Flow:
         self._state = state
         self._may_send = may_send
         self._introductions = introductions
+        self._lookups = lookups
         self._clock = clock
+        self._addresses = AddressOwners()
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
         self._generation = -1
@@ -246,8 +251,14 @@ class Flow:
                 answer = self._introduce(self._introductions, chunk, record, shelf)
                 if answer is not None:
                     return answer
+            if self._lookups is not None:
+                waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
+                if waiting is not None:
+                    return waiting
             decision = self._append(chunk.outgoing.operations, record, self._decide(record, shelf))
             chunk.tally.add(decision)
+            if self._addresses.is_shared(decision):
+                chunk.tally.notes["shared-address"] += 1
             for command in decision.commands:
                 self._command(chunk.outgoing, batch.topic, command)
             chunk.decided += 1

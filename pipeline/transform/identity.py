@@ -1,8 +1,9 @@
 """Who a person is at Customer.io: the chain of `PIPELINE_PERSON_ID`, first hit wins.
 
-One customer never becomes two people: the step that once hit stays (sticky, in the state), and a chain is walked in
-the same order for every body. Test-mode people are prefixed and never go by an e-mail address, which a live person may
-have.
+One customer never becomes two people: whom a body with the customer object, or Dodo's API, once gave stays (sticky, in
+the state), and a chain is walked in the same order for every body. A body that names the customer by id alone goes by
+what is known, and settles nothing: what it lacks the next one may have. Test-mode people are prefixed and never go by
+an e-mail address, which a live person may have.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
-from pipeline.transform.fields import email, members, text
+from pipeline.transform.fields import email, members, scalar, text
+from pipeline.transform.person_ids import is_placeholder, person_id
 from pipeline.transform.profile import Person, Profile
 from pipeline.transform.verdicts import Mode
 
 TEST_PREFIX: Final = "test_"
+CUSTOMER_ID_STEP: Final = "customer_id"
 EMAIL_STEP: Final = "email"
+
+_ID_ONLY: Final = frozenset({CUSTOMER_ID_STEP})
 
 
 def person_of(
@@ -42,20 +47,56 @@ def person_of(
     if mode == "test":
         profile = None
     sticky = profile.person if profile is not None else None
-    if sticky is not None:
+    if sticky is not None and not stands_for_nobody(sticky):
         # With `email` the rule stays and the address follows the customer.
         if sticky.step != EMAIL_STEP:
             return sticky
         current = _value(EMAIL_STEP, customer, data, mode=mode, profile=profile)
         return Person(current, sticky.step) if current is not None else sticky
+    decides = chain[0] == CUSTOMER_ID_STEP or tells_more(customer) or (profile is not None and is_known(profile))
     for step in chain:
         found = _value(step, customer, data, mode=mode, profile=profile)
         if found is not None:
-            return Person(found, step)
+            stands_in = step == CUSTOMER_ID_STEP and not decides
+            return Person(found, None if stands_in else step, settles=decides)
     customer_id = customer_id_of(customer, data)
     if customer_id is not None and (mode == "test" or email(customer.get("email")) is None):
         found = _outgoing(customer_id, mode)
-        return Person(found, None) if found is not None else None
+        return Person(found, None, settles=False) if found is not None else None
+    return None
+
+
+def stands_for_nobody(person: Person) -> bool:
+    """Whether a person of the state was named by a placeholder, which versions before took for an id."""
+    return person.step is not None and is_metadata(person.step) and is_placeholder(person.id)
+
+
+def is_metadata(step: str) -> bool:
+    """Whether a step asks the metadata."""
+    return step not in {CUSTOMER_ID_STEP, EMAIL_STEP}
+
+
+def tells_more(customer: Mapping[str, Any]) -> bool:
+    """Whether a body's customer object says more than the id."""
+    return bool(customer) and not customer.keys() <= _ID_ONLY
+
+
+def is_known(profile: Profile) -> bool:
+    """Whether a body with the customer object, or Dodo's API, told of the customer before."""
+    contact = profile.contact
+    return contact.email is not None or contact.name is not None or contact.phone is not None or bool(profile.metadata)
+
+
+def passed_over(chain: tuple[str, ...], customer: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+    """The first metadata step under which this body has a value that is no id; None: there is none."""
+    sources = (members(customer.get("metadata")), members(data.get("metadata")))
+    for step in chain:
+        if not is_metadata(step):
+            continue
+        key = step.removeprefix("metadata.")
+        values = [value for source in sources if (value := source.get(key)) is not None]
+        if any(scalar(value) is None or person_id(value) is None for value in values):
+            return step
     return None
 
 
@@ -78,9 +119,9 @@ def _value(
         case _:
             key = step.removeprefix("metadata.")
             found = (
-                text(members(customer.get("metadata")).get(key))
-                or text(members(data.get("metadata")).get(key))
-                or (text(profile.metadata.get(key)) if profile else None)
+                person_id(members(customer.get("metadata")).get(key))
+                or person_id(members(data.get("metadata")).get(key))
+                or (person_id(profile.metadata.get(key)) if profile else None)
             )
     return None if found is None else _outgoing(found, mode)
 
@@ -93,4 +134,4 @@ def customer_id_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> str 
 def _outgoing(value: str, mode: Mode) -> str | None:
     """The id as it goes out, None when Customer.io would refuse its length."""
     found = f"{TEST_PREFIX}{value}" if mode == "test" else value
-    return found if len(found.encode()) <= PERSON_ID_MAX_BYTES else None
+    return found if len(found.encode("utf-8", "replace")) <= PERSON_ID_MAX_BYTES else None

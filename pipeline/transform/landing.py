@@ -25,7 +25,7 @@ from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
 from pipeline.transform.tally import Tally
 
 HOLD_LOOK_S: Final = 0.1
-"""How often facts that may not be sent at the moment are looked at again."""
+"""How often facts that may not be sent or stored at the moment are looked at again."""
 
 
 class Outgoing(sending.Outgoing, Protocol):
@@ -145,9 +145,13 @@ class Landing:
             return True
         if self.gate.generation != generation:
             self.give_up()
-        elif self._look is None:  # the brokers are away; the same membership may go on
-            self._look = asyncio.get_running_loop().call_later(HOLD_LOOK_S, self._look_again)
+        else:  # the brokers are away; the same membership may go on
+            self._look_later()
         return False
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(HOLD_LOOK_S, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
@@ -172,6 +176,9 @@ class Landing:
         self.move()
 
     def _finish(self) -> None:
+        if self._queue and (shelf := self._queue[0].shelf) is not None and shelf.is_held:
+            self._look_later()
+            return
         ready: list[Flight] = []
         while self._queue and self._queue[0].facts_durable:
             ready.append(self._queue.popleft())

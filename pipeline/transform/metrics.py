@@ -10,11 +10,13 @@
 | `dodo_cio_mapping_seconds` | | time of mapping a chunk |
 | `dodo_cio_produce_seconds` | | time until everything that a chunk caused was durable |
 | `dodo_cio_customer_lookups_total` | outcome | customers asked for at Dodo: `found`, `nobody` |
+| `dodo_cio_product_lookups_total` | outcome | products asked for at Dodo: `found`, `nameless`, `failed` |
 """
 
 from __future__ import annotations
 
 from pipeline.transform.introductions import CustomerLookedUp
+from pipeline.transform.product_lookups import ProductLookedUp
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
 
@@ -48,3 +50,5 @@ def observe_transform(metrics: Metrics) -> None:
     metrics.on(ChunkTransformed, handle)
     lookups = metrics.counter("customer_lookups", "Customers asked for at Dodo's API.", ["outcome"])
     metrics.on(CustomerLookedUp, lambda event: lookups.labels(event.outcome).inc())
+    products = metrics.counter("product_lookups", "Products asked for at Dodo's API.", ["outcome"])
+    metrics.on(ProductLookedUp, lambda event: products.labels(event.outcome).inc())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, metadata_attribute
+from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
-
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,25 @@ class Policy:
     metadata: tuple[tuple[str, str], ...] = ()
     product_names: Mapping[str, str] = field(default_factory=dict)
     emit_first_renewal: bool = False
+    emit_trial_events: bool = False
     emit_credit_deducted: bool = False
+    first_names: bool = False
+    set_created_at: bool = False
     forward_card_hints: bool = False
+    portal_url: str | None = None
     forward_test_mode: bool = False
     merge_on_email_change: bool = False
+    merge_default_id: bool = False
     commands: bool = True
+
+    @property
+    def pools(self) -> bool:
+        """Whether several customers can be one person: by whatever names people before the customer's own id does.
+
+        Then the owner of the person adds the customers up and tells the sums, of every person, since nobody else knows
+        who has only one customer (`state.household`).
+        """
+        return self.person_id_chain[0] != CUSTOMER_ID_STEP
 
     @cached_property
     def kept_metadata(self) -> tuple[str, ...]:
@@ -54,12 +66,17 @@ class Policy:
             person_id_chain=settings.person_id_chain,
             title_names=settings.event_name_style == "title",
             exponents=MappingProxyType({**ISO_EXPONENTS, **settings.currency_exponents}),
-            metadata=tuple((key, f"metadata_{_NOT_A_NAME.sub('_', key)}") for key in settings.metadata_keys),
+            metadata=tuple((key, metadata_attribute(key)) for key in settings.metadata_keys),
             product_names=load_product_names(settings.product_names) if settings.product_names else {},
             emit_first_renewal=settings.emit_first_renewal,
+            emit_trial_events=settings.emit_trial_events,
+            first_names=settings.first_names,
+            set_created_at=settings.set_created_at,
             emit_credit_deducted=settings.emit_credit_deducted,
             forward_card_hints=settings.forward_card_hints,
+            portal_url=settings.portal_url,
             forward_test_mode=settings.forward_test_mode,
             merge_on_email_change=settings.merge_on_email_change,
+            merge_default_id=settings.merge_default_id,
             commands=settings.commands,
         )

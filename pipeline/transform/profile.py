@@ -5,8 +5,8 @@ where the state would know better). A profile answers for two moments:
 
 - *with this webhook*: whatever only grows (payments, refunds, activations, contact), this webhook's own facts already
   merged in. Merging twice changes nothing, so a redelivery gives the same answers.
-- *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified` and `emitted`, since a transition
-  is told by what was there earlier.
+- *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified`, `card_told` and `emitted`, since a
+  transition is told by what was there earlier.
 
 Test-mode webhooks are mapped without a profile.
 """
@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from pipeline.customerio.operations import Identifier
 
 BILLING: Final = frozenset({"active", "past_due", "on_hold"})
 """Statuses in which the next billing date is meant."""
@@ -33,10 +35,27 @@ class Person(NamedTuple):
     Args:
         id: the identifier's value, 1 to 150 bytes.
         step: the step of the identity policy that gave it; None when no step did and the customer's id stood in.
+        settles: whether the customer is this person from now on. A body that names the customer by id alone settles
+            nothing.
     """
 
     id: str
     step: str | None
+    settles: bool = True
+
+
+class Addressed(NamedTuple):
+    """Whom operations about a customer went to so far.
+
+    Args:
+        id: the identifier's value.
+        identifier: which identifier it is.
+        stood_in: it was the customer's own id, in place of a person who was not known yet.
+    """
+
+    id: str
+    identifier: Identifier
+    stood_in: bool = False
 
 
 class Contact(NamedTuple):
@@ -56,11 +75,70 @@ class Activation(NamedTuple):
 
 
 class Payment(NamedTuple):
-    """A succeeded payment."""
+    """A succeeded payment; `products` are `[id, quantity]`, of a purchase, `subscriptions` what else it is for."""
 
     minor: int
     currency: str | None
     charge_type: str | None
+    products: Sequence[Sequence[Any]] = ()
+    subscriptions: Sequence[str] = ()
+    payment_id: str = ""
+
+
+class Charge(NamedTuple):
+    """A payment as one of a subscription's: when it succeeded, unix milliseconds."""
+
+    at_ms: int
+    payment_id: str
+    charge_type: str | None
+
+
+class Course(NamedTuple):
+    """How a subscription began: what its trial is told from.
+
+    `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
+    more than nothing and of nothing, the first one first.
+    """
+
+    created_at_ms: int = 0
+    trial_days: int = 0
+    paid: Sequence[Charge] = ()
+    free: Sequence[Charge] = ()
+
+
+class Lapse(NamedTuple):
+    """A lapse of a subscription: on_hold, past_due or paused, and whether it was answered before the next one."""
+
+    status: str
+    answered: bool
+
+
+CardTeller = Literal["payment", "subscription"]
+"""Which of the two webhooks about a changed card."""
+
+
+class Unpaid(NamedTuple):
+    """A payment that failed, was left or is under way, as it was seen last.
+
+    `at_ms` is when that happened, unix milliseconds, `link` where it can still be paid.
+    """
+
+    at_ms: int
+    payment_id: str
+    minor: int | None
+    currency: str | None
+    products: Sequence[Sequence[Any]]
+    subscriptions: Sequence[str]
+    link: str | None
+
+
+class Card(NamedTuple):
+    """The card that paid last or was stored last, each field as sent, None where a payment told none."""
+
+    network: str | None
+    last_four: str | None
+    exp_month: str | None
+    exp_year: str | None
 
 
 class Refunded(NamedTuple):
@@ -75,7 +153,8 @@ class Refunded(NamedTuple):
 class Subscription:
     """A subscription's latest state by delivery time.
 
-    `payment_method_shown` is the `payment_method_id` that its latest `subscription.update_payment_method` carried.
+    `status` is the one that holds by all that is known to have happened, whatever was read last. `trial_ends_ms` is the
+    end of the free trial in which it was seen last, None outside one and after the first charge above 0.
     """
 
     subscription_id: str
@@ -88,7 +167,8 @@ class Subscription:
     next_billing: str | None = None
     cancel_at_next_billing: bool = False
     created_at_ms: int = 0
-    payment_method_shown: str | None = None
+    trial_ends_ms: int | None = None
+    cancelled_at: str | None = None
 
 
 class Spending(NamedTuple):
@@ -125,6 +205,10 @@ class Profile(Protocol):
         """The id of the person whom that identify was of; None when it is not known."""
 
     @property
+    def addressed(self) -> Addressed | None:
+        """Whom the customer's operations went to, before this webhook; None: there were none, or it is not known."""
+
+    @property
     def contact(self) -> Contact:
         """With this webhook."""
 
@@ -138,7 +222,11 @@ class Profile(Protocol):
 
     @property
     def delivered_at_s(self) -> int:
-        """The latest delivery time of what the profile was built from, with this webhook."""
+        """The time that this webhook's identify carries, unix seconds.
+
+        The latest delivery time of what the profile was built from, with this webhook, and later than that of any
+        identify before: of two with one time Customer.io may take either.
+        """
 
     @property
     def spending(self) -> Spending:
@@ -147,6 +235,10 @@ class Profile(Protocol):
     @property
     def has_lost_dispute(self) -> bool:
         """With this webhook."""
+
+    @property
+    def card(self) -> Card | None:
+        """With this webhook; None where cards may not go on, or nothing was paid."""
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -164,8 +256,24 @@ class Profile(Protocol):
     def first_activation(self, subscription_id: str) -> Activation | None:
         """The earliest known activation, with this webhook."""
 
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+        """The last lapse that happened before that time, whenever its webhook came; with this webhook."""
+
+    def course(self, subscription_id: str) -> Course:
+        """With this webhook."""
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
+        """Whether that webhook has told of the change of card that happened at about that time, before this one."""
+
     def payment(self, payment_id: str) -> Payment | None:
         """With this webhook."""
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """Whether it is the customer's first payment of more than nothing, of those known with this webhook."""
+
+    @property
+    def unpaid(self) -> Sequence[Unpaid]:
+        """The last payments that were not paid when they were seen last, the latest first, with this webhook."""
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """The payment whose service period for this subscription starts at that time, with this webhook."""

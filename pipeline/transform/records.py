@@ -10,6 +10,7 @@ from pipeline.kafka.records import (
     EVENT_TIME,
     IDENTITY,
     IDENTITY_OF,
+    NOT_BEFORE,
     OP_ID,
     RECEIVED_AT,
     REPARTITIONED_AMONG,
@@ -36,7 +37,7 @@ def operation_records(record: Record, decision: Decision, operations: Operations
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
     the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
     where the sink must end its batch. With the state an identify has `identity` and `identity-of`, by which the sink
-    can say that it was given up.
+    can say that it was given up, and `not-before` (unix s) where its time is ahead of the clock.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
@@ -52,6 +53,8 @@ def operation_records(record: Record, decision: Decision, operations: Operations
     remembered: tuple[tuple[str, bytes], ...] = ()
     if operations.identity is not None and decision.whose is not None:
         remembered = ((IDENTITY, operations.identity.hex().encode()), (IDENTITY_OF, decision.whose))
+        if operations.not_before_s is not None:
+            remembered += ((NOT_BEFORE, b"%d" % operations.not_before_s),)
     return [
         OutRecord(
             key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,13 @@ class Introductions(Protocol):
 
     def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
         """Put it onto the shelf."""
+
+
+class Lookups(Protocol):
+    """Names of products that nobody has asked for yet (`product_lookups.ProductLookups`)."""
+
+    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
+        """What to wait for before the record is decided, if the caller `waits`; None, as nearly always: go on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from pipeline.customerio.operations import Identifier
+
 Mode = Literal["live", "test"]
 OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
 DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
@@ -17,7 +19,7 @@ DropCode = Literal[
     "payout",
     "credit-deducted",
     "opted-out",
-    "nothing-to-say",
+    "no-change",
     "forgotten",
     "command",
 ]
@@ -28,10 +30,17 @@ Note = Literal[
     "state-decides",
     "unknown-currency",
     "unusable-amount",
+    "amount-unusable",
     "uncounted-refund",
     "unusable-time",
     "unusable-contact",
+    "trimmed-address",
+    "shared-address",
     "default-person-id",
+    "shared-person",
+    "left-person",
+    "kept-person",
+    "unusable-person-id",
     "unchanged-identify",
     "suppressed-event",
 ]
@@ -75,7 +84,12 @@ class Operations(NamedTuple):
     `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
-    there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did.
+    there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
+    `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
+    `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
+    far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
+    earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
+    own id may be another in the next reading of the body.
     """
 
     person_key: bytes
@@ -85,6 +99,12 @@ class Operations(NamedTuple):
     notes: tuple[Note, ...] = ()
     identity: bytes | None = None
     identified_by: str | None = None
+    identifier: Identifier = "id"
+    address: str | None = None
+    identified_at_s: int | None = None
+    not_before_s: int | None = None
+    event: str | None = None
+    spoken: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

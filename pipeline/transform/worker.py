@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -20,6 +22,7 @@ from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
 from pipeline.settings import Settings
+from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow
@@ -27,6 +30,8 @@ from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
+from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
+from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
@@ -56,6 +61,8 @@ def create_app(settings: Settings) -> BatchApp:
         SettingsError: a setting names something that cannot be used, such as the file of product names.
     """
     policy = Policy.of(settings)
+    names = ProductNames(policy.product_names, settings.data_dir / FILE)
+    policy = replace(policy, product_names=names)
     app = BatchApp(
         settings.transform_group, settings=settings, batch_topics=[settings.webhooks_topic], stage="transform"
     )
@@ -64,9 +71,11 @@ def create_app(settings: Settings) -> BatchApp:
     producer = BatchProducer(
         settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
     )
-    store = _store(settings, producer, watch) if settings.state else None
+    store = _store(settings, producer, watch, app.background()) if settings.state else None
 
     introductions = _introductions(settings, policy, watch) if store is not None else None
+
+    lookups = _lookups(settings, names, watch)
 
     def decided(record: Record, shelf: Shelf | None) -> Decision:
         return decide(record, policy, map_webhook, shelf)
@@ -81,6 +90,7 @@ def create_app(settings: Settings) -> BatchApp:
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
         introductions=introductions,
+        lookups=lookups,
     )
 
     async def start_producer() -> None:
@@ -108,18 +118,20 @@ def create_app(settings: Settings) -> BatchApp:
     app.on_assigned = assigned
     if introductions is not None:
         app.companion(_at_once, introductions.close)
+    if lookups is not None:
+        app.companion(lookups.start, lookups.close)
     app.set_handover(flow)
     add_agent(app, flow)
     return app
 
 
-def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch) -> Store:
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
     observe_state(watch.metrics)
-    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)))
+    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store
@@ -136,6 +148,17 @@ def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> In
             watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
 
     return Introductions(resolver, policy, partial(tell, (watch.metrics, looked_up)))
+
+
+def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> ProductLookups | None:
+    """Names of products from Dodo, where there is a key for it."""
+
+    def looked_up(event: object) -> None:
+        if isinstance(event, ProductLookedUp):
+            watch.progress.attempted()  # a wait for a name is no standstill
+
+    observe = partial(tell, (watch.metrics, looked_up))
+    return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
 
 
 async def _at_once() -> None:
@@ -163,16 +186,17 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
-    await check_rights(settings, "transform", connect_within_s=BOOTSTRAP_WITHIN_S)
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
-    partitions = await check_topics(settings, topics)
-    await check_configs(settings, topics)
-    if settings.state:
-        check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
-    await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic)
-    if settings.state:
-        await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES)
-    limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic))
+    async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
+        await check_rights(settings, "transform", admin=admin)
+        partitions = await check_topics(settings, topics, admin=admin)
+        await check_configs(settings, topics, admin=admin)
+        if settings.state:
+            check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
+        await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic, admin=admin)
+        if settings.state:
+            await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES, admin=admin)
+        limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic), admin=admin)
     webhooks, dead_letters = limits.get(settings.webhooks_topic), limits.get(settings.dead_letters_topic)
     if webhooks is None or dead_letters is None:
         log.warning(

@@ -9,6 +9,7 @@
 | `dodo_cio_commit_seconds` | | time of a stored commit |
 | `dodo_cio_rebalances_total` | | completed rebalances |
 | `dodo_cio_rebalance_seconds` | | time without records, state restored in between |
+| `dodo_cio_topic_resumed_seconds` | | from when a topic was missed last until its records flowed again |
 | `dodo_cio_handovers_total` | drained, committed | hand-overs before partitions went or the worker stopped |
 | `dodo_cio_handover_unfinished_chunks_total` | | chunks that their next owner reads again |
 | `dodo_cio_offset_gaps_total` | topic | places where offsets were deleted before they were read |
@@ -79,6 +80,9 @@ def observe_transport(metrics: Metrics) -> None:
         rebalance_time.observe(event.took_s)
 
     metrics.on(events.RebalanceEnded, on_rebalanced)
+
+    resumed = metrics.histogram("topic_resumed_seconds", "Time from a topic's return to its records.", buckets=SECONDS)
+    metrics.on(events.TopicResumed, lambda e: resumed.observe(e.resumed_s))
 
     handovers = metrics.counter(
         "handovers", "Hand-overs before partitions went or the worker stopped.", ["drained", "committed"]

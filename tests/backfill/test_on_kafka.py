@@ -29,6 +29,7 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
+from tests.sink.kafka.test_removals import set_back
 
 pytestmark = pytest.mark.kafka
 
@@ -71,7 +72,9 @@ class Chain:
         """SIGTERM; the exit codes."""
         for process, _ in self._workers:
             process.send_signal(signal.SIGTERM)
-        return [await asyncio.to_thread(process.wait, PATIENCE_S) for process, _ in self._workers]
+        codes = [await asyncio.to_thread(process.wait, PATIENCE_S) for process, _ in self._workers]
+        self._workers.clear()
+        return codes
 
     async def write(self, topic: str, record: OutRecord) -> None:
         """Append one record to a topic."""
@@ -167,6 +170,12 @@ class Chain:
         events = [event.as_json() for event in self._server.sandbox.workspace.events]
         found: list[dict[str, Any]] = orjson.loads(orjson.dumps(events))
         return found
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        """Every operation that arrived, in order."""
+        bodies = (one.body for one in self._server.sandbox.requests if one.path == "/api/v2/batch")
+        return [operation for body in bodies if body for operation in orjson.loads(body)["batch"]]
 
     @property
     def people(self) -> dict[str | None, Person]:
@@ -303,6 +312,37 @@ async def test_forgotten_stays_forgotten(chain: Chain) -> None:
     await chain.settled()
     assert spent(chain) == {"cus_leaves": {"USD": 4900}, "cus_stays": {"USD": 4900}}
     assert chain.events == []
+
+
+@pytest.mark.timeout(900)
+async def test_offsets_that_are_set_back_bring_nobody_back(chain: Chain) -> None:
+    """The sink reads all operations once more: of whom was forgotten in between only the request goes out."""
+    for number, customer_id in enumerate(("cus_leaves", "cus_stays")):
+        chain.account.objects["payments"][f"pay_{number}"] = {
+            "payment_id": f"pay_{number}",
+            "created_at": (NOW - timedelta(days=3)).isoformat(),
+            "status": "succeeded",
+            "total_amount": 4900,
+            "currency": "USD",
+            "customer": {"customer_id": customer_id, "email": f"{customer_id}@example.com", "name": "A"},
+        }
+    chain.start()
+    await chain.run("backfill", "--from", "2026-01-01", "--rate", "100000", "--emit", "identify")
+    await chain.settled()
+    assert set(chain.people) == {"cus_leaves", "cus_stays"}
+    await chain.run("forget", "cus_leaves", "--customerio", "delete")
+    await chain.settled()
+    assert await chain.stop() == [0, 0]
+
+    before = len(chain.sent)
+    await set_back(chain.settings)
+    chain.start()
+    await chain.settled()
+    assert sorted((one["identifiers"]["id"], one["action"]) for one in chain.sent[before:]) == [
+        ("cus_leaves", "delete"),
+        ("cus_stays", "identify"),
+    ]
+    assert set(chain.people) == {"cus_stays"}
 
 
 @pytest.mark.timeout(900)

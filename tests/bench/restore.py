@@ -15,7 +15,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.settings import Settings
-from pipeline.transform.state.facts import encode, key
+from pipeline.transform.state.facts import SCHEMA_VERSION, encode, key
 from tests.bench import stage
 from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
@@ -87,7 +87,12 @@ async def _fill(settings: Settings, customers: int) -> int:
         for partition in range(PARTITIONS):
             batch = producer.create_batch()
             for name, value in facts_of(partition, customers):
-                fields = {"key": name, "value": value, "timestamp": None, "headers": [("schema-version", b"1")]}
+                fields = {
+                    "key": name,
+                    "value": value,
+                    "timestamp": None,
+                    "headers": [("schema-version", b"%d" % SCHEMA_VERSION)],
+                }
                 if batch.append(**fields) is None:
                     pending.add(await producer.send_batch(batch, settings.customers_topic, partition=partition))
                     batch = producer.create_batch()

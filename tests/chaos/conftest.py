@@ -42,11 +42,16 @@ class Worker:
         """Everything that it said."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    async def says(self, *parts: str, times: int = 1) -> str:
-        """Wait until `times` lines hold all the parts; the last of them."""
+    @property
+    def place(self) -> int:
+        """The end of what it said so far: a wait for what it says next begins here."""
+        return len(self.text)
+
+    async def says(self, *parts: str, times: int = 1, since: int = 0) -> str:
+        """Wait until `times` lines behind the place `since` hold all the parts; the last of them."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            lines = [line for line in self.text.splitlines() if all(part in line for part in parts)]
+            lines = [line for line in self.text[since:].splitlines() if all(part in line for part in parts)]
             if len(lines) >= times:
                 return lines[times - 1]
             if self.process.poll() is not None:

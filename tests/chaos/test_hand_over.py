@@ -23,10 +23,10 @@ async def test_workers_join_and_leave_without_a_repeat(fleet: Fleet) -> None:
     await second.says("OffsetsCommitted(")
     third = fleet.start()
     await third.says("OffsetsCommitted(")
-    assert await first.stop() == 0
-    await third.says("RebalanceEnded(", times=2)
-    assert await second.stop() == 0
-    await third.says("RebalanceEnded(", times=3)
+    for other in (first, second):
+        before = third.place
+        assert await other.stop() == 0
+        await third.says("RebalanceEnded(", since=before)
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0)
@@ -38,8 +38,9 @@ async def test_what_is_in_flight_is_finished_and_committed_before_the_partitions
     traffic = fleet.traffic(per_second=500).start()
     first = fleet.start(work_s="2")
     await first.says("OffsetsCommitted(")
+    working = first.place
     assert await first.stop() == 0
-    assert "drained=True, committed=True" in await first.says("HandOverEnded(")
+    assert "drained=True, committed=True" in await first.says("HandOverEnded(", since=working)
     second = fleet.start()
     await second.says("OffsetsCommitted(")
     await traffic.end()
@@ -52,9 +53,10 @@ async def test_a_stop_inside_a_revocation_ends(fleet: Fleet) -> None:
     traffic = fleet.traffic(per_second=500).start()
     first = fleet.start(work_s="3")
     await first.says("OffsetsCommitted(")
+    alone = first.place
     second = fleet.start()
-    await first.says("RebalanceStarted(", times=2)
-    await first.says("Draining")
+    await first.says("RebalanceStarted(", since=alone)
+    await first.says("Draining", since=alone)
     assert await first.stop() == 0
     await second.says("OffsetsCommitted(")
     await traffic.end()
@@ -69,8 +71,9 @@ async def test_work_that_does_not_end_is_left_after_the_grace(fleet: Fleet) -> N
     await traffic.burst(500)
     first = fleet.start(work_s="3600")
     await first.says("ChunkDelivered(")
+    working = first.place
     assert await first.stop() == 0
-    assert "drained=False, committed=True" in await first.says("HandOverEnded(")
+    assert "drained=False, committed=True" in await first.says("HandOverEnded(", since=working)
     assert set((await fleet.committed()).values()) <= {0}  # where partitions begin
     fleet.start()
     assert (await fleet.count(traffic.sent)).missing == 0

@@ -39,7 +39,7 @@ async def two(fleet: Fleet) -> list[Worker]:
     """Two workers with names, each with half of the partitions."""
     workers = [fleet.start(instance_id=f"worker-{number}") for number in range(2)]
     for worker in workers:
-        await worker.says("Copying", "partitions=2")
+        await worker.says("Partitions assigned", "partitions=2")
     return workers
 
 
@@ -105,10 +105,10 @@ async def replace_a_frozen_one(fleet: Fleet, watch_offsets: Callable[[Fleet], Of
     traffic = fleet.traffic()
     await traffic.burst(2000)
     await fleet.wrote(2000)  # all of it, so none is left in the frozen one's connections
+    shared = peer.place
     frozen.send(signal.SIGSTOP)
     if past_session:
-        alone = peer.text.count("partitions=4")
-        await peer.says("Copying", "partitions=4", times=alone + 1)
+        await peer.says("Copying", "partitions=4", since=shared)
     heir = fleet.start(instance_id="worker-0")
     await heir.says("Copying", "partitions=2")
     await fleet.caught_up()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -43,10 +44,10 @@ def test_for_people_it_shows_verdict_operations_and_request() -> None:
         r"webhook +payment\.succeeded",
         r"webhook-id msg_1",
         r"verdict +2 operations",
-        r"identify .* \d+ bytes .* barrier",
-        r"event payment_completed +ULID 01M4WR15WGMKBZW9WAVJS2YK2S · \d+ bytes",
+        r"profile update .*safe to repeat .* \d+ bytes .* sent first, this person's later operations wait",
+        r"event payment_completed +ULID 01M4WR15WGMKBZW9WAVJS2YK2S · [\d,]+ bytes",
         r'"payment_amount": "46\.65"',
-        r"warning +total_spent",
+        r"note +total_spent",
         r"request +POST https://track\.customer\.io/api/v2/batch · [\d,]+ bytes",
     ):
         assert re.search(expected, out), expected
@@ -102,7 +103,9 @@ def test_a_drop_and_a_dead_letter_are_answers(sample: str, verdict: str) -> None
 def test_test_mode_can_be_asked_for() -> None:
     """What the test endpoint's secret would make of it."""
     out, _error = run("--sample", "payment.succeeded", "--mode", "test", "--json")
-    assert json.loads(out)["reason"].startswith("test-mode: ")
+    document = json.loads(out)
+    assert document["code"] == "test-mode"
+    assert document["reason"].startswith("a test-mode webhook")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -130,10 +133,151 @@ def test_an_unreadable_body_says_why(tmp_path: Path, body: bytes) -> None:
     assert "standard input is not a webhook" in str(fault("-", stdin=body))
 
 
-def test_an_unknown_sample_gets_suggestions() -> None:
-    """A typing error is answered with what was probably meant."""
-    error = fault("--sample", "payment.suceeded")
-    assert "payment.succeeded" in str(error)
+@pytest.mark.parametrize(
+    ("words", "type_"),
+    [
+        ("license", "license_key.created"),
+        ("licence", "license_key.created"),
+        ("payment.suceeded", "payment.succeeded"),
+        ("subscription trial", "subscription.active"),
+        ("payment jpy", "payment.succeeded"),
+    ],
+)
+def test_a_sample_is_found_by_words(words: str, type_: str) -> None:
+    """Also with a typing error, where one sample alone can be meant."""
+    out, error = run("--sample", words, "--json")
+    assert error is None
+    assert json.loads(out)["webhook_type"] == type_
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [("trial", "subscription.active--trial"), ("checkout", "abandoned_checkout.detected"), ("xyzzy", "--sample lists")],
+)
+def test_words_that_mean_several_samples_or_none(words: str, meant: str) -> None:
+    """They are named, or how to list all."""
+    assert meant in str(fault("--sample", words))
+
+
+def test_a_bare_sample_lists_them() -> None:
+    """All names, for people and for scripts."""
+    out, error = run("--sample")
+    assert error is None
+    assert out.split() == list(samples.names())
+    out, _ = run("--sample", "--json")
+    assert json.loads(out) == {"samples": list(samples.names())}
+
+
+JOURNEY = [
+    {"type": "payment.succeeded", "timestamp": "2026-03-01T10:00:00Z", "data": {
+        "payment_id": "pay_1", "total_amount": 2900, "currency": "USD", "subscription_id": "sub_1",
+        "charge_type": "new",
+        "customer": {"customer_id": "cus_1", "email": "ada@example.com", "name": "Ada Lovelace"}}},
+    {"type": "subscription.active", "timestamp": "2026-03-01T10:00:01Z", "data": {
+        "subscription_id": "sub_1", "status": "active", "product_id": "pdt_1", "recurring_pre_tax_amount": 2900,
+        "currency": "USD", "created_at": "2026-03-01T10:00:00Z", "previous_billing_date": "2026-03-01T10:00:00Z",
+        "next_billing_date": "2026-04-01T10:00:00Z", "payment_frequency_interval": "Month",
+        "payment_frequency_count": 1, "customer": {"customer_id": "cus_1", "email": "ada@example.com"}}},
+    {"type": "subscription.renewed", "timestamp": "2026-03-01T10:00:02Z", "data": {
+        "subscription_id": "sub_1", "status": "active", "product_id": "pdt_1", "recurring_pre_tax_amount": 2900,
+        "currency": "USD", "created_at": "2026-03-01T10:00:00Z", "previous_billing_date": "2026-03-01T10:00:00Z",
+        "next_billing_date": "2026-04-01T10:00:00Z", "payment_frequency_interval": "Month", "payment_id": "pay_1",
+        "payment_frequency_count": 1, "customer": {"customer_id": "cus_1", "email": "ada@example.com"}}},
+]  # fmt: skip
+"""A customer's first minute: the last one is the first charge, and no renewal."""
+
+
+def test_several_webhooks_are_a_journey(tmp_path: Path) -> None:
+    """In order, with a state: no note that the state decides, the profile at the end, as lines, list or files."""
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("\n".join(map(json.dumps, JOURNEY)))
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(JOURNEY))
+    files = []
+    for number, webhook in enumerate(JOURNEY):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps(webhook))
+    told = []
+    for arguments in ([str(lines)], [str(whole)], [*map(str, files)]):
+        out, error = run(*arguments, "--json")
+        assert error is None
+        told.append(json.loads(out))
+    for document in told:
+        events = [[o["name"] for o in one["operations"] if o["action"] == "event"] for one in document["webhooks"]]
+        assert events == [["payment_completed"], ["subscription_started"], []]
+        assert "no subscription_renewed: this looks like the first charge" in document["webhooks"][2]["warnings"]
+        assert not any("come from the state" in one for w in document["webhooks"] for one in w["warnings"])
+        (person,) = document["people"]
+        assert person["attributes"]["total_spent"] == "29.00"
+        assert person["attributes"]["subscription_amount"] == "29.00"
+    assert told[0]["people"] == told[1]["people"] == told[2]["people"]
+
+
+def test_a_journey_as_a_marketer_reads_it(tmp_path: Path) -> None:
+    """What is sent and why not, a repeated webhook skipped, the profile at the end."""
+    path = tmp_path / "webhooks.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in [*JOURNEY, JOURNEY[1]]))
+    out, error = run(str(path))
+    assert error is None
+    for said in ("sends   event payment_completed", "sends   profile update", "skipped, already sent",
+                 "no subscription_renewed: this looks like the first charge", "profile    cus_1 (ada@example.com)",
+                 '"total_spent": "29.00"'):  # fmt: skip
+        assert said in out, said
+
+
+def test_an_event_of_the_past_starts_no_campaign_now() -> None:
+    """Who sends an old webhook again is told so."""
+    out, _ = run("--sample", "payment.succeeded--captured-2026-08")
+    assert re.search(r"note +sent now, the event would be \d+ days old", out)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "path"),
+    [
+        (lambda body: {"log": {"request": {"body": body}}}, "log.request.body"),
+        (lambda body: {"message": json.dumps(body)}, "message (text)"),
+        (lambda body: {"records": [{"value": body}]}, "records[0].value"),
+    ],
+)
+def test_a_wrapped_copy_says_where_the_webhook_was(wrap: Any, path: str, tmp_path: Path) -> None:
+    """A line of a log, a text in a text, a list inside; with the webhook-id beside it."""
+    file = tmp_path / "copy.json"
+    file.write_text(json.dumps({"headers": {"Webhook-Id": "msg_7"}, **wrap(JOURNEY[0])}))
+    out, error = run(str(file), "--json")
+    assert error is None
+    document = json.loads(out)
+    assert (document["found_at"], document["webhook_id"]) == (path, "msg_7")
+    assert document["webhook_type"] == "payment.succeeded"
+    out, _ = run(str(file))
+    assert f"found at   {path}" in out
+
+
+def test_several_webhooks_inside_one_wrapping_are_all_taken(tmp_path: Path) -> None:
+    """A consumer's dump with a list of records, in its order."""
+    file = tmp_path / "records.json"
+    records = [{"headers": {"webhook-id": f"msg_{number}"}, "value": body} for number, body in enumerate(JOURNEY)]
+    file.write_text(json.dumps({"topic": "dodo.webhooks", "records": records}))
+    out, error = run(str(file), "--json")
+    assert error is None
+    told = json.loads(out)["webhooks"]
+    assert [one["webhook_id"] for one in told] == ["msg_0", "msg_1", "msg_2"]
+    assert [one["found_at"] for one in told] == [f"records[{number}].value" for number in range(3)]
+
+
+def test_one_unreadable_line_hides_no_other(tmp_path: Path) -> None:
+    """The others are explained, and the exit code says that something was no webhook."""
+    path = tmp_path / "webhooks.jsonl"
+    path.write_text("\n".join([json.dumps(JOURNEY[0]), '{"level": "info"}', json.dumps(JOURNEY[1])]))
+    out, error = run(str(path))
+    assert isinstance(error, UnreadableBodyError)
+    assert "line 2 is not a webhook" in str(error)
+    assert "subscription_started" in out
+
+
+def test_no_customer_in_plain_words() -> None:
+    """What is wrong with the webhook, first."""
+    out, _ = run("--sample", "dispute.opened--no-customer")
+    assert "this webhook names no customer" in out
 
 
 @pytest.mark.parametrize("arguments", [(), ("file.json", "--sample", "payment.succeeded")])

@@ -20,7 +20,7 @@ from pipeline.deadletters.erasure import rewrite
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import receipt
 from pipeline.dodo import samples
-from pipeline.errors import PipelineError, TopicError
+from pipeline.errors import InputError, PipelineError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.producer import BatchProducer
@@ -229,3 +229,62 @@ async def test_what_may_not_be_deleted_is_said(chain_settings: ChainSettings) ->
     async with open_admin(settings) as admin:
         with pytest.raises(TopicError, match=r"dead-letters/0: .*OUT_OF_RANGE.*DELETE.*cleanup\.policy"):
             await admin.delete_records(settings.dead_letters_topic, {0: 10})
+
+
+def invoke(desk: Desk, *arguments: str, **environ: str) -> Any:
+    """The command as it is typed."""
+    return CliRunner().invoke(build(), ["forget", *arguments], env=desk.environ | environ)
+
+
+def known_as(desk: Desk, customer_id: str, person: list[Any]) -> None:
+    """One more customer in the state."""
+    fact: list[Any] = [1, AT_S, None, None, person, [AT_S, AT_MS, "jane@example.com"], None, None, None, {}]
+    record = OutRecord(f"{customer_id}\0identity\0".encode(), json.dumps(fact).encode(), ())
+    desk.write(desk.settings.customers_topic, [record], partition_of(customer_id.encode(), PARTITIONS))
+
+
+def test_a_person_is_named_instead_of_a_customer(desk: Desk) -> None:
+    """Every customer behind the id at Customer.io is forgotten, and no other; all are named before."""
+    known_as(desk, "cus_2", [AT_S, AT_MS, "u_7", "metadata.user"])
+    known_as(desk, "cus_3", [AT_S, AT_MS, "u_8", "metadata.user"])
+    told = json.loads(invoke(desk, "--person", "u_7", "--dry-run", "--json").stdout)
+    assert (told["sent"], [one["sent"] for one in told["customers"]]) == (False, [False, False])
+    told = json.loads(invoke(desk, "--person", "u_7", "--customerio", "delete", "--yes", "--json").stdout)
+    assert [(one["customer_id"], one["customerio"], one["sent"]) for one in told["customers"]] == [
+        (CUSTOMER, "delete", True),
+        ("cus_2", "delete", True),
+    ]
+    assert told["customers"][0]["dead_letters"]["count"] == 5
+    assert f"u_7 is {CUSTOMER}, cus_2" in invoke(desk, "--person", "u_7", "--dry-run").output
+
+
+def test_a_person_who_goes_by_an_address(desk: Desk) -> None:
+    """With the policy `email`, whatever its capitals; an address that is a contact alone is nobody's id."""
+    known_as(desk, "cus_4", [AT_S, AT_MS, "jane@example.com", "email"])
+    told = json.loads(
+        invoke(desk, "--person", "Jane@example.com", "--yes", "--json", PIPELINE_PERSON_ID="email").stdout
+    )
+    assert [one["customer_id"] for one in told["customers"]] == ["cus_4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--person", "u_99", "--yes"), r"no customer is known as u_99 .*PIPELINE_PERSON_ID \(customer_id\)"),
+        (("--person", "u_6", "--yes"), rf"no customer is known as u_6 .*forgotten already: {CUSTOMER}"),
+        (("--person", "u_7"), "without a terminal"),
+        (("jane@example.com", "--yes"), "not an address.*--person"),
+    ],
+)
+def test_nobody_is_guessed(desk: Desk, arguments: tuple[str, ...], message: str) -> None:
+    """Without a customer behind it nothing is sent, and it is said why."""
+    with pytest.raises(InputError, match=message):
+        raise invoke(desk, *arguments).exception
+
+
+@pytest.mark.parametrize("arguments", [(), (CUSTOMER, "--person", "u_7")])
+def test_one_of_both(desk: Desk, arguments: tuple[str, ...]) -> None:
+    """A customer or a person, not both and not neither."""
+    result = invoke(desk, *arguments)
+    assert result.exit_code == 2
+    assert "either CUSTOMER or --person" in result.output

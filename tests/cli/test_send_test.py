@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import build
 from pipeline.dodo import samples
+from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import Verifier
 from pipeline.errors import InputError, SettingsError
 from pipeline.ingest import PATH
@@ -73,7 +75,7 @@ def _send(*arguments: str, stdin: bytes | None = None) -> Result:
 @pytest.mark.parametrize(("flags", "mode", "secret"), [((), "live", LIVE), (("--test-mode",), "test", TEST)])
 def test_what_goes_out_is_genuine(flags: tuple[str, ...], mode: str, secret: str, receiver: Receiver) -> None:
     """The sample's bytes are signed with the first secret of the mode and posted to ingest's path."""
-    result = _send("--to", receiver.url, "--sample", "refund.succeeded--partial", *flags)
+    result = _send("--to", receiver.url, "--sample", "refund.succeeded--partial", "--as-is", *flags)
     assert result.exit_code == 0, result.output
     [(path, headers, body)] = receiver.requests
     assert path == PATH
@@ -195,3 +197,70 @@ def test_a_missing_secret_is_named(
     result = _send("--to", receiver.url, *flags)
     assert isinstance(result.exception, SettingsError)
     assert variable in str(result.exception)
+
+
+def test_a_sample_happens_now_under_ids_of_its_own(receiver: Receiver) -> None:
+    """Moments moved by one distance, so that periods stay periods; two are two facts; the person is the same."""
+    for _ in range(2):
+        assert _send("--to", receiver.url, "--sample", "subscription.renewed").exit_code == 0
+    sample = json.loads(samples.load("subscription.renewed"))
+    bodies = [json.loads(body) for _, _, body in receiver.requests]
+    now = datetime.now(UTC)
+    for body in bodies:
+        assert abs(datetime.fromisoformat(body["timestamp"]) - now) < timedelta(minutes=5)
+        for name in ("created_at", "next_billing_date"):
+            was, then = (
+                datetime.fromisoformat(one["data"][name]) - datetime.fromisoformat(one["timestamp"])
+                for one in (sample, body)
+            )
+            assert was == then
+        for name in ("customer", "product_id", "metadata", "recurring_pre_tax_amount"):
+            assert body["data"][name] == sample["data"][name]
+    ids = {body["data"]["subscription_id"] for body in bodies} | {sample["data"]["subscription_id"]}
+    assert len(ids) == 3
+    assert all(one.startswith("sub_") for one in ids)
+
+
+def test_it_says_what_to_expect_and_where(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event in the operator's style, the person with the address, Customer.io or the sandbox; or why nothing."""
+    out = _send("--to", receiver.url).output
+    for said in ("expect    payment_completed", "cus_0NExampleCustomer0001 (jiwoo.han@example.com)", "tab Activity"):
+        assert said in out
+    monkeypatch.setenv("PIPELINE_EVENT_NAME_STYLE", "title")
+    monkeypatch.setenv("PIPELINE_CUSTOMERIO_URL", "http://localhost:9000")
+    out = _send("--to", receiver.url, "--sample", "license").output
+    assert "expect    License Key Created" in out
+    assert "http://localhost:9000/__sandbox/people" in out
+    out = _send("--to", receiver.url, "--sample", "payout.success").output
+    assert "nothing reaches Customer.io: a payout" in out
+    told = json.loads(_send("--to", receiver.url, "--json").output)
+    assert told["expected"]["events"] == ["Payment Completed"]
+    assert told["expected"]["person"] == "cus_0NExampleCustomer0001"
+
+
+def test_words_that_mean_several_samples(receiver: Receiver) -> None:
+    """They are named, and nothing is sent."""
+    result = _send("--to", receiver.url, "--sample", "trial")
+    assert isinstance(result.exception, InputError)
+    assert "subscription.active--trial" in str(result.exception)
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_any_sample_can_happen_now(name: str) -> None:
+    """It stays a webhook of its type with the same fields, its own time is now, and the mapping dates it so."""
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    was, made = json.loads(samples.load(name)), json.loads(fresh(samples.load(name), now, "seed"))
+    assert made.keys() == was.keys()
+    assert made["type"] == was["type"]
+    assert made["data"].keys() == was["data"].keys()
+    assert datetime.fromisoformat(made["timestamp"]).replace(microsecond=0) == now
+    assert len(made["timestamp"]) == len(was["timestamp"])
+    assert fresh(samples.load(name), now, "seed") == fresh(samples.load(name), now, "seed")
+
+
+def test_what_is_no_sample_stays_as_it_is() -> None:
+    """No JSON, no object, no time."""
+    now = datetime(2030, 1, 2, tzinfo=UTC)
+    for body in (b"nothing", b"[1]", b'{"type":"a","data":{"at":"2026-01-01T00:00:00Z"}}'):
+        assert fresh(body, now, "seed") == body

@@ -170,6 +170,7 @@ def test_keeps_what_it_can(value: Any, kept: Any, reason: str | None) -> None:
         ("n" * 151, 1, "name"),
         ("é" * 76, 1, "name"),
         *((name, "x", "reserved") for name in sorted(RESERVED_ATTRIBUTES)),
+        *((name, "x", "reserved") for name in ("_last_emailed", "cio_anything", " Recipient ", "UNSUBSCRIBED", "_")),
     ],
 )
 def test_leaves_out_what_cannot_go(name: str, value: Any, reason: str) -> None:

@@ -40,6 +40,7 @@ IDS: Final = {
     "refunds": "refund_id",
     "subscriptions": "subscription_id",
     "customers": "customer_id",
+    "products": "product_id",
 }
 FAMILIES: Final = {"payment": "payments", "refund": "refunds", "subscription": "subscriptions"}
 

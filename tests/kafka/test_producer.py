@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -20,13 +21,16 @@ from pipeline.errors import (
     TopicError,
 )
 from pipeline.kafka import producer as producer_module
+from pipeline.kafka import write_gate
 from pipeline.kafka.admin import open_admin
+from pipeline.kafka.closing import close_unflushed
 from pipeline.kafka.events import ProducerEvent, ProduceStalled
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.settings import Settings
+from pipeline.tasks import TaskFailed
 
 pytestmark = pytest.mark.kafka
 
@@ -242,6 +246,71 @@ async def test_what_was_abandoned_is_never_written(
             await send_numbers(producer, settings.operations_topic, range(30, 40))
         found = numbers_of(await stored(settings))
     assert sorted(number for numbers in found.values() for number in numbers) == [*range(10), *range(30, 40)]
+
+
+async def test_an_abandoned_producer_leaves_no_connection(chain_settings: ChainSettings) -> None:
+    """Also when a request waits that may not leave, and would look for a connection once more."""
+    settings = await chain_settings(partitions=1)
+    asked = asyncio.Event()
+
+    def may_write() -> bool:
+        asked.set()
+        return False
+
+    producer = BatchProducer(settings, may_write=may_write)
+    await producer.start()
+    await producer.prime(settings.operations_topic)
+    sent = send_numbers(producer, settings.operations_topic, range(10))
+    await asked.wait()
+    client = producer._started().client
+    producer.abandon()
+    with pytest.raises(DeliveryError, match="given up"):
+        await sent
+    await producer.stop()
+    assert not [connection for connection in client._conns.values() if connection.connected()]
+
+
+async def test_the_end_of_an_abandoned_producer_is_not_that_of_the_next(
+    chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take longer than to get another one, which then writes as if nothing had been.
+
+    A worker that was frozen past its session gives up what it may not write any more, and is back in its group at once.
+    """
+    settings = await chain_settings(partitions=1)
+    may, asked, renewed = [False], asyncio.Event(), asyncio.Event()
+
+    def may_write() -> bool:
+        asked.set()
+        return may[0]
+
+    async def close_late(former: Any) -> None:
+        await renewed.wait()
+        await close_unflushed(former)
+
+    monkeypatch.setattr(write_gate, "close_unflushed", close_late)
+    heard: list[Any] = []
+    producer = BatchProducer(settings, [heard.append], may_write)
+    await producer.start()
+    try:
+        await producer.prime(settings.operations_topic)
+        sent = send_numbers(producer, settings.operations_topic, range(10))
+        await asked.wait()  # the request is held back
+        sender = producer._started()._sender.sender_task
+        producer.abandon()
+        with pytest.raises(DeliveryError, match="given up"):
+            await sent
+        await producer.renew()
+        assert not sender.done()
+        may[0] = True
+        for at in (10, 20):
+            await send_numbers(producer, settings.operations_topic, range(at, at + 10))
+            renewed.set()
+            await asyncio.wait({sender})
+        assert not [event for event in heard if isinstance(event, TaskFailed)]
+    finally:
+        await producer.stop()
+    assert numbers_of(await stored(settings)) == {0: [*range(10, 30)]}
 
 
 async def test_records_wait_while_they_may_not_be_written(chain_settings: ChainSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -215,6 +216,7 @@ class Rig:
     patience_s: float = 300.0
     board: Board | None = None
     post: Callable[[bytes], Awaitable[Any]] | None = None  # instead of HTTP, which costs the most of a long story
+    unix: Callable[[], float] = time.time
     events: list[SinkEvent] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     acked: dict[int, list[int]] = field(default_factory=dict)
@@ -237,6 +239,7 @@ class Rig:
             memory_bytes=self.memory_bytes,
             board=self.board,
             lease_clock=asyncio.get_running_loop().time,
+            unix=self.unix,
         )
         await self.sink.start()
         self.assign(1)

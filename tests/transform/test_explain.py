@@ -33,6 +33,8 @@ def test_document_has_the_documented_members_in_order() -> None:
         "operations",
         "warnings",
         "request",
+        "code",
+        "found_at",
     ]
     assert document["webhook_type"] == "payment.succeeded"
     assert document["webhook_id"] == "msg_1"
@@ -88,7 +90,8 @@ def test_a_drop_says_its_code_and_why() -> None:
     document = explain(samples.load("payout.created"), Settings.load()).document()
     assert document["verdict"] == "dropped"
     assert document["class"] is None
-    assert document["reason"].startswith("payout: ")
+    assert document["code"] == "payout"
+    assert document["reason"].startswith("a payout is")
     assert document["operations"] == []
     assert document["request"] is None
     assert document["event_time"] == "2026-11-01T00:00:04.000Z"
@@ -112,7 +115,7 @@ def test_an_unreadable_body_has_no_type() -> None:
 
 def test_test_mode_is_explained_as_such() -> None:
     """Dropped by default, forwarded where the settings say so."""
-    assert (explain(PAYMENT, Settings.load(), mode="test").reason or "").startswith("test-mode: ")
+    assert explain(PAYMENT, Settings.load(), mode="test").code == "test-mode"
     forwarded = explain(PAYMENT, Settings.load(forward_test_mode=True), mode="test").document()
     assert forwarded["operations"][0]["identifiers"] == {"id": "test_cus_0NExampleCustomer0001"}
 

@@ -40,7 +40,7 @@ class Consumed:
 def decide(record: Record, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
-    `share` has a command with it.
+    `share` has a command with it; `ann` and `bea` are customers of one address.
     """
     match record.value:
         case b"drop":
@@ -55,8 +55,10 @@ def decide(record: Record, _shelf: object = None) -> Decision:
                 for kind in ("identify", "event")
             )
             commands = (OutRecord(b"person:1", record.value),) if record.value == b"share" else ()
-            verdict = Operations(record.key or b"", operations, event_time_ms=1)
-            return Decision(verdict, "payment.succeeded", "m", commands)
+            known = record.value in {b"ann", b"bea"}
+            address = "both@example.com" if known else None
+            verdict = Operations(record.key or b"", operations, event_time_ms=1, address=address)
+            return Decision(verdict, "payment.succeeded", "m", commands, record.value if known else None)
 
 
 @dataclass
@@ -164,6 +166,15 @@ async def test_outcomes_in_order() -> None:
     letter = chunk.records[2][2]
     assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
     assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_two_customers_of_one_address_are_counted() -> None:
+    """In the notes of the chunk in which the second one's profile goes out."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(5, b"pay", b"ann", b"bea", b"ann"))
+    bench.producer.sent[0].durable.set_result(None)
+    await settle()
+    assert [chunk.notes.get("shared-address") for chunk in bench.told] == [1]
 
 
 async def test_a_copy_for_the_owner_is_durable_before_the_webhook_is_acknowledged() -> None:

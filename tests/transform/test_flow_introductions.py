@@ -42,6 +42,7 @@ class Facts(MemoryShelf):
 
     has_gap = False
     is_given_up = False
+    is_held = False
 
     def shelf(self, partition: int) -> MirroredShelf:  # noqa: ARG002 - one for all
         """One for all."""
@@ -102,6 +103,23 @@ class Sends:
         """Nothing goes out."""
 
 
+class Names:
+    """Look-ups whose answers are a matter of the test: a value with a `!` behind waits."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Future[None] | None = None
+        self.asked: list[bool] = []
+
+    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
+        """One for all."""
+        if not (record.value or b"").endswith(b"!"):
+            return None
+        self.asked.append(waits)
+        if self.waiting is None:
+            self.waiting = asyncio.get_running_loop().create_future()
+        return self.waiting if waits and not self.waiting.done() else None
+
+
 class Silent:
     """A producer that nothing reaches."""
 
@@ -119,6 +137,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.questions = Questions()
+        self.names = Names()
         self.decided: list[str] = []
         self.acks: dict[int, list[int]] = defaultdict(list)
         self.failures: list[BaseException] = []
@@ -131,6 +150,7 @@ class Bench:
             fail=self.failures.append,
             state=State(Facts(), "customers", cast("Gate", object())),
             introductions=self.questions,
+            lookups=self.names,
         )
         self.flow.resume(1, frozenset())
 
@@ -242,3 +262,29 @@ async def test_a_failure_behind_a_question(bench: Bench) -> None:
     assert bench.acks[0] == []
     with pytest.raises(ValueError, match="bug"):
         await bench.flow.take(bench.batch(2, "c"))
+
+
+async def test_a_record_waits_for_the_name_of_its_product(bench: Bench) -> None:
+    """Only its own partition, in order, and nobody once the answer or the time is there."""
+    await bench.flow.take(bench.batch(0, "a", "new!", "b"))
+    await bench.flow.take(bench.batch(0, "c", partition=1))
+    await bench.until_acked(1, 0)
+    assert bench.decided == ["a", "c"]
+    assert bench.names.waiting is not None
+    bench.names.waiting.set_result(None)
+    await bench.until_acked(0, 2)
+    assert bench.decided == ["a", "c", "new!", "b"]
+    await bench.flow.take(bench.batch(3, "new!"))
+    assert bench.decided[-1] == "new!"
+
+
+async def test_a_chunk_without_patience_waits_for_no_name(bench: Bench) -> None:
+    """What it waited for in vain is not waited for again by the rest of the chunk."""
+    batch = bench.batch(0, "new!", "other!")
+    chunk = parked_module.Chunk(batch, 1, bench.flow._stay, patience_s=0.01)
+    answer = await bench.flow._go_on(chunk)
+    assert answer is not None
+    bench.flow._parked.park(chunk, answer)
+    await bench.until_acked(0, 1)
+    assert bench.decided == ["new!", "other!"]
+    assert bench.names.asked == [True, False, False]

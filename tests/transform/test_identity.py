@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.transform.identity import person_of
+from pipeline.transform.identity import passed_over, person_of
 from pipeline.transform.profile import Contact, Person, Profile
 
 CUSTOMER = {
@@ -47,8 +47,8 @@ def test_the_first_hit_of_the_chain_wins(chain: tuple[str, ...], person: Person 
 @pytest.mark.parametrize("chain", [("email",), ("metadata.user_id",), ("email", "metadata.user_id")])
 def test_a_body_with_the_id_alone_goes_by_the_id(chain: tuple[str, ...]) -> None:
     """It cannot follow the chain; `step` says that no step gave it."""
-    assert person_of(chain, {}, {"customer_id": "cus_1"}) == Person("cus_1", None)
-    assert person_of(chain, {"customer_id": "cus_1"}, {}) == Person("cus_1", None)
+    assert person_of(chain, {}, {"customer_id": "cus_1"}) == Person("cus_1", None, settles=False)
+    assert person_of(chain, {"customer_id": "cus_1"}, {}) == Person("cus_1", None, settles=False)
 
 
 @pytest.mark.parametrize("customer_id", [None, "", "  ", True, [], {}, "x" * 151])
@@ -113,5 +113,66 @@ def test_test_mode_never_looks_at_the_state() -> None:
     """Live facts are no test person's."""
     profile = known(person=Person("u_1", "customer_id"), metadata={"user_id": "u_1"})
     assert person_of(("metadata.user_id",), {"customer_id": "cus_1"}, {}, mode="test", profile=profile) == Person(
-        "test_cus_1", None
+        "test_cus_1", None, settles=False
     )
+
+
+def test_a_body_with_the_id_alone_settles_nothing() -> None:
+    """Neither by the id, when the chain has a better step, nor by the object's own metadata."""
+    chain = ("metadata.user_id", "customer_id")
+    by_id = {"customer_id": "cus_1"}
+    assert person_of(chain, {}, by_id) == Person("cus_1", None, settles=False)
+    assert person_of(chain, {}, {**by_id, **DATA}) == Person("u_object", "metadata.user_id", settles=False)
+    assert person_of(chain, {**by_id, "email": None}, {}) == Person("cus_1", "customer_id")
+    assert person_of(("customer_id", "email"), {}, by_id) == Person("cus_1", "customer_id")
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [known(contact=Contact(email="a@example.com")), known(contact=Contact(name="A")), known(metadata={"k": "v"})],
+)
+def test_what_was_known_before_settles(profile: Profile) -> None:
+    """Dodo's API, or a body before, told who the customer is: then the chain's next step is the one."""
+    chain = ("metadata.user_id", "customer_id")
+    assert person_of(chain, {}, {"customer_id": "cus_1"}, profile=profile) == Person("cus_1", "customer_id")
+
+
+def test_a_country_alone_settles_nothing() -> None:
+    """It comes from the bill, not from the customer object."""
+    profile = known(contact=Contact(country="KR"))
+    person = person_of(("metadata.user_id", "customer_id"), {}, {"customer_id": "cus_1"}, profile=profile)
+    assert person == Person("cus_1", None, settles=False)
+
+
+@pytest.mark.parametrize("value", ["undefined", "NULL", 0, "[object Object]", True, "\u200b", ""])
+def test_a_placeholder_is_no_id(value: Any) -> None:
+    """The next source, and then the next step of the chain decides."""
+    customer = {"customer_id": "cus_1", "metadata": {"user_id": value}}
+    assert person_of(("metadata.user_id", "customer_id"), customer, {}) == Person("cus_1", "customer_id")
+    assert person_of(("metadata.user_id", "customer_id"), customer, DATA) == Person("u_object", "metadata.user_id")
+    profile = known(metadata={"user_id": "u_1"})
+    assert person_of(("metadata.user_id",), customer, {}, profile=profile) == Person("u_1", "metadata.user_id")
+    assert passed_over(("metadata.user_id", "customer_id"), customer, {}) == "metadata.user_id"
+
+
+def test_what_passed_nothing_over() -> None:
+    """A key that is missing or null is no value that somebody should look at."""
+    for metadata in (None, {}, {"user_id": None}, {"user_id": "u_1"}, {"other": "null"}):
+        assert passed_over(("metadata.user_id", "email"), {"metadata": metadata}, {}) is None
+
+
+@pytest.mark.parametrize("kept", ["u\u0000_1", "cafe\u0301", "customer-0"])
+def test_an_id_of_the_state_stays_as_it_was_sent(kept: str) -> None:
+    """Nobody is moved to another person because ids are written better now."""
+    profile = known(person=Person(kept, "metadata.user_id"))
+    customer = {"customer_id": "cus_1", "metadata": {"user_id": kept}}
+    assert person_of(("metadata.user_id", "customer_id"), customer, {}, profile=profile) == profile.person
+
+
+def test_a_placeholder_of_the_state_gives_way() -> None:
+    """Versions before took it for an id, and strangers for one person."""
+    profile = known(person=Person("undefined", "metadata.user_id"), contact=Contact(email="a@example.com"))
+    by_id = {"customer_id": "cus_1"}
+    assert person_of(("metadata.user_id", "customer_id"), {}, by_id, profile=profile) == Person("cus_1", "customer_id")
+    named = known(person=Person("undefined", "customer_id"))
+    assert person_of(("metadata.user_id", "customer_id"), {}, by_id, profile=named) == named.person

@@ -117,6 +117,20 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
     assert told == [CustomerLookedUp("found")]
 
 
+@pytest.mark.parametrize(("metadata", "person"), [({}, CUSTOMER_ID), ({"app_user_id": "u_1"}, "u_1")])
+def test_an_introduction_settles_who_it_is(build: Build, metadata: dict[str, Any], person: str) -> None:
+    """What Dodo's API told decides for good, as a body with the customer object does; the id alone does not."""
+    for introduced in (True, False):
+        shelf = MemoryShelf()
+        if introduced:
+            build().introduce(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, shelf)
+        verdict = decide(Written(body()), POLICY, map_webhook, shelf).verdict
+        assert isinstance(verdict, Operations)
+        settled = Book(shelf, CUSTOMER_ID.encode(), nothing(0)).person
+        assert (settled and settled.id) == (person if introduced else None)
+        assert verdict.person_key.decode() == (person if introduced else CUSTOMER_ID)
+
+
 def test_introduction_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
     introductions, shelf = build(), MemoryShelf()

@@ -64,6 +64,11 @@ async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: Ch
     await produce(settings, payments(10, 3))
     await until_committed(settings, worker, 3)
     assert await webhook_ids(settings) == ids([*payments(0, 3), *payments(10, 3)])
+    told = [json.loads(line) for line in worker.log.read_text().splitlines() if "A topic is back" in line]
+    assert [(one["topic"], one["away_seconds"] >= 0, one["resumed_seconds"] >= 0) for one in told] == [
+        (settings.webhooks_topic, True, True)
+    ]
+    assert "dodo_cio_topic_resumed_seconds_count 1.0" in (await worker.get("/metrics")).text
     assert await worker.end() == 0, worker.log.read_text()
 
 

@@ -62,6 +62,14 @@ async def until_well(worker: Worker, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
+async def hangs(worker: Worker, directory: Path, part: str) -> None:
+    """Wait until the part does, or the process has ended over it; a restore hangs from the start."""
+    async with asyncio.timeout(WITHIN_S):
+        hung = directory / "hangs"
+        while part != "restore" and not hung.exists() and worker.process.poll() is None:  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.05)
+
+
 async def stays_broken(worker: Worker, port: int) -> str | None:
     """What is seen of it in the end: an exit code, or a probe that failed for longer than any rebalance takes."""
     failures = 0
@@ -99,11 +107,12 @@ async def test_nothing_hangs_unseen(
         environ = {**environment(settings), f"{PREFIX}PORT": str(port)}
         command = [sys.executable, str(HUNG_WORKER), stage, part]
         producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers)
-        ending = asyncio.Event()
+        flowing, ending = asyncio.Event(), asyncio.Event()
 
         async def traffic() -> None:
             while not ending.is_set():
                 await producer.send_and_wait(topic, value, key=b"cus_1", headers=[("webhook-id", b"msg_1")])
+                flowing.set()
                 await asyncio.sleep(0.1)
 
         async with room, producer, asyncio.TaskGroup() as beside:
@@ -112,10 +121,11 @@ async def test_nothing_hangs_unseen(
                     await until_well(worker, port)
                 if busy:
                     beside.create_task(traffic())
-                    await asyncio.sleep(0.5)
+                    async with asyncio.timeout(WITHIN_S):
+                        await flowing.wait()
                 (directory / "now").touch()
                 if not busy:
-                    await asyncio.sleep(0.5)
+                    await hangs(worker, directory, part)
                     beside.create_task(traffic())
                 try:
                     outcomes[name] = await stays_broken(worker, port) or ""

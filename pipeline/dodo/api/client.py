@@ -171,6 +171,16 @@ class DodoApi:
         """One customer: `customer_id`, `email`, `name`, perhaps `phone_number` and `metadata`; None without one."""
         return await self._object("/customers", customer_id)
 
+    async def products(self, number: int) -> list[dict[str, Any]]:
+        """One page of all products (`product_id`, `name`, …), empty behind the last; pages count from 0."""
+        path = "/products"
+        body = await self._get(path, {"page_size": PAGE_SIZE, "page_number": number})
+        return [] if body is None else items_of(body, path)
+
+    async def product(self, product_id: str) -> dict[str, Any] | None:
+        """One product, an archived one too; None when the account has none of this id."""
+        return await self._object("/products", product_id)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()

@@ -9,6 +9,7 @@ not exist. Files are indented for people; `load` gives the compact form that the
 from __future__ import annotations
 
 import difflib
+import re
 from functools import cache
 from importlib import resources
 
@@ -17,6 +18,8 @@ import orjson
 from pipeline.errors import InputError
 
 SUFFIX = ".json"
+
+_SPLIT = re.compile(r"[^a-z0-9]+")
 
 
 @cache
@@ -30,13 +33,34 @@ def names() -> tuple[str, ...]:
 
 
 @cache
+def find(words: str) -> tuple[str, ...]:
+    """The samples that `words` mean, types before variants: the one of that name, else all that have each word in it.
+
+    Nothing alike: the nearest names.
+    """
+    wanted = words.strip().lower()
+    if wanted in names():
+        return (wanted,)
+    parts = [part for part in _SPLIT.split(wanted) if part]
+    alike = [name for name in names() if parts and all(part in name for part in parts)]
+    if not alike:
+        near = difflib.get_close_matches(wanted, names(), n=3, cutoff=0.5)
+        # A word that is nearly one of a name's: `licence`, `subscribtion`.
+        spelt = {word for name in names() for word in _SPLIT.split(name)}
+        parts = [(difflib.get_close_matches(part, spelt, n=1, cutoff=0.7) or [part])[0] for part in parts]
+        alike = [name for name in names() if parts and all(part in name for part in parts)] or near
+    return tuple(sorted(alike, key=lambda name: ("--" in name, name)))
+
+
+@cache
 def load(name: str) -> bytes:
     """The compact JSON body of sample `name`, keys in the file's order.
 
     Raises:
-        InputError: there is no such sample; the message names the closest.
+        InputError: there is no such sample; the message names those that are meant.
     """
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=3) or ["payment.succeeded"]
-        raise InputError(f"there is no sample {name!r}; did you mean {', '.join(close)}?")
+        alike = find(name)
+        hint = f"did you mean {', '.join(alike[:6])}?" if alike else "dodo-cio explain --sample lists them"
+        raise InputError(f"there is no sample {name!r}; {hint}")
     return orjson.dumps(orjson.loads((resources.files(__name__) / f"{name}{SUFFIX}").read_bytes()))

@@ -7,15 +7,20 @@ from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import elements, email, members, text, whole
+from pipeline.transform.fields import elements, email, members, person_name, text, whole
+from pipeline.transform.identity import customer_id_of
 from pipeline.transform.moments import moments_of
-from pipeline.transform.money import MAX_MINOR, amount_of, currency_code, minor_of, units_of
+from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
+from pipeline.transform.portal import portal_link
 from pipeline.transform.profile import Profile
 from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Delivery, Note
 
 Attributes = dict[str, Any]
+
+MAX_AHEAD_S: Final = 2
+"""How far an identify's time may be ahead of the clock: a subscription's start has three profiles in one second."""
 
 NOTHING: Final = b"{}"
 """No attributes, as JSON."""
@@ -30,6 +35,7 @@ class Case:
     """
 
     __slots__ = (
+        "business_id",
         "customer",
         "data",
         "delivery",
@@ -56,9 +62,10 @@ class Case:
         self.warnings: list[str] = []
         self.notes: list[Note] = []
         self.customer = members(envelope.data.get("customer"))
-        self.email, self.name = email(self.customer.get("email")), text(self.customer.get("name"))
+        self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
+        self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
         moments = moments_of(envelope.timestamp, delivery)
         self.occurred_ms = moments.occurred_ms
@@ -71,6 +78,16 @@ class Case:
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def not_before_s(self, identified_at_s: int | None) -> int | None:
+        """From when on an identify with this time may be sent; None: at once.
+
+        A profile that is ahead of the clock is closed to whoever else writes it until then.
+        """
+        if identified_at_s is None:
+            return None
+        clock_s = max(self.snapshot_s, (self.delivery.received_at_ms or 0) // 1000)
+        return identified_at_s - MAX_AHEAD_S if identified_at_s > clock_s + MAX_AHEAD_S else None
 
     def fitted(self, attributes: Attributes) -> bytes:
         """Attributes inside Customer.io's limits, as JSON."""
@@ -115,40 +132,55 @@ class Case:
         if minor is None:
             self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
             return None
-        exponent = self.policy.exponents.get(currency) if currency is not None else None
+        amount = self._amount(name, minor, currency)
         named = _forms(name)
-        amount = amount_of(minor, exponent)
         if amount.text is not None:
             into[name] = amount.text
             if amount.value is not None:
                 into[named[0]] = amount.value
-        else:
+        into[named[1]] = minor
+        return minor
+
+    def main_money(self, into: Attributes, name: str, value: Any, currency: str | None) -> int | None:
+        """`money` of the amount that the event is about: where none can be printed the event says so.
+
+        A campaign's filter on `amount_unusable` then keeps back a mail that would say "you paid ".
+        """
+        if value is None:
+            self.notice("unusable-amount", f"the body does not tell {name}: the event has none")
+        minor = self.money(into, name, value, currency)
+        if name not in into:
+            into["amount_unusable"] = True
+            self.notice(
+                "amount-unusable", "the event is marked amount_unusable: it has no amount that could be printed"
+            )
+        return minor
+
+    def profile_money(self, into: Attributes, name: str, minor: int | None, currency: str | None) -> None:
+        """An amount on the profile, of any size, in its three ways; a form that cannot be told is null.
+
+        The profile would else go on showing the last one that could, beside the others' new ones. The text is always
+        exact; a number is told where every reader keeps it exact.
+        """
+        in_value, in_minor = _forms(name)
+        if minor is None:
+            into[name] = into[in_value] = into[in_minor] = None
+            return
+        amount = self._amount(name, minor, currency)
+        is_exact = -MAX_MINOR <= minor <= MAX_MINOR
+        into[name] = amount.text
+        into[in_value] = amount.value if is_exact else None
+        into[in_minor] = minor if is_exact else None
+
+    def _amount(self, name: str, minor: int, currency: str | None) -> Amount:
+        exponent = self.policy.exponents.get(currency) if currency is not None else None
+        if exponent is None:
             what = "the currency is missing" if currency is None else "the currency is not known"
             self.notice(
                 "unknown-currency",
                 f"{what}, and so its decimals (PIPELINE_CURRENCY_EXPONENTS): only {name}_minor is sent",
             )
-        into[named[1]] = minor
-        return minor
-
-    def total(self, into: Attributes, name: str, minor: int, currency: str) -> None:
-        """A sum on the profile, of any size, in its three ways.
-
-        The text is always exact. A number that not every reader would keep exact is null instead: the profile would go
-        on showing the last one that fitted.
-        """
-        if -MAX_MINOR <= minor <= MAX_MINOR:
-            self.money(into, name, minor, currency)
-            in_value = _forms(name)[0]
-            if name in into and in_value not in into:
-                into[in_value] = None
-            return
-        in_value, in_minor = _forms(name)
-        exponent = self.policy.exponents.get(currency)
-        if exponent is not None:
-            into[name] = amount_of(minor, exponent).text
-            into[in_value] = None
-        into[in_minor] = None
+        return amount_of(minor, exponent)
 
     def units(self, into: Attributes, name: str, value: Any) -> None:
         """A quantity that is no money: `name` as decimal text, `name_value` as number."""
@@ -161,6 +193,19 @@ class Case:
         into[name] = found[0]
         if found[1] is not None:
             into[f"{name}_value"] = found[1]
+
+    def manage_link(self, into: Attributes, subscription_id: str | None) -> None:
+        """Where the customer manages the subscription, if the operator says where and nothing of it is missing."""
+        template = self.policy.portal_url
+        if template is None:
+            return
+        customer_id = customer_id_of(self.customer, self.data)
+        link = portal_link(
+            template,
+            {"business_id": self.business_id, "customer_id": customer_id, "subscription_id": subscription_id},
+        )
+        if link is not None:
+            into["manage_subscription_url"] = link
 
     def currency(self, into: Attributes) -> str | None:
         """The currency of the object, set as `currency` when there is one."""

@@ -7,7 +7,9 @@ from typing import Final
 from pipeline.dodo.catalogue import TYPES, Family
 from pipeline.transform.fields import flag, text
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
+from pipeline.transform.money import amount_of
 
 BY_STAGE: Final = Key(("dispute_id", "dispute_stage"))
 """One dispute can be opened, lost and so on again at its next stage (pre_dispute, dispute, pre_arbitration)."""
@@ -37,7 +39,10 @@ ROWS: Final = tuple(
 
 
 def attributes(case: Case, _row: Row, into: Attributes) -> None:
-    """The dispute. Its amount's unit is documented nowhere, so it goes as text under a name that says so."""
+    """The dispute. Its amount's unit is documented nowhere, so it goes as text under a name that says so.
+
+    Where it is the known payment's amount, in minor units or as a decimal, the unit is plain, and it can be printed.
+    """
     data = case.data
     case.texts(into, "dispute_id", "payment_id")
     raw = data.get("amount")
@@ -45,6 +50,15 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
         into["dispute_amount_raw"] = amount
     case.currency(into)
     case.texts(into, "dispute_stage", "reason")
+    payment_id = into.get("payment_id")
+    payment = case.profile.payment(payment_id) if case.profile is not None and payment_id is not None else None
+    if payment is not None:
+        told = case.currency({})
+        exponent = case.policy.exponents.get(payment.currency or "")
+        worth = {str(payment.minor), amount_of(payment.minor, exponent).text}
+        if told in {None, payment.currency} and amount is not None and amount.removesuffix(".0") in worth:
+            case.money(into, "dispute_amount", payment.minor, payment.currency)
+        put_goods(case, into, list(payment.products), list(payment.subscriptions))
     if (resolved := flag(data.get("is_resolved_by_rdr"))) is not None:
         into["is_resolved_by_rdr"] = resolved
 
@@ -56,6 +70,10 @@ MAPPING: Final = FamilyMapping(
         "dispute_id",
         "payment_id",
         "dispute_amount_raw",
+        "dispute_amount",
+        "products",
+        "product_id",
+        "product_name",
         "currency",
         "dispute_stage",
         "reason",

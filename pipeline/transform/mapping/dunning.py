@@ -6,7 +6,10 @@ from typing import Final
 
 from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
+from pipeline.transform.profile import BILLING, Profile, Subscription, Unpaid
+from pipeline.transform.timestamps import DAY_MS, to_ms
 
 BY_ATTEMPT: Final = Key(("subscription_id", "created_at"))
 """A dunning attempt has no id of its own."""
@@ -37,13 +40,68 @@ ROWS: Final = (
 
 
 def attributes(case: Case, _row: Row, into: Attributes) -> None:
-    """Which subscription, why, and the payment that recovered it."""
+    """Which subscription, why, and the payment that recovered it; with the state its plan and what is owed.
+
+    `amount` is the plan's price, `payment_amount` what was charged: by the payment that the body names, else by the one
+    of the subscription that failed when this began. The next attempt is told where a billing date lies ahead: after a
+    cancellation there is none.
+    """
     case.texts(into, "subscription_id", "trigger_state", "payment_id")
+    profile, subscription_id = case.profile, into.get("subscription_id")
+    if profile is None or subscription_id is None:
+        return
+    plan = next((plan for plan in profile.subscriptions if plan.subscription_id == subscription_id), None)
+    if plan is not None:
+        _plan(case, into, plan)
+    payment = profile.payment(into["payment_id"]) if "payment_id" in into else None
+    if payment is not None:
+        case.money(into, "payment_amount", payment.minor, payment.currency)
+    elif failed := _failed(case, profile, subscription_id):
+        case.money(into, "payment_amount", failed.minor, failed.currency)
+        if failed.link is not None:
+            into["payment_link"] = failed.link
+
+
+def _failed(case: Case, profile: Profile, subscription_id: str) -> Unpaid | None:
+    """The payment with which the trouble began; one of an earlier period has another amount and a dead link."""
+    began_ms = to_ms(case.data.get("created_at"))
+    since_ms = (case.event_ms if began_ms is None else began_ms) - DAY_MS
+    for unpaid in profile.unpaid:
+        if subscription_id in unpaid.subscriptions and unpaid.at_ms >= since_ms:
+            return unpaid if profile.payment(unpaid.payment_id) is None else None
+    return None
+
+
+def _plan(case: Case, into: Attributes, plan: Subscription) -> None:
+    put_goods(case, into, [], [plan.subscription_id])
+    if plan.currency is not None:
+        into["currency"] = plan.currency
+    case.money(into, "amount", plan.minor, plan.currency)
+    if plan.interval is not None:
+        into["frequency"] = plan.interval
+    if plan.interval_count is not None:
+        into["frequency_count"] = plan.interval_count
+    next_ms = to_ms(plan.next_billing)
+    if next_ms is not None and next_ms > case.event_ms and plan.status in BILLING and not plan.cancel_at_next_billing:
+        case.date(into, "next_attempt_at", plan.next_billing)
 
 
 MAPPING: Final = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
-    links=("subscription_id", "trigger_state", "payment_id"),
+    links=(
+        "subscription_id",
+        "trigger_state",
+        "payment_id",
+        "product_id",
+        "product_name",
+        "amount",
+        "currency",
+        "frequency",
+        "frequency_count",
+        "payment_amount",
+        "payment_link",
+        "next_attempt_at",
+    ),
     status=STATUS,
 )

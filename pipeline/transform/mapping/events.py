@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
 
 from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
-from pipeline.transform.fields import members, text
+from pipeline.transform.fields import country, members, text
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.identify import put_metadata
-from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.mapping.identify import put_first_name, put_metadata
+from pipeline.transform.mapping.rows import FamilyMapping, Key, Row
+from pipeline.transform.profile import best
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.ulid import ulid
 
@@ -32,6 +36,23 @@ def event_id(case: Case, row: Row, name: str) -> str:
     return ulid((created if created is not None else case.occurred_ms) or 0, name, "fact", *parts)
 
 
+def spoken_ids(case: Case, rows: tuple[Row, ...]) -> tuple[str | None, list[str]]:
+    """By what the state knows that this very webhook has told an event, whatever its body said then.
+
+    The body is read anew at each attempt, and may lead to another of the type's rows, or to another name of the fact.
+    The first id stands for the webhook itself and is remembered beside an event that the fact names; None where no
+    reading makes another event. The others are what the webhook's own id makes of each event of the type.
+    """
+    names = dict.fromkeys(row.event for row in rows if row.event is not None)
+    keys = [row.key for row in rows if row.key is not None]
+    if len(names) == 1 and not any(key.moves for key in keys):
+        return None, []
+    of_webhook = "webhook", case.delivery.webhook_id
+    at_ms = case.occurred_ms or 0
+    spoken = ulid(at_ms, case.type, "spoken", case.delivery.webhook_id) if keys else None
+    return spoken, [ulid(at_ms, name, *of_webhook) for name in names]
+
+
 def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:
     """What every event carries, then what its family adds."""
     into: Attributes = {"dodo_event_type": case.type, "webhook_id": case.delivery.webhook_id}
@@ -49,10 +70,51 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
         into["email"] = case.email
     if case.name is not None:
         into["name"] = case.name
+        put_first_name(case, into, case.name, _country(case))
     mapping.attributes(case, row, into)
+    if case.policy.portal_url is not None:
+        case.manage_link(into, into.get("subscription_id") or _speaking(case))
     if case.policy.metadata:
         put_metadata(case, into, members(case.data.get("metadata")), members(case.customer.get("metadata")))
     return into
+
+
+def _country(case: Case) -> str | None:
+    known = case.profile.contact.country if case.profile is not None else None
+    return known or country(members(case.data.get("billing")).get("country"))
+
+
+def further_events(case: Case, row: Row, attributes: Attributes) -> Iterator[tuple[str, str]]:
+    """What else one webhook tells where the operator wants it: pairs of an event's name and its id, each once for ever.
+
+    They carry the attributes of the event that they stand beside.
+    """
+    if not case.policy.emit_trial_events:
+        return
+    if row.event == "subscription_started" and attributes.get("is_trial") is True:
+        yield "trial_started", _once_a_subscription(case, "trial_started")
+    if attributes.get("is_trial_conversion") is True and case.type == "subscription.renewed":
+        yield "trial_converted", _once_a_subscription(case, "trial_converted")
+
+
+FURTHER: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "trial_started": "with subscription_started, where `is_trial` and `PIPELINE_EMIT_TRIAL_EVENTS`",
+        "trial_converted": "with subscription_renewed, where `is_trial_conversion` and `PIPELINE_EMIT_TRIAL_EVENTS`",
+    }
+)
+"""Events that stand beside others, and when: for the reference."""
+
+
+def _once_a_subscription(case: Case, name: str) -> str:
+    row = Row(case.type, name, key=Key(("subscription_id",)))
+    return event_id(case, row, name)
+
+
+def _speaking(case: Case) -> str | None:
+    """The subscription that the profile shows, for an event about none."""
+    speaking = best(case.profile.subscriptions) if case.profile is not None else None
+    return None if speaking is None else speaking.subscription_id
 
 
 def warn_if_late(case: Case) -> None:

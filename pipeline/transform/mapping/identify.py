@@ -6,12 +6,18 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from pipeline.transform.fields import country, email, members, phone, scalar, text
+from pipeline.customerio.operations import Identifier
+from pipeline.transform.addresses import read
+from pipeline.transform.fields import country, members, phone, scalar, text
+from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
-from pipeline.transform.profile import Person, Profile, best
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Addressed, Person, Profile, best
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 
 _IDENTITY_BYTES: Final = 16
 
@@ -47,6 +53,7 @@ def identify_attributes(
         into["email"] = address
     if name is not None:
         into["name"] = name
+        put_first_name(case, into, name, lives_in, on_profile=True)
     if live and number is not None:
         into["phone"] = number
     if lives_in is not None:
@@ -59,9 +66,23 @@ def identify_attributes(
             sum_attributes(case, into, profile)
     elif row is not None and mapping is not None and mapping.identifies is not None:
         mapping.identifies(case, row, into)
+    if case.policy.portal_url is not None:
+        speaking = best(profile.subscriptions) if profile is not None else None
+        subscription_id = into.get("subscription_id") if speaking is None else speaking.subscription_id
+        if subscription_id is not None:
+            case.manage_link(into, subscription_id)
     if into and not live:
         into["dodo_mode"] = case.delivery.mode
     return into
+
+
+def put_first_name(case: Case, into: Attributes, name: str, lives_in: str | None, *, on_profile: bool = False) -> None:
+    """`first_name` beside `name`, where the operator wants it and it is plain; null on a profile where it is not."""
+    if not case.policy.first_names:
+        return
+    cut = first_name(name, lives_in)
+    if cut is not None or on_profile:
+        into["first_name"] = cut
 
 
 def put_metadata(case: Case, into: Attributes, *sources: dict[str, Any]) -> None:
@@ -87,12 +108,41 @@ def is_new_person(profile: Profile, person: Person) -> bool:
     return profile.identity is None or profile.identified not in {None, person.id}
 
 
-def former_address(profile: Profile, person: Person) -> str | None:
-    """Under whose address the customer was identified until now, when the policy `email` gives another one since."""
-    before = profile.person
-    if person.step != EMAIL_STEP or before is None or before.step != EMAIL_STEP or not is_new_person(profile, person):
+def first_seen_s(case: Case, profile: Profile) -> int:
+    """When the person was first seen, unix seconds: at the event, the first payment or the subscription's creation.
+
+    Told with a person's first identify alone: what came before it is never learnt later, and an app may have set the
+    person's own since.
+    """
+    moments = [case.event_ms]
+    if profile.spending.customer_since_ms is not None:
+        moments.append(profile.spending.customer_since_ms)
+    moments += [one.created_at_ms for one in profile.subscriptions if one.created_at_ms >= MIN_PLAUSIBLE_MS]
+    return min(ms for ms in moments if ms >= MIN_PLAUSIBLE_MS) // 1000
+
+
+def identifier_of(person: Person) -> Identifier:
+    """How the person is addressed."""
+    return "email" if person.step == EMAIL_STEP else "id"
+
+
+def left_person(profile: Profile, person: Person) -> Addressed | None:
+    """Whom the customer's operations went to until now, when that is somebody else than `person`."""
+    before = profile.addressed
+    if before is None or before[:2] == (person.id, identifier_of(person)):
         return None
-    return email(profile.identified)
+    return before
+
+
+def may_merge(policy: Policy, before: Addressed, person: Person) -> bool:
+    """Whether the operator wants the former person merged into this one.
+
+    Never anybody else than the customer's own id that stood in, or the same customer's former address: what lies behind
+    another id may be other people's.
+    """
+    if before.stood_in:
+        return policy.merge_default_id
+    return policy.merge_on_email_change and before.identifier == identifier_of(person) == "email"
 
 
 def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person) -> bool:
@@ -115,8 +165,13 @@ def _total_of(code: str) -> str:
 
 
 def _warn_of_contact(case: Case, number: str | None) -> None:
-    if case.email is None and text(case.customer.get("email")) is not None:
-        case.notice("unusable-contact", "the customer's e-mail is no address: left out")
+    sent = case.customer.get("email")
+    if text(sent) is not None:
+        reading = read(sent)
+        if reading.address is None:
+            case.notice("unusable-contact", f"the customer's e-mail is no address ({reading.fault}): left out")
+        elif reading.trimmed:
+            case.notice("trimmed-address", "invisible characters around the customer's e-mail were removed")
     if number is None and text(case.customer.get("phone_number")) is not None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
 
@@ -125,18 +180,25 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
     """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
     spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
-        case.total(into, "total_spent", spent[first], first)
+        case.profile_money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
-    for code, minor in spent.items():
-        case.total(into, _total_of(code), minor, code)
     if count:
         into["payment_count"] = count
         case.date(into, "last_payment_date", last_payment_date, last_ms)
         case.date(into, "customer_since", customer_since, since_ms)
     if method is not None:
         into["payment_method"] = method
+    if case.policy.forward_card_hints and profile.card is not None:
+        fill_card(into, profile.card)
     if profile.has_lost_dispute:
         into["has_lost_dispute"] = True
+    _fill_subscriptions(case, into, profile)
+    # Last: of a person with more currencies than there is room for, these give way and never the next billing date.
+    for code, minor in spent.items():
+        case.profile_money(into, _total_of(code), minor, code)
+
+
+def _fill_subscriptions(case: Case, into: Attributes, profile: Profile) -> None:
     speaking = best(profile.subscriptions)
     if speaking is None:
         return

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pipeline.transform.fields import elements, flag, members, text, whole
+from pipeline.transform.mapping import trials
+from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.money import minor_of
+from pipeline.transform.profile import Card
 
 BY_PAYMENT: Final = Key(("payment_id",))
 
@@ -81,6 +86,7 @@ UNKNOWN_METHOD: Final = "unknown"
 """What the vendor's recipe puts in place of a missing method; on a profile it would overwrite a known one."""
 
 CARD_HINTS: Final = ("card_last_four", "card_exp_month", "card_exp_year")
+CARD: Final = ("card_network", *CARD_HINTS)
 
 
 def _is_card_update(case: Case) -> bool:
@@ -88,15 +94,11 @@ def _is_card_update(case: Case) -> bool:
 
 
 def _card_update_seen(case: Case) -> bool:
-    """The subscription's own `subscription_payment_method_updated` is known to tell this very change."""
+    """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
     if case.profile is None or not _is_card_update(case):
         return False
-    method = text(case.data.get("payment_method_id"))
-    subscription_id = text(case.data.get("subscription_id"))
-    if method is None or subscription_id is None:
-        return False
-    before = case.profile.before(subscription_id)
-    return before is not None and before.payment_method_shown == method
+    method, told = text(case.data.get("payment_method_id")), case.profile.card_told
+    return any(told(each, method, case.event_ms, "subscription") for each in subscription_ids(case.data))
 
 
 def _is_free(case: Case) -> bool:
@@ -104,7 +106,8 @@ def _is_free(case: Case) -> bool:
 
 
 def _is_free_checkout(case: Case) -> bool:
-    return _is_free(case) and (text(case.data.get("charge_type")) or "new") == "new"
+    opens = (text(case.data.get("charge_type")) or "new") == "new"
+    return opens and _is_free(case) and not subscription_ids(case.data)
 
 
 def _needs_customer(case: Case) -> bool:
@@ -128,10 +131,12 @@ ROWS: Final = (
     Row(
         "payment.succeeded",
         "free_checkout_completed",
-        Condition("`total_amount` = 0 and `charge_type` null or `new`", _is_free_checkout),
+        Condition("`total_amount` = 0, `charge_type` null or `new`, no subscription", _is_free_checkout),
         key=BY_PAYMENT,
     ),
-    Row("payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit)", _is_free)),
+    Row(
+        "payment.succeeded", None, Condition("`total_amount` = 0 else (downgrade credit, what opens a trial)", _is_free)
+    ),
     Row("payment.succeeded", "payment_completed", key=BY_PAYMENT, decides=TOTALS),
     Row("payment.failed", "payment_failed"),
     Row(
@@ -148,20 +153,20 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """What was charged, how, for what."""
     data = case.data
     currency = case.currency(into)
-    if data.get("total_amount") is None and row.event == "payment_completed":
-        case.notice("unusable-amount", "the body has no total_amount: the event says nothing of what was paid")
-    case.money(into, "payment_amount", data.get("total_amount"), currency)
+    case.main_money(into, "payment_amount", data.get("total_amount"), currency)
     into["payment_method"] = text(data.get("payment_method")) or UNKNOWN_METHOD
     case.texts(into, "payment_method_type", "card_network", "payment_id")
-    subscription_ids = _subscription_ids(case)
-    if len(subscription_ids) == 1:
-        into["subscription_id"] = subscription_ids[0]
-    elif subscription_ids:
-        into["subscription_ids"] = subscription_ids
-    if products := case.quantities("product_cart", "product_id"):
-        into["products"] = products
+    paid_for = subscription_ids(data)
+    if len(paid_for) == 1:
+        into["subscription_id"] = paid_for[0]
+    elif paid_for:
+        into["subscription_ids"] = paid_for
+    if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.profile:
+        into["is_first_payment"] = case.profile.is_first_payment(payment_id)
+    cart = case.quantities("product_cart", "product_id")
+    put_goods(case, into, [(item["product_id"], item.get("quantity")) for item in cart], paid_for)
     case.money(into, "tax", data.get("tax"), currency)
-    case.texts(into, "invoice_id", "charge_type")
+    case.texts(into, "invoice_id", "invoice_url", "charge_type")
     codes = [code for entry in elements(data.get("discounts")) if (code := text(members(entry).get("code")))]
     if codes:
         into["discount_codes"] = codes
@@ -169,16 +174,19 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
         _failure(case, into)
+    if row.event == "payment_completed" and paid_for and trials.charge_converts(case, paid_for):
+        into["is_trial_conversion"] = True
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
     if case.policy.forward_card_hints:
         case.texts(into, *CARD_HINTS)
 
 
-def _subscription_ids(case: Case) -> list[str]:
-    single = text(case.data.get("subscription_id"))
+def subscription_ids(data: Mapping[str, Any]) -> list[str]:
+    """The subscriptions that a payment is for, none for a purchase."""
+    single = text(data.get("subscription_id"))
     if single is not None:
         return [single]
-    return [found for entry in elements(case.data.get("subscription_ids")) if (found := text(entry)) is not None]
+    return [found for entry in elements(data.get("subscription_ids")) if (found := text(entry)) is not None]
 
 
 def _failure(case: Case, into: Attributes) -> None:
@@ -194,6 +202,8 @@ def identifies(case: Case, row: Row, into: Attributes) -> None:
         return
     if (method := text(case.data.get("payment_method"))) is not None and method != UNKNOWN_METHOD:
         into["payment_method"] = method
+    if case.policy.forward_card_hints:
+        fill_card(into, Card(*(text(case.data.get(name)) for name in CARD)))
     if row.event == "payment_completed" and case.occurred_ms is not None:
         case.date(into, "last_payment_date", case.sent_at)
 
@@ -205,7 +215,7 @@ def maybe_new(case: Case) -> bool:
     charge_type = text(case.data.get("charge_type"))
     if charge_type is not None:
         return charge_type == "new"
-    return not _subscription_ids(case) or text(case.data.get("checkout_session_id")) is not None
+    return not subscription_ids(case.data) or text(case.data.get("checkout_session_id")) is not None
 
 
 MAPPING: Final = FamilyMapping(
@@ -220,8 +230,12 @@ MAPPING: Final = FamilyMapping(
         "payment_id",
         "subscription_id or subscription_ids",
         "products",
+        "product_id",
+        "product_name",
+        "is_first_payment",
         "tax",
         "invoice_id",
+        "invoice_url",
         "charge_type",
         "discount_codes",
         "retry_attempt",

@@ -7,10 +7,12 @@ off, so the tolerance is one day but never more than half of what a period can b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Case
+from pipeline.transform.profile import Payment
 from pipeline.transform.timestamps import DAY_MS, to_ms
 
 INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
@@ -21,7 +23,7 @@ DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
 """Charge types that tell whether a period is the first; a plan change may be charged in any."""
 
 
-def tolerance_ms(data: dict[str, Any]) -> int:
+def tolerance_ms(data: Mapping[str, Any]) -> int:
     """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
     half_days = [1.0]
     days = INTERVAL_DAYS.get((text(data.get("payment_frequency_interval")) or "").lower().removesuffix("s"))
@@ -35,7 +37,7 @@ def tolerance_ms(data: dict[str, Any]) -> int:
     return int(min(half_days) * DAY_MS)
 
 
-def in_first_period(data: dict[str, Any]) -> bool | None:
+def in_first_period(data: Mapping[str, Any]) -> bool | None:
     """Whether `previous_billing_date` lies at `created_at`; None when either is unreadable."""
     previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
     if previous is None or created is None:
@@ -43,8 +45,8 @@ def in_first_period(data: dict[str, Any]) -> bool | None:
     return abs(previous - created) <= tolerance_ms(data)
 
 
-def trial_end_ms(data: dict[str, Any]) -> int | None:
-    """When the free trial ends or ended; None without a trial. During it, the next billing is its end."""
+def trial_end_ms(data: Mapping[str, Any]) -> int | None:
+    """When the free trial was to end by the dates; None without a trial. During it, the next billing is its end."""
     days = whole(data.get("trial_period_days"))
     if days is None or days <= 0:
         return None
@@ -56,40 +58,43 @@ def trial_end_ms(data: dict[str, Any]) -> int | None:
     return None if created is None else created + days * DAY_MS
 
 
-def renews_after_trial(data: dict[str, Any]) -> bool:
-    """Whether the period that begins with this renewal is the first one after a trial."""
-    days = whole(data.get("trial_period_days"))
-    previous, created = to_ms(data.get("previous_billing_date")), to_ms(data.get("created_at"))
-    if days is None or days <= 0 or previous is None or created is None:
-        return False
-    return abs(previous - created - days * DAY_MS) <= tolerance_ms(data)
+def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:
+    """Whether the event belongs to the subscription's beginning: its billing date lies at `created_at`, or itself does.
+
+    The body is read at the delivery, and a late retry shows a later period; the event's time stays what it was.
+    """
+    created = to_ms(data.get("created_at"))
+    near = created is not None and occurred_ms is not None and abs(occurred_ms - created) <= tolerance_ms(data)
+    return near or in_first_period(data) is True
+
+
+def payment_of(case: Case) -> Payment | None:
+    """The payment that a `subscription.renewed` is about, if the state knows it: the body's own, else its period's."""
+    data, profile = case.data, case.profile
+    subscription_id, payment_id = text(data.get("subscription_id")), text(data.get("payment_id"))
+    if profile is None or subscription_id is None:
+        return None
+    payment = profile.payment(payment_id) if payment_id is not None else None
+    if payment is not None:
+        return payment
+    # On demand, many charges have one period: where the body names its own, the first one's says nothing of it.
+    starts = to_ms(data.get("previous_billing_date"))
+    if starts is None or (payment_id is not None and flag(data.get("on_demand")) is True):
+        return None
+    return profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
 
 
 def is_first_renewal(case: Case) -> bool:
     """Whether a `subscription.renewed` is the first charge, which `subscription_started` already tells.
 
-    On-demand subscriptions are charged at any time, so their dates say nothing: only a payment known as `new` does.
+    The payment says so where it is known; else the dates do, whatever else has come, so that no order of arrival makes
+    a renewal of a first charge. On-demand subscriptions are charged at any time, so their dates say nothing: only a
+    payment known as `new` does.
     """
-    data, profile = case.data, case.profile
-    on_demand = flag(data.get("on_demand")) is True
-    if profile is None:
-        return False if on_demand else in_first_period(data) is True
-    subscription_id = text(data.get("subscription_id"))
-    starts = to_ms(data.get("previous_billing_date"))
-    if subscription_id is None:
+    on_demand = flag(case.data.get("on_demand")) is True
+    if case.profile is not None and text(case.data.get("subscription_id")) is None:
         return False
-    payment_id = text(data.get("payment_id"))
-    payment = profile.payment(payment_id) if payment_id is not None else None
-    # On demand, many charges have one period: where the body names its own, the first one's says nothing of it.
-    if payment is None and starts is not None and not (on_demand and payment_id is not None):
-        payment = profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
+    payment = payment_of(case)
     if payment is not None and payment.charge_type in DECISIVE:
         return payment.charge_type == "new"
-    if on_demand or starts is None:
-        return False
-    activation, created = profile.first_activation(subscription_id), to_ms(data.get("created_at"))
-    if activation is None or created is None:
-        return False
-    # A recovery may be the first activation that the state sees: of a subscription that is older, or come early.
-    tolerance = tolerance_ms(data)
-    return abs(activation.at_ms - created) <= tolerance and abs(starts - activation.at_ms) <= tolerance
+    return not on_demand and at_creation(case.data, case.occurred_ms)

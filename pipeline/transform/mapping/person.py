@@ -1,4 +1,4 @@
-"""The identify of a person who is the sum of several customers: with the policy `email`, whoever has the address."""
+"""The identify of a person who may be several customers, with the sums of all of them."""
 
 from __future__ import annotations
 
@@ -10,53 +10,67 @@ from pipeline.errors import OperationError, OversizeError
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import identify_attributes, identity_of, sum_attributes
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import Addressed, Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
 
 
 def map_person(
-    address: str, delivery: Delivery, policy: Policy, profile: Profile, named: Iterable[str], *, again: bool
+    who: Addressed,
+    delivery: Delivery,
+    policy: Policy,
+    profile: Profile,
+    *,
+    named: Iterable[str],
+    customers: int = 1,
+    again: bool,
 ) -> tuple[Operations | DeadLettered | None, list[str]]:
     """The identify with the sums, and the attributes that by now have been on the profile.
 
     It is no barrier: the identify of the customer's owner, which lies before it, was one.
 
     Args:
-        address: the person, in lower case.
+        who: the person: an id, or an address in lower case.
         delivery: of the command that brought the news; its time is that of the identify.
         policy: the operator's settings.
         profile: the person.
         named: attributes that were sent at any time. What is not known any more becomes null, which removes it.
+        customers: how many of Dodo's customers the person is.
         again: send it even if it changes nothing here.
     """
     case = Case(Envelope("share", None, None, {}, {}), delivery, policy, profile)
+    if customers > 1:
+        case.notice("shared-person", f"{customers} customers at Dodo are this one person, with the totals of all")
     sums: Attributes = {}
     sum_attributes(case, sums, profile)
     names = sorted({*named, *sums})
     about = {**identify_attributes(case, None, None, with_sums=False), **sums}
-    for name in names:
-        about.setdefault(name, None)
+    for attribute in names:
+        about.setdefault(attribute, None)
     if not about:
         return None, names
     operations: tuple[MappedOperation, ...] = ()
+    at_s: int | None = None
     try:
         told = case.fitted(about)
         identity = identity_of(told)
         if again or identity != profile.identity:
-            body = track.identify(address, told, timestamp_s=profile.delivered_at_s, identifier="email")
+            body = track.identify(who.id, told, timestamp_s=profile.delivered_at_s, identifier=who.identifier)
             operations = (MappedOperation(f"{delivery.webhook_id}:identify", body, False, "identify", None),)
+            at_s = profile.delivered_at_s
         else:
-            case.notice("unchanged-identify", "the identify would change nothing: not sent")
+            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field), names
     except OperationError as error:
         return DeadLettered("unmappable", str(error), field=error.field), names
     verdict = Operations(
-        person_key=address.encode(),
+        person_key=who.id.encode(),
         operations=operations,
         event_time_ms=case.event_ms,
         warnings=tuple(case.warnings),
         notes=tuple(case.notes),
         identity=identity,
+        identified_at_s=at_s,
+        not_before_s=case.not_before_s(at_s),
     )
     return verdict, names

@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import flag, text
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
 from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import Profile
@@ -30,30 +31,44 @@ ROWS: Final = (
 
 
 def attributes(case: Case, row: Row, into: Attributes) -> None:
-    """The refund; with the state also how much of the payment is back by now."""
+    """The refund; with the state also what was paid for what, and how much of it is back by now."""
     data = case.data
     currency = case.currency(into)
-    case.money(into, "refund_amount", data.get("amount"), currency)
+    case.main_money(into, "refund_amount", data.get("amount"), currency)
     case.texts(into, "refund_id", "payment_id")
     if (partial := flag(data.get("is_partial"))) is not None:
         into["is_partial"] = partial
     case.texts(into, "reason")
     payment_id = text(data.get("payment_id"))
-    if row.event != "refund_succeeded" or case.profile is None or payment_id is None:
+    payment = case.profile.payment(payment_id) if case.profile is not None and payment_id is not None else None
+    if payment is not None:
+        case.money(into, "payment_amount", payment.minor, payment.currency)
+        if payment.currency is not None:
+            into["payment_currency"] = payment.currency
+        put_goods(case, into, list(payment.products), list(payment.subscriptions))
+    if row.event != "refund_succeeded":
+        return
+    if partial is False:
+        into["fully_refunded"] = True  # the body says so; nothing has to be known of the payment
+    if case.profile is None or payment_id is None:
         return
     _warn_of_unknown_worth(case, case.profile, payment_id)
     refunded = case.profile.refunded(payment_id)
     if refunded is not None:
         case.money(into, "refunded_total", refunded.minor, refunded.currency)
-        into["fully_refunded"] = refunded.fully
+        into["fully_refunded"] = refunded.fully or partial is False
 
 
 def _warn_of_unknown_worth(case: Case, profile: Profile, payment_id: str) -> None:
-    """A refund whose worth in the payment's currency nobody can tell is left out of the totals."""
+    """A refund whose worth in the payment's currency nobody can tell is left out of the totals.
+
+    A full one is worth what was left of its payment, whatever it says itself.
+    """
     data = case.data
+    if flag(data.get("is_partial")) is False:
+        return
     if minor_of(data.get("amount")) is None:
-        if data.get("amount") is not None or flag(data.get("is_partial")) is not False:
-            case.notice("uncounted-refund", "a refund without a readable amount that may be partial: not in the totals")
+        case.notice("uncounted-refund", "a refund without a readable amount that may be partial: not in the totals")
         return
     payment = profile.payment(payment_id)
     if payment is not None and payment.currency != currency_code(data.get("currency")):
@@ -63,6 +78,20 @@ def _warn_of_unknown_worth(case: Case, profile: Profile, payment_id: str) -> Non
 MAPPING: Final = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
-    links=("refund_amount", "currency", "refund_id", "payment_id", "is_partial", "reason"),
+    links=(
+        "refund_amount",
+        "currency",
+        "refund_id",
+        "payment_id",
+        "is_partial",
+        "reason",
+        "fully_refunded",
+        "refunded_total",
+        "payment_amount",
+        "payment_currency",
+        "products",
+        "product_id",
+        "product_name",
+    ),
     status=STATUS,
 )

@@ -23,6 +23,10 @@ class Condition:
     holds: Callable[[Case], bool]
 
 
+FOR_GOOD: Final = frozenset({"id", "payment_id", "refund_id", "subscription_id", "created_at", "abandoned_at"})
+"""Fields that every reading of a body shows alike; a dispute's stage and a grant's moments move on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """What names a fact, so that two webhooks about it are one event. Without any of its parts the webhook-id does.
@@ -59,6 +63,11 @@ class Key:
         if case.occurred_ms is not None and (earlier := [ms for ms in moments if ms < case.occurred_ms]):
             parts.append(str(max(earlier)))
         return tuple(parts)
+
+    @property
+    def moves(self) -> bool:
+        """Whether another reading of the same webhook's body may name another fact."""
+        return bool(self.after) or not {*self.fields, self.time} <= FOR_GOOD
 
     @property
     def words(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.transform.fields import flag, text
+from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.periods import in_first_period, is_first_renewal
+from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal, trial_end_ms
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.mapping.subscription_attributes import attributes
+from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import BILLING, ENDED, Subscription
 from pipeline.transform.timestamps import to_ms
 
@@ -49,7 +50,7 @@ def _status(case: Case) -> str | None:
 
 
 def _is_start(case: Case) -> bool:
-    in_first = in_first_period(case.data) is True
+    in_first = in_first_period(case.data) is not None and at_creation(case.data, case.occurred_ms)
     subscription_id = text(case.data.get("subscription_id"))
     profile = case.profile
     if profile is None or subscription_id is None:
@@ -58,15 +59,32 @@ def _is_start(case: Case) -> bool:
     earliest = first is None or first.webhook_id == case.delivery.webhook_id or case.event_ms <= first.at_ms
     created = to_ms(case.data.get("created_at"))
     before_state = created is None or created < profile.began_at_ms
-    return earliest and (in_first or not before_state)
+    # What lapsed before had begun before that: its own activation is still on the way.
+    return earliest and (in_first or not before_state) and profile.lapse_before(subscription_id, case.event_ms) is None
 
 
 def _is_recovery(case: Case) -> bool:
+    """Whether the subscription goes on after a lapse that nothing has answered yet.
+
+    A pause is answered by `subscription.unpaused`, under its own name.
+    """
     subscription_id = text(case.data.get("subscription_id"))
     if case.profile is None or subscription_id is None or _status(case) in RECOVERABLE:
         return False  # without a state, or lapsed again by now: no time to say welcome back
-    before = case.profile.before(subscription_id)
-    return before is not None and before.status in RECOVERABLE
+    lapse = case.profile.lapse_before(subscription_id, case.event_ms)
+    return lapse is not None and not lapse.answered and lapse.status != "paused"
+
+
+def _shows_recovery(case: Case) -> bool:
+    return _status(case) == "active" and _is_recovery(case)
+
+
+def _card_told(case: Case) -> bool:
+    """The payment's own `payment_method_updated` is known to have told this very change."""
+    subscription_id = text(case.data.get("subscription_id"))
+    if case.profile is None or subscription_id is None:
+        return False
+    return case.profile.card_told(subscription_id, text(case.data.get("payment_method_id")), case.event_ms, "payment")
 
 
 def _has_state(case: Case) -> bool:
@@ -113,8 +131,8 @@ ROWS: Final = (
         "subscription.active",
         "subscription_started",
         Condition(
-            "state: no earlier activation of this subscription, and for one older than the state "
-            "`previous_billing_date` at `created_at`; stateless: `previous_billing_date` at `created_at`",
+            "state: no earlier activation of this subscription, no lapse before it, and for one older than the state "
+            "`previous_billing_date` or the event at `created_at`; stateless: one of these at `created_at`",
             _is_start,
         ),
         key=Key(("subscription_id",)),
@@ -123,7 +141,7 @@ ROWS: Final = (
     Row(
         "subscription.active",
         "subscription_reactivated",
-        Condition("state: else, last known status on_hold, past_due or paused", _is_recovery),
+        Condition("state: else, after a lapse (on_hold, past_due) that is not answered yet", _is_recovery),
     ),
     Row("subscription.active", None, Condition("state: else (a plan change fires it too)", _has_state)),
     Row("subscription.active", "subscription_activated", decides=ACTIVATION),
@@ -131,8 +149,9 @@ ROWS: Final = (
         "subscription.renewed",
         None,
         Condition(
-            "first period (state: its payment is `new`, or at the first activation; stateless: "
-            "`previous_billing_date` at `created_at`, never on-demand), unless `PIPELINE_EMIT_FIRST_RENEWAL`",
+            "first period (state: its payment is `new`; while that is not known, and stateless: "
+            "`previous_billing_date` or the event at `created_at`, never on-demand), unless "
+            "`PIPELINE_EMIT_FIRST_RENEWAL`",
             _is_held_first_renewal,
         ),
         decides=RENEWAL,
@@ -160,8 +179,25 @@ ROWS: Final = (
         "subscription_cancellation_withdrawn",
         Condition("state: the flag is back to false while active, past_due or on_hold", _is_withdrawn),
     ),
+    Row(
+        "subscription.updated",
+        "subscription_reactivated",
+        Condition(
+            "state: else, `status` active after a lapse (on_hold, past_due) that is not answered yet", _shows_recovery
+        ),
+    ),
     Row("subscription.updated", None, decides=SCHEDULE),
-    Row("subscription.update_payment_method", "subscription_payment_method_updated"),
+    Row(
+        "subscription.update_payment_method",
+        None,
+        Condition("state: a card update that a payment has told", _card_told),
+        suppressed=True,
+    ),
+    Row(
+        "subscription.update_payment_method",
+        "subscription_payment_method_updated",
+        decides="the state holds this event back when a payment told the same change",
+    ),
 )
 
 
@@ -180,7 +216,13 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
             subscription_id=subscription_id,
             status=_status(case) or IMPLIED.get(case.type),
             product_id=text(data.get("product_id")),
+            minor=minor_of(data.get("recurring_pre_tax_amount")),
+            currency=currency_code(data.get("currency")),
+            interval=text(data.get("payment_frequency_interval")),
+            interval_count=whole(data.get("payment_frequency_count")),
+            trial_ends_ms=trial_end_ms(data) if in_first_period(data) else None,
             next_billing=text(data.get("next_billing_date")),
+            cancelled_at=text(data.get("cancelled_at")),
             cancel_at_next_billing=flag(data.get("cancel_at_next_billing_date")) is True,
         ),
     )

@@ -6,13 +6,17 @@ import re
 from typing import Final
 
 from pipeline.transform.fields import flag, members, text, whole
+from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.periods import renews_after_trial, trial_end_ms
 from pipeline.transform.mapping.rows import Row
 from pipeline.transform.money import minor_of
+from pipeline.transform.profile import ENDED
 from pipeline.transform.timestamps import MAX_PLAUSIBLE_MS, iso
 
 UNKNOWN_ACTOR: Final = "system_or_unknown"
+ENDINGS: Final = frozenset({f"subscription_{status}" for status in ENDED})
+"""Events after which there is no next billing."""
+
 _ACTOR = re.compile(r"[a-z][a-z_]{0,39}")
 """The form of an `actor_type`; anything else could be a person's name or address."""
 
@@ -21,7 +25,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     """One common set for every type, and what the single event adds."""
     data = case.data
     currency = _plan(case, into)
-    case.date(into, "next_billing", data.get("next_billing_date"))
+    if not _has_ended(case, row):
+        case.date(into, "next_billing", data.get("next_billing_date"))
     _trial(case, into, currency)
     for name in ("on_demand", "has_payment_method"):
         if (value := flag(data.get(name))) is not None:
@@ -44,6 +49,12 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
             _plan_change(case, into, currency)
 
 
+def _has_ended(case: Case, row: Row) -> bool:
+    """Whether nothing is billed any more: the body's next billing date then lies ahead all the same."""
+    status = text(case.data.get("status"))
+    return row.event in ENDINGS or (status is not None and status.lower() in ENDED)
+
+
 def _plan(case: Case, into: Attributes) -> str | None:
     data = case.data
     case.texts(into, "subscription_id", "product_id")
@@ -55,7 +66,7 @@ def _plan(case: Case, into: Attributes) -> str | None:
     if addons := case.quantities("addons", "addon_id"):
         into["addons"] = addons
     currency = case.currency(into)
-    case.money(into, "amount", data.get("recurring_pre_tax_amount"), currency)
+    case.main_money(into, "amount", data.get("recurring_pre_tax_amount"), currency)
     if (inclusive := flag(data.get("tax_inclusive"))) is not None:
         into["tax_inclusive"] = inclusive
     if (frequency := text(data.get("payment_frequency_interval"))) is not None:
@@ -66,11 +77,11 @@ def _plan(case: Case, into: Attributes) -> str | None:
 
 
 def _trial(case: Case, into: Attributes, currency: str | None) -> None:
-    """Dodo has no "in trial" field: a trial lasts until its first billing."""
+    """Dodo has no "in trial" field: a trial lasts until its first billing, or the first charge before it."""
     days = whole(case.data.get("trial_period_days"))
     if days is not None:
         into["trial_period_days"] = days
-        end_ms = trial_end_ms(case.data)
+        end_ms = trials.end_ms(case)
         in_trial = end_ms is not None and case.event_ms < end_ms
         into["is_trial"] = in_trial
         if in_trial and end_ms is not None and end_ms < MAX_PLAUSIBLE_MS:
@@ -103,7 +114,7 @@ def _actor(cancelled_by: object) -> str | None:
 
 
 def _renewal(case: Case, into: Attributes) -> None:
-    if renews_after_trial(case.data):
+    if trials.renewal_converts(case):
         into["is_trial_conversion"] = True
     payment_id = text(case.data.get("payment_id"))
     if payment_id is None:

@@ -13,15 +13,25 @@ from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.dodo.envelope import Envelope, parse
 from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
-from pipeline.transform.identity import EMAIL_STEP, person_of
+from pipeline.transform.identity import is_metadata, passed_over, person_of, tells_more
 from pipeline.transform.mapping.case import NOTHING, Case
-from pipeline.transform.mapping.events import event_attributes, event_id, title_of, warn_if_late
+from pipeline.transform.mapping.events import (
+    event_attributes,
+    event_id,
+    further_events,
+    spoken_ids,
+    title_of,
+    warn_if_late,
+)
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.identify import (
-    former_address,
+    first_seen_s,
+    identifier_of,
     identify_attributes,
     identity_of,
     is_new_person,
+    left_person,
+    may_merge,
     needs_barrier,
 )
 from pipeline.transform.mapping.rows import FamilyMapping, Row
@@ -47,7 +57,7 @@ DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
         "opted-out": "the customer wants no recovery mail",
         "forgotten": "the customer was forgotten after this had happened: nothing is remembered or sent",
         "command": "the command was carried out, and there is nothing to send",
-        "nothing-to-say": "no event by the rules, and nothing about the person that an identify could tell",
+        "no-change": "no event by the rules, and nothing about the person that an identify could tell",
     }
 )
 
@@ -57,6 +67,13 @@ STICKY: Final = (
     "the first step of PIPELINE_PERSON_ID finds nothing in this body, a later one decides who it is; the state keeps "
     "to the step that once hit for the customer"
 )
+
+LEFT: Final = (
+    "the customer's operations went to another person so far (the customer's id, while nothing better was known, or a "
+    "former address or id): what was sent there stays there"
+)
+
+KEPT: Final = "PIPELINE_PERSON_ID names another person by this body; the customer stays who they became first"
 
 _TYPE_FORM = re.compile(r"[a-z0-9_.]{1,64}")
 
@@ -134,7 +151,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return _nobody(policy)
     _warn(case, row, person)
     try:
-        return _operations(case, row, mapping, person)
+        return _operations(case, row, rows, mapping, person)
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field)
     except OperationError as error:
@@ -144,7 +161,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
 def _nobody(policy: Policy) -> DeadLettered:
     return DeadLettered(
         "unmappable",
-        f"nobody to send it to: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
+        f"this webhook names no customer: PIPELINE_PERSON_ID={','.join(policy.person_id_chain)} finds no id of "
         f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
         field="customer",
     )
@@ -171,6 +188,7 @@ def _warn(case: Case, row: Row, person: Person) -> None:
             f"PIPELINE_PERSON_ID={','.join(case.policy.person_id_chain)} finds nothing in this body: "
             "the customer's id stands in",
         )
+    _warn_of_ids(case, person)
     if case.profile is None and case.delivery.mode == "live":
         if row.decides is not None:
             case.notice("state-decides", row.decides)
@@ -180,17 +198,35 @@ def _warn(case: Case, row: Row, person: Person) -> None:
             case.notice("state-decides", ID_ONLY)
 
 
+def _warn_of_ids(case: Case, person: Person) -> None:
+    chain, customer, data = case.policy.person_id_chain, case.customer, case.data
+    if not any(map(is_metadata, chain)):
+        return
+    if person.step != chain[0] and (step := passed_over(chain, customer, data)) is not None:
+        case.notice(
+            "unusable-person-id",
+            f"{step} holds no id (a placeholder such as undefined or 0, nothing that can be seen, or over "
+            f"{PERSON_ID_MAX_BYTES} bytes): it names nobody",
+        )
+    if case.profile is None or case.profile.person is None or not tells_more(customer):
+        return
+    named = person_of(chain, customer, data)
+    if named is not None and named.step is not None and is_metadata(named.step) and named.id != person.id:
+        case.notice("kept-person", KEPT)
+
+
 def _identify(
     case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person
 ) -> tuple[list[MappedOperation], bytes | None]:
     """The identify, if it would change anything, and with the state the digest of what it tells.
 
-    Where the operator wants it, the person of a former address is merged into the new one, who must exist by then: the
-    identify before it is that person's first, and so a barrier.
+    Where the operator wants it, the person of a former address, or the customer's id that stood in, is merged into the
+    new one, who must exist by then: the identify before it is that person's first, and so a barrier.
     """
-    # People who go by their address may be several customers, whose sums whoever knows them all tells of.
-    alone = case.profile is None or person.step != EMAIL_STEP
-    told = case.fitted(identify_attributes(case, row, mapping, with_sums=alone))
+    # A person may be several customers, whose sums whoever knows them all tells of.
+    alone = case.profile is None or not case.policy.pools
+    told_attributes = identify_attributes(case, row, mapping, with_sums=alone)
+    told = case.fitted(told_attributes)
     if told == NOTHING:
         return [], None
     profile, identity = case.profile, None
@@ -198,22 +234,29 @@ def _identify(
     if profile is not None:
         identity = identity_of(told)
         if identity == profile.identity and not is_new_person(profile, person):
-            case.notice("unchanged-identify", "the identify would change nothing: not sent")
+            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
             return [], identity
         shown_s = max(shown_s, profile.delivered_at_s)
+        if case.policy.set_created_at and is_new_person(profile, person):
+            told = case.fitted({**told_attributes, "created_at": first_seen_s(case, profile)})
     identify = MappedOperation(
         op_id=f"{case.delivery.webhook_id}:identify",
-        body=track.identify(person.id, told, timestamp_s=shown_s, identifier=_identifier(person)),
+        body=track.identify(person.id, told, timestamp_s=shown_s, identifier=identifier_of(person)),
         barrier=needs_barrier(case, row, mapping, person),
         kind="identify",
         name=None,
     )
-    former = former_address(profile, person) if profile is not None and case.policy.merge_on_email_change else None
+    former = left_person(profile, person) if profile is not None else None
     if former is None:
+        return [identify], identity
+    if not may_merge(case.policy, former, person):
+        case.notice("left-person", LEFT)
         return [identify], identity
     merge = MappedOperation(
         op_id=f"{case.delivery.webhook_id}:merge",
-        body=track.merge(person.id, former, identifier=_identifier(person)),
+        body=track.merge(
+            person.id, former.id, identifier=identifier_of(person), secondary_identifier=former.identifier
+        ),
         barrier=False,
         kind="merge",
         name=None,
@@ -221,41 +264,65 @@ def _identify(
     return [identify, merge], identity
 
 
-def _identifier(person: Person) -> track.Identifier:
-    return "email" if person.step == EMAIL_STEP else "id"
-
-
-def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
+def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
-        case.notice("suppressed-event", "another webhook has told this fact: no event")
-    op_id = event_id(case, row, row.event) if row.event is not None else None
-    if op_id is not None and case.profile is not None and case.profile.emitted(op_id):
-        case.notice("suppressed-event", "the event is out already: not sent again")
-    elif row.event is not None and op_id is not None:
-        warn_if_late(case)
-        operations.append(
-            MappedOperation(
-                op_id=op_id,
-                body=track.event(
-                    person.id,
-                    title_of(row.event) if case.policy.title_names else row.event,
-                    id=op_id,
-                    timestamp_s=case.event_ms // 1000,
-                    attributes=case.fitted(event_attributes(case, row, mapping)),
-                    identifier=_identifier(person),
-                ),
-                barrier=False,
-                kind="event",
-                name=row.event,
-            )
-        )
-    return _said(case, person, operations, identity)
+        case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
+    if row.event is None:
+        return _said(case, person, operations, identity)
+    op_id, spoken = event_id(case, row, row.event), None
+    if case.profile is not None:
+        spoken, ids = spoken_ids(case, rows)
+        is_out = case.profile.emitted(op_id)
+        has_spoken = spoken is not None and case.profile.emitted(spoken)
+        spoken = None if has_spoken or op_id in ids else spoken
+        if is_out or has_spoken or any(map(case.profile.emitted, ids)):
+            case.notice("suppressed-event", "skipped, already sent: the event is out")
+            return _said(case, person, operations, identity, event=row.event if is_out else None, spoken=spoken)
+    warn_if_late(case)
+    attributes = event_attributes(case, row, mapping)
+    told = case.fitted(attributes)
+    operations.append(_event(case, person, row.event, op_id, told))
+    for name, further_id in further_events(case, row, attributes):
+        if case.profile is None or not case.profile.emitted(further_id):
+            operations.append(_event(case, person, name, further_id, told))
+    return _said(case, person, operations, identity, event=row.event, spoken=spoken)
 
 
-def _said(case: Case, person: Person, operations: list[MappedOperation], identity: bytes | None) -> Verdict:
+def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes) -> MappedOperation:
+    return MappedOperation(
+        op_id=op_id,
+        body=track.event(
+            person.id,
+            title_of(name) if case.policy.title_names else name,
+            id=op_id,
+            timestamp_s=case.event_ms // 1000,
+            attributes=attributes,
+            identifier=identifier_of(person),
+        ),
+        barrier=False,
+        kind="event",
+        name=name,
+    )
+
+
+def _said(
+    case: Case,
+    person: Person,
+    operations: list[MappedOperation],
+    identity: bytes | None,
+    *,
+    event: str | None = None,
+    spoken: str | None = None,
+) -> Verdict:
     if not operations and identity is None:
-        return _drop("nothing-to-say")
+        return _drop("no-change")
+    profile = case.profile
+    address = shown_s = not_before_s = None
+    if profile is not None and operations and operations[0].kind == "identify":
+        shown_s = max(case.snapshot_s, profile.delivered_at_s)
+        not_before_s = None if operations[0].barrier else case.not_before_s(shown_s)
+        address = None if case.policy.pools else profile.contact.email or case.email
     return Operations(
         person_key=person.id.encode(),
         operations=tuple(operations),
@@ -263,5 +330,11 @@ def _said(case: Case, person: Person, operations: list[MappedOperation], identit
         warnings=tuple(case.warnings),
         notes=tuple(case.notes),
         identity=identity,
-        identified_by=person.step,
+        identified_by=person.step if person.settles else None,
+        identifier=identifier_of(person),
+        address=address,
+        identified_at_s=shown_s,
+        not_before_s=not_before_s,
+        event=event,
+        spoken=spoken,
     )

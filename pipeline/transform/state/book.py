@@ -9,17 +9,65 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
-from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, Kind, decode, encode, identity_key, key, prefix
+from pipeline.transform import fields
+from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.profile import (
+    Activation,
+    Addressed,
+    Card,
+    CardTeller,
+    Charge,
+    Contact,
+    Course,
+    Lapse,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+    Unpaid,
+)
+from pipeline.transform.state import identity, turns
+from pipeline.transform.state.facts import (
+    TRIAL_DAYS,
+    TURNS,
+    Fact,
+    Kind,
+    charges_of,
+    decode,
+    encode,
+    identity_key,
+    key,
+    prefix,
+    short,
+    subscription_of,
+)
 from pipeline.transform.state.gather import Shown
 from pipeline.transform.state.known import Known
-from pipeline.transform.state.sheet import CHARGE_TYPE, CURRENCY, MINOR, NOTE, SOURCE, Sheet, refunded
+from pipeline.transform.state.sheet import (
+    CHARGE_TYPE,
+    CURRENCY,
+    GOODS,
+    MINOR,
+    NOTE,
+    SOURCE,
+    Sheet,
+    refunded,
+    shown_status,
+)
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
 EVENT_KEPT_S: Final = 180 * 86_400
 """How long it is known that an event is out. Dodo replays reach back two weeks; the topic of webhooks a month."""
+
+SAME_CARD_MS: Final = 3_600_000
+"""How far apart the events of one changed card may be whose webhooks name the same method: an hour. Dodo stamps both in
+the same second; whoever stores the same card again an hour later has changed it again."""
+
+SAME_MOMENT_MS: Final = 10_000
+"""The same where they name another method, or none: the subscription's body is read at the delivery, and a late retry
+shows the method of then."""
 
 STALE: Final = ""
 """Stands for the webhook that told more of a cancellation than an older one can: no webhook has this id."""
@@ -35,7 +83,7 @@ class Book:
     """
 
     def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
-        moments, told, contact, metadata = shown
+        moments, told, contact, metadata, self._if_told = shown
         self._shelf = shelf
         self._customer = customer
         self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
@@ -47,8 +95,9 @@ class Book:
         self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
-            address[2] if address else None,
-            name[2] if name else None,
+            # Versions before took more for an address and a name.
+            fields.email(address[2]) if address else None,
+            fields.person_name(name[2]) if name else None,
             phone[2] if phone else None,
             country[2] if country else None,
         )
@@ -92,9 +141,25 @@ class Book:
         return to if to is not None or person is None else str(person[2])
 
     @property
+    def addressed(self) -> Addressed | None:
+        """See `Profile`."""
+        to, person = self._known[identity.TO], self._known[identity.PERSON]
+        own = self._customer.decode("utf-8", "replace")
+        by_address = person is not None and person[3] == EMAIL_STEP
+        if to is not None:
+            stood_in = to == own and (person is None or person[2] != own)
+            return Addressed(to, "email" if by_address and not stood_in else "id", stood_in)
+        if person is not None:
+            return Addressed(person[2], "email" if by_address else "id")
+        # A version before noted no name where it sent events alone: they went to the stand-in.
+        return Addressed(own, "id", stood_in=True) if self._facts.sheet.head is not None else None
+
+    @property
     def delivered_at_s(self) -> int:
         """See `Profile`."""
-        return int(self._now[identity.DELIVERED])
+        known, now = self._known, int(self._now[identity.DELIVERED])
+        may_have_said = not known[identity.DIGEST] is known[identity.TO] is known[identity.PERSON] is None
+        return now + 1 if may_have_said and now == known[identity.DELIVERED] else now
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -112,6 +177,11 @@ class Book:
         return self._facts.sheet.lost
 
     @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._facts.sheet)
+
+    @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """See `Profile`."""
         if self._subscriptions is None:
@@ -121,17 +191,15 @@ class Book:
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
         known, mine = self._facts.both("subscription", subscription_id)
-        method = decode("method", self._shelf.get(key(self._customer, "method", subscription_id)))
-        shown = None if method is None else str(method[2])
         if known is None:
-            return None if shown is None else Subscription(subscription_id, None, payment_method_shown=shown)
+            return None
         ahead = (known[0], known[1]) > self._moment
         terms = self._terms if mine is not None else None
         plans = [plan for plan in known[6] if plan[2:] != terms and (plan[0], plan[1]) <= self._moment]
         _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
         return Subscription(
             subscription_id=subscription_id,
-            status=None if ahead else known[2],
+            status=None if ahead else shown_status(known),
             product_id=product_id,
             minor=minor,
             currency=currency,
@@ -140,7 +208,6 @@ class Book:
             next_billing=None if ahead else known[3],
             cancel_at_next_billing=known[4] and not ahead,
             created_at_ms=known[5],
-            payment_method_shown=shown,
         )
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
@@ -149,12 +216,16 @@ class Book:
         if known is None:
             return None
         mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
-        moment = self._moment
-        if mine is not None and any((seen[0], seen[1]) > moment and seen[3] != STALE for seen in known):
-            return STALE if mine[2] else None  # what a later webhook showed stands
+        first: dict[Any, Fact] = {}
+        for seen in known:  # a retry may say once more what was stored then, and is no later change
+            first.setdefault(seen[3] or tuple(seen), seen)
+        until_ms = self._moment[1] or self._moment[0] * 1000
+        if mine is not None and any(_seen_at(seen) > until_ms for seen in first.values() if seen[3] != STALE):
+            return STALE if mine[2] else None  # what happened later stands
         shown_by: str | None = None
-        for at_s, at_ms, scheduled, webhook_id in known:
-            if (at_s, at_ms) > moment:
+        for seen in sorted(first.values(), key=lambda seen: (_seen_at(seen), seen[0])):
+            _, _, scheduled, webhook_id = seen
+            if _seen_at(seen) > until_ms:
                 break
             if not scheduled:
                 shown_by = None
@@ -167,12 +238,43 @@ class Book:
         fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+        """See `Profile`."""
+        fact = self._facts.now("subscription", subscription_id)
+        return None if fact is None else turns.lapse_before(subscription_of(fact)[TURNS], at_ms)
+
+    def course(self, subscription_id: str) -> Course:
+        """See `Profile`."""
+        fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
+        created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
+        paid, free = charges_of(charges) if charges is not None else ((), ())
+        return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
+        """See `Profile`."""
+        told, _ = self._facts.both("replacement", subscription_id)
+        if told is not None:
+            return any(teller == by and _is_one_change(at_ms - ms, method, method_id) for ms, method, teller in told)
+        shown, _ = self._facts.both("method", subscription_id)
+        return by == "subscription" and shown is not None and shown[2] == method_id
+
     def payment(self, payment_id: str) -> Payment | None:
         """See `Profile`."""
         fact = self._facts.now("payment", payment_id)
         if fact is None or fact[MINOR] is None:
             return None
-        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE])
+        products, subscriptions = (fact[GOODS] if len(fact) > GOODS else None) or ((), ())
+        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions, payment_id)
+
+    def is_first_payment(self, payment_id: str) -> bool:
+        """See `Profile`."""
+        first = self._facts.sheet.first
+        return first is not None and first[1] == short(payment_id)
+
+    @property
+    def unpaid(self) -> list[Unpaid]:
+        """See `Profile`."""
+        return [Unpaid(*entry[1:]) for entry in reversed(self._facts.now("unpaid", "") or [])]
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:
         """See `Profile`; of several the nearest."""
@@ -213,11 +315,15 @@ class Book:
             put(key(self._customer, "request", ""), None)
         if operations is not None:
             self._said(operations)
+            for telling in self._if_told.get(operations.event or "", ()):
+                facts.take(telling)
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
         if operations is not None and not facts.is_money:
+            if operations.spoken is not None:
+                self._emit(operations.spoken)
             for operation in operations.operations:
                 if operation.kind == "event":
                     self._emit(operation.op_id)
@@ -244,12 +350,19 @@ class Book:
     def _said(self, operations: Operations) -> None:
         now = self._now
         person_id = operations.person_key.decode()
-        if now[identity.PERSON] is None and operations.identified_by is not None:
+        before = now[identity.PERSON]
+        if operations.identified_by is not None and (before is None or identity.is_nobody(before)):
             now[identity.PERSON] = [*self._moment, person_id, operations.identified_by]
+            if before is not None and now[identity.TO] is None:
+                now[identity.TO] = before[2]
+        person = now[identity.PERSON]
+        if operations.identified_at_s is not None:
+            now[identity.DELIVERED] = max(now[identity.DELIVERED], operations.identified_at_s)
         if operations.identity is not None:
             now[identity.DIGEST] = operations.identity.hex()
-            person = now[identity.PERSON]
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
+        elif person is None and operations.operations:
+            now[identity.TO] = person_id
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]
@@ -280,6 +393,18 @@ class Book:
         return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
 
 
+def _seen_at(observation: Fact) -> int:
+    """When the event happened that shows a flag, unix milliseconds; of what was read from the API, when that was."""
+    at_s, at_ms, _, _ = observation
+    return int(at_ms or at_s * 1000)
+
+
+def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
+    """Whether two tellings of a changed card, that far apart, are of one change."""
+    same = one is not None and one == other
+    return abs(apart_ms) <= (SAME_CARD_MS if same else SAME_MOMENT_MS)
+
+
 def spending_of(sheet: Sheet) -> Spending:
     """The sums of a summary as the mapping asks for them."""
     base, last, method, first = sheet.base, sheet.last, sheet.method, sheet.first
@@ -308,7 +433,9 @@ def _source_place(kind: Kind) -> int:
 
 
 def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms = entry
+    status, product_id, next_billing, cancels, created_ms, *terms = entry
+    # A share of an earlier version tells no terms.
+    minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(
         subscription_id=subscription_id,
         status=status,
@@ -316,4 +443,15 @@ def _shown(subscription_id: str, entry: Fact) -> Subscription:
         next_billing=next_billing,
         cancel_at_next_billing=cancels,
         created_at_ms=created_ms,
+        minor=minor,
+        currency=currency,
+        interval=interval,
+        interval_count=interval_count,
+        trial_ends_ms=trial_ends_ms,
+        cancelled_at=cancelled_at,
     )
+
+
+def card_of(sheet: Sheet) -> Card | None:
+    """The card of a summary as the mapping asks for it."""
+    return None if sheet.card is None else Card(*sheet.card[2:])

@@ -85,17 +85,25 @@ def slices(
         start = stop
 
 
+Leaves = Callable[[bytes, bytes | None], bool]
+"""`leaves(key, value)`: whether a person's data goes for good where this is put (`compaction.leaves_remains`)."""
+
+
 def put_all(
-    txn: lmdb.Transaction[bytes], db: lmdb._Database, values: Mapping[bytes, bytes | None], keys: Iterable[bytes]
-) -> None:
-    """Put what these keys have, or delete them."""
-    put = txn.put
+    txn: lmdb.Transaction[bytes],
+    db: lmdb._Database,
+    values: Mapping[bytes, bytes | None],
+    keys: Iterable[bytes],
+    *,
+    leaves: Leaves = lambda _key, _value: False,
+) -> bool:
+    """Put what these keys have, or delete them; whether that leaves remains of a person in the file."""
+    put, remains = txn.put, False
     for key in keys:
         value = values[key]
-        if value is None:
-            txn.delete(key, db=db)
-        else:
-            put(key, value, db=db)
+        changed = txn.delete(key, db=db) if value is None else put(key, value, db=db)
+        remains = remains or (changed and leaves(key, value))
+    return remains
 
 
 def take_in(
@@ -106,12 +114,15 @@ def take_in(
     keys: Iterable[bytes],
     *,
     merge: Merge,
-) -> set[bytes]:
+    leaves: Leaves = lambda _key, _value: False,
+) -> tuple[set[bytes], bool]:
     """Merge what is news of these keys into `facts`, and drop the sheets of the customers whose facts changed.
 
-    Returns the keys of which the topic's latest record is not what there is now.
+    Returns the keys of which the topic's latest record is not what there is now, and whether remains of a person are
+    left in the file.
     """
     differing: set[bytes] = set()
+    remains = False
     stale: set[bytes] = set()
     put, get = txn.put, txn.get
     for key in keys:
@@ -129,9 +140,10 @@ def take_in(
                     put(key, value, db=facts)
         if changed:
             stale.add(customer_of(key))
+            remains = remains or told.anew or leaves(key, value)
         if value is not None and value != told.latest:
             differing.add(key)
     if txn.stat(sheets)["entries"]:
         for customer in stale - {b""}:
             txn.delete(customer, db=sheets)
-    return differing
+    return differing, remains

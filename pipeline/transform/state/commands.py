@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, get_args
 import orjson
 
 from pipeline.customerio import operations as track
+from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
 from pipeline.transform.fields import email, members, text, whole
@@ -43,7 +44,7 @@ from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.removal import OnlyDigest, addressed, whom
 from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.state.shape import digest, fits
-from pipeline.transform.state.shares import SHARE, Commands, shares_of, withdrawn
+from pipeline.transform.state.shares import SHARE, Commands, Whom, shares_of, withdrawn
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
@@ -138,8 +139,18 @@ def _key_of(command: str, customer_id: str | None) -> bytes | None:
 
 def _whose(command: str, order: Order) -> bytes:
     """Whose facts the command is about: of a share, the person's."""
-    address = email(order.value.get("email")) if command == SHARE else None
-    return order.customer if address is None else person_key(address)
+    who = _person_of(order.value) if command == SHARE else None
+    return order.customer if who is None else person_key(*who)
+
+
+def _person_of(value: Mapping[str, Any]) -> Whom | None:
+    """The person whom a share names; None when it names none, or by both an address and an id."""
+    address, id_ = value.get("email"), value.get("id")
+    if id_ is None:
+        return Whom(address, "email") if type(address) is str and address == (email(address) or "").lower() else None
+    if address is not None or type(id_) is not str or not id_ or len(id_.encode("utf-8", "replace")) > ID_MAX_BYTES:
+        return None
+    return Whom(id_, "id")
 
 
 def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Carried:
@@ -212,10 +223,10 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
 
 def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     value = order.value
-    address, version, share = email(value.get("email")), value.get("version"), value.get("share")
+    who, version, share = _person_of(value), value.get("version"), value.get("share")
     delivered_s = _seconds(value.get("delivered"))
-    if address is None or address != address.lower():
-        return _wrong(SHARE, "email", "is no address in lower case")
+    if who is None:
+        return _wrong(SHARE, "email", "is no address in lower case, and no id stands in its place")
     if type(version) is not int or version < 0:
         return _wrong(SHARE, "version", "is no whole number from 0 on")
     if delivered_s is None:
@@ -223,7 +234,8 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     if not fits("share", [0, share]):
         return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
     news = News(
-        address,
+        who.name,
+        who.identifier,
         order.customer_id,
         version,
         delivered_s,
@@ -231,6 +243,7 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
         told=value.get("told") is True,
         removed=value.get("removed") is True,
         webhook_id=order.webhook_id,
+        at_ms=order.at_ms,
     )
     return Carried(take_in(news, policy, shelf) or DONE)
 

@@ -69,4 +69,43 @@ class StateRestored:
     took_s: float
 
 
-StateEvent = FactsStored | FactsKeptAside | GapRead | MirrorStartedAnew | RestoreAdvanced | StateRestored
+@dataclass(frozen=True, slots=True)
+class MirrorCompacted:
+    """A mirror's file was written anew without what was deleted from it, `waited_s` after the first of that."""
+
+    topic: str
+    partition: int
+    bytes_before: int
+    bytes_after: int
+    waited_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionFailed:
+    """It could not be; what was deleted stays on the disk until the next attempt."""
+
+    topic: str
+    partition: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRemoved:
+    """The mirror of a partition that this worker does not own any more was deleted."""
+
+    topic: str
+    partition: int
+
+
+StateEvent = (
+    FactsStored
+    | FactsKeptAside
+    | GapRead
+    | MirrorStartedAnew
+    | RestoreAdvanced
+    | StateRestored
+    | MirrorCompacted
+    | CompactionFailed
+    | MirrorRemoved
+)

@@ -9,10 +9,14 @@ which tells deliveries of one second apart.
 
 | kind | id | value | of two |
 |---|---|---|---|
-| payment | payment | minor, currency, time, type, method, card update, source, periods, note | webhook's, earliest |
+| payment | payment | minor, currency, time, type, method, card, source, periods, note, goods | webhook's, earliest |
 | refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
-| subscription | subscription | moment, status, next billing, cancels, created (ms), plans | latest; latest two plans |
-| method | subscription | moment, payment method id | latest |
+| subscription | subscription | see below | the latest, with plans and turns of both |
+| charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
+| unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
+| card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
+| replacement | subscription | tellings of a changed card: event (ms), method id, by whom | latest eight of both |
+| method | subscription | moment, payment method id | latest; an earlier version's replacement |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
 | dispute | dispute | time, type | smallest |
@@ -20,10 +24,13 @@ which tells deliveries of one second apart.
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
 | request | "" | see `requests` | latest, people of both |
-| shared | "" | version, address, digest: which share the person's owner was told last | newest |
+| shared | "" | version, name, digest: the share that was told last; `id` if it is no address | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
 | person (of a person) | "" | see `household` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
+
+A subscription is moment, status, next billing, cancels, created (ms), plans (the latest two), end of its trial (ms),
+cancelled, turns (`turns`), days of its trial.
 """
 
 from __future__ import annotations
@@ -34,14 +41,26 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from pipeline.transform.state import identity, requests
-from pipeline.transform.state.shape import MAX_OBSERVATIONS, MAX_PLANS, fits
+from pipeline.customerio.operations import Identifier
+from pipeline.transform.state import identity, requests, turns
+from pipeline.transform.state.shape import (
+    MAX_CHARGES,
+    MAX_OBSERVATIONS,
+    MAX_PLANS,
+    MAX_REPLACEMENTS,
+    MAX_UNPAID,
+    fits,
+)
 from pipeline.transform.timestamps import to_ms
 
 Kind = Literal[
     "payment",
     "refund",
+    "charge",
+    "unpaid",
+    "card",
     "subscription",
+    "replacement",
     "method",
     "activation",
     "cancellation",
@@ -60,11 +79,14 @@ Source = Literal["webhook", "api"]
 
 Fact = list[Any]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Header `schema-version` of every record: the form of values and keys."""
 
 NUL: Final = b"\0"
 SEPARATOR: Final = "\0"
+
+TURNS, TRIAL_DAYS = 9, 10
+"""Places in a subscription's fact."""
 
 MAX_CUSTOMER_BYTES: Final = 255
 """As for a record's key of the webhooks (`dodo.envelope.MAX_ID_BYTES`)."""
@@ -117,13 +139,14 @@ def customer_key(customer_id: str | None) -> bytes | None:
     return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
 
 
-def person_key(address: str) -> bytes:
-    """The part of keys of the person who goes by an address; no customer has it.
+def person_key(name: str, identifier: Identifier = "email") -> bytes:
+    """The part of keys of the person who goes by an address or an id; no customer has it.
 
     It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
-    address.
+    address. An id that looks like an address is somebody else: Customer.io keeps the two apart.
     """
-    return f"{PERSON_PREFIX}{requests.digest_of(address)}".encode()
+    named = name if identifier == "email" else f"id{SEPARATOR}{name}"
+    return f"{PERSON_PREFIX}{requests.digest_of(named)}".encode()
 
 
 def short(id_: str) -> str:
@@ -188,10 +211,18 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
 
 
 def _payment(old: Fact, new: Fact) -> Fact:
-    """The better telling, with the later note (`identity.note_of`) of both."""
+    """The better telling, with the later note (`identity.note_of`) of both.
+
+    A telling of an earlier version does not say what was bought: then whoever does is heard.
+    """
     best = _told_best(old[:8], new[:8])
     notes = [fact[8] for fact in (old, new) if fact[8] is not None]
-    return [*best, max(notes, key=lambda note: (note[2], encode(note)), default=None)]
+    goods = [fact[9] for fact in (old, new) if len(fact) > 9 and fact[9] is not None]  # noqa: PLR2004 - its place
+    return [
+        *best,
+        max(notes, key=lambda note: (note[2], encode(note)), default=None),
+        max(goods, key=encode, default=None),
+    ]
 
 
 def _told_best(old: Fact, new: Fact) -> Fact:
@@ -216,9 +247,44 @@ def _largest(old: Fact, new: Fact) -> Fact:
     return max(old, new, key=lambda fact: (fact[0], encode(fact)))
 
 
+def subscription_of(fact: Fact) -> Fact:
+    """A subscription's fact in this version's form; earlier ones ended with the plans, or with the cancelling."""
+    if len(fact) > TRIAL_DAYS:
+        return fact
+    happened = turns.read_as(fact[2], fact[0] * 1000, fact[1] or fact[0] * 1000)
+    return [*fact[:7], *(fact[7:9] or [None, None]), happened, 0]
+
+
 def _subscription(old: Fact, new: Fact) -> Fact:
-    register = max(old[:6], new[:6], key=lambda state: (state[0], state[1], encode(state)))
-    return [*register, _plans(old[6], new[6])]
+    old, new = subscription_of(old), subscription_of(new)
+    states = [(*fact[:6], *fact[7:9], fact[TRIAL_DAYS]) for fact in (old, new)]
+    *register, ends_ms, cancelled_at, days = max(states, key=lambda state: (*state[:2], encode([*state])))
+    plans, happened = _plans(old[6], new[6]), turns.merged(old[TURNS], new[TURNS])
+    return [*register, plans, ends_ms, cancelled_at, happened, days]
+
+
+def charges_of(fact: Fact) -> Fact:
+    """A subscription's charges in this version's form; an earlier one kept the first above 0 alone: `[ms, payment]`."""
+    return fact if type(fact[0]) is list else [[[*fact, None]], []]
+
+
+def _charges(old: Fact, new: Fact) -> Fact:
+    """The earliest that were paid, and those that were free; a payment that was told twice is where it was earliest."""
+    old, new = charges_of(old), charges_of(new)
+    return [_earliest(old[place], new[place]) for place in (0, 1)]
+
+
+def _earliest(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    known: dict[str, Fact] = {}
+    for charge in sorted((*old, *new), key=lambda charge: (charge[0], encode(charge))):
+        known.setdefault(charge[1], charge)
+    return list(known.values())[:MAX_CHARGES]
+
+
+def _replacements(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(telling): telling for telling in (*old, *new)}
+    ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))
+    return [telling for _, telling in ordered[-MAX_REPLACEMENTS:]]
 
 
 def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
@@ -239,6 +305,16 @@ def _observations(old: Fact, new: Fact) -> Fact:
     return [observation for _, observation in ordered[-MAX_OBSERVATIONS:]]
 
 
+def _unpaid(old: Fact, new: Fact) -> Fact:
+    """Of each payment what was seen last, and of the payments the latest ones, the oldest first."""
+    seen: dict[str, Fact] = {}
+    for entry in (*old, *new):
+        known = seen.get(entry[2])
+        if known is None or (entry[:2], encode(entry)) > (known[:2], encode(known)):
+            seen[entry[2]] = entry
+    return sorted(seen.values(), key=lambda entry: (entry[0], entry[1], entry[2]))[-MAX_UNPAID:]
+
+
 def _person(old: Fact, new: Fact) -> Fact:
     """What was said last, and whatever was on the profile at any time."""
     said = max(old, new, key=lambda fact: (fact[0], fact[2] or ""))
@@ -248,7 +324,11 @@ def _person(old: Fact, new: Fact) -> Fact:
 _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "payment": _payment,
     "refund": _told_best,
+    "charge": _charges,
+    "unpaid": _unpaid,
+    "card": _largest,
     "subscription": _subscription,
+    "replacement": _replacements,
     "method": _latest,
     "activation": _smallest,
     "cancellation": _observations,
@@ -266,7 +346,11 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
 _LENGTHS: Final = {
     "payment": 9,
     "refund": 5,
+    "charge": 2,
+    "unpaid": 1,
+    "card": 6,
     "subscription": 7,
+    "replacement": 1,
     "method": 3,
     "activation": 2,
     "cancellation": 1,

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
-from pipeline.transform.fields import country, elements, email, flag, members, phone, scalar, text, whole
+from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
-from pipeline.transform.mapping.payment import UNKNOWN_METHOD
+from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
+from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import BILLING
-from pipeline.transform.state.facts import Fact, Kind, Source
-from pipeline.transform.state.shape import MAX_PERIODS
+from pipeline.transform.profile import BILLING, ENDED
+from pipeline.transform.state.facts import MAX_ID_BYTES, TURNS, Fact, Kind, Source, short
+from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
+from pipeline.transform.state.turns import ANSWERED, TURN_OF, Turn, read_as
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.verdicts import Delivery
+
+UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
+"""Types that tell of a payment that a mail may ask for again."""
+
+MAX_LINK_CHARS: Final = 500
+"""A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
 
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
@@ -39,13 +48,15 @@ class Shown(NamedTuple):
     """What one webhook, or one object of the API, shows of a customer.
 
     `facts` has the payment, refund or subscription first. `contact` is email, name, phone and country, each None when
-    nothing is said of it; `metadata` are the customer's that anybody may ask for.
+    nothing is said of it; `metadata` are the customer's that anybody may ask for. `if_told` is what is known besides
+    once the event of that name went out.
     """
 
     moments: Moments
     facts: list[Telling]
     contact: tuple[str | None, ...]
     metadata: dict[str, Any]
+    if_told: Mapping[str, list[Telling]] = MappingProxyType({})
 
 
 def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
@@ -53,13 +64,43 @@ def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
     moments = moments_of(envelope.timestamp, delivery)
     data = envelope.data
     contact, metadata = _contact(members(data.get("customer")), data, policy)
-    return Shown(moments, _facts(envelope, moments, delivery.webhook_id), contact, metadata)
+    told = _facts(envelope, moments, delivery.webhook_id)
+    if_told = _if_told(envelope.type, data, moments, told)
+    if policy.forward_card_hints and envelope.type == "payment.succeeded":
+        told += _card(data, moments.event_ms or 0)
+    return Shown(moments, told, contact, metadata, if_told)
+
+
+def _if_told(type_: str, data: Mapping[str, Any], moments: Moments, told: list[Telling]) -> Mapping[str, list[Telling]]:
+    """The events that say what another webhook must not say again: that a lapse is over, that a card was changed."""
+    event_ms, method_id = moments.event_ms or 0, text(data.get("payment_method_id"))
+    match type_:
+        case "subscription.active" | "subscription.updated":
+            answered = [_answered(telling, event_ms) for telling in told if telling.kind == "subscription"]
+            return {"subscription_reactivated": answered}
+        case "subscription.update_payment_method":
+            subscription_id = text(data.get("subscription_id"))
+            ids = [] if subscription_id is None else [subscription_id]
+            fact: Fact = [[event_ms, method_id, "subscription"]]
+            return {"subscription_payment_method_updated": [Telling("replacement", (id_,), fact) for id_ in ids]}
+        case "payment.succeeded":
+            paid: Fact = [[event_ms, method_id, "payment"]]
+            ids = subscription_ids(data)[:MAX_PERIODS]
+            return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
+    return MappingProxyType({})
+
+
+def _answered(telling: Telling, event_ms: int) -> Telling:
+    fact = telling.fact
+    return Telling(telling.kind, telling.ids, [*fact[:TURNS], [[event_ms, ANSWERED]], *fact[TURNS + 1 :]])
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
         return _payment(data, _time(envelope, moments), "webhook")
+    if type_ in UNPAID:
+        return _unpaid(data, moments)
     if type_.startswith("subscription."):
         return _subscription_webhook(type_, data, moments, webhook_id)
     if type_ == "refund.succeeded":
@@ -113,7 +154,7 @@ def _contact(
     if not customer:
         return (None, None, None, country_code), {}
     get = customer.get
-    contact = (email(get("email")), text(get("name")), phone(get("phone_number")), country_code)
+    contact = (email(get("email")), person_name(get("name")), phone(get("phone_number")), country_code)
     keys = policy.kept_metadata
     if not keys:
         return contact, {}
@@ -149,8 +190,59 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
+        _goods(data),
     ]
-    return [Telling("payment", (payment_id,), fact)]
+    return [Telling("payment", (payment_id,), fact), *_charges(data, payment_id, fact)]
+
+
+def _charges(data: Mapping[str, Any], payment_id: str, payment: Fact) -> list[Telling]:
+    """What the payment says of each subscription that it was for: charged, or free."""
+    minor, _, time, charge_type, _, card_update, *_ = payment
+    if minor is None or minor < 0 or card_update:
+        return []
+    charge = [to_ms(time) or 0, payment_id, charge_type]
+    fact: Fact = [[charge], []] if minor > 0 else [[], [charge]]
+    return [Telling("charge", (subscription_id,), fact) for subscription_id in subscription_ids(data)[:MAX_PERIODS]]
+
+
+def _goods(data: Mapping[str, Any]) -> Fact | None:
+    """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
+    products = []
+    for element in elements(data.get("product_cart")):
+        item = members(element)
+        product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
+        if product_id is not None and len(product_id) <= MAX_ID_BYTES:
+            products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
+    subscriptions = [found for found in subscription_ids(data) if len(found) <= MAX_ID_BYTES]
+    return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
+
+
+def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
+    """What a mail about a payment that was not paid wants to print."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None or flag(data.get("is_update_payment_method")) is True:
+        return []
+    link = text(data.get("payment_link"))
+    products, subscriptions = _goods(data) or [[], []]
+    entry = [
+        moments.snapshot_s,
+        moments.occurred_ms or 0,
+        short(payment_id),
+        minor_of(data.get("total_amount")),
+        _currency(data.get("currency")),
+        products,
+        subscriptions,
+        link if link is not None and len(link) <= MAX_LINK_CHARS else None,
+    ]
+    return [Telling("unpaid", ("",), [entry])]
+
+
+def _card(data: Mapping[str, Any], at_ms: int) -> list[Telling]:
+    """The card that paid or was stored; a payment by other means tells that there is none. Only where it may go on."""
+    payment_id = text(data.get("payment_id"))
+    if payment_id is None:
+        return []
+    return [Telling("card", ("",), [at_ms, payment_id, *(text(data.get(name)) for name in CARD)])]
 
 
 def _periods(data: Mapping[str, Any]) -> list[Fact]:
@@ -168,10 +260,7 @@ def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]
     payment_id, refund_id = text(data.get("payment_id")), text(data.get("refund_id"))
     if payment_id is None or refund_id is None:
         return []
-    amount, partial = data.get("amount"), flag(data.get("is_partial"))
-    minor = minor_of(amount)
-    if minor is None and amount is not None:
-        partial = None  # an amount that cannot be read is not the whole remainder
+    minor, partial = minor_of(data.get("amount")), flag(data.get("is_partial"))
     return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
 
 
@@ -181,14 +270,15 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], moments: Moments,
         return []
     at_s, at_ms = moments.snapshot_s, moments.occurred_ms or 0
     status = _status(data, IMPLIED.get(type_))
-    told = _state(subscription_id, data, status, at_s, at_ms)
+    event_ms = moments.event_ms or 0
+    turn = TURN_OF.get(type_)
+    turns: list[Turn] = [] if turn is None else [[event_ms, turn]]
+    if turn in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
+        turns[0].append(cancelled_at)
+    told = _state(data, status, at_s, at_ms, turns)
     ids = (subscription_id,)
     if type_ == "subscription.active":
-        told.append(Telling("activation", ids, [moments.event_ms or 0, webhook_id]))
-    elif type_ == "subscription.update_payment_method":
-        method_id = text(data.get("payment_method_id"))
-        if method_id is not None:
-            told.append(Telling("method", ids, [at_s, at_ms, method_id]))
+        told.append(Telling("activation", ids, [event_ms, webhook_id]))
     elif type_ == "subscription.updated" and status in BILLING:
         scheduled = flag(data.get("cancel_at_next_billing_date"))
         if scheduled is not None:
@@ -202,7 +292,9 @@ def _subscription_object(data: Mapping[str, Any], read_at_s: int) -> list[Tellin
     if subscription_id is None:
         return []
     status = _status(data, None)
-    told = _state(subscription_id, data, status, read_at_s, 0)
+    read_ms = read_at_s * 1000
+    turns = [[read_ms, status]] if status == "active" else read_as(status or "", read_ms, read_ms)
+    told = _state(data, status, read_at_s, 0, turns)
     if status in BILLING and flag(data.get("cancel_at_next_billing_date")) is True:
         told.append(Telling("cancellation", (subscription_id,), [[read_at_s, 0, True, ""]]))
     return told
@@ -213,9 +305,10 @@ def _status(data: Mapping[str, Any], implied: str | None) -> str | None:
     return status.lower() if status is not None else implied
 
 
-def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int) -> list[Telling]:
+def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, turns: list[Turn]) -> list[Telling]:
     """The subscription's state; a body that does not say its status says nothing of it."""
-    if status is None:
+    subscription_id = text(data.get("subscription_id"))
+    if status is None or subscription_id is None:
         return []
     plan = [
         at_s,
@@ -234,5 +327,9 @@ def _state(subscription_id: str, data: Mapping[str, Any], status: str | None, at
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [plan],
+        ends_ms if (ends_ms := trial_end_ms(data)) is not None and in_first_period(data) else None,
+        text(data.get("cancelled_at")),
+        turns,
+        max(0, whole(data.get("trial_period_days")) or 0),
     ]
     return [Telling("subscription", (subscription_id,), fact)]

@@ -1,8 +1,8 @@
-"""The customers of one e-mail address, as the one person whom they are: their shares added up.
+"""The customers whom the identity policy names as one person, as that person: their shares added up.
 
-The shares lie in the person's partition, under a digest of the address: what stays of a share that was taken back is
-its version, and no address. The person's identify is never older than any that a customer's owner sent before (the
-share says when), since Customer.io ignores an older one.
+The shares lie in the person's partition, under a digest of the address or id: what stays of a share that was taken back
+is its version, and no address. The person's identify is later than any that a customer's owner sent before (the share
+says when), and than its own before: Customer.io ignores an older one, and of two with one time it may take either.
 """
 
 from __future__ import annotations
@@ -10,11 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pipeline.customerio.operations import Identifier
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Activation, Contact, Payment, Person, Refunded, Spending, Subscription
-from pipeline.transform.state.book import spending_of, subscriptions_of
+from pipeline.transform.profile import (
+    Activation,
+    Addressed,
+    Card,
+    CardTeller,
+    Contact,
+    Course,
+    Lapse,
+    Payment,
+    Person,
+    Refunded,
+    Spending,
+    Subscription,
+    Unpaid,
+)
+from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
@@ -27,14 +42,15 @@ the attributes that ever were on the profile, which become null when nothing giv
 
 
 class News(NamedTuple):
-    """A share as it arrived: of which customer of which address, how new, and what the customer's owner did before.
+    """A share as it arrived: of which customer of which person, how new, and what the customer's owner did before.
 
     `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
     even if nothing changed here. `removed`: whom nobody is left of stays untouched, since the person was deleted,
     merged or is to be left alone. No `share`: it is taken back.
     """
 
-    address: str
+    name: str
+    identifier: Identifier
     customer_id: str
     version: int
     delivered_s: int
@@ -42,11 +58,12 @@ class News(NamedTuple):
     told: bool
     removed: bool
     webhook_id: str
+    at_ms: int
 
 
 def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
     """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
-    person = person_key(news.address)
+    person = person_key(news.name, news.identifier)
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
     shares = {name: fact for name, value in shelf.scan(prefix(person, "share")) if (fact := decode("share", value))}
     known = shares.get(share_key)
@@ -57,9 +74,10 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         shares[share_key] = [news.version, news.share]
     version, delivered_s, digest, names = decode("person", shelf.get(facts_key)) or [0, 0, None, []]
     household = Household(
-        news.address,
+        news.name,
+        news.identifier,
         {name: fact[1] for name, fact in shares.items() if fact[1] is not None},
-        max(delivered_s, news.delivered_s),
+        max(delivered_s + 1 if version else 0, news.delivered_s + news.told),
         None if digest is None else bytes.fromhex(digest),
     )
     if household.is_empty and news.removed:
@@ -68,8 +86,16 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
         if version:
             shelf.put(facts_key, encode([version + 1, delivered_s, None, names]))
         return None
-    delivery = Delivery(news.webhook_id, attempt_at_s=household.delivered_at_s)
-    verdict, names = map_person(news.address, delivery, policy, household, names, again=news.told)
+    delivery = Delivery(news.webhook_id, attempt_at_s=news.delivered_s, received_at_ms=news.at_ms)
+    verdict, names = map_person(
+        household.addressed,
+        delivery,
+        policy,
+        household,
+        named=names,
+        customers=household.customers,
+        again=news.told,
+    )
     if isinstance(verdict, DeadLettered):
         return verdict
     shelf.put(share_key, encode(shares[share_key]))
@@ -87,13 +113,20 @@ class Household:
     """
 
     def __init__(
-        self, address: str, shares: Mapping[bytes, Share], delivered_s: int, identity: bytes | None = None
+        self,
+        name: str,
+        identifier: Identifier,
+        shares: Mapping[bytes, Share],
+        delivered_s: int,
+        identity: bytes | None = None,
     ) -> None:
-        self.person = Person(address, EMAIL_STEP)
-        self.identified = address
+        self.person = Person(name, EMAIL_STEP if identifier == "email" else None)
+        self.identified = name
+        self.addressed = Addressed(name, identifier)
         self.identity = identity
         self.delivered_at_s = delivered_s
         self.began_at_ms = 0
+        self.customers = len(shares)
         self.is_empty = not shares
         self._sheet = Sheet()
         ordered = [shares[name] for name in sorted(shares)]
@@ -119,6 +152,11 @@ class Household:
         return self._sheet.lost
 
     @property
+    def card(self) -> Card | None:
+        """See `Profile`."""
+        return card_of(self._sheet)
+
+    @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """See `Profile`."""
         return subscriptions_of(self._sheet)
@@ -137,9 +175,30 @@ class Household:
         """Not known here."""
         return None
 
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    def course(self, subscription_id: str) -> Course:  # noqa: ARG002
+        """Not known here."""
+        return Course()
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
+
     def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
         """Not known here."""
         return None
+
+    def is_first_payment(self, payment_id: str) -> bool:  # noqa: ARG002
+        """Not known here."""
+        return False
+
+    @property
+    def unpaid(self) -> tuple[Unpaid, ...]:
+        """Not known here."""
+        return ()
 
     def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:  # noqa: ARG002
         """Not known here."""
@@ -162,6 +221,7 @@ def _add(sheet: Sheet, share: Share) -> None:
     sheet.base = _one(min, sheet.base, share["base"])
     sheet.last = _one(max, sheet.last, share["last"])
     sheet.method = _one(max, sheet.method, share["method"])
+    sheet.card = _one(max, sheet.card, share.get("card"))
     sheet.lost |= share["has_lost_dispute"]
     sheet.live |= share["live"]
     sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])

@@ -7,10 +7,13 @@ payment's own record (`note_of`, `hear`), which halves what such a payment write
 `[version, delivered, digest, to, person, email, name, phone, country, metadata]`
 
 - version: counts the record's writes; the digest and `to` belong to it, the higher version has the later ones.
-- delivered: the latest delivery time known of the customer, unix seconds.
+- delivered: the latest delivery time known of the customer, unix seconds; later than that, if the last identify had to
+  be later than one of the same second.
 - digest: of the attributes of the identify that was sent last, hex; null: none was.
-- to: who that identify went to, where it was not `person`.
-- person: `[seconds, milliseconds, id, step]`, who the customer became at the first hit of the identity policy.
+- to: who operations went to, where it was not `person`: that identify's, or of a person who is not known yet, of
+  whom events alone were sent, the customer's own id.
+- person: `[seconds, milliseconds, id, step]`, who the customer became at the first hit of the identity policy. Versions
+  before also wrote what a body with the id alone named, and placeholders (`undefined`), which give way.
 - email, name, phone, country: `[seconds, milliseconds, value]`; metadata: the same by key.
 """
 
@@ -20,6 +23,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
+
+from pipeline.transform.identity import stands_for_nobody
+from pipeline.transform.profile import Person
 
 Fact = list[Any]
 
@@ -69,6 +75,8 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     `[seconds, milliseconds, version, digest, fields]`, the fields that the delivery confirmed as bits: email 1, name 2,
     phone 4, country 8.
     """
+    if now[DELIVERED] > max(known[DELIVERED], at_s):
+        return None
     if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0
@@ -124,5 +132,10 @@ def latest(old: Fact | None, new: Fact | None) -> Fact | None:
     return old if orjson.dumps(old[2]) >= orjson.dumps(new[2]) else new
 
 
-def _earliest(person: Fact) -> tuple[int, int, bytes]:
-    return person[0], person[1], orjson.dumps(person)
+def is_nobody(person: Fact) -> bool:
+    """Whether what an earlier version took for an id stands for no value."""
+    return stands_for_nobody(Person(person[2], person[3]))
+
+
+def _earliest(person: Fact) -> tuple[bool, int, int, bytes]:
+    return is_nobody(person), person[0], person[1], orjson.dumps(person)

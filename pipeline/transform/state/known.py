@@ -6,10 +6,10 @@ from typing import Final
 
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
-from pipeline.transform.state.sheet import Sheet, fold
+from pipeline.transform.state.sheet import PLANS_END, Sheet, fold, is_charged
 from pipeline.transform.state.shelf import Shelf
 
-SUMMED: Final = frozenset({"payment", "refund", "subscription", "dispute"})
+SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
 """Kinds that the summary knows of."""
 
 
@@ -33,7 +33,7 @@ class Known:
         self._shelf = shelf
         self._customer = customer
         for telling in tellings:
-            self._take(telling)
+            self.take(telling)
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
         """A fact before this webhook, and with it where the webhook tells it."""
@@ -53,12 +53,17 @@ class Known:
         found |= {name: fact for name, (_, fact) in self.told.items() if name.startswith(begins)}
         return [fact for name, fact in found.items() if fact is not None and name != without]
 
-    def _take(self, telling: Telling) -> None:
+    def take(self, telling: Telling) -> None:
+        """Merge what was told now, or said because of it."""
         kind, ids, told = telling
         fact_key = key(self._customer, kind, *ids)
-        known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
+        known: Fact | None
+        if fact_key in self.told:
+            stored, known = self.told[fact_key]
+        else:
+            stored = known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
         fact = told if known is None else (merge_facts(kind, known, told) or told)
-        self.told[fact_key] = (known, fact)
+        self.told[fact_key] = (stored, fact)
         if kind in {"payment", "refund"}:
             self.is_money = True
         if fact == known:
@@ -82,7 +87,14 @@ class Known:
                 payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
                 return sheet.refund(payment, before, now)
             case "subscription":
-                return sheet.subscribe(short(ids[0]), fact)
+                in_trial = fact[PLANS_END:] and fact[PLANS_END] is not None  # only then it matters
+                charges = self.now("charge", ids[0]) if in_trial else None
+                charged = charges is not None and is_charged(charges)
+                return sheet.subscribe(short(ids[0]), fact, charged=charged)
+            case "charge":
+                return sheet.charge(short(ids[0])) if is_charged(fact) else True
+            case "card":
+                sheet.card = fact
             case "dispute":
                 sheet.lost = True
         return True

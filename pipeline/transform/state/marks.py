@@ -79,16 +79,29 @@ async def read_marks(settings: Settings, told: Callable[[int, int], None] = lamb
         TopicError: the topic is missing, may not be read, or holds facts of a newer version.
         BrokerUnreachableError: no broker answered.
     """
+    marks = Marks()
+    await read_all(settings, marks.hear, told)
+    return marks
+
+
+async def read_all(
+    settings: Settings, hear: Callable[[bytes | None, bytes | None], None], told: Callable[[int, int], None]
+) -> None:
+    """Let `hear` take in every record that lies in the customers' topic now.
+
+    Raises:
+        TopicError: the topic is missing, may not be read, or holds facts of a newer version.
+        BrokerUnreachableError: no broker answered.
+    """
     topic = settings.customers_topic
     count = (await check_topics(settings, [topic]))[topic]
-    marks = Marks()
     try:
         async with Changelog.open(settings, frozenset(range(count))) as changelog:
             spans = await changelog.bounds()
             total, done = sum(map(len, spans.values())), dict.fromkeys(spans, 0)
             async for piece in changelog.read(spans):
                 for key, value in piece.changes:
-                    marks.hear(key, value)
+                    hear(key, value)
                 span = spans[piece.partition]
                 done[piece.partition] = min(piece.next_offset, span.stop) - span.start
                 told(sum(done.values()), total)
@@ -96,4 +109,3 @@ async def read_marks(settings: Settings, told: Callable[[int, int], None] = lamb
         raise
     except (KafkaError, OSError) as error:
         raise unreachable(settings, [str(error) or type(error).__name__]) from None
-    return marks

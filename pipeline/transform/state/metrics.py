@@ -12,6 +12,9 @@
 | `dodo_cio_restored_records_total` | | records that restores have read |
 | `dodo_cio_restore_remaining_records` | | offsets that a running restore has before it |
 | `dodo_cio_facts_kept_aside_total` | kind | records of the topic that are no facts of this version |
+| `dodo_cio_mirror_compactions_total` | | mirrors written anew without what was deleted from them |
+| `dodo_cio_mirror_compaction_failures_total` | | attempts at it that failed: what was forgotten is still on the disk |
+| `dodo_cio_mirrors_removed_total` | | mirrors of partitions not owned any more that were deleted |
 | `dodo_cio_changelog_gap_records_total` | | records of another owner that lay between this worker's |
 """
 
@@ -72,6 +75,13 @@ def observe_state(metrics: Metrics) -> None:
             aside.labels(kind if kind in KNOWN else OTHER).inc(count)
 
     metrics.on(events.FactsKeptAside, on_aside)
+
+    compacted = metrics.counter("mirror_compactions", "Mirrors written anew without what was deleted from them.")
+    failed = metrics.counter("mirror_compaction_failures", "Attempts at it that failed.")
+    removed = metrics.counter("mirrors_removed", "Mirrors of partitions not owned any more that were deleted.")
+    metrics.on(events.MirrorCompacted, lambda _: compacted.inc())
+    metrics.on(events.CompactionFailed, lambda _: failed.inc())
+    metrics.on(events.MirrorRemoved, lambda _: removed.inc())
 
     gaps = metrics.counter("changelog_gap_records", "Records of another owner that lay between this worker's.")
     metrics.on(events.GapRead, lambda e: gaps.inc(e.records))

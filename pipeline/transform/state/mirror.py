@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,10 +18,11 @@ import lmdb
 
 from pipeline.errors import PipelineError, StateError
 from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
+from pipeline.transform.state.compaction import copy, leaves_remains
 from pipeline.transform.state.disk import errno_of, in_full, is_broken, unusable
 from pipeline.transform.state.facts import BEGAN
 from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.slot import DATA, SHORT_BYTES, Slot
+from pipeline.transform.state.slot import COPY, DATA, SHORT_BYTES, Slot
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
@@ -40,15 +42,20 @@ HEALTHY_AFTER_S: Final = 60.0
 
 PLACE: Final = b"place"
 OF: Final = b"of"
+REMAINS: Final = b"remains"
 NEVER: Final = -1
 
 _PLACE: Final = struct.Struct(">qq")
+_SINCE: Final = struct.Struct(">q")
 
 
 class Mirror:
     """The facts and sheets of one partition.
 
-    For one thread at a time. `next_offset` is the first record of the changelog that it does not know yet. A
+    For one thread at a time, but for `copy`, beside which it may be read; whoever writes waits for the copy's end.
+    `next_offset` is the first record of the changelog that it does not know yet, `remains_since_s` the moment (unix
+    seconds) since which the file holds remains of somebody who was forgotten, None while it holds none.
+
     Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
     `is_broken` says whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
     room, memory, open files, the right to write. The files stay then.
@@ -60,7 +67,11 @@ class Mirror:
         self.why_empty = why_empty
         self.next_offset = 0
         self.began: Began | None = None
+        self.remains_since_s: int | None = None
         self._slot = slot
+        self._writing = threading.Lock()  # held by whoever writes, copies, maps anew or closes the file
+        self._copied: int | None = None  # the last transaction that the copy has
+        self._gives_up = False
         self._map_bytes = FIRST_MAP_BYTES
         self._opened_at: float | None = time.monotonic()
         self._reader: lmdb.Transaction[bytes] | None = None
@@ -78,6 +89,23 @@ class Mirror:
             slot = Slot.take(base / topic, str(partition))
         except OSError as error:
             raise unusable(base, error) from None
+        return cls._in(slot, topic, partition)
+
+    @classmethod
+    def open_unused(cls, base: Path, topic: str, partition: int) -> Self | None:
+        """The mirror in the first place of a partition; None when there is none, or a process has it.
+
+        Raises:
+            SettingsError: the directory cannot be used.
+        """
+        try:
+            slot = Slot.claim(base / topic, str(partition))
+        except OSError as error:
+            raise unusable(base, error) from None
+        return None if slot is None else cls._in(slot, topic, partition)
+
+    @classmethod
+    def _in(cls, slot: Slot, topic: str, partition: int) -> Self:
         try:
             return cls._of(slot, topic, partition)
         except FAULTS as error:
@@ -133,13 +161,14 @@ class Mirror:
     def _read_place(self) -> None:
         of = f"{self.topic}/{self.partition}".encode()
         with self._env.begin(db=self._meta) as txn:
-            found, place = txn.get(OF), txn.get(PLACE)
+            found, place, since = txn.get(OF), txn.get(PLACE), txn.get(REMAINS)
         if found is None:
             with self._env.begin(db=self._meta, write=True) as txn:
                 txn.put(OF, of)
         elif found != of:
             raise _UnusableError("it belongs to another partition")
         self.next_offset, self.began = 0, None
+        self.remains_since_s = None if since is None else _SINCE.unpack(since)[0]
         if place is not None:
             self.next_offset, offset = _PLACE.unpack_from(place)
             self.began = Began(offset, place[_PLACE.size :]) if offset != NEVER else None
@@ -157,8 +186,11 @@ class Mirror:
     def sheet(self, customer: bytes) -> bytes | None:
         """A customer's sheet."""
         self._looks += 1
-        if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES:
-            self._map_anew()
+        if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES and self._writing.acquire(blocking=False):
+            try:
+                self._map_anew()
+            finally:
+                self._writing.release()
         try:
             return (self._reader or self._begin_reading()).get(customer, None, self._sheets)
         except lmdb.Error as error:
@@ -205,9 +237,9 @@ class Mirror:
         """
         for keys, customers, last in slices(facts, sheets, SLICE_KEYS):
 
-            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, customers: list[bytes] = customers) -> None:
-                put_all(txn, self._facts, facts, keys)
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, customers: list[bytes] = customers) -> bool:
                 put_all(txn, self._sheets, sheets, customers)
+                return put_all(txn, self._facts, facts, keys, leaves=leaves_remains)
 
             self._write(do, next_offset if last else self.next_offset, self.began)
 
@@ -223,10 +255,12 @@ class Mirror:
         news = collapse(changes, merge)
         for keys, _, last in slices(news, {}, SLICE_KEYS):
 
-            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> None:
-                differing.update(take_in(txn, self._facts, self._sheets, news, keys, merge=merge))
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
+                found, remains = take_in(txn, self._facts, self._sheets, news, keys, merge=merge, leaves=leaves_remains)
+                differing.update(found)
                 if began is not None:
                     txn.put(BEGAN, began.value, db=self._facts)
+                return remains
 
             if last:
                 self._write(do, next_offset, began or self.began)
@@ -234,31 +268,36 @@ class Mirror:
                 self._write(do, self.next_offset, self.began)
         return differing
 
-    def _write(self, do: Callable[[lmdb.Transaction[bytes]], None], next_offset: int, began: Began | None) -> None:
+    def _write(self, do: Callable[[lmdb.Transaction[bytes]], bool], next_offset: int, began: Began | None) -> None:
         place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")
-        self._end_reading()
-        self._look()
-        try:
-            while not self._has_written(do, place):
-                self._map_bytes *= 2
-                self._env.set_mapsize(self._map_bytes)
-        except lmdb.Error as error:  # the transaction did not happen, and the files are as they were
-            raise self._fault(error) from error
-        self.next_offset, self.began = next_offset, began
-        if mapped_bytes() > MAX_MAPPED_BYTES:
-            self._map_anew()
+        with self._writing:
+            self._end_reading()
+            self._look()
+            try:
+                while not self._has_written(do, place):
+                    self._map_bytes *= 2
+                    self._env.set_mapsize(self._map_bytes)
+            except lmdb.Error as error:  # the transaction did not happen, and the files are as they were
+                raise self._fault(error) from error
+            self.next_offset, self.began = next_offset, began
+            if mapped_bytes() > MAX_MAPPED_BYTES:
+                self._map_anew()
         if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
             self._opened_at = None
             self._slot.healthy()
 
-    def _has_written(self, do: Callable[[lmdb.Transaction[bytes]], None], place: bytes) -> bool:
+    def _has_written(self, do: Callable[[lmdb.Transaction[bytes]], bool], place: bytes) -> bool:
         """One transaction; whether it had room in the map."""
+        since_s = self.remains_since_s
         try:
             with self._env.begin(write=True) as txn:
-                do(txn)
+                if do(txn) and since_s is None:
+                    since_s = int(time.time())
+                    txn.put(REMAINS, _SINCE.pack(since_s), db=self._meta)
                 txn.put(PLACE, place, db=self._meta)
         except lmdb.MapFullError:
             return False
+        self.remains_since_s = since_s
         return True
 
     def _map_anew(self) -> None:
@@ -269,6 +308,64 @@ class Mirror:
             self._open(check=False)  # nobody else has written it
         except FAULTS as error:
             raise self._fault(error) from error
+
+    # --- what was deleted -------------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Write what it holds, and no remains, beside its file, in a thread of its own; `take_copy` comes next.
+
+        Until then nobody should write: what was written is not in the copy, which is thrown away then. So it is when
+        the mirror is closed meanwhile, which does not wait for all of it.
+
+        Raises:
+            SettingsError: the machine lacks something; StateError: the file cannot be read. It stays as it is.
+        """
+        with self._writing:
+            databases = {b"facts": self._facts, b"sheets": self._sheets, b"meta": self._meta}
+            try:
+                at = int(self._env.info()["last_txnid"])
+                whole = copy(
+                    self._env, databases, frozenset({REMAINS}), self._slot.directory / COPY, lambda: not self._gives_up
+                )
+            except FAULTS as error:
+                self.drop_copy()
+                raise self._fault(error) from error
+            except BaseException:
+                self.drop_copy()
+                raise
+            if whole:
+                self._copied = at
+            else:
+                self.drop_copy()
+
+    def take_copy(self) -> bool:
+        """Let the copy take the place of the file; False when there is none, or it lacks what was written since.
+
+        In the thread that reads, and not while a scan is read.
+        """
+        with self._writing:
+            self._look()
+            if self._copied != self._env.info()["last_txnid"]:
+                self.drop_copy()
+                return False
+            self._copied = None
+            self._end_reading()
+            self._env.close()
+            try:
+                self._slot.take_copy()
+                self._open()
+            except FAULTS as error:
+                raise self._fault(error) from error
+            return True
+
+    def give_up_copy(self) -> None:
+        """Let a copy that is being written end at once, and begin no other."""
+        self._gives_up = True
+
+    def drop_copy(self) -> None:
+        """Throw a copy away that nobody will take."""
+        self._copied = None
+        self._slot.drop_copy()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -322,31 +419,50 @@ class Mirror:
 
     def start_anew(self, why: str) -> None:
         """Throw away everything: the changelog is read from its start."""
-        self._end_reading()
-        self._env.close()
-        self._map_bytes = FIRST_MAP_BYTES
-        self.why_empty = why
-        try:
-            self._slot.empty()
-            self._slot.begin()
-            self._open()
-        except FAULTS as error:
-            raise self._fault(error) from error
+        with self._writing:
+            self._end_reading()
+            self._env.close()
+            self._map_bytes = FIRST_MAP_BYTES
+            self.why_empty = why
+            self._copied = None
+            try:
+                self._slot.empty()
+                self._slot.begin()
+                self._open()
+            except FAULTS as error:
+                raise self._fault(error) from error
+
+    def remove(self) -> None:
+        """Close it and throw its files away, for good.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        with self._writing:
+            self._end_reading()
+            self._env.close()
+            try:
+                self._slot.remove()
+            finally:
+                self._slot.release()
 
     def close(self, *, clean: bool = True) -> None:
         """Close it; `clean` brings everything to the disk first, and the next one to open it trusts it."""
-        try:
-            self._end_reading()
-            if clean and not self.is_broken:
-                self._look()  # another process may have the place that was removed
-                self._env.sync(True)
+        self.give_up_copy()
+        with self._writing:
+            try:
+                self._end_reading()
+                if clean and not self.is_broken:
+                    self._look()  # another process may have the place that was removed
+                    self._env.sync(True)
+                    self._env.close()
+                    self.drop_copy()
+                    self._slot.end()
+            except (lmdb.Error, OSError) as error:
+                raise self._fault(error) from error
+            finally:
                 self._env.close()
-                self._slot.end()
-        except (lmdb.Error, OSError) as error:
-            raise self._fault(error) from error
-        finally:
-            self._env.close()
-            self._slot.release()
+                self._slot.release()
 
 
 class _UnusableError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,6 +50,7 @@ class MirroredShelf:
         self._coverage = Coverage(mirror.next_offset)
         self._written = mirror.next_offset
         self._gap_read: tuple[int, int] | None = None  # with which chunk, and up to where
+        self._held = 0
 
     @property
     def mirror(self) -> Mirror:
@@ -198,6 +200,20 @@ class MirroredShelf:
     def gap_read(self, end: int) -> None:
         """What the changelog has below `end` is known, once the open chunk is stored."""
         self._gap_read = (self._open.number, end)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing may be stored at the moment: the mirror's file is being written anew."""
+        return self._held > 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is stored meanwhile."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
 
     def give_up(self) -> None:
         """Forget what is pending; whatever still holds this shelf can do nothing with it."""

@@ -48,7 +48,8 @@ def whom(customer_id: str, chain: tuple[str, ...], book: Book, request: Fact | N
 
 def addressed(book: Book, shared: Fact | None) -> set[str]:
     """Whom operations about the customer may have gone to besides: a stand-in of earlier, an address."""
-    found = {book.identified, shared[1] if shared is not None else None}
+    before = book.addressed
+    found = {book.identified, before.id if before is not None else None, shared[1] if shared is not None else None}
     if book.person is not None and book.person.step == EMAIL_STEP:
         found |= {book.person.id, book.contact.email and book.contact.email.strip().lower()}
     return {who for who in found if who is not None}

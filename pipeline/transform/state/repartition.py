@@ -303,6 +303,10 @@ def _is_before(name: bytes, value: bytes, at_s: int) -> bool:
             ms = fact[1] * 1000
         case "cancellation":
             ms = fact[-1][0] * 1000
+        case "card":
+            ms = fact[-1][0]
+        case "charge":
+            ms = max(charge[0] for charges in fact for charge in charges)
         case _:
             return False
     return ms is not None and ms < at_s * 1000

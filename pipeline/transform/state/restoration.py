@@ -126,41 +126,17 @@ class Restoration:
         Raises:
             TopicError: one of them holds more than the topic does, and nobody has accepted its loss.
         """
-        bounds = await changelog.bounds()
-        faults: dict[int, str] = {}
-        began: dict[int, Began] = {}
-        for number, mirror in mirrors.items():
-            if not mirror.next_offset:
-                continue
-            if mirror.began is None:
-                faults[number] = "it does not know which topic it is of"
-            elif mirror.began.offset not in bounds[number]:
-                faults[number] = "the topic was made anew, or cut"
-            else:
-                began[number] = mirror.began
-        cut: set[int] = set()
-        if began:
-            found = await changelog.at({number: record.offset for number, record in began.items()})
-            for number, record in began.items():
-                if found[number] != (BEGAN, record.value):
-                    faults[number] = "it is of another topic of this name"
-                elif mirrors[number].next_offset > bounds[number].stop:
-                    faults[number] = f"it knows the topic up to offset {mirrors[number].next_offset}, where no more is"
-                    cut.add(number)
-        differing = {
-            number: Difference(why, mirrors[number].facts, len(bounds[number]), number in cut)
-            for number, why in faults.items()
-        }
+        bounds, differing = await differences(changelog, mirrors)
         last = {number: one for number, one in differing.items() if one.is_last_copy}
         if last and not self._settings.state_loss_accepted:
             raise refused(self._topic, self._settings.data_dir, last)
-        for number, why in faults.items():
+        for number, one in differing.items():
             if number in last:
                 log.warning(
                     "Facts about customers are given up, as was accepted: the topic does not have them",
                     topic=self._topic, partition=number, facts=last[number].facts, records=last[number].records,
                 )  # fmt: skip
-            await self._in_thread(partial(mirrors[number].start_anew, why))
+            await self._in_thread(partial(mirrors[number].start_anew, one.why))
         for number, mirror in mirrors.items():
             if mirror.why_empty is not None:
                 say = log.info if mirror.why_empty == NONE_THERE else log.warning
@@ -213,6 +189,42 @@ class Restoration:
                 topic=self._topic, records=self._records, remaining=remaining,
                 partitions=sorted(number for number, one in self.places.items() if one.at < one.end),
             )  # fmt: skip
+
+
+async def differences(
+    changelog: Changelog, mirrors: Mapping[int, Mirror]
+) -> tuple[Mapping[int, range], dict[int, Difference]]:
+    """The bounds of the topic's partitions, and which of these mirrors are none of what the topic is now.
+
+    Raises:
+        TopicError: the topic cannot be read.
+        KafkaError, BrokerUnreachableError: the brokers did not answer.
+    """
+    bounds = await changelog.bounds()
+    faults: dict[int, str] = {}
+    began: dict[int, Began] = {}
+    for number, mirror in mirrors.items():
+        if not mirror.next_offset:
+            continue
+        if mirror.began is None:
+            faults[number] = "it does not know which topic it is of"
+        elif mirror.began.offset not in bounds[number]:
+            faults[number] = "the topic was made anew, or cut"
+        else:
+            began[number] = mirror.began
+    cut: set[int] = set()
+    if began:
+        found = await changelog.at({number: record.offset for number, record in began.items()})
+        for number, record in began.items():
+            if found[number] != (BEGAN, record.value):
+                faults[number] = "it is of another topic of this name"
+            elif mirrors[number].next_offset > bounds[number].stop:
+                faults[number] = f"it knows the topic up to offset {mirrors[number].next_offset}, where no more is"
+                cut.add(number)
+    return bounds, {
+        number: Difference(why, mirrors[number].facts, len(bounds[number]), number in cut)
+        for number, why in faults.items()
+    }
 
 
 async def _a_beginning(changelog: Changelog) -> bytes | None:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from pipeline.transform.profile import ENDED
+from pipeline.transform.state.turns import MAX_TURNS, WORDS
+
 Shape = Callable[[Any], bool]
 
 MAX_PERIODS: Final = 8
@@ -21,6 +24,19 @@ longer than this forgets which webhook began it, and still knows that it was tol
 
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
+
+MAX_CHARGES: Final = 4
+"""Earliest charges of a subscription that are kept, paid and free ones each: they tell how its trial ended. Of four
+the first is what opened it, the second what followed."""
+
+MAX_REPLACEMENTS: Final = 8
+"""Changes of a subscription's card that are remembered as told."""
+
+MAX_GOODS: Final = 8
+"""Products, and subscriptions, of one payment that are kept."""
+
+MAX_UNPAID: Final = 5
+"""Payments of a customer that were not paid: a mail asks for one of the last, and each has a link of some length."""
 
 MAX_REQUESTS: Final = 8
 """Commands of one second about one customer that are told apart; of more the rest is carried out once more."""
@@ -78,6 +94,11 @@ def maybe(shape: Shape) -> Shape:
     return lambda value: value is None or shape(value)
 
 
+def either(*shapes: Shape) -> Shape:
+    """One of these."""
+    return lambda value: any(shape(value) for shape in shapes)
+
+
 def one_of(*words: str) -> Shape:
     """One of these words."""
     known = frozenset(words)
@@ -123,36 +144,58 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
-_live = array(maybe(text), maybe(text), maybe(text), flag, whole)
+_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text))
+_charge = array(whole, text, maybe(text))
+_charges = array(several(_charge, 0, MAX_CHARGES), several(_charge, 0, MAX_CHARGES))
+_replacement = array(whole, maybe(text), one_of("payment", "subscription"))
+_terms = (maybe(whole), maybe(text), maybe(text), maybe(whole), maybe(whole), maybe(text))
+_former = (maybe(text), maybe(text), maybe(text), flag, whole)
+_live = either(array(*_former, *_terms), array(*_former))
 
-_SHARE: Final = members(
-    payment_count=count,
-    spent=pairs(total, currency),
-    first=maybe(_known),
-    base=maybe(array(whole, text, currency)),
-    last=maybe(_known),
-    method=maybe(_known),
-    has_lost_dispute=flag,
-    live=pairs(_live),
-    rest=maybe(array(text, maybe(text), maybe(text), maybe(text), flag, whole)),
-    contact=array(maybe(text), maybe(text), maybe(text), maybe(text)),
-    metadata=pairs(scalar),
+_subscription = (whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS))
+_products = several(array(text, maybe(count)), 0, MAX_GOODS)
+_ids = several(text, 0, MAX_GOODS)
+_unpaid = array(whole, whole, text, maybe(whole), maybe(currency), _products, _ids, maybe(text))
+_payment = (
+    maybe(whole),
+    maybe(currency),
+    text,
+    maybe(text),
+    maybe(text),
+    flag,
+    _source,
+    several(array(text, whole), 0, MAX_PERIODS),
+    maybe(_note),
 )
+_card = array(whole, text, maybe(text), maybe(text), maybe(text), maybe(text))
+
+_share = {
+    "payment_count": count,
+    "spent": pairs(total, currency),
+    "first": maybe(_known),
+    "base": maybe(array(whole, text, currency)),
+    "last": maybe(_known),
+    "method": maybe(_known),
+    "has_lost_dispute": flag,
+    "live": pairs(_live),
+    "rest": maybe(either(array(text, *_former, *_terms), array(text, *_former))),
+    "contact": array(maybe(text), maybe(text), maybe(text), maybe(text)),
+    "metadata": pairs(scalar),
+}
+_SHARE: Final = either(members(**_share), members(**_share, card=_card))
 
 SHAPES: Final[dict[str, Shape]] = {
-    "payment": array(
-        maybe(whole),
-        maybe(currency),
-        text,
-        maybe(text),
-        maybe(text),
-        flag,
-        _source,
-        several(array(text, whole), 0, MAX_PERIODS),
-        maybe(_note),
-    ),
+    "payment": either(array(*_payment, maybe(array(_products, _ids))), array(*_payment)),
     "refund": array(maybe(whole), maybe(currency), text, maybe(flag), _source),
-    "subscription": array(whole, whole, text, maybe(text), flag, whole, several(_plan, 1, MAX_PLANS)),
+    "charge": either(lambda value: _charges(value) and any(value), array(whole, text)),
+    "unpaid": several(_unpaid, 1, MAX_UNPAID),
+    "card": _card,
+    "subscription": either(
+        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS), count),
+        array(*_subscription, maybe(whole), maybe(text)),  # of earlier versions
+        array(*_subscription),
+    ),
+    "replacement": several(_replacement, 1, MAX_REPLACEMENTS),
     "method": array(whole, whole, text),
     "activation": array(whole, text),
     "cancellation": several(_observation, 1, MAX_OBSERVATIONS),
@@ -176,7 +219,10 @@ SHAPES: Final[dict[str, Shape]] = {
         several(digest, 0, MAX_REQUESTS),
         several(array(count, maybe(text), maybe(text), digest), 0, MAX_PEOPLE),
     ),
-    "shared": array(count, maybe(text), maybe(digest)),
+    "shared": either(
+        array(count, maybe(text), maybe(digest)),
+        array(count, maybe(text), maybe(digest), one_of("id")),
+    ),
     "share": array(count, maybe(_SHARE)),
     "person": array(count, whole, maybe(digest), several(text, 0, 10_000)),
     "state": array(count, text, count),

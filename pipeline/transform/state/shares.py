@@ -1,7 +1,9 @@
-"""A customer's part of a person who goes by an e-mail address, and the commands that carry it to whoever adds up.
+"""A customer's part of the person whom the identity policy names, and the commands that carry it to whoever adds up.
 
-Two customers of one address are one person and lie in different partitions, under different owners. So each owner sends
-the customer's share to the person's partition (`facts.person_key`), where `household` adds the shares up.
+Two customers of one address, or with one id in their metadata, are one person and lie in different partitions, under
+different owners. So each owner sends the customer's share to the person's partition (`facts.person_key`), where
+`household` adds the shares up. No owner knows whether another customer is the same person: so it does for everybody,
+unless people go by the customer's id in the first place (`Policy.pools`).
 A share is sent when it changed, and behind every identify of the customer, whose time the person's must not fall below.
 Its version never falls for a customer, so one that comes late or again does not undo a newer one.
 """
@@ -9,15 +11,16 @@ Its version never falls for a customer, so one that comes late or again does not
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from pipeline.customerio.operations import Identifier
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, OutRecord
-from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.facts import decode, encode, key, person_key, short
+from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, short
+from pipeline.transform.state.identity import DELIVERED
 from pipeline.transform.state.sheet import told_sums
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
@@ -27,7 +30,25 @@ SHARE: Final = "share"
 
 Share = dict[str, Any]
 
+NOTHING: Final[Share] = {
+    "payment_count": 0,
+    "spent": {},
+    "first": None,
+    "base": None,
+    "last": None,
+    "method": None,
+    "has_lost_dispute": False,
+    "live": {},
+    "rest": None,
+    "contact": [None, None, None, None],
+    "metadata": {},
+}
+"""The share of a customer of whom nothing is known."""
+
 _DIGEST_BYTES: Final = 16
+
+_BY_ADDRESS: Final = 3
+"""Elements of the fact `shared` about an address; one about an id says so in a fourth."""
 
 Commands = tuple[OutRecord, ...]
 """Records for the webhooks topic, durable behind the operations of the record that they follow from."""
@@ -40,36 +61,58 @@ def shares_of(
 
     `at_ms` is the time of the record in its topic: a floor for the version, should the state have been lost.
     """
-    if said.identified_by != EMAIL_STEP:
+    if not policy.pools:
         return ()
-    address = said.person_key.decode()
+    who = Whom(said.person_key.decode(), said.identifier)
     share = share_of(book)
     digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
     shared_key = key(customer, "shared", "")
-    version, before, known = decode("shared", shelf.get(shared_key)) or (0, None, None)
+    shared = decode("shared", shelf.get(shared_key))
+    version, _, known, *_ = shared or (0, None, None)
+    before = shared_with(shared)
     told = any(operation.kind == "identify" for operation in said.operations)
-    if not told and (before, known) == (address, digest):
+    if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
         return ()
     version = max(version + 1, at_ms)
-    delivered_s = book.delivered_at_s
-    commands = [_record(customer_id, address, version, delivered_s, share, told=told)]
-    if before not in {None, address}:
+    delivered_s = book.sheet.identity[DELIVERED]
+    commands = [_record(customer_id, who, version, delivered_s, share, told=told)]
+    if before is not None and before != who:
         # After a merge the former person is gone: an identify would bring an empty one back.
-        gone = policy.merge_on_email_change
+        by_address = before.identifier == who.identifier == "email"
+        gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
         commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone))
-    shelf.put(shared_key, encode([version, address, digest]))
+    shelf.put(shared_key, encode(_shared(version, who, digest)))
     return tuple(commands)
+
+
+class Whom(NamedTuple):
+    """A person as whose part a share is sent: an address in lower case, or an id."""
+
+    name: str
+    identifier: Identifier
+
+
+def shared_with(shared: Fact | None) -> Whom | None:
+    """Whose owner was told of the customer's share last; None: nobody's, or it was taken back."""
+    if shared is None or shared[1] is None:
+        return None
+    return Whom(shared[1], "id" if len(shared) > _BY_ADDRESS else "email")
+
+
+def _shared(version: int, who: Whom, digest: str) -> Fact:
+    return [version, who.name, digest] if who.identifier == "email" else [version, who.name, digest, who.identifier]
 
 
 def withdrawn(shelf: Shelf, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
     """What takes the share of a forgotten customer back. What stays of it is the version's number."""
     shared_key = key(customer, "shared", "")
-    version, address, _ = decode("shared", shelf.get(shared_key)) or (0, None, None)
-    if address is None:
+    shared = decode("shared", shelf.get(shared_key))
+    who = shared_with(shared)
+    if shared is None or who is None:
         return ()
-    version = max(version + 1, at_ms)
+    version = max(shared[0] + 1, at_ms)
     shelf.put(shared_key, encode([version, None, None]))
-    return (_record(customer_id, address, version, at_s, None, removed=True),)
+    return (_record(customer_id, who, version, at_s, None, removed=True),)
 
 
 def share_of(book: Book) -> Share:
@@ -85,6 +128,7 @@ def share_of(book: Book) -> Share:
         "has_lost_dispute": sheet.lost,
         "live": sheet.live,
         "rest": sheet.rest,
+        **({} if sheet.card is None else {"card": sheet.card}),
         "contact": list(book.contact),
         "metadata": book.metadata,
     }
@@ -92,7 +136,7 @@ def share_of(book: Book) -> Share:
 
 def _record(
     customer_id: str,
-    address: str,
+    who: Whom,
     version: int,
     delivered_s: int,
     share: Share | None,
@@ -103,7 +147,7 @@ def _record(
     value = {
         "command": SHARE,
         "customer_id": customer_id,
-        "email": address,
+        who.identifier: who.name,
         "version": version,
         "delivered": delivered_s,
         "told": told,
@@ -111,7 +155,7 @@ def _record(
         "share": share,
     }
     return OutRecord(
-        person_key(address),
+        person_key(*who),
         orjson.dumps(value),
         (
             (DODO_COMMAND, SHARE.encode()),

@@ -12,22 +12,28 @@ from typing import Any, Final, Self
 import orjson
 
 from pipeline.transform.money import MAX_MINOR
-from pipeline.transform.profile import RANK
-from pipeline.transform.state import identity
-from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.profile import ENDED, RANK
+from pipeline.transform.state import identity, turns
+from pipeline.transform.state.facts import TURNS, Fact, charges_of, decode, split, subscription_of
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x03"
+VERSION: Final = b"\x06"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
 """Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
 
-MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE = range(9)
-"""Places in a payment's fact."""
+MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE, GOODS = range(10)
+"""Places in a payment's fact; one of an earlier version ends before the goods."""
 
 
-UNSUMMED: Final = frozenset({"method", "activation", "cancellation"})
+PLANS_END: Final = 7
+"""A subscription's fact of an earlier version ends here: it tells neither of a trial nor when it was cancelled."""
+
+TRIAL_ENDS: Final = -2
+"""Place in an entry of `Sheet.live` and `Sheet.rest`."""
+
+UNSUMMED: Final = frozenset({"replacement", "method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
 
 
@@ -44,7 +50,10 @@ class Sheet:
         method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
-        live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms)]`.
+        live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms), minor units,
+            currency, interval, intervals in a period, end of the free trial (ms, None: none, or charged since), when
+            it was cancelled]`.
+        card: `[ms, payment, network, last four, month, year]` of the last payment, where cards may go on.
         rest: of the others `[id, …]` the newest one.
         periods: `[start (ms), subscription, payment]`, the latest first.
         head: `[ULID, emitted (s)]` of the event that is out for longest.
@@ -53,6 +62,7 @@ class Sheet:
 
     __slots__ = (
         "base",
+        "card",
         "count",
         "first",
         "forgotten_s",
@@ -82,6 +92,7 @@ class Sheet:
         self.rest: Fact | None = None
         self.periods: list[Fact] = []
         self.head: Fact | None = None
+        self.card: Fact | None = None
         self.identity: Fact = identity.empty()
 
     @classmethod
@@ -104,6 +115,7 @@ class Sheet:
             sheet.rest,
             sheet.periods,
             sheet.head,
+            sheet.card,
             sheet.identity,
         ) = orjson.loads(memoryview(value)[1:])
         sheet.spent = sums_of(sheet.spent)
@@ -125,6 +137,7 @@ class Sheet:
             self.rest,
             self.periods,
             self.head,
+            self.card,
             self.identity,
         ]
         return VERSION + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
@@ -168,7 +181,7 @@ class Sheet:
 
     def _pay_with(self, payment_id: str, payment: Fact) -> None:
         """First, last and how."""
-        minor, currency, time, _, method, card_update, _, _, _ = payment
+        minor, currency, time, _, method, card_update = payment[:SOURCE]
         ms = to_ms(time) or 0
         if method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, method]
@@ -188,10 +201,25 @@ class Sheet:
             self.spent[payment[CURRENCY]] += (refunded(payment, before) or 0) - (refunded(payment, now) or 0)
         return True
 
-    def subscribe(self, subscription_id: str, fact: Fact) -> bool:
-        """A subscription has this state now."""
-        entry = fact[2:6]
-        entry.insert(1, fact[6][0][2])  # the latest plan's product
+    def charge(self, subscription_id: str) -> bool:
+        """More than nothing was paid for a subscription: no free trial of it goes on."""
+        for entry in (self.live.get(subscription_id), self.rest):
+            if entry is not None and (entry is not self.rest or entry[0] == subscription_id):
+                entry[TRIAL_ENDS] = None
+        return True
+
+    def subscribe(self, subscription_id: str, fact: Fact, *, charged: bool) -> bool:
+        """A subscription has this state now; `charged`: more than nothing was paid for it beyond what opened it."""
+        next_billing, cancels, created_ms = fact[3:6]
+        _, _, product_id, *price = fact[6][0]  # the latest plan
+        trial_ends_ms, cancelled_at = fact[PLANS_END : PLANS_END + 2] or [None, None]
+        if charged:
+            trial_ends_ms = None
+        happened = subscription_of(fact)[TURNS]
+        status, end = turns.status_of(happened, fact[2], fact[1]), turns.end_of(happened)
+        if end is not None and fact[2] not in ENDED:
+            cancelled_at = end[2] if end[2:] else None  # what was read last is older
+        entry = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
         if entry[0] in RANK:
             if self.rest is not None and self.rest[0] == subscription_id:
                 return False  # which one is the newest of the others is not known
@@ -217,6 +245,8 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
     sheet = Sheet()
     payments: list[tuple[str, Fact]] = []
     refunds: dict[str, list[Fact]] = {}
+    subscriptions: list[tuple[str, Fact]] = []
+    charged: set[str] = set()
     for key, value in facts:
         _, kind, id_ = split(key)
         if kind in UNSUMMED or (fact := decode(kind, value)) is None:
@@ -226,8 +256,13 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
                 payments.append((id_, fact))
             case "refund":
                 refunds.setdefault(id_.partition("\0")[0], []).append(fact)
+            case "charge":
+                if is_charged(fact):
+                    charged.add(id_)
+            case "card":
+                sheet.card = fact
             case "subscription":
-                sheet.subscribe(id_, fact)
+                subscriptions.append((id_, fact))
             case "dispute":
                 sheet.lost = True
             case "event":
@@ -236,11 +271,24 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
                 sheet.forgotten_s = fact[0]
             case "identity":
                 sheet.identity = fact
+    for subscription_id, subscription in subscriptions:
+        sheet.subscribe(subscription_id, subscription, charged=subscription_id in charged)
     for payment_id, payment in payments:
         sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
     return sheet
+
+
+def is_charged(charges: Fact) -> bool:
+    """Whether more than nothing was paid for a subscription but for what opened it: a fee for a trial ends none."""
+    return any(charge_type != "new" for _, _, charge_type in charges_of(charges)[0])
+
+
+def shown_status(fact: Fact) -> str:
+    """The status that holds for a subscription, by all that is known of it."""
+    fact = subscription_of(fact)
+    return turns.status_of(fact[TURNS], fact[2], fact[1])
 
 
 def told_sums(spent: Mapping[str, int]) -> dict[str, int | str]:
@@ -262,17 +310,17 @@ def is_counted(payment: Fact) -> bool:
 def refunded(payment: Fact, refunds: Iterable[Fact]) -> int | None:
     """How much of a payment is back, never more than it; None when nothing of it can be counted.
 
-    A refund without an amount that is not partial is the whole remainder. One without an amount that is (or may be)
-    partial, or in another currency, is of unknown worth and does not count.
+    A refund that is not partial is all that was left of the payment, whatever its own amount and currency say: refunds
+    go out at a new rate, and an amount may be missing. Any other one without an amount, or in another currency, is of
+    unknown worth and does not count.
     """
-    if not is_counted(payment) or payment[CURRENCY] is None:
+    if not is_counted(payment):
         return None
     total = None
     for minor, currency, _time, partial, _source in refunds:
-        if minor is None:
-            if partial is False:
-                return int(payment[MINOR])
-        elif currency == payment[CURRENCY] and minor >= 0:
+        if partial is False:
+            return int(payment[MINOR])
+        if minor is not None and minor >= 0 and currency is not None and currency == payment[CURRENCY]:
             total = (total or 0) + minor
     return None if total is None else min(total, payment[MINOR])
 

@@ -44,6 +44,7 @@ NONE_THERE: Final = "there is none"
 FORMAT: Final = 2
 """Raised with whatever older files may hold and this version's must not: 2 has only facts that passed the border."""
 DATA: Final = "data.mdb"
+COPY: Final = "data.mdb.new"
 MARK: Final = "mark.json"
 PIECE_BYTES: Final = 1024 * 1024
 
@@ -95,9 +96,21 @@ class Slot:
             lock = _lock(base / f"{name}-{number}.lock")
         if number == 0:
             for other in range(1, MAX_SLOTS):
-                _empty_if_unused(base, f"{name}-{other}")
+                empty_if_unused(base, f"{name}-{other}")
         directory = base / f"{name}-{number}"
         directory.mkdir(exist_ok=True)
+        return cls(directory, lock)
+
+    @classmethod
+    def claim(cls, base: Path, name: str) -> Self | None:
+        """The first place for `name`, if there is one and no process has it.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        directory = base / f"{name}-0"
+        if not directory.is_dir() or (lock := _lock(base / f"{name}-0.lock")) is None:
+            return None
         return cls(directory, lock)
 
     def begin(self) -> str | None:
@@ -106,6 +119,7 @@ class Slot:
         Raises:
             OSError: the directory cannot be used.
         """
+        self.drop_copy()  # of a process that died over it
         mark = _read_mark(self.directory / MARK)
         fault = self._fault(mark) if (self.directory / DATA).exists() else NONE_THERE
         if fault is not None:
@@ -127,6 +141,22 @@ class Slot:
         """Mark the files, which nobody has open any more and which are on the disk, as whole."""
         data = self.directory / DATA
         self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=_checksum(data))
+
+    def take_copy(self) -> None:
+        """Let the copy take the place of the file: whole, or not at all, whenever the machine goes down."""
+        (self.directory / COPY).replace(self.directory / DATA)
+        _sync(self.directory)
+
+    def drop_copy(self) -> None:
+        """Throw a copy away, where there is one, and where the place is still this process's."""
+        with suppress(FileNotFoundError):
+            if self._lock >= 0 and self._is_held():
+                (self.directory / COPY).unlink()
+
+    def remove(self) -> None:
+        """Throw the files away, and their place."""
+        if self._is_held():
+            shutil.rmtree(self.directory)
 
     def empty(self) -> None:
         """Throw the files away.
@@ -189,11 +219,7 @@ class Slot:
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.replace(self.directory / MARK)
-        entry = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(entry)
-        finally:
-            os.close(entry)
+        _sync(self.directory)
 
 
 def sweep(base: Path) -> None:
@@ -201,16 +227,48 @@ def sweep(base: Path) -> None:
     for data in base.glob(f"*/{DATA}"):
         with suppress(OSError):
             if time.time() - data.stat().st_mtime > MAX_AWAY_S:
-                _empty_if_unused(base, data.parent.name)
+                empty_if_unused(base, data.parent.name)
 
 
-def _empty_if_unused(base: Path, name: str) -> None:
+def unused(base: Path, for_s: float) -> list[tuple[int, int]]:
+    """The places under `base` that were not used for so many seconds, as partition and number of the place.
+
+    By the files: whether a process has them is what `Slot.take` tells.
+    """
+    found = []
+    for directory in base.glob("*-*/"):
+        partition, _, number = directory.name.rpartition("-")
+        if partition.isdigit() and number.isdigit() and time.time() - _last_used(directory) >= for_s:
+            found.append((int(partition), int(number)))
+    return sorted(found)
+
+
+def _last_used(directory: Path) -> float:
+    """When a process wrote there last, unix seconds."""
+    times = [0.0]
+    for name in (MARK, DATA):
+        with suppress(OSError):
+            times.append((directory / name).stat().st_mtime)
+    return max(times)
+
+
+def empty_if_unused(base: Path, name: str) -> None:
+    """Throw away what lies in a place, unless a process has it."""
     if not (base / name).exists():
         return
     lock = _lock(base / f"{name}.lock")
     if lock is not None:
         shutil.rmtree(base / name, ignore_errors=True)
         os.close(lock)
+
+
+def _sync(directory: Path) -> None:
+    """Bring to the disk which files a directory has."""
+    entry = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)
 
 
 def _lock(path: Path) -> int | None:

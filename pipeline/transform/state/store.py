@@ -33,6 +33,7 @@ from pipeline.transform.state.ownership import Ownership
 from pipeline.transform.state.partitions import check_written, partitions_now
 from pipeline.transform.state.restoration import Restoration, began_at_ms
 from pipeline.transform.state.slot import sweep
+from pipeline.transform.state.upkeep import Upkeep
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
@@ -64,9 +65,16 @@ class Store:
         settings: data directory, topic, brokers.
         producer: writes the record with which a partition's state begins.
         tell: hears what happened.
+        background: runs what goes on beside the assignments.
     """
 
-    def __init__(self, settings: Settings, producer: Sender, tell: Callable[[StateEvent], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        producer: Sender,
+        tell: Callable[[StateEvent], None],
+        background: Tasks | None = None,
+    ) -> None:
         self._settings = settings
         self._topic = settings.customers_topic
         self._base = settings.data_dir / DIRECTORY
@@ -74,11 +82,16 @@ class Store:
         self._tell = tell
         self._mirrors: dict[int, Mirror] = {}
         self._shelves: dict[int, MirroredShelf] = {}
+        self._wanted: set[int] = set()
         self._tasks = Tasks()
         self._closing: dict[int, asyncio.Future[None]] = {}
         self._restoration: Restoration | None = None
         self._partitions: int | None = None
         self._anew: Counter[int] = Counter()  # mirrors that were found broken since the last restore that ended
+        self._upkeep = Upkeep(
+            settings, self._base, shelves=self._shelves, wanted=self._wanted, closing=self._closing,
+            tasks=background or Tasks(), tell=tell,
+        )  # fmt: skip
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
 
     async def start(self) -> None:
@@ -101,6 +114,7 @@ class Store:
 
     async def stop(self) -> None:
         """Close everything, so that the next start finds it whole."""
+        await self._upkeep.stop()
         self.keep(())
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
         self._executor.shutdown(wait=False)
@@ -118,9 +132,11 @@ class Store:
             StateError: a mirror breaks whenever it is made anew.
         """
         partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
+        self._want(partitions)
         self._give_up_shelves()
         self._release([number for number in self._mirrors if number not in partitions])
         if not partitions:
+            self._upkeep.assigned()
             return
         self._restoration = restoration = Restoration(self._settings, self._write_began, self._in_thread, self._tell)
         try:
@@ -135,14 +151,21 @@ class Store:
                     value = mirror.get(key)
                     if value is None or is_fact(key, value):
                         shelf.write(key, value)
+            self._upkeep.assigned()
         finally:
             self._restoration = None
 
     def keep(self, partitions: Collection[int]) -> None:
         """Close the mirrors of all other partitions, in the background."""
+        self._want(partitions)
         gone = [number for number in self._mirrors if number not in partitions]
         self._give_up_shelves(gone)
         self._release(gone)
+
+    def _want(self, partitions: Collection[int]) -> None:
+        """Their files are for nobody else to touch, from before they are opened."""
+        self._wanted.clear()
+        self._wanted.update(partitions)
 
     def shelf(self, partition: int) -> MirroredShelf:
         """The facts of a partition that is ours."""

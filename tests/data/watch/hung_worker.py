@@ -1,5 +1,7 @@
 """A transform or a sink of which one inner part hangs, or is killed, once the file `now` lies in its directory.
 
+The file `hangs` lies there when it does.
+
 Run by tests/watch/test_hung.py in a process of its own: `hung_worker.py STAGE PART`.
 """
 
@@ -71,6 +73,7 @@ def main(stage: str, part: str) -> int:
         while not Path("now").exists():
             time.sleep(0.05)
         hang(app, part)
+        Path("hangs").touch()
 
     if part != "restore":
         threading.Thread(target=wait, daemon=True).start()

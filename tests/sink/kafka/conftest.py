@@ -65,6 +65,11 @@ class Worker:
         """Everything that it said."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def place(self) -> int:
+        """The end of what it said so far: a wait for what it says next begins here."""
+        return len(self.text)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or fail with the log when the process ends first."""
         async with asyncio.timeout(PATIENCE_S):
@@ -72,9 +77,9 @@ class Worker:
                 assert self.process.poll() is None, self.text
                 await asyncio.sleep(POLL_S)
 
-    async def says(self, text: str, times: int = 1) -> None:
-        """Wait until `text` is in so many lines of the log."""
-        await self.until(lambda: sum(text in line for line in self.text.splitlines()) >= times)
+    async def says(self, text: str, since: int = 0) -> None:
+        """Wait until `text` is in the log behind the place `since`: what an earlier generation said is no answer."""
+        await self.until(lambda: text in self.text[since:])
 
     async def port(self) -> int:
         """The health port, once it listens."""

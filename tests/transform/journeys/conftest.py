@@ -2,19 +2,20 @@
 
 A file of `tests/data/journeys` has
 - `about`: one line; `why`: which wrong, doubled or missing mail it guards against;
-- `settings`: as `Settings` takes them, where they are not the default; `began`: when the state began (default 2026);
+- `settings`: as `Settings` takes them, where they are not the default (`product_names` from this folder);
+  `began`: when the state began (default 2026);
 - `objects`: a place for YAML anchors, not read;
 - `webhooks`: in the order of arrival, each `type`, `at` (envelope time), `delivered` (the attempt's time, default two
   seconds later), `id` (default `msg_<number>`), `data` over the sample's (`sample`: another one than the type's; a
   subscription's is always the active one, so that the journey alone says what changes), and what it `sends`:
   `identify` (`first`: with a barrier, `again`, `unchanged`: held back, `none`), `event`, some of its `attributes`,
-  attributes that it must be `without`, the same of the `profile` (`profile_without`), the `person`, the event's time
-  `at`, `notes`, whether it is `warned`, `dead_letter` or `dropped`;
+  attributes that it must be `without`, `further` events beside it, the same of the `profile` (`profile_without`), the
+  `person`, the event's time `at`, `notes`, whether it is `warned`, `dead_letter` or `dropped`;
 - `holds`: what Customer.io ends with: `people` (by id or address: `email` and exactly these `attributes`), `events` by
   name, and `may_hold`: attributes that no rule settles, with the reason;
 - `order_decides`: what legitimately depends on the order of arrival, with the reason: `events` (by name, the least and
-  the most that any order gives), `person` (the ids of which the order chooses one) or `left_behind` (people of a former
-  address, who may know less, or not exist).
+  the most that any order gives), `person` (the ids of which the order chooses one), `left_behind` (people of a former
+  address, who may know less, or not exist) or `stand_in` (ids that stood in, with events alone or not at all).
 
 `!money ["49.00", 4900]` stands for the three forms of an amount and `!date "…"` for the two of a date.
 """
@@ -185,12 +186,18 @@ class Journey:
         return World(self.policy, MemoryShelf(began_at_ms=self.began_at_ms))
 
 
+def policy_of(settings: dict[str, Any]) -> Policy:
+    """The policy of a file's settings; a file of product names lies beside the journeys."""
+    names = {"product_names": DATA / settings["product_names"]} if "product_names" in settings else {}
+    return Policy.of(Settings.load(**settings | names))
+
+
 def journey_at(path: Path) -> Journey:
     """The journey of a file."""
     document = yaml.load(path.read_bytes(), Loader)
     return Journey(
         name=path.stem,
-        policy=Policy.of(Settings.load(**document.get("settings", {}))),
+        policy=policy_of(document.get("settings", {})),
         began_at_ms=moment_ms(document.get("began", BEGAN)),
         webhooks=tuple(webhook_of(number, step) for number, step in enumerate(document["webhooks"], 1)),
         holds=document["holds"],
@@ -208,6 +215,9 @@ class Sent:
     identify: dict[str, Any] | None = None
     barrier: bool = False
     event: dict[str, Any] | None = None
+    further: tuple[str, ...] = ()
+    """Events beside it, of the same webhook."""
+
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sums: dict[str, Any] = field(default_factory=dict)
@@ -269,6 +279,7 @@ class World:
             case SentOn():
                 raise AssertionError("there is one partition")
         identify = event = None
+        further: list[str] = []
         barrier = False
         for index, operation in enumerate(operations):
             body = orjson.loads(operation.body)
@@ -277,11 +288,14 @@ class World:
             if operation.kind == "identify":
                 assert event is None, "the event goes before its identify"
                 identify, barrier = body, operation.barrier
-            else:
-                event = body
+            elif operation.kind == "event":
+                if event is None:
+                    event = body
+                else:
+                    further.append(body["name"])
                 if webhook.mode == "live":
                     self.emitted[body["id"]] += 1
-        return Sent("operations", identify, barrier, event, notes, warnings)
+        return Sent("operations", identify, barrier, event, tuple(further), notes, warnings)
 
     def settled(self, journey: Journey) -> dict[str, dict[str, Any]]:
         """The people without the attributes that no rule settles, each of which has the one value that it may have."""
@@ -359,3 +373,9 @@ def journey(request: pytest.FixtureRequest) -> Journey:
     """One journey after the other."""
     path: Path = request.param
     return journey_at(path)
+
+
+@pytest.fixture
+def read_journey() -> Callable[[Path], Journey]:
+    """Reads the journey of a file."""
+    return journey_at

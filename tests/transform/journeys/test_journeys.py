@@ -15,6 +15,7 @@ SENDS = {
     "event",
     "attributes",
     "without",
+    "further",
     "profile",
     "profile_without",
     "person",
@@ -40,13 +41,14 @@ def check(sent: Any, expected: dict[str, Any], expand: Expand) -> None:
     if "dead_letter" in expected or "dropped" in expected:
         assert sent.verdict == (expected.get("dead_letter") or expected.get("dropped"))
         return
-    assert sent.verdict in {"operations", "nothing-to-say"}
+    assert sent.verdict in {"operations", "no-change"}
     assert sent.name == expected.get("event")
     if "identify" in expected:
         assert expected["identify"] in IDENTIFIES
         assert kind_of(sent) == expected["identify"]
     if "person" in expected:
         assert sent.person == expected["person"]
+    assert list(sent.further) == expected.get("further", [])
     attributes = {} if sent.event is None else sent.event["attributes"]
     wanted = expand(expected.get("attributes", {}))
     assert {name: attributes.get(name) for name in wanted} == wanted

@@ -32,7 +32,6 @@ def event_id(
 
 FACTS = [
     ("payment.succeeded", {"payment_id": "pay_other"}),
-    ("payment.succeeded--free-trial-zero", {"payment_id": "pay_other"}),
     ("payment.succeeded--update-payment-method", {"payment_id": "pay_other"}),
     ("refund.succeeded", {"refund_id": "ref_other"}),
     ("refund.failed", {"refund_id": "ref_other"}),
@@ -62,6 +61,14 @@ def test_a_fact_told_twice_is_one_event(name: str, other: dict[str, Any]) -> Non
     first = event_id(name)
     assert event_id(name, webhook_id="msg_2", timestamp="2026-12-31T00:00:00Z") == first
     assert event_id(name, **other) != first
+
+
+def test_a_free_checkout_is_named_by_its_payment() -> None:
+    """A sale of nothing, for no subscription: told by two webhooks it is one event."""
+    zero: dict[str, Any] = {"subscription_id": None, "subscription_ids": []}
+    first = event_id("payment.succeeded--free-trial-zero", **zero)
+    assert event_id("payment.succeeded--free-trial-zero", webhook_id="msg_2", **zero) == first
+    assert event_id("payment.succeeded--free-trial-zero", payment_id="pay_other", **zero) != first
 
 
 @pytest.mark.parametrize(

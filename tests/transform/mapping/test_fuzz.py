@@ -134,7 +134,7 @@ def check(verdict: Verdict) -> None:
                     assert name != "id"
                     assert len(value.encode() if isinstance(value, str) else orjson.dumps(value)) <= 1000
                     if name.endswith("_minor"):
-                        assert type(value) is int
+                        assert type(value) is int or (value is None and operation.kind == "identify")
                 if operation.kind == "event":
                     assert re.fullmatch(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", sent["id"])
             assert verdict.event_time_ms > 0

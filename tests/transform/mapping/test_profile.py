@@ -12,16 +12,23 @@ import pytest
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
 from pipeline.transform.mapping.webhook import decide
+from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Addressed,
+    Card,
+    CardTeller,
     Contact,
+    Course,
+    Lapse,
     Payment,
     Person,
     Profile,
     Refunded,
     Spending,
     Subscription,
+    Unpaid,
     best,
 )
 from pipeline.transform.timestamps import to_ms
@@ -30,6 +37,7 @@ from pipeline.transform.verdicts import Delivery, Operations
 SUB = "sub_0NExampleSubscript001"
 BEGAN = to_ms("2026-01-01T00:00:00Z") or 0
 ACTIVATED = to_ms("2026-10-14T08:21:58.638Z") or 0
+FIRST = Activation("msg_first", ACTIVATED - 5000)
 BEFORE = Subscription(SUB, "active", product_id="pdt_0NExampleProduct00001", minor=2900, currency="USD")
 
 
@@ -40,12 +48,14 @@ class State:
     person: Person | None = None
     identity: bytes | None = b"earlier"
     identified: str | None = None
+    addressed: Addressed | None = None
     contact: Contact = field(default_factory=Contact)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     began_at_ms: int = BEGAN
     delivered_at_s: int = 0
     spending: Spending = field(default_factory=Spending)
     has_lost_dispute: bool = False
+    card: Card | None = None
     subscriptions: Sequence[Subscription] = ()
     earlier: Subscription | None = None
     shown_by: str | None = None
@@ -53,7 +63,27 @@ class State:
     payments: Mapping[str, Payment] = field(default_factory=dict)
     period_payment: Payment | None = None
     refund: Refunded | None = None
+    first_payment: str | None = None
+    unpaid: Sequence[Unpaid] = ()
     sent: frozenset[str] = frozenset()
+    lapse: Lapse | None = None
+    began: Course = field(default_factory=Course)
+    card_teller: CardTeller | None = None
+
+    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+        """The one lapse, whenever."""
+        assert at_ms
+        return self.lapse if subscription_id == SUB else None
+
+    def course(self, subscription_id: str) -> Course:
+        """Likewise."""
+        return self.began if subscription_id == SUB else Course()
+
+    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
+        """Whoever told of the card, told of this one."""
+        assert at_ms
+        assert method_id
+        return subscription_id == SUB and by == self.card_teller
 
     def before(self, subscription_id: str) -> Subscription | None:
         """Only the one subscription is known."""
@@ -77,6 +107,10 @@ class State:
         assert tolerance_ms
         return self.period_payment if subscription_id == SUB else None
 
+    def is_first_payment(self, payment_id: str) -> bool:
+        """The one that the test says."""
+        return payment_id == self.first_payment
+
     def refunded(self, payment_id: str) -> Refunded | None:
         """The one refund."""
         return self.refund if payment_id == "pay_0NExamplePayment00001" else None
@@ -86,12 +120,14 @@ class State:
         return event_id in self.sent
 
 
-def decided(name: str, state: Profile, *, webhook_id: str = "msg_now", **data: Any) -> Operations:
+def decided(
+    name: str, state: Profile, *, webhook_id: str = "msg_now", policy: Policy | None = None, **data: Any
+) -> Operations:
     """The operations of a sample, some fields changed, for a customer in `state`."""
     body = orjson.loads(samples.load(name))
     body["data"].update(data)
     delivery = Delivery(webhook_id, attempt_at_s=1_800_000_000)
-    verdict = decide(parse(orjson.dumps(body)), delivery, Policy(), state)
+    verdict = decide(parse(orjson.dumps(body)), delivery, policy or Policy(), state)
     assert isinstance(verdict, Operations)
     assert "state-decides" not in verdict.notes
     return verdict
@@ -116,23 +152,16 @@ def attributes_of(operations: Operations, kind: str = "event") -> dict[str, Any]
         (State(activation=Activation("msg_now", ACTIVATED)), "subscription_started"),
         (State(activation=Activation("msg_later", ACTIVATED + 5000)), "subscription_started"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000)), None),
-        (
-            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="on_hold")),
-            "subscription_reactivated",
-        ),
-        (
-            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="past_due")),
-            "subscription_reactivated",
-        ),
-        (
-            State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=replace(BEFORE, status="paused")),
-            "subscription_reactivated",
-        ),
+        (State(activation=FIRST, lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
+        (State(activation=FIRST, lapse=Lapse("past_due", answered=False)), "subscription_reactivated"),
+        (State(activation=FIRST, lapse=Lapse("paused", answered=False)), None),
+        (State(activation=FIRST, lapse=Lapse("on_hold", answered=True)), None),
+        (State(lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=BEFORE), None),
     ],
 )
 def test_active_is_started_recovered_or_nothing_new(state: State, event: str | None) -> None:
-    """The first activation starts, recovery reactivates, a plan change that fires it again says nothing."""
+    """The first activation starts, recovery answers a lapse once, a plan change that fires it again says nothing."""
     assert event_of(decided("subscription.active", state)) == event
 
 
@@ -141,6 +170,8 @@ def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
     young = State(began_at_ms=ACTIVATED)
     assert event_of(decided("subscription.active", young)) == "subscription_started"
     later: dict[str, Any] = {"previous_billing_date": "2026-11-14T08:21:58Z"}
+    assert event_of(decided("subscription.active", young, **later)) == "subscription_started"  # a late retry's body
+    later["created_at"] = "2026-09-14T08:21:58Z"
     assert event_of(decided("subscription.active", young, **later)) is None
     assert event_of(decided("subscription.active", State(), **later)) == "subscription_started"
 
@@ -151,8 +182,10 @@ def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
         (State(period_payment=Payment(2900, "USD", "new")), {}, None),
         (State(payments={"pay_0NExamplePayment00001": Payment(2900, "USD", "new")}), {}, None),
         (State(activation=Activation("msg_first", ACTIVATED)), {}, None),
-        (State(), {}, "subscription_renewed"),
-        (State(activation=Activation("msg_first", ACTIVATED - 40 * 86_400_000)), {}, "subscription_renewed"),
+        (State(), {}, None),
+        (State(), {"previous_billing_date": "2026-11-14T08:21:58Z"}, None),
+        (State(), {"created_at": "2026-09-14T08:21:58Z"}, "subscription_renewed"),
+        (State(activation=FIRST), {"created_at": "2026-09-14T08:21:58Z"}, "subscription_renewed"),
         (State(period_payment=Payment(2900, "USD", "renewal")), {}, "subscription_renewed"),
         (State(activation=Activation("msg_first", ACTIVATED)), {"on_demand": True}, "subscription_renewed"),
         (State(period_payment=Payment(2900, "USD", "new")), {"on_demand": True, "payment_id": None}, None),
@@ -160,7 +193,7 @@ def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
     ],
 )
 def test_the_first_periods_charge_is_no_renewal(state: State, data: dict[str, Any], event: str | None) -> None:
-    """Its payment is `new`, or it lies at the first activation; on-demand dates say nothing."""
+    """Its payment is `new`, or the dates say so, whatever else is known; on-demand dates say nothing."""
     assert event_of(decided("subscription.renewed", state, **data)) == event
 
 
@@ -226,14 +259,20 @@ def test_a_plan_change_has_a_direction(earlier: Subscription | None, expected: d
     assert {name: sent.get(name) for name in expected} == expected
 
 
-def test_a_card_update_is_told_once() -> None:
-    """The payment's own event is held back when the subscription's has told the same card."""
-    told = State(earlier=replace(BEFORE, payment_method_shown="pm_ExamplePayMethod00001"))
-    held = decided("payment.succeeded--update-payment-method", told)
+@pytest.mark.parametrize(
+    ("name", "event", "other"),
+    [
+        ("payment.succeeded--update-payment-method", "payment_method_updated", "subscription"),
+        ("subscription.update_payment_method", "subscription_payment_method_updated", "payment"),
+    ],
+)
+def test_a_card_update_is_told_once(name: str, event: str, other: CardTeller) -> None:
+    """Each of its two webhooks is held back when the other one has told of the same card."""
+    data: dict[str, Any] = {} if name.startswith("payment") else {"payment_method_id": "pm_ExamplePayMethod00001"}
+    held = decided(name, State(card_teller=other), **data)
     assert event_of(held) is None
     assert "suppressed-event" in held.notes
-    other = State(earlier=replace(BEFORE, payment_method_shown="pm_another"))
-    assert event_of(decided("payment.succeeded--update-payment-method", other)) == "payment_method_updated"
+    assert event_of(decided(name, State(), **data)) == event
 
 
 def test_a_refund_tells_how_much_is_back() -> None:
@@ -286,8 +325,20 @@ def test_identify_tells_the_sums_and_the_best_subscription() -> None:
         "subscription_id": "sub_active",
         "subscription_status": "active",
         "subscription_product_id": "pdt_0NExampleProduct00001",
+        "subscription_product_name": None,
+        "subscription_amount": "29.00",
+        "subscription_amount_value": 29.0,
+        "subscription_amount_minor": 2900,
+        "subscription_currency": "USD",
+        "subscription_interval": None,
+        "subscription_interval_count": None,
+        "is_trial": False,
+        "trial_ends_at": None,
+        "trial_ends_at_unix": None,
         "next_billing": "2026-11-14T08:21:58Z",
         "next_billing_unix": 1794644518,
+        "cancelled_at": None,
+        "cancelled_at_unix": None,
         "cancel_at_next_billing": False,
         "active_subscriptions": 1,
         "active_product_ids": ["pdt_0NExampleProduct00001"],
@@ -369,3 +420,71 @@ def test_the_best_subscription_speaks(statuses: list[str | None], expected: int)
 def test_nobody_has_no_best_subscription() -> None:
     """Without subscriptions the slot stays empty."""
     assert best([]) is None
+
+
+def test_a_person_first_seen_here_gets_a_date() -> None:
+    """With the first identify alone, at the earliest moment known; an app may set its own later, and it stays."""
+    policy = Policy(set_created_at=True)
+    spent = Spending(minor={"USD": 100}, currency="USD", payment_count=1, customer_since_ms=BEGAN)
+    first = decided("payment.failed", State(identity=None), policy=policy)
+    failed_at = to_ms("2026-10-14T08:21:41.609359Z") or 0
+    assert attributes_of(first, "identify")["created_at"] == failed_at // 1000
+    earlier = decided("payment.failed", State(identity=None, spending=spent), policy=policy)
+    assert attributes_of(earlier, "identify")["created_at"] == BEGAN // 1000
+    again = decided("payment.failed", State(identity=first.identity), policy=policy)
+    assert [o.kind for o in again.operations] == ["event"], "the date is no news that sends an identify"
+    assert "created_at" not in attributes_of(decided("payment.failed", State(), policy=policy), "identify")
+    assert "created_at" not in attributes_of(decided("payment.failed", State(identity=None)), "identify")
+
+
+def test_a_dunning_prints_the_payment_that_failed() -> None:
+    """Its amount and link where it failed when the dunning began; one of an earlier period, or paid since, does not."""
+    began = to_ms("2026-11-14T08:23:00.000000Z") or 0
+    plan = replace(BEFORE, next_billing="2030-01-01T00:00:00Z", status="past_due")
+    unpaid = Unpaid(began, "pay_2", 3132, "USD", (), (SUB,), "https://checkout.example.com/2")
+    sent = attributes_of(decided("dunning.started", State(subscriptions=(plan,), unpaid=(unpaid,))))
+    assert (sent["payment_amount"], sent["payment_link"]) == ("31.32", "https://checkout.example.com/2")
+    assert (sent["amount"], sent["next_attempt_at"]) == ("29.00", "2030-01-01T00:00:00Z")
+    for state in (
+        State(subscriptions=(plan,), unpaid=(unpaid._replace(at_ms=began - 20 * 86_400_000),)),
+        State(subscriptions=(plan,), unpaid=(unpaid,), payments={"pay_2": Payment(3132, "USD", "renewal")}),
+        State(subscriptions=(plan,), unpaid=(unpaid._replace(subscriptions=("sub_other",)),)),
+    ):
+        sent = attributes_of(decided("dunning.started", state))
+        assert not {"payment_amount", "payment_link"} & sent.keys()
+
+
+@pytest.mark.parametrize(
+    ("paid", "raw", "printed"),
+    [
+        (Payment(4665, "USD", None), "4665", "46.65"),
+        (Payment(4665, "USD", None), 4665, "46.65"),
+        (Payment(4665, "USD", None), "46.65", "46.65"),
+        (Payment(4665, "USD", None), "4600", None),
+        (Payment(4665, "EUR", None), "4665", None),
+        (Payment(4665, "JPY", None), "4665", None),
+        (None, "4665", None),
+    ],
+)
+def test_a_dispute_is_printed_where_its_unit_is_plain(paid: Payment | None, raw: Any, printed: str | None) -> None:
+    """Equal to the known payment's amount, in its currency, and never otherwise."""
+    payments = {} if paid is None else {"pay_0NExamplePayment00001": paid}
+    sent = attributes_of(decided("dispute.opened", State(payments=payments), amount=raw, currency="USD"))
+    assert sent.get("dispute_amount") == printed
+    assert sent["dispute_amount_raw"] == str(raw)
+
+
+def test_a_person_with_very_many_currencies_keeps_what_campaigns_need() -> None:
+    """Customer.io takes 300 attributes: sums of single currencies give way, never a subscription's end."""
+    codes = sorted(ISO_EXPONENTS)[:150]
+    state = State(
+        spending=Spending(minor=dict.fromkeys(codes, 100), currency=codes[0], payment_count=150),
+        subscriptions=(replace(BEFORE, status="cancelled"),),
+    )
+    verdict = decided("payment.failed", state)
+    told = attributes_of(verdict, "identify")
+    assert len(told) == 300
+    assert told["next_billing"] is None
+    assert told["subscription_status"] == "cancelled"
+    assert told["total_spent_minor"] == 100
+    assert "attribute-cut" in verdict.notes

@@ -137,26 +137,34 @@ class Fact:
     headers: tuple[tuple[str, bytes], ...]
 
 
-async def facts_of(settings: Settings) -> list[Fact]:
-    """Every record of the customers' topic, by partition and offset."""
-    partitions = (await check_topics(settings, [settings.customers_topic]))[settings.customers_topic]
-    tps = [TopicPartition(settings.customers_topic, number) for number in range(partitions)]
+async def records_of(settings: Settings, topic: str) -> list[Any]:
+    """Every record that lies in a topic now, by partition and offset."""
+    partitions = (await check_topics(settings, [topic]))[topic]
+    tps = [TopicPartition(topic, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest"
     )
     await consumer.start()
-    found: list[Fact] = []
+    found: list[Any] = []
     try:
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         left = {tp for tp in tps if ends[tp]}
         while left:
-            for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
-                found += [Fact(tp.partition, r.offset, r.key, r.value, tuple(r.headers)) for r in records]
+            for records in (await consumer.getmany(*left, timeout_ms=200)).values():
+                found += records
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
     finally:
         await consumer.stop()
-    return sorted(found, key=lambda fact: (fact.partition, fact.offset))
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+async def facts_of(settings: Settings) -> list[Fact]:
+    """Every record of the customers' topic, by partition and offset."""
+    return [
+        Fact(record.partition, record.offset, record.key, record.value, tuple(record.headers))
+        for record in await records_of(settings, settings.customers_topic)
+    ]
 
 
 def latest(facts: Iterable[Fact]) -> dict[tuple[int, bytes], bytes]:
@@ -209,6 +217,11 @@ class Worker:
         """Everything that it said."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def place(self) -> int:
+        """The end of what it said so far: a wait for what it says next begins here."""
+        return len(self.text)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for it while the process lives."""
         async with asyncio.timeout(PATIENCE_S):
@@ -216,9 +229,13 @@ class Worker:
                 assert self.process.poll() is None, self.text[-6000:]
                 await asyncio.sleep(0.03)
 
-    async def says(self, part: str, times: int = 1) -> None:
-        """Wait until it has said so."""
-        await self.until(lambda: self.text.count(part) >= times)
+    async def says(self, *parts: str, since: int = 0) -> None:
+        """Wait until a line behind the place `since` has all of it: what an earlier generation said is no answer."""
+        await self.until(lambda: any(all(part in line for part in parts) for line in self.text[since:].splitlines()))
+
+    async def owns(self, partitions: int, since: int = 0) -> None:
+        """Wait until it said that so many partitions were assigned."""
+        await self.says('"Partitions assigned"', f'"partitions": {partitions},', since=since)
 
     async def get(self, path: str) -> dict[str, Any]:
         """An answer of the health port."""
@@ -283,8 +300,13 @@ class Fleet:
                 committed = await admin.committed(self.settings.transform_group, list(ends))
                 if all((committed.get(tp) or 0) >= end for tp, end in ends.items()):
                     return
-                assert any(worker.process.poll() is None for worker in self.workers), self.workers[-1].text[-6000:]
+                assert any(worker.process.poll() is None for worker in self.workers), self.last_words
                 await asyncio.sleep(0.05)
+
+    @property
+    def last_words(self) -> str:
+        """How each worker ended: of one that should not have, the others' logs say nothing."""
+        return "\n\n".join(f"exit code {worker.process.poll()}: {worker.text[-6000:]}" for worker in self.workers)
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -404,23 +426,7 @@ def totals_of(values: Mapping[tuple[int, bytes], bytes]) -> dict[str, dict[str, 
 
 async def sent_of(settings: Settings) -> list[tuple[dict[str, Any], str]]:
     """Every operation with its `op-id`, in the order of sending."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        partitions = (await check_topics(settings, [settings.operations_topic]))[settings.operations_topic]
-        tps = [TopicPartition(settings.operations_topic, number) for number in range(partitions)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        records = []
-        left = {tp for tp in tps if ends[tp]}
-        while left:
-            for found in (await consumer.getmany(*left, timeout_ms=200)).values():
-                records += found
-            left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
+    records = await records_of(settings, settings.operations_topic)
     return [
         (json.loads(r.value), text_header(r.headers, "op-id") or "")
         for r in sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))

@@ -93,7 +93,7 @@ def test_a_past_counts() -> None:
     """The first webhook after it tells totals with what was before."""
     shelf = MemoryShelf()
     told(shelf, backfill("payment", "payment.succeeded", payment_id="pay_old", total_amount=1000))
-    told(shelf, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400))
+    told(shelf, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400, is_partial=True))
     identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 60, total_amount=500)))
     assert identify["attributes"]["total_spent_minor"] == 1100
     assert identify["attributes"]["payment_count"] == 2

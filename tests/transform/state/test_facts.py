@@ -34,15 +34,33 @@ def fact(*parts: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.tuples(*parts).map(lambda found: orjson.loads(orjson.dumps(found)))
 
 
+TURNS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["active", "on_hold", "answered", "cancelled"])).map(list), max_size=2
+)
+TRIAL = st.sampled_from([[None, None], [5, None], [None, "2026-03-01T00:00:00Z"]])
+NEWER = st.just([]) | TRIAL | st.builds(lambda trial, turns, days: [*trial, turns, days], TRIAL, TURNS, st.just(14))
+"""What this version tells beyond earlier ones."""
+
+
 def subscription() -> st.SearchStrategy[list[Any]]:
-    """One telling of a subscription: its plan is seen at its own moment."""
+    """One telling of a subscription, also of the version without trials: its plan is seen at its own moment."""
     return st.builds(
-        lambda at, status, product, minor: [*at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]]],
+        lambda at, status, product, minor, newer: [
+            *at, status, None, False, 0, [[*at, product, minor, "USD", "Month", 1]], *newer,
+        ],
         MOMENTS,
         st.sampled_from(["active", "on_hold"]),
         WORDS,
         st.integers(0, 1),
-    )
+        NEWER,
+    )  # fmt: skip
+
+
+def charge() -> st.SearchStrategy[list[Any]]:
+    """One telling of a charge, of something or of nothing; an earlier version's is of something."""
+    charged = st.tuples(st.integers(0, 9), IDS, st.none() | st.just("renewal")).map(list)
+    now = st.builds(lambda one, paid: [[one], []] if paid else [[], [one]], charged, st.booleans())
+    return now | st.tuples(st.integers(0, 9), IDS).map(list)
 
 
 def observation() -> st.SearchStrategy[list[Any]]:
@@ -58,9 +76,22 @@ METADATA = st.dictionaries(
 )
 
 TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
-    "payment": fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+    "payment": st.builds(
+        lambda told, goods: [*told, *goods],
+        fact(MINOR, CURRENCY, TIMES, st.none(), st.none() | WORDS, st.booleans(), SOURCES, st.just([]), NOTES),
+        st.sampled_from([[], [None], [[[["pdt_1", 1]], []]], [[[], ["sub_1"]]]]),
+    ),
     "refund": fact(MINOR, CURRENCY, TIMES, st.none() | st.booleans(), SOURCES),
+    "unpaid": st.builds(
+        lambda at, id_, minor: [[*at, id_, minor, "USD", [], [], None]],
+        MOMENTS, st.sampled_from([f"pay_{number}" for number in range(8)]), MINOR,
+    ),
+    "charge": charge(),
+    "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
+    "replacement": st.builds(
+        lambda ms, id_, by: [[ms, id_, by]], st.integers(0, 9), st.none() | WORDS, st.just("payment")
+    ),
     "method": st.builds(lambda at, id_: [*at, id_], MOMENTS, WORDS),
     "activation": fact(st.integers(0, 3), IDS),
     "cancellation": observation(),
@@ -75,7 +106,8 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
         st.integers(0, 3), st.lists(WORDS, max_size=8),
         st.lists(fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS, WORDS), max_size=8),
     ),
-    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS),
+    "shared": fact(st.integers(0, 3), st.none() | WORDS, st.none() | WORDS)
+    | fact(st.integers(0, 3), WORDS, WORDS, st.just("id")),
     "share": fact(st.integers(0, 3), st.none() | st.dictionaries(WORDS, WORDS)),
     "person": fact(
         st.integers(0, 3), st.integers(0, 3), st.none() | st.sampled_from(["aa", "bb"]),
@@ -132,10 +164,29 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
     assert [tuple(plan[:2]) for plan in merged[6]] == sorted(seen.values(), reverse=True)[:2]
 
 
+def test_a_subscription_of_an_earlier_version_is_read_on() -> None:
+    """Its lapse is unanswered, its end stands, and the first telling of this version brings it into this form."""
+    plan = [1, 1000, "pdt", 2900, "USD", "Month", 1]
+    held, ended = ([9, 1000, status, None, False, 0, [plan]] for status in ("on_hold", "cancelled"))
+    assert facts.checked("subscription", facts.encode(held)) == held
+    assert facts.subscription_of(held)[7:] == [None, None, [[1000, "on_hold"]], 0]
+    assert facts.subscription_of([*ended, 7, "2026"])[7:] == [7, "2026", [[9000, "cancelled"]], 0]
+    now = [10, 10_000, "active", None, False, 0, [plan], 5, None, [[10_000, "active"]], 14]
+    assert facts.merge_facts("subscription", held, now) == [*now[:9], [[1000, "on_hold"], [10_000, "active"]], 14]
+    assert facts.checked("subscription", facts.encode([*now[:9], [[1, "unheard of"]], 0])) is None
+
+
+def test_a_charge_of_an_earlier_version_is_read_on() -> None:
+    """It kept the first above 0 alone, without its type."""
+    assert facts.charges_of([5, "pay_1"]) == [[[5, "pay_1", None]], []]
+    later = facts.merge_facts("charge", [5, "pay_1"], [[[9, "pay_2", "renewal"]], []])
+    assert later == [[[5, "pay_1", None], [9, "pay_2", "renewal"]], []]
+
+
 def test_a_webhook_knows_better_than_a_backfill() -> None:
     """The API tells when a payment was created, the webhook when it succeeded, and that it was told."""
-    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None])
-    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None])
+    api = facts.encode([100, "USD", "2026-03-01T00:00:00Z", None, None, False, "api", [], None, None])
+    webhook = facts.encode([100, "USD", "2026-03-01T00:00:09Z", "new", "card", False, "webhook", [], None, None])
     assert merge("payment", api, webhook) == merge("payment", webhook, api) == webhook
 
 
@@ -183,3 +234,38 @@ def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> 
         made = key(encoded, kind, one, other)
         assert len(made) <= 511
         assert split(made)[:2] == (encoded, kind)
+
+
+def test_a_subscription_of_the_former_version_is_read_on() -> None:
+    """Its seven elements say nothing of a trial; merged with a telling of now it has all, in either order."""
+    former = b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]'
+    now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7,null,[],14]'
+    assert facts.checked("subscription", former) is not None
+    assert merge("subscription", former, now) == merge("subscription", now, former) == now
+    later = now.replace(b"[2,2000", b"[0,500")
+    merged = facts.decode("subscription", merge("subscription", former, later))
+    assert merged is not None
+    assert merged[:2] == [1, 1000]
+    assert merged[7:] == [None, None, [], 0]
+
+
+def test_a_payment_of_the_former_version_is_read_on() -> None:
+    """Its nine elements say nothing of goods; told again it has them, and is the same payment."""
+    former = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null]'
+    now = b'[100,"USD","2026-03-01T00:00:00Z","new","card",false,"webhook",[],null,[[["pdt_1",2]],[]]]'
+    assert facts.checked("payment", former) is not None
+    assert merge("payment", former, now) == merge("payment", now, former) == now
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=14), st.randoms())
+def test_only_the_last_unpaid_payments_are_kept(seen: list[tuple[int, int]], rng: Any) -> None:
+    """Each payment once, as it was seen last, and never more than five."""
+    told = [facts.encode([[at, 0, f"pay_{payment}", at, None, [], [], None]]) for payment, at in seen]
+    rng.shuffle(told)
+    kept = facts.decode("unpaid", folded("unpaid", told))
+    assert kept is not None
+    latest: dict[str, int] = {}
+    for payment, at in seen:
+        latest[f"pay_{payment}"] = max(at, latest.get(f"pay_{payment}", 0))
+    expected = sorted((at, payment) for payment, at in latest.items())[-5:]
+    assert [(entry[0], entry[2]) for entry in kept] == expected

@@ -10,7 +10,7 @@ import pytest
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.gather import Shown, of_api_object, of_webhook
+from pipeline.transform.state.gather import Shown, Telling, of_api_object, of_webhook
 from pipeline.transform.timestamps import to_ms
 from pipeline.transform.verdicts import Delivery
 
@@ -46,6 +46,11 @@ def test_a_payment() -> None:
         "webhook",
         [[SUB, starts], ["sub_0NExampleSubscript002", starts]],
         None,
+        [[], [SUB, "sub_0NExampleSubscript002"]],
+    ]
+    charged = [to_ms("2026-10-14T08:21:45.182629Z"), "pay_0NExamplePayment00001", "new"]
+    assert found.facts[1:] == [
+        Telling("charge", (subscription_id,), [[charged], []]) for subscription_id in (SUB, "sub_0NExampleSubscript002")
     ]
     assert found.contact == ("jiwoo.han@example.com", "Han Ji-woo", "+15555550142", "US")
 
@@ -81,8 +86,8 @@ def test_a_payment_without_a_time(timestamp: str | None) -> None:
     ("sample", "data"),
     [
         ("payment.succeeded", {"payment_id": None}),
-        ("payment.failed", {}),
-        ("payment.processing", {"status": "succeeded"}),
+        ("payment.failed", {"payment_id": None}),
+        ("payment.cancelled", {"is_update_payment_method": True}),
         ("refund.failed", {}),
         ("refund.succeeded", {"refund_id": None}),
         ("refund.succeeded", {"payment_id": None}),
@@ -102,11 +107,11 @@ def test_no_facts(sample: str, data: dict[str, Any]) -> None:
     [
         ("refund.succeeded", {}, [4665, "USD", "2026-10-14T08:21:45.182629Z", False, "webhook"]),
         ("refund.succeeded--amount-null", {}, [None, None, "2026-10-14T08:21:45.182629Z", False, "webhook"]),
-        ("refund.succeeded", {"amount": "odd"}, [None, "USD", "2026-10-14T08:21:45.182629Z", None, "webhook"]),
+        ("refund.succeeded", {"amount": "odd"}, [None, "USD", "2026-10-14T08:21:45.182629Z", False, "webhook"]),
     ],
 )
 def test_a_refund(sample: str, data: dict[str, Any], expected: list[Any]) -> None:
-    """An amount that cannot be read is not the whole remainder."""
+    """Whether it is partial is kept as said, also where the amount cannot be read."""
     assert shown(sample, **data).facts[0].fact == expected
 
 
@@ -129,7 +134,7 @@ def test_a_subscription() -> None:
         ("subscription.updated", {"status": "cancelled"}, {"subscription"}),
         ("subscription.updated", {"status": "paused"}, {"subscription"}),
         ("subscription.updated", {"cancel_at_next_billing_date": None}, {"subscription"}),
-        ("subscription.update_payment_method", {}, {"subscription", "method"}),
+        ("subscription.update_payment_method", {}, {"subscription"}),
         ("subscription.update_payment_method", {"payment_method_id": None}, {"subscription"}),
         ("subscription.renewed", {}, {"subscription"}),
     ],
@@ -159,6 +164,20 @@ def test_what_did_not_succeed_is_no_money(object_: str, status: str | None) -> N
     assert of_api(object_, f"{object_}.succeeded", status=status).facts == []
 
 
+@pytest.mark.parametrize("type_", ["failed", "processing", "cancelled"])
+def test_an_unpaid_payment(type_: str) -> None:
+    """What a mail wants to print that asks for it: how much, for what, and where it can be paid."""
+    link = "https://checkout.example.com/1"
+    (told,) = shown(f"payment.{type_}", total_amount=4665, payment_link=link, subscription_id=None).facts
+    assert (told.kind, told.ids) == ("unpaid", ("",))
+    ((at_s, at_ms, payment_id, minor, currency, products, _, kept),) = told.fact
+    assert (at_s, at_ms) == (AT_S, to_ms("2026-10-14T08:21:45.182629Z"))
+    assert (payment_id, minor, currency, kept) == ("pay_0NExamplePayment00001", 4665, "USD", link)
+    assert all(len(product) == 2 for product in products)
+    ((*_, kept),) = shown(f"payment.{type_}", payment_link=f"https://example.com/{'a' * 500}").facts[0].fact
+    assert kept is None
+
+
 def test_an_api_subscription() -> None:
     """A cancellation that is scheduled already needs no telling; one that is not proves nothing."""
     scheduled = facts_of(of_api("subscription", "subscription.updated"))
@@ -170,7 +189,18 @@ def test_an_api_subscription() -> None:
 def test_a_listed_object_may_lack_fields() -> None:
     """List items of the API are smaller than webhooks (withcoral/coral, pull request 1359)."""
     listed = of_api_object("payment", {"payment_id": "pay_1", "status": "succeeded"}, {}, AT_S, Policy())
-    assert facts_of(listed)["payment"] == [None, None, "2026-10-14T17:46:40.000Z", None, None, False, "api", [], None]
+    assert facts_of(listed)["payment"] == [
+        None,
+        None,
+        "2026-10-14T17:46:40.000Z",
+        None,
+        None,
+        False,
+        "api",
+        [],
+        None,
+        None,
+    ]
     assert of_api_object("subscription", {"subscription_id": "sub_1"}, {}, AT_S, Policy()).facts == []
 
 

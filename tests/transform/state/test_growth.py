@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 from pipeline.transform.state.facts import BEGAN, split
+from tests.transform.state.conftest import records_of
 
 if TYPE_CHECKING:
     from tests.transform.state.conftest import Books, Fact, Fleet, ShopTraffic
@@ -71,25 +72,6 @@ def misplaced(facts: list[Fact], partitions: int) -> list[bytes]:
         for (partition, key), value in values.items()
         if value is not None and partition_of(split(key)[0], partitions) != partition
     ]
-
-
-async def webhooks_of(settings: Settings, partitions: int) -> list[Any]:
-    """Every record of the webhooks' topic."""
-    tps = [TopicPartition(settings.webhooks_topic, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    found: list[Any] = []
-    try:
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        while left := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-            for records in (await consumer.getmany(*left, timeout_ms=200)).values():
-                found += records
-    finally:
-        await consumer.stop()
-    return found
 
 
 async def caught_up(fleet: Fleet) -> None:
@@ -184,7 +166,7 @@ async def test_producers_that_key_otherwise(chain_settings: ChainSettings, rig: 
     assert profiles(told) == ledger(shop)
     assert {op_id for op_id in events(told) if op_id in shop.payments} == shop.payments
 
-    records = await webhooks_of(settings, 4)
+    records = await records_of(settings, settings.webhooks_topic)
     copies = [record for record in records if text_header(record.headers, "repartitioned-from")]
     assert len(copies) > 300
     assert all(record.partition == partition_of(record.key, 4) for record in copies)
@@ -205,7 +187,9 @@ async def test_killed_between_the_copy_and_the_commit(chain_settings: ChainSetti
     worker = fleet.start()
     await caught_up(fleet)
     assert await worker.end() == 0, worker.text[-6000:]
-    copies = Counter(text_header(r.headers, "repartitioned-from") for r in await webhooks_of(settings, 2))
+    copies = Counter(
+        text_header(r.headers, "repartitioned-from") for r in await records_of(settings, settings.webhooks_topic)
+    )
     del copies[None]
     assert max(copies.values()) > 1  # else nothing was killed in between
     books = await rig.read_books(settings, 2)

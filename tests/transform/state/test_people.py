@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from pipeline.transform.state import identity
-from pipeline.transform.state.people import People
+from pipeline.transform.state.people import Customers, People
 from pipeline.transform.state.requests import digest_of
 
 
@@ -44,3 +44,36 @@ def test_who_they_are(kind: str, value: bytes, theirs: str, not_theirs: str) -> 
     assert people.have(frozenset({"somebody", theirs}))
     assert people.have(frozenset({"cus_1"}))
     assert not people.have(frozenset({not_theirs, "cus_10"}))
+
+
+U_7 = known(PERSON=[5, 5, "u_7", "metadata.user"], EMAIL=ADDRESS)
+BY_ADDRESS = known(PERSON=[5, 5, "old@example.com", "email"], EMAIL=ADDRESS)
+
+
+def test_which_customers_a_person_is() -> None:
+    """By the id or the address that addresses them now: not by a contact, a former address, or a part of an id."""
+    records: list[tuple[str, bytes | None]] = [
+        ("cus_1\0identity\0", U_7),
+        ("cus_2\0identity\0", BY_ADDRESS),
+        ("cus_3\0shared\0", orjson.dumps([5, "jane@example.com", "9" * 32])),
+        ("cus_4\0identity\0", BY_ADDRESS),
+        ("cus_4\0identity\0", known(PERSON=[5, 5, "old@example.com", "email"], EMAIL=[9, 9, "new@example.com"])),
+        ("cus_5\0identity\0", U_7),
+        ("cus_5\0identity\0", None),
+        ("cus_5\0request\0", orjson.dumps([5, [], [[5, "metadata.user", "u_7", digest_of("u_7")]]])),
+        ("cus_6\0identity\0", known(TO="cus_6", DIGEST="9" * 32)),
+        ("cus_1\0payment\0p", b"[]"),
+    ]
+
+    def asked(person: str) -> tuple[list[str], list[str]]:
+        customers = Customers(person)
+        for key, value in [*records, (None, b"")]:
+            customers.hear(None if key is None else key.encode(), value)
+        return customers.now, customers.forgotten
+
+    assert asked("u_7") == (["cus_1"], ["cus_5"])
+    assert asked("U_7") == ([], [])
+    assert asked("Jane@Example.com") == (["cus_2", "cus_3"], [])
+    assert asked("old@example.com") == ([], [])
+    assert asked("cus_6") == (["cus_6"], [])
+    assert asked("cus_") == ([], [])

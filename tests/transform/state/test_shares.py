@@ -1,4 +1,4 @@
-"""Two customers of one address are one person: each has its owner, the person has a third, and all of them crash."""
+"""Two customers of one address or id are one person: each has its owner, the person a third, and all of them crash."""
 
 from __future__ import annotations
 
@@ -23,16 +23,21 @@ from pipeline.kafka.records import OutRecord
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
+from pipeline.transform.profile import best
 from pipeline.transform.state import facts
 from pipeline.transform.state.facts import person_key
+from pipeline.transform.state.household import Household
+from pipeline.transform.state.shape import fits
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(person_id_chain=("email",))
+BY_ID = Policy(person_id_chain=("metadata.account",))
 MERGING = Policy(person_id_chain=("email",), merge_on_email_change=True)
 ADDRESS, OTHER = "both@example.com", "other@example.com"
+ACCOUNT = "acc_7"
 PERSON = b"person:"
 LIFE = 14
 """Webhooks of one customer in an example."""
@@ -153,12 +158,12 @@ def shop() -> tuple[dict[str, list[Delivery]], dict[str, dict[str, tuple[int, in
 
 
 def records_of(life: list[Delivery]) -> list[Consumed]:
-    """The customer's webhooks, all of them with the one address."""
+    """The customer's webhooks, all of them with the one address and the one account."""
     records = []
     for number, delivery in enumerate(life):
         body = orjson.loads(delivery.body)
         if isinstance(body["data"].get("customer"), dict):
-            body["data"]["customer"]["email"] = ADDRESS
+            body["data"]["customer"] |= {"email": ADDRESS, "metadata": {"account": ACCOUNT}}
         at_s = delivery.timestamp + number
         headers = (("webhook-id", delivery.webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s))
         records.append(Consumed(orjson.dumps(body), headers))
@@ -207,14 +212,15 @@ PIECES = st.tuples(st.integers(0, 2), st.integers(1, 5), st.none() | st.tuples(*
 """Which owner goes on, over how many records, and how it crashes over them, if so."""
 
 
+@pytest.mark.parametrize("policy", [POLICY, BY_ID], ids=["email", "metadata"])
 @settings(deadline=None)  # the first example makes the shop
 @given(st.data())
-def test_any_interleaving_with_crashes_ends_in_the_sum(data: st.DataObject) -> None:
+def test_any_interleaving_with_crashes_ends_in_the_sum(policy: Policy, data: st.DataObject) -> None:
     """Webhooks in any order and again, shares late and again, crashes between any two steps: the same whole profile."""
     lives, _ = shop()
     customers = data.draw(st.lists(st.sampled_from(sorted(lives)), min_size=2, max_size=2, unique=True))
     first, second = (records_of(lives[customer_id]) for customer_id in customers)
-    expected = World(lambda key: 2 if key.startswith(PERSON) else customers.index(key.decode()))
+    expected = World(lambda key: 2 if key.startswith(PERSON) else customers.index(key.decode()), policy)
     for customer_id, life in zip(customers, (first, second), strict=True):
         for record in life:
             expected.append(customer_id.encode(), record.value, record.headers)
@@ -222,7 +228,7 @@ def test_any_interleaving_with_crashes_ends_in_the_sum(data: st.DataObject) -> N
     check_sums(expected.person(), customers, [first, second])
 
     home = data.draw(st.integers(0, 2))
-    world = World(lambda key: home if key.startswith(PERSON) else customers.index(key.decode()))
+    world = World(lambda key: home if key.startswith(PERSON) else customers.index(key.decode()), policy)
     for customer_id, life in zip(customers, (first, second), strict=True):
         again = data.draw(st.lists(st.sampled_from(life), max_size=4))
         for record in data.draw(st.permutations(life + again)):
@@ -379,6 +385,82 @@ def test_other_policies_share_nothing() -> None:
         assert kinds == {"payment", "identity"}
 
 
+def test_one_id_under_several_keys() -> None:
+    """An id is one person, whichever step names it: a key, another one, or a customer's own id at Dodo."""
+    world = one_partition(Policy(person_id_chain=("metadata.account", "metadata.user", "customer_id")))
+    fed(world, payment("cus_a", 1, customer={"metadata": None}))
+    fed(world, payment("cus_b", 2, customer={"metadata": {"user": "cus_a"}}))
+    fed(world, payment("cus_c", 3, customer={"metadata": {"account": "cus_a"}}))
+    (person,) = world.workspace.people
+    assert person.id == "cus_a"
+    assert sums(person.attributes) == (3000, 3)
+
+
+def test_an_id_that_looks_like_an_address() -> None:
+    """It is another person than whoever has that address, as at Customer.io."""
+    world = one_partition(Policy(person_id_chain=("metadata.account", "email")))
+    fed(world, payment("cus_a", 1), payment("cus_b", 2, customer={"email": OTHER, "metadata": {"account": ADDRESS}}))
+    assert sums(world.person()) == (1000, 1)
+    assert sums(world.person(OTHER)) == (1000, 1)
+    assert {share.key for share in world.shares} == {person_key(ADDRESS), person_key(ADDRESS, "id")}
+
+
+def test_several_customers_of_one_person_are_noted() -> None:
+    """A number to watch: an id that many carry may be no id at all."""
+    world = one_partition(BY_ID)
+    account = {"metadata": {"account": ACCOUNT}}
+    fed(world, payment("cus_a", 1, customer=account))
+    alone = world.decide(
+        Consumed(world.shares[-1].value, world.shares[-1].headers, world.shares[-1].key), MemoryShelf()
+    )
+    assert isinstance(alone.verdict, Operations)
+    assert "shared-person" not in alone.verdict.notes
+    fed(world, payment("cus_b", 2, customer=account))
+    share = world.shares[-1]
+    verdict = world.decide(Consumed(share.value, share.headers, share.key), world.partitions[0].shelf).verdict
+    assert isinstance(verdict, Operations)
+    assert verdict.notes == ("shared-person",)
+    assert verdict.warnings == ("2 customers at Dodo are this one person, with the totals of all",)
+
+
+@pytest.mark.parametrize("customerio", [None, "delete"])
+def test_forgotten_customer_of_an_id(customerio: str | None) -> None:
+    """The person stays, or comes back, with what the other customer of the id has."""
+    world = one_partition(BY_ID)
+    account = {"metadata": {"account": ACCOUNT}}
+    fed(world, payment("cus_a", 1, customer=account), payment("cus_b", 2, customer=account))
+    fed(world, forget("cus_a", 3, customerio))
+    (person,) = world.workspace.people
+    assert (person.id, *(sums(person.attributes) or ())) == (ACCOUNT, 1000, 1)
+
+
+def test_forgetting_one_of_those_without_an_id() -> None:
+    """A placeholder names nobody: three strangers are three people, and one of them goes alone."""
+    world = one_partition(Policy(person_id_chain=("metadata.account", "customer_id")))
+    for number, value in enumerate(("undefined", "null", 0)):
+        customer_id = f"cus_{number}"
+        address = f"{customer_id}@example.com"
+        fed(world, payment(customer_id, number, customer={"email": address, "metadata": {"account": value}}))
+    fed(world, forget("cus_1", 3, "delete"))
+    assert {person.id: sums(person.attributes) for person in world.workspace.people} == {
+        "cus_0": (1000, 1),
+        "cus_2": (1000, 1),
+    }
+
+
+def test_a_share_of_the_first_form_is_read_on() -> None:
+    """Facts that an earlier version wrote about an address: the next share is newer and replaces it."""
+    world = one_partition()
+    fed(world, payment("cus_a", 1))
+    shared = facts.key(b"cus_a", "shared", "")
+    before = orjson.loads(world.partitions[0].shelf.get(shared) or b"")
+    assert before[1:2] == [ADDRESS]
+    assert len(before) == 3
+    world.partitions[0].shelf.put(shared, orjson.dumps([before[0] + 5, ADDRESS, "9" * 32]))
+    fed(world, payment("cus_a", 2))
+    assert sums(world.person()) == (2000, 2)
+
+
 def test_without_the_state_nothing_is_shared() -> None:
     """Each webhook by itself: the identify has what the body has."""
     decision = decide(payment("cus_a", 1), POLICY, map_webhook)
@@ -431,7 +513,7 @@ def test_unchanged_sums_are_counted() -> None:
     decision = world.decide(record, world.partitions[0].shelf)
     assert isinstance(decision.verdict, Operations)
     assert decision.verdict.operations == ()
-    assert decision.verdict.notes == ("unchanged-identify",)
+    assert decision.verdict.notes == ("shared-person", "unchanged-identify")
 
 
 def test_older_share_is_dropped() -> None:
@@ -556,6 +638,10 @@ def test_backfill_shares_where_it_identifies() -> None:
     [
         {"email": None},
         {"email": "Upper@example.com"},
+        {"id": "u_7"},
+        {"email": None, "id": 7},
+        {"email": None, "id": ""},
+        {"email": None, "id": "u" * 151},
         {"version": "7"},
         {"version": True},
         {"delivered": 7},
@@ -583,3 +669,22 @@ def test_nobody_is_called_like_a_person() -> None:
     """A customer id cannot lead to the facts of people."""
     assert facts.customer_key("person:abc") is None
     assert facts.customer_key("persons") == b"persons"
+
+
+def test_a_share_of_the_former_version_is_read_on() -> None:
+    """Its subscriptions have no price: what is shown of one is null, and nothing else of the person is lost."""
+    share: dict[str, Any] = {
+        "payment_count": 1, "spent": {"USD": 4900}, "first": [1, "pay_1", "2026-10-22T09:13:01Z"],
+        "base": [1, "pay_1", "USD"], "last": [1, "pay_1", "2026-10-22T09:13:01Z"], "method": None,
+        "has_lost_dispute": False, "live": {"sub_1": ["active", "pdt_1", "2026-11-22T09:13:02Z", False, 5]},
+        "rest": ["sub_0", "cancelled", None, None, False, 4], "contact": ["a@example.com", None, None, None],
+        "metadata": {},
+    }  # fmt: skip
+    assert fits("share", [1, share])
+    person = Household("a@example.com", "email", {b"cus_1": share}, 1)
+    speaking = best(person.subscriptions)
+    assert speaking is not None
+    assert (speaking.subscription_id, speaking.next_billing) == ("sub_1", "2026-11-22T09:13:02Z")
+    assert (speaking.minor, speaking.trial_ends_ms) == (None, None)
+    assert person.spending.minor == {"USD": 4900}
+    assert person.card is None

@@ -180,6 +180,9 @@ PAID = payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z").fact
         ([(300, "USD", True), (None, None, False)], 1000),
         ([(None, None, True)], None),
         ([(None, None, None)], None),
+        ([(1000, "EUR", False)], 1000),
+        ([(987, "USD", False)], 1000),
+        ([(300, "USD", True), (700, None, False)], 1000),
         ([(300, "EUR", True)], None),
         ([(300, None, True)], None),
         ([(300, "EUR", True), (200, "USD", True)], 200),
@@ -207,3 +210,45 @@ def test_what_a_refund_takes_back(refunds: list[tuple[Any, ...]], expected: int 
 def test_nothing_comes_back_of_what_does_not_count(other: Telling) -> None:
     """Zero payments, card updates and amounts without a currency are in no sum to take from."""
     assert refunded(other.fact, [refund("pay_1", "ref_1", 50, "USD", True).fact]) is None
+
+
+def test_a_summary_of_the_former_rule_is_made_anew() -> None:
+    """A full refund that was not counted, as an earlier version left facts and summary on the disk, counts now."""
+    shelf = MemoryShelf()
+    shelf.put(b"cus_1\0payment\0pay_1", b'[1000,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null]')
+    shelf.put(b"cus_1\0refund\0pay_1\0ref_1", b'[987,"EUR","2026-03-09T00:00:00Z",false,"webhook"]')
+    shelf.keep(
+        b"cus_1",
+        b'\x03[0,1,{"USD":1000},[1772323200000,"pay_1","2026-03-01T00:00:00Z"],[1772323200000,"pay_1","USD"],'
+        b'[1772323200000,"pay_1","2026-03-01T00:00:00Z"],null,1,false,{},null,[],null,'
+        b"[0,0,null,null,null,null,null,null,null,{}]]",
+    )
+    assert summary(shelf, b"cus_1").spent == {"USD": 0}
+
+
+def test_a_subscription_of_the_former_version_shows_its_price() -> None:
+    """The plans of its fact have it; of a trial it says nothing."""
+    shelf = MemoryShelf()
+    shelf.put(
+        b"cus_1\0subscription\0sub_1",
+        b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
+    )
+    assert summary(shelf, b"cus_1").live == {
+        "sub_1": ["active", "pdt_1", "2026-04-01T00:00:00Z", False, 5, 2900, "USD", "Month", 1, None, None]
+    }
+
+
+@pytest.mark.parametrize("charge_first", [True, False])
+def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
+    """The trial's end is there until more than nothing was paid for the subscription."""
+    shelf = MemoryShelf()
+    trial = subscription("sub_1", (1, 0), "active", 1)
+    trial.fact.extend([9_000, None])
+    charge = telling("charge", ("sub_1",), 2_000, "pay_1")
+    shown = []
+    for told in (charge, trial) if charge_first else (trial, charge):
+        book = Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), [told], (), {}))
+        book.settle(None)
+        shown.append([found.trial_ends_ms for found in book.subscriptions])
+    assert shown == ([[], [None]] if charge_first else [[9_000], [None]])
+    assert fold(shelf.scan(b"cus_1\0")).encode() == shelf.sheet(CUSTOMER)

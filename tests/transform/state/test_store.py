@@ -24,7 +24,7 @@ from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
 from pipeline.transform.state import changelog
 from pipeline.transform.state.events import GapRead, StateRestored
-from pipeline.transform.state.facts import BEGAN
+from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
 from pipeline.transform.state.partitions import began_value
 from tests.kafka.record_bytes import Wire, batch, put
 
@@ -60,7 +60,7 @@ async def test_a_state_begins(chain_settings: ChainSettings, own: Own, facts_in:
     assert [(r.partition, r.key) for r in records] == [
         (0, BEGAN), (1, BEGAN), (1, event(1, 0)), (1, event(2, 0)), (2, BEGAN),
     ]  # fmt: skip
-    assert {r.headers for r in records} == {(("schema-version", b"1"),)}
+    assert {r.headers for r in records} == {(("schema-version", b"%d" % SCHEMA_VERSION),)}
     assert orjson.loads(records[1].value or b"")[0] == began
     async with own(settings) as owner:
         await owner.owns(0, 1, 2)

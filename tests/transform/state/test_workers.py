@@ -78,29 +78,31 @@ async def test_partitions_move(
     settings.data_dir.mkdir()
     disks, armed = [settings.data_dir / "a", settings.data_dir / "b"], settings.data_dir / "armed"
     first = fleet.start(step="facts-due", what="SIGSTOP", ARMED=str(armed), PIPELINE_DATA_DIR=str(disks[0]))
-    await first.says('"Partitions assigned"')
+    await first.owns(4)
     for _ in range(ROUNDS):
-        sending = asyncio.create_task(shop.deliver(600))
+        sending, alone = asyncio.create_task(shop.deliver(600)), first.place
         second = fleet.start(PIPELINE_DATA_DIR=str(disks[1]))
-        await second.says('"Partitions assigned"')
+        await asyncio.gather(first.owns(2, since=alone), second.owns(2))
         await sending
         await fleet.caught_up()
 
-        assigned, alone = first.text.count('"Partitions assigned"'), second.text.count('"Partitions assigned"')
+        shared = second.place
         armed.touch()
         await shop.deliver(60)
-        await second.says('"Partitions assigned"', times=alone + 1)  # after the frozen one's session
+        await second.owns(4, since=shared)  # after the frozen one's session
         await shop.deliver(300)
         await fleet.caught_up()
         before = len(await facts_in(settings))
+        frozen = first.place
         first.process.send_signal(signal.SIGCONT)
-        await first.says('"Partitions assigned"', times=assigned + 1)
+        await first.owns(2, since=frozen)
         await fleet.caught_up()
         assert len(await facts_in(settings)) == before
 
-        sending = asyncio.create_task(shop.deliver(600))
+        sending, shared = asyncio.create_task(shop.deliver(600)), first.place
         assert await second.end() == 0, second.text[-6000:]
         await sending
+        await first.owns(4, since=shared)
         await fleet.caught_up()
     said = (await first.get("/status"))["state"]
     assert [one["partition"] for one in said["partitions"]] == [0, 1, 2, 3]

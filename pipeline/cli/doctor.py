@@ -1,0 +1,149 @@
+"""`dodo-cio doctor`: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Optional, cast
+
+import typer
+
+from pipeline import logs
+from pipeline.errors import InputError, SettingsError
+from pipeline.interruption import until_told
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.doctor.findings import Check, Finding
+
+MARKS = {
+    "ok": ("ok", "green"),
+    "warning": ("WARNING", "yellow"),
+    "fault": ("FAULT", "red"),
+    "unknown": ("unknown", "cyan"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    *,
+    only: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="CHECK",
+            help="Look at this alone; several times for several: settings, brokers, topics, rights, groups, state, "
+            "dead-letters, customerio, dodo, mapping.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look at everything that can be seen from outside, and say what is wrong and what to do.
+
+    Settings, brokers, topics, rights, the groups and their lag, the customers' state, dead letters, Customer.io, Dodo
+    and the mapping of the samples. It joins no group, commits nothing, writes nothing and sends no operation; what this
+    user may not see is `unknown`, which is no fault. Run it where a stage runs, with that stage's settings.
+
+    Exit codes: 0 all is well as far as can be seen, 1 warnings, 2 faults.
+
+    Examples: `dodo-cio doctor`, `dodo-cio doctor --only brokers --only topics`, `dodo-cio doctor --json`
+    """
+    from pipeline.doctor.findings import exit_code
+
+    wanted = _checks(only or [])
+    findings: list[Finding] = []
+
+    async def look() -> None:
+        async for finding in _findings(wanted):
+            findings.append(finding)
+            if not as_json:
+                _print(finding)
+
+    asyncio.run(until_told(look()))
+    code = exit_code(findings)
+    if as_json:
+        document = {"exit_code": code, "findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _print_summary(findings)
+    if code:
+        raise typer.Exit(code)
+
+
+def _checks(names: Sequence[str]) -> tuple[Check, ...]:
+    from pipeline.doctor.findings import CHECKS
+
+    if unknown := [name for name in names if name not in CHECKS]:
+        raise InputError(f"--only {unknown[0]}: there is no such check; there are {', '.join(CHECKS)}")
+    return tuple(check for check in CHECKS if not names or check in names)
+
+
+async def _findings(wanted: Sequence[Check]) -> AsyncIterator[Finding]:
+    from pipeline.cli.settings import overview
+    from pipeline.doctor.examination import examine
+    from pipeline.doctor.findings import Finding
+    from pipeline.doctor.settings import faults
+
+    seen = overview(os.environ)
+    found = faults(seen.faults, seen.unknown)
+    if "settings" in wanted:
+        for finding in found:
+            yield finding
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        if not any(finding.verdict == "fault" for finding in found):
+            yield Finding("settings", "environment", "fault", str(error), "change it")
+        for check in wanted:
+            if check != "settings":
+                yield Finding(check, "all", "unknown", "the settings must be right first")
+        return
+    _quiet(settings)
+    noticed = bool(found)
+    async for finding in examine(settings, wanted):
+        if not (noticed and finding.check == "settings" and finding.verdict == "ok"):
+            yield finding
+
+
+def _quiet(settings: Settings) -> None:
+    """Everything worth saying is a finding. Clients are still heard: why they could not connect is in their logs."""
+    logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda _: False)
+
+
+def _print(finding: Finding) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    mark, colour = MARKS[finding.verdict]
+    line = Text.assemble(
+        (f"{mark:<8}", f"bold {colour}"), (f"{finding.check}: ", "dim"), f"{finding.subject}: {_one_line(finding.text)}"
+    )
+    console.print(line, overflow="fold", soft_wrap=False)
+    if finding.remedy is not None:
+        console.print(Padding(Text(f"→ {finding.remedy}", style="bold"), (0, 0, 0, 8), expand=False), overflow="fold")
+
+
+def _one_line(text: str) -> str:
+    """Of a message of several lines; what came from outside steers no terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+
+
+def _print_summary(findings: Sequence[Finding]) -> None:
+    from collections import Counter
+
+    counts = Counter(cast("str", finding.verdict) for finding in findings)
+    told = [f"{counts[verdict]} {verdict}" for verdict in ("fault", "warning", "unknown", "ok") if counts[verdict]]
+    typer.echo(f"\n{len(findings)} looks: {', '.join(told)}")

@@ -1,0 +1,61 @@
+"""The cluster: who answers, which version of Kafka it speaks, and how we are let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.doctor.findings import Finding
+from pipeline.kafka.admin import Admin
+from pipeline.settings import Settings
+
+FETCH: Final = 1
+NEWEST_FETCH: Final = (
+    (18, "4.1 or newer"), (17, "3.9 or 4.0"), (16, "3.7 or 3.8"), (14, "3.5 or 3.6"), (13, "3.1 to 3.4"),
+    (12, "2.7 to 3.0"), (11, "2.3 to 2.6"),
+)  # fmt: skip
+"""Brokers do not tell their version, but which requests they know: the newest Fetch of each release, as in
+org.apache.kafka's FetchRequest.json. Other products that speak the protocol tell what they speak like."""
+
+OLD: Final = 12
+"""From Kafka 2.8 on brokers tell what a user may do, and an idempotent producer needs no right of its own."""
+
+
+async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
+    """Every broker that the cluster has, and the way in.
+
+    Raises:
+        BrokerUnreachableError: none answered.
+    """
+    known = await admin.brokers()
+    silent = sorted(node for node, versions in known.items() if not versions)
+    spoken = sorted({_version(versions) for versions in known.values() if versions})
+    found = [
+        Finding(
+            "brokers", settings.kafka_bootstrap_servers, "ok",
+            f"{len(known) - len(silent)} of {len(known)} brokers answer, as Apache Kafka {' and '.join(spoken)} does",
+        )
+    ]  # fmt: skip
+    if silent:
+        found.append(
+            Finding(
+                "brokers", f"broker {', '.join(map(str, silent))}", "fault", "in the cluster, and does not answer",
+                "start it, or make its advertised.listeners reachable from here",
+            )
+        )  # fmt: skip
+    if any(versions and versions.get(FETCH, 0) < OLD for versions in known.values()):
+        found.append(
+            Finding(
+                "brokers", "version", "warning", "brokers before Kafka 2.8 do not tell what this user may do",
+                "rights are then found out when something is refused; upgrade the brokers",
+            )
+        )  # fmt: skip
+    how = settings.kafka_security_protocol
+    user = f" as {settings.kafka_sasl_username} ({settings.kafka_sasl_mechanism})" if "SASL" in how else ""
+    found.append(Finding("brokers", "connection", "ok", f"{how}{user} was accepted"))
+    return found
+
+
+def _version(versions: Mapping[int, int]) -> str:
+    newest = versions.get(FETCH, 0)
+    return next((name for fetch, name in NEWEST_FETCH if newest >= fetch), "before 2.3")

@@ -1,0 +1,94 @@
+"""Customer.io: reachable, the credentials taken, the right region, and its clock against ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from pipeline.customerio.client import Response, TrackClient
+from pipeline.customerio.workspace import HOSTS, credentials, found_in, try_batches
+from pipeline.doctor.findings import Finding
+from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.settings import PREFIX, Settings
+
+CLOCK_S = 30.0
+"""More than clocks with NTP are apart; Dodo's signatures are refused beyond five minutes."""
+
+
+async def customerio(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    now_s: Callable[[], float] = time.time,
+) -> list[Finding]:
+    """Ask Customer.io which workspace the credentials belong to; no operation is sent."""
+    if not settings.customerio_site_id and not settings.customerio_api_key:
+        text = "not set here: the sink needs them, the other stages do not"
+        return [Finding("customerio", "credentials", "unknown", text, "set them where the sink runs")]
+    try:
+        site_id, api_key = credentials(settings)
+        url = (
+            settings.customerio_url
+            or HOSTS["us" if settings.customerio_region == "auto" else settings.customerio_region]
+        )
+        client = TrackClient(url.rstrip("/"), site_id, api_key, lanes=1, transport=transport)
+    except SettingsError as error:
+        return [
+            Finding("customerio", "credentials", "fault", str(error), f"set {PREFIX}CUSTOMERIO_SITE_ID and _API_KEY")
+        ]
+    async with client:
+        try:
+            response = await client.ask_region()
+            return [*await _workspace(settings, client, response), *_clock(response, now_s())]
+        except CredentialError as error:
+            return [Finding("customerio", client.base_url, "fault", str(error), "copy both anew from its settings")]
+        except DeliveryError as error:
+            remedy = "check the network, HTTPS_PROXY and NO_PROXY from this very machine"
+            return [Finding("customerio", client.base_url, "fault", str(error), remedy)]
+
+
+async def _workspace(settings: Settings, client: TrackClient, response: Response) -> list[Finding]:
+    try:
+        region = found_in(client, response).region
+    except CredentialError:
+        raise
+    except DeliveryError as error:
+        if not settings.customerio_url:
+            raise
+        # A proxy or stand-in may not have that endpoint; an empty batch tells whether it takes the credentials.
+        if await try_batches(client):
+            return [Finding("customerio", client.base_url, "ok", "it takes batches with these credentials")]
+        return [Finding("customerio", client.base_url, "unknown", f"whether it takes the credentials: {error}")]
+    if settings.customerio_url:
+        right = HOSTS[region]
+        if client.base_url in HOSTS.values() and client.base_url != right:
+            text = f"the workspace lives in the {region} region, and this address is the other one's"
+            return [Finding("customerio", client.base_url, "fault", text, f"remove {PREFIX}CUSTOMERIO_URL")]
+    elif settings.customerio_region not in {"auto", region}:
+        text = f"the workspace lives in the {region} region, and {settings.customerio_region} is configured"
+        return [
+            Finding("customerio", client.base_url, "fault", text, f"set {PREFIX}CUSTOMERIO_REGION={region} or auto")
+        ]
+    return [
+        Finding(
+            "customerio", client.base_url, "ok", f"the credentials are taken; the workspace is in the {region} region"
+        )
+    ]
+
+
+def _clock(response: Response, now_s: float) -> list[Finding]:
+    try:
+        apart_s = now_s - parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return [
+            Finding("customerio", "clock", "unknown", "its answer has no date to compare this machine's clock with")
+        ]
+    if abs(apart_s) <= CLOCK_S:
+        return [Finding("customerio", "clock", "ok", f"this machine's clock agrees with it within {CLOCK_S:.0f} s")]
+    text = f"this machine's clock is {abs(apart_s):,.0f} s {'ahead of' if apart_s > 0 else 'behind'} Customer.io's"
+    return [
+        Finding("customerio", "clock", "fault", text, "let NTP set it: webhooks are refused by their time otherwise")
+    ]

@@ -1,0 +1,103 @@
+"""The whole examination: each check by itself, so that one that fails hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+from pipeline.doctor.brokers import brokers
+from pipeline.doctor.customerio import customerio
+from pipeline.doctor.dodo import dodo
+from pipeline.doctor.findings import CHECKS, ON_KAFKA, Check, Finding
+from pipeline.doctor.groups import groups
+from pipeline.doctor.letters import dead_letters
+from pipeline.doctor.mapping import mapping
+from pipeline.doctor.settings import oddities
+from pipeline.doctor.state import state
+from pipeline.doctor.topics import rights, topics
+from pipeline.errors import BrokerUnreachableError, PipelineError
+from pipeline.kafka.admin import Admin, open_admin
+from pipeline.settings import Settings
+
+PATIENCE_S = 10.0
+"""For one question to the cluster: a person waits, and a stage that starts is more patient."""
+
+ALLOW = "see what it needs: `dodo-cio topics render --format acls`"
+
+
+async def examine(settings: Settings, only: Collection[Check] = CHECKS) -> AsyncIterator[Finding]:
+    """Findings as they come, in the order of `CHECKS`; never raises.
+
+    Args:
+        settings: of the deployment that is looked at; malformed ones are `settings.faults`.
+        only: what to look at.
+    """
+    for check in CHECKS:
+        if check not in only or check in ON_KAFKA:
+            continue
+        if check == "brokers":
+            async for finding in _on_kafka(settings, only):
+                yield finding
+            continue
+        for finding in await _guarded(check, lambda check=check: _alone(settings, check)):  # type: ignore[misc]
+            yield finding
+    if "brokers" not in only:
+        async for finding in _on_kafka(settings, only):
+            yield finding
+
+
+async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
+    match check:
+        case "settings":
+            return oddities(settings)
+        case "customerio":
+            return await customerio(settings)
+        case "dodo":
+            return await dodo(settings)
+        case _:
+            return mapping(settings)
+
+
+async def _on_kafka(settings: Settings, only: Collection[Check]) -> AsyncIterator[Finding]:
+    """What needs a broker; when none answers, that once, and of the others that nobody can tell."""
+    wanted = [check for check in CHECKS if check in only and (check in ON_KAFKA or check == "brokers")]
+    if not wanted:
+        return
+    try:
+        async with open_admin(settings, patience_s=PATIENCE_S) as admin:
+            for check in wanted:
+                for finding in await _guarded(check, lambda check=check: _asking(settings, admin, check)):  # type: ignore[misc]
+                    yield finding
+    except PipelineError as error:
+        yield Finding(
+            "brokers", settings.kafka_bootstrap_servers, "fault", str(error), "as it says, from this very machine"
+        )
+        for check in wanted:
+            if check != "brokers":
+                yield Finding(check, "all", "unknown", "no broker could be asked")
+
+
+async def _asking(settings: Settings, admin: Admin, check: Check) -> Sequence[Finding]:
+    match check:
+        case "brokers":
+            return await brokers(settings, admin)
+        case "topics":
+            return await topics(settings, admin)
+        case "rights":
+            return await rights(settings, admin)
+        case "groups":
+            return await groups(settings)
+        case "state":
+            return await state(settings)
+        case _:
+            return await dead_letters(settings)
+
+
+async def _guarded(check: Check, look: Callable[[], Awaitable[Sequence[Finding]]]) -> Sequence[Finding]:
+    try:
+        return await look()
+    except BrokerUnreachableError as error:
+        return [Finding(check, "all", "unknown", str(error))]
+    except PipelineError as error:  # a right that is missing to look, mostly: that is no fault of what is looked at
+        return [Finding(check, "all", "unknown", str(error), ALLOW)]
+    except Exception as error:  # noqa: BLE001 - one look that fails must not hide the others
+        return [Finding(check, "all", "unknown", f"the look itself failed: {error!r}", "report it, it is a bug")]

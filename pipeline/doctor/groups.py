@@ -1,0 +1,64 @@
+"""The two consumer groups: who is in them, what waits, and what was lost."""
+
+from __future__ import annotations
+
+from pipeline.doctor.findings import Finding
+from pipeline.kafka.lag import GroupLag, flows_of, open_lag_reader
+from pipeline.settings import Settings
+
+SLOW_S = 300.0
+"""Seconds that the oldest waiting record may be old before it is worth a word: a rolling restart and a restore take
+minutes at most."""
+
+LAG = "`dodo-cio lag --watch` shows whether it shrinks"
+
+
+async def groups(settings: Settings) -> list[Finding]:
+    """Members, lag and losses of the transform's and the sink's group; joins none and commits nothing."""
+    async with open_lag_reader(settings) as reader:
+        found = await reader.read(flows_of(settings))
+    return [finding for group in found for finding in of_group(group)]
+
+
+def of_group(group: GroupLag) -> list[Finding]:
+    """What one reading says of a group."""
+    findings = []
+    if group.state is None or group.members is None:
+        text = group.note or "its coordinator does not tell"
+        findings.append(Finding("groups", group.group, "unknown", text, "allow DESCRIBE on the group"))
+    elif not group.members:
+        waits = " and records wait" if group.records else ""
+        findings.append(
+            Finding("groups", group.group, "warning", f"it has no members{waits}", "start the stage that reads it")
+        )
+    elif group.state != "Stable":
+        text = f"{group.members} members, {group.state}: partitions are being given out"
+        findings.append(Finding("groups", group.group, "warning", text, "look again in a minute"))
+    else:
+        text = f"{group.members} members, stable"
+        if group.members > len(group.partitions):
+            text += f"; {group.members - len(group.partitions)} stand by, for it has {len(group.partitions)} partitions"
+        findings.append(Finding("groups", group.group, "ok", text))
+    return [*findings, *_lag(group)]
+
+
+def _lag(group: GroupLag) -> list[Finding]:
+    subject = f"{group.group} on {group.topic}"
+    findings = []
+    if group.records is None:
+        notes = sorted({row.note for row in group.partitions if row.note})
+        text = f"how many records wait is unknown: {'; '.join(notes) or group.note or 'nobody tells'}"
+        findings.append(Finding("groups", subject, "unknown", text))
+    elif group.seconds is not None and group.seconds > SLOW_S:
+        text = f"{group.records:,} records wait, the oldest for {group.seconds:,.0f} s"
+        findings.append(Finding("groups", subject, "warning", text, LAG))
+    else:
+        findings.append(Finding("groups", subject, "ok", f"{group.records:,} records wait"))
+    if group.held:
+        text = f"{group.held:,} records lie behind an open transaction of their writer"
+        findings.append(Finding("groups", subject, "warning", text, "kafka-transactions.sh find-hanging"))
+    if group.lost:
+        text = f"{group.lost:,} records were deleted by the topic's retention before they were processed"
+        remedy = "lengthen retention.ms, `dodo-cio backfill` what is missing, then `dodo-cio lag --acknowledge`"
+        findings.append(Finding("groups", subject, "fault", text, remedy))
+    return findings

@@ -1,0 +1,182 @@
+"""Whom operations further on in a partition take out of Customer.io, so that nothing from before it brings them back.
+
+As a rule the sink never sees an operation again. But an operator may set its offsets back, or give it another group,
+and then it reads what was sent to somebody who asked to be forgotten since. The request itself lies there, too: the
+`delete` or `suppress` is in the person's partition, behind all that it is about, and goes by retention after all of it.
+So before records flow, each partition is read from where the sink begins to its end, and operations that lie before
+such a request for the same person are passed over. The request is sent again.
+
+What a backlog of an outage has before a request is passed over in the same way; at Customer.io it would be gone with
+the person a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+
+import orjson
+from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
+
+from pipeline import logs
+from pipeline.errors import BrokerUnreachableError, TopicError
+from pipeline.incidents import Incident
+from pipeline.kafka.admin import open_admin
+from pipeline.kafka.closing import close
+from pipeline.kafka.reach import explaining
+from pipeline.kafka.readers import new_reader
+from pipeline.kafka.records import Record
+from pipeline.settings import Settings
+
+ACTIONS: Final = frozenset({"delete", "suppress"})
+SIGNS: Final = tuple(b'"%b"' % action.encode() for action in sorted(ACTIONS))
+"""One of them is in every removal, and in next to nothing else: the others are not decoded."""
+
+MERGE: Final = b'"merge"'
+"""Who is merged into the person comes along, and goes with the person."""
+
+CLOCKS_MS: Final = 60_000
+"""How far an operation may be dated after a removal that lies behind it: writers' clocks differ. One that is later is
+of a topic that was made anew under its name, in which offsets begin again."""
+
+POLL_MS: Final = 200
+RETRY_S: Final = 0.5
+
+log = logs.get(__name__)
+
+
+class Removal(NamedTuple):
+    """The last one of a person in a partition."""
+
+    offset: int
+    at_ms: int
+
+
+Known = dict[int, dict[bytes, Removal]]
+"""By partition and key of the person."""
+
+
+class Removals:
+    """Those that lie ahead in the partitions of this assignment. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._known: Known = {}
+
+    def replace(self, known: Known) -> None:
+        """Another assignment begins."""
+        self._known = {partition: people for partition, people in known.items() if people}
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any; as a rule not."""
+        return bool(self._known)
+
+    def cover(self, record: Record) -> bool:
+        """Whether `record` is about somebody who is removed further on, and would bring them back."""
+        removal = self._known.get(record.partition, {}).get(record.key or b"")
+        if removal is None or record.offset >= removal.offset or record.timestamp > removal.at_ms + CLOCKS_MS:
+            return False
+        value = record.value or b""
+        return not removes(value) and MERGE not in value
+
+
+def removes(value: bytes | None) -> bool:
+    """Whether an operation takes a person out of Customer.io."""
+    if not value or not any(sign in value for sign in SIGNS):
+        return False
+    try:
+        operation = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return type(operation) is dict and operation.get("action") in ACTIONS
+
+
+class LookAhead:
+    """Finds them before the records of an assignment flow.
+
+    Args:
+        settings: the topic, the group, the brokers.
+        removals: where they are put.
+        going_on: called while it reads: a long backlog is no standstill.
+    """
+
+    def __init__(self, settings: Settings, removals: Removals, going_on: Callable[[], None]) -> None:
+        self._settings = settings
+        self._removals = removals
+        self._going_on = going_on
+
+    async def __call__(self, partitions: Iterable[int]) -> None:
+        """Return when all is known; may be cancelled at any moment.
+
+        Raises:
+            TopicError: the topic may not be read.
+            BrokerUnreachableError: the brokers refuse this user.
+        """
+        topic = self._settings.operations_topic
+        tps = [TopicPartition(topic, number) for number in sorted(partitions)]
+        incident = Incident(log, "What lies ahead cannot be read yet", "It was read", topic=topic)
+        while True:
+            try:
+                known = await self._read(tps)
+            except TopicAuthorizationFailedError:
+                raise TopicError(f"topic {topic}: this user may not read it; it needs the ACL READ on it") from None
+            except BrokerUnreachableError as error:
+                if not error.may_pass:
+                    raise
+                incident.failed(error)
+            except KafkaError as error:
+                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise
+                incident.failed(error)
+            else:
+                incident.succeeded()
+                break
+            await asyncio.sleep(RETRY_S)
+        self._removals.replace(known)
+        if found := sum(map(len, known.values())):
+            log.warning(
+                "People are removed further on in the topic: operations about them from before are passed over",
+                topic=topic, people=found,
+            )  # fmt: skip
+
+    async def _read(self, tps: list[TopicPartition]) -> Known:
+        async with open_admin(self._settings) as admin:
+            committed = await admin.committed(self._settings.sink_group, tps)
+        consumer = new_reader(self._settings)
+        try:
+            with explaining(self._settings):
+                await consumer.start()
+            starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            begins = {tp: _begin(committed.get(tp), starts[tp], ends[tp]) for tp in tps}
+            left = {tp: ends[tp] for tp in tps if begins[tp] < ends[tp]}
+            consumer.assign(list(left))
+            for tp in left:
+                consumer.seek(tp, begins[tp])
+            return await self._ahead(left, consumer.getmany, consumer.position) if left else {}
+        finally:
+            await close(consumer)
+
+    async def _ahead(
+        self,
+        left: dict[TopicPartition, int],
+        getmany: Callable[..., Awaitable[Mapping[TopicPartition, list[Record]]]],
+        position: Callable[[TopicPartition], Awaitable[int]],
+    ) -> Known:
+        known: Known = {}
+        while left:
+            for tp, records in (await getmany(*left, timeout_ms=POLL_MS)).items():
+                people = known.setdefault(tp.partition, {})
+                for record in records:
+                    if record.key and removes(record.value):
+                        people[record.key] = Removal(record.offset, record.timestamp)
+            for tp in [tp for tp in left if await position(tp) >= left[tp]]:
+                del left[tp]
+            self._going_on()
+        return known
+
+
+def _begin(committed: int | None, start: int, end: int) -> int:
+    """Where the sink begins: where the topic does when it has no offset, or one that the topic has not."""
+    return committed if committed is not None and start <= committed <= end else start

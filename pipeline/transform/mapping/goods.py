@@ -1,0 +1,41 @@
+"""What a payment was for: its products with their names, or the product of its subscription."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.transform.mapping.case import Attributes, Case
+
+
+def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: list[str]) -> None:
+    """Write `products` (id, quantity, and name where it is known), `product_name` and, of a single one, `product_id`.
+
+    `product_name` is what a mail prints in one place: the names of all, and there only if all are known. The product of
+    a payment for a subscription is the subscription's, which the state knows once a webhook of it has come.
+
+    Args:
+        case: the webhook.
+        into: the event's attributes.
+        products: pairs of id and quantity (None: not said); only purchases have them.
+        subscriptions: ids, of a payment for subscriptions.
+    """
+    names = case.policy.product_names
+    ids = [product_id for product_id, _ in products]
+    if products:
+        into["products"] = [
+            {
+                "product_id": product_id,
+                **({} if quantity is None else {"quantity": quantity}),
+                **({} if (name := names.get(product_id)) is None else {"name": name}),
+            }
+            for product_id, quantity in products
+        ]
+    elif case.profile is not None and subscriptions:
+        plans = {plan.subscription_id: plan.product_id for plan in case.profile.subscriptions}
+        found = [product_id for one in subscriptions if (product_id := plans.get(one)) is not None]
+        ids = found if len(found) == len(subscriptions) else []
+    if len(ids) == 1:
+        into.setdefault("product_id", ids[0])
+    known = [name for product_id in ids if (name := names.get(product_id)) is not None]
+    if known and len(known) == len(ids):
+        into.setdefault("product_name", ", ".join(known))

@@ -1,0 +1,146 @@
+"""The examination of a real cluster: all is well, what is wrong is named, and looking changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from pipeline.doctor.examination import examine
+from pipeline.doctor.findings import CHECKS, Finding
+from pipeline.kafka.admin import open_admin
+from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE
+from pipeline.kafka.rights import rights_of
+from pipeline.settings import Settings
+from pipeline.transform.state.facts import BEGAN
+from pipeline.transform.state.partitions import began_value
+from tests.conftest import ChainSettings
+from tests.kafka.test_rights import created, names, until_allowed
+
+pytestmark = pytest.mark.kafka
+
+ON_KAFKA = tuple(check for check in CHECKS if check not in {"settings", "customerio", "dodo", "mapping"})
+
+
+async def examined(settings: Settings) -> dict[tuple[str, str], Finding]:
+    """Findings by check and subject, of what is asked of the cluster."""
+    found = [finding async for finding in examine(settings, ON_KAFKA)]
+    assert not [one for one in found if "the look itself failed" in one.text], found
+    return {(one.check, one.subject): one for one in found}
+
+
+async def test_a_new_deployment(chain_settings: ChainSettings, tmp_path: Path) -> None:
+    """Topics are as they should be, everything is allowed, and nobody reads yet; nothing was created by looking."""
+    settings = await chain_settings(partitions=2, data_dir=tmp_path)
+    found = await examined(settings)
+    assert "1 of 1 brokers answer" in found["brokers", settings.kafka_bootstrap_servers].text
+    assert {one.verdict for (check, _), one in found.items() if check in {"brokers", "rights", "topics"}} == {"ok"}
+    for group in (settings.transform_group, settings.sink_group):
+        assert found["groups", group].verdict == "warning"
+        assert "no members" in found["groups", group].text
+    assert found["dead-letters", settings.dead_letters_topic].text == "none is open"
+    async with open_admin(settings) as admin:
+        assert (await admin.group_state(settings.sink_group)).state == "Dead"
+        partition = TopicPartition(settings.operations_topic, 0)
+        assert await admin.committed(settings.sink_group, [partition]) == {partition: None}
+
+
+async def test_what_is_wrong(chain_settings: ChainSettings, tmp_path: Path) -> None:
+    """Facts that would be deleted, a topic that is missing and open dead letters: each named, with what to do."""
+    settings = await chain_settings(partitions=2, data_dir=tmp_path)
+    async with open_admin(settings) as admin:
+        await admin.set_configs(settings.customers_topic, {"cleanup.policy": "delete"})
+        await admin.delete([settings.operations_topic])
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers) as producer:
+        headers = [(DLQ_STAGE, b"transform"), (DLQ_CLASS, b"unmappable")]
+        await producer.send_and_wait(settings.dead_letters_topic, b"{}", key=b"k", headers=headers)
+    found = await examined(settings)
+    customers, letters = found["topics", settings.customers_topic], found["dead-letters", "transform: unmappable"]
+    assert (customers.verdict, "cleanup.policy is delete" in customers.text) == ("fault", True)
+    assert found["topics", settings.operations_topic].verdict == "fault"
+    assert (letters.verdict, letters.text) == ("warning", "1 are open")
+    assert "dodo-cio dlq replay --class unmappable" in (letters.remedy or "")
+
+
+async def test_facts_of_other_partitions(chain_settings: ChainSettings, tmp_path: Path) -> None:
+    """Facts that were written under another number of partitions are a fault that names the command."""
+    settings = await chain_settings(partitions=2, data_dir=tmp_path)
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers) as producer:
+        for number in range(2):
+            value = began_value(1_790_000_000_000, "id", 4)
+            await producer.send_and_wait(settings.customers_topic, value, key=BEGAN, partition=number)
+    found = await examined(settings)
+    state = found["state", settings.customers_topic]
+    assert state.verdict == "fault"
+    assert "were written under 4" in state.text
+    assert "state repartition" in state.text
+
+
+async def test_a_user_who_may_do_nothing(secure_kafka: Any, tmp_path: Path) -> None:
+    """Nothing of the cluster may be seen: rights are a fault, everything else is missing or unknown, never well."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("blind", **called, data_dir=tmp_path)
+    found = await examined(settings)
+    assert {one.verdict for (check, subject), one in found.items() if check == "rights" and subject == "sink"} == {
+        "fault"
+    }
+    assert {one.verdict for (check, _), one in found.items() if check == "groups"} == {"unknown"}
+    assert "ok" not in {one.verdict for (check, _), one in found.items() if check in {"topics", "dead-letters"}}
+
+
+async def test_a_stage_s_own_user(secure_kafka: Any, tmp_path: Path) -> None:
+    """One who may do all that the sink does lacks nothing; what others need is unknown, and no fault."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("sink", **called, data_dir=tmp_path)
+    rights = rights_of("sink", settings)
+    await secure_kafka.allow("sink", rights)
+    await until_allowed(settings, rights)
+    found = await examined(settings)
+    told = {subject: one.verdict for (check, subject), one in found.items() if check == "rights"}
+    assert told["sink"] == "ok"
+    assert told["transform"] == "unknown"
+    assert "fault" not in told.values()
+
+
+async def test_the_command(
+    chain_settings: ChainSettings, tmp_path: Path, environment: Callable[[Settings], dict[str, str]]
+) -> None:
+    """JSON on stdout alone, the exit code in it and of the process, and no secret anywhere."""
+    secret = "whsec_" + "c2VjcmV0" * 4
+    settings = await chain_settings(partitions=1, data_dir=tmp_path, dodo_webhook_secrets=secret)
+    run = await asyncio.to_thread(
+        subprocess.run,
+        [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "doctor",
+            "--json",
+            "--only",
+            "topics",
+            "--only",
+            "groups",
+            "--only",
+            "dodo",
+        ],
+        env={**os.environ, **environment(settings)},
+        capture_output=True,
+        check=False,
+    )
+    document = json.loads(run.stdout)
+    assert (run.returncode, document["exit_code"]) == (1, 1), run.stderr
+    assert {one["check"] for one in document["findings"]} == {"topics", "groups", "dodo"}
+    assert set(document["findings"][0]) == {"check", "subject", "verdict", "text", "remedy"}
+    assert b"c2VjcmV0" not in run.stdout + run.stderr
+    assert run.stderr == b""

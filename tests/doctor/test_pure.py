@@ -1,0 +1,173 @@
+"""What single looks say of settings, groups, Customer.io and Dodo, without a broker."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.cli import doctor
+from pipeline.doctor.customerio import customerio
+from pipeline.doctor.dodo import dodo
+from pipeline.doctor.findings import CHECKS, Finding, Verdict, exit_code
+from pipeline.doctor.groups import of_group
+from pipeline.doctor.mapping import mapping
+from pipeline.doctor.settings import faults, oddities
+from pipeline.kafka.lag import GroupLag, PartitionLag
+from pipeline.settings import Settings
+
+NOW_S = 1_795_000_000.0
+KEYS = {"customerio_site_id": "site", "customerio_api_key": "key"}
+SECRET = "whsec_" + "c2VjcmV0" * 4
+
+
+def verdicts(findings: list[Finding]) -> list[Verdict]:
+    """Of each finding."""
+    return [finding.verdict for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [([], 0), (["ok", "unknown"], 0), (["warning", "ok"], 1), (["fault", "warning"], 2)],
+)
+def test_exit_codes(found: list[Verdict], code: int) -> None:
+    """0 as far as can be seen all is well, 1 a warning, 2 a fault; what cannot be seen is none."""
+    assert exit_code(Finding("brokers", "x", verdict, "") for verdict in found) == code
+
+
+def test_faulty_settings() -> None:
+    """A malformed value is a fault of its variable, a name that nothing reads a warning with the one that was meant."""
+    found = faults(
+        ["PIPELINE_LANES: no number", "two are the same"], {"PIPELINE_LANE": "PIPELINE_LANES", "PIPELINE_X": None}
+    )
+    assert [(one.subject, one.verdict) for one in found] == [
+        ("PIPELINE_LANES", "fault"), ("together", "fault"), ("PIPELINE_LANE", "warning"), ("PIPELINE_X", "warning"),
+    ]  # fmt: skip
+    assert found[2].remedy == "did you mean PIPELINE_LANES?"
+
+
+@pytest.mark.parametrize(
+    ("given", "subject"),
+    [
+        ({"customerio_api_key": "key "}, "PIPELINE_CUSTOMERIO_API_KEY"),
+        ({"dodo_webhook_secrets": (SECRET, f"\n{SECRET}")}, "PIPELINE_DODO_WEBHOOK_SECRETS"),
+        ({"forward_test_mode": True}, "PIPELINE_FORWARD_TEST_MODE"),
+        ({"customerio_url": "http://proxy.example.com"}, "PIPELINE_CUSTOMERIO_URL"),
+    ],
+)
+def test_settings_that_look_like_an_accident(given: dict[str, Any], subject: str) -> None:
+    """Each is a warning about its variable, and no value of a secret is in it."""
+    found = oddities(Settings.load(**given))
+    assert [(one.subject, one.verdict) for one in found] == [(subject, "warning")]
+    assert "c2VjcmV0" not in found[0].text
+
+
+def test_settings_that_are_right() -> None:
+    """One line says so."""
+    assert verdicts(oddities(Settings.load())) == ["ok"]
+
+
+def group(members: int | None, state: str | None = "Stable", **row: Any) -> GroupLag:
+    """A group with one partition."""
+    rows = (PartitionLag("g", "t", 0, **{"records": 0, "seconds": 0.0, "lost": 0, "held": 0, **row}),)
+    return GroupLag("g", "t", state, members, rows)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (group(1), ["ok", "ok"]),
+        (group(0, "Empty", records=3, seconds=4.0), ["warning", "ok"]),
+        (group(2, "PreparingRebalance"), ["warning", "ok"]),
+        (group(None, None), ["unknown", "ok"]),
+        (group(1, records=9, seconds=4000.0), ["ok", "warning"]),
+        (group(1, records=None, seconds=None, note="who knows"), ["ok", "unknown"]),
+        (group(1, lost=7), ["ok", "ok", "fault"]),
+        (group(1, held=7), ["ok", "ok", "warning"]),
+    ],
+)
+def test_groups(seen: GroupLag, expected: list[Verdict]) -> None:
+    """Members and lag are two lines; losses and open transactions are lines of their own; unknown is never 0."""
+    found = of_group(seen)
+    assert verdicts(found) == expected
+    assert all(one.remedy for one in found if one.verdict in {"warning", "fault"})
+
+
+def answering(status: int, body: bytes = b"", **headers: str) -> httpx.MockTransport:
+    """A Customer.io that answers everything so."""
+    return httpx.MockTransport(lambda _: httpx.Response(status, content=body, headers=headers))
+
+
+US = b'{"region":"us","data_center":"us","environment_id":1}'
+
+
+@pytest.mark.parametrize(
+    ("given", "transport", "expected", "told"),
+    [
+        ({}, answering(200, US, Date=formatdate(NOW_S)), ["ok", "ok"], "the workspace is in the us region"),
+        ({"customerio_region": "eu"}, answering(200, US, Date=formatdate(NOW_S)), ["fault", "ok"], "eu is configured"),
+        ({}, answering(200, US, Date=formatdate(NOW_S - 400)), ["ok", "fault"], "the credentials are taken"),
+        ({}, answering(200, US), ["ok", "unknown"], "the credentials are taken"),
+        ({}, answering(401), ["fault"], "refused the credentials"),
+        ({}, answering(503), ["fault"], "503"),
+        ({"customerio_url": "https://proxy.example.com"}, answering(200, b"{}"), ["ok", "unknown"], "takes batches"),
+        (
+            {"customerio_url": "https://track-eu.customer.io"}, answering(200, US), ["fault", "unknown"],
+            "this address is the other one's",
+        ),
+    ],
+)  # fmt: skip
+async def test_customerio(
+    given: dict[str, Any], transport: httpx.MockTransport, expected: list[str], told: str
+) -> None:
+    """Credentials, region and clock, from one question; nothing that a workspace would notice is sent."""
+    found = await customerio(Settings.load(**KEYS, **given), transport=transport, now_s=lambda: NOW_S)
+    assert verdicts(found) == expected
+    assert told in found[0].text
+
+
+async def test_customerio_without_an_answer() -> None:
+    """A network that leads nowhere is a fault with the proxy's variables in the remedy."""
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no route")
+
+    (found,) = await customerio(Settings.load(**KEYS), transport=httpx.MockTransport(refuse))
+    assert found.verdict == "fault"
+    assert "HTTPS_PROXY" in (found.remedy or "")
+
+
+async def test_stages_that_need_neither() -> None:
+    """Without Customer.io's keys and Dodo's secrets nothing is wrong on a machine of another stage."""
+    assert verdicts(await customerio(Settings.load())) == ["unknown"]
+    assert verdicts(await dodo(Settings.load())) == ["unknown", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"dodo_webhook_secrets": SECRET}, ["ok", "ok"]),
+        ({"dodo_webhook_secrets": "whsec_cGVyaGFwcw"}, ["fault", "ok"]),
+        ({"dodo_test_webhook_secrets": SECRET}, ["ok", "warning", "ok"]),
+    ],
+)
+async def test_secrets(given: dict[str, Any], expected: list[str]) -> None:
+    """A malformed secret is a fault, a missing live one a warning; none is ever shown."""
+    found = await dodo(Settings.load(**given))
+    assert verdicts(found) == expected
+    assert not any("c2VjcmV0" in one.text or "cGVyaGFwcw" in one.text for one in found)
+
+
+def test_mapping() -> None:
+    """All 48 types become something with the defaults, and quickly enough to be part of every examination."""
+    (found,) = mapping(Settings.load())
+    assert found.verdict == "ok"
+    assert "of 48 types" in found.text
+
+
+def test_every_check_is_offered() -> None:
+    """The command's help names each check."""
+    named = str(doctor.doctor.__annotations__["only"])
+    assert all(check in named for check in CHECKS)

@@ -1,0 +1,63 @@
+"""Which operations are about somebody who is removed further on."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from pipeline.customerio.operations import event, identify, merge, removal
+from pipeline.kafka.fetched import FetchedRecord
+from pipeline.sink.removals import CLOCKS_MS, Removal, Removals, removes
+
+AT_S = 1_790_000_000
+AT_MS = AT_S * 1000
+
+
+def record(
+    value: bytes | None, *, key: bytes | None = b"cus_1", offset: int = 5, partition: int = 0, at_ms: int = AT_MS
+) -> FetchedRecord:
+    """An operation of cus_1."""
+    return FetchedRecord("operations", partition, offset, at_ms, 0, key, value, ())
+
+
+IDENTIFY = identify("cus_1", {"email": "a@example.com"}, timestamp_s=AT_S)
+EVENT = event("cus_1", "delete", id="0" * 26, timestamp_s=AT_S, attributes={"what": "suppress"})
+
+
+def test_what_lies_before_a_removal() -> None:
+    """Of the same person in the same partition, and dated as it would be in this topic."""
+    removals = Removals()
+    nothing = removals.any
+    removals.replace({0: {b"cus_1": Removal(10, AT_MS)}, 1: {}})
+    assert (nothing, removals.any) == (False, True)
+    assert removals.cover(record(IDENTIFY))
+    assert removals.cover(record(EVENT, at_ms=AT_MS + CLOCKS_MS))
+    assert not removals.cover(record(IDENTIFY, offset=10))
+    assert not removals.cover(record(IDENTIFY, offset=11))
+    assert not removals.cover(record(IDENTIFY, partition=1))
+    assert not removals.cover(record(IDENTIFY, key=b"cus_2"))
+    assert not removals.cover(record(IDENTIFY, key=None))
+    assert not removals.cover(record(IDENTIFY, at_ms=AT_MS + CLOCKS_MS + 1))  # a topic that was made anew
+    assert not removals.cover(record(removal("cus_1", "delete")))  # an earlier request is carried out again
+    assert not removals.cover(record(merge("cus_1", "cus_0")))  # who is merged into them goes with them
+    removals.replace({})
+    assert not removals.cover(record(IDENTIFY))
+
+
+@pytest.mark.parametrize(
+    ("value", "is_removal"),
+    [
+        (removal("cus_1", "delete"), True),
+        (removal("cus_1", "suppress"), True),
+        (orjson.dumps({"identifiers": {"id": "cus_1"}, "action": "delete"}, option=orjson.OPT_INDENT_2), True),
+        (IDENTIFY, False),
+        (EVENT, False),
+        (b'"delete"', False),
+        (b'{"action":"delete"', False),
+        (b"", False),
+        (None, False),
+    ],
+)
+def test_what_is_a_removal(value: bytes | None, is_removal: bool) -> None:
+    """By what it does, whatever it looks like; not by a word in it."""
+    assert removes(value) is is_removal

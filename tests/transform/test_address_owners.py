@@ -1,0 +1,59 @@
+"""Two customers of one address, where people go by the customer's id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.transform.address_owners import AddressOwners
+from pipeline.transform.decision import Decision, decide
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.state.shelf import MemoryShelf
+from tests.transform.state.consumed import Consumed
+
+
+def paid(customer_id: str, shelf: MemoryShelf, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen
+    """A payment of a customer of one address."""
+    body = orjson.loads(samples.load("payment.succeeded"))
+    body["data"]["customer"] |= {"customer_id": customer_id, "email": "ann@example.com"} | customer
+    body["data"]["payment_id"] = f"pay_{customer_id}"
+    headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660383"))
+    return decide(Consumed(orjson.dumps(body), headers, customer_id.encode()), policy, map_webhook, shelf)
+
+
+def test_the_second_one_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the capitals; the first one, and one alone, is not."""
+    owners, shelf = AddressOwners(), MemoryShelf()
+    assert not owners.is_shared(paid("cus_a", shelf))
+    assert not owners.is_shared(paid("cus_a", shelf, name="Ann"))
+    assert owners.is_shared(paid("cus_b", shelf, email="ANN@example.com"))
+    assert owners.is_shared(paid("cus_b", shelf, name="Bea"))
+    assert not owners.is_shared(paid("cus_a", shelf, name="Anna"))
+    assert not owners.is_shared(paid("cus_c", shelf, email="bea@example.com"))
+    assert not owners.is_shared(paid("cus_d", shelf, email="no address"))
+    assert "ann@example.com" not in caplog.text
+
+
+def test_where_they_are_one_person() -> None:
+    """Under a policy by which customers can be one person, and without the state, there is nothing to say."""
+    owners, policy = AddressOwners(), Policy(person_id_chain=("email",))
+    for customer_id in ("cus_a", "cus_b"):
+        assert not owners.is_shared(paid(customer_id, MemoryShelf(), policy))
+    body = orjson.loads(samples.load("payment.succeeded"))
+    for customer_id in ("cus_a", "cus_b"):
+        body["data"]["customer"] |= {"customer_id": customer_id, "email": "ann@example.com"}
+        headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660383"))
+        assert not owners.is_shared(decide(Consumed(orjson.dumps(body), headers), Policy(), map_webhook))
+
+
+def test_the_memory_has_an_end() -> None:
+    """The address that was met longest ago is forgotten."""
+    owners, shelf = AddressOwners(remembered=2), MemoryShelf()
+    for number, customer_id in enumerate(("cus_a", "cus_b", "cus_c")):
+        owners.is_shared(paid(customer_id, shelf, email=f"{number}@example.com"))
+    assert not owners.is_shared(paid("cus_d", shelf, email="0@example.com"))
+    assert owners.is_shared(paid("cus_e", shelf, email="2@example.com"))
