@@ -42,6 +42,10 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROP: Final = "pipeline.drop"
 """ASGI extension: a callable that cuts the connection."""
 
+ANSWER: Final = "pipeline.answer"
+"""ASGI extension: `answer(status, fields, body, close)` is a whole answer in one call instead of two messages; `fields`
+are header lines as they leave, Content-Length among them."""
+
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 BODYLESS: Final = frozenset({204, 304})
@@ -312,7 +316,7 @@ class Connection(asyncio.BufferedProtocol):
             "headers": head.headers,
             "client": self.peer,
             "server": self._server.address,
-            "extensions": {DROP: self.drop},
+            "extensions": {DROP: self.drop, ANSWER: self.answer},
         }
 
     async def _run(self, scope: Scope) -> None:
@@ -353,15 +357,17 @@ class Connection(asyncio.BufferedProtocol):
             pending = self._write_paused
             self.deadline = self._server.now + (SEND_WITHIN_S if pending else self._server.limits.idle_s)
             self._server.idle(self)
-            if not pending:
+            if pending:
+                self._pause()  # who takes no answers gets no more of them
+            else:
                 self._next()
 
     def _next(self) -> None:
         """Look at what was read ahead, and read on."""
         self.deadline = self._server.now + self._server.limits.idle_s
         rest, self._rest = self._rest, b""
+        self._resume()
         if rest:
-            self._resume()
             self._take(rest)
 
     async def _receive(self) -> Message:
@@ -400,9 +406,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.phase == CLOSED:
             self._started = self._answered = True
             return
-        while self._write_paused:
+        while self._write_paused and self.phase != CLOSED:
+            self.deadline = self._server.now + SEND_WITHIN_S
             self._drained = self._server.loop.create_future()
             await self._drained
+            self.deadline = NEVER
         body = message.get("body", b"")
         if cast("Head", self._head).method == "HEAD" or self._status in BODYLESS:
             body = b""
@@ -413,6 +421,22 @@ class Connection(asyncio.BufferedProtocol):
         if not message.get("more_body", False):
             self._answered = True
             self._wake()
+
+    def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
+        """A whole answer."""
+        if self._started:
+            raise RuntimeError("answered twice")
+        self._started = self._answered = True
+        if self.phase == CLOSED:
+            return
+        line = STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status
+        if close or self._close or self.phase != BUSY or self._server.closing:
+            self._close = True
+            fields += b"connection: close\r\n"
+        if cast("Head", self._head).method == "HEAD":
+            body = b""
+        self._transport.write(line + self._server.date + fields + b"\r\n" + body)
+        self._wake()
 
     def _resume_writer(self) -> None:
         drained, self._drained = self._drained, None

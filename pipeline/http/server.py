@@ -166,6 +166,9 @@ class Server:
             await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
         except OSError:
             accepted.close()  # it has gone again
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
 
     def _has_joined(self, task: asyncio.Task[None]) -> None:
         self._joining.discard(task)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -32,8 +31,7 @@ from pipeline.ingest.store import NotStored, Store
 from pipeline.observers import tell
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """How a request ends, and the answer; no answer when nobody is left to hear it."""
 
     outcome: Outcome
@@ -99,7 +97,7 @@ class WebhookEndpoint:
         )
         tell(self._observers, event)
         if end.reply is not None:
-            await end.reply.send(send)
+            await end.reply.send(scope, send)
 
     async def _conclude(self, headers: Mapping[str, str], receive: Receive) -> Conclusion:
         try:

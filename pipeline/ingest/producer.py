@@ -144,8 +144,12 @@ class DurableProducer:
                 future = await producer.send(
                     topic, record.value, record.key, timestamp_ms=record.timestamp_ms, headers=list(record.headers)
                 )
-                future.add_done_callback(partial(self._settle, producer))
-                placed = await asyncio.shield(future)  # a record in a batch cannot be taken back, so its future goes on
+                # A record in a batch cannot be taken back, so its future goes on without whoever waits here: what
+                # asyncio.shield does, at the price of two more callbacks a record.
+                confirmed = asyncio.get_running_loop().create_future()
+                future.add_done_callback(partial(self._settle, producer, confirmed))
+                await confirmed
+                placed = future.result()
         except TimeoutError as error:
             self._came_of(error)
             return self._not_stored(f"no confirmation within {within_s:.0f} s")
@@ -174,7 +178,9 @@ class DurableProducer:
     def _came_of(self, error: BaseException) -> None:
         self._standing = attempted(self._standing, cause_of(error), self._clock(), f"{type(error).__name__}: {error}")
 
-    def _settle(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
+    def _settle(self, producer: AIOKafkaProducer, confirmed: asyncio.Future[None], future: asyncio.Future[Any]) -> None:
+        if not confirmed.done():
+            confirmed.set_result(None)
         if not future.cancelled() and (error := future.exception()) is not None:
             self._break(producer, error)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo.envelope import kafka_key, parse
@@ -37,16 +36,14 @@ TRACE: Final = re.compile(
 """W3C Trace Context §3.2.2; later versions may append fields, version 00 may not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(NamedTuple):
     """To be stored as a webhook."""
 
     record: OutRecord
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """To be stored as a dead letter; `reason` quotes nothing of the body."""
 
     record: OutRecord
