@@ -38,7 +38,8 @@ async def close_unflushed(producer: Any) -> None:
     producer._closed = True  # noqa: SLF001 - what is left of its stop()
     await producer.client.close()  # fails the requests that the sender waits for
     await producer._sender.close()  # noqa: SLF001
-    await producer.client.close()  # what the sender had begun may have connected once more
+    for connection in list(producer.client._conns.values()):  # noqa: SLF001 - what the sender had begun may connect anew
+        connection.close()  # not waited for: a broker that is frozen need not answer
 
 
 async def _in_order(stopping: asyncio.Future[None]) -> bool:

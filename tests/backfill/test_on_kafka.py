@@ -402,7 +402,8 @@ async def test_strangers_are_looked_up(chain: Chain) -> None:
     assert [event["attributes"].get("email") for event in chain.events if event["person"] == "cus_known"] == [
         "ann@example.com"
     ] * 2
-    assert Counter(chain.account.requests) == {"/customers/cus_known": 1, "/customers/cus_unknown": 1}
+    asked = Counter(path for path in chain.account.requests if path.startswith("/customers"))
+    assert asked == {"/customers/cus_known": 1, "/customers/cus_unknown": 1}
     assert "ann@example.com" not in chain.log_of("transform")
     assert await keys_left(chain, "cus_known") == {"identity", "event"}
     assert await chain.stop() == [0, 0]
