@@ -35,11 +35,24 @@ async def close_unflushed(producer: Any) -> None:
 
     What is not sent fails, and so does what is not confirmed.
     """
+    client = producer.client
     producer._closed = True  # noqa: SLF001 - what is left of its stop()
-    await producer.client.close()  # fails the requests that the sender waits for
-    await producer._sender.close()  # noqa: SLF001
-    for connection in list(producer.client._conns.values()):  # noqa: SLF001 - what the sender had begun may connect anew
+    # A request that fails asks for metadata before it gives up, and nobody answers once the client is closed.
+    client.force_metadata_update = _no_update
+    await client.close()  # fails the requests that the sender waits for
+    if (asked := client._md_update_fut) is not None and not asked.done():  # noqa: SLF001
+        asked.set_result(False)
+    await asyncio.wait({closing := asyncio.ensure_future(producer._sender.close())}, timeout=CLOSE_WITHIN_S)  # noqa: SLF001
+    await _in_order(closing)
+    for connection in list(client._conns.values()):  # noqa: SLF001 - what the sender had begun may connect anew
         connection.close()  # not waited for: a broker that is frozen need not answer
+
+
+def _no_update() -> asyncio.Future[bool]:
+    """The answer of a client that is closed."""
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    answer.set_result(False)
+    return answer
 
 
 async def _in_order(stopping: asyncio.Future[None]) -> bool:
@@ -51,7 +64,7 @@ async def _in_order(stopping: asyncio.Future[None]) -> bool:
         return False
     error = stopping.exception()
     if error is not None:
-        log.info("A consumer did not stop in order", error=repr(error))
+        log.info("A Kafka client did not stop in order", error=repr(error))
     return error is None
 
 

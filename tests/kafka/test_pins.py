@@ -452,6 +452,7 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (AIOKafkaClient, "self._topics"),
     (AIOKafkaProducer, "self._closed"),
     (AIOKafkaClient, "self._sync_task"),
+    (AIOKafkaClient, "self._md_update_fut"),
     (KafkaFetcher, "self._fetch_task"),
     (Sender, "self._sender_task"),
     (MessageAccumulator, "self._batch_ttl"),
