@@ -264,7 +264,7 @@ AWAITED: dict[str, set[str]] = {
     "kafka/app.py": {"_while_true"},
     "http/connection.py": {"_begin"},  # a request's: what it raises is answered, and the server's stop waits for it
     "http/server.py": {"_accept"},
-    "kafka/closing.py": {"close"},
+    "kafka/closing.py": {"close", "close_unflushed"},
     "kafka/consumer_thread.py": {"_commit_fenced", "_in_thread"},
     "kafka/handover.py": {"_within"},
     "kafka/producer.py": {"stop"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from structlog.testing import capture_logs
 
 from pipeline.backfill.commands import forget_record
 from pipeline.dodo import samples
@@ -112,9 +113,7 @@ async def test_a_restart_in_between(chain_settings: ChainSettings, own: Own, mon
         assert owner.shelf(0).get(fact(2)) == VALUE
 
 
-async def test_a_disk_without_room(
-    chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_disk_without_room(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, tried again later, and the worker goes on."""
     monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=1, state_erase_after_seconds=0)
@@ -128,17 +127,17 @@ async def test_a_disk_without_room(
 
     monkeypatch.setattr(Mirror, "copy", copy)
     monkeypatch.setattr(upkeep, "AGAIN_S", 0.2)
-    async with own(settings) as owner:
-        await owner.owns(0)
-        await owner.writes(0, {fact(1): VALUE})
-        await owner.writes(0, {fact(1): None})
-        await until(lambda: bool(told(owner, CompactionFailed)))
-        await owner.writes(0, {fact(2): VALUE})
-        await until(lambda: bool(told(owner, MirrorCompacted)))
-        assert owner.shelf(0).get(fact(2)) == VALUE
-    said = capsys.readouterr().out
-    assert "still on the disk" in said
-    assert "disk is full" in said
+    with capture_logs() as said:
+        async with own(settings) as owner:
+            await owner.owns(0)
+            await owner.writes(0, {fact(1): VALUE})
+            await owner.writes(0, {fact(1): None})
+            await until(lambda: bool(told(owner, CompactionFailed)))
+            await owner.writes(0, {fact(2): VALUE})
+            await until(lambda: bool(told(owner, MirrorCompacted)))
+            assert owner.shelf(0).get(fact(2)) == VALUE
+    (line,) = [line for line in said if "still on the disk" in line["event"]]
+    assert (line["log_level"], "disk is full" in line["error"]) == ("warning", True)
 
 
 async def test_mirrors_of_others_partitions(
@@ -196,9 +195,7 @@ async def test_a_mirror_that_another_process_has(
         assert not told(one, MirrorRemoved) + told(other, MirrorRemoved)
 
 
-async def test_the_last_copy_is_kept(
-    chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_last_copy_is_kept(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror of somebody else's partition that holds what the topic lost is no rubbish."""
     monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=2, state_keep_unowned_seconds=0)
@@ -206,16 +203,11 @@ async def test_the_last_copy_is_kept(
         await owner.owns(0, 1)
         await owner.writes(1, {fact(number): VALUE for number in range(20)})
     await make_anew(settings, 2)
-    async with own(settings) as owner:
-        await owner.owns(0)
-        said: list[str] = []
-
-        def kept() -> bool:
-            said.append(capsys.readouterr().out)
-            return any("it holds more than the topic" in part for part in said)
-
-        await until(kept)
-        assert not told(owner, MirrorRemoved)
+    with capture_logs() as said:
+        async with own(settings) as owner:
+            await owner.owns(0)
+            await until(lambda: any("it holds more than the topic" in line["event"] for line in said))
+            assert not told(owner, MirrorRemoved)
     mirror = Mirror.open(settings.data_dir / "state", settings.customers_topic, 1)
     assert mirror.get(fact(7)) == VALUE
     mirror.close()
