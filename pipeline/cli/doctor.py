@@ -126,19 +126,18 @@ def _print(finding: Finding) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    from pipeline.cli.dlq_view import visible
+
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
     mark, colour = MARKS[finding.verdict]
     line = Text.assemble(
-        (f"{mark:<8}", f"bold {colour}"), (f"{finding.check}: ", "dim"), f"{finding.subject}: {_one_line(finding.text)}"
+        (f"{mark:<8}", f"bold {colour}"), (f"{finding.check}: ", "dim"), visible(f"{finding.subject}: {finding.text}")
     )
     console.print(line, overflow="fold", soft_wrap=False)
     if finding.remedy is not None:
-        console.print(Padding(Text(f"→ {finding.remedy}", style="bold"), (0, 0, 0, 8), expand=False), overflow="fold")
-
-
-def _one_line(text: str) -> str:
-    """Of a message of several lines; what came from outside steers no terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+        console.print(
+            Padding(Text(visible(f"→ {finding.remedy}"), style="bold"), (0, 0, 0, 8), expand=False), overflow="fold"
+        )
 
 
 def _print_summary(findings: Sequence[Finding]) -> None:

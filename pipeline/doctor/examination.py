@@ -32,17 +32,12 @@ async def examine(settings: Settings, only: Collection[Check] = CHECKS) -> Async
         only: what to look at.
     """
     for check in CHECKS:
-        if check not in only or check in ON_KAFKA:
-            continue
         if check == "brokers":
             async for finding in _on_kafka(settings, only):
                 yield finding
-            continue
-        for finding in await _guarded(check, lambda check=check: _alone(settings, check)):  # type: ignore[misc]
-            yield finding
-    if "brokers" not in only:
-        async for finding in _on_kafka(settings, only):
-            yield finding
+        elif check in only and check not in ON_KAFKA:
+            for finding in await _guarded(check, lambda check=check: _alone(settings, check)):  # type: ignore[misc]
+                yield finding
 
 
 async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
