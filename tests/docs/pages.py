@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from tests.docs.mapping_page import mapping_page
+from tests.docs.operating_page import operating_page
 from tests.docs.settings_page import settings_page
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 
-MADE: Final[Mapping[str, Callable[[], str]]] = {"mapping.md": mapping_page, "settings.md": settings_page}
-"""By page, what writes it."""
+MADE: Final[Mapping[str, Callable[[], str]]] = {
+    "mapping.md": mapping_page,
+    "operating.md": operating_page,
+    "settings.md": settings_page,
+}
+"""By page, what writes it, or parts of it."""
 
 
 def pages() -> list[Path]:

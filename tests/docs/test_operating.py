@@ -1,4 +1,4 @@
-"""docs/operating.md says only what is true: its metrics exist, and its rights are those that are asked for."""
+"""docs/operating.md says only what is true: its metrics exist, and its tables are those of the code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import re
 
 import pytest
 
-from pipeline.deadletters.advice import ADVICE
-from pipeline.kafka.rights import COMMANDS, STAGES, rights_of, united
-from pipeline.settings import Settings
+from tests.docs.operating_page import BLOCK, TABLES
 from tests.docs.pages import DOCS, ROOT
 
 PAGE = (DOCS / "operating.md").read_text(encoding="utf-8")
@@ -49,19 +47,6 @@ def test_alerts_are_on_series_of_the_table() -> None:
     assert {name for name in ALERTS if name.endswith("_total") or name in {"live", "held"}} <= known
 
 
-def test_the_rights_are_those_that_are_asked_for() -> None:
-    """The table has what the start checks ask for and `topics render` prints, and nothing else."""
-    settings = Settings.load()
-    for who in (*STAGES, *COMMANDS):
-        rights = united(rights_of(who, settings))
-        told = "; ".join(
-            f"{', '.join(operation.word for operation in operations)} on {kind} `{name}`"
-            for (kind, name), operations in rights.items()
-        )
-        assert f"| `dodo-cio {who}` | {told} |" in PAGE
-
-
-def test_every_class_of_dead_letter_has_its_advice() -> None:
-    """What the page advises is what `dodo-cio dlq` does."""
-    for class_, advice in ADVICE.items():
-        assert f"| `{class_}` | {advice} |" in PAGE
+def test_tables_that_repeat_the_code_are_made() -> None:
+    """Rights and classes of dead letters are written by `make docs`; test_made_pages compares them."""
+    assert [found[1] for found in BLOCK.findall(PAGE)] == list(TABLES)
