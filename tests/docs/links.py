@@ -12,6 +12,7 @@ CODE: Final = re.compile(r"`[^`\n]*`")
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|href)=\"([^\"]+)\"")
 NAMED: Final = re.compile(r"^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 HEADING: Final = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
+TAG: Final = re.compile(r"</?(?!br>|img )[a-z][^>\n]*>", re.IGNORECASE)
 ELSEWHERE: Final = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 
@@ -32,6 +33,11 @@ def anchors(text: str) -> set[str]:
         found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
         seen[slug] += 1
     return found
+
+
+def swallowed(text: str) -> list[str]:
+    """Words in angle brackets outside of code: a reader's browser takes them for HTML, and shows nothing."""
+    return TAG.findall(CODE.sub("code", FENCE.sub("", text)))
 
 
 def broken(page: Path, root: Path) -> list[str]:

@@ -61,8 +61,10 @@ def _sections() -> Iterator[str]:
 
 def _line(row: Setting, bounds: list[Any]) -> str:
     default = "" if row.default == "unset" else f"`{row.default}`"
-    form = " or ".join(f"`{word}`" for word in row.form.split("|")) if "|" in row.form else row.form
-    cells = (f"`{row.variable}`", default, f"{form}{_bounds(bounds)}", row.description.replace("|", "\\|"))
+    form = ", ".join(f"`{word}`" for word in row.form.split("|")) if "|" in row.form else row.form
+    secret = ", secret" if row.secret else ""
+    description = row.description.replace("|", "\\|").replace("<", "&lt;")
+    cells = (f"`{row.variable}`", default, f"{form}{secret}{_bounds(bounds)}", description)
     return f"| {' | '.join(cells)} |\n"
 
 

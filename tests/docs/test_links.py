@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.links import anchors, broken, targets
+from tests.docs.links import anchors, broken, swallowed, targets
 from tests.docs.pages import ROOT, pages
 
 
@@ -35,6 +35,17 @@ def test_a_link_out_of_the_project_is_found(tmp_path: Path) -> None:
     page = tmp_path / "project" / "page.md"
     page.write_text("[a](../other.md)\n")
     assert len(broken(page, tmp_path / "project")) == 1
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_word_is_swallowed(page: Path) -> None:
+    """A placeholder such as <key> stands in code, or is not seen."""
+    assert swallowed(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_swallowed_word_is_found() -> None:
+    """Outside of code alone."""
+    assert swallowed("`<a>` metadata.<key> &lt;b> a<br>b\n```\n<c>\n```\n") == ["<key>"]
 
 
 def test_anchors_are_those_of_github() -> None:
