@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos bench peers docs drawers lock clean
+.PHONY: help install demo test lint types unit chaos bench peers lock clean
 
 override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
@@ -67,6 +67,7 @@ peers: install
 	"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock; \
 	echo "$$want" > "$(PEERS)/.stamp"
 
+.PHONY: docs drawers
 docs: drawers install ## write the pages of docs/ that are made from code anew, and draw their pictures
 	@cd "$(ROOT)" && "$(PY)" -m tests.docs "$(DRAWERS)/bin/d2"
 
