@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Some machines forbid compiled files. The tests start hundreds of Pythons, and each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help install demo test lint types unit chaos bench peers lock clean
 
 override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
@@ -50,7 +52,7 @@ types: install ## mypy, strict
 # broker, in the order of tests/conftest.py. Those that measure a rate come last and have the machine to themselves. 5: no
 # test was selected.
 unit: tools install ## the tests alone (T='tests/sink -k batch')
-	@cd "$(ROOT)" && { "$(PY)" -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(T) || [ $$? = 5 ]; }
+	@cd "$(ROOT)" && { "$(PY)" -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }
 
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
