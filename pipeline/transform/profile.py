@@ -106,11 +106,18 @@ class Course(NamedTuple):
     free: Sequence[Charge] = ()
 
 
-class Lapse(NamedTuple):
-    """A lapse of a subscription: on_hold, past_due or paused, and whether it was answered before the next one."""
+class Recovery(NamedTuple):
+    """A lapse of a subscription (on_hold, past_due) that is over, all in unix milliseconds.
 
-    status: str
-    answered: bool
+    Args:
+        lapsed_ms: when it began; of several in a row the last.
+        at_ms: when the subscription went on, as near as it is known.
+        shown_ms: when it is known to have gone on: a lapse of a later time is another one.
+    """
+
+    lapsed_ms: int
+    at_ms: int
+    shown_ms: int
 
 
 CardTeller = Literal["payment", "subscription"]
@@ -256,8 +263,11 @@ class Profile(Protocol):
     def first_activation(self, subscription_id: str) -> Activation | None:
         """The earliest known activation, with this webhook."""
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
-        """The last lapse that happened before that time, whenever its webhook came; with this webhook."""
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
+        """Whether a lapse (on_hold, past_due, paused) happened before that time, whenever its webhook came."""
+
+    def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
+        """The lapses that are over by what is known with this webhook, and of which no event told before it."""
 
     def course(self, subscription_id: str) -> Course:
         """With this webhook."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pipeline.customerio.operations import Identifier
+from pipeline.transform.profile import Recovery
 
 Mode = Literal["live", "test"]
 OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
@@ -89,7 +90,8 @@ class Operations(NamedTuple):
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
     earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
-    own id may be another in the next reading of the body.
+    own id may be another in the next reading of the body. `recoveries` are the lapses that are answered now, each with
+    the subscription's id.
     """
 
     person_key: bytes
@@ -105,6 +107,7 @@ class Operations(NamedTuple):
     not_before_s: int | None = None
     event: str | None = None
     spoken: str | None = None
+    recoveries: tuple[tuple[str, Recovery], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

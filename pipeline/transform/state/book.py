@@ -19,9 +19,9 @@ from pipeline.transform.profile import (
     Charge,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
@@ -42,7 +42,7 @@ from pipeline.transform.state.facts import (
     short,
     subscription_of,
 )
-from pipeline.transform.state.gather import Shown
+from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import Known
 from pipeline.transform.state.sheet import (
     CHARGE_TYPE,
@@ -238,10 +238,18 @@ class Book:
         fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
         """See `Profile`."""
         fact = self._facts.now("subscription", subscription_id)
-        return None if fact is None else turns.lapse_before(subscription_of(fact)[TURNS], at_ms)
+        return fact is not None and turns.lapsed_before(subscription_of(fact)[TURNS], at_ms)
+
+    def recoveries(self, subscription_id: str) -> list[Recovery]:
+        """See `Profile`."""
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is None:
+            return []
+        own = [turn for telling in self._told if telling.kind == "subscription" for turn in telling.fact[TURNS]]
+        return turns.recoveries(subscription_of(fact)[TURNS], own, self._moment[0] * 1000)
 
     def course(self, subscription_id: str) -> Course:
         """See `Profile`."""
@@ -317,6 +325,8 @@ class Book:
             self._said(operations)
             for telling in self._if_told.get(operations.event or "", ()):
                 facts.take(telling)
+            for subscription_id, recovery in operations.recoveries:
+                self._answered(subscription_id, recovery)
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
@@ -363,6 +373,13 @@ class Book:
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
         elif person is None and operations.operations:
             now[identity.TO] = person_id
+
+    def _answered(self, subscription_id: str, recovery: Recovery) -> None:
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is not None:
+            fact = subscription_of(fact)
+            fact = [*fact[:TURNS], [turns.answer(recovery)], *fact[TURNS + 1 :]]
+            self._facts.take(Telling("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]

@@ -21,10 +21,10 @@ from pipeline.transform.profile import (
     CardTeller,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
     Profile,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
@@ -38,6 +38,7 @@ SUB = "sub_0NExampleSubscript001"
 BEGAN = to_ms("2026-01-01T00:00:00Z") or 0
 ACTIVATED = to_ms("2026-10-14T08:21:58.638Z") or 0
 FIRST = Activation("msg_first", ACTIVATED - 5000)
+BACK = Recovery(ACTIVATED - 5000, ACTIVATED, ACTIVATED)
 BEFORE = Subscription(SUB, "active", product_id="pdt_0NExampleProduct00001", minor=2900, currency="USD")
 
 
@@ -66,14 +67,19 @@ class State:
     first_payment: str | None = None
     unpaid: Sequence[Unpaid] = ()
     sent: frozenset[str] = frozenset()
-    lapse: Lapse | None = None
+    lapsed: bool = False
+    over: Sequence[Recovery] = ()
     began: Course = field(default_factory=Course)
     card_teller: CardTeller | None = None
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
-        """The one lapse, whenever."""
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
+        """Whenever."""
         assert at_ms
-        return self.lapse if subscription_id == SUB else None
+        return self.lapsed and subscription_id == SUB
+
+    def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
+        """Of the one subscription."""
+        return self.over if subscription_id == SUB else ()
 
     def course(self, subscription_id: str) -> Course:
         """Likewise."""
@@ -152,17 +158,59 @@ def attributes_of(operations: Operations, kind: str = "event") -> dict[str, Any]
         (State(activation=Activation("msg_now", ACTIVATED)), "subscription_started"),
         (State(activation=Activation("msg_later", ACTIVATED + 5000)), "subscription_started"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000)), None),
-        (State(activation=FIRST, lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
-        (State(activation=FIRST, lapse=Lapse("past_due", answered=False)), "subscription_reactivated"),
-        (State(activation=FIRST, lapse=Lapse("paused", answered=False)), None),
-        (State(activation=FIRST, lapse=Lapse("on_hold", answered=True)), None),
-        (State(lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
+        (State(activation=FIRST, lapsed=True, over=[BACK]), "subscription_reactivated"),
+        (State(activation=FIRST, lapsed=True), None),
+        (State(lapsed=True, over=[BACK]), "subscription_reactivated"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=BEFORE), None),
     ],
 )
 def test_active_is_started_recovered_or_nothing_new(state: State, event: str | None) -> None:
     """The first activation starts, recovery answers a lapse once, a plan change that fires it again says nothing."""
     assert event_of(decided("subscription.active", state)) == event
+
+
+def told_beside(operations: Operations) -> dict[str, Any]:
+    """The whole of the last event."""
+    body: dict[str, Any] = orjson.loads(operations.operations[-1].body)
+    return body
+
+
+def test_a_lapse_that_comes_last_is_answered_by_itself() -> None:
+    """The recovery that was known before it, with its time, and nothing that the lapse's body tells of then."""
+    after = Subscription(SUB, "active", next_billing="2026-12-14T00:00:00Z")
+    state = State(over=[BACK], lapsed=True, earlier=after, subscriptions=[after])
+    data: dict[str, Any] = {"status": "past_due", "past_due_ends_at": "2026-11-17T00:00:00Z"}
+    data["next_billing_date"] = "2026-11-14T00:00:00Z"
+    operations = decided("subscription.past_due", state, **data)
+    assert [o.name for o in operations.operations if o.kind == "event"] == [
+        "subscription_past_due",
+        "subscription_reactivated",
+    ]
+    told = told_beside(operations)
+    assert told["timestamp"] == ACTIVATED // 1000
+    attributes = told["attributes"]
+    assert (attributes["subscription_status"], attributes["next_billing"]) == ("active", "2026-12-14T00:00:00Z")
+    assert not {"superseded", "past_due_ends_at"} & attributes.keys()
+    assert operations.recoveries == ((SUB, BACK),)
+    by_the_activation = told_beside(decided("subscription.active", state))
+    assert by_the_activation["id"] == told["id"]
+
+
+def test_a_recovery_after_which_it_lapsed_again_is_superseded() -> None:
+    """It is told, once, and no campaign needs to believe it."""
+    now = Subscription(SUB, "on_hold")
+    told = told_beside(decided("subscription.active", State(over=[BACK], activation=FIRST, subscriptions=[now])))
+    assert (told["attributes"]["subscription_status"], told["attributes"]["superseded"]) == ("on_hold", True)
+
+
+@pytest.mark.parametrize("name", ["subscription.renewed", "subscription.updated", "subscription.update_payment_method"])
+def test_whatever_shows_it_over_answers_a_lapse(name: str) -> None:
+    """Beside its own event or without one, and not again once it is out."""
+    data: dict[str, Any] = {"cancel_at_next_billing_date": False}
+    told = told_beside(decided(name, State(over=[BACK], activation=FIRST), **data))
+    assert told["name"] == "subscription_reactivated"
+    again = decided(name, State(over=[BACK], activation=FIRST, sent=frozenset({told["id"]})), **data)
+    assert "subscription_reactivated" not in [o.name for o in again.operations]
 
 
 def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
