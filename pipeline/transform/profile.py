@@ -97,13 +97,14 @@ class Course(NamedTuple):
     """How a subscription began: what its trial is told from.
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
-    more than nothing and of nothing, the first one first.
+    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last.
     """
 
     created_at_ms: int = 0
     trial_days: int = 0
     paid: Sequence[Charge] = ()
     free: Sequence[Charge] = ()
+    seen_ms: int = 0
 
 
 class Recovery(NamedTuple):
@@ -291,8 +292,11 @@ class Profile(Protocol):
     def refunded(self, payment_id: str) -> Refunded | None:
         """With this webhook; None when the payment is not known or nothing of it can be counted."""
 
-    def emitted(self, event_id: str) -> bool:
-        """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact."""
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
+        """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact.
+
+        A payment or refund that a webhook has told of stands for its own event, not for one that is told `beside` it.
+        """
 
 
 def best(subscriptions: Sequence[Subscription]) -> Subscription | None:

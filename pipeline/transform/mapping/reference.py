@@ -90,7 +90,7 @@ def event_references() -> tuple[EventReference, ...]:
     subscription = found["subscription_started"][0][0]
     for event, beside in FURTHER.items():
         when = tuple(When(type_, beside.words, beside.key) for type_ in beside.types)
-        attributes = _attributes(event, subscription, beside.types[0])
+        attributes = _attributes(event, subscription, "subscription.active")
         if event == "trial_converted":
             attributes |= {name: EVENT[name] for name in ALONE["subscription_renewed"]}
         references.append(EventReference(event, when, attributes, campaigns_of(event)))

@@ -23,7 +23,7 @@ from pipeline.transform.mapping.events import (
     warn_if_late,
 )
 from pipeline.transform.mapping.examples import is_vendor_example
-from pipeline.transform.mapping.further import Further, recoveries_of, recovery_event, trial_events
+from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.identify import (
     first_seen_s,
     identifier_of,
@@ -34,8 +34,10 @@ from pipeline.transform.mapping.identify import (
     may_merge,
     needs_barrier,
 )
+from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.mapping.trial_events import trial_events
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person, Profile, Recovery
 from pipeline.transform.verdicts import (
@@ -269,6 +271,8 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     if row.suppressed:
         case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
     event, spoken = _own_event(case, row, person, operations)
+    for further in trial_events(case, row, mapping):
+        _add_further(case, person, further, operations)
     recoveries = recoveries_of(case)
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
@@ -294,13 +298,11 @@ def _own_event(
     warn_if_late(case, case.event_ms)
     attributes = event_attributes(case, row, mapping)
     operations.append(_event(case, person, Further(row.event, op_id, case.event_ms, attributes)))
-    for further in trial_events(case, row, attributes):
-        _add_further(case, person, further, operations)
     return row.event, spoken
 
 
 def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
-    if case.profile is not None and case.profile.emitted(further.id):
+    if case.profile is not None and case.profile.emitted(further.id, beside=True):
         return
     if not any(operation.kind == "event" for operation in operations):
         warn_if_late(case, further.at_ms)

@@ -256,7 +256,14 @@ class Book:
         fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
         created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
         paid, free = charges_of(charges) if charges is not None else ((), ())
-        return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
+        seen_s, seen_ms = (0, 0) if fact is None else fact[6][0][:2]
+        return Course(
+            created_ms,
+            days,
+            [Charge(*charge) for charge in paid],
+            [Charge(*charge) for charge in free],
+            seen_ms or seen_s * 1000,
+        )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
         """See `Profile`."""
@@ -301,9 +308,9 @@ class Book:
         minor = refunded(payment, self._facts.refunds(payment_id))
         return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
 
-    def emitted(self, event_id: str) -> bool:
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """See `Profile`."""
-        if self._facts.is_money:
+        if self._facts.is_money and not beside:
             known, _ = next(iter(self._facts.told.values()))
             return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
         return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
@@ -331,11 +338,11 @@ class Book:
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
-        if operations is not None and not facts.is_money:
-            if operations.spoken is not None:
+        if operations is not None:
+            if operations.spoken is not None and not facts.is_money:
                 self._emit(operations.spoken)
             for operation in operations.operations:
-                if operation.kind == "event":
+                if operation.kind == "event" and not (facts.is_money and operation.name == operations.event):
                     self._emit(operation.op_id)
         if record is not None:
             put(identity_key(self._customer), encode(record))

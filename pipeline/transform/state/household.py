@@ -212,7 +212,7 @@ class Household:
         """Not known here."""
         return None
 
-    def emitted(self, event_id: str) -> bool:  # noqa: ARG002
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:  # noqa: ARG002
         """Not known here."""
         return False
 

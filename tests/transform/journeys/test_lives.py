@@ -37,6 +37,7 @@ TRIAL_ENDS_MS: Final = BEGIN_MS + 14 * DAY_MS
 LATE_S: Final = (5, 305, 2_105, 9_305, 27_305, 63_305, 99_305)
 """Dodo's attempts after the first one, seconds after the event: a day and almost four hours."""
 
+POLICY: Final = Policy(emit_trial_events=True)
 REPLAY_S: Final = 10 * 86_400
 LATE: Final = frozenset(
     {
@@ -148,6 +149,7 @@ def begin(shop: Shop) -> None:
         shop.tell("renewed", payment_id=payment_id)
     shop.tell("updated")
     shop.told["subscription_started"] += 1
+    shop.told["trial_started"] += days > 0
     shop.wait(26 * 3_600, 9 * 86_400)  # a plan change of the first day looks like the first charge
 
 
@@ -161,6 +163,7 @@ def _charged(shop: Shop, charge_type: str, *, of_plan: bool = False) -> None:
         shop.change(**shop.period(), status="active")
         if shop.in_trial:
             shop.conversions, shop.in_trial = shop.conversions + 1, False
+            shop.told["trial_converted"] += 1
     payment_id = shop.pay(charge_type, 0 if is_free else 3132)
     shop.tell("renewed", payment_id=payment_id)
     shop.told["subscription_renewed"] += 1
@@ -325,7 +328,7 @@ def test_what_was_told_is_what_the_shop_did(*, anew: bool) -> None:
         shelf, told, conversions, status = MemoryShelf(), Counter[str](), Counter[str](), None
         records = delivered(shop, anew=anew)
         for record in records:
-            verdict = decide(record, Policy(), map_webhook, shelf).verdict
+            verdict = decide(record, POLICY, map_webhook, shelf).verdict
             for operation in verdict.operations if isinstance(verdict, Operations) else ():
                 attributes = orjson.loads(operation.body)["attributes"]
                 if operation.kind == "event":

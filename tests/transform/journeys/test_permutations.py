@@ -122,8 +122,13 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "the charge is in the payment's own webhook, and a renewal that overtakes it goes by the dates",
-        ("subscription_renewed", "trial_converted"),
+        ("subscription_renewed",),
         (*AMOUNT, "is_trial_conversion"),
+    ),
+    Exempt(
+        "whichever webhook shows first that a trial was paid for tells it, with its body's plan or the one known then",
+        ("trial_converted",),
+        ANY,
     ),
     Exempt(
         "that there was a trial is in the subscription's webhooks, which its first charge may overtake by two weeks",
@@ -132,7 +137,7 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "that a charge ended a trial is in the payment's webhook",
-        ("subscription_plan_changed", "subscription_cancellation_scheduled"),
+        ("subscription_plan_changed", "subscription_cancellation_scheduled", "trial_started"),
         ("is_trial", "trial_ends_at", "trial_ends_at_unix"),
     ),
     Exempt(

@@ -19,6 +19,7 @@ from pipeline.transform.profile import (
     Addressed,
     Card,
     CardTeller,
+    Charge,
     Contact,
     Course,
     Payment,
@@ -121,8 +122,9 @@ class State:
         """The one refund."""
         return self.refund if payment_id == "pay_0NExamplePayment00001" else None
 
-    def emitted(self, event_id: str) -> bool:
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """By its id."""
+        assert beside in {True, False}
         return event_id in self.sent
 
 
@@ -211,6 +213,33 @@ def test_whatever_shows_it_over_answers_a_lapse(name: str) -> None:
     assert told["name"] == "subscription_reactivated"
     again = decided(name, State(over=[BACK], activation=FIRST, sent=frozenset({told["id"]})), **data)
     assert "subscription_reactivated" not in [o.name for o in again.operations]
+
+
+DELIVERED_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("charge", "seen_ms", "told"),
+    [
+        (Charge(DELIVERED_MS - 13 * DAY_MS, "pay_1", "renewal"), 0, True),
+        (Charge(DELIVERED_MS - 15 * DAY_MS, "pay_1", "renewal"), 0, False),
+        (Charge(DELIVERED_MS - 13 * DAY_MS, "pay_1", "new"), 0, False),
+        (Charge(DELIVERED_MS - 14 * DAY_MS, "pay_1", "plan_change"), DELIVERED_MS - 14 * DAY_MS, True),
+        (Charge(DELIVERED_MS - 14 * DAY_MS, "pay_1", "plan_change"), DELIVERED_MS - 15 * DAY_MS, False),
+    ],
+)
+def test_a_conversion_is_told_by_what_makes_it_known(charge: Charge, seen_ms: int, told: bool) -> None:
+    """Not one of former weeks, not what opened the trial, and a plan change only once the plan is known."""
+    began = Course(charge.at_ms - 14 * DAY_MS, 14, [charge], seen_ms=seen_ms)
+    data: dict[str, Any] = {"cancel_at_next_billing_date": False}
+    policy = Policy(emit_trial_events=True)
+    operations = decided("subscription.updated", State(began=began), policy=policy, **data)
+    events = [o for o in operations.operations if o.kind == "event"]
+    assert [o.name for o in events] == (["trial_converted"] if told else [])
+    out = frozenset(o.op_id for o in events)
+    again = decided("subscription.updated", State(began=began, sent=out), policy=policy, **data)
+    assert all(o.kind != "event" for o in again.operations)
 
 
 def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:
