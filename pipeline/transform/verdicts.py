@@ -68,8 +68,9 @@ class MappedOperation(NamedTuple):
     """One Track API operation, as the bytes that go into the batch.
 
     `name` is an event's canonical name (`payment_completed`), whatever style goes out. `op_id` is the event's ULID,
-    for an identify `<webhook-id>:identify`, which only this project reads. A tuple, since two are made for each
-    payment and a frozen dataclass costs three times as much to make.
+    for an identify `<webhook-id>:identify`, which only this project reads. `key` is that of its record where it is
+    about somebody else than the others (`Operations.person_key`). A tuple, since two are made for each payment and a
+    frozen dataclass costs three times as much to make.
     """
 
     op_id: str
@@ -77,10 +78,11 @@ class MappedOperation(NamedTuple):
     barrier: bool
     kind: OperationKind
     name: str | None
+    key: bytes | None = None
 
 
 class Operations(NamedTuple):
-    """The webhook becomes these operations, identify first, all of one person.
+    """The webhook becomes these operations, identify first, all of one person; a removal also of who stood in for them.
 
     `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
