@@ -109,6 +109,8 @@ def create_app(
         status=lambda: {"in_flight": endpoint.in_flight},
     )
 
+    lag = LoopLag(metrics, health.beat)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
@@ -118,7 +120,7 @@ def create_app(
             await check_configs(settings, topics, admin=admin)
             await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES, admin=admin)
         await producer.start()
-        tasks.start(LAG, LoopLag(metrics, health.beat).run)
+        tasks.start(LAG, lag.run)
         try:
             yield
         finally:
