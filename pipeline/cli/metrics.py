@@ -33,6 +33,7 @@ and `python_gc_*`. This page is made from the code: `dodo-cio metrics --markdown
 - `webhook_to_accepted_seconds` and `operation_to_accepted_seconds` have exemplars in the OpenMetrics format: the
   `webhook_id` of the latest operation in each bucket. Prometheus asks for that format by itself, and keeps exemplars
   when it is started with `--enable-feature=exemplar-storage`.
+- [deploy/prometheus](deploy/prometheus/README.md) has a scrape configuration, alert rules and a dashboard.
 """
 
 

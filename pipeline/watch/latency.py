@@ -2,7 +2,7 @@
 
 One observation a record would cost the sink a third of its throughput. So what was accepted together is sorted and
 counted together, and each bucket keeps one example, the latest, by which a slow one can be followed
-(`dodo-cio trace --webhook-id`). Exemplars are part of the OpenMetrics format only: Prometheus keeps them where it was
+Exemplars are part of the OpenMetrics format only: Prometheus keeps them where it was
 started with `--enable-feature=exemplar-storage`, and others do not see them.
 """
 
