@@ -131,7 +131,7 @@ def test_the_sandbox_profile_reaches_no_customer() -> None:
 
 
 def test_only_ingest_is_published() -> None:
-    """Ingest is for the world; the broker, the sandbox and what watches are for this machine; nothing else is reachable."""
+    """Ingest is for the world; broker, sandbox and what watches are for this machine; nothing else is reachable."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.pop("ingest") == ["8080:8080"]
     assert set(published) == {"kafka", "sandbox", "prometheus", "grafana"}
