@@ -113,6 +113,7 @@ def test_stages_are_probed_where_they_listen() -> None:
     for name, service in STAGES.items():
         assert environment(name)["PIPELINE_PORT"] == str(DEFAULT_PORTS[service["command"][0]])
         assert "PIPELINE_PORT" in service["healthcheck"]["test"][-1]
+        assert "PIPELINE_ADMIN_PORT" in service["healthcheck"]["test"][-1]
         assert "/live" in service["healthcheck"]["test"][-1]
         compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
         assert int(service["stop_grace_period"].removesuffix("s")) >= 30
@@ -134,6 +135,7 @@ def test_only_ingest_is_published() -> None:
     """Ingest is for the world; broker, sandbox and what watches are for this machine; nothing else is reachable."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.pop("ingest") == ["8080:8080"]
+    assert environment("ingest")["PIPELINE_ADMIN_PORT"] not in "8080:8080"
     assert set(published) == {"kafka", "sandbox", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
@@ -171,7 +173,8 @@ def test_the_image_runs_as_nobody() -> None:
     assert int(every("USER")[0]) > 0
     assert every("VOLUME") == ["/data"]
     assert "PIPELINE_DATA_DIR=/data" in every("ENV")[0].split()
-    assert [int(port) for port in every("EXPOSE")[0].split()] == sorted(DEFAULT_PORTS.values())
+    admin = int(environment("ingest")["PIPELINE_ADMIN_PORT"])
+    assert [int(port) for port in every("EXPOSE")[0].split()] == [*sorted(DEFAULT_PORTS.values()), admin]
     for service in OURS.values():
         assert service["read_only"] is True
 
@@ -205,7 +208,8 @@ def test_prometheus_finds_the_services() -> None:
     """The names and ports that are scraped are those of the stages, the sandbox's sink among them."""
     jobs = yaml.safe_load((ROOT / "docs" / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     scraped = {(name, str(found["port"])) for job in jobs for found in job["dns_sd_configs"] for name in found["names"]}
-    assert scraped == {(name, environment(name)["PIPELINE_PORT"]) for name in STAGES}
+    ports = {name: environment(name) for name in STAGES}
+    assert scraped == {(name, one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"])) for name, one in ports.items()}
 
 
 def test_the_dashboard_lies_where_grafana_looks() -> None:
