@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         True,
         description="Idle sinks lend their part of that budget to busy ones. false: each keeps to its own part.",
     )
-    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink, at most; a customer is never in two.")
     undeliverable_after_seconds: float = Field(
         300.0,
         gt=0,

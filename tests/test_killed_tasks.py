@@ -390,7 +390,7 @@ async def lane() -> AsyncIterator[Victim]:
     """One of a sink's."""
     victim = Victim("lane")
     sink = a_sink(victim)
-    sink.lanes[0].run = victim.forever  # type: ignore[method-assign]
+    sink.queue.run = victim.forever  # type: ignore[method-assign]
     await sink.start()
     yield victim
     await sink.stop()
