@@ -26,6 +26,7 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
+from pipeline.kafka.appending import Appender
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
@@ -214,6 +215,8 @@ def played_producer(victim: Victim | None = None) -> Any:
         stop=stop,
         create_batch=lambda: None,
         send_batch=None,
+        _message_accumulator=None,
+        _max_request_size=1_000_000,
     )
 
 
@@ -285,6 +288,27 @@ async def producer_closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Vic
         yield victim
         await until(lambda: durable._producer is not None)
         monkeypatch.setattr(ingest, "_close", close)
+
+
+@asynccontextmanager
+async def topic_partitions() -> AsyncIterator[Victim]:
+    """A question about a topic that a first record goes to: whoever waits is told, and the next record asks again."""
+    victim = Victim("topic partitions")
+    told: list[Any] = []
+    tasks = Tasks(observers=[victim.hear])
+    played = played_producer(None)
+    played.partitions_for = victim.forever
+    appender: Appender[Any] = Appender(
+        played, lambda waiters, *_: told.extend(waiters), lambda waiters, _: told.extend(waiters), tasks
+    )
+    first, second = SimpleNamespace(ended=False), SimpleNamespace(ended=False)
+    appender.put("a", OutRecord(b"k", b"v"), first)
+    yield victim
+    assert told == [first]
+    appender.put("a", OutRecord(b"k", b"v"), second)
+    await victim.goes_on()
+    await tasks.stop()
+    end(played)
 
 
 @asynccontextmanager
@@ -585,6 +609,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "ingest beat": [ingest_beat],
     "producer replacement": [producer_replacement],
     "producer closing": [producer_closing],
+    "topic partitions": [topic_partitions],
     "kafka sender": [ingest_sender, worker_sender],
     "kafka metadata": [ingest_sender, worker_sender],
     "outlet": [outlet],

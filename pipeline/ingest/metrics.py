@@ -6,7 +6,7 @@ from functools import cache
 from typing import Final
 
 from pipeline.dodo.catalogue import TYPES
-from pipeline.ingest.events import ProducerReplaced, RecordStored, RequestEnded
+from pipeline.ingest.events import ProducerReplaced, RecordsStored, RequestEnded
 from pipeline.watch.metrics import SECONDS, Metrics
 
 OTHER: Final = "other"
@@ -47,6 +47,10 @@ def observe_ingest(metrics: Metrics) -> None:
         elif event.outcome == "dead-lettered":
             letters.labels("unreadable", event.mode).inc()
 
+    def on_stored(event: RecordsStored) -> None:
+        for waited_s in event.seconds:
+            stored.observe(waited_s)
+
     metrics.on(RequestEnded, on_request)
-    metrics.on(RecordStored, lambda event: stored.observe(event.seconds))
+    metrics.on(RecordsStored, on_stored)
     metrics.on(ProducerReplaced, lambda _: replaced.inc())

@@ -55,7 +55,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     listener = bind(settings.host, settings.port_of("ingest"))
     port = listener.getsockname()[1]
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
-    server = Server(app, listener, limits_of(settings), observers=observers)
+    server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs)
     if server.most < settings.max_connections:
         log.warning(
             "PIPELINE_MAX_CONNECTIONS is more than this process has file descriptors for (ulimit -n)",

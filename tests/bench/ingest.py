@@ -25,7 +25,7 @@ from tests.bench.plan import Run
 
 PARTITIONS: Final = 4
 CONNECTIONS: Final = 64
-BOUND: Final = 0.8
+BOUND: Final = 0.9
 WARM_UP: Final = 0.2
 """Of the load's time: imports, caches, the producer's first batches."""
 
