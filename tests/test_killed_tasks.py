@@ -26,6 +26,7 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
+from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.appending import Appender
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
@@ -309,6 +310,40 @@ async def topic_partitions() -> AsyncIterator[Victim]:
     await victim.goes_on()
     await tasks.stop()
     end(played)
+
+
+def supervisor_of(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor without processes, with what `victim` hears."""
+    monkeypatch.setattr(Supervisor, "_crash", lambda _, error: victim.crashes.append(error))
+    supervisor = Supervisor(Settings.load(ingest_workers=2), lambda _: None)
+    supervisor._metrics.on(TaskFailed, victim.hear)
+    return supervisor
+
+
+@asynccontextmanager
+async def ingest_worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """What keeps a worker at its place: without it nobody would replace the next one that ends."""
+    victim = Victim("ingest worker")
+    supervisor = supervisor_of(victim, monkeypatch)
+    supervisor._tasks.start(WORKER, victim.forever)
+    yield victim
+    await supervisor._tasks.stop()
+
+
+@asynccontextmanager
+async def answer_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """A probe's answer: whoever was asked answers for itself after a while, and the next probe is answered."""
+    victim = Victim("answer for all workers")
+    supervisor = supervisor_of(victim, monkeypatch)
+    answer = supervisor._answer
+    supervisor._answer = victim.forever  # type: ignore[method-assign]
+    replies: list[Any] = []
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    yield victim
+    supervisor._answer = answer  # type: ignore[method-assign]
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    await until(lambda: bool(replies))
+    await supervisor._tasks.stop()
 
 
 @asynccontextmanager
@@ -610,6 +645,8 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "producer replacement": [producer_replacement],
     "producer closing": [producer_closing],
     "topic partitions": [topic_partitions],
+    "ingest worker": [ingest_worker],
+    "answer for all workers": [answer_for_all_workers],
     "kafka sender": [ingest_sender, worker_sender],
     "kafka metadata": [ingest_sender, worker_sender],
     "outlet": [outlet],

@@ -22,6 +22,7 @@ from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
+from pipeline.ingest.workers.member import Member
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
@@ -40,7 +41,11 @@ log = logs.get(__name__)
 
 
 def create_app(
-    settings: Settings, *, observers: Sequence[Observer] = (), clock: Callable[[], float] = time.time
+    settings: Settings,
+    *,
+    observers: Sequence[Observer] = (),
+    clock: Callable[[], float] = time.time,
+    member: Member | None = None,
 ) -> Starlette:
     """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
@@ -48,6 +53,7 @@ def create_app(
         settings: of this process.
         observers: see ingest's events beside the metrics and the log.
         clock: seconds since the epoch.
+        member: answers probes for all workers, when this process is one of several.
 
     Raises:
         SettingsError: no signing secret, or a malformed one. During the lifespan's start also TopicError and
@@ -110,7 +116,7 @@ def create_app(
     app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths),
-            *health.routes(),
+            *(health.routes() if member is None else member.routes(health)),
             Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
         ],
         exception_handlers={HTTPException: _refusing(settings.webhook_paths)},
