@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.errors import ConfigurationError
 from pipeline.ingest.workers.wire import LostError, Reply, Wire
 from pipeline.watch.health import Health
 
@@ -32,8 +33,18 @@ class Member:
         self._orders: list[str] = []
 
     async def join(self) -> None:
-        """Take the wire up."""
-        end = socket.socket(fileno=os.dup(WIRE_FD))
+        """Take the wire up.
+
+        Raises:
+            ConfigurationError: there is none: somebody else than a supervisor has started this process.
+        """
+        try:
+            end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(WIRE_FD))
+            end.getpeername()
+        except OSError:
+            raise ConfigurationError(
+                "--worker is for the processes that `dodo-cio ingest --workers` starts itself"
+            ) from None
         end.setblocking(False)
         wire = Wire(self._heard, self._answer, lambda: self._heard("stop"))
         await asyncio.get_running_loop().create_unix_connection(lambda: wire, sock=end)

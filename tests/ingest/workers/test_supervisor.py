@@ -42,9 +42,12 @@ def alive(pid: int) -> bool:
     return False
 
 
-def descriptors(pid: int) -> int:
-    """How many files and sockets a process has open."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+def connections(pid: int, port: int) -> int:
+    """How many connections to a port of this machine a process has."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = {fields[9] for fields in lines if fields[1].endswith(f":{port:04X}") and fields[3] == "01"}
+    opened = {str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()}
+    return len({f"socket:[{inode}]" for inode in ours} & opened)
 
 
 @dataclass
@@ -140,12 +143,17 @@ async def test_they_are_one_ingest(service: Service, read_topic: Any) -> None:
 @pytest.mark.kafka
 async def test_connections_are_dealt_out(service: Service) -> None:
     """Each worker takes some of them."""
+    port = int(service.child.url.rpartition(":")[2])
     workers = await service.all_serve()
-    before = {pid: descriptors(pid) for pid in workers}
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        answers = await asyncio.gather(*(client.get(f"{service.child.url}/live") for _ in range(CONNECTIONS)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert all(descriptors(pid) > count for pid, count in before.items())
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            writer.write(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        dealt = [connections(pid, port) for pid in workers]
+    assert sum(dealt) >= CONNECTIONS
+    assert min(dealt) > 0
 
 
 @pytest.mark.kafka
@@ -249,6 +257,44 @@ async def test_what_hinders_the_start_is_said_once(chain_settings: Any, environm
     assert done.returncode == 2
     assert done.stderr.count("dodo-cio topics apply") == 1
     assert "Listening" not in done.stdout
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+async def test_they_drain_together(tmp_path: Path, chain_settings: Any, environment: Any, signed: Any) -> None:
+    """After SIGTERM, also to each worker: `/ready` says no, webhooks are taken, none is refused."""
+    settings = await chain_settings(dodo_webhook_secrets=LIVE, ingest_workers=WORKERS, drain_seconds=600)
+    port = free_port()
+    variables = {**environment(settings), f"{PREFIX}PORT": str(port)}
+    with Fleet(tmp_path / "logs") as fleet:
+        child = fleet.start("ingest", "ingest", environment=variables, port=port)
+        await fleet.ready(child)
+        service = Service(child, settings, signed)
+        for pid in (child.process.pid, *await service.all_serve()):
+            os.kill(pid, signal.SIGTERM)
+        while (ready := await service.get("/ready")).status_code == 200:  # noqa: ASYNC110 - processes of others
+            await asyncio.sleep(0.05)
+        assert "stopping" in ready.json()["reason"]
+        for number in range(CONNECTIONS):
+            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+                headers = signed(BODY, webhook_id=f"msg_{number}")
+                answer = await client.post(f"{child.url}{PATH}", content=BODY, headers=headers)
+            assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        child.process.terminate()  # the second one ends the draining
+        assert await service.ended() == 0
+
+
+def test_a_worker_without_a_supervisor() -> None:
+    """The option that supervisors use is refused to a person, in one line."""
+    argv = (sys.executable, "-m", "pipeline", "ingest", "--worker", "1")
+    environment = {**os.environ, f"{PREFIX}DODO_WEBHOOK_SECRETS": LIVE}
+    done = subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 2
+    assert "--workers" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_of_somebody_else() -> None:
