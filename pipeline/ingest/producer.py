@@ -89,6 +89,10 @@ TICK_S: Final = 0.002
 """A timer of uvloop may ring so much too early."""
 
 
+def _nobody(answer: Stored | NotStored) -> None:
+    """Who was told already."""
+
+
 class _Waiting:
     """A record that is not confirmed yet."""
 
@@ -218,8 +222,9 @@ class DurableProducer:
         if not waiting.ended:
             waiting.ended = True
             self._waiting.pop(waiting, None)
+            told, waiting.told = waiting.told, _nobody  # a batch may wait for hours: the request must not
             try:
-                waiting.told(answer)
+                told(answer)
             except Exception:
                 log.exception("an answer failed")  # those behind it are answered all the same
 

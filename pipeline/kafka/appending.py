@@ -98,9 +98,16 @@ class Appender(Generic[W]):
     def _place(self, tp: TopicPartition, record: OutRecord, waiter: W) -> None:
         behind = self._behind.get(tp)
         if behind is not None:
-            behind.append((record, waiter))
+            self._queue(behind, record, waiter)
         elif not self._append(tp, record, waiter):
             self._behind[tp] = deque([(record, waiter)])
+
+    @staticmethod
+    def _queue(queue: deque[tuple[OutRecord, W]], record: OutRecord, waiter: W) -> None:
+        """Behind the others, but for those who gave up: an outage of hours must not keep what came in it."""
+        while queue and queue[0][1].ended:
+            queue.popleft()
+        queue.append((record, waiter))
 
     def _append(self, tp: TopicPartition, record: OutRecord, waiter: W) -> bool:
         """Whether there was room; without it, `_refill` is called when there is some."""
@@ -157,7 +164,7 @@ class Appender(Generic[W]):
             raise ProducerClosed
         queue = self._nowhere.get(topic)
         if queue is not None:
-            queue.append((record, waiter))
+            self._queue(queue, record, waiter)
             return
         self._nowhere[topic] = deque([(record, waiter)])
         self._tasks.start(LEARNING, partial(self._ask, topic), which=topic, failed=partial(self._unknown, topic))

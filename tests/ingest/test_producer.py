@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,23 @@ async def test_a_record_that_is_not_confirmed_in_time(store: Store) -> None:
     store.put("third")
     await until(lambda: store.told["third"])
     assert isinstance(store.told["third"][0], NotStored)
+
+
+async def test_who_was_told_is_let_go(store: Store) -> None:
+    """A batch that waits for hours keeps its records, and nothing of the requests that were answered 503."""
+
+    class Request:
+        answered = False
+
+        def tell(self, _: Stored | NotStored) -> None:
+            type(self).answered = True
+
+    request = Request()
+    kept = weakref.ref(request)
+    store.durable.put("a", OutRecord(b"k", b"0 v"), request.tell)
+    del request
+    await until(lambda: Request.answered)
+    assert kept() is None
 
 
 async def test_a_batch_is_one_event(store: Store) -> None:

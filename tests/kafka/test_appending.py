@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +167,26 @@ async def test_without_room_records_wait_outside() -> None:
     following.done(9)
     await turns()
     assert (later.heard, gone.heard) == ([None], [])
+
+
+async def test_an_outage_keeps_nothing_of_those_who_gave_up() -> None:
+    """While nothing leaves, records come and are given up for hours: none of them stays in memory."""
+    rig = await known(Rig())
+    rig.put(1900)
+    alive: list[weakref.ref[Asker]] = []
+    for _ in range(200):
+        asker = rig.put(500)
+        alive.append(weakref.ref(asker))
+        asker.ended = True
+        del asker
+        rig.askers.pop()
+    assert sum(one() is not None for one in alive) < 3
+    last = rig.put(50)
+    rig.drain().done(1)
+    await turns()
+    rig.drain().done(2)
+    await turns()
+    assert last.heard == [None]
 
 
 async def test_records_come_behind_a_batch_that_is_sent_again() -> None:
