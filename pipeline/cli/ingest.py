@@ -20,6 +20,14 @@ def ingest(
             min=0, max=65535, help="Port to listen on; 0 takes any free one. [default: PIPELINE_PORT or 8080]"
         ),
     ] = None,
+    admin_port: Annotated[
+        Optional[int],
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of its own for probes and metrics. [default: PIPELINE_ADMIN_PORT, else the webhooks' port]",
+        ),
+    ] = None,
     host: Annotated[
         Optional[str], typer.Option(help="Address to listen on. [default: PIPELINE_HOST or 0.0.0.0]")
     ] = None,
@@ -38,19 +46,20 @@ def ingest(
 ) -> None:
     """Take webhooks at `POST /webhooks/dodo`, verify their signature, store them in Kafka, then answer 200.
 
-    Forged ones are answered 401; while Kafka does not confirm, 503, and Dodo tries again. Probes and metrics are on the
-    same port: `/live`, `/ready`, `/status`, `/metrics`. SIGTERM answers what is in flight and exits 0. With `--workers`
-    they are told of all processes together, and one that ends is replaced.
+    Forged ones are answered 401; while Kafka does not confirm, 503, and Dodo tries again. Probes and metrics (`/live`,
+    `/ready`, `/status`, `/metrics`) share the port, or with `--admin-port` on another: then nothing but webhooks is
+    public. SIGTERM answers what is in flight and exits 0. With `--workers` several processes share the ports; probes
+    tell of all of them, and one that ends is replaced.
 
     Examples: `PIPELINE_DODO_WEBHOOK_SECRETS=whsec_… dodo-cio ingest`, `dodo-cio ingest --port 0` (prints the port that
-    it took), `dodo-cio ingest --workers 4`.
+    it took), `dodo-cio ingest --admin-port 9080`, `dodo-cio ingest --workers 4`.
     """
     from pipeline import logs
     from pipeline.ingest.server import run
     from pipeline.kafka.noise import quieten
     from pipeline.settings import Settings
 
-    flags = (("port", port), ("host", host), ("ingest_workers", workers))
+    flags = (("port", port), ("admin_port", admin_port), ("host", host), ("ingest_workers", workers))
     given: dict[str, Any] = {name: value for name, value in flags if value is not None}
     settings = Settings.load(**given)
     logs.configure(log_format=settings.log_format, secrets=settings.secrets)

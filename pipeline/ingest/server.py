@@ -17,21 +17,25 @@ from typing import Any, Final
 
 import structlog
 import uvloop
+from starlette.applications import Starlette
 
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
-from pipeline.http.bind import bind, shown
+from pipeline.http.bind import bind
 from pipeline.http.journal import ConnectionJournal
 from pipeline.http.limits import Limits
 from pipeline.http.server import Server
 from pipeline.ingest.app import create_app
 from pipeline.ingest.records import MAX_BODY_BYTES
 from pipeline.ingest.replies import READ_WITHIN_S
+from pipeline.ingest.workers.addresses import announce
 from pipeline.ingest.workers.member import Member
 from pipeline.ingest.workers.supervisor import Supervisor
 from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
 from pipeline.tasks import catch_unheard
+from pipeline.watch.server import GRACE_S as ADMIN_GRACE_S
+from pipeline.watch.server import LIMITS as ADMIN_LIMITS
 
 log = logs.get(__name__)
 
@@ -74,6 +78,7 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
     app = create_app(settings, member=member)
     listener = bind(settings.host, settings.port_of("ingest"), shared=member is not None)
     port = listener.getsockname()[1]
+    admin = _admin(app.state.admin, settings, shared=member is not None)
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
     server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs)
     if server.most < server.limits.connections:
@@ -97,24 +102,29 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
             gc.freeze()  # what the imports left is never garbage; collections then look at requests only
             server.start()
             stopping.serving = True
+            if admin is not None:
+                admin.start()
             if member is not None:
                 member.serving()
             else:
-                _announce(settings, port, say)
+                announce(settings, port, admin.address[1] if admin is not None else None, say)
             try:
                 await stopping.drained(settings.drain_seconds)
             finally:
                 await server.stop(GRACE_S)
+                if admin is not None:
+                    await admin.stop(ADMIN_GRACE_S)
             log.info("stopped accepting, every request was answered")
     if failures:
         raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
 
 
-def _announce(settings: Settings, port: int, say: Callable[[str], None]) -> None:
-    for path in settings.webhook_paths:
-        address = f"http://{shown(settings.host)}:{port}{path}"
-        log.info("listening", address=address)
-        say(f"Listening on {address}")
+def _admin(app: Starlette | None, settings: Settings, *, shared: bool) -> Server | None:
+    """The server of what the process says about itself, where that has a port of its own."""
+    if app is None or settings.admin_port is None:
+        return None
+    listener = bind(settings.host, settings.admin_port, shared=shared, setting="PIPELINE_ADMIN_PORT")
+    return Server(app, listener, ADMIN_LIMITS, observers=[ConnectionJournal()])
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -26,8 +26,10 @@ from prometheus_client.metrics_core import Metric
 import pipeline
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
-from pipeline.http.bind import reserve, shown
+from pipeline.http.bind import reserve
+from pipeline.ingest.workers.addresses import announce
 from pipeline.ingest.workers.answers import Said, live, ready, status
+from pipeline.ingest.workers.series import worker_series
 from pipeline.ingest.workers.wire import LostError, Reply, Wire
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
@@ -81,8 +83,7 @@ class Supervisor:
         self._settings = settings
         self._say = say
         self._metrics = Metrics("ingest")
-        self._serving = self._metrics.gauge("ingest_workers", "Workers that take webhooks.")
-        self._replaced = self._metrics.counter("ingest_workers_replaced", "Workers that ended and were started again.")
+        self._serving, self._replaced = worker_series(self._metrics)
         self._tasks = Tasks(crash=self._crash, observers=[self._metrics])
         self._ended: Counter[Any] = Counter()
         self._workers = [Worker(number) for number in range(1, settings.ingest_workers + 1)]
@@ -92,6 +93,7 @@ class Supervisor:
         self._failure: BaseException | None = None
         self._exit_code = 0
         self._port = 0
+        self._admin_port: int | None = None
 
     @property
     def stopping(self) -> bool:
@@ -104,15 +106,21 @@ class Supervisor:
         Raises:
             ConfigurationError: the address cannot be listened on, or not by several processes.
         """
-        holder = reserve(self._settings.host, self._settings.port_of("ingest"))
+        settings = self._settings
+        holder = reserve(settings.host, settings.port_of("ingest"))
         self._port = holder.getsockname()[1]
+        admin_holder = None
+        if settings.admin_port is not None:
+            admin_holder = reserve(settings.host, settings.admin_port, setting="PIPELINE_ADMIN_PORT")
+            self._admin_port = admin_holder.getsockname()[1]
         loop = asyncio.get_running_loop()
         catch_unheard(loop, crash=self._crash, observers=[self._metrics])
-        with contextlib.closing(holder), signals.listening(loop.call_soon_threadsafe, self._signalled):
+        held = contextlib.closing(admin_holder) if admin_holder is not None else contextlib.nullcontext()
+        with contextlib.closing(holder), held, signals.listening(loop.call_soon_threadsafe, self._signalled):
             self._tasks.start(WORKER, partial(self._keep, self._workers[0]), which=1)
             await _either(self._first, self._done)
             if not self._done.is_set():
-                self._announce()
+                announce(settings, self._port, self._admin_port, self._say)
                 for worker in self._workers[1:]:
                     self._tasks.start(WORKER, partial(self._keep, worker), which=worker.number)
             await self._done.wait()
@@ -120,12 +128,6 @@ class Supervisor:
         if self._failure is not None:
             raise PipelineError(f"ingest ended itself: {self._failure!r}") from self._failure
         return self._exit_code
-
-    def _announce(self) -> None:
-        for path in self._settings.webhook_paths:
-            address = f"http://{shown(self._settings.host)}:{self._port}{path}"
-            log.info("listening", address=address, workers=len(self._workers))
-            self._say(f"Listening on {address}")
 
     def _signalled(self, number: int) -> None:
         at = max(self._orders, 1 if number == signal.SIGINT else 0)
@@ -219,6 +221,7 @@ class Supervisor:
             f"{PREFIX}HOST": self._settings.host,
             f"{PREFIX}PORT": str(self._port),
             f"{PREFIX}INGEST_WORKERS": str(len(self._workers)),
+            **({} if self._admin_port is None else {f"{PREFIX}ADMIN_PORT": str(self._admin_port)}),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
 
