@@ -249,6 +249,13 @@ class Settings(BaseSettings):
         description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
         "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
     )
+    ingest_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that take webhooks on ingest's one port (SO_REUSEPORT, on Linux): one for each core "
+        "that it may use, which takes thousands a second. They share PIPELINE_MAX_CONNECTIONS.",
+    )
     drain_seconds: float = Field(
         5.0,
         ge=0,
