@@ -307,9 +307,11 @@ class Flow:
         match decision.verdict:
             case Operations() as operations:
                 topic = self._operations_topic
-                partition = self._producer.partition_for(topic, operations.person_key)
+                key = operations.person_key
+                partition = self._producer.partition_for(topic, key)
                 for out in operation_records(record, decision, operations):
-                    outgoing.append(topic, partition, out)
+                    own = partition if out.key is key else self._producer.partition_for(topic, out.key)
+                    outgoing.append(topic, own, out)
             case DeadLettered() as verdict:
                 topic = self._dead_letters_topic
                 letter = dead_letter_record(record, verdict, int(self._clock() * 1000))

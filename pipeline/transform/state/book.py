@@ -20,9 +20,9 @@ from pipeline.transform.profile import (
     Charge,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
@@ -43,7 +43,7 @@ from pipeline.transform.state.facts import (
     short,
     subscription_of,
 )
-from pipeline.transform.state.gather import Shown
+from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import Known
 from pipeline.transform.state.sheet import (
     CHARGE_TYPE,
@@ -259,17 +259,32 @@ class Book:
         fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
         """See `Profile`."""
         fact = self._facts.now("subscription", subscription_id)
-        return None if fact is None else turns.lapse_before(subscription_of(fact)[TURNS], at_ms)
+        return fact is not None and turns.lapsed_before(subscription_of(fact)[TURNS], at_ms)
+
+    def recoveries(self, subscription_id: str) -> list[Recovery]:
+        """See `Profile`."""
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is None:
+            return []
+        own = [turn for telling in self._told if telling.kind == "subscription" for turn in telling.fact[TURNS]]
+        return turns.recoveries(subscription_of(fact)[TURNS], own, self._moment[0] * 1000)
 
     def course(self, subscription_id: str) -> Course:
         """See `Profile`."""
         fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
         created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
         paid, free = charges_of(charges) if charges is not None else ((), ())
-        return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
+        seen_s, seen_ms = (0, 0) if fact is None else fact[6][0][:2]
+        return Course(
+            created_ms,
+            days,
+            [Charge(*charge) for charge in paid],
+            [Charge(*charge) for charge in free],
+            seen_ms or seen_s * 1000,
+        )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
         """See `Profile`."""
@@ -314,9 +329,9 @@ class Book:
         minor = refunded(payment, self._facts.refunds(payment_id))
         return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
 
-    def emitted(self, event_id: str) -> bool:
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """See `Profile`."""
-        if self._facts.is_money:
+        if self._facts.is_money and not beside:
             known, _ = next(iter(self._facts.told.values()))
             return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
         return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
@@ -338,15 +353,17 @@ class Book:
             self._said(operations)
             for telling in self._if_told.get(operations.event or "", ()):
                 facts.take(telling)
+            for subscription_id, recovery in operations.recoveries:
+                self._answered(subscription_id, recovery)
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
-        if operations is not None and not facts.is_money:
-            if operations.spoken is not None:
+        if operations is not None:
+            if operations.spoken is not None and not facts.is_money:
                 self._emit(operations.spoken)
             for operation in operations.operations:
-                if operation.kind == "event":
+                if operation.kind == "event" and not (facts.is_money and operation.name == operations.event):
                     self._emit(operation.op_id)
         if record is not None:
             put(identity_key(self._customer), encode(record))
@@ -384,6 +401,13 @@ class Book:
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
         elif person is None and operations.operations:
             now[identity.TO] = person_id
+
+    def _answered(self, subscription_id: str, recovery: Recovery) -> None:
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is not None:
+            fact = subscription_of(fact)
+            fact = [*fact[:TURNS], [turns.answer(recovery)], *fact[TURNS + 1 :]]
+            self._facts.take(Telling("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]

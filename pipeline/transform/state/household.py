@@ -22,9 +22,9 @@ from pipeline.transform.profile import (
     CardTeller,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
@@ -191,9 +191,13 @@ class Household:
         """Not known here."""
         return None
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:  # noqa: ARG002
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:  # noqa: ARG002
         """Not known here."""
-        return None
+        return False
+
+    def recoveries(self, subscription_id: str) -> tuple[Recovery, ...]:  # noqa: ARG002
+        """Not known here."""
+        return ()
 
     def course(self, subscription_id: str) -> Course:  # noqa: ARG002
         """Not known here."""
@@ -224,7 +228,7 @@ class Household:
         """Not known here."""
         return None
 
-    def emitted(self, event_id: str) -> bool:  # noqa: ARG002
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:  # noqa: ARG002
         """Not known here."""
         return False
 

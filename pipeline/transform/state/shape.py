@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.customerio.limits import ATTRIBUTE_VALUE_MAX_BYTES
 from pipeline.transform.profile import ENDED
-from pipeline.transform.state.turns import MAX_TURNS, WORDS
+from pipeline.transform.state.turns import ANSWERED, MAX_TURNS, WORDS
 
 Shape = Callable[[Any], bool]
 
@@ -151,7 +151,7 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
-_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text))
+_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text), array(whole, one_of(ANSWERED), whole))
 _charge = array(whole, text, maybe(text))
 _charges = array(several(_charge, 0, MAX_CHARGES), several(_charge, 0, MAX_CHARGES))
 _replacement = array(whole, maybe(text), one_of("payment", "subscription"))
@@ -198,7 +198,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "unpaid": several(_unpaid, 1, MAX_UNPAID),
     "card": _card,
     "subscription": either(
-        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS), count),
+        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS + 1), count),
         array(*_subscription, maybe(whole), maybe(text)),  # of earlier versions
         array(*_subscription),
     ),
