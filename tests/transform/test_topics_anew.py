@@ -58,6 +58,8 @@ async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: Ch
     await delete(settings)
     await worker.until_it_says("/ready", f"topic {settings.webhooks_topic} does not exist, or has no partitions")
     assert (await worker.get("/ready")).status_code == 503
+    # Else it is back before the group has noticed, and never missed.
+    await worker.until(lambda: "A topic has no partitions" in worker.log.read_text())
     await create(settings)
     async with asyncio.timeout(WELL_BEFORE_S):
         await worker.ready()
