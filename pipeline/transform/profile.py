@@ -13,7 +13,7 @@ Test-mode webhooks are mapped without a profile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -179,6 +179,16 @@ class Subscription:
     cancelled_at: str | None = None
 
 
+class Active(NamedTuple):
+    """How many subscriptions are active, and the ids of their products, in their order and each once.
+
+    Of a person with more products than an attribute at Customer.io can tell, the first ones and one that does not fit.
+    """
+
+    subscriptions: int = 0
+    product_ids: Sequence[str] = ()
+
+
 class Spending(NamedTuple):
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
@@ -249,8 +259,19 @@ class Profile(Protocol):
         """With this webhook; None where cards may not go on, or nothing was paid."""
 
     @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        """All that go on, and of the others the newest, with this webhook."""
+    def speaking(self) -> Subscription | None:
+        """The subscription that speaks for the person (`best`), with this webhook; None: there is none."""
+
+    @property
+    def active(self) -> Active:
+        """With this webhook."""
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """A subscription that goes on, or of the others the newest, with this webhook; None: it is none of these."""
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """When the oldest of these subscriptions was created, of those that say it, unix milliseconds."""
 
     def before(self, subscription_id: str) -> Subscription | None:
         """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
@@ -299,7 +320,7 @@ class Profile(Protocol):
         """
 
 
-def best(subscriptions: Sequence[Subscription]) -> Subscription | None:
+def best(subscriptions: Iterable[Subscription]) -> Subscription | None:
     """The subscription that speaks for the person: active > past_due > on_hold > paused > ended, then the newest."""
     return min(
         subscriptions,

@@ -50,7 +50,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     profile, subscription_id = case.profile, into.get("subscription_id")
     if profile is None or subscription_id is None:
         return
-    plan = next((plan for plan in profile.subscriptions if plan.subscription_id == subscription_id), None)
+    plan = profile.subscription(subscription_id)
     if plan is not None:
         _plan(case, into, plan)
     payment = profile.payment(into["payment_id"]) if "payment_id" in into else None

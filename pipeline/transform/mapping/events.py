@@ -9,7 +9,6 @@ from pipeline.transform.fields import country, members, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import put_first_name, put_metadata
 from pipeline.transform.mapping.rows import FamilyMapping, Row
-from pipeline.transform.profile import best
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.ulid import ulid
 
@@ -83,7 +82,7 @@ def _country(case: Case) -> str | None:
 
 def _speaking(case: Case) -> str | None:
     """The subscription that the profile shows, for an event about none."""
-    speaking = best(case.profile.subscriptions) if case.profile is not None else None
+    speaking = case.profile.speaking if case.profile is not None else None
     return None if speaking is None else speaking.subscription_id
 
 

@@ -32,8 +32,8 @@ def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: 
             for product_id, quantity in products
         ]
     elif case.profile is not None and subscriptions:
-        plans = {plan.subscription_id: plan.product_id for plan in case.profile.subscriptions}
-        found = [product_id for one in subscriptions if (product_id := plans.get(one)) is not None]
+        plans = [plan for one in subscriptions if (plan := case.profile.subscription(one)) is not None]
+        found = [plan.product_id for plan in plans if plan.product_id is not None]
         ids = found if len(found) == len(subscriptions) else []
     if len(ids) == 1:
         into.setdefault("product_id", ids[0])

@@ -38,8 +38,7 @@ def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, rec
     heard = len(case.notes)
     attributes = event_attributes(case, Row(case.type, REACTIVATED), replace(mapping, status=None))
     del case.notes[heard:]  # what is odd in the body is counted with its own event, or told by `explain`
-    subscriptions = case.profile.subscriptions if case.profile is not None else ()
-    known = next((one for one in subscriptions if one.subscription_id == subscription_id), None)
+    known = case.profile.subscription(subscription_id) if case.profile is not None else None
     status = text(case.data.get("status")) if known is None else known.status
     if status is not None:
         attributes["subscription_status"] = status

@@ -100,11 +100,10 @@ def _attributes(case: Case, mapping: FamilyMapping, subscription_id: str, charge
 def _known_plan(subscription_id: str, case: Case, _row: Row, into: Attributes) -> None:
     """The plan as the state knows it; the period that is paid for ends at the next billing."""
     into["subscription_id"] = subscription_id
-    plans = case.profile.subscriptions if case.profile is not None else ()
-    for plan in plans:
-        if plan.subscription_id == subscription_id:
-            put_plan(case, into, plan)
-            case.date(into, "next_billing", plan.next_billing)
+    plan = case.profile.subscription(subscription_id) if case.profile is not None else None
+    if plan is not None:
+        put_plan(case, into, plan)
+        case.date(into, "next_billing", plan.next_billing)
     for element in elements(case.data.get("service_periods")):
         period = members(element)
         if text(period.get("subscription_id")) == subscription_id:

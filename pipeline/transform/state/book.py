@@ -13,6 +13,7 @@ from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
+    Active,
     Addressed,
     Card,
     CardTeller,
@@ -53,9 +54,10 @@ from pipeline.transform.state.sheet import (
     SOURCE,
     Sheet,
     refunded,
-    shown_status,
 )
 from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.standing import CREATED, status_of
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations
 
 EVENT_KEPT_S: Final = 180 * 86_400
@@ -92,7 +94,6 @@ class Book:
         self._facts = Known(shelf, customer, told)
         self._known = self._facts.sheet.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
-        self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
             # Versions before took more for an address and a name.
@@ -182,11 +183,31 @@ class Book:
         return card_of(self._facts.sheet)
 
     @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
+    def speaking(self) -> Subscription | None:
         """See `Profile`."""
-        if self._subscriptions is None:
-            self._subscriptions = subscriptions_of(self._facts.sheet)
-        return self._subscriptions
+        standing = self._facts.sheet.live or self._facts.sheet.rest
+        return None if standing is None else subscription_shown(standing)
+
+    @property
+    def active(self) -> Active:
+        """See `Profile`."""
+        sheet = self._facts.sheet
+        return Active(sheet.active, sorted(sheet.products))
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """See `Profile`."""
+        standing = self._facts.standing(subscription_id)
+        return None if standing is None else subscription_shown(standing)
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """See `Profile`."""
+        rest = self._facts.sheet.rest
+        moments = [
+            self._facts.roster.oldest_since_ms(MIN_PLAUSIBLE_MS),
+            None if rest is None else rest[CREATED],
+        ]
+        return min((ms for ms in moments if ms is not None and ms >= MIN_PLAUSIBLE_MS), default=None)
 
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
@@ -199,7 +220,7 @@ class Book:
         _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
         return Subscription(
             subscription_id=subscription_id,
-            status=None if ahead else shown_status(known),
+            status=None if ahead else status_of(known),
             product_id=product_id,
             minor=minor,
             currency=currency,
@@ -347,7 +368,7 @@ class Book:
         if record is not None:
             put(identity_key(self._customer), encode(record))
         if facts.changed or self._revives:
-            self._shelf.keep(self._customer, facts.sheet.encode())
+            facts.keep()
 
     def _identify(self) -> Fact | None:
         """The identity's record, if it takes one; a payment that was not known carries what it only confirms."""
@@ -444,20 +465,13 @@ def spending_of(sheet: Sheet) -> Spending:
     )
 
 
-def subscriptions_of(sheet: Sheet) -> tuple[Subscription, ...]:
-    """The subscriptions of a summary as the mapping asks for them."""
-    found = [_shown(subscription_id, entry) for subscription_id, entry in sheet.live.items()]
-    if sheet.rest is not None:
-        found.append(_shown(sheet.rest[0], sheet.rest[1:]))
-    return tuple(found)
-
-
 def _source_place(kind: Kind) -> int:
     return SOURCE if kind == "payment" else -1
 
 
-def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms, *terms = entry
+def subscription_shown(standing: Fact) -> Subscription:
+    """A subscription of a summary or a share as the mapping asks for it."""
+    subscription_id, status, product_id, next_billing, cancels, created_ms, *terms = standing
     # A share of an earlier version tells no terms.
     minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(

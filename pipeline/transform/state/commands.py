@@ -39,7 +39,7 @@ from pipeline.transform.state.facts import (
 )
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
-from pipeline.transform.state.known import summary
+from pipeline.transform.state.known import keep, summary
 from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.removal import OnlyDigest, addressed, whom
 from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
@@ -217,7 +217,7 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     shelf.put(mark, encode([at_s]))
     emptied = Sheet()
     emptied.forgotten_s = at_s
-    shelf.keep(customer, emptied.encode())
+    keep(shelf, customer, emptied)
     return Carried(verdict, commands)
 
 

@@ -16,6 +16,7 @@ from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Active,
     Addressed,
     Card,
     CardTeller,
@@ -32,7 +33,7 @@ from pipeline.transform.profile import (
     Unpaid,
     best,
 )
-from pipeline.transform.timestamps import to_ms
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS, to_ms
 from pipeline.transform.verdicts import Delivery, Operations
 
 SUB = "sub_0NExampleSubscript001"
@@ -72,6 +73,26 @@ class State:
     over: Sequence[Recovery] = ()
     began: Course = field(default_factory=Course)
     card_teller: CardTeller | None = None
+
+    @property
+    def speaking(self) -> Subscription | None:
+        """The best of them."""
+        return best(self.subscriptions)
+
+    @property
+    def active(self) -> Active:
+        """Of them."""
+        active = [one for one in self.subscriptions if one.status == "active"]
+        return Active(len(active), sorted({one.product_id for one in active if one.product_id is not None}))
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """One of them."""
+        return next((one for one in self.subscriptions if one.subscription_id == subscription_id), None)
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """The earliest creation."""
+        return min((ms for one in self.subscriptions if (ms := one.created_at_ms) >= MIN_PLAUSIBLE_MS), default=None)
 
     def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
         """Whenever."""
