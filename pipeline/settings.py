@@ -224,6 +224,13 @@ class Settings(BaseSettings):
     port: int | None = Field(
         None, ge=0, le=65535, description="Unset: ingest 8080, transform 8081, sink 8082. 0: any free."
     )
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Ingest's port for probes, metrics and its OpenAPI document: its public one then has the webhook "
+        "paths and nothing else. Unset: all on one port. 0: any free.",
+    )
     webhook_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         ("/webhooks/dodo",),
         description="Where ingest takes webhooks, comma-separated; with the prefix that an ingress does not strip.",
@@ -290,7 +297,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(taken)}: this path is ingest's own")
         return value
 
-    @field_validator("port", mode="before")
+    @field_validator("port", "admin_port", mode="before")
     @classmethod
     def _no_service_link(cls, value: Any) -> Any:
         if isinstance(value, str) and value.startswith("tcp://"):
@@ -299,6 +306,15 @@ class Settings(BaseSettings):
                 "was set by Kubernetes for a Service called pipeline: set enableServiceLinks: false on the pod"
             )
         return value
+
+    @model_validator(mode="after")
+    def _ports(self) -> Self:
+        if self.admin_port and self.admin_port == self.port_of("ingest"):
+            raise ValueError(
+                f"PIPELINE_ADMIN_PORT: {self.admin_port} is the port for webhooks; give it another, or leave it unset "
+                "to have all on one"
+            )
+        return self
 
     @field_validator("portal_url")
     @classmethod

@@ -34,6 +34,7 @@ GROUPS = (
     "kafka",
     "demo",
     "settings",
+    "metrics",
 )
 
 

@@ -35,7 +35,7 @@ from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.state.events import RestoreAdvanced
-from pipeline.transform.state.metrics import observe_state
+from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
@@ -133,6 +133,7 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
 
     observe_state(watch.metrics)
     store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import lmdb
 
@@ -49,6 +49,13 @@ _PLACE: Final = struct.Struct(">qq")
 _SINCE: Final = struct.Struct(">q")
 
 
+class Measure(NamedTuple):
+    """Of a mirror: the size of its file, and how many facts it holds."""
+
+    bytes: int
+    facts: int
+
+
 class Mirror:
     """The facts and sheets of one partition.
 
@@ -76,6 +83,7 @@ class Mirror:
         self._opened_at: float | None = time.monotonic()
         self._reader: lmdb.Transaction[bytes] | None = None
         self._looks = 0
+        self._measured: Measure | None = None
         self._open()
 
     @classmethod
@@ -424,6 +432,22 @@ class Mirror:
                 return int(txn.stat(self._facts)["entries"])
         except lmdb.Error as error:
             raise self._fault(error) from error
+
+    def measure(self) -> Measure | None:
+        """How large it is: as it was last time while it is just being written, None as long as nothing was seen.
+
+        For who only shows it: what hinders the look is no verdict on the files.
+        """
+        if self._writing.acquire(blocking=False):
+            try:
+                size = (self._slot.directory / DATA).stat().st_size
+                with self._env.begin() as txn:
+                    self._measured = Measure(size, int(txn.stat(self._facts)["entries"]))
+            except (OSError, lmdb.Error):
+                pass  # whoever works with it says so
+            finally:
+                self._writing.release()
+        return self._measured
 
     @property
     def is_first(self) -> bool:

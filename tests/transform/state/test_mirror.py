@@ -352,3 +352,19 @@ def test_memory_stays_within_its_bound(open_mirror: Callable[..., Mirror]) -> No
         mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
         peak = max(peak, mapped_bytes())
     assert peak - before < mirror_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
+
+
+def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
+    """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
+    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
+    with mirror._writing:
+        before = mirror.measure()
+    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    after = mirror.measure()
+    assert before is not None
+    assert after is not None
+    assert after.facts == before.facts + 2
+    mirror.close()
+    assert mirror.measure() == after
