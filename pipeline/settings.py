@@ -219,6 +219,12 @@ class Settings(BaseSettings):
         le=5,
         description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
     )
+    product_names_refresh_seconds: int = Field(
+        3600,
+        ge=0,
+        description="Seconds between two readings of all products' names (needs the API key), so that a renamed one "
+        "needs no restart; no record waits for them. 0: once at the start.",
+    )
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; PIPELINE_HOST narrows it
     port: int | None = Field(
