@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
         "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
     )
+    rules: Path | None = Field(
+        None,
+        description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
+        "of the file is taken while the transform runs.",
+    )
     product_names: Path | None = Field(
         None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
     )
