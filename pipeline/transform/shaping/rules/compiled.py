@@ -123,7 +123,7 @@ def _carried_out(plan: tuple[_Planned, ...], webhook: Webhook, default: Shaped) 
 class _Work:
     """What one webhook tells, in the making: nothing of the default is modified."""
 
-    __slots__ = ("_added", "_attributes", "_default", "_drops_profile", "_dropped", "_names", "_profile", "notes")
+    __slots__ = ("_added", "_attributes", "_default", "_dropped", "_drops_profile", "_names", "_profile", "notes")
 
     def __init__(self, default: Shaped) -> None:
         self._default = default

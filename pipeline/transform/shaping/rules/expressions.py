@@ -31,10 +31,10 @@ FUNCTIONS: Final = frozenset(
     {
         *MACROS, "has", "size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string",
         "bytes", "timestamp", "duration", "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate",
-        "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "type", "dyn",
+        "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
     }
 )  # fmt: skip
-"""Of the CEL specification. `type` and `dyn` are of no use here, and do no harm."""
+"""Of the CEL specification. `type` and `dyn` are left out: `==` of unlike values is false."""
 
 MAX_NESTING: Final = 2
 """Macros inside each other: over a list of 1,000 members two take a million steps, and three would stop the flow."""
