@@ -35,6 +35,7 @@ GROUPS = (
     "kafka",
     "demo",
     "settings",
+    "metrics",
 )
 
 
