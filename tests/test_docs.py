@@ -18,7 +18,14 @@ from pipeline.transform.money import amount_of
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
     DOCS / name
-    for name in ("campaigns.md", "migration.md", "metrics.md", "deploy/README.md", "deploy/prometheus/README.md")
+    for name in (
+        "campaigns.md",
+        "migration.md",
+        "metrics.md",
+        "trace.md",
+        "deploy/README.md",
+        "deploy/prometheus/README.md",
+    )
 ]
 MIGRATION = (DOCS / "migration.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```liquid\n(.*?)```\n+```text\n(.*?)```", MIGRATION, re.DOTALL)

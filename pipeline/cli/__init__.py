@@ -25,6 +25,7 @@ GROUPS = (
     "send_test",
     "topics",
     "doctor",
+    "trace",
     "lag",
     "dlq",
     "backfill",
