@@ -220,7 +220,7 @@ class Settings(BaseSettings):
         description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
     )
 
-    host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
+    host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; PIPELINE_HOST narrows it
     port: int | None = Field(
         None, ge=0, le=65535, description="Unset: ingest 8080, transform 8081, sink 8082. 0: any free."
     )

@@ -52,7 +52,7 @@ class Tally:
         verdict = decision.verdict
         if type(verdict) is Operations:
             self.webhooks[known, "operations", ""] += 1
-            for _, _, _, kind, name in verdict.operations:
+            for _, _, _, kind, name, _ in verdict.operations:
                 self.operations[kind, name or ""] += 1
             for note in verdict.notes:
                 self.notes[note] += 1

@@ -89,6 +89,7 @@ def create_app(settings: Settings) -> BatchApp:
         fail=app.crash_soon,
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
+        is_lost=app.membership.is_lost,
         introductions=introductions,
         lookups=lookups,
     )

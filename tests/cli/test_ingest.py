@@ -29,6 +29,7 @@ from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = samples.load("payment.succeeded")
@@ -109,7 +110,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 @asynccontextmanager
 async def _client() -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=100)
-    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+    async with local_client(limits=limits) as client:
         yield client
 
 

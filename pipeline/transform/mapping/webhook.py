@@ -18,12 +18,12 @@ from pipeline.transform.mapping.case import NOTHING, Case
 from pipeline.transform.mapping.events import (
     event_attributes,
     event_id,
-    further_events,
     spoken_ids,
     title_of,
     warn_if_late,
 )
 from pipeline.transform.mapping.examples import is_vendor_example
+from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.identify import (
     first_seen_s,
     identifier_of,
@@ -34,10 +34,12 @@ from pipeline.transform.mapping.identify import (
     may_merge,
     needs_barrier,
 )
+from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.mapping.trial_events import trial_events
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Person, Profile
+from pipeline.transform.profile import Person, Profile, Recovery
 from pipeline.transform.verdicts import (
     DeadLettered,
     Delivery,
@@ -151,7 +153,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return _nobody(policy)
     _warn(case, row, person)
     try:
-        return _operations(case, row, rows, mapping, person)
+        return _operations(case, row, mapping, person)
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field)
     except OperationError as error:
@@ -264,12 +266,26 @@ def _identify(
     return [identify, merge], identity
 
 
-def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
+def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
     operations, identity = _identify(case, row, mapping, person)
     if row.suppressed:
         case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
+    event, spoken = _own_event(case, row, person, operations)
+    for further in trial_events(case, row, mapping):
+        _add_further(case, person, further, operations)
+    recoveries = recoveries_of(case)
+    for subscription_id, recovery in recoveries:
+        _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
+    return _said(case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries)
+
+
+def _own_event(
+    case: Case, row: Row, person: Person, operations: list[MappedOperation]
+) -> tuple[str | None, str | None]:
+    """Add the row's event, if it has one that is not out; `Operations.event` and `Operations.spoken`."""
     if row.event is None:
-        return _said(case, person, operations, identity)
+        return None, None
+    mapping, rows = TABLE[case.type]
     op_id, spoken = event_id(case, row, row.event), None
     if case.profile is not None:
         spoken, ids = spoken_ids(case, rows)
@@ -278,31 +294,35 @@ def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapp
         spoken = None if has_spoken or op_id in ids else spoken
         if is_out or has_spoken or any(map(case.profile.emitted, ids)):
             case.notice("suppressed-event", "skipped, already sent: the event is out")
-            return _said(case, person, operations, identity, event=row.event if is_out else None, spoken=spoken)
-    warn_if_late(case)
+            return row.event if is_out else None, spoken
+    warn_if_late(case, case.event_ms)
     attributes = event_attributes(case, row, mapping)
-    told = case.fitted(attributes)
-    operations.append(_event(case, person, row.event, op_id, told))
-    for name, further_id in further_events(case, row, attributes):
-        if case.profile is None or not case.profile.emitted(further_id):
-            operations.append(_event(case, person, name, further_id, told))
-    return _said(case, person, operations, identity, event=row.event, spoken=spoken)
+    operations.append(_event(case, person, Further(row.event, op_id, case.event_ms, attributes)))
+    return row.event, spoken
 
 
-def _event(case: Case, person: Person, name: str, op_id: str, attributes: bytes) -> MappedOperation:
+def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
+    if case.profile is not None and case.profile.emitted(further.id, beside=True):
+        return
+    if not any(operation.kind == "event" for operation in operations):
+        warn_if_late(case, further.at_ms)
+    operations.append(_event(case, person, further))
+
+
+def _event(case: Case, person: Person, event: Further) -> MappedOperation:
     return MappedOperation(
-        op_id=op_id,
+        op_id=event.id,
         body=track.event(
             person.id,
-            title_of(name) if case.policy.title_names else name,
-            id=op_id,
-            timestamp_s=case.event_ms // 1000,
-            attributes=attributes,
+            title_of(event.name) if case.policy.title_names else event.name,
+            id=event.id,
+            timestamp_s=event.at_ms // 1000,
+            attributes=case.fitted(event.attributes),
             identifier=identifier_of(person),
         ),
         barrier=False,
         kind="event",
-        name=name,
+        name=event.name,
     )
 
 
@@ -314,6 +334,7 @@ def _said(
     *,
     event: str | None = None,
     spoken: str | None = None,
+    recoveries: tuple[tuple[str, Recovery], ...] = (),
 ) -> Verdict:
     if not operations and identity is None:
         return _drop("no-change")
@@ -337,4 +358,5 @@ def _said(
         not_before_s=not_before_s,
         event=event,
         spoken=spoken,
+        recoveries=recoveries,
     )

@@ -191,8 +191,8 @@ class Mirror:
             self._judge(error)
             return None
 
-    def sheet(self, customer: bytes) -> bytes | None:
-        """A customer's sheet."""
+    def sheet(self, key: bytes) -> bytes | None:
+        """A customer's sheet, or what lies beside it."""
         self._looks += 1
         if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES and self._writing.acquire(blocking=False):
             try:
@@ -200,10 +200,28 @@ class Mirror:
             finally:
                 self._writing.release()
         try:
-            return (self._reader or self._begin_reading()).get(customer, None, self._sheets)
+            return (self._reader or self._begin_reading()).get(key, None, self._sheets)
         except lmdb.Error as error:
             self._judge(error)
             return None
+
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """What lies beside a sheet, see `Shelf`; not to be read on after a write."""
+        try:
+            with (self._reader or self._begin_reading()).cursor(self._sheets) as cursor:
+                if not backwards:
+                    if cursor.set_range(start):
+                        for key, value in cursor:
+                            if key >= stop:
+                                return
+                            yield key, value
+                elif cursor.prev() if cursor.set_range(stop) else cursor.last():
+                    for key, value in cursor.iterprev():
+                        if key < start:
+                            return
+                        yield key, value
+        except lmdb.Error as error:
+            raise self._fault(error) from error
 
     def _judge(self, error: lmdb.Error) -> None:
         """A key that no mirror takes has no value; anything else that LMDB complains of is a fault."""
