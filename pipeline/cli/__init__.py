@@ -26,6 +26,7 @@ GROUPS = (
     "send_test",
     "topics",
     "doctor",
+    "trace",
     "lag",
     "dlq",
     "backfill",
