@@ -10,6 +10,7 @@
     │   ├── UnreadableBodyError        the bytes are not a JSON object
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
     │   │   └── OversizeError          it is larger than Customer.io takes
+    │   ├── ShapingError               the user's rules or code cannot shape this webhook
     │   └── SignatureError             the webhook is forged, stale or unsigned
     │       └── StaleError             it is genuine, and its time is too far from this machine's clock
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
@@ -82,6 +83,17 @@ class OperationError(InputError):
 
 class OversizeError(OperationError):
     """An operation is larger than Customer.io takes."""
+
+
+class ShapingError(InputError):
+    """A webhook that the user's rules or code cannot shape. The message never quotes a value of the body.
+
+    `place` is where in the user's own file, the dead letter's `dlq-field`: `rules.yaml:12`, `payment.js:7`.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class SignatureError(InputError):
