@@ -12,6 +12,7 @@ from pipeline.settings import Settings, metadata_attribute
 from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
+from pipeline.transform.shaping.types import Shaper
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Policy:
     """The settings that the mapping reads; `Policy()` is the default of each.
 
     `metadata` pairs each allowed metadata key with its attribute's name (`seat-count` → `metadata_seat_count`: a dot
-    would nest the attribute, a dash cannot be written in Liquid).
+    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks tell; it is
+    no setting by itself and is put in where it is loaded.
     """
 
     person_id_chain: tuple[str, ...] = ("customer_id",)
@@ -38,6 +40,7 @@ class Policy:
     merge_on_email_change: bool = False
     merge_default_id: bool = False
     commands: bool = True
+    shaper: Shaper | None = None
 
     @property
     def pools(self) -> bool:

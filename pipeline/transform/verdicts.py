@@ -12,7 +12,7 @@ from pipeline.customerio.operations import Identifier
 
 Mode = Literal["live", "test"]
 OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
-DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
+DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize", "transform-failed"]
 DropCode = Literal[
     "test-mode",
     "vendor-example",
@@ -43,6 +43,7 @@ Note = Literal[
     "unusable-person-id",
     "unchanged-identify",
     "suppressed-event",
+    "shaped-away",
 ]
 """What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
 
@@ -89,7 +90,8 @@ class Operations(NamedTuple):
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
     earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
-    own id may be another in the next reading of the body.
+    own id may be another in the next reading of the body. `shaped` is the version of what shaped them, None where
+    nothing does; what it took away leaves fewer operations, or none.
     """
 
     person_key: bytes
@@ -105,6 +107,7 @@ class Operations(NamedTuple):
     not_before_s: int | None = None
     event: str | None = None
     spoken: str | None = None
+    shaped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
