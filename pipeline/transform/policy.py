@@ -12,6 +12,7 @@ from pipeline.settings import Settings, metadata_attribute
 from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
+from pipeline.transform.shaping.configured import shaper_of
 from pipeline.transform.shaping.types import Shaper
 
 
@@ -20,8 +21,8 @@ class Policy:
     """The settings that the mapping reads; `Policy()` is the default of each.
 
     `metadata` pairs each allowed metadata key with its attribute's name (`seat-count` → `metadata_seat_count`: a dot
-    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks tell; it is
-    no setting by itself and is put in where it is loaded.
+    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks tell; several settings
+    make it.
     """
 
     person_id_chain: tuple[str, ...] = ("customer_id",)
@@ -63,7 +64,7 @@ class Policy:
         """The policy of a process.
 
         Raises:
-            SettingsError: when the file of product names cannot be used, with its place and what to do.
+            SettingsError: when a file that a setting names cannot be used, with its place and what to do.
         """
         return cls(
             person_id_chain=settings.person_id_chain,
@@ -82,4 +83,5 @@ class Policy:
             merge_on_email_change=settings.merge_on_email_change,
             merge_default_id=settings.merge_default_id,
             commands=settings.commands,
+            shaper=shaper_of(settings),
         )
