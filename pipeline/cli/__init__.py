@@ -22,6 +22,7 @@ GROUPS = (
     "sink",
     "explain",
     "events",
+    "recipe",
     "send_test",
     "topics",
     "doctor",
