@@ -3,6 +3,7 @@
     PipelineError                      anything that this project raises on purpose
     ├── ConfigurationError             the operator must change something; the process stops, data waits
     │   ├── SettingsError              an environment variable or secret file is missing or malformed
+    │   ├── RulesError                 the user's rules or code, which shape what is sent, cannot be used
     │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
     │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
     │   └── CredentialError            Customer.io or Dodo refused the key, or the workspace lives in another region
@@ -46,6 +47,10 @@ class ConfigurationError(PipelineError):
 
 class SettingsError(ConfigurationError):
     """An environment variable or secret file is missing or malformed; its value is never repeated."""
+
+
+class RulesError(ConfigurationError):
+    """The user's rules or code, which shape what is sent, cannot be used: each fault with its file, line and column."""
 
 
 class TopicError(ConfigurationError):

@@ -215,6 +215,11 @@ class Settings(BaseSettings):
         description="Folder of the dashboard's recipes, files with function handler(webhook), or one file; "
         "docs/javascript.md. Needs the extra javascript.",
     )
+    rules: Path | None = Field(
+        None,
+        description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
+        "of the file is taken while the transform runs.",
+    )
     product_names: Path | None = Field(
         None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
     )

@@ -21,6 +21,7 @@ GROUPS = (
     "transform",
     "sink",
     "explain",
+    "rules",
     "events",
     "recipe",
     "send_test",

@@ -12,10 +12,9 @@ from typing import Final
 import orjson
 
 from pipeline.errors import ShapingError
-from pipeline.settings import Settings
 from pipeline.transform.javascript.answers import Told, told
 from pipeline.transform.javascript.engine import Call, Cancelled, Engine, Sent
-from pipeline.transform.javascript.recipes import Recipe, load_recipes, version_of
+from pipeline.transform.javascript.recipes import Recipe, version_of
 from pipeline.transform.shaping.types import IDENTIFY_ONLY, Event, Identify, Known, Shaped, Webhook
 
 CANCELLED: Final = "the recipe wants nothing to be sent of this webhook"
@@ -36,17 +35,6 @@ class JavaScript:
         self._asked: dict[str, tuple[int, ...]] = {}
         self.version = version_of(self._recipes)
         self.claims = frozenset().union(*(one.types for one in self._recipes if one.types and len(one.types) == 1))
-
-    @classmethod
-    def of(cls, settings: Settings) -> JavaScript | None:
-        """The recipes of a process; None without any.
-
-        Raises:
-            SettingsError: the folder, a recipe or the engine cannot be used.
-        """
-        if settings.javascript is None:
-            return None
-        return cls(load_recipes(settings.javascript), settings.person_id_chain)
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
         """What the recipes tell of the webhook, or `default` where none of them touches it.

@@ -219,3 +219,16 @@ def test_the_setting_loads_a_folder_and_says_what_is_wrong(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match=r"^PIPELINE_JAVASCRIPT: a\.js:2 is no JavaScript: "):
         Policy.of(Settings.load(javascript=tmp_path))
     assert Policy.of(Settings.load()).shaper is None
+
+
+def test_rules_change_what_a_recipe_made(tmp_path: Path) -> None:
+    """Recipes first, in the place of the default mapping, then the marketer's rules; the id stays the fact's."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n  - event: payment_completed\n    rename: Bought\n    drop: [currency]\n", encoding="utf-8"
+    )
+    chosen = Policy.of(Settings.load(javascript=RECIPES, rules=rules))
+    verdict = told(record("payment.succeeded"), chosen)
+    assert events(verdict) == [("Bought", events(told(record("payment.succeeded"), policy()))[0][1])]
+    assert "payment_amount" in sent(verdict)[1]["attributes"]
+    assert "currency" not in sent(verdict)[1]["attributes"]
