@@ -225,7 +225,7 @@ def test_rules_change_what_a_recipe_made(tmp_path: Path) -> None:
     """Recipes first, in the place of the default mapping, then the marketer's rules; the id stays the fact's."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(
-        "rules:\n  - event: payment_completed\n    rename: Bought\n    drop: [currency]\n", encoding="utf-8"
+        "rules: [{match: {event: payment_completed}, rename: Bought, event: {drop: [currency]}}]\n", encoding="utf-8"
     )
     chosen = Policy.of(Settings.load(javascript=RECIPES, rules=rules))
     verdict = told(record("payment.succeeded"), chosen)
