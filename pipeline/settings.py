@@ -220,6 +220,16 @@ class Settings(BaseSettings):
         description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
         "of the file is taken while the transform runs.",
     )
+    transform: str | None = Field(
+        None,
+        description="package.module:function of your own Python that shapes what is sent (docs/python.md).",
+    )
+    transform_budget_seconds: float = Field(
+        0.05,
+        gt=0,
+        description="A longer call of that function is counted (dodo_cio_transform_slow_calls_total): it runs where "
+        "all webhooks are mapped, and probes expect an answer within a second.",
+    )
     product_names: Path | None = Field(
         None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
     )

@@ -16,7 +16,7 @@ from pipeline.transform.mapping.vocabulary import PROFILE
 from pipeline.transform.money import amount_of
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [DOCS / "campaigns.md", DOCS / "javascript.md", DOCS / "migration.md"]
+PAGES = [DOCS / f"{name}.md" for name in ("campaigns", "javascript", "migration", "rules", "python")]
 MIGRATION = (DOCS / "migration.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```liquid\n(.*?)```\n+```text\n(.*?)```", MIGRATION, re.DOTALL)
 

@@ -10,6 +10,9 @@
 | `dodo_cio_mapping_seconds` | | time of mapping a chunk |
 | `dodo_cio_produce_seconds` | | time until everything that a chunk caused was durable |
 | `dodo_cio_customer_lookups_total` | outcome | customers asked for at Dodo: `found`, `nobody` |
+| `dodo_cio_rules_info` | version | 1 for the rules that are live |
+| `dodo_cio_rules_reloads_total` | outcome | new rules, `taken` or `refused` |
+| `dodo_cio_transform_slow_calls_total` | | calls of the user's own function over their budget |
 | `dodo_cio_product_lookups_total` | outcome | products asked for at Dodo: `found`, `nameless`, `failed` |
 """
 
@@ -17,6 +20,8 @@ from __future__ import annotations
 
 from pipeline.transform.introductions import CustomerLookedUp
 from pipeline.transform.product_lookups import ProductLookedUp
+from pipeline.transform.shaping.hook import HookCalled
+from pipeline.transform.shaping.reloading import ShaperLoaded
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
 
@@ -50,5 +55,19 @@ def observe_transform(metrics: Metrics) -> None:
     metrics.on(ChunkTransformed, handle)
     lookups = metrics.counter("customer_lookups", "Customers asked for at Dodo's API.", ["outcome"])
     metrics.on(CustomerLookedUp, lambda event: lookups.labels(event.outcome).inc())
+    live = metrics.gauge("rules_info", "The version of the rules that are live.", ["version"])
+    reloads = metrics.counter("rules_reloads", "New rules by what became of them.", ["outcome"])
+    for outcome in ("taken", "refused"):
+        reloads.labels(outcome)
+
+    def loaded(event: ShaperLoaded) -> None:
+        live.clear()
+        live.labels(event.version).set(1)
+        if event.outcome != "started":
+            reloads.labels(event.outcome).inc()
+
+    metrics.on(ShaperLoaded, loaded)
+    slow = metrics.counter("transform_slow_calls", "Calls of the user's own function over their budget.")
+    metrics.on(HookCalled, lambda _event: slow.inc())
     products = metrics.counter("product_lookups", "Products asked for at Dodo's API.", ["outcome"])
     metrics.on(ProductLookedUp, lambda event: products.labels(event.outcome).inc())

@@ -28,6 +28,8 @@ class JavaScript:
         SettingsError: the engine is not installed, or a recipe is none.
     """
 
+    is_checked: Final = False
+
     def __init__(self, recipes: Sequence[Recipe], chain: tuple[str, ...]) -> None:
         self._recipes = tuple(recipes)
         self._chain = chain

@@ -66,13 +66,15 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
         tuple(Event(shown_name(case, fact.name), fact.attributes, fact.name) for fact in told),
     )
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
-    case.warnings += [note for note in shaped.notes if note not in case.warnings]
+    if shaped.notes:
+        case.warnings += shaped.notes
     is_shaped_away = False
     attributes = shaped.identify.attributes if shaped.identify is not None else {}
     if about and not attributes:
         case.notice("shaped-away", "no profile update: the shaping leaves nothing of it")
         is_shaped_away = True
-    operations, identity = identified(case, row, mapping, person, dict(attributes))
+    held = attributes if type(attributes) is dict else dict(attributes)
+    operations, identity = identified(case, row, mapping, person, held)
     if mapped is not None and mapped.row.suppressed:
         case.notice("suppressed-event", TWIN)
     main = told[0].id if told else None
@@ -84,11 +86,11 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
             case, person, operations, identity,
             event=event, spoken=out.spoken, shaped=shaper.version, is_shaped_away=is_shaped_away,
         )  # fmt: skip
-    named = list(ids(shaped.events, {fact.name: fact.id for fact in told}, at_ms=case.occurred_ms or 0, beside=beside))
-    if not {fact.id for fact in told} <= {op_id for _, op_id, _ in named}:
+    events_of, is_short = _named(case, shaped.events, told, beside)
+    if is_short:
         case.notice("shaped-away", "an event that the default mapping makes is left out by the shaping")
         is_shaped_away = True
-    events, speaks = _events(case, person, named)
+    events, speaks = _events(case, person, events_of)
     if events:
         warn_if_late(case)
     return said(
@@ -127,6 +129,17 @@ def _facts(case: Case, mapped: Mapped | None) -> list[_Fact]:
     ]
 
 
+def _named(
+    case: Case, events: tuple[Event, ...], told: list[_Fact], beside: str
+) -> tuple[list[tuple[Event, str, bool]], bool]:
+    """Each event with its id and whether it is an additional one; and whether one of the default's is missing."""
+    if len(events) == len(told) == 1 and events[0].origin == told[0].name:  # as nearly always
+        return [(events[0], told[0].id, False)], False
+    facts = {fact.name: fact.id for fact in told}
+    named = list(ids(events, facts, at_ms=case.occurred_ms or 0, beside=beside))
+    return named, not {*facts.values()} <= {op_id for _, op_id, _ in named}
+
+
 def _events(case: Case, person: Person, named: list[tuple[Event, str, bool]]) -> tuple[list[MappedOperation], bool]:
     """The events that are not out, and whether an additional one is among them.
 
@@ -144,7 +157,8 @@ def _events(case: Case, person: Person, named: list[tuple[Event, str, bool]]) ->
             speaks = speaks or is_additional
         attributes = encoded.get(id(event.attributes))
         if attributes is None:
-            attributes = encoded[id(event.attributes)] = case.fitted(dict(event.attributes))
+            held = event.attributes if type(event.attributes) is dict else dict(event.attributes)
+            attributes = encoded[id(event.attributes)] = case.fitted(held)
         name = ADDITIONAL if is_additional else event.origin or event.name
         operations.append(event_operation(case, person, name, op_id, attributes, shown=event.name))
     return operations, speaks

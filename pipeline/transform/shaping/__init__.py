@@ -7,3 +7,27 @@ may ask about the customer. Without a shaper nothing of this room runs.
 """
 
 from __future__ import annotations
+
+from pipeline.transform.shaping.claims import claims
+from pipeline.transform.shaping.types import (
+    Attributes,
+    Event,
+    Identify,
+    Known,
+    KnownSubscription,
+    Shaped,
+    ShapingError,
+    Webhook,
+)
+
+__all__ = [
+    "Attributes",
+    "Event",
+    "Identify",
+    "Known",
+    "KnownSubscription",
+    "Shaped",
+    "ShapingError",
+    "Webhook",
+    "claims",
+]

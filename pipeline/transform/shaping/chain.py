@@ -11,15 +11,16 @@ class Chain:
     """A shaper of shapers; its version is theirs, joined."""
 
     def __init__(self, parts: Sequence[Shaper]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
         self.version = "+".join(part.version for part in parts)
+        self.is_checked = all(part.is_checked for part in parts)
         self.claims = frozenset[str]().union(*(part.claims for part in parts))
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
         """See `Shaper`."""
         notes: tuple[str, ...] = ()
         shaped = default
-        for part in self._parts:
+        for part in self.parts:
             before, shaped = shaped, part.shape(webhook, shaped, know)
             if shaped is not before and shaped.notes:
                 notes += shaped.notes

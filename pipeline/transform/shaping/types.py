@@ -179,6 +179,10 @@ class Shaper(Protocol):
         """Short hash of all that decides, a header of every operation."""
 
     @property
+    def is_checked(self) -> bool:
+        """Whether it vouches that what it returns is JSON under names that events can have, so that nobody looks."""
+
+    @property
     def claims(self) -> frozenset[str]:
         """Types that it maps although the default mapping does not know them, or drops them."""
 

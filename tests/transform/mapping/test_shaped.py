@@ -33,6 +33,7 @@ class Shaper:
     function: Shape
     claims: frozenset[str] = frozenset()
     version: str = "v1"
+    is_checked: bool = False
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
         """What the function says."""

@@ -98,6 +98,7 @@ class _Listener:
 
     version = "none"
     claims: frozenset[str] = frozenset()
+    is_checked = True
 
     def __init__(self) -> None:
         self.heard: tuple[Webhook, Shaped] | None = None

@@ -8,6 +8,7 @@ kind that the comparison expects, the library decides, so its rules are CEL's.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -30,10 +31,10 @@ FUNCTIONS: Final = frozenset(
     {
         *MACROS, "has", "size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string",
         "bytes", "timestamp", "duration", "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate",
-        "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "type", "dyn",
+        "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
     }
 )  # fmt: skip
-"""Of the CEL specification. `type` and `dyn` are of no use here, and do no harm."""
+"""Of the CEL specification. `type` and `dyn` are left out: `==` of unlike values is false."""
 
 MAX_NESTING: Final = 2
 """Macros inside each other: over a list of 1,000 members two take a million steps, and three would stop the flow."""
@@ -147,7 +148,7 @@ class Expression:
         ExpressionFault: it is no CEL, or speaks of what does not exist.
     """
 
-    __slots__ = ("_file", "_inputs", "_program", "_terms", "at", "paths", "source", "words")
+    __slots__ = ("_file", "_inputs", "_path", "_program", "_terms", "at", "paths", "source", "words")
 
     def __init__(self, source: str, at: At, file: str) -> None:
         self.source, self.at, self._file = source, at, file
@@ -172,6 +173,8 @@ class Expression:
             raise ExpressionFault(f"unknown variable '{name}'{meant(name, ROOTS)}; there are {', '.join(ROOTS)}")
         self._inputs = tuple(inputs.items())
         self._terms = _plain_terms(self.words, self.paths)
+        alone = len(self.paths) == 1 and not self.paths[0].asked and source.strip() == str(self.paths[0])
+        self._path = getter(self.paths[0].names) if alone else None
 
     @property
     def place(self) -> str:
@@ -207,6 +210,8 @@ class Expression:
         Raises:
             ShapingError: it cannot be worked out.
         """
+        if self._path is not None:
+            return self._path(scope)
         try:
             return self._program.execute(
                 {name: value for name, get in self._inputs if (value := get(scope)) is not MISSING}
@@ -354,6 +359,15 @@ def _bound(words: list[Token]) -> set[str]:
 
 # Plain comparisons, answered without the library.
 
+COMPARES: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
 Term = Callable[[Scope], bool | None]
 """True, False, or None where the library has to decide. A path that leads nowhere is False: then nothing holds."""
 
@@ -432,19 +446,12 @@ def _among(get: Get, values: frozenset[str]) -> Term:
 
 def _compared(get: Get, sign: str, literal: Any) -> Term:
     kind = type(literal)
-    compare: Callable[[Any], bool] = {
-        "==": lambda value: bool(value == literal),
-        "!=": lambda value: bool(value != literal),
-        "<": lambda value: bool(value < literal),
-        "<=": lambda value: bool(value <= literal),
-        ">": lambda value: bool(value > literal),
-        ">=": lambda value: bool(value >= literal),
-    }[sign]
+    compare: Callable[[Any, Any], bool] = COMPARES[sign]
 
     def term(scope: Scope) -> bool | None:
         value = get(scope)
         if type(value) is kind:
-            return compare(value)
+            return compare(value, literal)
         return False if value is MISSING else None
 
     return term
