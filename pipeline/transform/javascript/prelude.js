@@ -28,6 +28,10 @@
     delete globalThis[name];
   }
 
+  // These are kept in the context behind setters, so that freezing would not hold them.
+  delete Error.stackTraceLimit;
+  delete Error.prepareStackTrace;
+
   // One clock, which stands still at the webhook's event time, in UTC: a retry and a replay see what the first saw.
   const zoned = /(?:Z|GMT|UTC|[+-]\d\d:?\d\d)(?:\s*\(.*\))?\s*$/i;
   const dateOnly = /^\s*[+-]?\d{4,6}(?:-\d\d){0,2}\s*$/;
@@ -133,7 +137,7 @@
       const property = describe(object, name);
       if (property === undefined || !("value" in property)) continue;
       const held = property.value;
-      defineProperty(object, name, {
+      const { get, set } = {
         get() { return held; },
         set(value) {
           if (this === object || this === null || (typeof this !== "object" && typeof this !== "function")) {
@@ -141,9 +145,8 @@
           }
           defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
         },
-        enumerable: false,
-        configurable: true,
-      });
+      };
+      defineProperty(object, name, { get: freeze(get), set: freeze(set), enumerable: false, configurable: true });
     }
   }
   const rooted = [
