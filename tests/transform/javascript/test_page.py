@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from pipeline.dodo import samples
 from pipeline.dodo.catalogue import Family
+from pipeline.settings import Settings
+from pipeline.transform.copies import Copy
 from pipeline.transform.javascript import engine, recipes
+from pipeline.transform.javascript.beside import beside
 from pipeline.transform.javascript.lint import FAULTS, check
 from pipeline.transform.javascript.lint.checked import exit_code
 from pipeline.transform.javascript.recipes import Recipe
@@ -85,3 +89,19 @@ def test_the_recipe_that_is_shown_starts_no_campaign_for_nothing(sample: str) ->
     verdict = map_body(samples.load(sample), Delivery("msg_1"), Policy(shaper=JavaScript([shown()], ID)))
     assert isinstance(verdict, Operations)
     assert verdict.operations == ()
+
+
+def test_the_comparison_is_what_explain_says() -> None:
+    """Every attribute that the vendor's recipes tell otherwise, by both sides."""
+    recipes_of_the_vendor = Path(__file__).parents[2] / "data" / "recipes"
+    found = beside(Copy(samples.load("payment.succeeded--jpy")), Settings.load(javascript=recipes_of_the_vendor))
+    expected = [
+        (one.where, one.attribute, *(_cell(one.sides.get(side, ...)) for side in ("recipe", "default")))
+        for one in found.differences
+        if "recipe" in one.sides or one.attribute.startswith(("payment_amount", "last_payment"))
+    ]
+    assert re.findall(r"^\| (profile|event) \| (\S+) \| (.*?) ?\| (.*?) ?\|$", PAGE, re.MULTILINE) == expected
+
+
+def _cell(value: Any) -> str:
+    return "" if value is ... else f"`{orjson.dumps(value).decode()}`"
