@@ -26,7 +26,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PIPELINE_DATA_DIR=/data PIPELINE
 USER 10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 8080 8081 8082
+EXPOSE 8080 8081 8082 9080
 # Exec form: the stage itself gets SIGTERM, and hands over what it has in flight. PID 1 needs an init (`--init`).
 ENTRYPOINT ["dodo-cio"]
 CMD ["--help"]

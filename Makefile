@@ -4,12 +4,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Some machines forbid compiled files. The tests start hundreds of Pythons, and each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help install demo test lint types unit chaos bench peers lock clean
 
 override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 PEERS := $(ROOT)/.venv-bench
+DRAWERS := $(ROOT)/.venv-docs
 # The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
 FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; $(call python) -VV; } | sha256sum | cut -c1-32)
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
@@ -49,7 +52,7 @@ types: install ## mypy, strict
 # broker, in the order of tests/conftest.py. Those that measure a rate come last and have the machine to themselves. 5: no
 # test was selected.
 unit: tools install ## the tests alone (T='tests/sink -k batch')
-	@cd "$(ROOT)" && { "$(PY)" -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(T) || [ $$? = 5 ]; }
+	@cd "$(ROOT)" && { "$(PY)" -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }
 
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
@@ -66,11 +69,25 @@ peers: install
 	"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock; \
 	echo "$$want" > "$(PEERS)/.stamp"
 
-lock: install ## refresh the three lock files from pyproject.toml (needs uv)
+.PHONY: docs drawers
+docs: drawers install ## write the pages of docs/ that are made from code anew, and draw their pictures
+	@cd "$(ROOT)" && "$(PY)" -m tests.docs "$(DRAWERS)/bin/d2"
+
+# What draws the pictures: no test needs it, so it has an environment of its own.
+drawers: install
+	@cd "$(ROOT)"; want=$$({ cat requirements-docs.lock; pwd; "$(PY)" -VV; } | sha256sum | cut -c1-32); \
+	if [ -x "$(DRAWERS)/bin/d2" ] && [ "$$(cat "$(DRAWERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Installing D2 into .venv-docs ..."; rm -rf "$(DRAWERS)"; \
+	"$(PY)" -m venv "$(DRAWERS)"; \
+	"$(DRAWERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock; \
+	echo "$$want" > "$(DRAWERS)/.stamp"
+
+lock: install ## refresh the four lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
 	$$c pyproject.toml --extra javascript --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
-	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock
+	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
+	$$c --group docs --output-file requirements-docs.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

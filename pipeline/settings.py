@@ -240,9 +240,16 @@ class Settings(BaseSettings):
         description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
     )
 
-    host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; the README says how to narrow it
+    host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; PIPELINE_HOST narrows it
     port: int | None = Field(
         None, ge=0, le=65535, description="Unset: ingest 8080, transform 8081, sink 8082. 0: any free."
+    )
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Ingest's port for probes, metrics and its OpenAPI document: its public one then has the webhook "
+        "paths and nothing else. Unset: all on one port. 0: any free.",
     )
     webhook_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         ("/webhooks/dodo",),
@@ -310,7 +317,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(taken)}: this path is ingest's own")
         return value
 
-    @field_validator("port", mode="before")
+    @field_validator("port", "admin_port", mode="before")
     @classmethod
     def _no_service_link(cls, value: Any) -> Any:
         if isinstance(value, str) and value.startswith("tcp://"):
@@ -319,6 +326,15 @@ class Settings(BaseSettings):
                 "was set by Kubernetes for a Service called pipeline: set enableServiceLinks: false on the pod"
             )
         return value
+
+    @model_validator(mode="after")
+    def _ports(self) -> Self:
+        if self.admin_port and self.admin_port == self.port_of("ingest"):
+            raise ValueError(
+                f"PIPELINE_ADMIN_PORT: {self.admin_port} is the port for webhooks; give it another, or leave it unset "
+                "to have all on one"
+            )
+        return self
 
     @field_validator("portal_url")
     @classmethod

@@ -51,22 +51,25 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
         yield broker
 
 
-@pytest.fixture(scope="session")
-def _session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def _module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster.start(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def kafka_cluster(_session_cluster: Cluster) -> Iterator[Cluster]:
-    """Three brokers for the whole run, started on first use; a test may kill or freeze any, the next has all again.
+def kafka_cluster(_module_cluster: Cluster) -> Iterator[Cluster]:
+    """Three brokers for a file's tests, started on first use; a test may kill or freeze any, the next has all again.
+
+    Not for the whole run: the few files that need them are in processes of their own, and three brokers that nobody
+    asks anything take a tenth of a core.
 
     Replication factor 3, `min.insync.replicas` 2; topics by
     `await chain_settings(kafka_bootstrap_servers=kafka_cluster.bootstrap_servers)`.
     """
-    _session_cluster.heal()
-    yield _session_cluster
-    _session_cluster.heal()
+    _module_cluster.heal()
+    yield _module_cluster
+    _module_cluster.heal()
 
 
 @pytest.fixture

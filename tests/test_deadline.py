@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from pipeline.deadline import bounded, within
+from tests.asking import local_client
 from tests.listening import listening
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -52,7 +53,7 @@ async def server() -> AsyncIterator[Server]:
 @contextlib.asynccontextmanager
 async def client_of(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """A bounded client whose own time-outs never end anything here."""
-    async with bounded(httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False)) as client:
+    async with bounded(local_client(server.url)) as client:
         yield client
 
 

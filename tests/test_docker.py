@@ -22,6 +22,7 @@ from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+MONITORING = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "dodo-customerio"}
 STAGES = {name: service for name, service in OURS.items() if service["command"][0] in DEFAULT_PORTS}
 
@@ -54,7 +55,7 @@ def every(name: str) -> list[str]:
 def test_compose_reads_it(tmp_path: Path) -> None:
     """Docker Compose itself accepts the file, with each profile and with both."""
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
-    for profiles in (["live"], ["sandbox"], ["live", "sandbox"], []):
+    for profiles in (["live"], ["sandbox"], ["live", "sandbox"], ["live", "monitoring"], []):
         flags = [flag for profile in profiles for flag in ("--profile", profile)]
         subprocess.run(["docker", "compose", *flags, "config", "--quiet"], cwd=tmp_path, check=True)
 
@@ -112,6 +113,7 @@ def test_stages_are_probed_where_they_listen() -> None:
     for name, service in STAGES.items():
         assert environment(name)["PIPELINE_PORT"] == str(DEFAULT_PORTS[service["command"][0]])
         assert "PIPELINE_PORT" in service["healthcheck"]["test"][-1]
+        assert "PIPELINE_ADMIN_PORT" in service["healthcheck"]["test"][-1]
         assert "/live" in service["healthcheck"]["test"][-1]
         compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
         assert int(service["stop_grace_period"].removesuffix("s")) >= 30
@@ -130,10 +132,11 @@ def test_the_sandbox_profile_reaches_no_customer() -> None:
 
 
 def test_only_ingest_is_published() -> None:
-    """Ingest is for the world; the broker and the sandbox are for this machine; nothing else is reachable."""
+    """Ingest is for the world; broker, sandbox and what watches are for this machine; nothing else is reachable."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.pop("ingest") == ["8080:8080"]
-    assert set(published) == {"kafka", "sandbox"}
+    assert environment("ingest")["PIPELINE_ADMIN_PORT"] not in "8080:8080"
+    assert set(published) == {"kafka", "sandbox", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
@@ -170,7 +173,8 @@ def test_the_image_runs_as_nobody() -> None:
     assert int(every("USER")[0]) > 0
     assert every("VOLUME") == ["/data"]
     assert "PIPELINE_DATA_DIR=/data" in every("ENV")[0].split()
-    assert [int(port) for port in every("EXPOSE")[0].split()] == sorted(DEFAULT_PORTS.values())
+    admin = int(environment("ingest")["PIPELINE_ADMIN_PORT"])
+    assert [int(port) for port in every("EXPOSE")[0].split()] == [*sorted(DEFAULT_PORTS.values()), admin]
     for service in OURS.values():
         assert service["read_only"] is True
 
@@ -182,3 +186,39 @@ def test_what_is_copied_reaches_the_build() -> None:
     assert all((ROOT / source).exists() for source in sources)
     assert ignore[0] == "*"
     assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == set(sources)
+
+
+def test_monitoring_is_apart() -> None:
+    """Its services run with their profile alone, are reached from this machine only, and find their files."""
+    assert set(MONITORING) == {"prometheus", "grafana"}
+    declared = set(COMPOSE["volumes"])
+    for service in MONITORING.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+        for source, target, *mode in (volume.split(":") for volume in service["volumes"]):
+            assert target.startswith("/")
+            if source.startswith("./"):
+                assert (ROOT / source).is_file()
+                assert mode == ["ro"]
+            else:
+                assert source in declared
+
+
+def test_prometheus_finds_the_services() -> None:
+    """The names and ports that are scraped are those of the stages, the sandbox's sink among them."""
+    jobs = yaml.safe_load((ROOT / "docs" / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    scraped = {(name, str(found["port"])) for job in jobs for found in job["dns_sd_configs"] for name in found["names"]}
+    ports = {name: environment(name) for name in STAGES}
+    assert scraped == {(name, one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"])) for name, one in ports.items()}
+
+
+def test_the_dashboard_lies_where_grafana_looks() -> None:
+    """The provider's directory, the start page and the source of numbers are what the Compose file mounts and runs."""
+    grafana = ROOT / "docs" / "deploy" / "prometheus" / "grafana"
+    (provider,) = yaml.safe_load((grafana / "dashboards.yml").read_text())["providers"]
+    home = environment("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    mounted = [volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]]
+    assert home in mounted
+    assert str(Path(home).parent) == provider["options"]["path"]
+    (source,) = yaml.safe_load((grafana / "datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 
 import pipeline
@@ -49,6 +48,7 @@ from pipeline.watch.metrics import Metrics
 from pipeline.watch.server import HealthServer
 from pipeline.watch.unread import Unread
 from pipeline.watch.vitals import Verdict
+from tests.asking import local_client
 
 WITHIN_S = 60.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
@@ -161,7 +161,7 @@ async def http_deadlines(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victi
     monkeypatch.setattr(http_server, "SWEEP_S", 0.01)
     monkeypatch.setattr(http_server.Server, "look", poisoned)
     yield victim
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with local_client() as client:
         assert (await client.get(f"http://127.0.0.1:{server.bound_port}/live")).status_code == 200
     await server.stop()
 

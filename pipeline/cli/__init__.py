@@ -36,6 +36,7 @@ GROUPS = (
     "kafka",
     "demo",
     "settings",
+    "metrics",
 )
 
 

@@ -123,10 +123,13 @@ def _list(console: Console, references: list[tuple[str, EventReference]]) -> Non
 
 def _show(console: Console, name: str, reference: EventReference) -> None:
     console.print(name, style="bold cyan")
+    types: dict[tuple[str, str], list[str]] = {}
     for when in reference.when:
-        condition = {"": "always", "else": "otherwise"}.get(when.condition, when.condition)
-        console.print(f"  when      {when.type}: {condition}", soft_wrap=True)
-        console.print(f"  once for  {when.key}", soft_wrap=True)
+        types.setdefault((when.condition, when.key), []).append(when.type)
+    for (condition, key), of in types.items():
+        words = {"": "always", "else": "otherwise"}.get(condition, condition)
+        console.print(f"  when      {', '.join(of)}: {words}", soft_wrap=True)
+        console.print(f"  once for  {key}", soft_wrap=True)
     if reference.campaigns:
         console.print(f"  campaign  {', '.join(reference.campaigns)}", soft_wrap=True)
     _attributes(console, reference.attributes)

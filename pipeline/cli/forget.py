@@ -46,8 +46,8 @@ def forget(
     """Forget a customer, for a privacy request: facts and totals go, and a later backfill does not bring them back.
 
     Sends a command record to the worker that owns the customer. What stays is the customer's id with the moment of the
-    request. Webhooks that Dodo sends about later events are taken as those of a new customer. The README says what is
-    deleted where, and when.
+    request. Webhooks that Dodo sends about later events are taken as those of a new customer. `docs/privacy.md` says
+    what is deleted where, and when.
 
     It says which dead letters of the customer still lie there, by the customer's id, and of the sink's by the person's.
     `--dead-letters` removes them. Kafka deletes no single record. So where the topic deletes by age, as `topics apply`

@@ -20,24 +20,35 @@ def ingest(
             min=0, max=65535, help="Port to listen on; 0 takes any free one. [default: PIPELINE_PORT or 8080]"
         ),
     ] = None,
+    admin_port: Annotated[
+        Optional[int],
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of its own for probes and metrics. [default: PIPELINE_ADMIN_PORT, else the webhooks' port]",
+        ),
+    ] = None,
     host: Annotated[
         Optional[str], typer.Option(help="Address to listen on. [default: PIPELINE_HOST or 0.0.0.0]")
     ] = None,
 ) -> None:
     """Take webhooks at `POST /webhooks/dodo`, verify their signature, store them in Kafka, then answer 200.
 
-    Forged ones are answered 401; while Kafka does not confirm, 503, and Dodo tries again. Probes and metrics are on the
-    same port: `/live`, `/ready`, `/status`, `/metrics`. SIGTERM answers what is in flight and exits 0.
+    Forged ones are answered 401; while Kafka does not confirm, 503, and Dodo tries again. Probes and metrics (`/live`,
+    `/ready`, `/status`, `/metrics`) share the port, or with `--admin-port` on another: then nothing but webhooks is
+    public. SIGTERM answers what is in flight and exits 0.
 
     Examples: `PIPELINE_DODO_WEBHOOK_SECRETS=whsec_… dodo-cio ingest`, `dodo-cio ingest --port 0` (prints the port that
-    it took).
+    it took), `dodo-cio ingest --admin-port 9080`.
     """
     from pipeline import logs
     from pipeline.ingest.server import run
     from pipeline.kafka.noise import quieten
     from pipeline.settings import Settings
 
-    given: dict[str, Any] = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
+    given: dict[str, Any] = {
+        name: value for name, value in (("port", port), ("admin_port", admin_port), ("host", host)) if value is not None
+    }
     settings = Settings.load(**given)
     logs.configure(log_format=settings.log_format, secrets=settings.secrets)
     quieten()

@@ -12,8 +12,10 @@ BACKLOG: Final = 2048
 """Connections that wait to be accepted; Linux allows 4,096 unless told otherwise (`net.core.somaxconn`)."""
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE_PORT") -> socket.socket:
     """A listening socket; `shared` with other processes of this user that bind it so (SO_REUSEPORT).
+
+    `setting` is where the port comes from, for the message.
 
     Raises:
         ConfigurationError: the port is taken, or the address is not one of this machine.
@@ -23,9 +25,9 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            what = "another process listens there: stop it, or give PIPELINE_PORT another port (0: any free one)"
+            what = f"another process listens there: stop it, or give {setting} another port (0: any free one)"
         elif error.errno == errno.EACCES:
-            what = "this user may not: give PIPELINE_PORT a port above 1023"
+            what = f"this user may not: give {setting} a port above 1023"
         else:
             what = f"{error.strerror or type(error).__name__}: PIPELINE_HOST must be an address of this machine"
         raise ConfigurationError(f"cannot listen on {host}:{port}: {what}") from None

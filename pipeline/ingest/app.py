@@ -62,6 +62,8 @@ def create_app(
 ) -> Starlette:
     """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
+    What the process says about itself is part of it, or with `admin_port` an application beside it: `state.admin`.
+
     Args:
         settings: of this process.
         observers: see ingest's events beside the metrics and the log.
@@ -109,6 +111,8 @@ def create_app(
         status=lambda: {"in_flight": endpoint.in_flight},
     )
 
+    lag = LoopLag(metrics, health.beat)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
@@ -118,25 +122,29 @@ def create_app(
             await check_configs(settings, topics, admin=admin)
             await check_sizes(settings, *topics, record_bytes=MAX_RECORD_BYTES, batch_bytes=BATCH_BYTES, admin=admin)
         await producer.start()
-        tasks.start(LAG, LoopLag(metrics, health.beat).run)
+        tasks.start(LAG, lag.run)
         try:
             yield
         finally:
             await tasks.stop()
             await producer.stop()
 
+    about = [
+        *health.routes(),
+        Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
+    ]
     app = IngestApp(
         endpoint,
         settings.webhook_paths,
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths),
-            *health.routes(),
-            Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
+            *(about if settings.admin_port is None else ()),
         ],
         exception_handlers={HTTPException: _refusing(settings.webhook_paths)},
         lifespan=lifespan,
     )
     app.state.metrics, app.state.stopping = metrics, stopping
+    app.state.admin = Starlette(routes=about) if settings.admin_port is not None else None
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Final, get_args
 
+from pipeline.deadletters.envelope import CLASSES
 from pipeline.dodo.catalogue import TYPES
-from pipeline.ingest.events import ProducerReplaced, RecordStored, RequestEnded
-from pipeline.watch.metrics import SECONDS, Metrics
+from pipeline.dodo.signature import Mode
+from pipeline.ingest.events import Outcome, ProducerReplaced, RecordStored, RequestEnded
+from pipeline.watch.letters import observe_letters
+from pipeline.watch.metrics import OTHER, SECONDS, Metrics
 
-OTHER: Final = "other"
-"""Label of every type that is not in the catalogue: a label's values must be few, whatever a sender writes."""
+ENDS: Final[tuple[tuple[Outcome, int], ...]] = (
+    ("accepted", 200),
+    ("dead-lettered", 200),
+    ("forged", 401),
+    ("incomplete", 400),
+    ("too-large", 413),
+    ("too-slow", 408),
+    ("unavailable", 503),
+    ("overloaded", 503),
+    ("client-gone", 0),
+)
+"""How requests end, with the status that is answered then."""
 
 BYTES: Final = (512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
 
@@ -18,14 +31,22 @@ BYTES: Final = (512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
 def observe_ingest(metrics: Metrics) -> None:
     """Register the handlers of ingest's records."""
     requests = metrics.counter(
-        "ingest_requests", "Requests to the webhook path, by how they ended.", ["outcome", "status"]
+        "ingest_requests",
+        "Requests to the webhook path, by how they ended: accepted, forged, too large, not stored, …",
+        ["outcome", "status"],
+        begins=[(outcome, str(status)) for outcome, status in ENDS],
     )
     webhooks = metrics.counter(
-        "ingest_webhooks", "Webhooks stored and answered 200, by type and mode.", ["type", "mode"]
-    )
+        "ingest_webhooks", "Webhooks stored and answered 200, by type (unknown ones are `other`) and mode.",
+        ["type", "mode"],
+    )  # fmt: skip
     letters = metrics.counter(
-        "ingest_dead_letters", "Genuine requests that were no webhook, stored as dead letters.", ["class", "mode"]
+        "ingest_dead_letters",
+        "Genuine requests that were no webhook, stored as dead letters.",
+        ["class", "mode"],
+        begins=[("unreadable", mode) for mode in get_args(Mode)],
     )
+    given_up = observe_letters(metrics, CLASSES)
     seconds = metrics.histogram(
         "ingest_request_seconds", "From the request's head to its answer.", ["outcome"], buckets=SECONDS
     )
@@ -46,6 +67,7 @@ def observe_ingest(metrics: Metrics) -> None:
             size.observe(event.size_bytes)
         elif event.outcome == "dead-lettered":
             letters.labels("unreadable", event.mode).inc()
+            given_up("unreadable", 1)
 
     metrics.on(RequestEnded, on_request)
     metrics.on(RecordStored, lambda event: stored.observe(event.seconds))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import uvloop
+from starlette.applications import Starlette
 
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
@@ -28,6 +29,8 @@ from pipeline.ingest.replies import READ_WITHIN_S
 from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
 from pipeline.tasks import catch_unheard
+from pipeline.watch.server import GRACE_S as ADMIN_GRACE_S
+from pipeline.watch.server import LIMITS as ADMIN_LIMITS
 
 log = logs.get(__name__)
 
@@ -54,6 +57,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     app = create_app(settings)
     listener = bind(settings.host, settings.port_of("ingest"))
     port = listener.getsockname()[1]
+    admin = _admin(app.state.admin, settings)
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
     server = Server(app, listener, limits_of(settings), observers=observers)
     if server.most < settings.max_connections:
@@ -76,17 +80,34 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
             gc.freeze()  # what the imports left is never garbage; collections then look at requests only
             server.start()
             stopping.serving = True
+            if admin is not None:
+                admin.start()
+                _say_listening(say, "Probes and metrics on", settings.host, admin.address[1], "")
             for path in settings.webhook_paths:
-                address = f"http://{shown(settings.host)}:{port}{path}"
-                log.info("listening", address=address)
-                say(f"Listening on {address}")
+                _say_listening(say, "Listening on", settings.host, port, path)
             try:
                 await stopping.drained(settings.drain_seconds)
             finally:
                 await server.stop(GRACE_S)
+                if admin is not None:
+                    await admin.stop(ADMIN_GRACE_S)
             log.info("stopped accepting, every request was answered")
     if failures:
         raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
+
+
+def _admin(app: Starlette | None, settings: Settings) -> Server | None:
+    """The server of what the process says about itself, where that has a port of its own."""
+    if app is None or settings.admin_port is None:
+        return None
+    listener = bind(settings.host, settings.admin_port, setting="PIPELINE_ADMIN_PORT")
+    return Server(app, listener, ADMIN_LIMITS, observers=[ConnectionJournal()])
+
+
+def _say_listening(say: Callable[[str], None], what: str, host: str, port: int, path: str) -> None:
+    address = f"http://{shown(host)}:{port}{path}"
+    log.info("listening", address=address)
+    say(f"{what} {address}")
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -26,6 +26,9 @@ class ChunkDelivered:
     generation: int
     appended_at_ms: int | None = None
     """When the leader appended the last of them, by its clock; None where records have their producers' time."""
+    first_at_ms: int | None = None
+    last_at_ms: int | None = None
+    """The times of the first and the last of them, whoever gave them; a producer may have written any number."""
 
 
 @dataclass(frozen=True, slots=True)

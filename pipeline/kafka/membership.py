@@ -155,6 +155,14 @@ class Membership:
         """
         return generation > 0 and generation == self._active
 
+    def is_lost(self, generation: int) -> bool:
+        """Whether the group has gone on without the member that it had under `generation`.
+
+        Its partitions are others' or nobody's, and nothing that was begun under it can be ended any more. While
+        partitions are given away in order the driver keeps the generation, and so it does while no broker answers.
+        """
+        return generation > 0 and generation != self._coordinator.generation
+
     def assigned(self) -> frozenset[TP]:
         """The partitions of the last assignment that was completed."""
         return self._assigned

@@ -1,7 +1,8 @@
 """What each stage and each command may have to do with the cluster's topics and groups: the ACLs that a user needs.
 
-One list, from which the start checks ask, `dodo-cio topics render` prints, and the README tells. READ and WRITE on a
-topic, and READ on a group, include DESCRIBE. An idempotent producer needs nothing beyond WRITE since Kafka 2.8.
+One list: the start checks ask from it, `dodo-cio topics render` prints it, and docs/operating.md shows it. READ and
+WRITE on a topic, and READ on a group, include DESCRIBE. An idempotent producer needs nothing beyond WRITE since Kafka
+2.8.
 """
 
 from __future__ import annotations

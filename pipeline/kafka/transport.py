@@ -266,7 +266,12 @@ class Consumer(driver.Consumer):
             return False
         self.positions.delivered(tp, last)
         dated_ms = chunk[-1].timestamp if chunk[-1].timestamp_type == LOG_APPEND_TIME else None
-        self.app.tell(ChunkDelivered(tp.topic, tp.partition, first, last, len(chunk), end, generation, dated_ms))
+        self.app.tell(
+            ChunkDelivered(
+                tp.topic, tp.partition, first, last, len(chunk), end, generation, dated_ms,
+                chunk[0].timestamp, chunk[-1].timestamp,
+            )
+        )  # fmt: skip
         return True
 
     async def _offer(self, queue: Any, event: Any) -> bool:

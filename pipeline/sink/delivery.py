@@ -279,7 +279,7 @@ class Delivery:
         self._done(items)
         written_ms = time_ms(items[0].record)
         age_s = None if written_ms is None else max(time.time() - written_ms / 1000, 0.0)
-        self._emit(OperationsAccepted(lane.number, len(items), age_s))
+        self._emit(OperationsAccepted(lane.number, len(items), age_s, [item.record for item in items]))
         if lane.grow():
             self._emit(ByteBudgetChanged(lane.number, lane.budget_bytes))
 

@@ -6,10 +6,12 @@ must not block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.deadletters.envelope import DeadLetterClass
+from pipeline.kafka.records import Record
 from pipeline.sink.batching import BatchCause
 from pipeline.sink.holds import HoldCause
 
@@ -67,11 +69,15 @@ class BatchSplit:
 
 @dataclass(frozen=True, slots=True)
 class OperationsAccepted:
-    """Customer.io took these operations; `oldest_age_s` is the age of the oldest one's record, None when unknown."""
+    """Customer.io took these operations.
+
+    `oldest_age_s` is the age of the oldest one's record, None when unknown; `records` are the records of all.
+    """
 
     lane: int
     operations: int
     oldest_age_s: float | None
+    records: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, slots=True)

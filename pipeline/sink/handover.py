@@ -76,6 +76,13 @@ class SinkHandOver:
         await self._idle.wait()
         self.abandon()
 
+    def is_vain(self) -> bool:
+        """Never: a request that is on its way changes Customer.io whoever owns the partition by now.
+
+        Its end is waited for, so that nothing of the next assignment overtakes it.
+        """
+        return False
+
     def abandon(self) -> None:
         """Let nothing leave any more that the hand-over was waiting for."""
         if self.is_finishing:

@@ -1,36 +1,4 @@
-"""The sink's series: an observer of `events`, and gauges that are read at each scrape.
-
-| series | labels | shows |
-|---|---|---|
-| `dodo_cio_operations_accepted_total` | | operations that Customer.io took |
-| `dodo_cio_operations_passed_over_total` | | operations from before their person was forgotten, not sent |
-| `dodo_cio_delivery_age_seconds` | | age of a batch's oldest record when it was accepted |
-| `dodo_cio_batches_total` | cause | batches by why they were closed: full (bytes), nothing else waits (idle), barrier |
-| `dodo_cio_batch_operations`, `dodo_cio_batch_fill_ratio` | | operations of a batch, its share of the largest body |
-| `dodo_cio_requests_total` | outcome, status | requests by what came of them |
-| `dodo_cio_request_seconds` | outcome | time of a request |
-| `dodo_cio_request_bytes_total` | | bytes of bodies, every attempt |
-| `dodo_cio_retries_total` | | requests that will be sent again |
-| `dodo_cio_retry_delay_seconds` | | pause before a retry |
-| `dodo_cio_batch_splits_total` | | batches that were halved |
-| `dodo_cio_dead_letters_total` | class, stage | records given up, by class |
-| `dodo_cio_holds_total` | cause | times that all lanes were held |
-| `dodo_cio_held` | cause | 1 while lanes are held: credentials or region until a person acts, outage |
-| `dodo_cio_handover_operations_total` | | operations left to their partition's next owner |
-| `dodo_cio_lane_budget_bytes` | lane | byte budget of a lane's requests; below the largest body while the API is slow |
-| `dodo_cio_request_budget_partitions` | | partitions whose part of the workspace's rate this sink has |
-| `dodo_cio_request_budget_share_per_second` | | this sink's share of the workspace's rate |
-| `dodo_cio_request_budget_lent_per_second` | | what of the share others may use |
-| `dodo_cio_request_budget_borrowed_per_second` | | what others lend to this sink |
-| `dodo_cio_request_budget_leases_total` | side | times that what is lent, or borrowed, changed |
-| `dodo_cio_request_budget_per_second` | | what may be used: the share, less lent, plus borrowed, less after 429s |
-| `dodo_cio_request_budget_used_per_second` | | requests that left in the last second |
-| `dodo_cio_request_rate_factor` | | what 429s have left of the share, 0 to 1 |
-| `dodo_cio_request_throttled_total` | | times that a 429 halved that factor |
-| `dodo_cio_request_turn_seconds` | | wait of a request for its turn in the budget |
-| `dodo_cio_memory_taken_bytes` | | memory of records that wait |
-| `dodo_cio_oldest_undelivered_seconds` | | age of the oldest record that holds a partition back, 0 when none does |
-"""
+"""The sink's series: an observer of `events`, and gauges that are read at each scrape."""
 
 from __future__ import annotations
 
@@ -39,30 +7,32 @@ from functools import partial
 from typing import get_args
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
+from pipeline.deadletters.envelope import CLASSES
+from pipeline.kafka.records import END_MS, FIRST_MS, MAX_DIGITS, RECEIVED_AT, WEBHOOK_ID, Headers, Record, text_header
 from pipeline.sink import events
+from pipeline.sink.batching import BatchCause
 from pipeline.sink.holds import HoldCause
 from pipeline.sink.sink import Sink
+from pipeline.watch.latency import Latency
+from pipeline.watch.letters import observe_letters
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
 
 FILL = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
-AGE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
+AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
+"""From an idle chain's tens of milliseconds to the day after an outage; 0.1 s to 2.5 s is where a target lies."""
 
 
 def observe_sink(metrics: Metrics, lanes: int) -> None:
     """Register the sink's series that are fed by events."""
-    accepted = metrics.counter("operations_accepted", "Operations that Customer.io took.")
-    age = metrics.histogram("delivery_age_seconds", "Age of a batch's oldest record when accepted.", buckets=AGE)
-
-    def on_accepted(event: events.OperationsAccepted) -> None:
-        accepted.inc(event.operations)
-        if event.oldest_age_s is not None:
-            age.observe(event.oldest_age_s)
-
-    metrics.on(events.OperationsAccepted, on_accepted)
-
+    _observe_accepted(metrics)
     _observe_passed_over(metrics)
 
-    batches = metrics.counter("batches", "Batches by why they were closed.", ["cause"])
+    batches = metrics.counter(
+        "batches",
+        "Batches by why they were closed: full (bytes), nothing else waits (idle), barrier.",
+        ["cause"],
+        begins=[(cause,) for cause in get_args(BatchCause)],
+    )
     size = metrics.histogram("batch_operations", "Operations of a batch.", buckets=RECORDS)
     fill = metrics.histogram("batch_fill_ratio", "A batch's share of the largest body.", buckets=FILL)
 
@@ -73,7 +43,12 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
 
     metrics.on(events.BatchClosed, on_closed)
 
-    requests = metrics.counter("requests", "Requests by what came of them.", ["outcome", "status"])
+    requests = metrics.counter(
+        "requests",
+        "Requests to Customer.io by what came of them.",
+        ["outcome", "status"],
+        begins=[("accepted", "200"), ("partly-refused", "207"), ("unauthorized", "401"), ("retry", "429")],
+    )
     took = metrics.histogram("request_seconds", "Time of a request.", ["outcome"], buckets=SECONDS)
     sent = metrics.counter("request_bytes", "Bytes of bodies, every attempt.")
 
@@ -95,15 +70,23 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
 
     splits = metrics.counter("batch_splits", "Batches that were halved.")
     metrics.on(events.BatchSplit, lambda _: splits.inc())
-    letters = metrics.counter("dead_letters", "Records given up, by class.", ["class", "stage"])
-    metrics.on(events.RecordDeadLettered, lambda event: letters.labels(event.class_, metrics.stage).inc())
+    given_up_as = observe_letters(metrics, CLASSES)
+    metrics.on(events.RecordDeadLettered, lambda event: given_up_as(event.class_, 1))
     given_up = metrics.counter("handover_operations", "Operations left to their partition's next owner.")
     metrics.on(events.WorkGivenUp, lambda event: given_up.inc(event.operations))
 
-    holds = metrics.counter("holds", "Times that all lanes were held.", ["cause"])
-    held = metrics.gauge("held", "1 while all lanes are held until the cause is gone.", ["cause"])
-    for cause in get_args(HoldCause):
-        held.labels(cause).set(0)
+    holds = metrics.counter(
+        "holds",
+        "Times that all lanes were held.",
+        ["cause"],
+        begins=[(cause,) for cause in (*get_args(HoldCause), "retry-after")],
+    )
+    held = metrics.gauge(
+        "held",
+        "1 while all lanes are held: credentials or region until a person acts, outage until it is over.",
+        ["cause"],
+        begins=[(cause,) for cause in get_args(HoldCause)],
+    )
 
     def on_held(event: events.LanesHeld) -> None:
         holds.labels(event.cause).inc()
@@ -114,10 +97,55 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
     metrics.on(events.LanesReleased, lambda event: held.labels(event.cause).set(0))
 
     _observe_budget(metrics)
-    budget = metrics.gauge("lane_budget_bytes", "Byte budget of a lane's requests.", ["lane"])
+    budget = metrics.gauge(
+        "lane_budget_bytes", "Byte budget of a lane's requests; below the largest body while the API is slow.", ["lane"]
+    )
     for lane in range(lanes):
         budget.labels(str(lane)).set(BODY_MAX_BYTES)
     metrics.on(events.ByteBudgetChanged, lambda event: budget.labels(str(event.lane)).set(event.budget_bytes))
+
+
+def _observe_accepted(metrics: Metrics) -> None:
+    accepted = metrics.counter("operations_accepted", "Operations that Customer.io took.")
+    age = metrics.histogram("delivery_age_seconds", "Age of a batch's first record when it was accepted.", buckets=AGE)
+    whole: Latency[Record] = Latency(
+        metrics,
+        "webhook_to_accepted_seconds",
+        "From a webhook's reception at ingest until Customer.io accepted an operation of it, each operation counted. "
+        "What was replayed or brought back counts from its first reception.",
+        buckets=AGE, label="webhook_id", value=_webhook_id,
+    )  # fmt: skip
+    sink: Latency[Record] = Latency(
+        metrics,
+        "operation_to_accepted_seconds",
+        "From an operation's record in Kafka, by its time, until Customer.io accepted it.",
+        buckets=AGE, label="webhook_id", value=_webhook_id,
+    )  # fmt: skip
+
+    def on_accepted(event: events.OperationsAccepted) -> None:
+        accepted.inc(event.operations)
+        if event.oldest_age_s is not None:
+            age.observe(event.oldest_age_s)
+        now_s = time.time()
+        written = [one for one in event.records if FIRST_MS <= one.timestamp < END_MS]
+        sink.observe([one.timestamp for one in written], written, now_s)
+        received = [(at_ms, one) for one in event.records if (at_ms := _received_ms(one.headers))]
+        whole.observe([at_ms for at_ms, _ in received], [one for _, one in received], now_s)
+
+    metrics.on(events.OperationsAccepted, on_accepted)
+
+
+def _received_ms(headers: Headers) -> int:
+    """When the webhook was received, unix ms; 0 where nobody says, or no clock showed it. Asked for each operation."""
+    for name, value in headers:
+        if name == RECEIVED_AT:
+            at_ms = int(value) if len(value) <= MAX_DIGITS and value.isdigit() else 0
+            return at_ms if FIRST_MS <= at_ms < END_MS else 0
+    return 0
+
+
+def _webhook_id(record: Record) -> str | None:
+    return text_header(record.headers, WEBHOOK_ID)
 
 
 def _observe_passed_over(metrics: Metrics) -> None:
@@ -128,7 +156,12 @@ def _observe_passed_over(metrics: Metrics) -> None:
 def _observe_budget(metrics: Metrics) -> None:
     partitions = metrics.gauge("request_budget_partitions", "Partitions whose part of the rate this sink has.")
     metrics.on(events.BudgetShared, lambda event: partitions.set(event.own))
-    leases = metrics.counter("request_budget_leases", "Times that what is lent or borrowed changed.", ["side"])
+    leases = metrics.counter(
+        "request_budget_leases",
+        "Times that what is lent or borrowed changed.",
+        ["side"],
+        begins=[("lent",), ("borrowed",)],
+    )
     before = {"lent": 0.0, "borrowed": 0.0}
 
     def on_leases(event: events.LeasesChanged) -> None:

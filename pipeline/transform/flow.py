@@ -82,6 +82,7 @@ class Flow:
         state: the customers' state; without one every record is decided for itself.
         may_send: whether what was delivered under a generation may leave this process now. A worker that was frozen
             and replaced must not write its chunk behind what its heir has written since.
+        is_lost: whether the group has gone on without this process since that generation: then nothing of it can leave.
         introductions: tell the state who customers are before a webhook is decided that does not. The chunk waits for
             that, and those of its partition behind it; all others go on.
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
@@ -101,6 +102,7 @@ class Flow:
         fail: Callable[[BaseException], None],
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
+        is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
         current: Callable[[], Callable[[Record, Shelf | None], Decision]] | None = None,
@@ -114,6 +116,7 @@ class Flow:
         self._fail = fail
         self._state = state
         self._may_send = may_send
+        self._is_lost = is_lost
         self._introductions = introductions
         self._lookups = lookups
         self._current = current
@@ -146,6 +149,14 @@ class Flow:
     async def drained(self) -> None:
         """Return when nothing is on its way."""
         await self._until(lambda: not self._sends and not self._flights)
+
+    def is_vain(self) -> bool:
+        """Whether the producer's gate keeps what is on its way for good.
+
+        What left before that may still be stored, and is done again: under the same ids, and with the next owner's
+        last word behind it.
+        """
+        return self._is_lost(self._generation)
 
     def abandon(self) -> None:
         """What could not leave in time never does.
@@ -302,9 +313,11 @@ class Flow:
         match decision.verdict:
             case Operations() as operations:
                 topic = self._operations_topic
-                partition = self._producer.partition_for(topic, operations.person_key)
+                key = operations.person_key
+                partition = self._producer.partition_for(topic, key)
                 for out in operation_records(record, decision, operations):
-                    outgoing.append(topic, partition, out)
+                    own = partition if out.key is key else self._producer.partition_for(topic, out.key)
+                    outgoing.append(topic, own, out)
             case DeadLettered() as verdict:
                 topic = self._dead_letters_topic
                 letter = dead_letter_record(record, verdict, int(self._clock() * 1000))

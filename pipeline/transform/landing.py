@@ -210,4 +210,4 @@ class Landing:
                 size += len(key) + len(value or b"")
         sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at
-        tell((self.observe,), FactsStored(self.topic, partition, kinds, size, shelf.mirror.size_bytes, took_s))
+        tell((self.observe,), FactsStored(self.topic, partition, kinds, size, took_s))

@@ -13,7 +13,7 @@ Test-mode webhooks are mapped without a profile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -97,20 +97,28 @@ class Course(NamedTuple):
     """How a subscription began: what its trial is told from.
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
-    more than nothing and of nothing, the first one first.
+    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last.
     """
 
     created_at_ms: int = 0
     trial_days: int = 0
     paid: Sequence[Charge] = ()
     free: Sequence[Charge] = ()
+    seen_ms: int = 0
 
 
-class Lapse(NamedTuple):
-    """A lapse of a subscription: on_hold, past_due or paused, and whether it was answered before the next one."""
+class Recovery(NamedTuple):
+    """A lapse of a subscription (on_hold, past_due) that is over, all in unix milliseconds.
 
-    status: str
-    answered: bool
+    Args:
+        lapsed_ms: when it began; of several in a row the last.
+        at_ms: when the subscription went on, as near as it is known.
+        shown_ms: when it is known to have gone on: a lapse of a later time is another one.
+    """
+
+    lapsed_ms: int
+    at_ms: int
+    shown_ms: int
 
 
 CardTeller = Literal["payment", "subscription"]
@@ -169,6 +177,16 @@ class Subscription:
     created_at_ms: int = 0
     trial_ends_ms: int | None = None
     cancelled_at: str | None = None
+
+
+class Active(NamedTuple):
+    """How many subscriptions are active, and the ids of their products, in their order and each once.
+
+    Of a person with more products than an attribute at Customer.io can tell, the first ones and one that does not fit.
+    """
+
+    subscriptions: int = 0
+    product_ids: Sequence[str] = ()
 
 
 class Spending(NamedTuple):
@@ -241,8 +259,19 @@ class Profile(Protocol):
         """With this webhook; None where cards may not go on, or nothing was paid."""
 
     @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        """All that go on, and of the others the newest, with this webhook."""
+    def speaking(self) -> Subscription | None:
+        """The subscription that speaks for the person (`best`), with this webhook; None: there is none."""
+
+    @property
+    def active(self) -> Active:
+        """With this webhook."""
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """A subscription that goes on, or of the others the newest, with this webhook; None: it is none of these."""
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """When the oldest of these subscriptions was created, of those that say it, unix milliseconds."""
 
     def before(self, subscription_id: str) -> Subscription | None:
         """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
@@ -256,8 +285,11 @@ class Profile(Protocol):
     def first_activation(self, subscription_id: str) -> Activation | None:
         """The earliest known activation, with this webhook."""
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
-        """The last lapse that happened before that time, whenever its webhook came; with this webhook."""
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
+        """Whether a lapse (on_hold, past_due, paused) happened before that time, whenever its webhook came."""
+
+    def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
+        """The lapses that are over by what is known with this webhook, and of which no event told before it."""
 
     def course(self, subscription_id: str) -> Course:
         """With this webhook."""
@@ -281,11 +313,14 @@ class Profile(Protocol):
     def refunded(self, payment_id: str) -> Refunded | None:
         """With this webhook; None when the payment is not known or nothing of it can be counted."""
 
-    def emitted(self, event_id: str) -> bool:
-        """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact."""
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
+        """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact.
+
+        A payment or refund that a webhook has told of stands for its own event, not for one that is told `beside` it.
+        """
 
 
-def best(subscriptions: Sequence[Subscription]) -> Subscription | None:
+def best(subscriptions: Iterable[Subscription]) -> Subscription | None:
     """The subscription that speaks for the person: active > past_due > on_hold > paused > ended, then the newest."""
     return min(
         subscriptions,

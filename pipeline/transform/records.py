@@ -33,7 +33,7 @@ _OF_THE_WAY = frozenset({REPARTITIONED_FROM, REPARTITIONED_AMONG})
 
 
 def operation_records(record: Record, decision: Decision, operations: Operations) -> list[OutRecord]:
-    """The operations of one webhook, in order, under the person's key.
+    """The operations of one webhook, in order, each under its person's key.
 
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
     the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
@@ -60,7 +60,7 @@ def operation_records(record: Record, decision: Decision, operations: Operations
             remembered += ((NOT_BEFORE, b"%d" % operations.not_before_s),)
     return [
         OutRecord(
-            key,
+            key if operation.key is None else operation.key,
             operation.body,
             (
                 (OP_ID, operation.op_id.encode()),

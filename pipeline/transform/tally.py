@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 from pipeline.dodo.catalogue import TYPES
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.watch.metrics import OTHER
 
 Outcome = Literal["operations", "dropped", "dead_letter", "sent_on"]
-
-OTHER: Final = "other"
-"""Stands for every type that is not in the catalogue: the sender's text must not become endless label values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Tally:
         verdict = decision.verdict
         if type(verdict) is Operations:
             self.webhooks[known, "operations", ""] += 1
-            for _, _, _, kind, name in verdict.operations:
+            for _, _, _, kind, name, _ in verdict.operations:
                 self.operations[kind, name or ""] += 1
             for note in verdict.notes:
                 self.notes[note] += 1

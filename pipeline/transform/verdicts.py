@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pipeline.customerio.operations import Identifier
+from pipeline.transform.profile import Recovery
 
 Mode = Literal["live", "test"]
 OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
@@ -68,8 +69,9 @@ class MappedOperation(NamedTuple):
     """One Track API operation, as the bytes that go into the batch.
 
     `name` is an event's canonical name (`payment_completed`), whatever style goes out. `op_id` is the event's ULID,
-    for an identify `<webhook-id>:identify`, which only this project reads. A tuple, since two are made for each
-    payment and a frozen dataclass costs three times as much to make.
+    for an identify `<webhook-id>:identify`, which only this project reads. `key` is that of its record where it is
+    about somebody else than the others (`Operations.person_key`). A tuple, since two are made for each payment and a
+    frozen dataclass costs three times as much to make.
     """
 
     op_id: str
@@ -77,10 +79,11 @@ class MappedOperation(NamedTuple):
     barrier: bool
     kind: OperationKind
     name: str | None
+    key: bytes | None = None
 
 
 class Operations(NamedTuple):
-    """The webhook becomes these operations, identify first, all of one person.
+    """The webhook becomes these operations, identify first, all of one person; a removal also of who stood in for them.
 
     `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
@@ -90,8 +93,9 @@ class Operations(NamedTuple):
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
     earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
-    own id may be another in the next reading of the body. `shaped` is the version of what shaped them, None where
-    nothing does; what it took away leaves fewer operations, or none.
+    own id may be another in the next reading of the body. `recoveries` are the lapses that are answered now, each with
+    the subscription's id. `shaped` is the version of what shaped them, None where nothing does; what it took away
+    leaves fewer operations, or none.
     """
 
     person_key: bytes
@@ -107,6 +111,7 @@ class Operations(NamedTuple):
     not_before_s: int | None = None
     event: str | None = None
     spoken: str | None = None
+    recoveries: tuple[tuple[str, Recovery], ...] = ()
     shaped: str | None = None
 
 

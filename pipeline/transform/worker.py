@@ -37,7 +37,7 @@ from pipeline.transform.seams import State
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper
 from pipeline.transform.state.events import RestoreAdvanced
-from pipeline.transform.state.metrics import observe_state
+from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
@@ -99,6 +99,7 @@ def create_app(settings: Settings) -> BatchApp:
         fail=app.crash_soon,
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
+        is_lost=app.membership.is_lost,
         introductions=introductions,
         lookups=lookups,
         current=deciding if live is not None else None,
@@ -153,6 +154,7 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
 
     observe_state(watch.metrics)
     store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store

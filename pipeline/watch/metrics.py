@@ -4,27 +4,32 @@ The core of a room builds one frozen record of what happened and hands it to its
 observer. A room registers, by the record's class, a small handler that turns it into series. No counter is touched
 inside logic, and a room without a handler costs nothing.
 
-Every process has `dodo_cio_build_info` (version, stage), `dodo_cio_ready` and `dodo_cio_live` (the probes' verdicts,
-1 or 0), `dodo_cio_event_loop_lag_seconds` (`loop`), `dodo_cio_observer_failures_total` (event_class: observers that
-raised over such an event; the log says which), `dodo_cio_background_task_failures_total` by task (`tasks`) and the
-standard `process_*` and `python_gc_*`. Workers have the series of `transport`; each stage documents its own in its
-`metrics` module.
+A labelled series that appears with its first event begins at 1, and neither `increase` nor `rate` sees that event. So
+whoever knows the values of a label gives them as `begins`, and the series are there at 0 from the start.
+
+A label has few values, whatever is sent to us: what comes from outside (types, statuses, kinds of facts) is counted by
+itself where it is known, else under `OTHER`.
+
+Each process has the standard `process_*` and `python_gc_*` beside its own. `dodo-cio metrics` prints all of them, and
+docs/metrics.md is made of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from pipeline import __version__
 from pipeline.observers import ObserverFailed
 from pipeline.settings import Stage
-from pipeline.tasks import TaskFailed
+from pipeline.tasks import ASYNCIO, DECLARED, TaskFailed
 
 NAMESPACE: Final = "dodo_cio"
 """Prefix of every series of ours; `process_*` and `python_gc_*` keep the names that dashboards know."""
@@ -32,7 +37,22 @@ NAMESPACE: Final = "dodo_cio"
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 RECORDS: Final = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
+OTHER: Final = "other"
+"""Label of whatever is not known: a label's values must be few, whatever a sender writes."""
+
+Kind = Literal["counter", "gauge", "histogram", "info"]
+
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric as it is scraped: its whole name, what it tells, and its labels."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
 
 
 class Metrics:
@@ -46,16 +66,26 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which Prometheus does not need
         self.stage = stage
         self.registry = CollectorRegistry()
+        self.series: list[Series] = []
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        failures = self.counter("background_task_failures", "Background tasks that ended untold, by task.", ["task"])
-        self.on(TaskFailed, lambda event: failures.labels(event.task).inc())
-        Info("build", "Version and stage of this process.", namespace=NAMESPACE, registry=self.registry).info(
-            {"version": __version__, "stage": stage}
+        text = "Version and stage of this process."
+        Info("build", text, namespace=NAMESPACE, registry=self.registry).info({"version": __version__, "stage": stage})
+        self._declare("build_info", "info", text, ("version", "stage"))
+        ended = self.counter(
+            "background_task_failures",
+            "Background tasks that ended untold, by task; they are started again, or the process ends.",
+            ["task"],
+            begins=[(task,) for task in sorted({ASYNCIO, *DECLARED})],
         )
-        failures = self.counter("observer_failures", "Observers that raised, by class of event.", ["event_class"])
-        self.on(ObserverFailed, lambda event: failures.labels(event.event_class).inc())
+        self._failures = self.counter(
+            "observer_failures",
+            "Observers that raised over an event, by its class: bugs in what watches; the log says which observer.",
+            ["event_class"],
+        )
+        self.on(TaskFailed, lambda event: ended.labels(event.task).inc())
+        self.on(ObserverFailed, lambda event: self._failures.labels(event.event_class).inc())
 
     def __call__(self, record: object) -> None:
         """Count what happened."""
@@ -65,18 +95,38 @@ class Metrics:
     def on(self, kind: type[R], handle: Callable[[R], None]) -> None:
         """Let `handle` see every record of exactly the class `kind`."""
         self._handlers.setdefault(kind, []).append(handle)
+        self._failures.labels(kind.__name__)
 
-    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-        """A counter `dodo_cio_<name>_total`."""
-        return Counter(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+    def counter(
+        self, name: str, text: str, labels: Sequence[str] = (), *, begins: Iterable[Sequence[str]] = ()
+    ) -> Counter:
+        """A counter `dodo_cio_<name>_total`; those of its series whose label values are `begins` exist at 0."""
+        self._declare(f"{name}_total", "counter", text, labels)
+        counter = Counter(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+        for values in begins:
+            counter.labels(*values)
+        return counter
 
-    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-        """A gauge `dodo_cio_<name>`."""
-        return Gauge(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+    def gauge(self, name: str, text: str, labels: Sequence[str] = (), *, begins: Iterable[Sequence[str]] = ()) -> Gauge:
+        """A gauge `dodo_cio_<name>`; `begins` as for a counter."""
+        self._declare(name, "gauge", text, labels)
+        gauge = Gauge(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+        for values in begins:
+            gauge.labels(*values)
+        return gauge
 
     def histogram(self, name: str, text: str, labels: Sequence[str] = (), *, buckets: Sequence[float]) -> Histogram:
         """A histogram `dodo_cio_<name>`; the unit is the name's last word."""
+        self._declare(name, "histogram", text, labels)
         return Histogram(name, text, labels, namespace=NAMESPACE, registry=self.registry, buckets=buckets)
+
+    def collect(self, collector: Collector, *series: Series) -> None:
+        """Series that `collector` reads at each scrape; their names come with the prefix (`NAMESPACE`)."""
+        self.registry.register(collector)
+        self.series += series
+
+    def _declare(self, name: str, kind: Kind, text: str, labels: Sequence[str]) -> None:
+        self.series.append(Series(f"{NAMESPACE}_{name}", kind, text, tuple(labels)))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition in the format that the `Accept` header asks for, and its content type."""

@@ -16,6 +16,7 @@ from faust.types import TP
 
 from pipeline.kafka.app import BatchApp
 from pipeline.tasks import BackgroundTask, OnEnd
+from pipeline.watch.lateness import Lateness
 from pipeline.watch.progress import Progress
 
 UNREAD_EVERY_S: Final = 15.0
@@ -34,8 +35,11 @@ UNREAD: Final = BackgroundTask("unread records", OnEnd.RESTART)
 class Unread:
     """Asks again and again, and tells `progress`."""
 
-    def __init__(self, app: BatchApp, progress: Progress, every_s: float = UNREAD_EVERY_S) -> None:
+    def __init__(
+        self, app: BatchApp, progress: Progress, every_s: float = UNREAD_EVERY_S, lateness: Lateness | None = None
+    ) -> None:
         self._app = app
+        self._lateness = lateness
         self._progress = progress
         self._every_s = every_s
         self._tasks = app.background()
@@ -67,6 +71,9 @@ class Unread:
             unread, away = await asyncio.wrap_future(asking)
         if membership.generation == generation:
             self._progress.saw(unread)
+            if self._lateness is not None:
+                for tp, records in unread.items():
+                    self._lateness.unread(tp, records)
             self._progress.attempted(away)
 
 

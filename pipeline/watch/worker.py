@@ -13,11 +13,12 @@ from pipeline.kafka.app import BatchApp
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
+from pipeline.watch.lateness import Lateness
 from pipeline.watch.losses import Losses
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.progress import Progress
 from pipeline.watch.server import HealthServer
-from pipeline.watch.transport import observe_transport, show_pulse, show_vitals
+from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
 from pipeline.watch.unread import UNREAD_EVERY_S, Unread
 from pipeline.watch.vitals import PATIENCE_S, PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
@@ -59,14 +60,15 @@ class WorkerWatch:
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
         show_vitals(self.metrics, self.vitals)
-        show_pulse(self.metrics, watchdog.partitions, watchdog.held_s)
-        app.transport_observers += [self.metrics, self.progress]
+        show_partitions(self.metrics, lambda: self._figures(watchdog), watchdog.held_s)
+        self._lateness = Lateness()
+        app.transport_observers += [self.metrics, self.progress, self._lateness]
         self.health = Health(
             self.metrics, ready=watchdog.ready, live=watchdog.live, status=lambda: self._status(watchdog)
         )
         settings = app.settings
         self.server = HealthServer(settings.host, settings.port_of(app.stage), self.health)
-        unread = Unread(app, self.progress, unread_every_s)
+        unread = Unread(app, self.progress, unread_every_s, self._lateness)
         app.companion(self.server.start, self.server.stop)
         app.companion(unread.start, unread.stop)
         self.clock = Clock(self.metrics)
@@ -115,6 +117,19 @@ class WorkerWatch:
         still = [tp for tp, place in places.items() if place.waiting and stood.get(tp) == self._stood[tp]]
         if still:
             self.progress.attempted(self.attended(still))
+
+    def _figures(self, watchdog: Watchdog) -> dict[TP, PartitionFigures]:
+        """Of each assigned partition what a scrape shows."""
+        lost = self.losses.shown()
+        return {
+            tp: PartitionFigures(
+                pulse,
+                pulse.place.waiting if tp in self.progress.unread_of else None,
+                self._lateness.seconds(tp),
+                lost[tp].records if tp in lost else 0,
+            )
+            for tp, pulse in watchdog.partitions().items()
+        }
 
     def _status(self, watchdog: Watchdog) -> dict[str, Any]:
         app = self._app

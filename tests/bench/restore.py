@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.settings import Settings
 from pipeline.transform.state.facts import SCHEMA_VERSION, encode, key
+from tests.asking import local_client
 from tests.bench import stage
 from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
@@ -126,7 +126,7 @@ async def _ready(settings: Settings, directory: Path) -> tuple[float, float]:
     worker = stage.Process.stage(settings, directory, "transform")
     most = 0.0
     try:
-        async with asyncio.timeout(stage.PATIENCE_S), httpx.AsyncClient() as client:
+        async with asyncio.timeout(stage.PATIENCE_S), local_client() as client:
             port = None
             while True:
                 worker.check()

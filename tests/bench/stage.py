@@ -25,6 +25,7 @@ from pipeline.kafka.local_process import Watchdog
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import PREFIX, Settings
+from tests.asking import local_client
 
 Headers = list[tuple[str, bytes]]
 Sent = tuple[bytes, bytes, Headers]
@@ -204,7 +205,7 @@ class ProcessEndedError(Exception):
 
 async def ready(process: Process, url: str, path: str = "/ready") -> None:
     """Wait until it answers 200 on `path`."""
-    async with httpx.AsyncClient(base_url=url, timeout=2, trust_env=False) as client, asyncio.timeout(PATIENCE_S):
+    async with local_client(url, timeout=2) as client, asyncio.timeout(PATIENCE_S):
         while True:
             process.check()
             with suppress(httpx.HTTPError):

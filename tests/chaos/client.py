@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 
 from pipeline.dodo.simulator import Delivery
+from tests.asking import local_client
 from tests.chaos.truth import Posted
 
 LANES = 16
@@ -96,7 +97,7 @@ class Client:
 
     async def _post_all(self) -> None:
         limits = httpx.Limits(max_connections=2 * LANES, max_keepalive_connections=2 * LANES)
-        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, limits=limits, trust_env=False) as http:
+        async with local_client(timeout=ANSWER_WITHIN_S, limits=limits) as http:
             lanes = [asyncio.create_task(self._post_lane(http, lane)) for lane in self._lanes]
             try:
                 await asyncio.gather(*lanes)

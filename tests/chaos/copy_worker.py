@@ -60,6 +60,10 @@ class Copying:
         while self.in_flight:
             await self.change()
 
+    def is_vain(self) -> bool:
+        """Never."""
+        return False
+
     def abandon(self) -> None:
         """The next owner copies it again."""
         for queue in self.flying.values():

@@ -19,6 +19,7 @@ import httpx
 
 from pipeline.kafka.local_ports import free_port
 from pipeline.kafka.local_process import Watchdog
+from tests.asking import local_client
 
 STAGES = ("ingest", "transform", "sink")
 READY_WITHIN_S = 120.0
@@ -137,7 +138,7 @@ class Replicas:
 
     async def ready(self, replica: Replica) -> None:
         """Wait until its probe says that it is ready."""
-        async with httpx.AsyncClient(base_url=replica.url, timeout=5, trust_env=False) as client:
+        async with local_client(replica.url, timeout=5) as client:
             deadline = time.monotonic() + READY_WITHIN_S
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -203,7 +204,7 @@ class SandboxView:
     """What the sandbox shows of itself."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=f"{url}/__sandbox", timeout=60, trust_env=False)
+        self._http = local_client(f"{url}/__sandbox")
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from pipeline.dodo.signature import sign
 from pipeline.ingest import PATH
 from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.settings import PREFIX
+from tests.asking import local_client
 
 pytestmark = [
     pytest.mark.kafka,
@@ -76,7 +77,7 @@ async def test_a_minute_without_kafka_is_quiet(how: str, tmp_path: Path, chain_s
                 await client.post(f"{stages['ingest'].url}{PATH}", content=body, headers=signed)
                 number += 1
 
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client, asyncio.TaskGroup() as lanes:
+        async with local_client(timeout=30) as client, asyncio.TaskGroup() as lanes:
             for lane in range(LANES):
                 lanes.create_task(post(client, lane))
             await asyncio.sleep(TRAFFIC_S)

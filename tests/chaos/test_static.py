@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 LONG = bool(os.environ.get("CHAOS_SECONDS"))
 SESSION_S = 60.0
-"""Longer than a restart takes on any machine, as the README asks for."""
+"""Longer than a restart takes on any machine, as docs/operating.md asks for."""
 
 FENCED = "PIPELINE_GROUP_INSTANCE_ID: another process has joined the consumer group"
 

@@ -22,7 +22,10 @@ def test_it_lists_every_event() -> None:
     """With the types that send it and the campaigns that it starts."""
     out, error = run()
     assert error is None
-    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    lines: dict[str, str] = {}
+    for line in filter(str.strip, out.splitlines()):
+        name = next(reversed(lines)) if line.startswith(" ") else line.split()[0]  # a cell may take several lines
+        lines[name] = lines.get(name, "") + line
     for reference in event_references():
         assert reference.event in lines
         assert all(when.type in lines[reference.event] for when in reference.when)
@@ -37,6 +40,14 @@ def test_one_event_with_all_that_it_carries() -> None:
                  "is_first_payment", "46.65"):  # fmt: skip
         assert said in out
     assert "failure_category" not in out
+
+
+def test_types_of_one_condition_stand_together() -> None:
+    """A recovery is shown by seven types, and said once."""
+    out, _ = run("subscription_reactivated")
+    (line,) = (line for line in out.splitlines() if line.startswith("  when      "))
+    assert "subscription.active, subscription.renewed, " in line
+    assert out.count("once for  subscription_id, lapse") == 1
 
 
 @pytest.mark.parametrize(

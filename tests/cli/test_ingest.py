@@ -29,6 +29,7 @@ from pipeline.kafka.local import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = samples.load("payment.succeeded")
@@ -68,11 +69,11 @@ class Ingest:
         """What it wrote."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    async def address(self) -> str:
+    async def address(self, what: str = "Listening on") -> str:
         """Wait for the printed address."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                if found := re.search(r"^Listening on (http://\S+)$", self.text, re.MULTILINE):
+                if found := re.search(rf"^{what} (http://\S+)$", self.text, re.MULTILINE):
                     return found[1]
                 assert self.process.poll() is None, self.text
                 await asyncio.sleep(0.02)
@@ -109,7 +110,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 @asynccontextmanager
 async def _client() -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=100)
-    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+    async with local_client(limits=limits) as client:
         yield client
 
 
@@ -340,9 +341,53 @@ async def test_a_port_in_use_is_2(chain_settings: Any, start: Any) -> None:
     assert "Traceback" not in child.text
 
 
+@pytest.mark.kafka
+async def test_nothing_but_webhooks_is_public(chain_settings: Any, start: Any) -> None:
+    """With a port for probes and metrics the other one takes webhooks and answers 404 to all else; while it drains, the
+    probes go on answering, and both end together."""  # noqa: D205, D209 - one promise
+    settings = await chain_settings(dodo_webhook_secrets=LIVE, port=0, drain_seconds=600)
+    child = start(settings, "--admin-port", "0")
+    webhooks = await child.address()
+    public = webhooks.removesuffix(PATH)
+    admin = await child.address("Probes and metrics on")
+    async with _client() as client:
+        assert await _post(client, webhooks, "msg_1") == 200
+        for path in ("/live", "/ready", "/status", "/metrics", "/openapi.json"):
+            assert (await client.get(public + path)).status_code == 404, path
+            assert (await client.get(admin + path)).status_code == 200, path
+        assert (await client.post(admin + PATH, content=BODY)).status_code == 404
+        assert 'outcome="accepted",status="200"} 1.0' in (await client.get(f"{admin}/metrics")).text
+        child.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await client.get(f"{admin}/ready")).status_code != 503:  # noqa: ASYNC110 - a probe is a question
+                await asyncio.sleep(0.02)
+        assert (await client.get(f"{admin}/live")).status_code == 200
+        assert await _post(client, webhooks, "msg_2") == 200
+        child.process.send_signal(signal.SIGTERM)
+        assert await child.ends() == 0
+    assert not _accepts(int(admin.rsplit(":", 1)[1]))
+    assert await _stored_ids(settings) == ["msg_1", "msg_2"]
+
+
+@pytest.mark.kafka
+async def test_a_port_for_probes_that_is_in_use_is_2(chain_settings: Any, start: Any) -> None:
+    """The message names its setting."""
+    settings = await chain_settings(dodo_webhook_secrets=LIVE, port=0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        child = start(settings, "--admin-port", str(taken.getsockname()[1]))
+        assert await child.ends() == 2
+    assert "PIPELINE_ADMIN_PORT" in child.text
+    assert "Traceback" not in child.text
+
+
 @pytest.mark.parametrize(
     ("variables", "code", "message"),
     [
+        (
+            {"PIPELINE_ADMIN_PORT": "8080", "PIPELINE_PORT": "8080"},
+            2,
+            "PIPELINE_ADMIN_PORT: 8080 is the port for webhooks",
+        ),
         ({}, 2, "PIPELINE_DODO_WEBHOOK_SECRETS is not set"),
         ({"PIPELINE_DODO_WEBHOOK_SECRETS": f"v1,{LIVE}"}, 2, "begins with v1,"),
         ({"PIPELINE_DODO_WEBHOOK_SECRETS": LIVE, "PIPELINE_DODO_TEST_WEBHOOK_SECRETS": LIVE}, 2, "the same secret"),

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -21,6 +20,7 @@ from pipeline.customerio.operations import identify
 from pipeline.customerio.workspace import credentials, resolve
 from pipeline.errors import InputError
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 Starting = Callable[..., subprocess.Popen[str]]
 
@@ -72,7 +72,7 @@ async def test_its_settings_lead_to_it(starting: Starting, tmp_path: Path, monke
     base_url = await resolve(settings)
     assert base_url == told["url"]
     site_id, api_key = credentials(settings)
-    async with TrackClient(base_url, site_id, api_key) as client, httpx.AsyncClient(base_url=base_url) as looking:
+    async with TrackClient(base_url, site_id, api_key) as client, local_client(base_url) as looking:
         assert (await client.send_batch(BODY)).status == 200
         assert (await looking.get("/__sandbox/people/cus_1")).json()["email"] == "jane@example.com"
     process.terminate()

@@ -27,6 +27,7 @@ from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PATIENCE_S = 300.0
@@ -233,7 +234,7 @@ def running(signed: Callable[..., dict[str, str]]) -> Callable[[Settings], Abstr
         limits = httpx.Limits(max_connections=500)  # no request waits for another one's connection
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client,
+            local_client(limits=limits) as client,
         ):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             server.start()

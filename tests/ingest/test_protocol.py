@@ -15,6 +15,7 @@ from pipeline.http import connection
 from pipeline.http.limits import HEAD_BYTES
 from pipeline.ingest import PATH
 from pipeline.ingest.records import MAX_BODY_BYTES
+from tests.asking import local_client
 
 BODY = samples.load("payment.succeeded")
 
@@ -79,7 +80,7 @@ async def test_a_large_body_hears_its_answer(chunked: bool, served: Any, signed:
     async def parts() -> Any:
         yield body
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with local_client() as client:
         url = f"http://127.0.0.1:{served.address[1]}{PATH}"
         answer = await client.post(url, content=parts() if chunked else body, headers=signed(body))
     assert answer.status_code == 413
@@ -171,7 +172,7 @@ async def test_a_head_that_never_comes_is_not_waited_for(
 async def test_many_at_once_are_each_stored(served: Any, signed: Signed) -> None:
     """Two hundred concurrent requests over forty connections are each answered and stored once."""
     limits = httpx.Limits(max_connections=40)
-    async with httpx.AsyncClient(trust_env=False, limits=limits, timeout=60) as client:
+    async with local_client(limits=limits) as client:
         url = f"http://127.0.0.1:{served.address[1]}{PATH}"
         ids = [f"msg_{number}" for number in range(200)]
         answers = await asyncio.gather(

@@ -140,9 +140,10 @@ class SecureKafka:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    """SCRAM-SHA-512 over TLS with ACLs. It would create any topic that a client names, as Kafka does by default."""
+    """SCRAM-SHA-512 over TLS with ACLs, for a file: idle for the rest of a run it would cost more than it takes to
+    start. It would create any topic that a client names, as Kafka does by default."""  # noqa: D205, D209
     directory = tmp_path_factory.mktemp("secure")
     authority = Authority(directory)
     security = LocalSecurity(

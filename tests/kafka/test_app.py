@@ -43,6 +43,10 @@ class Stage:
         """Nothing is in flight."""
         self.said.append("drained")
 
+    def is_vain(self) -> bool:
+        """Never."""
+        return False
+
     def abandon(self) -> None:
         """The grace is over."""
         self.said.append("abandon")

@@ -19,6 +19,7 @@ class Stage:
 
     def __init__(self, watermarks: Watermarks) -> None:
         self.said: list[str] = []
+        self.vain = False
         self.work = asyncio.Event()
         self.work.set()
         self._watermarks = watermarks
@@ -32,6 +33,10 @@ class Stage:
         await self.work.wait()
         self._watermarks.of(A).acknowledge(0, 9, 9)
         self.said.append("drained")
+
+    def is_vain(self) -> bool:
+        """As the test says."""
+        return self.vain
 
     def abandon(self) -> None:
         """The grace is over."""
@@ -76,6 +81,31 @@ async def test_work_that_hangs_is_left_after_the_grace(grace_s: float) -> None:
     ended = await hand_over(setting.stage, setting.watermarks, setting.commit, grace_s)
     assert setting.stage.said == ["begin", "abandon", "commit"]
     assert (ended.drained, ended.committed, ended.unfinished) == (False, True, 1)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_grace_that_is_vain_ends_at_once(is_late: bool) -> None:
+    """A process that was frozen past its session has lost all: nobody waits, from the start or once that is known."""
+    setting = Setting()
+    setting.stage.work.clear()
+    setting.stage.vain = not is_late
+    ending = asyncio.ensure_future(hand_over(setting.stage, setting.watermarks, setting.commit, 3600.0))
+    if is_late:
+        await asyncio.sleep(0)
+        assert setting.stage.said == ["begin"]
+        setting.stage.vain = True
+    ended = await ending
+    assert setting.stage.said == ["begin", "abandon", "commit"]
+    assert (ended.drained, ended.unfinished) == (False, 1)
+
+
+async def test_what_is_done_is_no_vain_work() -> None:
+    """With nothing in flight the hand-over is in order, whoever the partitions belong to by now."""
+    setting = Setting()
+    setting.stage.vain = True
+    ended = await hand_over(setting.stage, setting.watermarks, setting.commit, 3600.0)
+    assert setting.stage.said == ["begin", "drained", "commit"]
+    assert ended.drained
 
 
 async def test_a_broker_that_hangs_does_not_cost_the_membership(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,19 @@ def test_a_static_member_is_heard_more_often() -> None:
     assert membership.may_send(4)
 
 
+def test_what_the_group_went_on_without_is_lost() -> None:
+    """Evicted, or of an older generation; not while partitions are given away in order, nor while no broker answers."""
+    clock, group = Clock(), Group()
+    membership = member(clock, group)
+    membership.suspend()
+    clock.now += 3600
+    assert not membership.is_lost(4)
+    assert membership.is_lost(3)
+    group.generation = NOT_A_MEMBER
+    assert membership.is_lost(4)
+    assert not membership.is_lost(NOT_A_MEMBER)
+
+
 def test_a_new_generation_of_a_static_member_waits_for_who_had_the_name() -> None:
     """For as long as that one may still send, and the margin that its last request needs to arrive."""
     clock, group = Clock(), Group()

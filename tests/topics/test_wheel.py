@@ -59,3 +59,8 @@ def test_the_whole_contract_is_carried(installed: Path) -> None:
             assert (
                 installed / "pipeline" / "_topics" / file.relative_to(ROOT / "topics")
             ).read_bytes() == file.read_bytes()
+
+
+def test_types_are_shipped(installed: Path) -> None:
+    """Who imports the package has its types checked (PEP 561)."""
+    assert (installed / "pipeline" / "py.typed").is_file()

@@ -40,6 +40,8 @@ class Consumed:
 def decide(record: Record, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
+    `gone` is about `cus_3` besides.
+
     `share` has a command with it; `ann` and `bea` are customers of one address.
     """
     match record.value:
@@ -54,6 +56,8 @@ def decide(record: Record, _shelf: object = None) -> Decision:
                 MappedOperation(f"{record.offset}{kind}", b"{}", barrier=False, kind=kind, name=None)
                 for kind in ("identify", "event")
             )
+            if record.value == b"gone":
+                operations += (MappedOperation("gone", b"{}", True, "delete", None, b"cus_3"),)
             commands = (OutRecord(b"person:1", record.value),) if record.value == b"share" else ()
             known = record.value in {b"ann", b"bea"}
             address = "both@example.com" if known else None
@@ -166,6 +170,15 @@ async def test_outcomes_in_order() -> None:
     letter = chunk.records[2][2]
     assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
     assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_an_operation_about_somebody_else_goes_to_their_partition() -> None:
+    """Behind what was sent to them before."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(5, b"gone"))
+    (chunk,) = bench.producer.sent
+    keys = [b"cus_1", b"cus_1", b"cus_3"]
+    assert [(p, r.key) for _, p, r in chunk.records] == [(sum(key) % 4, key) for key in keys]
 
 
 async def test_two_customers_of_one_address_are_counted() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.kafka.admin import open_admin
 from tests.kafka.cluster import Cluster
 from tests.transform.test_worker import (
+    DODO_CIO,
     ChainSettings,
     Start,
     Worker,
@@ -26,6 +29,7 @@ from tests.transform.test_worker import (
 pytestmark = pytest.mark.kafka
 
 PAYMENTS = 40
+UNHURRIED = (sys.executable, str(Path(__file__).with_name("unhurried_worker.py")))
 
 
 @pytest.mark.parametrize(("frozen", "state"), [(False, True), (False, False), (True, True)])
@@ -38,7 +42,8 @@ async def test_outputs_that_could_not_leave_in_time(
 ) -> None:
     """The operations' topic cannot be written while a partition moves: the old owner's operations stay unwritten.
 
-    It hands over in vain, or is frozen past its session, loses all and is given one partition when it wakes up.
+    It hands over in vain, or is frozen past its session, loses all and is given one partition when it wakes up: at
+    once, since nothing of what is in flight can end any more, whatever grace there is for it (here ten minutes).
     Written later, an identify with an old total would be the last that Customer.io hears.
     """
     settings = await chain_settings(kafka_bootstrap_servers=kafka_cluster.bootstrap_servers, partitions=2, state=state)
@@ -46,7 +51,7 @@ async def test_outputs_that_could_not_leave_in_time(
     async with open_admin(settings) as admin:
         await admin.create(settings.operations_topic, 1, 1, {})
     alone = await kafka_cluster.leader(settings.operations_topic, 0)
-    worker = await start(settings).ready()
+    worker = await start(settings, UNHURRIED if frozen else DODO_CIO).ready()
     await asyncio.to_thread(kafka_cluster.kill, alone)
     offsets = defaultdict(list)
     for place in await produce(settings, payments(0, PAYMENTS)):

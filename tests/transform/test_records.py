@@ -49,6 +49,13 @@ def test_operations() -> None:
     ]
 
 
+def test_an_operation_about_somebody_else_has_their_key() -> None:
+    """So that it lies behind all that was sent to them."""
+    other = MappedOperation("01C", b'{"action":"delete"}', True, "delete", None, b"cus_2")
+    told = OPERATIONS._replace(operations=(*OPERATIONS.operations, other))
+    assert [record.key for record in operation_records(Consumed(), DECISION, told)] == [b"cus_1", b"cus_1", b"cus_2"]
+
+
 def test_an_identify_says_what_it_tells() -> None:
     """With the state, and on the identify alone: by these headers the sink can say that it was given up."""
     told = OPERATIONS._replace(identity=bytes(range(16)))

@@ -33,6 +33,7 @@ from pipeline.settings import Settings
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations
+from tests.asking import local_client
 
 pytestmark = pytest.mark.kafka
 
@@ -75,7 +76,7 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of the health port."""
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with local_client() as client:
             return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
 
     async def until_it_says(self, path: str, text: str) -> Self:

@@ -17,6 +17,7 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.dodo import samples
 from pipeline.kafka.local import free_port
 from pipeline.settings import PREFIX, Settings
+from tests.asking import local_client
 from tests.cli.test_signals import credentials
 from tests.watch.test_worker import Worker, running
 
@@ -43,7 +44,7 @@ the lanes, and a restore."""
 
 async def probe(port: int) -> str | None:
     """What fails of the two probes, None when both are well."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S) as client:
+    async with local_client(f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S) as client:
         for path in ("/ready", "/live"):
             try:
                 answer = await client.get(path)

@@ -57,3 +57,25 @@ def test_every_name_has_the_prefix_and_a_text() -> None:
     for family in families:
         assert family.name.startswith((NAMESPACE, "process_", "python_gc_")), family.name
         assert family.documentation, family.name
+
+
+def test_series_that_begin_at_nothing() -> None:
+    """What is given as `begins` is there at 0, and whatever else is counted later."""
+    metrics = Metrics("sink")
+    sent = metrics.counter("sent", "Records sent.", ["kind"], begins=[("event",), ("identify",)])
+    metrics.gauge("held", "Held.", ["cause"], begins=[("outage",)])
+    sent.labels("event").inc()
+    sent.labels("merge").inc()
+    value = metrics.registry.get_sample_value
+    assert [value("dodo_cio_sent_total", {"kind": kind}) for kind in ("event", "identify", "merge")] == [1, 0, 1]
+    assert value("dodo_cio_held", {"cause": "outage"}) == 0
+
+
+def test_failures_of_what_watches_begin_at_nothing() -> None:
+    """Observers of each class that is handled, and each background task that is declared."""
+    metrics = Metrics("sink")
+    metrics.on(Sent, lambda _: None)
+    value = metrics.registry.get_sample_value
+    assert value("dodo_cio_observer_failures_total", {"event_class": "Sent"}) == 0
+    assert value("dodo_cio_background_task_failures_total", {"task": "event loop lag"}) == 0
+    assert value("dodo_cio_background_task_failures_total", {"task": "asyncio"}) == 0

@@ -18,6 +18,7 @@ from pipeline.watch.health import Health
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.server import HealthServer
 from pipeline.watch.vitals import Verdict
+from tests.asking import local_client
 
 
 def health() -> Health:
@@ -31,7 +32,7 @@ async def serving(server: HealthServer) -> AsyncIterator[httpx.AsyncClient]:
     """`server` between start and stop, with a client of it."""
     await server.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.bound_port}") as client:
+        async with local_client(f"http://127.0.0.1:{server.bound_port}") as client:
             yield client
     finally:
         await server.stop()
@@ -62,7 +63,7 @@ async def test_idle_connections_do_not_hold_the_stop() -> None:
     """A prober that keeps its connection open cannot keep the worker from ending."""
     server = HealthServer("127.0.0.1", 0, health())
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.bound_port}") as client:
+    async with local_client(f"http://127.0.0.1:{server.bound_port}") as client:
         await client.get("/live")
         async with asyncio.timeout(300):
             await server.stop()

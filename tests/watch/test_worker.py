@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 pytestmark = pytest.mark.kafka
 
@@ -132,7 +132,7 @@ async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool
     """The first status that fulfils `condition`."""
     seen: dict[str, Any] = {}
     try:
-        async with asyncio.timeout(300), httpx.AsyncClient(timeout=60) as client:
+        async with asyncio.timeout(300), local_client() as client:
             while True:
                 lines = worker.lines()
                 ports = [line["port"] for line in lines if line["message"] == "health listening"]

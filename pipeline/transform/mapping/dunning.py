@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.goods import put_goods
+from pipeline.transform.mapping.goods import put_plan
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.profile import BILLING, Profile, Subscription, Unpaid
 from pipeline.transform.timestamps import DAY_MS, to_ms
@@ -50,7 +50,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     profile, subscription_id = case.profile, into.get("subscription_id")
     if profile is None or subscription_id is None:
         return
-    plan = next((plan for plan in profile.subscriptions if plan.subscription_id == subscription_id), None)
+    plan = profile.subscription(subscription_id)
     if plan is not None:
         _plan(case, into, plan)
     payment = profile.payment(into["payment_id"]) if "payment_id" in into else None
@@ -73,14 +73,7 @@ def _failed(case: Case, profile: Profile, subscription_id: str) -> Unpaid | None
 
 
 def _plan(case: Case, into: Attributes, plan: Subscription) -> None:
-    put_goods(case, into, [], [plan.subscription_id])
-    if plan.currency is not None:
-        into["currency"] = plan.currency
-    case.money(into, "amount", plan.minor, plan.currency)
-    if plan.interval is not None:
-        into["frequency"] = plan.interval
-    if plan.interval_count is not None:
-        into["frequency_count"] = plan.interval_count
+    put_plan(case, into, plan)
     next_ms = to_ms(plan.next_billing)
     if next_ms is not None and next_ms > case.event_ms and plan.status in BILLING and not plan.cancel_at_next_billing:
         case.date(into, "next_attempt_at", plan.next_billing)

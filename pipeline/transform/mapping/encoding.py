@@ -8,6 +8,7 @@ from pipeline.customerio import operations as track
 from pipeline.transform.mapping.case import NOTHING, Attributes, Case
 from pipeline.transform.mapping.drops import drop
 from pipeline.transform.mapping.events import spoken_ids, title_of
+from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.identify import (
     first_seen_s,
     identifier_of,
@@ -18,7 +19,8 @@ from pipeline.transform.mapping.identify import (
     needs_barrier,
 )
 from pipeline.transform.mapping.rows import FamilyMapping, Row
-from pipeline.transform.profile import Person
+from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.profile import Person, Recovery
 from pipeline.transform.verdicts import MappedOperation, Operations, Verdict
 
 LEFT: Final = (
@@ -91,12 +93,12 @@ def identified(
     return Identified([identify, merge], identity)
 
 
-def outs(case: Case, rows: tuple[Row, ...], op_id: str) -> Outs:
+def outs(case: Case, op_id: str) -> Outs:
     """Whether the event with this id, or another reading of the webhook, has been told before."""
     profile = case.profile
     if profile is None:
         return Outs(by_id=False, any=False, spoken=None)
-    spoken, ids = spoken_ids(case, rows)
+    spoken, ids = spoken_ids(case, TABLE[case.type][1])
     is_out = profile.emitted(op_id)
     has_spoken = spoken is not None and profile.emitted(spoken)
     left = None if has_spoken or op_id in ids else spoken
@@ -106,23 +108,21 @@ def outs(case: Case, rows: tuple[Row, ...], op_id: str) -> Outs:
     return Outs(by_id=is_out, any=True, spoken=left)
 
 
-def event_operation(
-    case: Case, person: Person, name: str, op_id: str, attributes: bytes, *, shown: str | None = None
-) -> MappedOperation:
-    """One event; `name` is its canonical name, `shown` what it is called at Customer.io where that is another."""
+def event_operation(case: Case, person: Person, event: Further, *, shown: str | None = None) -> MappedOperation:
+    """One event, whose name is canonical; `shown` is what it is called at Customer.io, where that is another."""
     return MappedOperation(
-        op_id=op_id,
+        op_id=event.id,
         body=track.event(
             person.id,
-            shown_name(case, name) if shown is None else shown,
-            id=op_id,
-            timestamp_s=case.event_ms // 1000,
-            attributes=attributes,
+            shown_name(case, event.name) if shown is None else shown,
+            id=event.id,
+            timestamp_s=event.at_ms // 1000,
+            attributes=case.fitted(event.attributes),
             identifier=identifier_of(person),
         ),
         barrier=False,
         kind="event",
-        name=name,
+        name=event.name,
     )
 
 
@@ -139,6 +139,7 @@ def said(
     *,
     event: str | None = None,
     spoken: str | None = None,
+    recoveries: tuple[tuple[str, Recovery], ...] = (),
     shaped: str | None = None,
     is_shaped_away: bool = False,
 ) -> Verdict:
@@ -168,5 +169,6 @@ def said(
         not_before_s=not_before_s,
         event=event,
         spoken=spoken,
+        recoveries=recoveries,
         shaped=shaped,
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Final
 
 from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
 from pipeline.transform.fields import country, members, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import put_first_name, put_metadata
-from pipeline.transform.mapping.rows import FamilyMapping, Key, Row
-from pipeline.transform.profile import best
+from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.ulid import ulid
 
@@ -88,43 +84,16 @@ def _country(case: Case) -> str | None:
     return known or country(members(case.data.get("billing")).get("country"))
 
 
-def further_events(case: Case, row: Row, attributes: Attributes) -> Iterator[tuple[str, str]]:
-    """What else one webhook tells where the operator wants it: pairs of an event's name and its id, each once for ever.
-
-    They carry the attributes of the event that they stand beside.
-    """
-    if not case.policy.emit_trial_events:
-        return
-    if row.event == "subscription_started" and attributes.get("is_trial") is True:
-        yield "trial_started", _once_a_subscription(case, "trial_started")
-    if attributes.get("is_trial_conversion") is True and case.type == "subscription.renewed":
-        yield "trial_converted", _once_a_subscription(case, "trial_converted")
-
-
-FURTHER: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "trial_started": "with subscription_started, where `is_trial` and `PIPELINE_EMIT_TRIAL_EVENTS`",
-        "trial_converted": "with subscription_renewed, where `is_trial_conversion` and `PIPELINE_EMIT_TRIAL_EVENTS`",
-    }
-)
-"""Events that stand beside others, and when: for the reference."""
-
-
-def _once_a_subscription(case: Case, name: str) -> str:
-    row = Row(case.type, name, key=Key(("subscription_id",)))
-    return event_id(case, row, name)
-
-
 def _speaking(case: Case) -> str | None:
     """The subscription that the profile shows, for an event about none."""
-    speaking = best(case.profile.subscriptions) if case.profile is not None else None
+    speaking = case.profile.speaking if case.profile is not None else None
     return None if speaking is None else speaking.subscription_id
 
 
-def warn_if_late(case: Case) -> None:
+def warn_if_late(case: Case, at_ms: int) -> None:
     """Customer.io starts no campaign for an event older than 72 hours, measured when the webhook was received."""
     received_ms = case.delivery.received_at_ms
     if received_ms is None and case.delivery.attempt_at_s is not None:
         received_ms = case.delivery.attempt_at_s * 1000
-    if received_ms is not None and received_ms - case.event_ms > CAMPAIGN_WINDOW_S * 1000:
+    if received_ms is not None and received_ms - at_ms > CAMPAIGN_WINDOW_S * 1000:
         case.notice("late-event", "the event is older than 72 hours: Customer.io starts no campaign for it")

@@ -1,10 +1,11 @@
-"""What a payment was for: its products with their names, or the product of its subscription."""
+"""What a payment was for: its products with their names, or its subscription's product and plan."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.profile import Subscription
 
 
 def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: list[str]) -> None:
@@ -31,11 +32,23 @@ def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: 
             for product_id, quantity in products
         ]
     elif case.profile is not None and subscriptions:
-        plans = {plan.subscription_id: plan.product_id for plan in case.profile.subscriptions}
-        found = [product_id for one in subscriptions if (product_id := plans.get(one)) is not None]
+        plans = [plan for one in subscriptions if (plan := case.profile.subscription(one)) is not None]
+        found = [plan.product_id for plan in plans if plan.product_id is not None]
         ids = found if len(found) == len(subscriptions) else []
     if len(ids) == 1:
         into.setdefault("product_id", ids[0])
     known = [name for product_id in ids if (name := names.get(product_id)) is not None]
     if known and len(known) == len(ids):
         into.setdefault("product_name", ", ".join(known))
+
+
+def put_plan(case: Case, into: Attributes, plan: Subscription) -> None:
+    """Write what the state knows of a subscription's plan, under the names that its own events have."""
+    put_goods(case, into, [], [plan.subscription_id])
+    if plan.currency is not None:
+        into["currency"] = plan.currency
+    case.money(into, "amount", plan.minor, plan.currency)
+    if plan.interval is not None:
+        into["frequency"] = plan.interval
+    if plan.interval_count is not None:
+        into["frequency_count"] = plan.interval_count

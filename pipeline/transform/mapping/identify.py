@@ -16,7 +16,7 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Addressed, Person, Profile, best
+from pipeline.transform.profile import Addressed, Person, Profile
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 
 _IDENTITY_BYTES: Final = 16
@@ -67,7 +67,7 @@ def identify_attributes(
     elif row is not None and mapping is not None and mapping.identifies is not None:
         mapping.identifies(case, row, into)
     if case.policy.portal_url is not None:
-        speaking = best(profile.subscriptions) if profile is not None else None
+        speaking = profile.speaking if profile is not None else None
         subscription_id = into.get("subscription_id") if speaking is None else speaking.subscription_id
         if subscription_id is not None:
             case.manage_link(into, subscription_id)
@@ -117,7 +117,8 @@ def first_seen_s(case: Case, profile: Profile) -> int:
     moments = [case.event_ms]
     if profile.spending.customer_since_ms is not None:
         moments.append(profile.spending.customer_since_ms)
-    moments += [one.created_at_ms for one in profile.subscriptions if one.created_at_ms >= MIN_PLAUSIBLE_MS]
+    if profile.subscribed_since_ms is not None:
+        moments.append(profile.subscribed_since_ms)
     return min(ms for ms in moments if ms >= MIN_PLAUSIBLE_MS) // 1000
 
 
@@ -199,10 +200,9 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
 
 
 def _fill_subscriptions(case: Case, into: Attributes, profile: Profile) -> None:
-    speaking = best(profile.subscriptions)
+    speaking = profile.speaking
     if speaking is None:
         return
     fill_slot(case, into, speaking)
-    active = [subscription for subscription in profile.subscriptions if subscription.status == "active"]
-    into["active_subscriptions"] = len(active)
-    into["active_product_ids"] = sorted({s.product_id for s in active if s.product_id is not None})
+    into["active_subscriptions"], product_ids = profile.active
+    into["active_product_ids"] = list(product_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from pipeline.transform.mapping.campaigns import campaigns_of
-from pipeline.transform.mapping.events import FURTHER
+from pipeline.transform.mapping.further import FURTHER
 from pipeline.transform.mapping.rows import ALWAYS, FamilyMapping, Row, reference_row
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.mapping.vocabulary import CREDIT_AMOUNT, EVENT, Attribute
@@ -88,10 +88,9 @@ def event_references() -> tuple[EventReference, ...]:
         for event, lines in found.items()
     ]
     subscription = found["subscription_started"][0][0]
-    for event, words in FURTHER.items():
-        types = ("subscription.active",) if event == "trial_started" else ("subscription.renewed",)
-        when = tuple(When(type_, words, "subscription_id") for type_ in types)
-        attributes = _attributes(event, subscription, types[0])
+    for event, beside in FURTHER.items():
+        when = tuple(When(type_, beside.words, beside.key) for type_ in beside.types)
+        attributes = _attributes(event, subscription, "subscription.active")
         if event == "trial_converted":
             attributes |= {name: EVENT[name] for name in ALONE["subscription_renewed"]}
         references.append(EventReference(event, when, attributes, campaigns_of(event)))

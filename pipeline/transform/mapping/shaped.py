@@ -6,19 +6,24 @@ same. What is out already is held back behind it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.errors import ShapingError
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.encoding import Outs, event_operation, identified, outs, said, shown_name
-from pipeline.transform.mapping.events import event_attributes, event_id, further_events, spoken_id, warn_if_late
+from pipeline.transform.mapping.events import event_attributes, event_id, spoken_id, warn_if_late
+from pipeline.transform.mapping.further import Further
+from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
-from pipeline.transform.profile import Person
-from pipeline.transform.shaping.applied import ids, shape
+from pipeline.transform.mapping.trial_events import trial_events
+from pipeline.transform.profile import Person, Recovery
+from pipeline.transform.shaping.applied import additional_id, shape
 from pipeline.transform.shaping.known import known_of
 from pipeline.transform.shaping.types import Event, Identify, Shaped, Shaper, Webhook
-from pipeline.transform.verdicts import DeadLettered, MappedOperation, Verdict
+from pipeline.transform.verdicts import DeadLettered, Verdict
 
 ADDITIONAL: Final = "additional"
 """What metrics call an event that no row makes: its name is the user's, and may be another with each webhook."""
@@ -27,17 +32,21 @@ TWIN: Final = "skipped, already sent: another webhook has told this fact"
 
 
 class Mapped(NamedTuple):
-    """The row that holds, all of its type's, and the family's mapping."""
+    """The row that holds, and the family's mapping."""
 
     row: Row
-    rows: tuple[Row, ...]
     mapping: FamilyMapping
 
 
-class _Fact(NamedTuple):
-    name: str
-    id: str
-    attributes: Attributes
+class _Named(NamedTuple):
+    """An event that goes out: under a canonical name, id and time, and what it is called."""
+
+    fact: Further
+    shown: str
+    is_additional: bool = False
+
+
+NOTHING_OUT: Final = Outs(by_id=False, any=False, spoken=None)
 
 
 def failed(error: ShapingError) -> DeadLettered:
@@ -59,11 +68,13 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
         ShapingError: it cannot be shaped.
         OperationError: what it became cannot be an operation.
     """
-    row, mapping = (mapped.row, mapped.mapping) if mapped is not None else (None, None)
-    told = _facts(case, mapped)
+    row, mapping = mapped if mapped is not None else (None, None)
+    own = _own(case, row, mapping)
+    recoveries = recoveries_of(case) if mapped is not None else ()
+    told = [*([own] if own is not None else ()), *_further(case, row, mapping, recoveries)]
     default = Shaped(
         Identify(about) if about else None,
-        tuple(Event(shown_name(case, fact.name), fact.attributes, fact.name) for fact in told),
+        tuple([Event(shown_name(case, fact.name), fact.attributes, fact.name) for fact in told]),
     )
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
     if shaped.notes:
@@ -73,31 +84,26 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     if about and not attributes:
         case.notice("shaped-away", "no profile update: the shaping leaves nothing of it")
         is_shaped_away = True
-    held = attributes if type(attributes) is dict else dict(attributes)
-    operations, identity = identified(case, row, mapping, person, held)
-    if mapped is not None and mapped.row.suppressed:
+    operations, identity = identified(case, row, mapping, person, _held(attributes))
+    if row is not None and row.suppressed:
         case.notice("suppressed-event", TWIN)
-    main = told[0].id if told else None
-    beside = main or case.delivery.webhook_id
-    out = outs(case, mapped.rows, main) if mapped is not None and main is not None else Outs(False, False, None)
-    if out.any:
-        event = told[0].name if out.by_id else None
-        return said(
-            case, person, operations, identity,
-            event=event, spoken=out.spoken, shaped=shaper.version, is_shaped_away=is_shaped_away,
-        )  # fmt: skip
-    events_of, is_short = _named(case, shaped.events, told, beside)
-    if is_short:
+    out = outs(case, own.id) if own is not None else NOTHING_OUT
+    named = _named(case, shaped.events, told, own)
+    if not {fact.id for fact in told} <= {one.fact.id for one in named}:
         case.notice("shaped-away", "an event that the default mapping makes is left out by the shaping")
         is_shaped_away = True
-    events, speaks = _events(case, person, events_of)
-    if events:
-        warn_if_late(case)
+    kept = [one for one in named if not _is_out(case, one, own, out)]
+    for one in kept:
+        operations.append(event_operation(case, person, one.fact, shown=one.shown))
+    if kept:
+        warn_if_late(case, kept[0].fact.at_ms)
+    is_told = own is not None and (out.by_id or any(one.fact.id == own.id for one in kept))
+    adds = case.profile is not None and any(one.is_additional for one in kept)
     return said(
-        case, person, [*operations, *events], identity,
-        event=told[0].name if any(operation.op_id == main for operation in events) else None,
-        spoken=spoken_id(case) if speaks else out.spoken if events else None,
-        shaped=shaper.version, is_shaped_away=is_shaped_away,
+        case, person, operations, identity,
+        event=own.name if own is not None and is_told else None,
+        spoken=spoken_id(case) if adds else out.spoken if kept or out.any else None,
+        recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,
     )  # fmt: skip
 
 
@@ -117,48 +123,63 @@ def webhook_of(case: Case) -> Webhook:
     return Webhook(case.type, case.body, delivery.webhook_id, case.event_ms, delivery.received_at_ms, delivery.mode)
 
 
-def _facts(case: Case, mapped: Mapped | None) -> list[_Fact]:
-    if mapped is None or mapped.row.event is None:
-        return []
-    row = mapped.row
-    attributes = event_attributes(case, row, mapped.mapping)
-    name = mapped.row.event
-    return [
-        _Fact(name, event_id(case, row, name), attributes),
-        *(_Fact(further, further_id, attributes) for further, further_id in further_events(case, row, attributes)),
-    ]
+def _own(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Further | None:
+    """The row's event, whether or not it is out."""
+    if row is None or mapping is None or row.event is None:
+        return None
+    attributes = event_attributes(case, row, mapping)
+    return Further(row.event, event_id(case, row, row.event), case.event_ms, attributes)
 
 
-def _named(
-    case: Case, events: tuple[Event, ...], told: list[_Fact], beside: str
-) -> tuple[list[tuple[Event, str, bool]], bool]:
-    """Each event with its id and whether it is an additional one; and whether one of the default's is missing."""
+def _further(
+    case: Case, row: Row | None, mapping: FamilyMapping | None, recoveries: tuple[tuple[str, Recovery], ...]
+) -> Iterator[Further]:
+    """What the webhook tells beside its own event."""
+    if row is None or mapping is None:
+        return
+    yield from trial_events(case, row, mapping)
+    for subscription_id, recovery in recoveries:
+        yield recovery_event(case, mapping, subscription_id, recovery)
+
+
+def _named(case: Case, events: tuple[Event, ...], told: list[Further], own: Further | None) -> list[_Named]:
+    """Each event with the id, the time and the canonical name that it has for good."""
     if len(events) == len(told) == 1 and events[0].origin == told[0].name:  # as nearly always
-        return [(events[0], told[0].id, False)], False
-    facts = {fact.name: fact.id for fact in told}
-    named = list(ids(events, facts, at_ms=case.occurred_ms or 0, beside=beside))
-    return named, not {*facts.values()} <= {op_id for _, op_id, _ in named}
+        event, fact = events[0], told[0]
+        return [_Named(Further(fact.name, fact.id, fact.at_ms, _held(event.attributes)), event.name)]
+    facts: dict[str, list[Further]] = {}
+    for fact in told:
+        facts.setdefault(fact.name, []).append(fact)
+    beside = own.id if own is not None else case.delivery.webhook_id
+    count: Counter[str] = Counter()
+    named = []
+    for event in events:
+        origin, held = event.origin or event.name, _held(event.attributes)
+        if left := facts.get(origin):
+            fact = left.pop(0)
+            named.append(_Named(Further(fact.name, fact.id, fact.at_ms, held), event.name))
+            continue
+        op_id = additional_id(case.occurred_ms or 0, origin, beside, count[origin])
+        named.append(_Named(Further(ADDITIONAL, op_id, case.event_ms, held), event.name, is_additional=True))
+        count[origin] += 1
+    return named
 
 
-def _events(case: Case, person: Person, named: list[tuple[Event, str, bool]]) -> tuple[list[MappedOperation], bool]:
-    """The events that are not out, and whether an additional one is among them.
+def _is_out(case: Case, one: _Named, own: Further | None, out: Outs) -> bool:
+    """Whether an event has been told before, or must not be told again beside one that has.
 
-    A retry's body may be read anew and lead to another fact, after which its additional events would have other ids:
+    A retry's body may be read anew and lead to another fact, beside which its additional events would have other ids:
     the webhook remembers that it has spoken.
     """
-    profile, speaks = case.profile, False
-    operations: list[MappedOperation] = []
-    encoded: dict[int, bytes] = {}  # further events carry the same attributes
-    for event, op_id, is_additional in named:
-        if profile is not None:
-            if profile.emitted(op_id) or (is_additional and not speaks and profile.emitted(spoken_id(case))):
-                case.notice("suppressed-event", "skipped, already sent: the event is out")
-                continue
-            speaks = speaks or is_additional
-        attributes = encoded.get(id(event.attributes))
-        if attributes is None:
-            held = event.attributes if type(event.attributes) is dict else dict(event.attributes)
-            attributes = encoded[id(event.attributes)] = case.fitted(held)
-        name = ADDITIONAL if is_additional else event.origin or event.name
-        operations.append(event_operation(case, person, name, op_id, attributes, shown=event.name))
-    return operations, speaks
+    if own is not None and one.fact.id == own.id:
+        return out.any
+    if case.profile is None:
+        return False
+    is_out = case.profile.emitted(one.fact.id, beside=True)
+    if one.is_additional:
+        is_out = is_out or out.any or case.profile.emitted(spoken_id(case), beside=True)
+    return is_out
+
+
+def _held(attributes: Mapping[str, Any]) -> Attributes:
+    return attributes if type(attributes) is dict else dict(attributes)

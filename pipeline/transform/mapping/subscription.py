@@ -17,7 +17,6 @@ from pipeline.transform.timestamps import to_ms
 KNOWN: Final = frozenset({"pending", "active", "on_hold", "paused", "cancelled", "failed", "expired", "past_due"})
 """`SubscriptionStatus` of the dodopayments SDK."""
 
-RECOVERABLE: Final = frozenset({"on_hold", "past_due", "paused"})
 LASTING: Final = KNOWN - ENDED
 
 STATUS: Final = Status(
@@ -60,23 +59,7 @@ def _is_start(case: Case) -> bool:
     created = to_ms(case.data.get("created_at"))
     before_state = created is None or created < profile.began_at_ms
     # What lapsed before had begun before that: its own activation is still on the way.
-    return earliest and (in_first or not before_state) and profile.lapse_before(subscription_id, case.event_ms) is None
-
-
-def _is_recovery(case: Case) -> bool:
-    """Whether the subscription goes on after a lapse that nothing has answered yet.
-
-    A pause is answered by `subscription.unpaused`, under its own name.
-    """
-    subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None or _status(case) in RECOVERABLE:
-        return False  # without a state, or lapsed again by now: no time to say welcome back
-    lapse = case.profile.lapse_before(subscription_id, case.event_ms)
-    return lapse is not None and not lapse.answered and lapse.status != "paused"
-
-
-def _shows_recovery(case: Case) -> bool:
-    return _status(case) == "active" and _is_recovery(case)
+    return earliest and (in_first or not before_state) and not profile.lapsed_before(subscription_id, case.event_ms)
 
 
 def _card_told(case: Case) -> bool:
@@ -140,10 +123,9 @@ ROWS: Final = (
     ),
     Row(
         "subscription.active",
-        "subscription_reactivated",
-        Condition("state: else, after a lapse (on_hold, past_due) that is not answered yet", _is_recovery),
+        None,
+        Condition("state: else (after a lapse, and a plan change fires it too)", _has_state),
     ),
-    Row("subscription.active", None, Condition("state: else (a plan change fires it too)", _has_state)),
     Row("subscription.active", "subscription_activated", decides=ACTIVATION),
     Row(
         "subscription.renewed",
@@ -178,13 +160,6 @@ ROWS: Final = (
         "subscription.updated",
         "subscription_cancellation_withdrawn",
         Condition("state: the flag is back to false while active, past_due or on_hold", _is_withdrawn),
-    ),
-    Row(
-        "subscription.updated",
-        "subscription_reactivated",
-        Condition(
-            "state: else, `status` active after a lapse (on_hold, past_due) that is not answered yet", _shows_recovery
-        ),
     ),
     Row("subscription.updated", None, decides=SCHEDULE),
     Row(

@@ -76,24 +76,22 @@ def renewal_converts(case: Case) -> bool:
 
 def charge_converts(case: Case, subscription_ids: Iterable[str]) -> bool:
     """Whether a payment is the first charge of more than nothing after a trial of one of these subscriptions."""
-    payment_id = text(case.data.get("payment_id"))
-    if case.profile is None or payment_id is None or text(case.data.get("charge_type")) == "new":
+    payment_id, profile = text(case.data.get("payment_id")), case.profile
+    if profile is None or payment_id is None:
         return False
-    for subscription_id in subscription_ids:
-        course = case.profile.course(subscription_id)
-        if not course.trial_days or not course.created_at_ms:
-            continue
-        tolerance, ends = _tolerance(course), course.created_at_ms + course.trial_days * DAY_MS
-        first = _after_opening(course.paid, course.created_at_ms, tolerance)[:1]
-        if not first or first[0].payment_id != payment_id:
-            continue
-        if (
-            abs(first[0].at_ms - ends) <= tolerance
-            or _began_free(course, ends, tolerance)
-            or _inside(first, ends, tolerance)
-        ):
-            return True
-    return False
+    converted = (conversion_of(profile.course(subscription_id)) for subscription_id in subscription_ids)
+    return any(charge is not None and charge.payment_id == payment_id for charge in converted)
+
+
+def conversion_of(course: Course) -> Charge | None:
+    """The first known charge of more than nothing after the trial; what opened it is none."""
+    if not course.trial_days or not course.created_at_ms:
+        return None
+    tolerance, ends = _tolerance(course), course.created_at_ms + course.trial_days * DAY_MS
+    first = _after_opening(course.paid, course.created_at_ms, tolerance)[:1]
+    at_end = any(abs(charge.at_ms - ends) <= tolerance for charge in first)
+    converts = at_end or _began_free(course, ends, tolerance) or _inside(first, ends, tolerance)
+    return first[0] if first and converts else None
 
 
 def _tolerance(course: Course) -> int:

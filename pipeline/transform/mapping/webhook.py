@@ -13,15 +13,18 @@ from pipeline.transform.identity import is_metadata, passed_over, person_of, tel
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.drops import drop
 from pipeline.transform.mapping.encoding import event_operation, identified, outs, said
-from pipeline.transform.mapping.events import event_attributes, event_id, further_events, warn_if_late
+from pipeline.transform.mapping.events import event_attributes, event_id, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
+from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.identify import identify_attributes
+from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.shaped import TWIN, Mapped, failed, shaped_verdict
 from pipeline.transform.mapping.table import CLAIMED, TABLE
+from pipeline.transform.mapping.trial_events import trial_events
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person, Profile
-from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
+from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Verdict
 
 ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
 
@@ -115,7 +118,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         return _nobody(policy)
     _warn(case, row, person)
     try:
-        return _operations(case, row, rows, mapping, person)
+        return _operations(case, row, mapping, person)
     except ShapingError as error:
         return failed(error)
     except OversizeError as error:
@@ -177,24 +180,41 @@ def _about(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attrib
     return identify_attributes(case, row, mapping, with_sums=alone)
 
 
-def _operations(case: Case, row: Row, rows: tuple[Row, ...], mapping: FamilyMapping, person: Person) -> Verdict:
+def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
     about = _about(case, row, mapping)
     if case.policy.shaper is not None:
-        return shaped_verdict(case.policy.shaper, case, Mapped(row, rows, mapping), person, about)
+        return shaped_verdict(case.policy.shaper, case, Mapped(row, mapping), person, about)
     operations, identity = identified(case, row, mapping, person, about)
     if row.suppressed:
         case.notice("suppressed-event", TWIN)
+    event, spoken = _own_event(case, row, mapping, person, operations)
+    for further in trial_events(case, row, mapping):
+        _add_further(case, person, further, operations)
+    recoveries = recoveries_of(case)
+    for subscription_id, recovery in recoveries:
+        _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
+    return said(case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries)
+
+
+def _own_event(
+    case: Case, row: Row, mapping: FamilyMapping, person: Person, operations: list[MappedOperation]
+) -> tuple[str | None, str | None]:
+    """Add the row's event, if it has one that is not out; `Operations.event` and `Operations.spoken`."""
     if row.event is None:
-        return said(case, person, operations, identity)
+        return None, None
     op_id = event_id(case, row, row.event)
-    out = outs(case, rows, op_id)
+    out = outs(case, op_id)
     if out.any:
-        return said(case, person, operations, identity, event=row.event if out.by_id else None, spoken=out.spoken)
-    warn_if_late(case)
+        return row.event if out.by_id else None, out.spoken
+    warn_if_late(case, case.event_ms)
     attributes = event_attributes(case, row, mapping)
-    told = case.fitted(attributes)
-    operations.append(event_operation(case, person, row.event, op_id, told))
-    for name, further_id in further_events(case, row, attributes):
-        if case.profile is None or not case.profile.emitted(further_id):
-            operations.append(event_operation(case, person, name, further_id, told))
-    return said(case, person, operations, identity, event=row.event, spoken=out.spoken)
+    operations.append(event_operation(case, person, Further(row.event, op_id, case.event_ms, attributes)))
+    return row.event, out.spoken
+
+
+def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
+    if case.profile is not None and case.profile.emitted(further.id, beside=True):
+        return
+    if not any(operation.kind == "event" for operation in operations):
+        warn_if_late(case, further.at_ms)
+    operations.append(event_operation(case, person, further))

@@ -6,8 +6,7 @@ must not stop everybody's flow. Whatever the mapping itself made and the shaper 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final
 
@@ -46,28 +45,16 @@ def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], 
     return shaped
 
 
-def ids(
-    events: tuple[Event, ...], facts: Mapping[str, str], *, at_ms: int, beside: str
-) -> Iterator[tuple[Event, str, bool]]:
-    """Each event with its id, and whether it is an additional one.
+def additional_id(at_ms: int, origin: str, beside: str, place: int) -> str:
+    """The id of an event that the default mapping does not make.
 
     Args:
-        events: as they were shaped.
-        facts: the ids of the default mapping's events by canonical name.
         at_ms: the body's own time, unix milliseconds, 0 without one.
-        beside: what additional events are named after: the id of the webhook's fact, or the webhook's where it tells
-            none. Of several with one origin the position tells them apart.
+        origin: of the event.
+        beside: the id of the webhook's own event, or the webhook's where it has none.
+        place: among those of its origin.
     """
-    left = dict(facts)
-    count: Counter[str] = Counter()
-    for event in events:
-        origin = event.origin or event.name
-        fact = left.pop(origin, None)
-        if fact is not None:
-            yield event, fact, False
-            continue
-        yield event, ulid(at_ms, origin, "beside", beside, str(count[origin])), True
-        count[origin] += 1
+    return ulid(at_ms, origin, "beside", beside, str(place))
 
 
 def _check(shaped: Any, default: Shaped) -> None:

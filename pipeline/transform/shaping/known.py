@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.transform.profile import Profile, best
+from pipeline.transform.profile import Profile
 from pipeline.transform.shaping.types import Known, KnownSubscription
 
 NOTHING_KNOWN = Known()
@@ -12,8 +12,7 @@ def known_of(profile: Profile | None) -> Known:
     """The customer as the state knows them, the webhook included."""
     if profile is None:
         return NOTHING_KNOWN
-    spending, contact, subscriptions = profile.spending, profile.contact, profile.subscriptions
-    speaking = best(subscriptions)
+    spending, contact, speaking = profile.spending, profile.contact, profile.speaking
     return Known(
         is_known=True,
         spent_minor=dict(spending.minor),
@@ -32,7 +31,7 @@ def known_of(profile: Profile | None) -> Known:
             next_billing=speaking.next_billing,
             cancel_at_next_billing=speaking.cancel_at_next_billing,
         ),
-        active_subscriptions=sum(one.status == "active" for one in subscriptions),
+        active_subscriptions=profile.active.subscriptions,
         email=contact.email,
         name=contact.name,
         country=contact.country,

@@ -13,15 +13,16 @@ from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
     Activation,
+    Active,
     Addressed,
     Card,
     CardTeller,
     Charge,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
@@ -42,7 +43,7 @@ from pipeline.transform.state.facts import (
     short,
     subscription_of,
 )
-from pipeline.transform.state.gather import Shown
+from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import Known
 from pipeline.transform.state.sheet import (
     CHARGE_TYPE,
@@ -53,9 +54,10 @@ from pipeline.transform.state.sheet import (
     SOURCE,
     Sheet,
     refunded,
-    shown_status,
 )
 from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.standing import CREATED, status_of
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations
 
 EVENT_KEPT_S: Final = 180 * 86_400
@@ -92,7 +94,6 @@ class Book:
         self._facts = Known(shelf, customer, told)
         self._known = self._facts.sheet.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
-        self._subscriptions: tuple[Subscription, ...] | None = None
         _, _, _, _, _, address, name, phone, country, _ = self._now
         self.contact = Contact(
             # Versions before took more for an address and a name.
@@ -182,11 +183,31 @@ class Book:
         return card_of(self._facts.sheet)
 
     @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
+    def speaking(self) -> Subscription | None:
         """See `Profile`."""
-        if self._subscriptions is None:
-            self._subscriptions = subscriptions_of(self._facts.sheet)
-        return self._subscriptions
+        standing = self._facts.sheet.live or self._facts.sheet.rest
+        return None if standing is None else subscription_shown(standing)
+
+    @property
+    def active(self) -> Active:
+        """See `Profile`."""
+        sheet = self._facts.sheet
+        return Active(sheet.active, sorted(sheet.products))
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """See `Profile`."""
+        standing = self._facts.standing(subscription_id)
+        return None if standing is None else subscription_shown(standing)
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """See `Profile`."""
+        rest = self._facts.sheet.rest
+        moments = [
+            self._facts.roster.oldest_since_ms(MIN_PLAUSIBLE_MS),
+            None if rest is None else rest[CREATED],
+        ]
+        return min((ms for ms in moments if ms is not None and ms >= MIN_PLAUSIBLE_MS), default=None)
 
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
@@ -199,7 +220,7 @@ class Book:
         _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
         return Subscription(
             subscription_id=subscription_id,
-            status=None if ahead else shown_status(known),
+            status=None if ahead else status_of(known),
             product_id=product_id,
             minor=minor,
             currency=currency,
@@ -238,17 +259,32 @@ class Book:
         fact = self._facts.now("activation", subscription_id)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
         """See `Profile`."""
         fact = self._facts.now("subscription", subscription_id)
-        return None if fact is None else turns.lapse_before(subscription_of(fact)[TURNS], at_ms)
+        return fact is not None and turns.lapsed_before(subscription_of(fact)[TURNS], at_ms)
+
+    def recoveries(self, subscription_id: str) -> list[Recovery]:
+        """See `Profile`."""
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is None:
+            return []
+        own = [turn for telling in self._told if telling.kind == "subscription" for turn in telling.fact[TURNS]]
+        return turns.recoveries(subscription_of(fact)[TURNS], own, self._moment[0] * 1000)
 
     def course(self, subscription_id: str) -> Course:
         """See `Profile`."""
         fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
         created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
         paid, free = charges_of(charges) if charges is not None else ((), ())
-        return Course(created_ms, days, [Charge(*charge) for charge in paid], [Charge(*charge) for charge in free])
+        seen_s, seen_ms = (0, 0) if fact is None else fact[6][0][:2]
+        return Course(
+            created_ms,
+            days,
+            [Charge(*charge) for charge in paid],
+            [Charge(*charge) for charge in free],
+            seen_ms or seen_s * 1000,
+        )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
         """See `Profile`."""
@@ -293,9 +329,9 @@ class Book:
         minor = refunded(payment, self._facts.refunds(payment_id))
         return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
 
-    def emitted(self, event_id: str) -> bool:
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """See `Profile`."""
-        if self._facts.is_money:
+        if self._facts.is_money and not beside:
             known, _ = next(iter(self._facts.told.values()))
             return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
         return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
@@ -317,20 +353,22 @@ class Book:
             self._said(operations)
             for telling in self._if_told.get(operations.event or "", ()):
                 facts.take(telling)
+            for subscription_id, recovery in operations.recoveries:
+                self._answered(subscription_id, recovery)
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
                 put(fact_key, encode(fact))
-        if operations is not None and not facts.is_money:
-            if operations.spoken is not None:
+        if operations is not None:
+            if operations.spoken is not None and not facts.is_money:
                 self._emit(operations.spoken)
             for operation in operations.operations:
-                if operation.kind == "event":
+                if operation.kind == "event" and not (facts.is_money and operation.name == operations.event):
                     self._emit(operation.op_id)
         if record is not None:
             put(identity_key(self._customer), encode(record))
         if facts.changed or self._revives:
-            self._shelf.keep(self._customer, facts.sheet.encode())
+            facts.keep()
 
     def _identify(self) -> Fact | None:
         """The identity's record, if it takes one; a payment that was not known carries what it only confirms."""
@@ -363,6 +401,13 @@ class Book:
             now[identity.TO] = None if person is not None and person[2] == person_id else person_id
         elif person is None and operations.operations:
             now[identity.TO] = person_id
+
+    def _answered(self, subscription_id: str, recovery: Recovery) -> None:
+        fact = self._facts.now("subscription", subscription_id)
+        if fact is not None:
+            fact = subscription_of(fact)
+            fact = [*fact[:TURNS], [turns.answer(recovery)], *fact[TURNS + 1 :]]
+            self._facts.take(Telling("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:
         emitted_s = self._moment[0]
@@ -420,20 +465,13 @@ def spending_of(sheet: Sheet) -> Spending:
     )
 
 
-def subscriptions_of(sheet: Sheet) -> tuple[Subscription, ...]:
-    """The subscriptions of a summary as the mapping asks for them."""
-    found = [_shown(subscription_id, entry) for subscription_id, entry in sheet.live.items()]
-    if sheet.rest is not None:
-        found.append(_shown(sheet.rest[0], sheet.rest[1:]))
-    return tuple(found)
-
-
 def _source_place(kind: Kind) -> int:
     return SOURCE if kind == "payment" else -1
 
 
-def _shown(subscription_id: str, entry: Fact) -> Subscription:
-    status, product_id, next_billing, cancels, created_ms, *terms = entry
+def subscription_shown(standing: Fact) -> Subscription:
+    """A subscription of a summary or a share as the mapping asks for it."""
+    subscription_id, status, product_id, next_billing, cancels, created_ms, *terms = standing
     # A share of an earlier version tells no terms.
     minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(

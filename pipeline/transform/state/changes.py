@@ -63,7 +63,7 @@ def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
 def slices(
     facts: Mapping[bytes, object], sheets: Mapping[bytes, object], keys: int
 ) -> Iterator[tuple[list[bytes], list[bytes], bool]]:
-    """Keys of facts and customers with sheets in pieces of about so many keys, in order; whether it is the last piece.
+    """Keys of facts and of sheets in pieces of about so many facts, in order; whether it is the last piece.
 
     Neighbours share pages, and all that there is of a customer is in one piece. There is always one piece.
     """
@@ -71,7 +71,9 @@ def slices(
     if len(ordered) <= keys:
         yield ordered, sorted(sheets), True
         return
-    left = set(sheets)
+    left: dict[bytes, list[bytes]] = {}
+    for key in sheets:
+        left.setdefault(customer_of(key), []).append(key)
     start = 0
     while start < len(ordered):
         stop = min(start + keys, len(ordered))
@@ -79,9 +81,8 @@ def slices(
             stop += 1
         piece = ordered[start:stop]
         last = stop == len(ordered)
-        customers = left if last else left & {customer_of(key) for key in piece}
-        left = left - customers
-        yield piece, sorted(customers), last
+        customers = list(left) if last else left.keys() & {customer_of(key) for key in piece}
+        yield piece, sorted(key for customer in customers for key in left.pop(customer)), last
         start = stop
 
 
@@ -145,5 +146,15 @@ def take_in(
             differing.add(key)
     if txn.stat(sheets)["entries"]:
         for customer in stale - {b""}:
-            txn.delete(customer, db=sheets)
+            _drop_sheet(txn, sheets, customer)
     return differing, remains
+
+
+def _drop_sheet(txn: lmdb.Transaction[bytes], sheets: lmdb._Database, customer: bytes) -> None:
+    """With what lies beside it, also where an earlier version, which knew of nothing there, has taken the sheet."""
+    txn.delete(customer, db=sheets)
+    begin = customer + b"\0"
+    with txn.cursor(sheets) as cursor:
+        found = cursor.set_range(begin)
+        while found and cursor.key().startswith(begin):
+            found = cursor.delete()

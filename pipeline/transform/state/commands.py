@@ -41,7 +41,7 @@ from pipeline.transform.state.facts import (
 )
 from pipeline.transform.state.gather import ApiObject, nothing, of_api_object
 from pipeline.transform.state.household import News, take_in
-from pipeline.transform.state.known import summary
+from pipeline.transform.state.known import keep, summary
 from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.removal import OnlyDigest, addressed, whom
 from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
@@ -60,12 +60,12 @@ PERSON: Final = re.compile(rf"{PERSON_PREFIX}[0-9a-f]{{32}}")
 
 OBJECTS: Final[tuple[ApiObject, ...]] = get_args(ApiObject)
 NOBODY: Final = (
-    "is nobody whom PIPELINE_PERSON_ID and the state can name at Customer.io: remove the person there by hand, and "
-    "forget the customer here without --customerio"
+    "is nobody whom PIPELINE_PERSON_ID and the state can name at Customer.io: remove the person there by hand (and "
+    "whoever is there under the customer's id), and forget the customer here without --customerio"
 )
 GONE: Final = (
     "needs the person's address, and an earlier request has left a digest of it alone: remove the person at "
-    "Customer.io by hand"
+    "Customer.io by hand, and whoever is there under the customer's id"
 )
 
 REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
@@ -219,7 +219,7 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     shelf.put(mark, encode([at_s]))
     emptied = Sheet()
     emptied.forgotten_s = at_s
-    shelf.keep(customer, emptied.encode())
+    keep(shelf, customer, emptied)
     return Carried(verdict, commands)
 
 
@@ -274,17 +274,27 @@ _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNT
 
 
 def _removal(action: track.Removal, order: Order, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
-    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is."""
+    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is.
+
+    And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then
+    stays there. To remove nobody changes nothing. That operation goes to the partition of what was sent to the id,
+    behind all of it.
+    """
     if person is None:
         return _fault("forget", "customer_id", NOBODY)
     if isinstance(person, OnlyDigest):
         return _fault("forget", "customerio", GONE)
+    identifier: track.Identifier = "email" if person.step == EMAIL_STEP else "id"
+    op_id = f"{order.webhook_id}:{action}"
     try:
-        body = track.removal(person.id, action, identifier="email" if person.step == EMAIL_STEP else "id")
+        body = track.removal(person.id, action, identifier=identifier)
     except OperationError as error:
         return DeadLettered("unmappable", str(error), error.field)
-    operation = MappedOperation(f"{order.webhook_id}:{action}", body, barrier=True, kind=action, name=None)
-    return Operations(person.id.encode(), (operation,), event_time_ms=at_s * 1000)
+    operations = [MappedOperation(op_id, body, barrier=True, kind=action, name=None)]
+    if (person.id, identifier) != (order.customer_id, "id") and len(order.customer) <= ID_MAX_BYTES:
+        body = track.removal(order.customer_id, action)
+        operations.append(MappedOperation(f"{op_id}-stand-in", body, True, action, None, order.customer))
+    return Operations(person.id.encode(), tuple(operations), event_time_ms=at_s * 1000)
 
 
 def _seconds(value: Any) -> int | None:

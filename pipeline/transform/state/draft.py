@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.transform.state.shelf import Shelf, merged
+from pipeline.transform.state.shelf import Shelf, merged, overlaid
 
 _MISSING: Final = object()
 
@@ -52,19 +52,25 @@ class Draft:
         """See `Shelf`."""
         self._facts[key] = value
 
-    def sheet(self, customer: bytes) -> bytes | None:
+    def sheet(self, key: bytes) -> bytes | None:
         """See `Shelf`."""
-        put = self._sheets.get(customer, _MISSING)
-        return self._shelf.sheet(customer) if put is _MISSING else put  # type: ignore[return-value]
+        put = self._sheets.get(key, _MISSING)
+        return self._shelf.sheet(key) if put is _MISSING else put  # type: ignore[return-value]
 
-    def keep(self, customer: bytes, sheet: bytes | None) -> None:
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
         """See `Shelf`."""
-        self._sheets[customer] = sheet
+        kept = self._shelf.entries(start, stop, backwards=backwards)
+        put = {key: (value, 0) for key, value in self._sheets.items() if start <= key < stop}
+        return overlaid(iter(kept), put, backwards=backwards) if put else kept
+
+    def keep(self, key: bytes, sheet: bytes | None) -> None:
+        """See `Shelf`."""
+        self._sheets[key] = sheet
 
     def commit(self) -> None:
         """Put everything onto the shelf, in the order of the first puts."""
         put, keep = self._shelf.put, self._shelf.keep
         for key, value in self._facts.items():
             put(key, value)
-        for customer, sheet in self._sheets.items():
-            keep(customer, sheet)
+        for key, sheet in self._sheets.items():
+            keep(key, sheet)

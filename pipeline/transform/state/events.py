@@ -18,7 +18,6 @@ class FactsStored:
     partition: int
     kinds: Mapping[str, int]
     bytes: int
-    mirror_bytes: int
     took_s: float
 
 

@@ -21,9 +21,9 @@ from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING, ENDED
-from pipeline.transform.state.facts import MAX_ID_BYTES, TURNS, Fact, Kind, Source, short
+from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, short
 from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
-from pipeline.transform.state.turns import ANSWERED, TURN_OF, Turn, read_as
+from pipeline.transform.state.turns import READ, SEEN, TURN_OF, Turn, read_as
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.verdicts import Delivery
 
@@ -65,19 +65,16 @@ def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
     data = envelope.data
     contact, metadata = _contact(members(data.get("customer")), data, policy)
     told = _facts(envelope, moments, delivery.webhook_id)
-    if_told = _if_told(envelope.type, data, moments, told)
+    if_told = _if_told(envelope.type, data, moments)
     if policy.forward_card_hints and envelope.type == "payment.succeeded":
         told += _card(data, moments.event_ms or 0)
     return Shown(moments, told, contact, metadata, if_told)
 
 
-def _if_told(type_: str, data: Mapping[str, Any], moments: Moments, told: list[Telling]) -> Mapping[str, list[Telling]]:
-    """The events that say what another webhook must not say again: that a lapse is over, that a card was changed."""
+def _if_told(type_: str, data: Mapping[str, Any], moments: Moments) -> Mapping[str, list[Telling]]:
+    """The events that say what another webhook must not say again: that a card was changed."""
     event_ms, method_id = moments.event_ms or 0, text(data.get("payment_method_id"))
     match type_:
-        case "subscription.active" | "subscription.updated":
-            answered = [_answered(telling, event_ms) for telling in told if telling.kind == "subscription"]
-            return {"subscription_reactivated": answered}
         case "subscription.update_payment_method":
             subscription_id = text(data.get("subscription_id"))
             ids = [] if subscription_id is None else [subscription_id]
@@ -88,11 +85,6 @@ def _if_told(type_: str, data: Mapping[str, Any], moments: Moments, told: list[T
             ids = subscription_ids(data)[:MAX_PERIODS]
             return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
     return MappingProxyType({})
-
-
-def _answered(telling: Telling, event_ms: int) -> Telling:
-    fact = telling.fact
-    return Telling(telling.kind, telling.ids, [*fact[:TURNS], [[event_ms, ANSWERED]], *fact[TURNS + 1 :]])
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
@@ -272,6 +264,8 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], moments: Moments,
     status = _status(data, IMPLIED.get(type_))
     event_ms = moments.event_ms or 0
     turn = TURN_OF.get(type_)
+    if turn is None and (status == "active" or type_ in IMPLIED):
+        turn = SEEN  # a renewal's type says so whatever its retry's body reads
     turns: list[Turn] = [] if turn is None else [[event_ms, turn]]
     if turn in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
         turns[0].append(cancelled_at)
@@ -293,7 +287,7 @@ def _subscription_object(data: Mapping[str, Any], read_at_s: int) -> list[Tellin
         return []
     status = _status(data, None)
     read_ms = read_at_s * 1000
-    turns = [[read_ms, status]] if status == "active" else read_as(status or "", read_ms, read_ms)
+    turns = [[read_ms, READ]] if status == "active" else read_as(status or "", read_ms, read_ms)
     told = _state(data, status, read_at_s, 0, turns)
     if status in BILLING and flag(data.get("cancel_at_next_billing_date")) is True:
         told.append(Telling("cancellation", (subscription_id,), [[read_at_s, 0, True, ""]]))

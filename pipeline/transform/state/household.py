@@ -16,24 +16,28 @@ from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Active,
     Addressed,
     Card,
     CardTeller,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
     Unpaid,
+    best,
 )
-from pipeline.transform.state.book import card_of, spending_of, subscriptions_of
+from pipeline.transform.state.book import card_of, spending_of, subscription_shown
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, prefix
+from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
 from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.standing import CREATED, PRODUCT, STATUS, product_order
 from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 
 VERSION, DELIVERED, DIGEST, NAMES = range(4)
@@ -108,8 +112,9 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
 class Household:
     """The profile (`transform.profile`) of a person who is one customer or several.
 
-    Sums are added, first and last looked for over all, subscriptions united. Where customers differ in a name or
-    another contact, the one who paid last decides, whatever the order in which the shares came.
+    Sums are added, first and last looked for over all, subscriptions united: those that the shares list by their ids,
+    and of the others how many are active. Where customers differ in a name or another contact, the one who paid last
+    decides, whatever the order in which the shares came.
     """
 
     def __init__(
@@ -133,6 +138,13 @@ class Household:
         for share in ordered:
             _add(self._sheet, share)
         self._sheet.spent = dict(sorted(self._sheet.spent.items()))
+        live = {id_: [id_, *told] for share in ordered for id_, told in share["live"].items()}
+        self.speaking = best(map(subscription_shown, live.values()))
+        if self.speaking is None and self._sheet.rest is not None:
+            self.speaking = subscription_shown(self._sheet.rest)
+        self.active = _active(
+            list(live.values()), [share["more_active"] for share in ordered if "more_active" in share]
+        )
         ordered.sort(key=lambda share: share["last"][:2] if share["last"] else [0, ""], reverse=True)
         fields = zip(*(share["contact"] for share in ordered), strict=True)
         contact = [next((value for value in values if value is not None), None) for values in fields]
@@ -156,12 +168,16 @@ class Household:
         """See `Profile`."""
         return card_of(self._sheet)
 
-    @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
-        """See `Profile`."""
-        return subscriptions_of(self._sheet)
-
     # What only a webhook of one customer asks.
+
+    def subscription(self, subscription_id: str) -> Subscription | None:  # noqa: ARG002
+        """Not known here."""
+        return None
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """Not known here."""
+        return None
 
     def before(self, subscription_id: str) -> Subscription | None:  # noqa: ARG002
         """Not known here."""
@@ -175,9 +191,13 @@ class Household:
         """Not known here."""
         return None
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:  # noqa: ARG002
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:  # noqa: ARG002
         """Not known here."""
-        return None
+        return False
+
+    def recoveries(self, subscription_id: str) -> tuple[Recovery, ...]:  # noqa: ARG002
+        """Not known here."""
+        return ()
 
     def course(self, subscription_id: str) -> Course:  # noqa: ARG002
         """Not known here."""
@@ -208,7 +228,7 @@ class Household:
         """Not known here."""
         return None
 
-    def emitted(self, event_id: str) -> bool:  # noqa: ARG002
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:  # noqa: ARG002
         """Not known here."""
         return False
 
@@ -223,8 +243,16 @@ def _add(sheet: Sheet, share: Share) -> None:
     sheet.method = _one(max, sheet.method, share["method"])
     sheet.card = _one(max, sheet.card, share.get("card"))
     sheet.lost |= share["has_lost_dispute"]
-    sheet.live |= share["live"]
     sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])
+
+
+def _active(listed: list[Fact], more: list[Fact]) -> Active:
+    """How many subscriptions are active: of those that are listed, and of `[how many, products]` that are not."""
+    active = [standing for standing in listed if standing[STATUS] == "active"]
+    products = {standing[PRODUCT] for standing in active if standing[PRODUCT] is not None}
+    products.update(*(product_ids for _, product_ids in more))
+    first = sorted(products, key=product_order)[:MAX_PRODUCTS]
+    return Active(len(active) + sum(count for count, _ in more), sorted(first))
 
 
 def _one(choose: Any, known: Fact | None, other: Fact | None) -> Fact | None:
@@ -237,4 +265,4 @@ def _one(choose: Any, known: Fact | None, other: Fact | None) -> Fact | None:
 
 def _age(rest: Fact) -> tuple[int, str]:
     """The newest one is the least."""
-    return -rest[5], rest[0]
+    return -rest[CREATED], rest[0]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
-from pipeline.transform.state.sheet import PLANS_END, Sheet, fold, is_charged
+from pipeline.transform.state.roster import Roster
+from pipeline.transform.state.sheet import Sheet, fold
 from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.standing import OTHERS, Place, in_trial, is_charged, place_by, place_of, standing_of
 
 SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
 """Kinds that the summary knows of."""
 
 
 class Known:
-    """One customer's facts; nothing is written.
+    """One customer's facts; nothing is written until `keep`.
 
     Attributes:
         told: fact by key as it was (None: not known) and as it is with what was told now.
         sheet: the summary with what was told now.
+        roster: where the subscriptions stand, with what was told now.
         changed: whether that is another one than was kept.
         is_money: whether a payment or refund was told, which stands for its own event.
     """
@@ -28,6 +32,7 @@ class Known:
         kept = Sheet.decode(shelf.sheet(customer))
         self._is_new = kept is None and _is_nobody(shelf, customer)
         self.sheet = kept or (Sheet() if self._is_new else summary(shelf, customer))
+        self.roster = Roster(shelf, customer)
         self.changed = False
         self.is_money = False
         self._shelf = shelf
@@ -87,10 +92,7 @@ class Known:
                 payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
                 return sheet.refund(payment, before, now)
             case "subscription":
-                in_trial = fact[PLANS_END:] and fact[PLANS_END] is not None  # only then it matters
-                charges = self.now("charge", ids[0]) if in_trial else None
-                charged = charges is not None and is_charged(charges)
-                return sheet.subscribe(short(ids[0]), fact, charged=charged)
+                return self._subscribe(short(ids[0]), known, fact)
             case "charge":
                 return sheet.charge(short(ids[0])) if is_charged(fact) else True
             case "card":
@@ -99,10 +101,67 @@ class Known:
                 sheet.lost = True
         return True
 
+    def _subscribe(self, subscription_id: str, known: Fact | None, fact: Fact) -> bool:
+        """A subscription has this state now; False when a place is taken of which there is no fact."""
+        sheet, standing = self.sheet, self._standing(subscription_id, fact)
+        place = place_of(standing)
+        self.roster.move(None if known is None else place_by(subscription_id, known), place, sheet)
+        is_live = place.rank < OTHERS
+        try:
+            sheet.live = self._ahead(sheet.live, standing if is_live else None, subscription_id, live=True)
+            sheet.rest = self._ahead(sheet.rest, standing if not is_live else None, subscription_id, live=False)
+        except LookupError:
+            return False
+        return True
+
+    def _ahead(self, ahead: Fact | None, standing: Fact | None, subscription_id: str, *, live: bool) -> Fact | None:
+        """Who is first, of those that go on or of the others, once a subscription is among them as it stands now.
+
+        No `standing`: it is not among them.
+
+        Raises:
+            LookupError: the one that is first by its place has no fact.
+        """
+        if standing is not None and (ahead is None or place_of(standing).order <= place_of(ahead).order):
+            return standing
+        if ahead is None or ahead[0] != subscription_id:
+            return ahead
+        first = self.roster.first(live=live)
+        if first == subscription_id:
+            return standing
+        if first is None:
+            return None
+        fact = self.now("subscription", first)
+        if fact is None:
+            raise LookupError(first)
+        return self._standing(first, fact)
+
+    def _standing(self, subscription_id: str, fact: Fact) -> Fact:
+        charged = in_trial(fact) and is_charged(self.now("charge", subscription_id))
+        return standing_of(subscription_id, fact, charged=charged)
+
+    def standing(self, subscription_id: str) -> Fact | None:
+        """What is shown of a subscription, of those that go on or of the others the newest; None: nothing is."""
+        for ahead in (self.sheet.live, self.sheet.rest):
+            if ahead is not None and ahead[0] == subscription_id:
+                return ahead
+        fact = self.now("subscription", subscription_id)
+        if fact is None:
+            return None
+        standing = self._standing(short(subscription_id), fact)
+        return standing if place_of(standing).rank < OTHERS else None
+
+    def keep(self) -> None:
+        """Keep the summary and what lies beside it."""
+        self.roster.keep()
+        self._shelf.keep(self._customer, self.sheet.encode())
+
     def _fold(self) -> None:
         mine = {fact_key: encode(fact) for fact_key, (_, fact) in self.told.items()}
         facts = dict(self._shelf.scan(prefix(self._customer)))
-        self.sheet, self.changed = fold(sorted((facts | mine).items())), True
+        self.sheet, places = fold(sorted((facts | mine).items()))
+        self.roster.anew(places)
+        self.changed = True
 
 
 def _is_nobody(shelf: Shelf, customer: bytes) -> bool:
@@ -114,6 +173,14 @@ def summary(shelf: Shelf, customer: bytes) -> Sheet:
     """The customer's summary, made anew and kept when it is missing."""
     sheet = Sheet.decode(shelf.sheet(customer))
     if sheet is None:
-        sheet = fold(shelf.scan(prefix(customer)))
-        shelf.keep(customer, sheet.encode())
+        sheet, places = fold(shelf.scan(prefix(customer)))
+        keep(shelf, customer, sheet, places)
     return sheet
+
+
+def keep(shelf: Shelf, customer: bytes, sheet: Sheet, places: Iterable[Place] = ()) -> None:
+    """Keep a summary with these places beside it, and no others."""
+    roster = Roster(shelf, customer)
+    roster.anew(places)
+    roster.keep()
+    shelf.keep(customer, sheet.encode())

@@ -1,57 +1,49 @@
-"""The series of the customers' state.
-
-| series | labels | shows |
-|---|---|---|
-| `dodo_cio_facts_stored_total` | kind | facts durable in the customers' topic, `tombstone` for those taken away |
-| `dodo_cio_fact_bytes_total` | | bytes of their keys and values |
-| `dodo_cio_facts_seconds` | | time from sending facts until they are durable and in the mirror |
-| `dodo_cio_mirror_bytes` | partition | size of a partition's mirror on the disk |
-| `dodo_cio_mirrors_started_anew_total` | | mirrors that were missing or not trusted, and built from the topic |
-| `dodo_cio_restores_total` | | completed restores |
-| `dodo_cio_restore_seconds` | | time of a restore |
-| `dodo_cio_restored_records_total` | | records that restores have read |
-| `dodo_cio_restore_remaining_records` | | offsets that a running restore has before it |
-| `dodo_cio_facts_kept_aside_total` | kind | records of the topic that are no facts of this version |
-| `dodo_cio_mirror_compactions_total` | | mirrors written anew without what was deleted from them |
-| `dodo_cio_mirror_compaction_failures_total` | | attempts at it that failed: what was forgotten is still on the disk |
-| `dodo_cio_mirrors_removed_total` | | mirrors of partitions not owned any more that were deleted |
-| `dodo_cio_changelog_gap_records_total` | | records of another owner that lay between this worker's |
-"""
+"""The series of the customers' state: an observer of `events`, and what is read from the store at each scrape."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from pipeline.transform.state import events
 from pipeline.transform.state.border import NOT_OURS
+from pipeline.transform.state.mirror import Measure
 from pipeline.transform.state.shape import SHAPES
-from pipeline.watch.metrics import SECONDS, Metrics
+from pipeline.watch.metrics import NAMESPACE, OTHER, SECONDS, Metrics, Series
+
+BYTES: Final = Series(f"{NAMESPACE}_mirror_bytes", "gauge", "Size of a partition's mirror on the disk.", ("partition",))
+FACTS: Final = Series(f"{NAMESPACE}_mirror_facts", "gauge", "Facts in a partition's mirror.", ("partition",))
 
 KNOWN: Final = frozenset({*SHAPES, NOT_OURS})
-OTHER: Final = "other"
-"""A kind that is none: what lies in a topic must not become endless label values."""
+"""Other kinds are none of ours: what lies in a topic must not become endless label values."""
 
 
 def observe_state(metrics: Metrics) -> None:
     """Register the state's series and their handlers."""
-    facts = metrics.counter("facts_stored", "Facts durable in the customers' topic, by kind.", ["kind"])
+    facts = metrics.counter(
+        "facts_stored", "Facts durable in the customers' topic, by kind; `tombstone` for those taken away.", ["kind"]
+    )
     size = metrics.counter("fact_bytes", "Bytes of the keys and values of stored facts.")
     seconds = metrics.histogram("facts_seconds", "Time until sent facts were stored.", buckets=SECONDS)
-    mirror = metrics.gauge("mirror_bytes", "Size of a partition's mirror on the disk.", ["partition"])
 
     def on_stored(event: events.FactsStored) -> None:
         for kind, count in event.kinds.items():
             facts.labels(kind).inc(count)
         size.inc(event.bytes)
         seconds.observe(event.took_s)
-        mirror.labels(str(event.partition)).set(event.mirror_bytes)
 
     metrics.on(events.FactsStored, on_stored)
 
     anew = metrics.counter("mirrors_started_anew", "Mirrors that were missing or not trusted, and built anew.")
     metrics.on(events.MirrorStartedAnew, lambda _: anew.inc())
 
-    restores = metrics.counter("restores", "Completed restores.")
+    restores = metrics.counter(
+        "restores", "Completed restores of the state of assigned partitions, before which no record is read."
+    )
     restore_seconds = metrics.histogram("restore_seconds", "Time of a restore.", buckets=(*SECONDS, 300.0))
     records = metrics.counter("restored_records", "Records that restores have read.")
     remaining = metrics.gauge("restore_remaining_records", "Offsets that a running restore has before it.")
@@ -68,7 +60,12 @@ def observe_state(metrics: Metrics) -> None:
     metrics.on(events.RestoreAdvanced, on_advanced)
     metrics.on(events.StateRestored, on_restored)
 
-    aside = metrics.counter("facts_kept_aside", "Records of the topic that are no facts of this version.", ["kind"])
+    aside = metrics.counter(
+        "facts_kept_aside",
+        "Records of the customers' topic that are no facts of this version, by kind; unknown kinds are `other`.",
+        ["kind"],
+        begins=[(kind,) for kind in sorted({*KNOWN, OTHER})],
+    )
 
     def on_aside(event: events.FactsKeptAside) -> None:
         for kind, count in event.kinds.items():
@@ -77,7 +74,10 @@ def observe_state(metrics: Metrics) -> None:
     metrics.on(events.FactsKeptAside, on_aside)
 
     compacted = metrics.counter("mirror_compactions", "Mirrors written anew without what was deleted from them.")
-    failed = metrics.counter("mirror_compaction_failures", "Attempts at it that failed.")
+    failed = metrics.counter(
+        "mirror_compaction_failures",
+        "Attempts to write a mirror anew that failed: what was forgotten is still on the disk.",
+    )
     removed = metrics.counter("mirrors_removed", "Mirrors of partitions not owned any more that were deleted.")
     metrics.on(events.MirrorCompacted, lambda _: compacted.inc())
     metrics.on(events.CompactionFailed, lambda _: failed.inc())
@@ -85,3 +85,27 @@ def observe_state(metrics: Metrics) -> None:
 
     gaps = metrics.counter("changelog_gap_records", "Records of another owner that lay between this worker's.")
     metrics.on(events.GapRead, lambda e: gaps.inc(e.records))
+
+
+def show_mirrors(metrics: Metrics, mirrors: Callable[[], Mapping[int, Measure]]) -> None:
+    """Register what is read at each scrape: `mirrors()` has each partition that is owned."""
+    metrics.collect(Mirrors(mirrors), BYTES, FACTS)
+
+
+class Mirrors(Collector):
+    """The local mirrors of the partitions that are owned; they come and go with the assignment."""
+
+    def __init__(self, read: Callable[[], Mapping[int, Measure]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Their names, without values."""
+        return [GaugeMetricFamily(series.name, series.text, labels=series.labels) for series in (BYTES, FACTS)]
+
+    def collect(self) -> Iterable[Metric]:
+        """One value a partition."""
+        size, facts = (GaugeMetricFamily(one.name, one.text, labels=one.labels) for one in (BYTES, FACTS))
+        for partition, measure in sorted(self._read().items()):
+            size.add_metric([str(partition)], measure.bytes)
+            facts.add_metric([str(partition)], measure.facts)
+        return [size, facts]

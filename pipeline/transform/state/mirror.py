@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import lmdb
 
@@ -49,6 +49,13 @@ _PLACE: Final = struct.Struct(">qq")
 _SINCE: Final = struct.Struct(">q")
 
 
+class Measure(NamedTuple):
+    """Of a mirror: the size of its file, and how many facts it holds."""
+
+    bytes: int
+    facts: int
+
+
 class Mirror:
     """The facts and sheets of one partition.
 
@@ -76,6 +83,7 @@ class Mirror:
         self._opened_at: float | None = time.monotonic()
         self._reader: lmdb.Transaction[bytes] | None = None
         self._looks = 0
+        self._measured: Measure | None = None
         self._open()
 
     @classmethod
@@ -183,8 +191,8 @@ class Mirror:
             self._judge(error)
             return None
 
-    def sheet(self, customer: bytes) -> bytes | None:
-        """A customer's sheet."""
+    def sheet(self, key: bytes) -> bytes | None:
+        """A customer's sheet, or what lies beside it."""
         self._looks += 1
         if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES and self._writing.acquire(blocking=False):
             try:
@@ -192,10 +200,28 @@ class Mirror:
             finally:
                 self._writing.release()
         try:
-            return (self._reader or self._begin_reading()).get(customer, None, self._sheets)
+            return (self._reader or self._begin_reading()).get(key, None, self._sheets)
         except lmdb.Error as error:
             self._judge(error)
             return None
+
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """What lies beside a sheet, see `Shelf`; not to be read on after a write."""
+        try:
+            with (self._reader or self._begin_reading()).cursor(self._sheets) as cursor:
+                if not backwards:
+                    if cursor.set_range(start):
+                        for key, value in cursor:
+                            if key >= stop:
+                                return
+                            yield key, value
+                elif cursor.prev() if cursor.set_range(stop) else cursor.last():
+                    for key, value in cursor.iterprev():
+                        if key < start:
+                            return
+                        yield key, value
+        except lmdb.Error as error:
+            raise self._fault(error) from error
 
     def _judge(self, error: lmdb.Error) -> None:
         """A key that no mirror takes has no value; anything else that LMDB complains of is a fault."""
@@ -406,6 +432,22 @@ class Mirror:
                 return int(txn.stat(self._facts)["entries"])
         except lmdb.Error as error:
             raise self._fault(error) from error
+
+    def measure(self) -> Measure | None:
+        """How large it is: as it was last time while it is just being written, None as long as nothing was seen.
+
+        For who only shows it: what hinders the look is no verdict on the files.
+        """
+        if self._writing.acquire(blocking=False):
+            try:
+                size = (self._slot.directory / DATA).stat().st_size
+                with self._env.begin() as txn:
+                    self._measured = Measure(size, int(txn.stat(self._facts)["entries"]))
+            except (OSError, lmdb.Error):
+                pass  # whoever works with it says so
+            finally:
+                self._writing.release()
+        return self._measured
 
     @property
     def is_first(self) -> bool:

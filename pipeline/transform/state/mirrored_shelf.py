@@ -11,17 +11,20 @@ from pipeline.errors import ContractViolationError, TopicError
 from pipeline.transform.state.border import is_fact
 from pipeline.transform.state.changes import MAX_KEY_BYTES, Merge, News, customer_of
 from pipeline.transform.state.coverage import Coverage
-from pipeline.transform.state.facts import NUL
+from pipeline.transform.state.facts import NUL, prefix
 from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.shelf import merged
+from pipeline.transform.state.shelf import merged, overlaid
 
 _MISSING: Final = object()
 
 
 @dataclass(slots=True)
 class ChunkWrites:
-    """What one chunk of webhooks put: the last value of each fact, in the order of the first puts, and the sheets."""
+    """What one chunk of webhooks put: the last value of each fact, in the order of the first puts, and the sheets.
+
+    With the sheets goes what lies beside them.
+    """
 
     number: int
     facts: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class MirroredShelf:
         self.ownership = ownership
         self._mirror: Mirror | None = mirror
         self._facts: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
-        self._sheets: dict[bytes, tuple[bytes | None, int]] = {}
+        self._sheets: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._known: dict[bytes, bytes | None] = {}  # what the mirror said while this chunk was made
         self._open = ChunkWrites(0)
         self._coverage = Coverage(mirror.next_offset)
@@ -96,15 +99,24 @@ class MirroredShelf:
         self._facts.setdefault(key[: key.find(NUL)], {})[key] = (value, self._open.number)
         self._open.facts[key] = value
 
-    def sheet(self, customer: bytes) -> bytes | None:
+    def sheet(self, key: bytes) -> bytes | None:
         """See `Shelf`."""
-        kept = self._sheets.get(customer)
-        return kept[0] if kept is not None else self.mirror.sheet(customer)
+        kept = self._sheets.get(customer_of(key))
+        if kept is not None and (entry := kept.get(key)) is not None:
+            return entry[0]
+        return self.mirror.sheet(key)
 
-    def keep(self, customer: bytes, sheet: bytes | None) -> None:
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """See `Shelf`."""
-        self._sheets[customer] = (sheet, self._open.number)
-        self._open.sheets[customer] = sheet
+        stored = self.mirror.entries(start, stop, backwards=backwards)
+        kept = self._sheets.get(customer_of(start))
+        mine = {key: entry for key, entry in kept.items() if start <= key < stop} if kept else None
+        return overlaid(stored, mine, backwards=backwards) if mine else stored
+
+    def keep(self, key: bytes, sheet: bytes | None) -> None:
+        """See `Shelf`."""
+        self._sheets.setdefault(customer_of(key), {})[key] = (sheet, self._open.number)
+        self._open.sheets[key] = sheet
 
     # --- chunks -------------------------------------------------------------------------------------------------------
 
@@ -151,9 +163,14 @@ class MirroredShelf:
                 del put[key]
                 if not put:
                     del pending[customer]
-        for customer in sheets:
-            if self._sheets[customer][1] <= last:
-                del self._sheets[customer]
+        kept = self._sheets
+        for key in sheets:
+            customer = customer_of(key)
+            beside = kept[customer]
+            if beside[key][1] <= last:
+                del beside[key]
+                if not beside:
+                    del kept[customer]
         self._known.clear()
 
     def _check_order(self, where: range) -> None:
@@ -180,6 +197,7 @@ class MirroredShelf:
             news: what the changelog has beyond what is stored, in its order.
             merge: makes one of two tellings.
         """
+        dropped: set[bytes] = set()
         for key, told in news.items():
             mine = self.get(key)
             if self._is_pending(key):
@@ -191,7 +209,11 @@ class MirroredShelf:
             is_news = both != mine or both not in {None, told.latest}
             if is_news and (both is None or is_fact(key, both)):
                 self.write(key, both)
-            if both != mine and (customer := customer_of(key)):
+            if both != mine and (customer := customer_of(key)) and customer not in dropped:
+                dropped.add(customer)
+                begin = prefix(customer)
+                for beside in [beside for beside, _ in self.entries(begin, begin + b"\xff")]:
+                    self.keep(beside, None)
                 self.keep(customer, None)
 
     def _is_pending(self, key: bytes) -> bool:

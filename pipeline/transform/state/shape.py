@@ -7,11 +7,12 @@ tool, a damaged disk. `topics/schemas/customer-fact.json` says the same to other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from pipeline.customerio.limits import ATTRIBUTE_VALUE_MAX_BYTES
 from pipeline.transform.profile import ENDED
-from pipeline.transform.state.turns import MAX_TURNS, WORDS
+from pipeline.transform.state.turns import ANSWERED, MAX_TURNS, WORDS
 
 Shape = Callable[[Any], bool]
 
@@ -34,6 +35,10 @@ MAX_REPLACEMENTS: Final = 8
 
 MAX_GOODS: Final = 8
 """Products, and subscriptions, of one payment that are kept."""
+
+MAX_PRODUCTS: Final = ATTRIBUTE_VALUE_MAX_BYTES // len('"p",') + 1
+"""Products of active subscriptions that are known of at once: one more than can be told, as an array, in one attribute
+at Customer.io, so that whoever tells them sees that there are more."""
 
 MAX_UNPAID: Final = 5
 """Payments of a customer that were not paid: a mail asks for one of the last, and each has a link of some length."""
@@ -130,11 +135,13 @@ def pairs(shape: Shape, name: Shape = text) -> Shape:
     return lambda value: type(value) is dict and all(map(name, value)) and all(map(shape, value.values()))
 
 
-def members(**shapes: Shape) -> Shape:
-    """An object with exactly these members."""
-    names = shapes.keys()
+def members(shapes: Mapping[str, Shape], **optional: Shape) -> Shape:
+    """An object with exactly these members, and any of the optional ones."""
+    names, known = shapes.keys(), {**shapes, **optional}
     return lambda value: (
-        type(value) is dict and value.keys() == names and all(shape(value[name]) for name, shape in shapes.items())
+        type(value) is dict
+        and names <= value.keys() <= known.keys()
+        and all(known[name](member) for name, member in value.items())
     )
 
 
@@ -144,7 +151,7 @@ _plan = array(whole, whole, maybe(text), maybe(whole), maybe(text), maybe(text),
 _observation = array(whole, whole, flag, text)
 _seen = array(whole, whole, text)
 _known = array(whole, text, text)
-_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text))
+_turn = either(array(whole, one_of(*WORDS)), array(whole, one_of(*ENDED), text), array(whole, one_of(ANSWERED), whole))
 _charge = array(whole, text, maybe(text))
 _charges = array(several(_charge, 0, MAX_CHARGES), several(_charge, 0, MAX_CHARGES))
 _replacement = array(whole, maybe(text), one_of("payment", "subscription"))
@@ -182,7 +189,7 @@ _share = {
     "contact": array(maybe(text), maybe(text), maybe(text), maybe(text)),
     "metadata": pairs(scalar),
 }
-_SHARE: Final = either(members(**_share), members(**_share, card=_card))
+_SHARE: Final = members(_share, card=_card, more_active=array(count, several(text, 0, MAX_PRODUCTS)))
 
 SHAPES: Final[dict[str, Shape]] = {
     "payment": either(array(*_payment, maybe(array(_products, _ids))), array(*_payment)),
@@ -191,7 +198,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "unpaid": several(_unpaid, 1, MAX_UNPAID),
     "card": _card,
     "subscription": either(
-        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS), count),
+        array(*_subscription, maybe(whole), maybe(text), several(_turn, 0, MAX_TURNS + 1), count),
         array(*_subscription, maybe(whole), maybe(text)),  # of earlier versions
         array(*_subscription),
     ),

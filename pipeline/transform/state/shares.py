@@ -4,6 +4,7 @@ Two customers of one address, or with one id in their metadata, are one person a
 different owners. So each owner sends the customer's share to the person's partition (`facts.person_key`), where
 `household` adds the shares up. No owner knows whether another customer is the same person: so it does for everybody,
 unless people go by the customer's id in the first place (`Policy.pools`).
+Of many subscriptions it has the one that speaks for the customer, how many more are active, and their products.
 A share is sent when it changed, and behind every identify of the customer, whose time the person's must not fall below.
 Its version never falls for a customer, so one that comes late or again does not undo a newer one.
 """
@@ -126,8 +127,9 @@ def share_of(book: Book) -> Share:
         "last": sheet.last,
         "method": sheet.method,
         "has_lost_dispute": sheet.lost,
-        "live": sheet.live,
+        "live": {} if sheet.live is None else {sheet.live[0]: sheet.live[1:]},
         "rest": sheet.rest,
+        **({"more_active": [sheet.active - 1, sheet.products]} if sheet.active > 1 else {}),
         **({} if sheet.card is None else {"card": sheet.card}),
         "contact": list(book.contact),
         "metadata": book.metadata,

@@ -1,23 +1,34 @@
 """A customer's summary: all that the mapping asks of many facts at once, so that no webhook reads them all.
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
-of all facts; `Sheet` follows one fact after the other, and says so in the rare case that only a fold can.
+of all facts; `Sheet` follows one fact after the other, and says so in the rare case that only a fold can. Its size does
+not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others lie in their
+order beside it (`roster`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
 from pipeline.transform.money import MAX_MINOR
-from pipeline.transform.profile import ENDED, RANK
-from pipeline.transform.state import identity, turns
-from pipeline.transform.state.facts import TURNS, Fact, charges_of, decode, split, subscription_of
+from pipeline.transform.state import identity
+from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.state.shape import MAX_PRODUCTS
+from pipeline.transform.state.standing import (
+    OTHERS,
+    TRIAL_ENDS,
+    Place,
+    is_charged,
+    place_of,
+    product_order,
+    standing_of,
+)
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x06"
+VERSION: Final = b"\x07"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -25,13 +36,6 @@ MAX_PERIODS: Final = 8
 
 MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE, GOODS = range(10)
 """Places in a payment's fact; one of an earlier version ends before the goods."""
-
-
-PLANS_END: Final = 7
-"""A subscription's fact of an earlier version ends here: it tells neither of a trial nor when it was cancelled."""
-
-TRIAL_ENDS: Final = -2
-"""Place in an entry of `Sheet.live` and `Sheet.rest`."""
 
 UNSUMMED: Final = frozenset({"replacement", "method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
@@ -50,17 +54,18 @@ class Sheet:
         method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
-        live: subscriptions that go on: id → `[status, product, next billing, cancels, created (ms), minor units,
-            currency, interval, intervals in a period, end of the free trial (ms, None: none, or charged since), when
-            it was cancelled]`.
+        live: of the subscriptions that go on the one that speaks for the person (`standing.standing_of`).
+        rest: of the others the newest one.
+        active: how many subscriptions are active.
+        products: their products, the first `MAX_PRODUCTS` in the order of their keys.
         card: `[ms, payment, network, last four, month, year]` of the last payment, where cards may go on.
-        rest: of the others `[id, …]` the newest one.
         periods: `[start (ms), subscription, payment]`, the latest first.
         head: `[ULID, emitted (s)]` of the event that is out for longest.
         identity: who the customer is, of its record and of the notes on payments.
     """
 
     __slots__ = (
+        "active",
         "base",
         "card",
         "count",
@@ -73,6 +78,7 @@ class Sheet:
         "lost",
         "method",
         "periods",
+        "products",
         "refunds",
         "rest",
         "spent",
@@ -88,8 +94,10 @@ class Sheet:
         self.method: Fact | None = None
         self.refunds: int = 0
         self.lost: bool = False
-        self.live: dict[str, Fact] = {}
+        self.live: Fact | None = None
         self.rest: Fact | None = None
+        self.active: int = 0
+        self.products: list[str] = []
         self.periods: list[Fact] = []
         self.head: Fact | None = None
         self.card: Fact | None = None
@@ -113,6 +121,8 @@ class Sheet:
             sheet.lost,
             sheet.live,
             sheet.rest,
+            sheet.active,
+            sheet.products,
             sheet.periods,
             sheet.head,
             sheet.card,
@@ -135,6 +145,8 @@ class Sheet:
             self.lost,
             self.live,
             self.rest,
+            self.active,
+            self.products,
             self.periods,
             self.head,
             self.card,
@@ -203,34 +215,9 @@ class Sheet:
 
     def charge(self, subscription_id: str) -> bool:
         """More than nothing was paid for a subscription: no free trial of it goes on."""
-        for entry in (self.live.get(subscription_id), self.rest):
-            if entry is not None and (entry is not self.rest or entry[0] == subscription_id):
-                entry[TRIAL_ENDS] = None
-        return True
-
-    def subscribe(self, subscription_id: str, fact: Fact, *, charged: bool) -> bool:
-        """A subscription has this state now; `charged`: more than nothing was paid for it beyond what opened it."""
-        next_billing, cancels, created_ms = fact[3:6]
-        _, _, product_id, *price = fact[6][0]  # the latest plan
-        trial_ends_ms, cancelled_at = fact[PLANS_END : PLANS_END + 2] or [None, None]
-        if charged:
-            trial_ends_ms = None
-        happened = subscription_of(fact)[TURNS]
-        status, end = turns.status_of(happened, fact[2], fact[1]), turns.end_of(happened)
-        if end is not None and fact[2] not in ENDED:
-            cancelled_at = end[2] if end[2:] else None  # what was read last is older
-        entry = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
-        if entry[0] in RANK:
-            if self.rest is not None and self.rest[0] == subscription_id:
-                return False  # which one is the newest of the others is not known
-            self.live[subscription_id] = entry
-            return True
-        self.live.pop(subscription_id, None)
-        rest, mine = self.rest, [subscription_id, *entry]
-        if rest is not None and rest[0] == subscription_id and _age(mine) > _age(rest):
-            return False
-        if rest is None or _age(mine) <= _age(rest):
-            self.rest = mine
+        for standing in (self.live, self.rest):
+            if standing is not None and standing[0] == subscription_id:
+                standing[TRIAL_ENDS] = None
         return True
 
     def emit(self, event_id: str, emitted_s: int) -> bool:
@@ -240,8 +227,15 @@ class Sheet:
         return True
 
 
-def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
-    """The summary of a customer's facts, keys and values as on the shelf; what cannot be read is passed over."""
+class Folded(NamedTuple):
+    """What a customer's facts come to: the summary, and where each subscription stands beside it."""
+
+    sheet: Sheet
+    places: list[Place]
+
+
+def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
+    """What a customer's facts come to, keys and values as on the shelf; what cannot be read is passed over."""
     sheet = Sheet()
     payments: list[tuple[str, Fact]] = []
     refunds: dict[str, list[Fact]] = {}
@@ -271,24 +265,23 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Sheet:
                 sheet.forgotten_s = fact[0]
             case "identity":
                 sheet.identity = fact
-    for subscription_id, subscription in subscriptions:
-        sheet.subscribe(subscription_id, subscription, charged=subscription_id in charged)
     for payment_id, payment in payments:
         sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
-    return sheet
+    return Folded(sheet, _line_up(sheet, subscriptions, charged))
 
 
-def is_charged(charges: Fact) -> bool:
-    """Whether more than nothing was paid for a subscription but for what opened it: a fee for a trial ends none."""
-    return any(charge_type != "new" for _, _, charge_type in charges_of(charges)[0])
-
-
-def shown_status(fact: Fact) -> str:
-    """The status that holds for a subscription, by all that is known of it."""
-    fact = subscription_of(fact)
-    return turns.status_of(fact[TURNS], fact[2], fact[1])
+def _line_up(sheet: Sheet, subscriptions: list[tuple[str, Fact]], charged: set[str]) -> list[Place]:
+    """Say of all subscriptions what the summary has of them; their places."""
+    stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
+    placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
+    sheet.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
+    sheet.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)
+    sheet.active = sum(place.is_active for place, _ in placed)
+    products = {place.product for place, _ in placed if place.product is not None}
+    sheet.products = sorted(products, key=product_order)[:MAX_PRODUCTS]
+    return [place for place, _ in placed]
 
 
 def told_sums(spent: Mapping[str, int]) -> dict[str, int | str]:
@@ -332,8 +325,3 @@ def _is_behind(known: Fact | None, ms: int, payment_id: str) -> bool:
 
 def _is_ahead(known: Fact | None, ms: int, payment_id: str) -> bool:
     return known is None or known[0] > ms or (known[0] == ms and known[1] >= payment_id)
-
-
-def _age(rest: Fact) -> tuple[int, str]:
-    """The newest one is the least."""
-    return -rest[5], rest[0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from operator import gt, lt
 from typing import Protocol
 
+from pipeline.transform.state.facts import NUL
 from pipeline.transform.state.ownership import Ownership
 
 
@@ -35,17 +37,31 @@ class Shelf(Protocol):
     def put(self, key: bytes, value: bytes | None) -> None:
         """Remember a fact, None takes it away; both go to the changelog. What is there already is no write."""
 
-    def sheet(self, customer: bytes) -> bytes | None:
-        """The customer's summary as it was kept last; may be missing at any time, never older than the facts."""
+    def sheet(self, key: bytes) -> bytes | None:
+        """The summary of the customer `key`, or what is kept beside it under a longer key (`roster`).
 
-    def keep(self, customer: bytes, sheet: bytes | None) -> None:
-        """Keep a summary, None drops it. Local only: it follows from the facts, so the changelog does without."""
+        As it was kept last; may be missing at any time, never older than the facts. What lies beside a summary holds
+        only while the summary is there.
+        """
+
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
+        """What is kept beside one customer's summary from `start` until before `stop`, in the order of keys.
+
+        Or `backwards`, the last one first; read lazily. Nothing is kept while they are being read.
+        """
+
+    def keep(self, key: bytes, sheet: bytes | None) -> None:
+        """Keep a summary, or what lies beside it; None drops it, and all of a customer's keys are dropped together.
+
+        Local only: it follows from the facts, so the changelog does without.
+        """
 
 
 class MemoryShelf:
     """A shelf in memory, for tests and for looking at what a webhook would leave behind.
 
-    `changelog` has every write in order, as it would lie in the topic.
+    `changelog` has every write in order, as it would lie in the topic, `sheets` the summaries and what lies beside
+    them.
     """
 
     def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None) -> None:
@@ -55,6 +71,7 @@ class MemoryShelf:
         self.sheets: dict[bytes, bytes] = {}
         self._facts: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
+        self._beside: list[bytes] = []
 
     def __len__(self) -> int:
         """How many facts there are."""
@@ -85,26 +102,47 @@ class MemoryShelf:
             insort(self._keys, key)
         self._facts[key] = value
 
-    def sheet(self, customer: bytes) -> bytes | None:
+    def sheet(self, key: bytes) -> bytes | None:
         """See `Shelf`."""
-        return self.sheets.get(customer)
+        return self.sheets.get(key)
 
-    def keep(self, customer: bytes, sheet: bytes | None) -> None:
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """See `Shelf`."""
+        found = range(bisect_left(self._beside, start), bisect_left(self._beside, stop))
+        for index in reversed(found) if backwards else found:
+            key = self._beside[index]
+            yield key, self.sheets[key]
+
+    def keep(self, key: bytes, sheet: bytes | None) -> None:
         """See `Shelf`."""
         if sheet is None:
-            self.sheets.pop(customer, None)
-        else:
-            self.sheets[customer] = sheet
+            if self.sheets.pop(key, None) is not None and NUL in key:
+                del self._beside[bisect_left(self._beside, key)]
+            return
+        if key not in self.sheets and NUL in key:
+            insort(self._beside, key)
+        self.sheets[key] = sheet
 
 
 def merged(
     stored: Iterator[tuple[bytes, bytes]], put: Mapping[bytes, tuple[bytes | None, int]], prefix: bytes
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Both in the order of keys; what was put hides what is stored."""
-    keys = iter(sorted(key for key in put if key.startswith(prefix)))
+    """Both in the order of keys, of those that begin with `prefix`; what was put hides what is stored."""
+    return overlaid(stored, {key: entry for key, entry in put.items() if key.startswith(prefix)})
+
+
+def overlaid(
+    stored: Iterator[tuple[bytes, bytes]],
+    put: Mapping[bytes, tuple[bytes | None, int]],
+    *,
+    backwards: bool = False,
+) -> Iterator[tuple[bytes, bytes]]:
+    """Both in the order of keys, or backwards as `stored` is; what was put hides what is stored."""
+    comes_before = gt if backwards else lt
+    keys = iter(sorted(put, reverse=backwards))
     key = next(keys, None)
     for found, value in stored:
-        while key is not None and key < found:
+        while key is not None and comes_before(key, found):
             if (mine := put[key][0]) is not None:
                 yield key, mine
             key = next(keys, None)

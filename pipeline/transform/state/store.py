@@ -27,7 +27,7 @@ from pipeline.transform.state.events import GapRead, StateEvent
 from pipeline.transform.state.facts import BEGAN, merge_at
 from pipeline.transform.state.headers import HEADERS
 from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.mirror import Measure, Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.ownership import Ownership
 from pipeline.transform.state.partitions import check_written, partitions_now
@@ -313,6 +313,11 @@ class Store:
             f"restoring the customers' state: partition {number} of {self._topic} is {place.share:.0%} done, "
             f"{left} of {len(places)} partitions are left"
         )
+
+    def measures(self) -> Mapping[int, Measure]:
+        """How large the mirrors of the owned partitions are, once their state is restored."""
+        found = {number: shelf.mirror.measure() for number, shelf in self._shelves.items()}
+        return {number: measure for number, measure in found.items() if measure is not None}
 
     def status(self) -> Mapping[str, Any]:
         """For `/status`: the partitions' mirrors, and how far a restore is."""

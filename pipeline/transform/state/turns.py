@@ -3,8 +3,9 @@
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 tells is solid: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
 `[time of the event (ms), word]`, an end with the body's `cancelled_at` as a third element, where it has one; the latest
-sixteen. Three questions are asked of them: is a lapse unanswered, has the subscription ended, and is the status that
-was read last older than what is known to have happened since?
+sixteen, and the latest sight of it as active (`seen`) that no type told. Three questions are asked of them: which
+lapses are over by now and were not answered, has the subscription ended, and is the status that was read last older
+than what is known to have happened since?
 """
 
 from __future__ import annotations
@@ -12,17 +13,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pipeline.transform.profile import ENDED, Lapse
+from pipeline.transform.profile import ENDED, Recovery
+from pipeline.transform.timestamps import DAY_MS
 
 Turn = list[Any]
 
 MAX_TURNS: Final = 16
 """Five lapses with their answers. What is dropped is the oldest, a lapse always before its answer."""
 
-ANSWERED: Final = "answered"
-"""An event said that the subscription goes on."""
+SIGHT_MS: Final = 3 * DAY_MS
+"""How long after its lapse a recovery is dated at most that was only seen, by who knows how late a webhook. Customer.io
+starts no campaign for an event older than 72 hours: nobody is welcomed back weeks late, when the lapse itself is."""
 
-RESUMPTIONS: Final = frozenset({"active", "unpaused"})
+ANSWERED: Final = "answered"
+"""An event said that the subscription goes on: `[ms, answered, time of the lapse (ms)]`. Earlier versions wrote no
+third element, and meant the last lapse before."""
+
+SEEN: Final = "seen"
+"""A body showed it active whose type tells no turn: it had recovered by then, nobody knows when."""
+
+READ: Final = "read"
+"""Dodo's API showed it active."""
+
+RESUMPTIONS: Final = frozenset({"active", "unpaused", READ})
 LAPSES: Final = frozenset({"on_hold", "past_due", "paused"})
 
 TURN_OF: Final = {
@@ -37,7 +50,7 @@ TURN_OF: Final = {
 }
 """The turn that each type tells; the others may come with any."""
 
-WORDS: Final = frozenset({*TURN_OF.values(), ANSWERED})
+WORDS: Final = frozenset({*TURN_OF.values(), ANSWERED, SEEN, READ})
 
 _RANK: Final = {word: 2 if word in ENDED else 1 if word in LAPSES else 0 for word in WORDS}
 """Of one millisecond: an end is last, and gives way to a later activation alone."""
@@ -45,30 +58,90 @@ _RANK: Final = {word: 2 if word in ENDED else 1 if word in LAPSES else 0 for wor
 
 def merged(*told: Iterable[Turn]) -> list[Turn]:
     """The turns of several tellings, the earliest first."""
-    distinct = {tuple(turn) for turns in told for turn in turns}
-    return [list(turn) for turn in sorted(distinct)[-MAX_TURNS:]]
+    distinct = sorted({tuple(turn) for turns in told for turn in turns})
+    seen = [turn for turn in distinct if turn[1] == SEEN][-1:]
+    return [list(turn) for turn in sorted([turn for turn in distinct if turn[1] != SEEN][-MAX_TURNS:] + seen)]
 
 
-def lapse_before(turns: Iterable[Turn], at_ms: int) -> Lapse | None:
-    """The last lapse that happened before `at_ms`, and whether it was answered.
+def lapsed_before(turns: Iterable[Turn], at_ms: int) -> bool:
+    """Whether there was a lapse before that time."""
+    return any(word in LAPSES and ms < at_ms for ms, word, *_ in turns)
 
-    Lapses that follow each other without a resumption between them, as past_due and then on_hold, are one: what
-    answers the last of them answers all.
+
+class _Lapse:
+    """Lapses that follow each other without a resumption between them, as past_due and then on_hold, are one.
+
+    Args:
+        ms: when the first of them began.
+        since_ms: when the one before this was, whose answer is not this one's.
     """
-    ordered = sorted(turns, key=lambda turn: turn[0])
-    since_ms, status = max(((ms, word) for ms, word, *_ in ordered if word in LAPSES and ms < at_ms), default=(0, None))
-    if status is None:
-        return None
-    resumed = False
-    for ms, word, *_ in ordered:
-        if ms <= since_ms:
+
+    def __init__(self, since_ms: int) -> None:
+        self.since_ms = since_ms
+        self.last_ms = 0
+        self.status = ""
+        self.back: list[tuple[int, str]] = []
+
+    def answered(self, answers: Iterable[tuple[int, int]]) -> bool:
+        """By `answers` as pairs: when, and of which lapse; or under the name of a resumption."""
+        if any(word == "unpaused" for _, word in self.back):
+            return True
+        return any(ms >= self.last_ms and self.since_ms < of_ms <= self.last_ms for ms, of_ms in answers)
+
+
+def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) -> list[Recovery]:
+    """The lapses that are over by what is known now and that no event has answered.
+
+    A pause is none of them: it is answered by `subscription.unpaused`, under its own name.
+
+    Args:
+        turns: all that are known, with those of the webhook that is asked about.
+        own: that webhook's alone: what it shows, it shows of now.
+        delivered_ms: when it was delivered: what was only seen is known to hold then.
+    """
+    ordered = sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
+    lapses, answers = _lapses(ordered), _answers(ordered)
+    found = []
+    for place, lapse in enumerate(lapses):
+        if lapse.status == "paused" or lapse.answered(answers):
             continue
-        if word in {ANSWERED, "unpaused"}:
-            return Lapse(status, answered=True)
-        if word in LAPSES and resumed:
-            break  # another lapse, which has its own answer
-        resumed = resumed or word in RESUMPTIONS
-    return Lapse(status, answered=False)
+        exact = [ms for ms, word in lapse.back if word == "active"]
+        sights = [ms for ms, word in lapse.back if word == READ]
+        over_ms = min(exact or sights, default=None)
+        if place == len(lapses) - 1:  # a sight before another lapse may have been read after it, and tells of neither
+            exact += [ms for ms, word, *_ in own if word == SEEN and ms > lapse.last_ms]
+            sights += [ms for ms, word, *_ in ordered if word == SEEN and ms > lapse.last_ms]
+        if exact or sights:
+            at_ms = min(exact) if exact else min(*sights, lapse.last_ms + SIGHT_MS)
+            shown_ms = max(delivered_ms, min(exact or sights)) if over_ms is None else over_ms
+            found.append(Recovery(lapse.last_ms, at_ms, shown_ms))
+    return found
+
+
+def _lapses(ordered: Iterable[Turn]) -> list[_Lapse]:
+    lapses: list[_Lapse] = []
+    for ms, word, *_ in ordered:
+        if word in LAPSES:
+            if not lapses or lapses[-1].back:
+                lapses.append(_Lapse(lapses[-1].last_ms if lapses else 0))
+            lapses[-1].last_ms, lapses[-1].status = ms, word
+        elif lapses and (word in RESUMPTIONS or word == ANSWERED):
+            lapses[-1].back.append((ms, word))
+    return lapses
+
+
+def _answers(ordered: list[Turn]) -> list[tuple[int, int]]:
+    answers = []
+    for ms, word, *of in ordered:
+        if word == ANSWERED:
+            before = [at_ms for at_ms, lapse, *_ in ordered if lapse in LAPSES and at_ms < ms]
+            answers.append((ms, of[0] if of else max(before, default=0)))
+    return answers
+
+
+def answer(recovery: Recovery) -> Turn:
+    """The turn that says that the event of a recovery is out."""
+    return [recovery.shown_ms, ANSWERED, recovery.lapsed_ms]
 
 
 def status_of(turns: list[Turn], status: str, at_ms: int) -> str:
@@ -84,7 +157,7 @@ def status_of(turns: list[Turn], status: str, at_ms: int) -> str:
     last_ms, last, *_ = max(happened, key=lambda turn: (turn[0], _RANK[turn[1]], turn[1]))
     if (end := end_of(happened)) is not None:
         return status if status in ENDED else str(end[1])
-    is_its_types = any(ms == at_ms and _shown(word) == status for ms, word, *_ in happened)
+    is_its_types = any(ms == at_ms and word != SEEN and _shown(word) == status for ms, word, *_ in happened)
     return _shown(last) if is_its_types and last_ms > at_ms else status
 
 
@@ -98,7 +171,7 @@ def end_of(turns: Iterable[Turn]) -> Turn | None:
 
 
 def _shown(word: str) -> str:
-    return "active" if word in RESUMPTIONS else word
+    return "active" if word in RESUMPTIONS or word == SEEN else word
 
 
 def read_as(status: str, read_ms: int, event_ms: int) -> list[Turn]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from pipeline.customerio.batch import join
@@ -22,6 +21,7 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.customerio.workspace import Workspace, find
 from pipeline.errors import CredentialError, RequestUnansweredError, SettingsError
+from tests.asking import local_client
 
 AT_S = 1_795_600_000
 COUNT = 20
@@ -266,7 +266,7 @@ async def test_a_body_without_end_is_cut() -> None:
 async def test_identify_and_event_in_one_batch() -> None:
     """Items of a batch are applied in their order."""
     body = join([identify("cus_1", {"email": "jane@example.com"}, timestamp_s=AT_S), *ITEMS[1:2]])
-    async with running() as (server, client), httpx.AsyncClient(base_url=server.url) as looking:
+    async with running() as (server, client), local_client(server.url) as looking:
         await client.send_batch(body)
         person = (await looking.get("/__sandbox/people/cus_1")).json()
         assert (person["email"], person["events"]) == ("jane@example.com", 1)

@@ -28,6 +28,7 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.records import BARRIER, OutRecord
 from pipeline.settings import Settings
+from tests.asking import local_client
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
 FAUST: Final = (sys.executable, "-m", "faust", "-A", "pipeline.sink.app", "worker", "--without-web")
@@ -88,7 +89,7 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of the health port."""
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with local_client() as client:
             return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
 
     async def answers(self, path: str, text: str) -> httpx.Response:

@@ -18,6 +18,7 @@ import pytest
 from pipeline import logs
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.sink.demand import RESERVE
+from tests.asking import local_client
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
@@ -78,7 +79,7 @@ async def api() -> AsyncIterator[Api]:
     )
     assert process.stdout is not None
     try:
-        async with httpx.AsyncClient() as http:
+        async with local_client() as http:
             yield Api(json.loads(await process.stdout.readline())["url"], http)
     finally:
         process.terminate()

@@ -63,9 +63,14 @@ async def test_a_key_that_is_withdrawn_later(make_stage: Any, made: Any) -> None
     assert answer.status_code == 503, "no rollout goes on with it"
     assert (await worker.get("/live")).status_code == 200
     assert stage.stats["events"] == 0
+    await worker.shows("dodo_cio_partition_lag_records", lambda records: records == 500)
+    await worker.shows("dodo_cio_partition_lag_seconds", lambda seconds: seconds > 1)
     stage.faults()
     await stage.done()
     assert (stage.stats["events"], stage.stats["duplicates"], stage.stats["order_violations"]) == (500, 0, 0)
     assert await stage.dead_letters() == []
     assert await worker.series("dodo_cio_held") == 0
+    await worker.shows("dodo_cio_partition_lag_records", lambda records: records == 0)
+    assert await worker.series("dodo_cio_partition_lag_seconds") == 0
+    assert await worker.series("dodo_cio_operation_to_accepted_seconds_count") == 500
     assert await worker.stop() == 0

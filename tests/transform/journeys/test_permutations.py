@@ -122,8 +122,13 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "the charge is in the payment's own webhook, and a renewal that overtakes it goes by the dates",
-        ("subscription_renewed", "trial_converted"),
+        ("subscription_renewed",),
         (*AMOUNT, "is_trial_conversion"),
+    ),
+    Exempt(
+        "whichever webhook shows first that a trial was paid for tells it, with its body's plan or the one known then",
+        ("trial_converted",),
+        ANY,
     ),
     Exempt(
         "that there was a trial is in the subscription's webhooks, which its first charge may overtake by two weeks",
@@ -132,7 +137,7 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "that a charge ended a trial is in the payment's webhook",
-        ("subscription_plan_changed", "subscription_cancellation_scheduled"),
+        ("subscription_plan_changed", "subscription_cancellation_scheduled", "trial_started"),
         ("is_trial", "trial_ends_at", "trial_ends_at_unix"),
     ),
     Exempt(
@@ -154,16 +159,23 @@ EXCEPTIONS: Final = (
         ANY,
     ),
     Exempt(
-        "a recovery that overtakes its lapse has nothing to answer yet: what shows it later tells it then, or nobody",
+        "whichever webhook shows first that a lapse is over tells it, with what its body has and the status of then",
         ("subscription_reactivated",),
-        ANY,
         (
-            "renewal-recovered",
-            "past-due-recovered",
-            "late-retry",
-            "recovery-shown-first-by-an-update",
-            "older-bodies-after-the-end",
+            "dodo_event_type",
+            "webhook_id",
+            "timestamp",
+            "quantity",
+            "next_billing",
+            "next_billing_unix",
+            "subscription_status",
+            "superseded",
         ),
+    ),
+    Exempt(
+        "of lapses in a row the last one names their answer, of those that are known: one answer all the same",
+        ("subscription_reactivated",),
+        journeys=("recovery-shown-first-by-an-update",),
         told=True,
     ),
     Exempt(

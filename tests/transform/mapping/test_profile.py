@@ -16,28 +16,31 @@ from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
     Activation,
+    Active,
     Addressed,
     Card,
     CardTeller,
+    Charge,
     Contact,
     Course,
-    Lapse,
     Payment,
     Person,
     Profile,
+    Recovery,
     Refunded,
     Spending,
     Subscription,
     Unpaid,
     best,
 )
-from pipeline.transform.timestamps import to_ms
+from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS, to_ms
 from pipeline.transform.verdicts import Delivery, Operations
 
 SUB = "sub_0NExampleSubscript001"
 BEGAN = to_ms("2026-01-01T00:00:00Z") or 0
 ACTIVATED = to_ms("2026-10-14T08:21:58.638Z") or 0
 FIRST = Activation("msg_first", ACTIVATED - 5000)
+BACK = Recovery(ACTIVATED - 5000, ACTIVATED, ACTIVATED)
 BEFORE = Subscription(SUB, "active", product_id="pdt_0NExampleProduct00001", minor=2900, currency="USD")
 
 
@@ -66,14 +69,39 @@ class State:
     first_payment: str | None = None
     unpaid: Sequence[Unpaid] = ()
     sent: frozenset[str] = frozenset()
-    lapse: Lapse | None = None
+    lapsed: bool = False
+    over: Sequence[Recovery] = ()
     began: Course = field(default_factory=Course)
     card_teller: CardTeller | None = None
 
-    def lapse_before(self, subscription_id: str, at_ms: int) -> Lapse | None:
-        """The one lapse, whenever."""
+    @property
+    def speaking(self) -> Subscription | None:
+        """The best of them."""
+        return best(self.subscriptions)
+
+    @property
+    def active(self) -> Active:
+        """Of them."""
+        active = [one for one in self.subscriptions if one.status == "active"]
+        return Active(len(active), sorted({one.product_id for one in active if one.product_id is not None}))
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        """One of them."""
+        return next((one for one in self.subscriptions if one.subscription_id == subscription_id), None)
+
+    @property
+    def subscribed_since_ms(self) -> int | None:
+        """The earliest creation."""
+        return min((ms for one in self.subscriptions if (ms := one.created_at_ms) >= MIN_PLAUSIBLE_MS), default=None)
+
+    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
+        """Whenever."""
         assert at_ms
-        return self.lapse if subscription_id == SUB else None
+        return self.lapsed and subscription_id == SUB
+
+    def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
+        """Of the one subscription."""
+        return self.over if subscription_id == SUB else ()
 
     def course(self, subscription_id: str) -> Course:
         """Likewise."""
@@ -115,8 +143,9 @@ class State:
         """The one refund."""
         return self.refund if payment_id == "pay_0NExamplePayment00001" else None
 
-    def emitted(self, event_id: str) -> bool:
+    def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """By its id."""
+        assert beside in {True, False}
         return event_id in self.sent
 
 
@@ -152,17 +181,86 @@ def attributes_of(operations: Operations, kind: str = "event") -> dict[str, Any]
         (State(activation=Activation("msg_now", ACTIVATED)), "subscription_started"),
         (State(activation=Activation("msg_later", ACTIVATED + 5000)), "subscription_started"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000)), None),
-        (State(activation=FIRST, lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
-        (State(activation=FIRST, lapse=Lapse("past_due", answered=False)), "subscription_reactivated"),
-        (State(activation=FIRST, lapse=Lapse("paused", answered=False)), None),
-        (State(activation=FIRST, lapse=Lapse("on_hold", answered=True)), None),
-        (State(lapse=Lapse("on_hold", answered=False)), "subscription_reactivated"),
+        (State(activation=FIRST, lapsed=True, over=[BACK]), "subscription_reactivated"),
+        (State(activation=FIRST, lapsed=True), None),
+        (State(lapsed=True, over=[BACK]), "subscription_reactivated"),
         (State(activation=Activation("msg_first", ACTIVATED - 5000), earlier=BEFORE), None),
     ],
 )
 def test_active_is_started_recovered_or_nothing_new(state: State, event: str | None) -> None:
     """The first activation starts, recovery answers a lapse once, a plan change that fires it again says nothing."""
     assert event_of(decided("subscription.active", state)) == event
+
+
+def told_beside(operations: Operations) -> dict[str, Any]:
+    """The whole of the last event."""
+    body: dict[str, Any] = orjson.loads(operations.operations[-1].body)
+    return body
+
+
+def test_a_lapse_that_comes_last_is_answered_by_itself() -> None:
+    """The recovery that was known before it, with its time, and nothing that the lapse's body tells of then."""
+    after = Subscription(SUB, "active", next_billing="2026-12-14T00:00:00Z")
+    state = State(over=[BACK], lapsed=True, earlier=after, subscriptions=[after])
+    data: dict[str, Any] = {"status": "past_due", "past_due_ends_at": "2026-11-17T00:00:00Z"}
+    data["next_billing_date"] = "2026-11-14T00:00:00Z"
+    operations = decided("subscription.past_due", state, **data)
+    assert [o.name for o in operations.operations if o.kind == "event"] == [
+        "subscription_past_due",
+        "subscription_reactivated",
+    ]
+    told = told_beside(operations)
+    assert told["timestamp"] == ACTIVATED // 1000
+    attributes = told["attributes"]
+    assert (attributes["subscription_status"], attributes["next_billing"]) == ("active", "2026-12-14T00:00:00Z")
+    assert not {"superseded", "past_due_ends_at"} & attributes.keys()
+    assert operations.recoveries == ((SUB, BACK),)
+    by_the_activation = told_beside(decided("subscription.active", state))
+    assert by_the_activation["id"] == told["id"]
+
+
+def test_a_recovery_after_which_it_lapsed_again_is_superseded() -> None:
+    """It is told, once, and no campaign needs to believe it."""
+    now = Subscription(SUB, "on_hold")
+    told = told_beside(decided("subscription.active", State(over=[BACK], activation=FIRST, subscriptions=[now])))
+    assert (told["attributes"]["subscription_status"], told["attributes"]["superseded"]) == ("on_hold", True)
+
+
+@pytest.mark.parametrize("name", ["subscription.renewed", "subscription.updated", "subscription.update_payment_method"])
+def test_whatever_shows_it_over_answers_a_lapse(name: str) -> None:
+    """Beside its own event or without one, and not again once it is out."""
+    data: dict[str, Any] = {"cancel_at_next_billing_date": False}
+    told = told_beside(decided(name, State(over=[BACK], activation=FIRST), **data))
+    assert told["name"] == "subscription_reactivated"
+    again = decided(name, State(over=[BACK], activation=FIRST, sent=frozenset({told["id"]})), **data)
+    assert "subscription_reactivated" not in [o.name for o in again.operations]
+
+
+DELIVERED_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("charge", "seen_ms", "told"),
+    [
+        (Charge(DELIVERED_MS - 13 * DAY_MS, "pay_1", "renewal"), 0, True),
+        (Charge(DELIVERED_MS - 15 * DAY_MS, "pay_1", "renewal"), 0, False),
+        (Charge(DELIVERED_MS - 13 * DAY_MS, "pay_1", "new"), 0, False),
+        (Charge(DELIVERED_MS - 14 * DAY_MS, "pay_1", "plan_change"), DELIVERED_MS - 14 * DAY_MS, True),
+        (Charge(DELIVERED_MS - 14 * DAY_MS, "pay_1", "plan_change"), DELIVERED_MS - 15 * DAY_MS, False),
+    ],
+)
+def test_a_conversion_is_told_by_what_makes_it_known(charge: Charge, seen_ms: int, told: bool) -> None:
+    """Not one of former weeks, not what opened the trial, and a plan change only once the plan is known."""
+    began = Course(charge.at_ms - 14 * DAY_MS, 14, [charge], seen_ms=seen_ms)
+    data: dict[str, Any] = {"cancel_at_next_billing_date": False}
+    policy = Policy(emit_trial_events=True)
+    operations = decided("subscription.updated", State(began=began), policy=policy, **data)
+    events = [o for o in operations.operations if o.kind == "event"]
+    assert [o.name for o in events] == (["trial_converted"] if told else [])
+    out = frozenset(o.op_id for o in events)
+    again = decided("subscription.updated", State(began=began, sent=out), policy=policy, **data)
+    assert all(o.kind != "event" for o in again.operations)
 
 
 def test_a_subscription_older_than_the_state_starts_by_its_dates() -> None:

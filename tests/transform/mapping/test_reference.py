@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from pipeline.transform.mapping.campaigns import CAMPAIGNS
-from pipeline.transform.mapping.events import FURTHER
+from pipeline.transform.mapping.further import FURTHER
 from pipeline.transform.mapping.reference import event_references
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.mapping.vocabulary import BY_CURRENCY, EVENT, METADATA, PROFILE, Attribute

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.admin import DescribeGroupsRequest
@@ -42,6 +41,7 @@ from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.state.store import Store
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
+from tests.asking import local_client
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
@@ -241,7 +241,7 @@ class Worker:
         """An answer of the health port."""
         await self.says('"health listening"')
         lines = [json.loads(line) for line in self.text.splitlines() if '"health listening"' in line]
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with local_client() as client:
             answer = (await client.get(f"http://127.0.0.1:{lines[0]['port']}{path}")).json()
             assert isinstance(answer, dict)
             return answer

@@ -61,16 +61,23 @@ class CountingShelf:
         self.calls["put bytes"] += len(value or b"")
         self.shelf.put(key, value)
 
-    def sheet(self, customer: bytes) -> bytes | None:
+    def sheet(self, key: bytes) -> bytes | None:
         """One read."""
         self.calls["sheet"] += 1
-        return self.shelf.sheet(customer)
+        return self.shelf.sheet(key)
 
-    def keep(self, customer: bytes, sheet: bytes | None) -> None:
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """One read for each entry."""
+        self.calls["scan"] += 1
+        for entry in self.shelf.entries(start, stop, backwards=backwards):
+            self.calls["scanned"] += 1
+            yield entry
+
+    def keep(self, key: bytes, sheet: bytes | None) -> None:
         """One write of a mirror."""
         self.calls["keep"] += 1
         self.calls["keep bytes"] += len(sheet or b"")
-        self.shelf.keep(customer, sheet)
+        self.shelf.keep(key, sheet)
 
 
 def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Decided:

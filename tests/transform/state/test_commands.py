@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from pipeline.customerio.sandbox.actions import validate
+from pipeline.customerio.sandbox.config import SandboxConfig
+from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.transform.decision import NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
@@ -176,14 +178,47 @@ def test_a_customer_is_forgotten() -> None:
 
 @pytest.mark.parametrize("action", ["delete", "suppress"])
 def test_the_person_goes_too_when_asked_for(action: str) -> None:
-    """One operation, to whom the state knew the customer as, that ends its batch."""
+    """Whom the state knew the customer as, and the id that stands in for them, each under its key, ending its batch."""
     shelf, policy = MemoryShelf(), Policy(person_id_chain=("email",))
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), policy)
     verdict = told(shelf, forget(action), policy)
-    assert sent(verdict) == [{"type": "person", "identifiers": {"email": "jiwoo.han@example.com"}, "action": action}]
+    assert sent(verdict) == [
+        {"type": "person", "identifiers": {"email": "jiwoo.han@example.com"}, "action": action},
+        {"type": "person", "identifiers": {"id": CUSTOMER_ID}, "action": action},
+    ]
     assert isinstance(verdict, Operations)
     assert verdict.person_key == b"jiwoo.han@example.com"
-    assert [(operation.kind, operation.barrier) for operation in verdict.operations] == [(action, True)]
+    assert [(o.kind, o.barrier, o.key) for o in verdict.operations] == [
+        (action, True, None),
+        (action, True, CUSTOMER_ID.encode()),
+    ]
+    assert len({operation.op_id for operation in verdict.operations}) == 2
+
+
+def test_who_goes_by_the_customers_id_is_removed_once() -> None:
+    """Nobody else can have stood in."""
+    shelf = MemoryShelf()
+    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    [operation] = sent(told(shelf, forget("delete")))
+    assert operation["identifiers"] == {"id": CUSTOMER_ID}
+
+
+@pytest.mark.parametrize("merges", [False, True])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_nobody_is_left_of_the_customer(order: tuple[int, int], merges: bool) -> None:
+    """What a body with the id alone told of goes as well, whichever came first: the workspace is empty of them."""
+    policy = Policy(person_id_chain=("metadata.user",), merge_default_id=merges)
+    shelf, workspace = MemoryShelf(), Workspace(SandboxConfig())
+    licence = webhook("license_key.created", "msg_0", at_s=NOW_S - 100, customer_id=CUSTOMER_ID)
+    payment = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER)
+    neighbour = {"customer_id": "cus_n", "email": "n@example.com", "name": "N", "metadata": {"user": "u_8"}}
+    beside = webhook("payment.succeeded", "msg_2", at_s=NOW_S - 100, payment_id="pay_n", customer=neighbour)
+    for record in [beside, *([licence, payment][place] for place in order), forget("delete")]:
+        verdict = told(shelf, record, policy)
+        assert isinstance(verdict, Operations)
+        for index, operation in enumerate(verdict.operations):
+            workspace.apply(orjson.loads(operation.body), Arrival(NOW_S * 1000, 0), index)
+    assert [person.id for person in workspace.people] == ["u_8"]
 
 
 def test_what_happened_before_stays_forgotten() -> None:
@@ -263,8 +298,10 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     shelf = MemoryShelf()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
     told(shelf, forget(customerio), NAMED)
-    [operation] = sent(told(shelf, forget("suppress", at=NOW_S + 5), NAMED))
-    assert operation == {"type": "person", "identifiers": {"id": "u_7"}, "action": "suppress"}
+    operations = sent(told(shelf, forget("suppress", at=NOW_S + 5), NAMED))
+    assert operations == [
+        {"type": "person", "identifiers": {"id": id_}, "action": "suppress"} for id_ in ("u_7", CUSTOMER_ID)
+    ]
 
 
 @pytest.mark.parametrize("durable", range(1, 4))
@@ -276,8 +313,8 @@ def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
     told(shelf, forget("delete"), NAMED)
     for key, value in shelf.changelog[: written + durable]:
         restored.put(key, value)
-    [operation] = sent(told(restored, forget("delete"), NAMED))
-    assert operation["identifiers"] == {"id": "u_7"}
+    operations = sent(told(restored, forget("delete"), NAMED))
+    assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
 
 
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,9 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
+from pipeline.transform.state.mirror import Mirror
+from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.sheet import VERSION
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.ulid import ulid
 from pipeline.transform.verdicts import Operations
@@ -62,6 +66,40 @@ def test_a_lapse_of_then_is_answered(status: bytes, tail: bytes, event: list[str
     shelf = shelf_with(subscription=ACTIVE % (status, tail), activation=b'[1791966118638,"msg_first"]')
     assert told(shelf, "subscription.active") == event
     assert told(shelf, "subscription.updated", "msg_2", cancel_at_next_billing_date=False) == []
+
+
+OF_THEN = (
+    b'\x06[0,0,{},null,null,null,null,0,false,{"%b":["on_hold","pdt_of_then",null,false,5,1,"EUR","Year",1,null,null]},'
+    b"null,[],null,null,[0,0,null,null,null,null,null,null,null,{}]]"
+) % SUB.encode()
+"""A summary that held every subscription that goes on; what it says differs from the facts, to tell which was used."""
+
+
+def test_a_mirror_of_then_is_summed_up_anew(tmp_path: Path) -> None:
+    """A mirror's file of the former version: the facts decide, and each subscription has its place."""
+    mirror = Mirror.open(tmp_path, "dodo.customers", 0)
+    stored = {
+        facts.key(CUSTOMER, "subscription", id_): ACTIVE % (status, b",null,null")
+        for id_, status in ((SUB, b"active"), ("sub_2", b"past_due"), ("sub_3", b"cancelled"))
+    }
+    mirror.write(stored, {CUSTOMER: OF_THEN}, 3)
+    mirror.close()
+    mirror = Mirror.open(tmp_path, "dodo.customers", 0)
+    assert mirror.why_empty is None
+    shelf = MirroredShelf(mirror, 0)
+    body = orjson.loads(samples.load("payment.succeeded"))
+    headers = (("webhook-id", b"msg_now"), ("webhook-timestamp", b"%d" % AT_S))
+    verdict = decide(Consumed(orjson.dumps(body), headers), Policy(), map_webhook, shelf).verdict
+    assert isinstance(verdict, Operations)
+    shown = orjson.loads(verdict.operations[0].body)["attributes"]
+    assert (shown["subscription_id"], shown["subscription_status"]) == (SUB, "active")
+    assert (shown["active_subscriptions"], shown["active_product_ids"]) == (1, ["pdt_0NExampleProduct00001"])
+    shelf.store([shelf.seal()], [range(3, 5)])
+    begin = facts.prefix(CUSTOMER)
+    places = [key for key, _ in mirror.entries(begin + b"s", begin + b"t")]
+    assert [key[-5:] for key in places] == [SUB[-5:].encode(), b"sub_2", b"sub_3"]
+    assert (mirror.sheet(CUSTOMER) or b"")[:1] == VERSION
+    mirror.close()
 
 
 def test_an_end_of_then_stays() -> None:

@@ -71,6 +71,18 @@ def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., Mirror
     assert again.get(b"") is None
 
 
+def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., Mirror]) -> None:
+    """The sheet and what lies beside it, the last of the file too; also where an earlier version took the sheet."""
+    mirror = open_mirror()
+    sheets = {b"a": b"1", b"a\0p": b"", b"a\0s1": b"", b"ab": b"2", b"ab\0s1": b"", b"b\0s1": b"", b"b\0s2": b""}
+    mirror.write({b"a\0payment\0p": b"1", b"b\0payment\0p": b"1"}, sheets, 1)
+    assert [key for key, _ in mirror.entries(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
+    assert [key for key, _ in mirror.entries(b"a\0p", b"b", backwards=True)] == [b"ab\0s1", b"ab", b"a\0s1", b"a\0p"]
+    assert list(mirror.entries(b"c", b"d", backwards=True)) == list(mirror.entries(b"c", b"d")) == []
+    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None, longest)
+    assert [key for key, _ in mirror.entries(b"", b"c")] == [b"ab", b"ab\0s1"]
+
+
 def test_a_process_that_died_leaves_what_its_last_transaction_had(tmp_path: Path) -> None:
     """SIGKILL in the middle of writing: offset and facts belong together, and nothing is rebuilt."""
     script = f"""
@@ -340,3 +352,19 @@ def test_memory_stays_within_its_bound(open_mirror: Callable[..., Mirror]) -> No
         mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
         peak = max(peak, mapped_bytes())
     assert peak - before < mirror_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
+
+
+def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
+    """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
+    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
+    with mirror._writing:
+        before = mirror.measure()
+    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    after = mirror.measure()
+    assert before is not None
+    assert after is not None
+    assert after.facts == before.facts + 2
+    mirror.close()
+    assert mirror.measure() == after

@@ -19,6 +19,7 @@ from pipeline.transform.state.shelf import MemoryShelf
 
 CUSTOMERS = (b"a", b"ab", b"b", b"")
 KEYS = [b"%b\0%b\0%d" % (customer, kind, n) for customer in CUSTOMERS for kind in (b"k", b"l") for n in range(3)]
+BESIDE = [b"%b\0%b" % (customer, name) for customer in CUSTOMERS[:3] for name in (b"p", b"s1", b"s2", b"s3")]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from(KEYS), st.sampled_from([b"1", b"2", None])),
-        st.tuples(st.just("keep"), st.sampled_from(CUSTOMERS[:3]), st.sampled_from([b"s", b"t", None])),
+        st.tuples(st.just("keep"), st.sampled_from([*CUSTOMERS[:3], *BESIDE]), st.sampled_from([b"s", b"t", None])),
         st.tuples(st.just("seal"), st.none(), st.none()),
         st.tuples(st.just("store"), st.integers(1, 3), st.none()),
     ),
@@ -61,9 +62,9 @@ def _compare(shelf: MirroredShelf, mirror: Mirror, steps: list[tuple[str, object
             case "put", bytes(key):
                 shelf.put(key, value)
                 model.put(key, value)
-            case "keep", bytes(customer):
-                shelf.keep(customer, value)
-                model.keep(customer, value)
+            case "keep", bytes(key):
+                shelf.keep(key, value)
+                model.keep(key, value)
             case "seal", _:
                 sealed.append(shelf.seal())
             case "store", int(count):
@@ -77,7 +78,15 @@ def _compare(shelf: MirroredShelf, mirror: Mirror, steps: list[tuple[str, object
             assert list(shelf.scan(customer + b"\0")) == list(model.scan(customer + b"\0"))
             assert list(shelf.scan(customer + b"\0l\0")) == list(model.scan(customer + b"\0l\0"))
         assert [shelf.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
-        assert [shelf.sheet(c) for c in CUSTOMERS[:3]] == [model.sheet(c) for c in CUSTOMERS[:3]]
+        assert [shelf.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)] == [
+            model.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)
+        ]
+        for customer in CUSTOMERS[:3]:
+            for start, stop in ((b"\0", b"\0\xff"), (b"\0s1", b"\0s3"), (b"\0p", b"\0s2")):
+                for backwards in (False, True):
+                    asked = customer + start, customer + stop
+                    found = list(shelf.entries(*asked, backwards=backwards))
+                    assert found == list(model.entries(*asked, backwards=backwards))
     rest = [*sealed, shelf.seal()]
     offsets = []
     for chunk in rest:
@@ -140,6 +149,22 @@ def test_a_tombstone_under_what_is_on_its_way(mirror: Mirror) -> None:
     assert [shelf.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [b"[5]", b"[3]", b"[9]"]
     assert sealed.facts == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[5]"}
     assert shelf.seal().facts == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
+
+
+def test_what_others_told_drops_all_that_was_summed_up(mirror: Mirror) -> None:
+    """Of a customer whose fact they changed: the summary and what lies beside it, stored or not, and of nobody else."""
+    shelf = MirroredShelf(mirror, 0)
+    for key in (b"a\0event\0x", b"ab\0event\0x"):
+        shelf.put(key, b"[5]")
+    for key in (b"a", b"a\0s1", b"ab", b"ab\0s1"):
+        shelf.keep(key, b"1")
+    shelf.store([shelf.seal()], [range(2)])
+    shelf.keep(b"a\0s2", b"2")
+    shelf.hear(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], merge_at), merge_at)
+    assert [shelf.sheet(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
+    assert [shelf.sheet(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
+    shelf.store([shelf.seal()], [range(2, 4)])
+    assert list(mirror.entries(b"a", b"b")) == [(b"ab", b"1"), (b"ab\0s1", b"1")]
 
 
 def test_offsets_that_go_back(mirror: Mirror) -> None:

@@ -23,11 +23,11 @@ from pipeline.kafka.records import OutRecord
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import best
 from pipeline.transform.state import facts
 from pipeline.transform.state.facts import person_key
 from pipeline.transform.state.household import Household
 from pipeline.transform.state.shape import fits
+from pipeline.transform.state.shares import NOTHING
 from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -377,6 +377,33 @@ def test_subscriptions_of_both() -> None:
     assert person["active_product_ids"] == ["pdt_0", "pdt_2"]
 
 
+def test_a_share_does_not_grow_with_the_subscriptions() -> None:
+    """It has the one that speaks, how many more are active and their products; the person has all of them."""
+    world = one_partition()
+    sizes = []
+    for number in range(60):
+        customer_id = f"cus_{'ab'[number % 2]}"
+        body = orjson.loads(samples.load("subscription.active"))
+        body["data"]["customer"] |= {"customer_id": customer_id, "email": ADDRESS}
+        body["data"] |= {"subscription_id": f"sub_{number:02}", "product_id": f"pdt_{number % 3}"}
+        body["data"]["created_at"] = datetime.fromtimestamp(BEGAN_S + number, UTC).isoformat()
+        body["timestamp"] = datetime.fromtimestamp(BEGAN_S + number, UTC).isoformat()
+        headers = (("webhook-id", b"msg_%d" % number), ("webhook-timestamp", b"%d" % (BEGAN_S + number)))
+        fed(world, Consumed(orjson.dumps(body), headers, customer_id.encode()))
+        share = orjson.loads(world.shares[-1].value or b"")["share"]
+        assert [*share["live"]] == [f"sub_{number:02}"]
+        sizes.append(len(world.shares[-1].value or b""))
+    assert max(sizes[10:]) - min(sizes[10:]) <= 4
+    person = world.person()
+    assert person is not None
+    assert (person["subscription_id"], person["active_subscriptions"]) == ("sub_59", 60)
+    assert person["active_product_ids"] == ["pdt_0", "pdt_1", "pdt_2"]
+    fed(world, forget("cus_b", 1, None))
+    person = world.person()
+    assert person is not None
+    assert (person["subscription_id"], person["active_subscriptions"]) == ("sub_58", 30)
+
+
 def test_a_redelivery_sends_no_share() -> None:
     """What changes nothing costs the person's owner nothing."""
     world = one_partition()
@@ -618,7 +645,7 @@ def test_last_one_is_forgotten(customerio: str | None) -> None:
     fed(world, payment("cus_a", 1))
     before = world.person()
     assert [kind for kind, _ in fed(world, forget("cus_a", 2, customerio))] == (
-        [] if customerio is None else ["delete"]
+        [] if customerio is None else ["delete", "delete"]
     )
     assert world.person() == (before if customerio is None else None)
     left = [(key, value) for key, value in world.partitions[0].shelf.scan(person_key(ADDRESS) + b"\0")]
@@ -665,6 +692,10 @@ def test_backfill_shares_where_it_identifies() -> None:
         {"share": []},
         {"share": {}},
         {"share": {"spent": {}}},
+        {"share": {**NOTHING, "more_active": [-1, []]}},
+        {"share": {**NOTHING, "more_active": [1, [None]]}},
+        {"share": {**NOTHING, "more_active": 1}},
+        {"share": {**NOTHING, "others": 1}},
         {"customer_id": ""},
         {"customer_id": "person:x"},
     ],
@@ -699,9 +730,10 @@ def test_a_share_of_the_former_version_is_read_on() -> None:
     }  # fmt: skip
     assert fits("share", [1, share])
     person = Household("a@example.com", "email", {b"cus_1": share}, 1)
-    speaking = best(person.subscriptions)
+    speaking = person.speaking
     assert speaking is not None
     assert (speaking.subscription_id, speaking.next_billing) == ("sub_1", "2026-11-22T09:13:02Z")
     assert (speaking.minor, speaking.trial_ends_ms) == (None, None)
+    assert person.active == (1, ["pdt_1"])
     assert person.spending.minor == {"USD": 4900}
     assert person.card is None

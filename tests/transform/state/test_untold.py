@@ -60,7 +60,7 @@ def test_the_profile_is_told_again() -> None:
     assert kinds(decide(paid(1), BY_ID, map_webhook, shelf)) == []
     done = decide(refused, BY_ID, map_webhook, shelf)
     assert isinstance(done.verdict, Dropped)
-    assert fold(shelf.scan(CUSTOMER + b"\0")).encode() == shelf.sheet(CUSTOMER)
+    assert fold(shelf.scan(CUSTOMER + b"\0")).sheet.encode() == shelf.sheet(CUSTOMER)
     again = decide(paid(2), BY_ID, map_webhook, shelf)
     assert kinds(again) == ["identify"]
     assert isinstance(again.verdict, Operations)

@@ -1,0 +1,63 @@
+"""Events that no row of the table names: told beside a webhook's own or without one, each fact once for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from pipeline.transform.mapping.case import Attributes
+
+REACTIVATED: Final = "subscription_reactivated"
+STARTED: Final = "trial_started"
+CONVERTED: Final = "trial_converted"
+
+
+class Further(NamedTuple):
+    """One event: its canonical name, its id, when it happened (unix milliseconds), what it carries."""
+
+    name: str
+    id: str
+    at_ms: int
+    attributes: Attributes
+
+
+class Beside(NamedTuple):
+    """When such an event is told, for the reference: by which types, in words, and what names the fact."""
+
+    types: tuple[str, ...]
+    words: str
+    key: str
+
+
+FURTHER: Final[Mapping[str, Beside]] = MappingProxyType(
+    {
+        REACTIVATED: Beside(
+            (
+                "subscription.active",
+                "subscription.renewed",
+                "subscription.updated",
+                "subscription.update_payment_method",
+                "subscription.plan_changed",
+                "subscription.on_hold",
+                "subscription.past_due",
+            ),
+            "state: a lapse (on_hold, past_due) that no event has answered is over, by an activation, a renewal or a "
+            "body with `status` active of a later event time, whichever of the two comes last",
+            "subscription_id, lapse",
+        ),
+        STARTED: Beside(
+            ("subscription.active",),
+            "with subscription_started, where `is_trial` and `PIPELINE_EMIT_TRIAL_EVENTS`",
+            "subscription_id",
+        ),
+        CONVERTED: Beside(
+            ("payment.succeeded", "subscription.renewed", "subscription.plan_changed", "subscription.active"),
+            "with `PIPELINE_EMIT_TRIAL_EVENTS`: the first charge above 0 after a free trial, or a plan change charged "
+            "inside it (never what opened the trial), by its payment or the renewal, whichever shows it first, and by "
+            "the subscription's next webhook where the trial was not known then",
+            "subscription_id",
+        ),
+    }
+)
+"""Events that no row names."""

@@ -1,0 +1,54 @@
+"""`subscription_reactivated`: one answer to one lapse, by whichever webhook shows first that it is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pipeline.transform.fields import text
+from pipeline.transform.mapping.case import Case
+from pipeline.transform.mapping.events import event_attributes
+from pipeline.transform.mapping.further import REACTIVATED, Further
+from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.profile import Recovery
+from pipeline.transform.ulid import ulid
+
+LAPSES: Final = frozenset({"subscription.on_hold", "subscription.past_due", "subscription.paused"})
+OF_THE_LAPSE: Final = ("next_billing", "next_billing_unix", "past_due_ends_at", "past_due_ends_at_unix", "paused_at")
+"""Attributes of a lapse's body that are over with it."""
+
+
+def recoveries_of(case: Case) -> tuple[tuple[str, Recovery], ...]:
+    """The lapses of the webhook's subscription that are answered now, each with its id: by whatever shows it first.
+
+    That may be the lapse itself, which comes late: what a recovery tells was known before it then.
+    """
+    subscription_id = text(case.data.get("subscription_id"))
+    if case.profile is None or subscription_id is None or not case.type.startswith("subscription."):
+        return ()
+    return tuple((subscription_id, recovery) for recovery in case.profile.recoveries(subscription_id))
+
+
+def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, recovery: Recovery) -> Further:
+    """The event of a recovery, by whichever webhook; the lapse names it, and so any order of arrival gives it this id.
+
+    Its status is the one that holds by now: the webhook's own may be the lapse's. What a lapse's body tells of its time
+    is over; the next billing that was known before it is a newer one.
+    """
+    heard = len(case.notes)
+    attributes = event_attributes(case, Row(case.type, REACTIVATED), replace(mapping, status=None))
+    del case.notes[heard:]  # what is odd in the body is counted with its own event, or told by `explain`
+    known = case.profile.subscription(subscription_id) if case.profile is not None else None
+    status = text(case.data.get("status")) if known is None else known.status
+    if status is not None:
+        attributes["subscription_status"] = status
+        if status.lower() != "active":
+            attributes["superseded"] = True
+    if case.type in LAPSES and case.profile is not None:
+        for name in OF_THE_LAPSE:
+            attributes.pop(name, None)
+        before = case.profile.before(subscription_id)
+        of_both = [one.next_billing for one in (before, known) if one is not None and one.next_billing is not None]
+        case.date(attributes, "next_billing", next(iter(of_both), None))
+    op_id = ulid(recovery.lapsed_ms, REACTIVATED, "fact", subscription_id, str(recovery.lapsed_ms))
+    return Further(REACTIVATED, op_id, recovery.at_ms, attributes)

@@ -1,0 +1,121 @@
+"""How one subscription stands: what a summary says of it, and its place among the customer's others.
+
+Both follow from its facts alone. The places are keys, so that a mirror keeps them in order (`roster`).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from pipeline.transform.profile import ENDED, RANK
+from pipeline.transform.state import turns
+from pipeline.transform.state.facts import NUL, TURNS, Fact, charges_of, subscription_of
+
+OTHERS: Final = len(RANK)
+"""Rank of those that have ended, or not begun."""
+
+ACTIVE: Final = RANK["active"]
+
+PLANS_END: Final = 7
+"""A subscription's fact of an earlier version ends here: it tells neither of a trial nor when it was cancelled."""
+
+STATUS, PRODUCT, CREATED, TRIAL_ENDS = 1, 2, 5, 10
+"""Elements of a standing."""
+
+PRODUCT_BYTES: Final = 96
+"""So much of a product's id is in its key; a longer one goes on with its digest. Dodo's have about 30."""
+
+_RANK_PLACE: Final = 1
+_CREATED_BYTES: Final = 9
+_MAX_CREATED_MS: Final = 2**64 - 1
+"""JSON of a fact holds no larger number, and none below -2^63."""
+
+
+class Place(NamedTuple):
+    """Where a subscription stands among the customer's others; the least `order` speaks for the person.
+
+    `product` is set while it is active.
+    """
+
+    rank: int
+    order: bytes
+    product: str | None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether its product is the customer's."""
+        return self.rank == ACTIVE
+
+
+def status_of(fact: Fact) -> str:
+    """The status that holds for a subscription, by all that is known of it."""
+    fact = subscription_of(fact)
+    return turns.status_of(fact[TURNS], fact[2], fact[1])
+
+
+def place_of(standing: Fact) -> Place:
+    """The place of a subscription that stands so."""
+    rank = RANK.get(standing[STATUS], OTHERS)
+    order = order_of(rank, standing[CREATED], standing[0])
+    return Place(rank, order, standing[PRODUCT] if rank == ACTIVE else None)
+
+
+def place_by(subscription_id: str, fact: Fact) -> Place:
+    """The place of a subscription by its fact."""
+    rank = RANK.get(status_of(fact), OTHERS)
+    return Place(rank, order_of(rank, fact[5], subscription_id), fact[6][0][2] if rank == ACTIVE else None)
+
+
+def order_of(rank: int, created_ms: int, subscription_id: str = "") -> bytes:
+    """By rank, then the newest first, then by id."""
+    age = (_MAX_CREATED_MS - created_ms).to_bytes(_CREATED_BYTES, "big")
+    return b"%d%b%b" % (rank, age, subscription_id.encode())
+
+
+def read_order(order: bytes) -> tuple[int, str]:
+    """When the subscription of a place was created, and its id."""
+    created_end = _RANK_PLACE + _CREATED_BYTES
+    return _MAX_CREATED_MS - int.from_bytes(order[_RANK_PLACE:created_end], "big"), order[created_end:].decode()
+
+
+def product_order(product_id: str) -> bytes:
+    """Where a product stands among others: by its id."""
+    encoded = product_id.encode()
+    if len(encoded) <= PRODUCT_BYTES:
+        return encoded + NUL
+    return encoded[:PRODUCT_BYTES] + NUL + blake2b(encoded, digest_size=16).digest()
+
+
+def standing_of(subscription_id: str, fact: Fact, *, charged: bool) -> Fact:
+    """What a summary says of a subscription.
+
+    `[id, status, product, next billing, cancels, created (ms), minor units, currency, interval, intervals in a period,
+    end of the free trial (ms, None: none, or charged since), when it was cancelled]`; the id as in the fact's key.
+
+    Args:
+        subscription_id: the id.
+        fact: the subscription's.
+        charged: more than nothing was paid for it beyond what opened it.
+    """
+    next_billing, cancels, created_ms = fact[3:6]
+    _, _, product_id, *price = fact[6][0]  # the latest plan
+    trial_ends_ms, cancelled_at = fact[PLANS_END : PLANS_END + 2] or [None, None]
+    if charged:
+        trial_ends_ms = None
+    happened = subscription_of(fact)[TURNS]
+    status, end = turns.status_of(happened, fact[2], fact[1]), turns.end_of(happened)
+    if end is not None and fact[2] not in ENDED:
+        cancelled_at = end[2] if end[2:] else None  # what was read last is older
+    told = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
+    return [subscription_id, *told]
+
+
+def in_trial(fact: Fact) -> bool:
+    """Whether it was seen last in a free trial: only then it matters whether it was charged since."""
+    return bool(fact[PLANS_END:]) and fact[PLANS_END] is not None
+
+
+def is_charged(charges: Fact | None) -> bool:
+    """Whether more than nothing was paid for a subscription but for what opened it: a fee for a trial ends none."""
+    return charges is not None and any(charge_type != "new" for _, _, charge_type in charges_of(charges)[0])

@@ -1,0 +1,168 @@
+"""Alert rules, scrape configuration and dashboard name only what exists, and each alert fires when it should."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from pipeline.cli import build
+from pipeline.cli.metrics import every_series, metrics_of
+from pipeline.doctor.findings import CHECKS
+from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings, Stage
+from tests.deploy.monitoring import FILES, STANDARD, alerts, labels_of, panels, queries, rules, selectors
+
+CASES = yaml.safe_load((FILES / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
+SERIES = {one.name: one for one in every_series()}
+ASSIGNED = ("dodo_cio_partition_", "dodo_cio_records_lost_total", "dodo_cio_mirror_")
+"""Series that come with a partition's assignment, at 0."""
+
+promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing (Debian: apt-get install prometheus)"
+)
+
+
+def told_by_promtool(*arguments: str, cwd: Path = FILES) -> str:
+    """What it prints, having found no fault."""
+    done = subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@promtool
+def test_prometheus_takes_the_files() -> None:
+    """Configuration and rules are what Prometheus itself understands."""
+    told_by_promtool("check", "config", "prometheus.yml")
+    told_by_promtool("check", "rules", "alerts.yml")
+
+
+@promtool
+def test_alerts_fire_when_they_should() -> None:
+    """Every case of alerts_test.yml comes out as it says."""
+    told_by_promtool("test", "rules", "alerts_test.yml")
+
+
+@promtool
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_its_cases_notice_an_alert_that_is_dead(rule: dict[str, Any], tmp_path: Path) -> None:
+    """With an expression that is never true, the cases of an alert fail; so they do prove that it fires."""
+    document = yaml.safe_load((FILES / "alerts.yml").read_text(encoding="utf-8"))
+    for group in document["groups"]:
+        for one in group["rules"]:
+            if one.get("alert") == rule["alert"]:
+                one["expr"] = "vector(0) > 1"
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    cases = {"rule_files": ["alerts.yml"], "evaluation_interval": "15s"}
+    own = [case for case in CASES if case["name"].startswith(f"{rule['alert']}: ")]
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump({**cases, "tests": own}), encoding="utf-8")
+    done = subprocess.run(["promtool", "test", "rules", "cases.yml"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+@promtool
+def test_the_dashboards_queries_are_understood(tmp_path: Path) -> None:
+    """Each is an expression that Prometheus parses."""
+    recorded = [{"record": f"query{number}", "expr": query} for number, query in enumerate(queries())]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": recorded}]}))
+    assert f"{len(recorded)} rules found" in told_by_promtool("check", "rules", "rules.yml", cwd=tmp_path)
+
+
+def test_every_alert_has_both_cases() -> None:
+    """One in which it fires, one in which it does not."""
+    fires: dict[str, set[bool]] = {}
+    for case in CASES:
+        (proof,) = case["promql_expr_test"]
+        name = case["name"].partition(": ")[0]
+        assert f'alertname="{name}",alertstate="firing"' in proof["expr"]
+        fires.setdefault(name, set()).add(bool(proof["exp_samples"]))
+    assert fires == {rule["alert"]: {True, False} for rule in alerts()}
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
+    """Severity, a summary of one line, and a description whose commands, checks and settings exist."""
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    summary, description = rule["annotations"]["summary"], rule["annotations"]["description"]
+    assert "\n" not in summary
+    commands = getattr(get_command(build()), "commands")  # noqa: B009 - typer's own group type is private
+    for named in re.findall(r"`dodo-cio ([a-z-]+)", description):
+        assert named in commands
+    assert set(re.findall(r"--only (\w+)", description)) <= set(CHECKS)
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(rf"{PREFIX}[A-Z_]+", description)) <= known
+
+
+def _read() -> list[tuple[str, str]]:
+    rule_expressions = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in rules()]
+    return [*rule_expressions, *(("dashboard", query) for query in queries())]
+
+
+@pytest.mark.parametrize(("where", "expression"), _read())
+def test_what_is_read_exists(where: str, expression: str) -> None:
+    """Every series and label in an alert, a recording rule or a panel is one that a stage shows."""
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    known = {"job", "instance", "le", "alertname", "alertstate"}
+    names = [name for name, _ in selectors(expression)]
+    assert names, where
+    for name in names:
+        base = re.sub(r"_(bucket|count|sum)$", "", name)
+        if name in STANDARD or name in recorded:
+            known.add("topic")
+            continue
+        assert name in SERIES or SERIES.get(base, SERIES["dodo_cio_live"]).kind == "histogram", name
+        known |= set(SERIES.get(name, SERIES.get(base)).labels)  # type: ignore[union-attr] # asserted above
+    assert labels_of(expression) <= known
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+async def test_what_an_alert_looks_at_is_there_from_the_start(rule: dict[str, Any]) -> None:
+    """A process that has just started already shows the series: the first event of a kind is an increase."""
+    shown = {
+        (sample.name, *sample.labels.items())
+        for stage in get_args(Stage)
+        for family in metrics_of(stage).registry.collect()
+        for sample in family.samples
+    }
+    for name, matchers in selectors(rule["expr"]):
+        if name in STANDARD or ":" in name or name.startswith(ASSIGNED):
+            continue
+        assert any(one[0] == name and set(matchers.items()) <= set(one[1:]) for one in shown), (name, matchers)
+
+
+def test_each_stage_is_scraped_at_its_port() -> None:
+    """One job a stage, of the names by which alerts and dashboard go."""
+    jobs = yaml.safe_load((FILES / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in jobs}
+    # Ingest's own port is for webhooks alone: the Compose file gives it another for this.
+    expected = {f"dodo-cio-{stage}": DEFAULT_PORTS[stage] for stage in get_args(Stage)}
+    assert ports == expected | {"dodo-cio-ingest": 9080}
+
+
+def test_panels_explain_themselves() -> None:
+    """Each has a title of its own and a text, and none lies over another."""
+    titles = [panel["title"] for panel in panels()]
+    assert len(titles) == len(set(titles)) > 25
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        assert panel["description"], panel["title"]
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (column, line)
+            for column in range(place["x"], place["x"] + place["w"])
+            for line in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_the_page_names_every_alert() -> None:
+    """And none that there is not."""
+    page = (FILES / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"DodoCio\w+", page)) == {rule["alert"] for rule in alerts()}

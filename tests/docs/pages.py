@@ -1,0 +1,32 @@
+"""The pages of this project: which there are, and which of them are written from code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.docs.mapping_page import mapping_page
+from tests.docs.operating_page import operating_page
+from tests.docs.settings_page import settings_page
+
+ROOT: Final = Path(__file__).parents[2]
+DOCS: Final = ROOT / "docs"
+
+MADE: Final[Mapping[str, Callable[[], str]]] = {
+    "mapping.md": mapping_page,
+    "operating.md": operating_page,
+    "settings.md": settings_page,
+}
+"""By page, what writes it, or parts of it."""
+
+
+def pages() -> list[Path]:
+    """Every Markdown page that people read."""
+    return sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+
+
+def write_pages() -> None:
+    """Write every page that is made from code."""
+    for name, make in MADE.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
