@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         True,
         description="Idle sinks lend their part of that budget to busy ones. false: each keeps to its own part.",
     )
-    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink, at most; a customer is never in two.")
     undeliverable_after_seconds: float = Field(
         300.0,
         gt=0,
@@ -210,6 +210,21 @@ class Settings(BaseSettings):
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
         "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
     )
+    rules: Path | None = Field(
+        None,
+        description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
+        "of the file is taken while the transform runs.",
+    )
+    transform: str | None = Field(
+        None,
+        description="package.module:function of your own Python that shapes what is sent (docs/python.md).",
+    )
+    transform_budget_seconds: float = Field(
+        0.05,
+        gt=0,
+        description="A longer call of that function is counted (dodo_cio_transform_slow_calls_total): it runs where "
+        "all webhooks are mapped, and probes expect an answer within a second.",
+    )
     product_names: Path | None = Field(
         None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
     )
@@ -254,6 +269,13 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
         "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
+    )
+    ingest_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that take webhooks on ingest's one port (SO_REUSEPORT, on Linux): one for each core "
+        "that it may use, which takes thousands a second. They share PIPELINE_MAX_CONNECTIONS.",
     )
     drain_seconds: float = Field(
         5.0,

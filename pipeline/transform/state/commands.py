@@ -18,9 +18,11 @@ from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP
-from pipeline.transform.mapping.webhook import DROPS, map_profile, where
+from pipeline.transform.mapping.drops import DROPS
+from pipeline.transform.mapping.webhook import map_profile
 from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person
@@ -45,7 +47,7 @@ from pipeline.transform.state.removal import OnlyDigest, addressed, whom
 from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, Whom, shares_of, withdrawn
-from pipeline.transform.state.sheet import Sheet
+from pipeline.transform.state.sheet import Folded, Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
 
@@ -217,7 +219,7 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     shelf.put(mark, encode([at_s]))
     emptied = Sheet()
     emptied.forgotten_s = at_s
-    keep(shelf, customer, emptied)
+    keep(shelf, customer, Folded(emptied, [], []))
     return Carried(verdict, commands)
 
 
