@@ -79,6 +79,8 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
     if shaped.notes:
         case.warnings += shaped.notes
+    if mapped is None:  # nothing has happened that an event could tell of
+        shaped = shaped._replace(events=())
     is_shaped_away = False
     attributes = shaped.identify.attributes if shaped.identify is not None else {}
     if about and not attributes:
