@@ -84,7 +84,9 @@ async def test_dead_letters_begin_at_nothing(stage: Stage) -> None:
         for sample in family.samples
         if sample.name == "dodo_cio_dead_letters_total"
     }
-    given = {"transform": {"unreadable", "unknown-type", "unmappable", "oversize"}}.get(stage, set(CLASSES))
+    given = {"transform": {"unreadable", "unknown-type", "unmappable", "oversize", "transform-failed"}}.get(
+        stage, set(CLASSES)
+    )
     assert classes == dict.fromkeys(given, 0.0)
 
 
