@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         True,
         description="Idle sinks lend their part of that budget to busy ones. false: each keeps to its own part.",
     )
-    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink, at most; a customer is never in two.")
     undeliverable_after_seconds: float = Field(
         300.0,
         gt=0,
@@ -239,6 +239,12 @@ class Settings(BaseSettings):
         le=5,
         description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
     )
+    product_names_refresh_seconds: int = Field(
+        3600,
+        ge=0,
+        description="Seconds between two readings of all products' names (needs the API key), so that a renamed one "
+        "needs no restart; no record waits for them. 0: once at the start.",
+    )
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; PIPELINE_HOST narrows it
     port: int | None = Field(
@@ -268,6 +274,13 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
         "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
+    )
+    ingest_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that take webhooks on ingest's one port (SO_REUSEPORT, on Linux): one for each core "
+        "that it may use, which takes thousands a second. They share PIPELINE_MAX_CONNECTIONS.",
     )
     drain_seconds: float = Field(
         5.0,

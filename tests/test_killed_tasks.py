@@ -25,6 +25,8 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
+from pipeline.ingest.workers.supervisor import WORKER, Supervisor
+from pipeline.kafka.appending import Appender
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
@@ -214,6 +216,8 @@ def played_producer(victim: Victim | None = None) -> Any:
         stop=stop,
         create_batch=lambda: None,
         send_batch=None,
+        _message_accumulator=None,
+        _max_request_size=1_000_000,
     )
 
 
@@ -285,6 +289,61 @@ async def producer_closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Vic
         yield victim
         await until(lambda: durable._producer is not None)
         monkeypatch.setattr(ingest, "_close", close)
+
+
+@asynccontextmanager
+async def topic_partitions() -> AsyncIterator[Victim]:
+    """A question about a topic that a first record goes to: whoever waits is told, and the next record asks again."""
+    victim = Victim("topic partitions")
+    told: list[Any] = []
+    tasks = Tasks(observers=[victim.hear])
+    played = played_producer(None)
+    played.partitions_for = victim.forever
+    appender: Appender[Any] = Appender(
+        played, lambda waiters, *_: told.extend(waiters), lambda waiters, _: told.extend(waiters), tasks
+    )
+    first, second = SimpleNamespace(ended=False), SimpleNamespace(ended=False)
+    appender.put("a", OutRecord(b"k", b"v"), first)
+    yield victim
+    assert told == [first]
+    appender.put("a", OutRecord(b"k", b"v"), second)
+    await victim.goes_on()
+    await tasks.stop()
+    end(played)
+
+
+def supervisor_of(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor without processes, with what `victim` hears."""
+    monkeypatch.setattr(Supervisor, "_crash", lambda _, error: victim.crashes.append(error))
+    supervisor = Supervisor(Settings.load(ingest_workers=2), lambda _: None)
+    supervisor._metrics.on(TaskFailed, victim.hear)
+    return supervisor
+
+
+@asynccontextmanager
+async def ingest_worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """What keeps a worker at its place: without it nobody would replace the next one that ends."""
+    victim = Victim("ingest worker")
+    supervisor = supervisor_of(victim, monkeypatch)
+    supervisor._tasks.start(WORKER, victim.forever)
+    yield victim
+    await supervisor._tasks.stop()
+
+
+@asynccontextmanager
+async def answer_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """A probe's answer: whoever was asked answers for itself after a while, and the next probe is answered."""
+    victim = Victim("answer for all workers")
+    supervisor = supervisor_of(victim, monkeypatch)
+    answer = supervisor._answer
+    supervisor._answer = victim.forever  # type: ignore[method-assign]
+    replies: list[Any] = []
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    yield victim
+    supervisor._answer = answer  # type: ignore[method-assign]
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    await until(lambda: bool(replies))
+    await supervisor._tasks.stop()
 
 
 @asynccontextmanager
@@ -390,7 +449,7 @@ async def lane() -> AsyncIterator[Victim]:
     """One of a sink's."""
     victim = Victim("lane")
     sink = a_sink(victim)
-    sink.lanes[0].run = victim.forever  # type: ignore[method-assign]
+    sink.queue.run = victim.forever  # type: ignore[method-assign]
     await sink.start()
     yield victim
     await sink.stop()
@@ -469,14 +528,15 @@ async def customer_look_up() -> AsyncIterator[Victim]:
     await resolver.close()
 
 
-def product_lookups(victim: Victim, tmp_path: Path, **answers: Any) -> ProductLookups:
+def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **answers: Any) -> ProductLookups:
     """Look-ups at an API with these answers; nobody waits for one so long that he would go on without."""
 
     async def close() -> None:
         return None
 
     api: Any = SimpleNamespace(**answers, aclose=close)
-    return ProductLookups(api, ProductNames({}, tmp_path / "names.json"), wait_s=3600.0, observers=[victim.hear])
+    names = ProductNames({}, tmp_path / "names.json")
+    return ProductLookups(api, names, wait_s=3600.0, again_s=again_s, observers=[victim.hear])
 
 
 def bought(product_id: str) -> Any:
@@ -512,6 +572,23 @@ async def reading_of_products(tmp_path: Path) -> AsyncIterator[Victim]:
     await until(waiting.done)
     assert lookups.missing(bought("pdt_1"), waits=True) is not None
     await until(one.works.is_set)
+    await lookups.close()
+
+
+@asynccontextmanager
+async def product_names_again(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Names that may have changed are read now and then: it goes on."""
+    victim = Victim("product names again")
+
+    async def nothing(_number: int) -> list[dict[str, Any]]:
+        victim.work()
+        return []
+
+    lookups = product_lookups(victim, tmp_path, again_s=0.01, products=nothing)
+    lookups._pause = lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+    await lookups.start()
+    await until(lambda: not lookups._reading)
+    yield victim
     await lookups.close()
 
 
@@ -585,6 +662,9 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "ingest beat": [ingest_beat],
     "producer replacement": [producer_replacement],
     "producer closing": [producer_closing],
+    "topic partitions": [topic_partitions],
+    "ingest worker": [ingest_worker],
+    "answer for all workers": [answer_for_all_workers],
     "kafka sender": [ingest_sender, worker_sender],
     "kafka metadata": [ingest_sender, worker_sender],
     "outlet": [outlet],
@@ -596,6 +676,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "customer look-up": [customer_look_up],
     "product look-up": [product_look_up],
     "reading of products": [reading_of_products],
+    "product names again": [product_names_again],
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],

@@ -27,6 +27,7 @@ GROUPS = (
     "send_test",
     "topics",
     "doctor",
+    "trace",
     "lag",
     "dlq",
     "backfill",

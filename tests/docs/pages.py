@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from pipeline.cli.metrics import metrics_page
 from tests.docs.mapping_page import mapping_page
 from tests.docs.operating_page import operating_page
 from tests.docs.settings_page import settings_page
@@ -13,8 +14,10 @@ from tests.docs.settings_page import settings_page
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 
+
 MADE: Final[Mapping[str, Callable[[], str]]] = {
     "mapping.md": mapping_page,
+    "metrics.md": metrics_page,
     "operating.md": operating_page,
     "settings.md": settings_page,
 }
