@@ -20,7 +20,7 @@ from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import Lookout, Telling
 from pipeline.deadletters.letter import Letter
 from pipeline.deadletters.plan import Plan, Rules
-from pipeline.deadletters.reader import Span, open_letter_reader
+from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Targets
 from pipeline.deadletters.replayer import Replayer
@@ -29,6 +29,7 @@ from pipeline.deadletters.survey import chosen, make_plan, read_history
 from pipeline.errors import InputError, PipelineError
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import Record
+from pipeline.kafka.topic_reader import Span
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 

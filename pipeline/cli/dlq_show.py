@@ -17,11 +17,12 @@ from pipeline.deadletters.advice import ADVICE
 from pipeline.deadletters.document import details
 from pipeline.deadletters.envelope import CLASSES
 from pipeline.deadletters.letter import Letter, Place, read_letter
-from pipeline.deadletters.reader import Span, open_letter_reader
+from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.replay import DEFAULT_MAX_REPLAYS, Refused, Targets, decide
 from pipeline.deadletters.survey import read_history
 from pipeline.kafka.records import Record
+from pipeline.kafka.topic_reader import Span
 from pipeline.settings import Settings
 
 LABELS = {

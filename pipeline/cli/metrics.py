@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
@@ -65,20 +65,19 @@ def metrics(
 
     dodo-cio metrics --json | jq -r '.metrics[].name'
     """
-    found = every_series()
     if as_json:
         import orjson
 
-        document = {"metrics": [asdict(one) for one in found]}
+        document = {"metrics": [asdict(one) for one in every_series()]}
         sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
     elif as_markdown:
-        sys.stdout.write(page(found))
+        sys.stdout.write(metrics_page())
     else:
         from rich.console import Console
         from rich.padding import Padding
 
         console = Console(highlight=False)
-        for one in found:
+        for one in every_series():
             console.print(f"[bold]{_named(one)}[/]  [dim]{one.kind}; {', '.join(one.stages)}[/]", soft_wrap=True)
             console.print(Padding(one.text, (0, 0, 0, 4)))
 
@@ -115,10 +114,10 @@ def metrics_of(stage: Stage) -> Metrics:
     return next(observer for observer in observers if isinstance(observer, Metrics))
 
 
-def page(found: Iterable[Shown]) -> str:
+def metrics_page() -> str:
     """`docs/metrics.md`."""
     groups: dict[tuple[str, ...], list[Shown]] = {}
-    for one in found:
+    for one in every_series():
         groups.setdefault(one.stages, []).append(one)
     parts = [PAGE]
     for stages, series in sorted(groups.items(), key=lambda group: (-len(group[0]), group[0])):

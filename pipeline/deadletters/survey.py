@@ -8,10 +8,11 @@ from contextlib import aclosing
 from pipeline.deadletters.erasure import is_tombstone
 from pipeline.deadletters.letter import Letter, read_letter
 from pipeline.deadletters.plan import Plan, Rules
-from pipeline.deadletters.reader import LetterReader, Span
+from pipeline.deadletters.reader import LetterReader
 from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.deadletters.replay import Return
 from pipeline.kafka.records import Record
+from pipeline.kafka.topic_reader import Span
 
 Told = Callable[[], None]
 """Called for each record that was read."""

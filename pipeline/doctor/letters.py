@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import aclosing
 
-from pipeline.deadletters.reader import Span, open_letter_reader
+from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.survey import letters, read_history
 from pipeline.doctor.findings import Finding
+from pipeline.kafka.topic_reader import Span
 from pipeline.settings import Settings
 
 NEWEST = 20_000

@@ -1,8 +1,8 @@
 """How long things took that come hundreds at a time, as a histogram with exemplars.
 
 One observation a record would cost the sink a third of its throughput. So what was accepted together is sorted and
-counted together, and each bucket keeps one example, the latest, by whose webhook id a slow one can be followed.
-Exemplars are part of the OpenMetrics format only: Prometheus keeps them where it was started with
+counted together, and each bucket keeps one example, the latest, by whose webhook id a slow one can be followed
+(`dodo-cio trace`). Exemplars are part of the OpenMetrics format only: Prometheus keeps them where it was started with
 `--enable-feature=exemplar-storage`, and others do not see them.
 """
 

@@ -19,7 +19,7 @@ CONTENDERS = ("ours-state", "aiokafka")
 PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state"})
 """Both are `transform` again, in other shapes."""
 
-COMPUTING = ("batcher", "lanes")
+COMPUTING = ("batcher", "lanes", "recipes")
 """They hold the event loop: beside them a client would miss the broker's answer."""
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.letter import Place
 from pipeline.deadletters.plan import EXAMPLES, Line, Plan, Rules
-from pipeline.deadletters.reader import Span
 from pipeline.deadletters.receipts import History, receipt
 from pipeline.deadletters.replay import Targets
+from pipeline.kafka.topic_reader import Span
 
 TARGETS = Targets("webhooks", "operations")
 

@@ -6,18 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline.cli.metrics import every_series, page
+from pipeline.cli.metrics import metrics_page
 from tests.docs.mapping_page import mapping_page
 from tests.docs.operating_page import operating_page
 from tests.docs.settings_page import settings_page
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
-
-
-def metrics_page() -> str:
-    """What `dodo-cio metrics --markdown` prints."""
-    return page(every_series())
 
 
 MADE: Final[Mapping[str, Callable[[], str]]] = {

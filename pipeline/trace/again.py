@@ -1,0 +1,75 @@
+"""Deciding again: what the transform makes of a webhook, once without anything known and once with what came before.
+
+Why a webhook caused nothing, or less than others of its type, is not written down anywhere: drops are most of some
+shops' traffic. It follows from the same function that decided then, over the customer's webhooks in the span that was
+read. What the state had learnt before that span is not known here, so a conclusion is said to be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.errors import SettingsError
+from pipeline.kafka.records import Record
+from pipeline.settings import Settings
+from pipeline.transform.decision import decide
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, SentOn
+
+
+class Again(NamedTuple):
+    """Two verdicts about one record: by the mapping alone, and after the customer's other webhooks."""
+
+    alone: Decided
+    after: Decided
+
+
+class Decider:
+    """Decides with the settings of this deployment; without them (a file that is gone) it has nothing to say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._state = settings.state
+        self.fault: str | None = None
+        try:
+            self._policy: Policy | None = Policy.of(settings)
+        except SettingsError as error:
+            self._policy = None
+            self.fault = f"what is dropped cannot be explained with these settings: {error}"
+
+    def decide(self, record: Record, before: Sequence[Record]) -> Again | None:
+        """The verdicts about `record`; `before` are its customer's records in the order of their partition."""
+        policy = self._policy
+        if policy is None:
+            return None
+        alone = decide(record, policy, map_webhook).verdict
+        if not self._state:
+            return Again(alone, alone)
+        shelf = MemoryShelf()
+        for other in before:
+            if (other.partition, other.offset) == (record.partition, record.offset):
+                break
+            decide(other, policy, map_webhook, shelf)
+        return Again(alone, decide(record, policy, map_webhook, shelf).verdict)
+
+
+def said(verdict: Decided) -> str:
+    """A verdict in a few words."""
+    match verdict:
+        case Dropped(reason=code, text=text):
+            return f"{code}: {text}"
+        case DeadLettered(class_=class_, reason=reason):
+            return f"{class_}: {reason}"
+        case SentOn(partition=partition):
+            return f"sent on to partition {partition}, its customer's"
+        case Operations(operations=operations):
+            return ", ".join(one.kind if one.name is None else f"{one.kind} {one.name}" for one in operations)
+
+
+def events_of(verdict: Decided) -> frozenset[str]:
+    """Names of the events that a verdict sends."""
+    if not isinstance(verdict, Operations):
+        return frozenset()
+    return frozenset(one.name for one in verdict.operations if one.name is not None)

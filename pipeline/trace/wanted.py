@@ -1,0 +1,68 @@
+"""What is looked for: a webhook's id, a payment, or a customer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from pipeline.dodo.envelope import parse, webhook_id_of
+from pipeline.errors import UnreadableBodyError
+from pipeline.kafka.records import DODO_COMMAND, Record, header
+
+Kind = Literal["webhook-id", "payment-id", "customer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which webhooks are meant; a customer's id, or an address in any case."""
+
+    kind: Kind
+    value: str
+
+    def matches(self, record: Record) -> bool:
+        """Whether the record is a webhook that is meant; commands of ours are none."""
+        if header(record.headers, DODO_COMMAND) is not None:
+            return False
+        body = record.value or b""
+        if self.kind == "webhook-id":
+            return webhook_id_of(record.headers, body) == self.value
+        if not self._may_hold(record.key or b"", body):
+            return False
+        data = data_of(body)
+        if self.kind == "payment-id":
+            return any(str(data.get(name)) == self.value for name in ("payment_id", "recovered_payment_id"))
+        return self.value.casefold() in {one.casefold() for one in whose(record.key, data)}
+
+    def _may_hold(self, key: bytes, body: bytes) -> bool:
+        """Without reading the body: a hundred times quicker, and most records are somebody else's."""
+        needle = self.value.encode()
+        if needle in body or needle == key:
+            return True
+        if "@" not in self.value and self.value.isascii():
+            return False
+        # Capitals, and letters that JSON may write as escapes.
+        folded = orjson.dumps(self.value.casefold())[1:-1]
+        return folded in body.lower() or b"\\u" in body
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('-', ' ')} {self.value}"
+
+
+def data_of(body: bytes) -> Mapping[str, Any]:
+    """A webhook's `data`, empty for what is none."""
+    try:
+        return parse(body).data
+    except UnreadableBodyError:
+        return {}
+
+
+def whose(key: bytes | None, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids and address of the customer whom a webhook is about, its key first."""
+    found = data.get("customer")
+    customer = found if isinstance(found, dict) else {}
+    named = (customer.get("customer_id"), data.get("customer_id"), customer.get("email"))
+    texts = (str(one) for one in named if isinstance(one, str | int) and one)
+    return tuple(dict.fromkeys([*([key.decode("utf-8", "replace")] if key else []), *texts]))

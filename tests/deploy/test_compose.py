@@ -1,0 +1,66 @@
+"""The Compose file for a Kafka of one's own gives each stage its own secrets and settings that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from pipeline.cli import build
+from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
+
+FILE: Final = Path(__file__).parents[2] / "docs" / "deploy" / "compose" / "docker-compose.yml"
+COMPOSE: Final[dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+
+
+def environment(name: str) -> dict[str, str]:
+    """A service's variables, with the defaults where nothing is set."""
+    found = SERVICES[name]["environment"]
+    return {key: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", str(value)) for key, value in found.items()}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_settings_take_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable is a setting whose value is one, over TLS, and the command is one of ours."""
+    assert SERVICES[name]["command"][0] in getattr(get_command(build()), "commands")  # noqa: B009 - a private type
+    for variable, value in environment(name).items():
+        if variable.endswith("_FILE"):
+            assert value.startswith("/run/secrets/")
+            file = tmp_path / Path(value).name
+            file.write_text("whsec_nobodyEverSignsAWebhookWithThisSecret00")
+            monkeypatch.setenv(variable, str(file))
+        else:
+            monkeypatch.setenv(variable, value)
+        assert variable.removeprefix(PREFIX).removesuffix("_FILE").lower() in Settings.model_fields
+    assert Settings.load().kafka_security_protocol == "SASL_SSL"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_it_has_its_own_secrets_and_no_others(name: str) -> None:
+    """What it is given is what its settings name, each declared as a file that is not in the repository."""
+    named = {Path(value).name for value in environment(name).values() if value.startswith("/run/secrets/")}
+    assert set(SERVICES[name]["secrets"]) == named
+    for secret in named:
+        assert COMPOSE["secrets"][secret]["file"] == f"./secrets/{secret}"
+    assert "docs/deploy/compose/secrets/" in (FILE.parents[3] / ".gitignore").read_text().splitlines()
+
+
+def test_no_secret_is_declared_for_nobody() -> None:
+    """And no broker is brought along."""
+    assert set(COMPOSE["secrets"]) == {secret for service in SERVICES.values() for secret in service["secrets"]}
+    assert set(SERVICES) == {"topics", *DEFAULT_PORTS}
+    assert (FILE.parent / SERVICES["ingest"]["build"] / "Dockerfile").is_file()
+
+
+def test_only_webhooks_are_published() -> None:
+    """Of ingest alone, with a port for each of its containers."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"ingest": ["8080-8089:8080"]}
+    assert environment("ingest")["PIPELINE_ADMIN_PORT"] == "9080"
+    for stage, port in DEFAULT_PORTS.items():
+        assert environment(stage)["PIPELINE_PORT"] == str(port)
