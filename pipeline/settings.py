@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         True,
         description="Idle sinks lend their part of that budget to busy ones. false: each keeps to its own part.",
     )
-    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink; a customer always has the same lane.")
+    lanes: int = Field(8, ge=1, le=256, description="Batches in flight per sink, at most; a customer is never in two.")
     undeliverable_after_seconds: float = Field(
         300.0,
         gt=0,
@@ -248,6 +248,13 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
         "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
+    )
+    ingest_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that take webhooks on ingest's one port (SO_REUSEPORT, on Linux): one for each core "
+        "that it may use, which takes thousands a second. They share PIPELINE_MAX_CONNECTIONS.",
     )
     drain_seconds: float = Field(
         5.0,

@@ -25,6 +25,8 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, SettingsError
 from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
+from pipeline.ingest.workers.supervisor import WORKER, Supervisor
+from pipeline.kafka.appending import Appender
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
@@ -214,6 +216,8 @@ def played_producer(victim: Victim | None = None) -> Any:
         stop=stop,
         create_batch=lambda: None,
         send_batch=None,
+        _message_accumulator=None,
+        _max_request_size=1_000_000,
     )
 
 
@@ -285,6 +289,61 @@ async def producer_closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Vic
         yield victim
         await until(lambda: durable._producer is not None)
         monkeypatch.setattr(ingest, "_close", close)
+
+
+@asynccontextmanager
+async def topic_partitions() -> AsyncIterator[Victim]:
+    """A question about a topic that a first record goes to: whoever waits is told, and the next record asks again."""
+    victim = Victim("topic partitions")
+    told: list[Any] = []
+    tasks = Tasks(observers=[victim.hear])
+    played = played_producer(None)
+    played.partitions_for = victim.forever
+    appender: Appender[Any] = Appender(
+        played, lambda waiters, *_: told.extend(waiters), lambda waiters, _: told.extend(waiters), tasks
+    )
+    first, second = SimpleNamespace(ended=False), SimpleNamespace(ended=False)
+    appender.put("a", OutRecord(b"k", b"v"), first)
+    yield victim
+    assert told == [first]
+    appender.put("a", OutRecord(b"k", b"v"), second)
+    await victim.goes_on()
+    await tasks.stop()
+    end(played)
+
+
+def supervisor_of(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor without processes, with what `victim` hears."""
+    monkeypatch.setattr(Supervisor, "_crash", lambda _, error: victim.crashes.append(error))
+    supervisor = Supervisor(Settings.load(ingest_workers=2), lambda _: None)
+    supervisor._metrics.on(TaskFailed, victim.hear)
+    return supervisor
+
+
+@asynccontextmanager
+async def ingest_worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """What keeps a worker at its place: without it nobody would replace the next one that ends."""
+    victim = Victim("ingest worker")
+    supervisor = supervisor_of(victim, monkeypatch)
+    supervisor._tasks.start(WORKER, victim.forever)
+    yield victim
+    await supervisor._tasks.stop()
+
+
+@asynccontextmanager
+async def answer_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """A probe's answer: whoever was asked answers for itself after a while, and the next probe is answered."""
+    victim = Victim("answer for all workers")
+    supervisor = supervisor_of(victim, monkeypatch)
+    answer = supervisor._answer
+    supervisor._answer = victim.forever  # type: ignore[method-assign]
+    replies: list[Any] = []
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    yield victim
+    supervisor._answer = answer  # type: ignore[method-assign]
+    supervisor._asked(supervisor._workers[0], ["/live", ""], replies.append)
+    await until(lambda: bool(replies))
+    await supervisor._tasks.stop()
 
 
 @asynccontextmanager
@@ -390,7 +449,7 @@ async def lane() -> AsyncIterator[Victim]:
     """One of a sink's."""
     victim = Victim("lane")
     sink = a_sink(victim)
-    sink.lanes[0].run = victim.forever  # type: ignore[method-assign]
+    sink.queue.run = victim.forever  # type: ignore[method-assign]
     await sink.start()
     yield victim
     await sink.stop()
@@ -585,6 +644,9 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "ingest beat": [ingest_beat],
     "producer replacement": [producer_replacement],
     "producer closing": [producer_closing],
+    "topic partitions": [topic_partitions],
+    "ingest worker": [ingest_worker],
+    "answer for all workers": [answer_for_all_workers],
     "kafka sender": [ingest_sender, worker_sender],
     "kafka metadata": [ingest_sender, worker_sender],
     "outlet": [outlet],

@@ -31,25 +31,39 @@ def ingest(
     host: Annotated[
         Optional[str], typer.Option(help="Address to listen on. [default: PIPELINE_HOST or 0.0.0.0]")
     ] = None,
+    workers: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that share the port, one for each core. [default: PIPELINE_INGEST_WORKERS or 1]",
+        ),
+    ] = None,
+    worker: Annotated[
+        Optional[int],
+        typer.Option(hidden=True, help="Which of a supervisor's workers this is; its end of the wire is stdin."),
+    ] = None,
 ) -> None:
     """Take webhooks at `POST /webhooks/dodo`, verify their signature, store them in Kafka, then answer 200.
 
     Forged ones are answered 401; while Kafka does not confirm, 503, and Dodo tries again. Probes and metrics (`/live`,
     `/ready`, `/status`, `/metrics`) share the port, or with `--admin-port` on another: then nothing but webhooks is
-    public. SIGTERM answers what is in flight and exits 0.
+    public. SIGTERM answers what is in flight and exits 0. With `--workers` several processes share the ports; probes
+    tell of all of them, and one that ends is replaced.
 
     Examples: `PIPELINE_DODO_WEBHOOK_SECRETS=whsec_… dodo-cio ingest`, `dodo-cio ingest --port 0` (prints the port that
-    it took), `dodo-cio ingest --admin-port 9080`.
+    it took), `dodo-cio ingest --admin-port 9080`, `dodo-cio ingest --workers 4`.
     """
     from pipeline import logs
     from pipeline.ingest.server import run
     from pipeline.kafka.noise import quieten
     from pipeline.settings import Settings
 
-    given: dict[str, Any] = {
-        name: value for name, value in (("port", port), ("admin_port", admin_port), ("host", host)) if value is not None
-    }
+    flags = (("port", port), ("admin_port", admin_port), ("host", host), ("ingest_workers", workers))
+    given: dict[str, Any] = {name: value for name, value in flags if value is not None}
     settings = Settings.load(**given)
     logs.configure(log_format=settings.log_format, secrets=settings.secrets)
     quieten()
-    run(settings, typer.echo)
+    code = run(settings, typer.echo, worker=worker)
+    if code:
+        raise typer.Exit(code)

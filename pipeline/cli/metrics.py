@@ -101,8 +101,10 @@ def metrics_of(stage: Stage) -> Metrics:
     settings = Settings.load(**INVENTED)
     if stage == "ingest":
         from pipeline.ingest.app import create_app as ingest
+        from pipeline.ingest.workers.series import worker_series
 
         registry: Metrics = ingest(settings).state.metrics
+        worker_series(registry)
         return registry
     if stage == "transform":
         from pipeline.transform.worker import create_app

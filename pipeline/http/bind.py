@@ -33,6 +33,28 @@ def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE
         raise ConfigurationError(f"cannot listen on {host}:{port}: {what}") from None
 
 
+def reserve(host: str, port: int, *, setting: str = "PIPELINE_PORT") -> socket.socket:
+    """A socket that holds an address for listeners that share it, and takes no connections itself.
+
+    Raises:
+        ConfigurationError: the port is taken, the address is not one of this machine, or the system cannot share ports.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError(
+            "PIPELINE_INGEST_WORKERS: this system has no SO_REUSEPORT, by which processes share a port: set it to 1, "
+            "and run several ingests behind a balancer"
+        )
+    with bind(host, port, setting=setting) as alone:  # somebody else's listener that shares the port would go unnoticed
+        port = alone.getsockname()[1]
+    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if holder.family == socket.AF_INET6:
+        holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    holder.bind((host, port))
+    return holder
+
+
 def shown(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host

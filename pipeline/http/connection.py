@@ -28,6 +28,7 @@ from pipeline.http.body import (
     OverloadedError,
 )
 from pipeline.http.chunks import Chunks
+from pipeline.http.direct import Taking
 from pipeline.http.events import Reason
 from pipeline.http.head import Head, HeadError, HeadTooLargeError
 from pipeline.http.limits import HEAD_BYTES, HEAD_WITHIN_S, LINGER_BYTES, LINGER_S, READ_BYTES, SEND_WITHIN_S
@@ -41,10 +42,6 @@ HEAD_END: Final = b"\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROP: Final = "pipeline.drop"
 """ASGI extension: a callable that cuts the connection."""
-
-ANSWER: Final = "pipeline.answer"
-"""ASGI extension: `answer(status, fields, body, close)` is a whole answer in one call instead of two messages; `fields`
-are header lines as they leave, Content-Length among them."""
 
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
@@ -67,10 +64,10 @@ class Connection(asyncio.BufferedProtocol):
     """See the module. `deadline` is by the loop's clock; `proven` once a request was answered."""
 
     __slots__ = (
-        "_answered", "_blank", "_body", "_chunks", "_close", "_consumed", "_drained", "_eof", "_expected",
-        "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_server",
-        "_started", "_status", "_tail", "_task", "_transport", "_waiter", "_write_paused", "deadline", "peer",
-        "phase", "proven",
+        "_answered", "_blank", "_body", "_busy", "_chunks", "_close", "_consumed", "_drained", "_due", "_eof",
+        "_expected", "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_served",
+        "_server", "_started", "_status", "_tail", "_taking", "_task", "_transport", "_waiter", "_write_paused",
+        "deadline", "peer", "phase", "proven",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -78,6 +75,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._head: Head | None = None
         self._task: asyncio.Task[None] | None = None
+        self._taking: Taking | None = None
+        self._busy = self._due = self._served = False
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._rest = self._tail = b""
@@ -109,6 +108,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._body is None:
             self._forget_body()
         self.phase, self.deadline, self._rest = CLOSED, NEVER, b""
+        if self._taking is not None and not self._served:
+            self._failed(ClientGoneError("hung up before the body was complete"))
         self._wake()
         self._resume_writer()
         self._server.left(self)
@@ -135,7 +136,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.phase == BUSY:
             self._close = True
             return True
-        return self._task is not None  # else asyncio closes
+        return self._busy  # else asyncio closes
 
     def pause_writing(self) -> None:
         """The client does not take what it asked for."""
@@ -162,12 +163,15 @@ class Connection(asyncio.BufferedProtocol):
             elif phase == BUSY:
                 self._rest = data  # at most one read: nothing more is read until this request is answered
                 self._pause()
-                return
+                break
             else:
                 self._missing -= len(data)
                 if phase == LINGER and self._missing <= 0:
-                    self._pause() if self._task is not None else self.close()
+                    self._pause() if self._busy else self.close()
                 return
+        if self._due:
+            self._due = False
+            self._serve()
 
     def _take_head(self, data: bytes) -> bytes:
         if self.phase == IDLE:
@@ -253,6 +257,7 @@ class Connection(asyncio.BufferedProtocol):
         self._parts = self._chunks = None
         self.phase, self.deadline = BUSY, NEVER
         self._server.whole(self)
+        self._due = self._taking is not None
         self._wake()
 
     def _fail(self, error: BodyError) -> None:
@@ -265,6 +270,8 @@ class Connection(asyncio.BufferedProtocol):
         if reason is not None:
             self._server.told(reason)
         self._linger()
+        if self._taking is not None:
+            self._failed(error)
         self._wake()
 
     def _forget_body(self) -> None:
@@ -284,13 +291,19 @@ class Connection(asyncio.BufferedProtocol):
         self._close = not head.keep_alive or server.closing
         self._consumed = False
         self._blank = 0
-        self._task = server.loop.create_task(self._run(self._scope_of(head)))
+        self._busy, self._served = True, False
+        direct = server.directs.get((head.method, head.path))
+        if direct is not None:
+            self._taking = direct.begin(self)
+        else:
+            self._task = server.loop.create_task(self._run(self._scope_of(head)))
         server.busy(self)
         length, most = head.length, server.limits.body_bytes
         if length == 0:
             self._body = b""
             self.phase, self.deadline = BUSY, NEVER
             server.whole(self)
+            self._due = direct is not None
             return
         self.deadline = server.now + server.limits.body_within_s
         if length is None:
@@ -316,7 +329,7 @@ class Connection(asyncio.BufferedProtocol):
             "headers": head.headers,
             "client": self.peer,
             "server": self._server.address,
-            "extensions": {DROP: self.drop, ANSWER: self.answer},
+            "extensions": {DROP: self.drop},
         }
 
     async def _run(self, scope: Scope) -> None:
@@ -337,8 +350,37 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._finished()
 
+    # What answers a request without ASGI is called here, and answers through `headers`, `answer` and `drop`.
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Of the request that is being answered."""
+        return cast("Head", self._head).headers
+
+    def _serve(self) -> None:
+        body, self._body, self._served = cast("bytes", self._body), None, True
+        try:
+            cast("Taking", self._taking).whole(body)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it costs this request alone
+            self._broken(error)
+
+    def _failed(self, error: BodyError) -> None:
+        self._served = True
+        try:
+            cast("Taking", self._taking).failed(error)
+        except Exception as fault:  # noqa: BLE001 - likewise
+            self._broken(fault)
+
+    def _broken(self, error: Exception) -> None:
+        log.error("a request failed", exc_info=error)
+        if self._taking is not None:
+            if not self._started:
+                self._plain(500, "internal error")
+            self._finished()
+
     def _finished(self) -> None:
-        self._task = self._head = self._body = None
+        self._task = self._taking = self._head = self._body = None
+        self._busy = False
         self._server.done(self)
         if self._parts is None and self._chunks is None:
             self._release()
@@ -359,8 +401,14 @@ class Connection(asyncio.BufferedProtocol):
             self._server.idle(self)
             if pending:
                 self._pause()  # who takes no answers gets no more of them
+            elif self._rest:
+                self._server.loop.call_soon(self._go_on)  # one request a turn of the loop, others have theirs
             else:
-                self._next()
+                self._resume()
+
+    def _go_on(self) -> None:
+        if self.phase == IDLE and not self._write_paused:
+            self._next()
 
     def _next(self) -> None:
         """Look at what was read ahead, and read on."""
@@ -423,20 +471,23 @@ class Connection(asyncio.BufferedProtocol):
             self._wake()
 
     def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
-        """A whole answer."""
-        if self._started:
+        """The whole answer to a request that is answered without ASGI."""
+        if self._taking is None:
             raise RuntimeError("answered twice")
-        self._started = self._answered = True
-        if self.phase == CLOSED:
-            return
-        line = STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status
-        if close or self._close or self.phase != BUSY or self._server.closing:
-            self._close = True
-            fields += b"connection: close\r\n"
-        if cast("Head", self._head).method == "HEAD":
-            body = b""
-        self._transport.write(line + self._server.date + fields + b"\r\n" + body)
-        self._wake()
+        if self.phase != CLOSED and not self._started:
+            self._started = self._answered = True
+            line = STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status
+            if close or self._close or self.phase != BUSY or self._server.closing:
+                self._close = True
+                fields += b"connection: close\r\n"
+            self._transport.write(line + self._server.date + fields + b"\r\n" + body)
+        self._finished()
+
+    def leave(self) -> None:
+        """End such a request without an answer: nobody is left to hear one."""
+        if self.phase != CLOSED:
+            self.drop()
+        self._finished()
 
     def _resume_writer(self) -> None:
         drained, self._drained = self._drained, None
@@ -510,10 +561,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.phase = LINGER
         self._missing = LINGER_BYTES
-        self.deadline = self._server.now + LINGER_S if self._task is None else NEVER
+        self.deadline = NEVER if self._busy else self._server.now + LINGER_S
         self._rest = b""
         self._resume()
-        if self._task is None:
+        if not self._busy:
             if self._eof:
                 self.close()
             elif not self._transport.is_closing():
@@ -547,6 +598,8 @@ class Connection(asyncio.BufferedProtocol):
         """The process cannot wait for the answer."""
         if self._task is not None:
             self._task.cancel()
+        elif self._taking is not None:
+            self._taking.cancel()
 
     def _release(self) -> None:
         held, self._held = self._held, 0

@@ -11,11 +11,13 @@ import socket
 from collections import OrderedDict
 from collections.abc import Sequence
 from email.utils import formatdate
+from types import MappingProxyType
 from typing import Final
 
 from starlette.types import ASGIApp
 
 from pipeline.http.connection import Connection
+from pipeline.http.direct import Directs
 from pipeline.http.events import ConnectionEnded, ConnectionsCounted, DescriptorsExhausted, Observer, Reason
 from pipeline.http.limits import AHEAD_BYTES, READ_BYTES, SWEEP_S, Limits, affordable
 from pipeline.http.memory import Memory
@@ -30,6 +32,8 @@ ACCEPT_AGAIN_S: Final = 0.1
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+NO_DIRECTS: Final[Directs] = MappingProxyType({})
+
 SWEEP: Final = BackgroundTask("http deadlines", OnEnd.RESTART)
 
 
@@ -41,6 +45,7 @@ class Server:
         listener: bound and listening; closed by `stop`.
         limits: of this port.
         observers: see what became of connections.
+        directs: what answers without ASGI.
 
     Attributes:
         connections: open now.
@@ -48,9 +53,16 @@ class Server:
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, limits: Limits, *, observers: Sequence[Observer] = ()
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        limits: Limits,
+        *,
+        observers: Sequence[Observer] = (),
+        directs: Directs = NO_DIRECTS,
     ) -> None:
         self.app = app
+        self.directs = directs
         self.limits = limits
         self.most = affordable(limits.connections)
         self.memory = Memory(limits.incoming_bytes, limits.held_bytes)
@@ -97,7 +109,7 @@ class Server:
         self.drain()
         self._pause_accepting()
         self._listener.close()
-        for connection in list(self._unproven) + list(self._idle):
+        for connection in [one for one in (*self._unproven, *self._idle) if one not in self._running]:
             connection.close()
         if not await self._answered(grace_s):
             self.give_up()

@@ -6,24 +6,23 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from pipeline import logs
 from pipeline.dodo.signature import Verifier
 from pipeline.ingest.endpoint import WebhookEndpoint
-from pipeline.ingest.events import Observer, RecordStored
+from pipeline.ingest.events import Observer, RecordsStored
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
+from pipeline.ingest.workers.member import Member
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.sizes import check_sizes
@@ -41,24 +40,12 @@ from pipeline.watch.vitals import Verdict
 log = logs.get(__name__)
 
 
-class IngestApp(Starlette):
-    """Starlette, but webhooks go straight to their endpoint: middleware and routing cost 7 us of a request's 115."""
-
-    def __init__(self, endpoint: WebhookEndpoint, paths: Sequence[str], **options: Any) -> None:
-        super().__init__(**options)
-        self._endpoint = endpoint
-        self._paths = frozenset(paths)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] == "POST":
-            await self._endpoint(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
 def create_app(
-    settings: Settings, *, observers: Sequence[Observer] = (), clock: Callable[[], float] = time.time
+    settings: Settings,
+    *,
+    observers: Sequence[Observer] = (),
+    clock: Callable[[], float] = time.time,
+    member: Member | None = None,
 ) -> Starlette:
     """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
@@ -68,6 +55,7 @@ def create_app(
         settings: of this process.
         observers: see ingest's events beside the metrics and the log.
         clock: seconds since the epoch.
+        member: answers probes for all workers, when this process is one of several.
 
     Raises:
         SettingsError: no signing secret, or a malformed one. During the lifespan's start also TopicError and
@@ -80,8 +68,8 @@ def create_app(
     timeliness, brokers_clock = Timeliness(), Clock(metrics, lambda: clock() * 1000)
 
     def dated(event: object) -> None:
-        if isinstance(event, RecordStored) and event.appended_at_ms is not None:
-            brokers_clock.confirmed(event.appended_at_ms, event.seconds)
+        if isinstance(event, RecordsStored) and event.appended_at_ms is not None:
+            brokers_clock.confirmed(event.appended_at_ms, min(event.seconds))
 
     watching: tuple[Observer, ...] = (metrics, Journal(), timeliness, dated, *observers)
     producer = DurableProducer(settings, watching)
@@ -130,12 +118,10 @@ def create_app(
             await producer.stop()
 
     about = [
-        *health.routes(),
+        *(health.routes() if member is None else member.routes(health)),
         Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
     ]
-    app = IngestApp(
-        endpoint,
-        settings.webhook_paths,
+    app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path in settings.webhook_paths),
             *(about if settings.admin_port is None else ()),
@@ -144,6 +130,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.metrics, app.state.stopping = metrics, stopping
+    app.state.directs = {("POST", path): endpoint for path in settings.webhook_paths}
     app.state.admin = Starlette(routes=about) if settings.admin_port is not None else None
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app

@@ -1,6 +1,7 @@
-"""`POST /webhooks/dodo`: read, verify, store, answer; in that order, and nothing else.
+"""`POST /webhooks/dodo`: verify, store, answer; in that order, and nothing else.
 
-An ASGI application rather than a Starlette view: the hot path of the process needs no request object.
+Answered without ASGI (`pipeline.http.direct`): a webhook costs as much as its signature, its JSON and its place in a
+batch do. Under a server that knows nothing of that it is an ASGI application as any other.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,24 +24,13 @@ from pipeline.http.body import (
     OverloadedError,
     whole_body,
 )
+from pipeline.http.direct import Exchange
 from pipeline.ingest import replies
 from pipeline.ingest.events import Observer, Outcome, RequestEnded
-from pipeline.ingest.records import Unreadable, decide
+from pipeline.ingest.records import Unreadable, Webhook, decide
 from pipeline.ingest.replies import Reply
-from pipeline.ingest.store import NotStored, Store
+from pipeline.ingest.store import NotStored, Store, Stored
 from pipeline.observers import tell
-
-
-class Conclusion(NamedTuple):
-    """How a request ends, and the answer; no answer when nobody is left to hear it."""
-
-    outcome: Outcome
-    reply: Reply | None
-    reason: str = ""
-    size_bytes: int = 0
-    mode: Mode | None = None
-    type: str | None = None
-    skew_s: float | None = None
 
 
 class WebhookEndpoint:
@@ -67,53 +57,36 @@ class WebhookEndpoint:
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._verifier = verifier
-        self._store = store
+        self.verifier = verifier
+        self.store = store
+        self.observers = observers
         self._webhooks_topic = webhooks_topic
         self._dead_letters_topic = dead_letters_topic
-        self._observers = observers
         self._clock = clock
         self.in_flight = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        began = time.monotonic()
+    def begin(self, exchange: Exchange) -> Request:
+        """A request has begun: its head is there."""
         self.in_flight += 1
+        return Request(self, exchange)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of an ASGI server."""
+        exchange = _AsgiExchange(scope["headers"])
+        request = self.begin(exchange)
         try:
-            end = await self._conclude(_headers(scope["headers"]), receive)
+            try:
+                request.whole(await whole_body(receive))
+            except BodyError as error:
+                request.failed(error)
+            await exchange.ended.wait()
         except asyncio.CancelledError:  # only the server's stop cancels a request
-            end = Conclusion("unavailable", replies.STOPPING, "the process is stopping")
-        finally:
-            self.in_flight -= 1
-        event = RequestEnded(
-            end.outcome,
-            end.reply.status if end.reply else 0,
-            time.monotonic() - began,
-            end.size_bytes,
-            end.mode,
-            end.type,
-            end.reason,
-            end.skew_s,
-        )
-        tell(self._observers, event)
-        if end.reply is not None:
-            await end.reply.send(scope, send)
+            request.cancel()
+        await exchange.send(send)
 
-    async def _conclude(self, headers: Mapping[str, str], receive: Receive) -> Conclusion:
-        try:
-            body = await whole_body(receive)
-        except BodyError as error:
-            return _without_body(error)
-        try:
-            mode = self._verifier.verify(headers, body)
-        except SignatureError as error:
-            reason = str(error)
-            skew_s = error.skew_s if isinstance(error, StaleError) else None
-            return Conclusion("forged", Reply.of(401, reason), reason, len(body), skew_s=skew_s)
-        return await self._keep(headers, body, mode)
-
-    async def _keep(self, headers: Mapping[str, str], body: bytes, mode: Mode) -> Conclusion:
-        decision = decide(
+    def decide(self, headers: Mapping[str, str], body: bytes, mode: Mode) -> Webhook | Unreadable:
+        """What a genuine request becomes."""
+        return decide(
             body,
             webhook_id=headers["webhook-id"],
             webhook_timestamp=headers["webhook-timestamp"],
@@ -121,28 +94,117 @@ class WebhookEndpoint:
             received_at_ms=int(self._clock() * 1000),
             traceparent=headers.get("traceparent"),
         )
-        unreadable = isinstance(decision, Unreadable)
-        topic = self._dead_letters_topic if unreadable else self._webhooks_topic
-        stored = await self._store.store(topic, decision.record, replies.STORE_WITHIN_S)
+
+    def topic_of(self, decision: Webhook | Unreadable) -> str:
+        """Where it is stored."""
+        return self._webhooks_topic if isinstance(decision, Webhook) else self._dead_letters_topic
+
+
+class Request:
+    """One request, from its head to its answer."""
+
+    __slots__ = ("_began", "_decision", "_ended", "_endpoint", "_exchange", "_mode", "_size_bytes")
+
+    def __init__(self, endpoint: WebhookEndpoint, exchange: Exchange) -> None:
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._began = time.monotonic()
+        self._size_bytes = 0
+        self._mode: Mode | None = None
+        self._decision: Webhook | Unreadable | None = None
+        self._ended = False
+
+    def whole(self, body: bytes) -> None:
+        """The body is there."""
+        self._size_bytes = len(body)
+        headers, endpoint = _headers(self._exchange.headers), self._endpoint
+        try:
+            self._mode = mode = endpoint.verifier.verify(headers, body)
+        except SignatureError as error:
+            skew_s = error.skew_s if isinstance(error, StaleError) else None
+            self._end("forged", Reply.of(401, str(error)), str(error), skew_s=skew_s)
+            return
+        self._decision = decision = endpoint.decide(headers, body, mode)
+        endpoint.store.put(endpoint.topic_of(decision), decision.record, self._stored)
+
+    def failed(self, error: BodyError) -> None:
+        """There is no body, and why."""
+        self._end(*_without_body(error))
+
+    def cancel(self) -> None:
+        """The process stops, and cannot wait for Kafka any longer."""
+        self._end("unavailable", replies.STOPPING, "the process is stopping")
+
+    def _stored(self, stored: Stored | NotStored) -> None:
         if isinstance(stored, NotStored):
-            return Conclusion("unavailable", replies.UNAVAILABLE, stored.reason, len(body), mode)
-        if isinstance(decision, Unreadable):
-            return Conclusion("dead-lettered", replies.STORED, decision.reason, len(body), mode)
-        return Conclusion("accepted", replies.STORED, "", len(body), mode, decision.type)
+            self._end("unavailable", replies.UNAVAILABLE, stored.reason)
+        elif isinstance(decision := self._decision, Unreadable):
+            self._end("dead-lettered", replies.STORED, decision.reason)
+        else:
+            self._end("accepted", replies.STORED)
+
+    def _end(self, outcome: Outcome, reply: Reply | None, reason: str = "", *, skew_s: float | None = None) -> None:
+        if self._ended:  # it was cancelled before
+            return
+        self._ended = True
+        decision, endpoint = self._decision, self._endpoint
+        endpoint.in_flight -= 1
+        event = RequestEnded(
+            outcome,
+            reply.status if reply else 0,
+            time.monotonic() - self._began,
+            self._size_bytes,
+            self._mode,
+            decision.type if outcome == "accepted" and isinstance(decision, Webhook) else None,
+            reason,
+            skew_s,
+        )
+        tell(endpoint.observers, event)
+        if reply is None:
+            self._exchange.leave()
+        else:
+            self._exchange.answer(reply.status, reply.fields, reply.body, reply.close)
 
 
-def _without_body(error: BodyError) -> Conclusion:
+class _AsgiExchange:
+    """A request of another server than ours."""
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.headers = headers
+        self.ended = asyncio.Event()
+        self._answer: tuple[int, bytes, bytes, bool] | None = None
+
+    def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
+        """To be sent."""
+        self._answer = status, fields, body, close
+        self.ended.set()
+
+    def leave(self) -> None:
+        """Nobody hears it."""
+        self.ended.set()
+
+    async def send(self, send: Send) -> None:
+        """Hand the answer to the server, if there is one."""
+        if self._answer is not None:
+            status, fields, body, close = self._answer
+            lines = [*fields.split(b"\r\n")[:-1], *([b"connection: close"] if close else [])]
+            headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+
+def _without_body(error: BodyError) -> tuple[Outcome, Reply | None, str]:
     match error:
         case BodyTooLargeError():
-            return Conclusion("too-large", replies.TOO_LARGE, str(error))
+            return "too-large", replies.TOO_LARGE, str(error)
         case BodyTooSlowError():
-            return Conclusion("too-slow", replies.TOO_SLOW, f"no complete body in {replies.READ_WITHIN_S:.0f} s")
+            return "too-slow", replies.TOO_SLOW, f"no complete body in {replies.READ_WITHIN_S:.0f} s"
         case OverloadedError():
-            return Conclusion("overloaded", replies.OVERLOADED, "too many bodies are in memory")
+            return "overloaded", replies.OVERLOADED, "too many bodies are in memory"
         case BodyIncompleteError():
-            return Conclusion("incomplete", Reply.of(400, str(error), close=True), str(error))
+            return "incomplete", Reply.of(400, str(error), close=True), str(error)
         case ClientGoneError():
-            return Conclusion("client-gone", None, str(error))
+            return "client-gone", None, str(error)
         case _:
             raise error
 

@@ -45,13 +45,13 @@ class RequestEnded(NamedTuple):
     """Of a genuine webhook that was refused for its time: how far that is from our clock (below 0: older)."""
 
 
-class RecordStored(NamedTuple):
-    """Every in-sync replica has the record."""
+class RecordsStored(NamedTuple):
+    """Every in-sync replica has these records, which were one batch; `seconds` each waited for it."""
 
     topic: str
-    seconds: float
+    seconds: tuple[float, ...]
     appended_at_ms: int | None = None
-    """When the leader appended it, by its clock; None where records keep their own time."""
+    """When the leader appended them, by its clock; None where records keep their own time."""
 
 
 @dataclass(frozen=True, slots=True)

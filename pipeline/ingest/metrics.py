@@ -8,7 +8,7 @@ from typing import Final, get_args
 from pipeline.deadletters.envelope import CLASSES
 from pipeline.dodo.catalogue import TYPES
 from pipeline.dodo.signature import Mode
-from pipeline.ingest.events import Outcome, ProducerReplaced, RecordStored, RequestEnded
+from pipeline.ingest.events import Outcome, ProducerReplaced, RecordsStored, RequestEnded
 from pipeline.watch.letters import observe_letters
 from pipeline.watch.metrics import OTHER, SECONDS, Metrics
 
@@ -69,6 +69,10 @@ def observe_ingest(metrics: Metrics) -> None:
             letters.labels("unreadable", event.mode).inc()
             given_up("unreadable", 1)
 
+    def on_stored(event: RecordsStored) -> None:
+        for waited_s in event.seconds:
+            stored.observe(waited_s)
+
     metrics.on(RequestEnded, on_request)
-    metrics.on(RecordStored, lambda event: stored.observe(event.seconds))
+    metrics.on(RecordsStored, on_stored)
     metrics.on(ProducerReplaced, lambda _: replaced.inc())

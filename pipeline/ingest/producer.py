@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -30,13 +31,13 @@ from aiokafka.errors import (
 
 from pipeline import logs
 from pipeline.incidents import Incident, insist
-from pipeline.ingest.events import Observer, ProducerReplaced, RecordStored
+from pipeline.ingest.events import Observer, ProducerReplaced, RecordsStored
 from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
-from pipeline.ingest.store import NotStored, Stored
+from pipeline.ingest.store import STORE_WITHIN_S, NotStored, Stored, Told
+from pipeline.kafka.appending import Appender
 from pipeline.kafka.closing import close_unflushed
 from pipeline.kafka.lifelines import watch_producer
-from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.records import LOG_APPEND_TIME, OutRecord
@@ -84,14 +85,43 @@ UNSENT: Final = (
 """Raised before a record got a place in the sequence: nothing is broken, and it may work a moment later."""
 
 
+TICK_S: Final = 0.002
+"""A timer of uvloop may ring so much too early."""
+
+
+def _nobody(answer: Stored | NotStored) -> None:
+    """Who was told already."""
+
+
+class _Waiting:
+    """A record that is not confirmed yet."""
+
+    __slots__ = ("began", "ended", "told", "topic")
+
+    def __init__(self, topic: str, began: float, told: Told) -> None:
+        self.topic = topic
+        self.began = began
+        self.told = told
+        self.ended = False
+
+
 class DurableProducer:
-    """The process's way into Kafka: a `Store`, and what `/ready` asks."""
+    """The process's way into Kafka: a `Store`, and what `/ready` asks.
+
+    Args:
+        settings: of this process.
+        observers: see ingest's events.
+        clock: monotonic seconds, of what `/live` says.
+        within_s: a record that is not confirmed by then is answered `NotStored`. It may still be stored: a record in a
+            batch cannot be taken back.
+    """
 
     def __init__(
         self,
         settings: Settings,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
+        within_s: float = STORE_WITHIN_S,
     ) -> None:
         self._settings = settings
         self._observers = observers
@@ -102,6 +132,10 @@ class DurableProducer:
         self._clock = clock
         self._tasks = Tasks(observers=observers)
         self._lifelines = Tasks(observers=observers)
+        self._appender: Appender[_Waiting] | None = None
+        self._within_s = within_s
+        self._waiting: dict[_Waiting, None] = {}  # oldest first
+        self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
 
     @property
@@ -127,48 +161,86 @@ class DurableProducer:
         """Flush, and close; what Kafka does not confirm within `CLOSE_WITHIN_S` is given up."""
         self._stopping = True
         self._trouble = "stopping"
-        self._lifelines.let_end()
         await self._tasks.stop()
-        producer, self._producer = self._producer, None
+        producer = self._let_go()
         if producer is not None:
             await _close(producer)
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiting in list(self._waiting):
+            self._end(waiting, NotStored("stopping"))
 
-    async def store(self, topic: str, record: OutRecord, within_s: float) -> Stored | NotStored:
+    def put(self, topic: str, record: OutRecord, told: Told) -> None:
         """Append `record` to `topic` in the partition of its key (Java's murmur2)."""
-        producer = self._producer
-        if producer is None:
-            return NotStored(self._trouble or "no producer")
-        began = time.monotonic()
+        producer, appender = self._producer, self._appender
+        if producer is None or appender is None:
+            told(NotStored(self._trouble or "no producer"))
+            return
+        waiting = _Waiting(topic, time.monotonic(), told)
         try:
-            async with asyncio.timeout(within_s):
-                future = await producer.send(
-                    topic, record.value, record.key, timestamp_ms=record.timestamp_ms, headers=list(record.headers)
-                )
-                # A record in a batch cannot be taken back, so its future goes on without whoever waits here: what
-                # asyncio.shield does, at the price of two more callbacks a record.
-                confirmed = asyncio.get_running_loop().create_future()
-                future.add_done_callback(partial(self._settle, producer, confirmed))
-                await confirmed
-                placed = future.result()
-        except TimeoutError as error:
-            self._came_of(error)
-            return self._not_stored(f"no confirmation within {within_s:.0f} s")
-        except ProducerClosed:
-            return NotStored("the producer is being replaced")
-        except UNSENT as error:
-            self._came_of(error)
-            return self._not_stored(type(error).__name__)
-        except KafkaError as error:  # of the record, or its sender task ended and nothing will ever leave it again
+            appender.put(topic, record, waiting)
+        except KafkaError as error:
+            self._unplaced(producer, [waiting], error)
+            return
+        self._waiting[waiting] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._within_s, self._look)
+
+    def _landed(
+        self, producer: AIOKafkaProducer, waiters: Sequence[_Waiting], placed: Any, error: BaseException | None
+    ) -> None:
+        """What came of a batch."""
+        if error is not None:
             self._came_of(error)
             self._break(producer, error)
-            return NotStored(type(error).__name__)
+            for waiting in waiters:
+                self._end(waiting, NotStored(type(error).__name__))
+            return
+        if placed is None:  # a batch that stayed empty
+            return
         self._standing = attempted(self._standing, Came.STORED, self._clock())
         self._trouble = None if self._producer is producer else self._trouble
-        self._confirmed_at = time.monotonic()
-        seconds = self._confirmed_at - began
+        self._confirmed_at = now = time.monotonic()
         dated_ms = placed.timestamp if placed.timestamp_type == LOG_APPEND_TIME else None
-        tell(self._observers, RecordStored(topic, seconds, dated_ms))
-        return Stored(seconds)
+        tell(self._observers, RecordsStored(placed.topic, tuple(now - one.began for one in waiters), dated_ms))
+        for waiting in waiters:
+            self._end(waiting, Stored(now - waiting.began))
+
+    def _unplaced(self, producer: AIOKafkaProducer, waiters: Sequence[_Waiting], error: BaseException) -> None:
+        """These records are in no batch, and will be in none."""
+        if isinstance(error, ProducerClosed):
+            answer = NotStored("the producer is being replaced")
+        else:
+            self._came_of(error)
+            answer = self._not_stored(type(error).__name__)
+            if not isinstance(error, UNSENT):  # its sender task ended, and nothing will ever leave it again
+                self._break(producer, error)
+        for waiting in waiters:
+            self._end(waiting, answer)
+
+    def _end(self, waiting: _Waiting, answer: Stored | NotStored) -> None:
+        if not waiting.ended:
+            waiting.ended = True
+            self._waiting.pop(waiting, None)
+            told, waiting.told = waiting.told, _nobody  # a batch may wait for hours: the request must not
+            try:
+                told(answer)
+            except Exception:
+                log.exception("an answer failed")  # those behind it are answered all the same
+
+    def _look(self) -> None:
+        """The one timer of all records that wait: the oldest has waited for long enough, if it still does."""
+        self._timer = None
+        until = time.monotonic() - self._within_s + TICK_S
+        late = list(itertools.takewhile(lambda one: one.began <= until, self._waiting))
+        if late:
+            self._came_of(TimeoutError())
+            answer = self._not_stored(f"no confirmation within {self._within_s:.0f} s")
+            for waiting in late:
+                self._end(waiting, answer)
+        oldest = next(iter(self._waiting), None)
+        if oldest is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(oldest.began - until, self._look)
 
     def _not_stored(self, reason: str) -> NotStored:
         if not self._stopping:
@@ -178,26 +250,31 @@ class DurableProducer:
     def _came_of(self, error: BaseException) -> None:
         self._standing = attempted(self._standing, cause_of(error), self._clock(), f"{type(error).__name__}: {error}")
 
-    def _settle(self, producer: AIOKafkaProducer, confirmed: asyncio.Future[None], future: asyncio.Future[Any]) -> None:
-        if not confirmed.done():
-            confirmed.set_result(None)
-        if not future.cancelled() and (error := future.exception()) is not None:
-            self._break(producer, error)
-
     def _use(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
+        self._appender = Appender(
+            producer, partial(self._landed, producer), partial(self._unplaced, producer), self._tasks
+        )
         self._lifelines = Tasks(observers=self._observers)
         watch_producer(self._lifelines, producer, partial(self._break, producer))
 
     def _break(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         if self._producer is not producer or self._stopping:
             return
-        self._producer = None
-        self._lifelines.let_end()
+        self._let_go()
         self._trouble = f"the producer is being replaced after {type(error).__name__}"
         log.warning("producer broken, replacing it", error=type(error).__name__, detail=str(error))
         self._tasks.start(CLOSING, partial(_close, producer))
         self._tasks.start(REPLACING, partial(self._replace, type(error).__name__))
+
+    def _let_go(self) -> AIOKafkaProducer | None:
+        """Nothing more goes into the producer; what has a place in it may still become durable."""
+        producer, appender = self._producer, self._appender
+        self._producer = self._appender = None
+        self._lifelines.let_end()
+        for waiting in appender.close() if appender is not None else ():
+            self._end(waiting, NotStored("the producer is being replaced"))
+        return producer
 
     async def _replace(self, reason: str) -> None:
         """Get another producer; returns with success alone."""
@@ -227,7 +304,6 @@ class DurableProducer:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            partitioner=_partition,
         )
         steady(producer.client)
         # aiokafka drops a batch whose partition has no leader for the request time-out, and with it the sequence.
@@ -253,11 +329,6 @@ class DurableProducer:
                 self._trouble = None if answered else "no broker answers"
                 came = Came.STORED if answered else Came.KAFKA_REFUSED
                 self._standing = attempted(self._standing, came, self._clock())
-
-
-def _partition(key: bytes, partitions: Sequence[int], _available: Sequence[int]) -> int:
-    """Java's choice, which is aiokafka's too; this one remembers customers that come again."""
-    return partition_of(key, len(partitions))
 
 
 async def _answers(producer: AIOKafkaProducer) -> bool:

@@ -6,18 +6,12 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import orjson
-from starlette.types import Scope, Send
 
-from pipeline.http.connection import ANSWER
 from pipeline.ingest.records import MAX_BODY_BYTES
 
 READ_WITHIN_S: Final = 5.0
-"""A body must arrive within this. With `STORE_WITHIN_S` it stays below the 15 s after which Dodo gives up, so that
-Dodo hears an answer and not a silence."""
-
-STORE_WITHIN_S: Final = 7.0
-"""Kafka must confirm within this; then 503, which even a busy machine sends within 10 s. The record may still arrive,
-and is then a redelivery with the same id."""
+"""A body must arrive within this. With the store's `STORE_WITHIN_S` it stays below the 15 s after which Dodo gives up,
+so that Dodo hears an answer and not a silence."""
 
 RETRY_AFTER_S: Final = 5
 """Dodo's own second attempt comes after 5 s; a broker's failover takes about as long."""
@@ -29,7 +23,6 @@ class Reply:
 
     status: int
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
     fields: bytes
     """The headers as they leave, but for Connection."""
     close: bool
@@ -42,18 +35,7 @@ class Reply:
         if retry:
             headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
         fields = b"".join(b"%s: %s\r\n" % header for header in headers)
-        if close:
-            headers.append((b"connection", b"close"))
-        return cls(status, body, tuple(headers), fields, close)
-
-    async def send(self, scope: Scope, send: Send) -> None:
-        """Hand it to the server, the short way where it has one."""
-        answer = scope.get("extensions", {}).get(ANSWER)
-        if answer is not None:
-            answer(self.status, self.fields, self.body, self.close)
-            return
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+        return cls(status, body, fields, close)
 
 
 STORED: Final = Reply.of(200)

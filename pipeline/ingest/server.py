@@ -10,22 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
+import structlog
 import uvloop
 from starlette.applications import Starlette
 
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
-from pipeline.http.bind import bind, shown
+from pipeline.http.bind import bind
 from pipeline.http.journal import ConnectionJournal
 from pipeline.http.limits import Limits
 from pipeline.http.server import Server
 from pipeline.ingest.app import create_app
 from pipeline.ingest.records import MAX_BODY_BYTES
 from pipeline.ingest.replies import READ_WITHIN_S
+from pipeline.ingest.workers.addresses import announce
+from pipeline.ingest.workers.member import Member
+from pipeline.ingest.workers.supervisor import Supervisor
 from pipeline.kafka.connection import use_our_connections
 from pipeline.settings import Settings
 from pipeline.tasks import catch_unheard
@@ -39,28 +44,44 @@ GRACE_S: Final = 8.0
 and closing it stays below 16 s; Kubernetes kills after 30."""
 
 
-def run(settings: Settings, say: Callable[[str], None]) -> None:
+def run(settings: Settings, say: Callable[[str], None], *, worker: int | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns after the last request was answered and the producer flushed.
 
     Args:
         settings: of this process.
         say: told the address once requests are answered.
+        worker: which one of a supervisor's this process is.
+
+    Returns:
+        The exit code.
 
     Raises:
         ConfigurationError: the address cannot be listened on; secrets, topics or brokers are not as they must be.
     """
     use_our_connections()
-    uvloop.run(_serve(settings, say))
+    if worker is None and settings.ingest_workers > 1:
+        return uvloop.run(_supervise(settings, say))
+    uvloop.run(_serve(settings, say, worker))
+    return 0
 
 
-async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
-    app = create_app(settings)
-    listener = bind(settings.host, settings.port_of("ingest"))
+async def _supervise(settings: Settings, say: Callable[[str], None]) -> int:
+    return await Supervisor(settings, say).run()
+
+
+async def _serve(settings: Settings, say: Callable[[str], None], worker: int | None) -> None:
+    member = None
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=worker)
+        member = Member()
+        await member.join()
+    app = create_app(settings, member=member)
+    listener = bind(settings.host, settings.port_of("ingest"), shared=member is not None)
     port = listener.getsockname()[1]
-    admin = _admin(app.state.admin, settings)
+    admin = _admin(app.state.admin, settings, shared=member is not None)
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
-    server = Server(app, listener, limits_of(settings), observers=observers)
-    if server.most < settings.max_connections:
+    server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs)
+    if server.most < server.limits.connections:
         log.warning(
             "PIPELINE_MAX_CONNECTIONS is more than this process has file descriptors for (ulimit -n)",
             connections=server.most,
@@ -74,7 +95,8 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         stopping.now()
 
     catch_unheard(asyncio.get_running_loop(), crash=crash, observers=[app.state.metrics])
-    with contextlib.closing(listener), stopping.by_signals(), contextlib.suppress(asyncio.CancelledError):
+    told = stopping.by_signals() if member is None else stopping.by_orders(member)
+    with contextlib.closing(listener), told, contextlib.suppress(asyncio.CancelledError):
         async with app.router.lifespan_context(app):
             gc.collect()
             gc.freeze()  # what the imports left is never garbage; collections then look at requests only
@@ -82,9 +104,10 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
             stopping.serving = True
             if admin is not None:
                 admin.start()
-                _say_listening(say, "Probes and metrics on", settings.host, admin.address[1], "")
-            for path in settings.webhook_paths:
-                _say_listening(say, "Listening on", settings.host, port, path)
+            if member is not None:
+                member.serving()
+            else:
+                announce(settings, port, admin.address[1] if admin is not None else None, say)
             try:
                 await stopping.drained(settings.drain_seconds)
             finally:
@@ -96,26 +119,20 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
 
 
-def _admin(app: Starlette | None, settings: Settings) -> Server | None:
+def _admin(app: Starlette | None, settings: Settings, *, shared: bool) -> Server | None:
     """The server of what the process says about itself, where that has a port of its own."""
     if app is None or settings.admin_port is None:
         return None
-    listener = bind(settings.host, settings.admin_port, setting="PIPELINE_ADMIN_PORT")
+    listener = bind(settings.host, settings.admin_port, shared=shared, setting="PIPELINE_ADMIN_PORT")
     return Server(app, listener, ADMIN_LIMITS, observers=[ConnectionJournal()])
 
 
-def _say_listening(say: Callable[[str], None], what: str, host: str, port: int, path: str) -> None:
-    address = f"http://{shown(host)}:{port}{path}"
-    log.info("listening", address=address)
-    say(f"{what} {address}")
-
-
 def limits_of(settings: Settings) -> Limits:
-    """The bounds of ingest's port."""
+    """The bounds of ingest's port, in each of its processes."""
     return Limits(
         body_bytes=MAX_BODY_BYTES,
         body_within_s=READ_WITHIN_S,
-        connections=settings.max_connections,
+        connections=math.ceil(settings.max_connections / settings.ingest_workers),
         idle_s=settings.keep_alive_seconds,
     )
 
@@ -152,14 +169,32 @@ class Stopping:
         loop, starting = asyncio.get_running_loop(), asyncio.current_task()
 
         def stop(number: int) -> None:
-            if not self.serving and starting is not None:
-                starting.cancel()
-            elif self._enough.is_set():
-                self._server.give_up()
-            elif self._told.is_set() or number == signal.SIGINT:
-                self.now()
+            if self._enough.is_set():
+                self._order("give up", starting)
             else:
-                self._told.set()
+                self._order("now" if self._told.is_set() or number == signal.SIGINT else "stop", starting)
 
         with signals.listening(loop.call_soon_threadsafe, stop):
             yield
+
+    @contextlib.contextmanager
+    def by_orders(self, member: Member) -> Iterator[None]:
+        """Obey a supervisor; a signal asks for the same as its first order, however often it comes.
+
+        Some send a signal to every process of a service, the supervisor among them: its orders alone tell which one is
+        the second.
+        """
+        loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+        with signals.listening(loop.call_soon_threadsafe, lambda _: self._order("stop", starting)):
+            member.obey(lambda order: self._order(order, starting))
+            yield
+
+    def _order(self, order: str, starting: asyncio.Task[Any] | None) -> None:
+        if not self.serving and starting is not None:
+            starting.cancel()
+        elif order == "give up":
+            self._server.give_up()
+        elif order == "now":
+            self.now()
+        else:
+            self._told.set()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 from pipeline.kafka.records import OutRecord
+
+STORE_WITHIN_S: Final = 7.0
+"""Kafka must confirm within this; then 503, which even a busy machine sends within 10 s. The record may still arrive,
+and is then a redelivery with the same id."""
 
 
 class Stored(NamedTuple):
@@ -19,8 +24,12 @@ class NotStored(NamedTuple):
     reason: str
 
 
+Told = Callable[[Stored | NotStored], None]
+"""Is told once what became of a record, on the event loop; perhaps before `put` has returned."""
+
+
 class Store(Protocol):
     """A durable log."""
 
-    async def store(self, topic: str, record: OutRecord, within_s: float) -> Stored | NotStored:
-        """Append durably; answers within `within_s`, and never raises for a fault of the log."""
+    def put(self, topic: str, record: OutRecord, told: Told) -> None:
+        """Append durably; tells within `STORE_WITHIN_S`, and never raises for a fault of the log."""

@@ -17,8 +17,8 @@ BACKLOG_RECORDS: Final = 1_000
 """In one partition. Above what a burst leaves behind, and above the few offsets of markers that are no records."""
 
 FILL_S: Final = 0.25
-"""A lane gets an eighth of what comes in: at 100,000 a second, 2,500 operations of 200 bytes fill it in a fifth. Also
-the longest time for which somebody's operation waits when all others belong to one customer."""
+"""2,500 operations of 200 bytes fill a batch, within a quarter of a second at 10,000 a second: the least worth a wait.
+Also the longest time for which somebody's operation waits when all others belong to one customer."""
 
 
 class Backlog:

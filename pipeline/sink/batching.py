@@ -1,8 +1,10 @@
-"""Batching: which of a lane's waiting operations travel together.
+"""Batching: which of the waiting operations travel together.
 
 Sizes are exact before an operation is added, in constant time each; the bytes are joined once, when the batch is
-complete, and never serialised again. An operation behind a barrier of its own person waits for the next batch, while
-other people's operations still fill this one: with one request for each barrier, a backfill of 100,000 new people
+complete, and never serialised again. All of one person's operations are in one place: in a batch in the making, or in
+hand, in a batch that was drawn and is not decided yet. What else comes of theirs waits behind and is put again when
+they are released. So nobody is ever in two requests, and an operation behind a barrier of its own person waits while
+other people's operations still fill the batch: with one request for each barrier, a backfill of 100,000 new people
 would take as many requests.
 """
 
@@ -11,17 +13,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal
 
 from pipeline.customerio.batch import SEPARATOR, WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
-from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
 
 SEPARATOR_BYTES: Final = len(SEPARATOR)
 
 BatchCause = Literal["bytes", "idle", "barrier"]
-"""Why a batch was closed: it is full, nothing else waits, or all that waits must wait for a barrier."""
+"""Why a batch was closed: it is full, nothing else waits, or all that waits must wait for somebody's earlier one."""
 
 MIN_BUDGET_BYTES: Final = WRAPPER_BYTES + ITEM_MAX_BYTES
 """A byte budget is never below one operation of the largest size."""
@@ -29,193 +31,245 @@ MIN_BUDGET_BYTES: Final = WRAPPER_BYTES + ITEM_MAX_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was drawn.
+    """A batch that was drawn.
 
     Attributes:
-        items: the batch, in order; empty when only faults waited.
-        faults: records that never go into a batch, met on the way.
+        items: in order.
         body_bytes: exact size of the request body of `items`.
         cause: why it has no more.
     """
 
     items: list[Item]
-    faults: list[Item]
     body_bytes: int
     cause: BatchCause
 
-    @property
-    def assignment(self) -> Assignment:
-        """The stay in the group in which all of it was delivered."""
-        return (self.items or self.faults)[0].assignment
-
 
 class Waiting:
-    """A lane's operations that wait, cut into batches while they come in.
+    """Operations that wait, cut into batches while they come in. All of it is of one assignment.
 
-    Whether an operation fits, and whether it must wait for a barrier, is known when it is put; a batch is then handed
-    out in one step. Each operation goes into the first batch that is open, has room and no barrier of its key. A batch
-    in which one did not fit is closed to all others, so nobody's operations pass each other.
+    Whether an operation fits, and whether it must wait for an earlier one of its person, is known when it is put; a
+    batch is then handed out in one step. The last batch is open to whoever has nothing elsewhere; one in which an
+    operation did not fit is closed to all others, so nobody's operations pass each other.
 
-    All of it is of one assignment: `Lane.renew` makes another one for the next.
+    `release` must be told of every key that was drawn, once all of its drawn operations are decided.
     """
 
-    __slots__ = ("_began", "_filled", "_first_open", "_parts")
+    __slots__ = ("_began", "_behind", "_faults", "_filled", "_open", "_parts", "_where")
 
     def __init__(
         self,
         items: Iterable[Item] = (),
         *,
+        in_hand: Iterable[bytes] = (),
         began: Callable[[], object] = lambda: None,
         filled: Callable[[], object] = lambda: None,
     ) -> None:
-        """`began` is called whenever something waits after nothing did, `filled` whenever a batch is full."""
+        """`in_hand`: keys that were drawn before and are not released yet.
+
+        `began` is called whenever something can be drawn after nothing could, `filled` whenever a batch is full.
+        """
         self._began = began
         self._filled = filled
         self._parts: deque[_Part] = deque()
-        self._first_open: _Part | None = None
+        self._faults: list[Item] = []
+        self._open: _Part | None = None
+        self._where: dict[bytes, _Part] = dict.fromkeys(in_hand, _ELSEWHERE)
+        self._behind: dict[bytes, deque[Item]] = {}
         for item in items:
             self.put(item)
 
     def __len__(self) -> int:
-        return sum(len(part.items) + len(part.faults) for part in self._parts)
+        return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return bool(self._parts or self._faults or self._behind)
 
     def __iter__(self) -> Iterator[Item]:
         """All that waits, each key's in order."""
-        for part in self._parts:
-            yield from part.faults
-            yield from part.items
+        yield from self.drawable()
+        yield from chain.from_iterable(self._behind.values())
 
-    def put(self, item: Item) -> None:
-        """Add `item` behind its key's others."""
-        part = self._first_open
-        if part is not None and not part.barred and not item.barrier and item.fault is None:
-            grown = part.body_bytes + SEPARATOR_BYTES + len(item.body)
-            if grown <= BODY_MAX_BYTES:
-                part.items.append(item)
-                part.body_bytes = grown
-                return
-        self._place(item)
+    @property
+    def is_ready(self) -> bool:
+        """Whether something can be drawn."""
+        return bool(self._parts or self._faults)
 
-    def _place(self, item: Item) -> None:
-        if not self._parts:
-            self._began()
-        added = SEPARATOR_BYTES + len(item.body)
-        for part in self._parts:
-            if part.is_full or item.key in part.barred:
-                continue
-            if item.fault is not None or part.body_bytes + added <= BODY_MAX_BYTES:
-                break
-            part.is_full = True
-            self._filled()
-        else:
-            part = _Part()
-            self._parts.append(part)
-        if item.fault is not None:
-            part.faults.append(item)
-        else:
-            part.items.append(item)
-            part.body_bytes += added
-            if item.barrier:
-                part.barred.add(item.key)
-        self._look()
+    @property
+    def has_batch(self) -> bool:
+        """Whether a batch can be drawn."""
+        return bool(self._parts)
 
-    def _look(self) -> None:
-        self._first_open = next((part for part in self._parts if not part.is_full), None)
+    @property
+    def has_faults(self) -> bool:
+        """Whether there are records that never go into a batch."""
+        return bool(self._faults)
 
     @property
     def is_full(self) -> bool:
         """Whether the next batch is as full as Customer.io takes it."""
         return bool(self._parts) and self._parts[0].is_full
 
-    def draw(self, max_bytes: int = BODY_MAX_BYTES) -> Draft:
-        """Take the next batch, whose body has at most `max_bytes` and fits what Customer.io takes.
+    def drawable(self) -> Iterator[Item]:
+        """What waits for nothing but a request."""
+        for part in self._parts:
+            yield from part.items
+        yield from self._faults
 
-        Operations of one key keep their order. At least one record is drawn, and some must wait.
+    def behind(self, keys: Iterable[bytes]) -> Iterator[Item]:
+        """What waits for earlier operations of these keys."""
+        return chain.from_iterable(self._behind.get(key, ()) for key in keys)
+
+    def put(self, item: Item) -> None:
+        """Add `item` behind its key's others."""
+        key, part = item.key, self._open
+        place = self._where.get(key)
+        if place is not None and place is not part:
+            if place is _FAULTS and item.fault is not None and key not in self._behind:
+                self._faults.append(item)
+            else:
+                self._wait_behind(item)
+            return
+        if part is not None and item.fault is None:
+            grown = part.body_bytes + SEPARATOR_BYTES + len(item.body)
+            if grown <= BODY_MAX_BYTES:
+                part.items.append(item)
+                part.body_bytes = grown
+                self._where[key] = _ELSEWHERE if item.barrier else part
+                return
+        if item.fault is not None:
+            self._put_fault(item, place)
+        else:
+            self._put_into_new(item, place)
+
+    def _put_fault(self, item: Item, place: _Part | None) -> None:
+        if place is not None:  # its dead letter comes after the person's earlier operations
+            self._where[item.key] = _ELSEWHERE
+            self._wait_behind(item)
+            return
+        was_ready = self.is_ready
+        self._faults.append(item)
+        self._where[item.key] = _FAULTS
+        if not was_ready:
+            self._began()
+
+    def _put_into_new(self, item: Item, place: _Part | None) -> None:
+        """The open batch has no room for it, or there is none."""
+        was_ready = self.is_ready
+        if self._open is not None:
+            self._open.is_full, self._open = True, None
+            self._filled()
+        if place is not None:
+            self._wait_behind(item)
+            return
+        part = self._open = _Part()
+        part.items.append(item)
+        part.body_bytes += SEPARATOR_BYTES + len(item.body)
+        self._parts.append(part)
+        self._where[item.key] = _ELSEWHERE if item.barrier else part
+        if not was_ready:
+            self._began()
+
+    def _wait_behind(self, item: Item) -> None:
+        behind = self._behind.get(item.key)
+        if behind is None:
+            behind = self._behind[item.key] = deque()
+        behind.append(item)
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """Nothing of these keys, which were drawn, is undecided any more: what waited behind it may be drawn."""
+        for key in keys:
+            self._where.pop(key, None)
+            if self._behind:
+                for item in self._behind.pop(key, ()):
+                    self.put(item)
+
+    def draw(self, max_bytes: int = BODY_MAX_BYTES) -> Draft:
+        """Take the next batch, which there must be: at least one operation, of each key the first ones in order.
+
+        Its body has at most `max_bytes` and fits what Customer.io takes.
         """
         budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
         part = self._parts[0]
         if part.body_bytes > budget:
-            return part.split(budget)
-        self._parts.popleft()
-        self._look()
+            size, count = WRAPPER_BYTES - SEPARATOR_BYTES, 0
+            for item in part.items:
+                grown = size + SEPARATOR_BYTES + len(item.body)
+                if grown > budget:
+                    break
+                size, count = grown, count + 1
+            return Draft(self._cut(part, count), size, "bytes")
+        self._leave(part)  # its keys lie in no open batch any more, so whatever comes of theirs waits behind
         cause: BatchCause = "idle"
-        if self._parts:
+        if part.is_full or self._behind:
             cause = "bytes" if part.is_full else "barrier"
-        return Draft(part.items, part.faults, part.body_bytes if part.items else 0, cause)
+        return Draft(part.items, part.body_bytes, cause)
 
-    def join(self, draft: Draft, max_bytes: int = BODY_MAX_BYTES) -> Draft:
-        """`draft` with what has come in since it was drawn and may travel with it, within the same bounds."""
-        if not self._parts or draft.cause == "bytes" or not draft.items:
-            return draft
-        budget = max(min(max_bytes, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
-        items, size = list(draft.items), draft.body_bytes
-        is_full = False
-        stays = {item.key for item in items if item.barrier}
-        for item in self:
-            if item.key in stays or item.fault is not None:
-                stays.add(item.key)
-                continue
-            grown = size + SEPARATOR_BYTES + len(item.body)
-            if grown > budget:
-                is_full = True
-                break
-            items.append(item)
-            size = grown
-            if item.barrier:
-                stays.add(item.key)
-        joined = set(items[len(draft.items) :])
-        if joined:
-            self.keep(lambda item: item not in joined)
-        cause: BatchCause = "idle"
-        if self._parts:
-            cause = "bytes" if is_full else "barrier"
-        return Draft(items, draft.faults, size, cause)
+    def draw_one(self) -> Item | None:
+        """Take the first operation alone; None when none is ready."""
+        return self._cut(self._parts[0], 1)[0] if self._parts else None
+
+    def draw_faults(self) -> list[Item]:
+        """Take the records that never go into a batch."""
+        faults, self._faults = self._faults, []
+        self._where.update(dict.fromkeys([item.key for item in faults], _ELSEWHERE))
+        return faults
+
+    def _cut(self, part: _Part, count: int) -> list[Item]:
+        """Take the first of a batch; what else it has of the same keys waits behind, before all that does so already.
+
+        What is left stays closed for the keys for which it was: behind it, some of theirs may wait already.
+        """
+        drawn, left = part.items[:count], part.items[count:]
+        keys = {item.key for item in drawn}
+        part.items, passed = (
+            [item for item in left if item.key not in keys],
+            [item for item in left if item.key in keys],
+        )
+        for item in reversed(passed):
+            self._behind.setdefault(item.key, deque()).appendleft(item)
+        for key in keys:
+            self._where[key] = _ELSEWHERE
+        part.body_bytes -= sum(SEPARATOR_BYTES + len(item.body) for item in chain(drawn, passed))
+        if not part.items:
+            self._leave(part)
+        return drawn
+
+    def _leave(self, part: _Part) -> None:
+        self._parts.popleft()
+        if part is self._open:
+            self._open = None
 
     def keep(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """Let only the wanted operations wait on; returns the others."""
         items = list(self)
+        for item in self.drawable():
+            self._where.pop(item.key, None)
+        self._where = dict.fromkeys(self._where, _ELSEWHERE)  # in hand
         self._parts.clear()
-        self._first_open = None
+        self._behind.clear()
+        self._faults, self._open = [], None
         for item in items:
             if wanted(item):
                 self.put(item)
         return [item for item in items if not wanted(item)]
 
-    def remove(self, item: Item) -> None:
-        """Take this one out."""
-        self.keep(lambda one: one is not item)
-
 
 class _Part:
-    """A batch in the making. `barred`: keys with a barrier in it, for which it is closed."""
+    """A batch in the making."""
 
-    __slots__ = ("barred", "body_bytes", "faults", "is_full", "items")
+    __slots__ = ("body_bytes", "is_full", "items")
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self.faults: list[Item] = []
         self.body_bytes = WRAPPER_BYTES - SEPARATOR_BYTES
-        self.barred: set[bytes] = set()
         self.is_full = False
 
-    def split(self, budget: int) -> Draft:
-        """Take as much as fits into `budget`, which is less than all.
 
-        What is left stays closed for the same keys: behind it, some of theirs may wait already.
-        """
-        size, count = WRAPPER_BYTES - SEPARATOR_BYTES, 0
-        for item in self.items:
-            grown = size + SEPARATOR_BYTES + len(item.body)
-            if grown > budget:
-                break
-            size, count = grown, count + 1
-        draft = Draft(self.items[:count], self.faults, size, "bytes")
-        self.items, self.faults = self.items[count:], []
-        self.body_bytes -= size - (WRAPPER_BYTES - SEPARATOR_BYTES)
-        return draft
+_ELSEWHERE: Final = _Part()
+"""Where a key is that is in hand, or has a barrier in what waits: its next operation waits behind."""
+
+_FAULTS: Final = _Part()
+"""Where a key is of which a record waits that never goes into a batch."""
 
 
 def halve(items: list[Item]) -> tuple[list[Item], list[Item]]:

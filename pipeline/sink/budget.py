@@ -14,7 +14,6 @@ of them would be our code again; the arithmetic that is left is `Pace`.
 from __future__ import annotations
 
 import asyncio
-from bisect import insort
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -73,26 +72,18 @@ class Budget(Protocol):
     def observe(self, event: SinkEvent) -> None:
         """Learn from how requests ended."""
 
-    async def turn(self, since: float | None = None) -> bool:
-        """Wait for the next request's turn; False when a hand-over began.
-
-        Whoever has waited longest goes first: from now on, or since a loop time at which the wait began elsewhere.
-        """
+    async def turn(self) -> bool:
+        """Wait for the next request's turn, first come, first served; False when a hand-over began."""
 
 
 class _Place:
     """A place in the line of those who wait for a turn."""
 
-    __slots__ = ("asked_at", "nap", "waiting_since")
+    __slots__ = ("asked_at", "nap")
 
-    def __init__(self, waiting_since: float, asked_at: float) -> None:
-        self.waiting_since = waiting_since
+    def __init__(self, asked_at: float) -> None:
         self.asked_at = asked_at
         self.nap: asyncio.Future[bool] | None = None
-
-    def since(self) -> float:
-        """By what the line is ordered; equals keep the order in which they came."""
-        return self.waiting_since
 
 
 def _loop_time() -> float:
@@ -169,7 +160,7 @@ class PacedBudget:
     def usage(self) -> Usage:
         """What left in the last window, and how long those in line have waited."""
         now = self._clock()
-        waiting_s = now - min((place.asked_at for place in self._line), default=now)
+        waiting_s = now - (self._line[0].asked_at if self._line else now)
         return Usage(self._pace.used(now, WINDOW_S), waiting_s)
 
     def assign(self, own: int, total: int) -> None:
@@ -209,11 +200,11 @@ class PacedBudget:
         """A request leaves; not before it is due."""
         self._pace.leave(self._clock())
 
-    async def turn(self, since: float | None = None) -> bool:
+    async def turn(self) -> bool:
         """Wait for the next request's turn; False when a hand-over began. See `Budget.turn`."""
         asked = self._clock()
-        place = _Place(asked if since is None else since, asked)
-        insort(self._line, place, key=_Place.since)
+        place = _Place(asked)
+        self._line.append(place)
         try:
             while self._handover.is_open:
                 wait_s = self.due() - self._clock() if self._line[0] is place else BEHIND_S

@@ -45,10 +45,8 @@ class Clearance:
         self._budget = budget
         self._emit = emit
 
-    async def ask(
-        self, assignment: Assignment, lane: int, *, finishing: bool = False, since: float | None = None
-    ) -> Pass | None:
-        """Wait until a request for records of `assignment` may be sent; `since` is for the turn in the budget.
+    async def ask(self, assignment: Assignment, lane: int, *, finishing: bool = False) -> Pass | None:
+        """Wait until a request for records of `assignment` may be sent.
 
         None when that time will not come, or when a hand-over began meanwhile: unless `finishing` is given, which asks
         for what a hand-over that has begun still owes. Then nothing is waited for but the turn.
@@ -70,7 +68,7 @@ class Clearance:
             if given is None:
                 return None
             try:
-                its_turn = await self._budget.turn(since)
+                its_turn = await self._budget.turn()
             except BaseException:
                 self._gate.left(given)
                 raise

@@ -9,7 +9,7 @@ memory, and is taken only for partitions that have stood still for seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import chain
 
 from faust.types import TP
@@ -18,14 +18,14 @@ from pipeline.sink.acks import Acks, Chunk
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import RequestEnded, SinkEvent
 from pipeline.sink.intake import Intake
-from pipeline.sink.lanes import Lane
+from pipeline.sink.lanes import Queue
 
 
 class Custody:
     """Knows it from the parts that hold records. Belongs to one event loop."""
 
-    def __init__(self, lanes: Sequence[Lane], delivery: Delivery, acks: Acks, intake: Intake) -> None:
-        self._lanes = lanes
+    def __init__(self, queue: Queue, delivery: Delivery, acks: Acks, intake: Intake) -> None:
+        self._queue = queue
         self._delivery = delivery
         self._acks = acks
         self._intake = intake
@@ -43,7 +43,7 @@ class Custody:
     def attended(self, partitions: Collection[TP]) -> set[TP]:
         """Those of the partitions whose oldest record is in good hands; signs of life count since the last question."""
         seen, self._seen = self._seen, set()
-        alive = [lane for lane in self._lanes if lane.number in seen or self._delivery.waits(lane.number)]
+        alive = [lane for lane in self._delivery.busy if lane in seen or self._delivery.waits(lane)]
         if not alive:
             return set()
         heads, outside = self._acks.heads(), self._intake.outside
@@ -58,14 +58,17 @@ class Custody:
                 wanted[head.chunk] = (head.index, tp)
         return attended | self._in_hand(alive, wanted) if wanted else attended
 
-    def _in_hand(self, lanes: Sequence[Lane], wanted: Mapping[Chunk, tuple[int, TP]]) -> set[TP]:
-        """The partitions of those records that one of the lanes has."""
+    def _in_hand(self, alive: Collection[int], wanted: Mapping[Chunk, tuple[int, TP]]) -> set[TP]:
+        """The partitions of those records that one of the lanes has, or that wait for one."""
         found: set[TP] = set()
-        for lane in lanes:
-            for item in chain(self._delivery.in_hand(lane.number), lane.waiting):
-                place = wanted.get(item.chunk)
-                if place is not None and place[0] == item.index:
-                    found.add(place[1])
-                    if len(found) == len(wanted):
-                        return found
+        waiting = self._queue.waiting
+        in_hand = [item for lane in alive for item in self._delivery.in_hand(lane)]
+        ready = [*self._queue.shared, *waiting.drawable()]
+        behind = waiting.behind({item.key for item in chain(in_hand, ready)})
+        for item in chain(in_hand, ready, behind):
+            place = wanted.get(item.chunk)
+            if place is not None and place[0] == item.index:
+                found.add(place[1])
+                if len(found) == len(wanted):
+                    break
         return found

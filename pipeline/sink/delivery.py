@@ -45,7 +45,7 @@ from pipeline.kafka.records import time_ms
 from pipeline.sink.acks import is_owed
 from pipeline.sink.answers import Answer, name_of
 from pipeline.sink.backoff import FIRST_S, full_jitter
-from pipeline.sink.batching import Draft, halve
+from pipeline.sink.batching import halve
 from pipeline.sink.clearance import Clearance
 from pipeline.sink.events import (
     BatchClosed,
@@ -58,12 +58,12 @@ from pipeline.sink.events import (
     SinkEvent,
 )
 from pipeline.sink.gate import Gate, Pass
-from pipeline.sink.group import Group, Step, Work
+from pipeline.sink.group import Group, Step, Work, share_out
 from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.holds import Refused
 from pipeline.sink.item import Item
 from pipeline.sink.judge import AGAIN, Judge, Ruling
-from pipeline.sink.lanes import Lane
+from pipeline.sink.lanes import Lane, Queue
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.suspects import set_aside
 
@@ -73,6 +73,10 @@ after sending began are 5 s and 8 s."""
 
 STARVED_FAILURES: Final = 10
 """After so many, minutes later, it asks for somebody else's operation beyond the memory that is full of its own."""
+
+SHARED_FAILURES: Final = 2
+"""After so many in a row, lanes that are free take parts of a batch. One may be an accident, and each part costs a
+request."""
 
 SOON_FAILURES: Final = 4
 """The pause of a suspect grows no further while others are accepted: up to 4 s."""
@@ -90,6 +94,7 @@ class Delivery:
         dropped: called with operations that a hand-over leaves to the partition's next owner.
         patience_s: seconds that operations may fail while others are accepted.
         starved: called when a lane has nobody else's operation to find out with whose fault its failure is.
+        lanes: how many there are.
     """
 
     def __init__(
@@ -105,8 +110,10 @@ class Delivery:
         emit: Callable[[SinkEvent], None],
         patience_s: float,
         starved: Callable[[], None],
+        lanes: int,
     ) -> None:
         self._post = post
+        self._lanes = lanes
         self._clearance = clearance
         self._gate = gate
         self._handover = handover
@@ -151,67 +158,106 @@ class Delivery:
             for group in work.stack:
                 yield from group.items
 
-    async def deliver(self, lane: Lane, draft: Draft) -> None:
-        """Return when every operation of `draft` is done, or dropped because a hand-over began.
+    async def deliver(self, lane: Lane, queue: Queue, drawn: Callable[[], None]) -> None:
+        """Return when every operation of the next batch is done, or dropped because a hand-over began.
+
+        The batch is drawn, and `drawn` called, when its first request may leave.
 
         Raises:
             BrokenSequenceError: dead letters cannot be written by this process any more.
         """
-        stack = [Group(draft.items)] if draft.items else []
-        work = self._works[lane.number] = Work(lane.number, draft.assignment, lane.waiting, stack, draft)
+        work = self._works[lane.number] = Work(lane.number, queue.assignment, queue.waiting)
         try:
-            if draft.faults:
-                work.writing = draft.faults
-                await self._letters.unusable(draft.faults)
-                work.writing = ()
-                self._done(draft.faults)
-            if stack:
+            if work.waiting.has_faults:
+                await self._faults(work, drawn)
+            else:
+                if (shared := queue.take_shared()) is not None:
+                    work.hold(shared)
+                    drawn()
                 self._gate.began(lane.number)
-                await self._to_its_end(work, lane)
+                await self._to_its_end(work, lane, queue, drawn)
         finally:
             self._gate.ended(lane.number)
             del self._works[lane.number]
+        keys = set(work.keys)
         if left := work.leave():
             self._dropped(left)
+        queue.release(keys)
 
-    async def _to_its_end(self, work: Work, lane: Lane) -> None:
+    async def _faults(self, work: Work, drawn: Callable[[], None]) -> None:
+        work.writing = faults = work.waiting.draw_faults()
+        work.keys = {item.key for item in faults}
+        drawn()
+        await self._letters.unusable(faults)
+        work.writing = ()
+        self._done(faults)
+
+    async def _to_its_end(self, work: Work, lane: Lane, queue: Queue, drawn: Callable[[], None]) -> None:
         stack = work.stack
-        while stack:
+        while stack or not work.is_drawn:
             finishing = self._handover.is_finishing
             if finishing:
                 if left := work.keep(is_owed):
                     self._dropped(left)
-                if not stack:
+                if not stack and (work.is_drawn or not work.waiting.has_batch):
                     return
-            asked_at = asyncio.get_running_loop().time()
-            since, lane.waiting_since = lane.waiting_since, None
-            given = await self._clearance.ask(work.assignment, lane.number, finishing=finishing, since=since)
+            given = await self._clearance.ask(work.assignment, lane.number, finishing=finishing)
             if given is None:
                 if not finishing and self._handover.is_finishing:
                     continue  # what this lane owes is still sent
+                if not work.is_drawn:
+                    self._leave_waiting(work)
                 return
-            if work.draft is not None:
-                self._close(work, work.draft, lane, asked_at)
-            step = await self._request(work.begin(), given, lane)
-            if left := work.end(step.groups):
+            if not work.is_drawn:
+                if not work.waiting.has_batch:  # another lane took it for its suspect
+                    self._gate.left(given)
+                    return
+                self._draw(work, lane)
+                drawn()
+            group = work.begin()
+            count = len(group.items)
+            step = await self._request(group, given, lane)
+            is_decided = sum(len(one.items) for one in step.groups) < count
+            groups = self._share_out(work, step.groups, queue) if step.share else step.groups
+            if left := work.end(groups):
                 self._dropped(left)
             if work.is_over:
                 return
-            if step.aside and not set_aside(stack, work.waiting) and step.groups[0].failures >= STARVED_FAILURES:
+            if is_decided:
+                queue.release(work.settled())
+            if step.aside and not self._set_aside(work) and step.groups[0].failures >= STARVED_FAILURES:
                 self._starved()
             if step.pause_s and not await self._back_off(work, step.pause_s):
                 return
 
-    def _close(self, work: Work, draft: Draft, lane: Lane, asked_at: float) -> None:
-        """The first request of a batch leaves; what came in while it waited for its turn goes along."""
-        if not self._handover.is_finishing:
-            draft = work.waiting.join(draft, lane.budget_bytes)
-            work.stack[:] = [Group(draft.items)]
-        work.draft = None
-        if draft.cause == "barrier":
-            lane.waiting_since = asked_at
+    def _leave_waiting(self, work: Work) -> None:
+        """Nothing of the assignment is sent any more: what still waits is the next owner's."""
+        left = work.waiting.keep(lambda _: False)
+        if left:
+            self._dropped(left)
+
+    def _draw(self, work: Work, lane: Lane) -> None:
+        draft = work.waiting.draw(lane.budget_bytes)
+        work.hold(Group(draft.items))
         fill = draft.body_bytes / BODY_MAX_BYTES
         self._emit(BatchClosed(lane.number, len(draft.items), draft.body_bytes, fill, draft.cause))
+
+    def _share_out(self, work: Work, groups: tuple[Group, ...], queue: Queue) -> tuple[Group, ...]:
+        """Let lanes that are free have a part each of what failed; returns what stays in this one."""
+        free = self._lanes - len(self._works)
+        if work.is_over or self._handover.is_finishing or free < 1:
+            return groups
+        stays = {item.key for group in work.stack for item in group.items}
+        own, shares = share_out(groups, free, stays)
+        if shares:
+            work.keys.difference_update([item.key for group in shares for item in group.items])
+            queue.share_out(shares)
+        return own
+
+    def _set_aside(self, work: Work) -> bool:
+        is_any = set_aside(work.stack, work.waiting)
+        work.keys.update([item.key for item in work.stack[-1].items])  # it may come out of what waited
+        return is_any
 
     async def _back_off(self, work: Work, seconds: float) -> bool:
         if self._handover.is_finishing:
@@ -300,7 +346,7 @@ class Delivery:
         last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
         if len(group.items) > 1:
             self._gate.answered(given)
-            return self._halves(group, refusal.status, lane)
+            return self._halves(group, refusal.status, lane, share=True)
         if refusal.status != BAD_REQUEST:
             pass  # by its size it is refused at once, whoever says so
         elif not from_api:
@@ -325,17 +371,20 @@ class Delivery:
         ruling = self._judge.key_refused(group, asyncio.get_running_loop().time())
         self._gate.refused(given, cause, reason, ruling.whose, stubborn=ruling.stubborn)
         if ruling.verdict == "halve":
-            return self._halves(group, status, lane)
+            # While the key is in doubt parts of one batch are one piece of evidence, and stay together.
+            return self._halves(group, status, lane, share=ruling.whose is None)
         if ruling.verdict == "give-up":
             told = f"{reason}, for this operation alone: a firewall or proxy in front of Customer.io?"
             self._done(await self._letters.refused(group, {0: Refusal(None, None, told, status)}))
             return Step()
         return self._again(group, reason, lane, ruling)
 
-    def _halves(self, group: Group, status: int | None, lane: Lane, *, slow: int = 0, pause_s: float = 0.0) -> Step:
+    def _halves(
+        self, group: Group, status: int | None, lane: Lane, *, slow: int = 0, pause_s: float = 0.0, share: bool = False
+    ) -> Step:
         first, second = halve(group.items)
         self._emit(BatchSplit(lane.number, len(group.items), status))
-        return Step((group.part(first, slow=slow), group.part(second, slow=slow)), pause_s)
+        return Step((group.part(first, slow=slow), group.part(second, slow=slow)), pause_s, share=share)
 
     async def _unanswered(self, group: Group, given: Pass, reason: str, lane: Lane, *, slow: bool) -> Step:
         group.slow = group.slow + 1 if slow else 0
@@ -383,4 +432,5 @@ class Delivery:
             # A server that says "at once" does not want everybody at once.
             pause_s = 0.0
         self._emit(RetryPlanned(lane.number, group.attempts, max(pause_s, self._gate.shut_s(lane.number)), reason))
-        return Step((group,), pause_s, ruling.aside)
+        share = group.failures == SHARED_FAILURES and ruling is not AGAIN
+        return Step((group,), pause_s, ruling.aside, share)

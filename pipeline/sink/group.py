@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.customerio.batch import join
-from pipeline.sink.batching import Draft, Waiting
+from pipeline.sink.batching import Waiting
 from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
 from pipeline.sink.patience import Patience
@@ -52,11 +52,24 @@ class Group:
 
     def take_out(self, item: Item) -> Group:
         """Take one of several items out, as a group of its own; what is known of the rest stays known."""
-        self.items = [one for one in self.items if one is not item]
-        self._body = None
-        if len(self.items) == 1:
-            self.patience, self.rejections = self.patience.inherited(), self.rejections.inherited()
+        self.reduced([one for one in self.items if one is not item])
         return self.part([item], resent=self.resent)
+
+    def reduced(self, items: list[Item]) -> Group:
+        """Keep only these; what is known of it stays known."""
+        self.items = items
+        self._body = None
+        if len(items) == 1:
+            self.patience, self.rejections = self.patience.inherited(), self.rejections.inherited()
+        return self
+
+    def kept(self, wanted: Callable[[Item], bool]) -> tuple[Group | None, list[Item]]:
+        """What is left of it with only the wanted operations, None if nothing, and the others."""
+        others = [item for item in self.items if not wanted(item)]
+        if not others:
+            return self, []
+        items = [item for item in self.items if wanted(item)]
+        return self.part(items, slow=self.slow, resent=self.resent) if items else None, others
 
     def part(self, items: list[Item], *, slow: int = 0, resent: bool = False) -> Group:
         """A group of some of the items, which remembers the attempts."""
@@ -72,16 +85,37 @@ class Group:
         )
 
 
+def share_out(groups: Sequence[Group], free: int, stays: Collection[bytes]) -> tuple[tuple[Group, ...], list[Group]]:
+    """`groups`, which were one, as what stays and at most `free` shares, of different people each.
+
+    People of `stays` stay, as does who is first of the others; with nobody to share out, all do.
+    """
+    items = [item for group in groups for item in group.items]
+    people = list(dict.fromkeys(item.key for item in items if item.key not in stays))
+    size = -(-len(people) // (free + 1))
+    if len(people) <= size:
+        return tuple(groups), []
+    place = {key: number // size for number, key in enumerate(people)}
+    parts: list[list[Item]] = [[] for _ in range(-(-len(people) // size))]
+    for item in items:
+        parts[place.get(item.key, 0)].append(item)
+    first = groups[0]
+    shares = [first.part(part, slow=first.slow) for part in parts[1:]]
+    return (first.reduced(parts[0]),), shares
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What follows from one request: groups to be sent next, in order, after a pause.
 
-    `aside`: the group cannot be judged before another person's operation was accepted or refused.
+    `aside`: the group cannot be judged before another person's operation was accepted or refused. `share`: lanes that
+    are free may take parts of them.
     """
 
     groups: tuple[Group, ...] = ()
     pause_s: float = 0.0
     aside: bool = False
+    share: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -91,9 +125,10 @@ class Work:
     Attributes:
         lane: the lane's number.
         assignment: the stay in the group in which its operations were delivered.
-        waiting: what waited in the lane when it was drawn; of the same assignment, and empty once that is over.
+        waiting: what it is drawn from; of the same assignment, and empty once that is over.
         stack: groups to be sent, the next one last.
-        draft: what was drawn, until the first request leaves.
+        is_drawn: whether it has been drawn; before, it waits for its first request's turn.
+        keys: whose operations it holds; nobody else may draw theirs.
         sending: the group in the request that is on its way, or whose dead letters are being written.
         writing: operations that no request took, whose dead letters are being written.
         resting: whether it waits out a backoff.
@@ -103,12 +138,19 @@ class Work:
     lane: int
     assignment: Assignment
     waiting: Waiting
-    stack: list[Group]
-    draft: Draft | None = None
+    stack: list[Group] = field(default_factory=list)
+    is_drawn: bool = False
+    keys: set[bytes] = field(default_factory=set)
     sending: Group | None = None
     writing: Sequence[Item] = ()
     resting: bool = False
     is_over: bool = False
+
+    def hold(self, group: Group) -> None:
+        """Hold this, and send it next."""
+        self.is_drawn = True
+        self.keys.update([item.key for item in group.items])
+        self.stack.append(group)
 
     def begin(self) -> Group:
         """Take the next group for a request."""
@@ -133,9 +175,17 @@ class Work:
         self.stack.extend(reversed(groups))
         return []
 
+    def settled(self) -> set[bytes]:
+        """The keys of which it holds nothing any more."""
+        held = {item.key for group in self.stack for item in group.items} if self.stack else set()
+        settled = self.keys - held
+        self.keys = held
+        return settled
+
     def leave(self) -> list[Item]:
         """Another assignment has begun; returns what was not on its way."""
         self.is_over = True
+        self.keys = {item.key for item in self.on_their_way}
         left = [item for group in self.stack for item in group.items]
         self.stack.clear()
         return left
@@ -144,9 +194,7 @@ class Work:
         """Let only the wanted operations wait on; returns the others."""
         left: list[Item] = []
         for place in range(len(self.stack) - 1, -1, -1):
-            group = self.stack[place]
-            kept = [item for item in group.items if wanted(item)]
-            if len(kept) < len(group.items):
-                left += [item for item in group.items if not wanted(item)]
-                self.stack[place : place + 1] = [group.part(kept, slow=group.slow, resent=group.resent)] if kept else []
+            kept, others = self.stack[place].kept(wanted)
+            left += others
+            self.stack[place : place + 1] = [] if kept is None else [kept]
         return left

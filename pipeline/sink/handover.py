@@ -29,6 +29,10 @@ class Assignment:
     partitions: frozenset[TP]
 
 
+NOWHERE: Final = Assignment(NEVER, frozenset())
+"""The stay before the first."""
+
+
 class SinkHandOver:
     """Whether work may begin, for which assignment, and what is left of it. Belongs to one event loop.
 
@@ -39,7 +43,7 @@ class SinkHandOver:
     """
 
     def __init__(self) -> None:
-        self.assignment = Assignment(NEVER, frozenset())
+        self.assignment = NOWHERE
         self.is_open = False
         self.is_finishing = False
         self.on_begin: list[Callable[[], None]] = []

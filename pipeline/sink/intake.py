@@ -1,4 +1,4 @@
-"""Intake: delivered chunks become items in their lanes, as far as memory allows."""
+"""Intake: delivered chunks become items that wait for a lane, as far as memory allows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.sink.backlog import Backlog
 from pipeline.sink.early import Early
 from pipeline.sink.handover import SinkHandOver
 from pipeline.sink.item import Fault, Item
-from pipeline.sink.lanes import Lane, lane_of
+from pipeline.sink.lanes import Queue
 from pipeline.sink.memory import Memory
 from pipeline.sink.removals import Removals, removes
 
@@ -29,11 +29,11 @@ TURN_RECORDS: Final = 250
 
 
 class Intake:
-    """Puts the records of chunks into lanes. One caller at a time: order within a partition is the caller's."""
+    """Puts the records of chunks into the queue. One caller at a time: order within a partition is the caller's."""
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        queue: Queue,
         memory: Memory,
         acks: Acks,
         handover: SinkHandOver,
@@ -43,7 +43,7 @@ class Intake:
         removals: Removals,
         passed_over: Callable[[int], None],
     ) -> None:
-        self._lanes = lanes
+        self._queue = queue
         self._memory = memory
         self._acks = acks
         self._handover = handover
@@ -54,10 +54,10 @@ class Intake:
         self.outside: Head | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
-        """Return when every record of `batch` is in its lane, or the batch is of no concern any more.
+        """Return when every record of `batch` is in the queue, or the batch is of no concern any more.
 
         Waits while memory is full; that wait is what pauses the consumer. A hand-over ends it: the records that are
-        not in a lane by then are left to the partition's next owner.
+        not in the queue by then are left to the partition's next owner.
         """
         assignment = self._handover.assignment
         if batch.generation != assignment.generation or not self._handover.admits(assignment):
@@ -95,8 +95,8 @@ class Intake:
             self._backlog.flow()
 
     def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:
-        """Put records into their lanes, whose memory is taken."""
-        puts, lanes = [lane.waiting.put for lane in self._lanes], len(self._lanes)
+        """Put records into the queue, whose memory is taken."""
+        put = self._queue.waiting.put
         index = start
         gone: list[Item] = []
         ahead = self._removals if self._removals.any else None
@@ -124,9 +124,9 @@ class Intake:
             if ahead is not None and fault is None and ahead.cover(record):
                 gone.append(item)
             elif is_early and not barrier and fault is None and (delay_s := self._early.delay_s(record.headers)):
-                self._early.hold(item, delay_s, self._put)
+                self._early.hold(item, delay_s, self._queue.put)
             else:
-                puts[lane_of(key, lanes)](item)
+                put(item)
             index += 1
         self._handover.took(len(records) - len(gone))
         if gone:
@@ -135,12 +135,9 @@ class Intake:
             self._passed_over(len(gone))
 
     def put_all(self, items: Sequence[Item]) -> None:
-        """Put into their lanes what waited elsewhere."""
+        """Put into the queue what waited elsewhere."""
         for item in items:
-            self._put(item)
-
-    def _put(self, item: Item) -> None:
-        self._lanes[lane_of(item.key, len(self._lanes))].waiting.put(item)
+            self._queue.put(item)
 
 
 def _size(record: Record) -> int:

@@ -25,7 +25,7 @@ class Item:
     Attributes:
         record: as consumed; what a dead letter keeps.
         body: the operation, byte for byte as it goes into a batch; empty when `fault` says why it must not.
-        key: whose operation it is. The same key always has the same lane.
+        key: whose operation it is. No key is in two requests at once.
         barrier: later operations of the same key travel only after this one was accepted or refused.
         chunk: the chunk of its partition that it was delivered with.
         index: its place in that chunk.

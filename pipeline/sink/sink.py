@@ -25,7 +25,7 @@ from pipeline.sink.gate import Gate
 from pipeline.sink.handover import Assignment, SinkHandOver
 from pipeline.sink.intake import Intake
 from pipeline.sink.item import Item
-from pipeline.sink.lanes import Lane
+from pipeline.sink.lanes import Lane, Queue
 from pipeline.sink.lending import Board, Lender
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.memory import Memory
@@ -56,7 +56,7 @@ class Sink:
         membership: whether records of a generation may still be sent.
         partitions_total: partitions of the operations topic, all sinks together.
         requests_per_second: the workspace's rate, all sinks together.
-        lanes: batches in flight at once.
+        lanes: batches in flight at once, at most.
         board: where sinks tell each other who lends whom what of the rate; None: each keeps to its share.
         is_successor: whether another process may have lent in this one's place just before (static membership).
         patience_s: seconds that a record may fail while others are accepted, before it is given up.
@@ -103,10 +103,11 @@ class Sink:
         self._trouble = Trouble()
         self._observers: tuple[Observer, ...] = (self._trouble.observe, *observers)
         backlog = Backlog(self.handover)
-        self.lanes = [Lane(number, backlog) for number in range(lanes)]
+        self.queue = Queue(backlog)
+        self._lanes = [Lane(number) for number in range(lanes)]
         self.early = Early(unix)
         self._intake = Intake(
-            self.lanes, self.memory, self.acks, self.handover, backlog,
+            self.queue, self.memory, self.acks, self.handover, backlog,
             early=self.early,
             removals=Removals() if removals is None else removals,
             passed_over=lambda count: self._emit(PassedOver(count)),
@@ -124,14 +125,15 @@ class Sink:
             emit=self._emit,
             patience_s=patience_s,
             starved=self.memory.lend,
+            lanes=lanes,
         )
-        self.custody = Custody(self.lanes, self._delivery, self.acks, self._intake)
+        self.custody = Custody(self.queue, self._delivery, self.acks, self._intake)
         self._tasks = Tasks(crash=crash, observers=observers)
 
     async def start(self) -> None:
         """Let the lanes run, and the lending."""
-        for lane in self.lanes:
-            self._tasks.start(LANE, partial(lane.run, self._delivery.deliver), which=lane.number)
+        for lane in self._lanes:
+            self._tasks.start(LANE, partial(self.queue.run, lane, self._delivery.deliver), which=lane.number)
         if self._lender is not None:
             self._tasks.start(LENDING, self._lender.run)
 
@@ -152,14 +154,13 @@ class Sink:
             self._lender.stop()
         self.acks.finish(self._delivery.on_their_way, self._delivery.resting)
         self._intake.put_all(self.early.take_back())  # what stands in front of something that left cannot wait
-        left = [item for lane in self.lanes for item in lane.waiting.keep(is_owed)]
-        if left:
+        if left := self.queue.keep(is_owed):
             self._dropped(left)
 
     def _resume(self, assignment: Assignment) -> None:
-        """What an older assignment still holds is left, but for requests on their way; their lanes wait for them."""
-        left = [item for lane in self.lanes for item in lane.renew()] + self._delivery.leave()
-        if left:
+        """What an older assignment still holds is left, but for requests on their way; their people wait for them."""
+        in_hand = {item.key for item in self._delivery.on_their_way}
+        if left := self.queue.renew(assignment, in_hand) + self._delivery.leave():
             self._dropped(left)
         self.acks.restart()
         self.budget.assign(len(assignment.partitions), self._partitions_total())

@@ -62,13 +62,8 @@ def _other(stack: list[Group], first: int, waiting: Waiting) -> Group | None:
                 rest = group.items[:index] + group.items[index + 1 :]
                 stack[place : place + 1] = [group.part(rest, resent=group.resent)] if rest else []
                 return group.part([item], resent=group.resent)
-    for item in waiting:
-        if item.fault is not None:
-            suspects.add(item.key)  # its dead letter comes before the person's later operations
-        elif item.key not in suspects:
-            waiting.remove(item)
-            return Group([item])
-    return None
+    one = waiting.draw_one()  # nobody of whom something is in hand
+    return None if one is None else Group([one])
 
 
 def _from_a_batch(stack: list[Group], first: int) -> Group | None:

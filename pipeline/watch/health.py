@@ -52,6 +52,14 @@ class Health:
         self._ready_gauge.set(self._ready().ok)
         self._live_gauge.set(self._live().ok)
 
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        """Whether it is ready, and whether it is live."""
+        return self._ready(), self._live()
+
+    def details(self) -> Mapping[str, Any]:
+        """What `/status` says beside the verdicts."""
+        return self._status()
+
     def routes(self) -> list[Route]:
         """The four routes, to be mounted beside others."""
         return [

@@ -51,6 +51,7 @@ HANDED_ON: Final = (
     "kafka_bootstrap_servers", "webhooks_topic", "operations_topic", "dead_letters_topic", "customers_topic",
     "transform_group", "state", "sink_group", "dodo_webhook_secrets", "customerio_site_id", "customerio_api_key",
     "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "drain_seconds", "log_format",
+    "ingest_workers",
 )  # fmt: skip
 """Settings that differ from their defaults."""
 
@@ -181,8 +182,9 @@ class Process:
             raise ProcessEndedError(f"{self.name} ended with exit code {code}; its log says:\n{tail}")
 
     def cpu_s(self) -> float:
-        """Seconds of processor time so far, all threads."""
-        return cpu_s(self.pid)
+        """Seconds of processor time so far, all threads, and the processes that it has started and that still run."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sum(map(cpu_s, (self.pid, *map(int, children))))
 
     def rss_mb(self) -> float:
         """Resident memory, megabytes of 10^6 bytes."""

@@ -43,7 +43,7 @@ Environment = Callable[[Settings], dict[str, str]]
 def test_a_flood_of_the_client_is_no_flood_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """What keeps aiokafka's lines apart stands before the process begins, as in the workers."""
     handlers: list[logging.Handler] = []
-    monkeypatch.setattr(server, "run", lambda *_: handlers.extend(logging.getLogger().handlers))
+    monkeypatch.setattr(server, "run", lambda *_, **__: handlers.extend(logging.getLogger().handlers))
     root = logging.getLogger()
     before = root.handlers[:], root.level
     try:

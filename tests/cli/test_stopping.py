@@ -18,6 +18,9 @@ from tests.cli.test_signals import COMPLAINTS, credentials
 
 STAGES = ("ingest", "transform", "sink")
 PATIENCE_S = 300.0
+LIMIT_S = 12.0
+"""The promise, with much room: it takes up to 4 s. Before 30 s Kubernetes kills nobody."""
+
 AWAY_S = 3.0
 """Long enough for clients to have noticed, too short for the group to have given anything away."""
 
@@ -34,7 +37,10 @@ async def told_to_end(child: Child) -> float:
 @pytest.mark.kafka
 @pytest.mark.parametrize("how", ["kill", "pause"])
 async def test_a_stop_without_kafka_is_quiet(how: str, tmp_path: Path, chain_settings: Any, environment: Any) -> None:
-    """With nothing unfinished each stage ends with exit code 0 and no traceback; none waits for the broker."""
+    """With nothing unfinished each stage ends with exit code 0 and no traceback; none waits for the broker.
+
+    A worker that does would end after 40 s, beyond the patience of whoever stops it.
+    """
     with LocalKafka.start(tmp_path / "kafka") as broker, Fleet(tmp_path / "logs") as fleet:
         async with SandboxServer(SandboxConfig()) as sandbox:
             settings = await chain_settings(
@@ -53,7 +59,7 @@ async def test_a_stop_without_kafka_is_quiet(how: str, tmp_path: Path, chain_set
             finally:
                 if how == "pause":
                     broker.resume()
-        print({child.name: round(seconds, 1) for child, seconds in zip(children, took_s, strict=True)})  # noqa: T201
+        assert max(took_s) < LIMIT_S, dict(zip(STAGES, took_s, strict=True))
         said = {child.name: child.log.read_text(encoding="utf-8") for child in children}
         assert {child.name: child.process.returncode for child in children} == dict.fromkeys(STAGES, 0)
         assert {(name, sign) for name, text in said.items() for sign in COMPLAINTS if sign in text} == set()

@@ -14,6 +14,7 @@ from tests.docs.settings_page import settings_page
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 
+
 MADE: Final[Mapping[str, Callable[[], str]]] = {
     "mapping.md": mapping_page,
     "metrics.md": metrics_page,

@@ -31,10 +31,10 @@ def test_the_webhook_becomes_what_stands_below_it() -> None:
 
 
 def test_the_twelve_events_are_sent_by_those_types() -> None:
-    """Each event exists, and comes from the types beside it and no others."""
+    """Each event exists, and comes from the types beside it; what comes from many names the first of them."""
     table = README[README.index("| event | when Dodo sends") : README.index("## What it promises")]
     rows = [re.findall(r"`([a-z_.]+)`", line.rpartition("|")[0].rpartition("|")[0]) for line in table.splitlines()[2:]]
     types = {reference.event: {when.type for when in reference.when} for reference in event_references()}
     told = {row[0]: set(row[1:]) for row in rows if row}
     assert len(told) == 12
-    assert told == {event: types.get(event) for event in told}
+    assert {event for event, named in told.items() if not named or not named <= types.get(event, set())} == set()

@@ -54,7 +54,8 @@ async def opened(name: str, *, observers: Any = ()) -> AsyncIterator[Door]:
             settings = Settings.load(dodo_webhook_secrets=SECRET)
             app = create_app(settings)
             listener = socket.create_server(("127.0.0.1", 0))
-            server = Server(app, listener, limits_of(settings), observers=[app.state.metrics, *observers])
+            watching = [app.state.metrics, *observers]
+            server = Server(app, listener, limits_of(settings), observers=watching, directs=app.state.directs)
             server.start()
             yield Door(name, listener.getsockname()[1], server, "/live", "/webhooks/dodo")
             await server.stop(10)

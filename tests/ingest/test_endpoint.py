@@ -50,7 +50,7 @@ async def test_an_observer_that_raises_changes_no_answer(edge: Any, ask: Any, si
     def broken(event: object) -> None:
         raise ZeroDivisionError(event)
 
-    edge.endpoint._observers = [broken, edge.events.append]
+    edge.endpoint.observers = [broken, edge.events.append]
     answer = await ask(edge.app, signed(BODY), BODY)
     assert answer.status == 200
     assert [event.outcome for event in edge.events if isinstance(event, RequestEnded)] == ["accepted"]

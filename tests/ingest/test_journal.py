@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from pipeline.ingest import journal
-from pipeline.ingest.events import Outcome, RecordStored, RequestEnded
+from pipeline.ingest.events import Outcome, RecordsStored, RequestEnded
 from pipeline.ingest.journal import QUIET_S, Journal
 
 
@@ -55,7 +55,9 @@ def test_kinds_do_not_hide_each_other() -> None:
     assert [line["outcome"] for line in lines] == ["forged", "unavailable", "dead-lettered"]
 
 
-@pytest.mark.parametrize("event", [_ended("accepted", 200), _ended("client-gone", 0), RecordStored("w", 0.1), object()])
+@pytest.mark.parametrize(
+    "event", [_ended("accepted", 200), _ended("client-gone", 0), RecordsStored("w", (0.1,)), object()]
+)
 def test_the_ordinary_is_not_told(event: Any) -> None:
     """Accepted webhooks and what is no ended request make no line."""
     with capture_logs() as lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.dodo.catalogue import TYPES
-from pipeline.ingest.events import ProducerReplaced, RecordStored, RequestEnded
+from pipeline.ingest.events import ProducerReplaced, RecordsStored, RequestEnded
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.watch.metrics import Metrics
 
@@ -24,7 +24,7 @@ def test_each_end_is_counted_once() -> None:
         RequestEnded("accepted", 200, 0.002, 900, "test", "refund.failed"),
         RequestEnded("dead-lettered", 200, 0.002, 0, "live"),
         RequestEnded("forged", 401, 0.001),
-        RecordStored("w", 0.004),
+        RecordsStored("w", (0.004,)),
         ProducerReplaced("OutOfOrderSequenceNumber", 0.2),
     )
     for line in (

@@ -262,17 +262,17 @@ async def test_an_ingest_outlives_a_ca_file_that_is_away(
         await admin.create(topic, 1, -1, {})
     monkeypatch.setattr(ingest, "BACKOFF_S", (0.02,))
     clock = 0.0
-    durable = DurableProducer(secure_kafka.pipeline(kafka_ssl_cafile=cafile), clock=lambda: clock)
+    durable = DurableProducer(secure_kafka.pipeline(kafka_ssl_cafile=cafile), clock=lambda: clock, within_s=30.0)
     await durable.start()
     try:
-        assert isinstance(await durable.store(topic, OutRecord(b"k", b"1"), 30.0), Stored)
+        assert isinstance(await stored(durable, topic, OutRecord(b"k", b"1")), Stored)
         away = cafile.rename(tmp_path / "away")
         broken = durable._producer
         assert broken is not None
         with capture_logs() as told:
             durable._break(broken, RuntimeError("the sequence is broken"))
             await until(lambda: "KAFKA_SSL_CAFILE" in (durable.trouble or ""))
-            assert isinstance(await durable.store(topic, OutRecord(b"k", b"2"), 30.0), NotStored)
+            assert isinstance(await stored(durable, topic, OutRecord(b"k", b"2")), NotStored)
             assert durable.live().ok
             clock += 5.0
             await attempted_at(clock, durable)
@@ -286,9 +286,16 @@ async def test_an_ingest_outlives_a_ca_file_that_is_away(
         away.rename(cafile)
         await until(lambda: durable.trouble is None)
         assert durable.live().ok
-        assert isinstance(await durable.store(topic, OutRecord(b"k", b"3"), 30.0), Stored)
+        assert isinstance(await stored(durable, topic, OutRecord(b"k", b"3")), Stored)
     finally:
         await durable.stop()
+
+
+async def stored(durable: DurableProducer, topic: str, record: OutRecord) -> Stored | NotStored:
+    """What becomes of a record."""
+    told: asyncio.Future[Stored | NotStored] = asyncio.get_running_loop().create_future()
+    durable.put(topic, record, told.set_result)
+    return await told
 
 
 async def attempted_at(clock: float, durable: DurableProducer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.limits import BODY_MAX_BYTES, ITEM_MAX_BYTES
-from pipeline.sink.batching import MIN_BUDGET_BYTES, Draft, Waiting, halve
+from pipeline.sink.batching import MIN_BUDGET_BYTES, Waiting, halve
 from pipeline.sink.item import Fault, Item
 
 SIZES = st.one_of(st.integers(2, 60), st.integers(2, ITEM_MAX_BYTES), st.just(ITEM_MAX_BYTES))
@@ -33,24 +34,39 @@ def item(key: bytes, size: int, *, barrier: bool = False, fault: bool = False, n
     )
 
 
+def keys_of(items: list[Item]) -> set[bytes]:
+    """Whose they are."""
+    return {one.key for one in items}
+
+
+def drawn_from(waiting: Waiting, budget: int = BODY_MAX_BYTES) -> list[Item]:
+    """The next batch, decided at once."""
+    items = waiting.draw(budget).items
+    waiting.release(keys_of(items))
+    return items
+
+
 def drain(
     operations: list[tuple[bytes, int, bool, bool]], budget: int
 ) -> tuple[list[Item], list[list[Item]], list[Item]]:
-    """All items, the batches that they end in, and the faults."""
+    """All items, the batches that they end in, each decided before the next is drawn, and the faults."""
     items = [
         item(key, size, barrier=barrier, fault=fault, number=number)
         for number, (key, size, barrier, fault) in enumerate(operations)
     ]
     waiting = Waiting(items)
-    batches, faults = [], []
+    batches: list[list[Item]] = []
+    faults: list[Item] = []
     while waiting:
-        before = len(waiting)
+        if waiting.has_faults:
+            faults += (some := waiting.draw_faults())
+            waiting.release(keys_of(some))
+            continue
         draft = waiting.draw(budget)
-        assert len(waiting) < before, "a draw must take at least one"
-        assert draft.body_bytes == (len(join([one.body for one in draft.items])) if draft.items else 0)
-        faults += draft.faults
-        if draft.items:
-            batches.append(draft.items)
+        assert draft.items
+        assert draft.body_bytes == len(join([one.body for one in draft.items]))
+        batches.append(draft.items)
+        waiting.release(keys_of(draft.items))
     return items, batches, faults
 
 
@@ -118,15 +134,15 @@ def test_what_a_barrier_holds_back_goes_first() -> None:
             item(b"ann", 9, number=2),
         ]
     )
-    assert [one.index for one in waiting.draw().items if one.key == b"ann"] == [0]
-    assert [one.index for one in waiting.draw().items if one.key == b"ann"] == [1, 2]
+    assert [one.index for one in drawn_from(waiting) if one.key == b"ann"] == [0]
+    assert [one.index for one in drawn_from(waiting) if one.key == b"ann"] == [1, 2]
 
 
 def test_barriers_of_many_people_share_a_batch() -> None:
     """A thousand new people need two batches, not a thousand: only one's own operations wait for one's barrier."""
     waiting = Waiting(item(b"%d" % person, 100, barrier=first) for person in range(1000) for first in (True, False))
-    assert len(waiting.draw().items) == 1000
-    assert len(waiting.draw().items) == 1000
+    assert len(drawn_from(waiting)) == 1000
+    assert len(drawn_from(waiting)) == 1000
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=50))
@@ -156,101 +172,128 @@ def test_full_under_load(seed: int, largest: int) -> None:
         number_of_bytes -= sum(len(one.body) for one in draft.items)
         assert draft.cause == "bytes"
         assert draft.body_bytes >= 0.95 * BODY_MAX_BYTES
+        waiting.release(keys_of(draft.items))
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from([b"ann", b"bob", b"cid"]), SIZES, st.booleans(), st.booleans()),
-        st.integers(0, BODY_MAX_BYTES),
-        st.just("remove"),
-    ),
-    max_size=80,
-)
+def steps_of(dice: random.Random) -> Iterator[Any]:
+    """A hundred puts, draws and releases, then enough of them to empty what waits."""
+    for _ in range(100):
+        key, size = dice.choice([b"ann", b"bob", b"cid"]), dice.choice([9, 60, ITEM_MAX_BYTES, dice.randint(2, 9_000)])
+        put = (key, size, dice.random() < 0.2, dice.random() < 0.2)
+        yield dice.choice([put, put, put, dice.randint(0, BODY_MAX_BYTES), "one", "faults", "release", "keep"])
+    yield from ["faults", BODY_MAX_BYTES, "release", "release"] * 100
 
 
-@given(STEPS)
-def test_puts_and_draws_in_turns(steps: list[Any]) -> None:
-    """While batches are drawn with changing budgets, each key's operations leave in the order in which they came."""
-    waiting, number, left, removed, faults = Waiting(), 0, [], [], []
-    for step in [*steps, *[BODY_MAX_BYTES] * len(steps)]:
+@given(st.integers(0, 2**32 - 1))
+def test_puts_draws_and_releases_in_turns(seed: int) -> None:
+    """While batches are drawn with changing budgets, several in hand at once, nobody is in two of them, each key's
+    operations leave in the order in which they came, and nothing is lost."""  # noqa: D205, D209 - one promise
+    dice = random.Random(seed)
+    waiting, number, in_hand = Waiting(), 0, list[list[Item]]()
+    left, given_up = list[Item](), list[Item]()
+
+    def take(items: list[Item]) -> None:
+        assert keys_of(items).isdisjoint(one.key for batch in in_hand for one in batch)
+        in_hand.append(items)
+        left.extend(items)
+
+    def release() -> None:
+        waiting.release(keys_of(in_hand.pop(dice.randrange(len(in_hand)))))
+
+    for step in steps_of(dice):
         if isinstance(step, tuple):
             key, size, barrier, fault = step
             waiting.put(item(key, size, barrier=barrier, fault=fault, number=number))
             number += 1
-        elif step == "remove":
-            first = next((one for one in waiting if one.fault is None), None)
-            if first is not None:
-                waiting.remove(first)
-                removed.append(first.index)
-        elif waiting:
+        elif step == "one":
+            if (one := waiting.draw_one()) is not None:
+                take([one])
+        elif step == "faults":
+            if waiting.has_faults:
+                take(waiting.draw_faults())
+        elif step == "release":
+            if in_hand:
+                release()
+        elif step == "keep":
+            given_up += waiting.keep(lambda one: one.index % 7 != 0)
+        elif waiting.has_batch:
             draft = waiting.draw(step)
-            assert draft.body_bytes == (len(join([one.body for one in draft.items])) if draft.items else 0)
+            assert draft.body_bytes == len(join([one.body for one in draft.items]))
             assert draft.body_bytes <= max(step, MIN_BUDGET_BYTES)
-            barred = [place for place, one in enumerate(draft.items) if one.barrier]
-            for place in barred:
-                assert all(one.key != draft.items[place].key for one in draft.items[place + 1 :])
-            left += draft.items
-            faults += [one.index for one in draft.faults]
+            for place, one in enumerate(draft.items):
+                assert not (one.barrier and any(one.key == later.key for later in draft.items[place + 1 :]))
+            take(draft.items)
+        assert waiting.is_ready == (waiting.has_batch or waiting.has_faults)
+        assert len(waiting) == number - len(left) - len(given_up)
+    while in_hand:
+        release()
+    left += _all(waiting)
     assert not waiting
-    assert len(waiting) == 0
-    assert sorted([*removed, *faults, *(one.index for one in left)]) == list(range(number))
+    assert sorted(one.index for one in [*left, *given_up]) == list(range(number))
     for key in (b"ann", b"bob", b"cid"):
         own = [one.index for one in left if one.key == key]
         assert own == sorted(own)
 
 
+def _all(waiting: Waiting) -> list[Item]:
+    """Everything, one after the other."""
+    drawn: list[Item] = []
+    while waiting:
+        some = waiting.draw_faults() if waiting.has_faults else waiting.draw().items
+        drawn += some
+        waiting.release(keys_of(some))
+    return drawn
+
+
+def test_nobody_is_drawn_twice() -> None:
+    """While somebody's operation is in hand, what else comes of theirs waits, and others' does not."""
+    waiting = Waiting([item(b"ann", 9, number=0)])
+    assert [one.index for one in waiting.draw().items] == [0]
+    waiting.put(item(b"ann", 9, number=1))
+    assert not waiting.is_ready
+    waiting.put(item(b"bob", 9, number=2))
+    assert waiting.draw().cause == "barrier"
+    assert not waiting.is_ready
+    waiting.release([b"ann"])
+    assert [one.index for one in waiting.draw().items] == [1]
+
+
+def test_nobody_passes_a_fault() -> None:
+    """A record that never goes into a batch waits for its person's earlier operations, and later ones wait for it."""
+    waiting = Waiting([item(b"ann", 9, number=0), item(b"ann", 9, fault=True, number=1), item(b"ann", 9, number=2)])
+    assert [one.index for one in waiting.draw().items] == [0]
+    assert not waiting.is_ready
+    waiting.release([b"ann"])
+    assert not waiting.has_batch
+    assert [one.index for one in waiting.draw_faults()] == [1]
+    waiting.release([b"ann"])
+    assert [one.index for one in waiting.draw().items] == [2]
+
+
+def test_in_hand_from_before() -> None:
+    """What is in hand when an assignment begins is waited for as well."""
+    waiting = Waiting([item(b"ann", 9)], in_hand=[b"ann"])
+    assert waiting
+    assert not waiting.is_ready
+    waiting.release([b"ann", b"bob"])
+    assert waiting.is_ready
+
+
 def test_began() -> None:
-    """Whoever waits for operations is told when the first one waits, and again after the last one was drawn."""
+    """Whoever waits for operations is told when the first one can be drawn, and again after the last one was."""
     told: list[int] = []
     waiting = Waiting(began=lambda: told.append(0))
     for _ in range(2):
         waiting.put(item(b"ann", 9))
         waiting.put(item(b"bob", 9, fault=True))
+        waiting.put(item(b"ann", 9))
+        waiting.draw_faults()
         waiting.draw()
+        waiting.release([b"ann", b"bob"])
     assert len(told) == 2
-
-
-@given(OPERATIONS, OPERATIONS, BUDGETS)
-def test_what_came_in_joins(
-    first: list[tuple[bytes, int, bool, bool]], later: list[tuple[bytes, int, bool, bool]], budget: int
-) -> None:
-    """What comes in while a batch waits for its turn goes along, within the same bytes, behind no barrier and in order;
-    nothing is lost."""  # noqa: D205, D209 - one promise
-    waiting = Waiting()
-    items: list[Item] = []
-    drafts: list[Draft] = []
-    for operations in (first, later):
-        for key, size, barrier, fault in operations:
-            items.append(item(key, size, barrier=barrier, fault=fault, number=len(items)))
-            waiting.put(items[-1])
-        if waiting and not drafts:
-            drafts.append(waiting.draw(budget))
-    if drafts:
-        drawn = drafts[0]
-        drafts[0] = joined = waiting.join(drawn, budget)
-        assert joined.items[: len(drawn.items)] == drawn.items
-        assert joined.body_bytes == (len(join([one.body for one in joined.items])) if joined.items else 0)
-        assert joined.body_bytes <= max(min(budget, BODY_MAX_BYTES), MIN_BUDGET_BYTES)
-        assert (joined.cause == "idle") == (not waiting) or joined is drawn
-    while waiting:
-        drafts.append(waiting.draw(budget))
-    for key in (b"ann", b"bob", b"cid"):
-        sent = [one for draft in drafts for one in draft.items if one.key == key]
-        assert sent == [one for one in items if one.key == key and one.fault is None]
-    for draft in drafts:
-        barred: set[bytes] = set()
-        for one in draft.items:
-            assert one.key not in barred
-            if one.barrier:
-                barred.add(one.key)
-
-
-def test_all_that_fits_joins() -> None:
-    """A batch that was drawn too early leaves as the one that would have been drawn at its turn."""
-    waiting = Waiting([item(b"ann", 100, number=0)])
-    drawn = waiting.draw()
-    for number in range(1, 50):
-        waiting.put(item(b"ann", 100, number=number))
-    joined = waiting.join(drawn)
-    assert [one.index for one in joined.items] == list(range(50))
-    assert (joined.cause, len(waiting)) == ("idle", 0)
+    waiting.put(item(b"ann", 9, fault=True))
+    waiting.put(item(b"ann", 9))
+    waiting.draw_faults()
+    assert len(told) == 3
+    waiting.release([b"ann"])
+    assert len(told) == 4

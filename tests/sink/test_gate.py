@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +47,9 @@ def test_a_wrong_region(virtual: Virtual, api: Any, make: Any) -> None:
     """Where we are sent is said, without what may be secret in it."""
     api.last = api.status(301, headers={"Location": "https://key:secret@track-eu.customer.io/api/v2/batch?x=1"})
     _, said, end = holding(virtual, make.rig(api, lanes=8), make, 0, 60)
-    assert said == (
-        "the workspace lives elsewhere (301: redirected to https://track-eu.customer.io/api/v2/batch) for 60 s; "
-        "everything waits"
-    )
+    told = "the workspace lives elsewhere (301: redirected to https://track-eu.customer.io/api/v2/batch) for "
+    assert said is not None
+    assert re.fullmatch(re.escape(told) + "5[0-9] s; everything waits", said)
     assert end is None
 
 

@@ -158,7 +158,7 @@ class Life(RuleBasedStateMachine):
         world.check()
         for member in world.running:
             assert member.sink.memory.taken_bytes == 0
-            assert not any(lane.waiting for lane in member.sink.lanes)
+            assert not member.sink.queue.waiting
         wrong = {place: world.sent[place].kind for place in world.lettered if world.sent[place].kind == "good"}
         assert not wrong, f"innocent dead letters: {wrong}"
 

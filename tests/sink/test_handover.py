@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sink.handover import FINISH_S, SinkHandOver
-from pipeline.sink.lanes import lane_of
 
 Virtual = Callable[[Any], Any]
 
@@ -76,15 +75,9 @@ def test_nothing_is_repeated(
         assert own == sorted(own)
 
 
-def two_lanes(lanes: int = 2) -> tuple[str, str]:
-    """A person of each of two lanes."""
-    people = {lane_of(name.encode(), lanes): name for name in (f"p{n}" for n in range(50))}
-    return people[0], people[1]
-
-
 def test_no_new_offset_begins(virtual: Virtual, api: Any, make: Any) -> None:
     """Only records in front of something that was sent still go; nothing behind it."""
-    ann, bob = two_lanes()
+    ann, bob = "ann", "bob"
     api.last = slowly(api, 1.0)
     rig = make.rig(api, lanes=2)
     people = [*[ann] * 60, bob, *[ann] * 60]
@@ -104,7 +97,7 @@ def test_no_new_offset_begins(virtual: Virtual, api: Any, make: Any) -> None:
 
 def test_a_lane_in_backoff_gives_up(virtual: Virtual, api: Any, make: Any) -> None:
     """A lane that waits out a backoff ends at once, and nothing that could not be acknowledged anyhow is sent."""
-    ann, bob = two_lanes()
+    ann, bob = "ann", "bob"
 
     async def reply(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
         if operations[0]["identifiers"]["id"] == ann:
@@ -116,8 +109,12 @@ def test_a_lane_in_backoff_gives_up(virtual: Virtual, api: Any, make: Any) -> No
 
     async def scenario() -> float:
         async with rig:
-            await rig.take(make.record(bob, 0), make.record(ann, 1), make.record(bob, 2))
-            await asyncio.sleep(20)
+            await rig.take(make.record(bob, 0))
+            await asyncio.sleep(5)
+            await rig.take(make.record(ann, 1))
+            await asyncio.sleep(5)
+            await rig.take(make.record(bob, 2))
+            await asyncio.sleep(10)
             await rig.take(*(make.record(bob, n, pad=WIDE) for n in range(3, 100)))
             await asyncio.sleep(0.5)
             requests = len(api.requests)
@@ -212,3 +209,25 @@ async def test_phases() -> None:
     assert not handover.admits(first), "the same number is another stay all the same"
     handover.begin()
     assert not handover.is_open
+
+
+def test_what_cannot_leave_in_time_is_left(virtual: Virtual, api: Any, make: Any) -> None:
+    """Whatever still waits in front of something that left when no time is left for it is the next owner's."""
+    api.last = slowly(api, 3.0)
+    rig = make.rig(api, lanes=2)
+    people = [*["ann"] * 90, "bob"]
+
+    async def scenario() -> float:
+        async with rig:
+            await rig.take(*(make.record(who, n, pad=WIDE) for n, who in enumerate(people)))
+            await asyncio.sleep(4)
+            rig.sink.handover.begin()
+            begun = asyncio.get_running_loop().time()
+            await rig.sink.handover.drained()
+            assert rig.sink.memory.taken_bytes == 0
+            assert not rig.sink.queue
+            return asyncio.get_running_loop().time() - begun
+
+    assert virtual(scenario()) <= FINISH_S + 3.1
+    assert ("bob", 90) in api.accepted
+    assert max(n for who, n in api.accepted if who == "ann") < 89

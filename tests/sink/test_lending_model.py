@@ -94,7 +94,7 @@ class Sink:
             return
         local = self.boot() - self.suspended_s
         if not self.budget._line:
-            self.budget._line.append(_Place(local, local))
+            self.budget._line.append(_Place(local))
         if (wait_s := self.budget.due() - local) <= 0:
             self.budget.leave()
             self.budget._line.clear()

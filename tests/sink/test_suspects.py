@@ -27,7 +27,7 @@ def shape(stack: list[Group]) -> list[list[int]]:
 def test_from_the_stack_then_from_the_lane_then_in_turns() -> None:
     """Another person's operation comes from the batch, then from what waits; with none left the suspects take turns."""
     stack = [Group([item("ann", 1), item("bob", 2), item("ann", 3)]), Group([item("ann", 0)])]
-    waiting = Waiting([item("bob", 4), item("cid", 5)])
+    waiting = Waiting([item("bob", 4), item("cid", 5)], in_hand=[b"ann", b"bob"])
     assert set_aside(stack, waiting)
     assert shape(stack) == [[2], [0], [1, 3]]
     assert set_aside(stack, waiting)
@@ -40,7 +40,7 @@ def test_from_the_stack_then_from_the_lane_then_in_turns() -> None:
 def test_nobody_passes_a_record_of_ones_own_that_is_no_operation() -> None:
     """Who waits behind a record that becomes a dead letter is not taken out before it."""
     junk = item("bob", 1, Fault("unreadable", "no JSON"))
-    waiting = Waiting([junk, item("bob", 2), item("cid", 3)])
+    waiting = Waiting([junk, item("bob", 2), item("cid", 3)], in_hand=[b"ann"])
     stack = [Group([item("ann", 0)])]
     assert set_aside(stack, waiting)
     assert shape(stack) == [[3], [0]]
@@ -99,7 +99,7 @@ def test_nobody_is_overtaken_by_oneself(
     """Nothing is lost or doubled, and each person's operations stay in order, whatever passes in between."""
     numbers = iter(range(1000))
     stack = [Group([item(key, next(numbers)) for key in keys]) for keys in groups][::-1]
-    waiting = Waiting(item(key, next(numbers)) for key in behind)
+    waiting = Waiting((item(key, next(numbers)) for key in behind), in_hand={one.key for g in stack for one in g.items})
     total, sent = sum(map(len, groups)) + len(behind), list[Item]()
     for failures, passes in steps:
         if not stack:

@@ -29,6 +29,7 @@ from pipeline.transform.profile import (
     Unpaid,
 )
 from pipeline.transform.state import identity, turns
+from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import (
     TRIAL_DAYS,
     TURNS,
@@ -39,7 +40,6 @@ from pipeline.transform.state.facts import (
     encode,
     identity_key,
     key,
-    prefix,
     short,
     subscription_of,
 )
@@ -92,6 +92,7 @@ class Book:
         self._told = told
         self._revives = False
         self._facts = Known(shelf, customer, told)
+        self._emitted = Emitted(shelf, customer)
         self._known = self._facts.sheet.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         _, _, _, _, _, address, name, phone, country, _ = self._now
@@ -410,27 +411,30 @@ class Book:
             self._facts.take(Telling("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:
-        emitted_s = self._moment[0]
+        emitted_s, event_key = self._moment[0], key(self._customer, "event", event_id)
         self._prune(emitted_s)
-        self._shelf.put(key(self._customer, "event", event_id), encode([emitted_s]))
-        self._facts.sheet.emit(event_id, emitted_s)
+        known = decode("event", self._shelf.get(event_key))
+        self._shelf.put(event_key, encode([emitted_s]))
+        if known is not None:
+            self._emitted.drop(event_id, known[0])
+        self._emitted.add(event_id, emitted_s)
+        if known is None:
+            self._facts.sheet.emit(event_id, emitted_s)
+        else:
+            self._facts.sheet.head = self._emitted.first()
         self._facts.changed = True
 
     def _prune(self, now_s: int) -> None:
-        """Take the oldest event away when its time is over: one goes where one comes, so they never pile up.
+        """Take the event that is out for longest away when its time is over.
 
-        The oldest by its emission. Keys are in the order of the events' own times, in which a replay of an old webhook
-        would stand before all others for half a year.
+        One goes where one comes, so they never pile up, and a webhook with a wrong time costs one.
         """
         head = self._facts.sheet.head
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
         self._shelf.put(key(self._customer, "event", head[0]), None)
-        self._facts.sheet.head = None
-        for event_key, value in self._shelf.scan(prefix(self._customer, "event")):
-            fact = decode("event", value)
-            if fact is not None:
-                self._facts.sheet.emit(event_key.rpartition(b"\0")[2].decode(), fact[0])
+        self._emitted.drop(*head)
+        self._facts.sheet.head = self._emitted.first()
 
     @property
     def _terms(self) -> Fact | None:

@@ -45,7 +45,7 @@ from pipeline.transform.state.removal import OnlyDigest, addressed, whom
 from pipeline.transform.state.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, Whom, shares_of, withdrawn
-from pipeline.transform.state.sheet import Sheet
+from pipeline.transform.state.sheet import Folded, Sheet
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
 
@@ -217,7 +217,7 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     shelf.put(mark, encode([at_s]))
     emptied = Sheet()
     emptied.forgotten_s = at_s
-    keep(shelf, customer, emptied)
+    keep(shelf, customer, Folded(emptied, [], []))
     return Carried(verdict, commands)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
+from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
 from pipeline.transform.state.roster import Roster
-from pipeline.transform.state.sheet import Sheet, fold
+from pipeline.transform.state.sheet import Folded, Sheet, fold
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.state.standing import OTHERS, Place, in_trial, is_charged, place_by, place_of, standing_of
+from pipeline.transform.state.standing import OTHERS, in_trial, is_charged, place_by, place_of, standing_of
 
 SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
 """Kinds that the summary knows of."""
@@ -29,10 +29,13 @@ class Known:
 
     def __init__(self, shelf: Shelf, customer: bytes, tellings: list[Telling]) -> None:
         self.told: dict[bytes, tuple[Fact | None, Fact]] = {}
+        self._read: dict[bytes, Fact | None] = {}  # several rules ask for the same subscription
         kept = Sheet.decode(shelf.sheet(customer))
         self._is_new = kept is None and _is_nobody(shelf, customer)
         self.sheet = kept or (Sheet() if self._is_new else summary(shelf, customer))
         self.roster = Roster(shelf, customer)
+        if self._is_new:
+            self.roster.anew(())  # an earlier version forgets a customer without it
         self.changed = False
         self.is_money = False
         self._shelf = shelf
@@ -44,7 +47,11 @@ class Known:
         """A fact before this webhook, and with it where the webhook tells it."""
         fact_key = key(self._customer, kind, id_)
         mine = self.told.get(fact_key)
-        return mine if mine is not None else (decode(kind, self._shelf.get(fact_key)), None)
+        if mine is not None:
+            return mine
+        if fact_key not in self._read:
+            self._read[fact_key] = decode(kind, self._shelf.get(fact_key))
+        return self._read[fact_key], None
 
     def now(self, kind: Kind, id_: str) -> Fact | None:
         """A fact with this webhook."""
@@ -159,7 +166,7 @@ class Known:
     def _fold(self) -> None:
         mine = {fact_key: encode(fact) for fact_key, (_, fact) in self.told.items()}
         facts = dict(self._shelf.scan(prefix(self._customer)))
-        self.sheet, places = fold(sorted((facts | mine).items()))
+        self.sheet, places, _ = fold(sorted((facts | mine).items()))  # no webhook tells of events before it is settled
         self.roster.anew(places)
         self.changed = True
 
@@ -173,14 +180,16 @@ def summary(shelf: Shelf, customer: bytes) -> Sheet:
     """The customer's summary, made anew and kept when it is missing."""
     sheet = Sheet.decode(shelf.sheet(customer))
     if sheet is None:
-        sheet, places = fold(shelf.scan(prefix(customer)))
-        keep(shelf, customer, sheet, places)
+        folded = fold(shelf.scan(prefix(customer)))
+        keep(shelf, customer, folded)
+        sheet = folded.sheet
     return sheet
 
 
-def keep(shelf: Shelf, customer: bytes, sheet: Sheet, places: Iterable[Place] = ()) -> None:
-    """Keep a summary with these places beside it, and no others."""
+def keep(shelf: Shelf, customer: bytes, folded: Folded) -> None:
+    """Keep a summary, and beside it what belongs to it and nothing else."""
     roster = Roster(shelf, customer)
-    roster.anew(places)
+    roster.anew(folded.places)
     roster.keep()
-    shelf.keep(customer, sheet.encode())
+    Emitted(shelf, customer).anew(folded.events)
+    shelf.keep(customer, folded.sheet.encode())

@@ -81,7 +81,7 @@ class Roster:
         wanted = {self._subscription(place.order): b"" for place in told}
         products = Counter(place.product for place in told if place.product is not None)
         wanted |= {self._product(product): orjson.dumps([count, product]) for product, count in products.items()}
-        known = dict(self._shelf.entries(self._begin, self._begin + _BEHIND))
+        known = dict(self._shelf.entries(self._begin + PRODUCT, self._begin + SUBSCRIPTION + _BEHIND))
         self._moved = {key: None for key in known if key not in wanted}
         self._moved |= {key: value for key, value in wanted.items() if known.get(key) != value}
 

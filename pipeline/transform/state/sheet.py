@@ -28,7 +28,7 @@ from pipeline.transform.state.standing import (
 )
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x07"
+VERSION: Final = b"\x08"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -228,10 +228,12 @@ class Sheet:
 
 
 class Folded(NamedTuple):
-    """What a customer's facts come to: the summary, and where each subscription stands beside it."""
+    """What a customer's facts come to: the summary, and beside it where each subscription stands, and which events are
+    out since when (seconds)."""  # noqa: D205, D209 - one sentence
 
     sheet: Sheet
     places: list[Place]
+    events: list[tuple[str, int]]
 
 
 def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
@@ -241,6 +243,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
     refunds: dict[str, list[Fact]] = {}
     subscriptions: list[tuple[str, Fact]] = []
     charged: set[str] = set()
+    events: list[tuple[str, int]] = []
     for key, value in facts:
         _, kind, id_ = split(key)
         if kind in UNSUMMED or (fact := decode(kind, value)) is None:
@@ -261,6 +264,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
                 sheet.lost = True
             case "event":
                 sheet.emit(id_, fact[0])
+                events.append((id_, fact[0]))
             case "forgotten":
                 sheet.forgotten_s = fact[0]
             case "identity":
@@ -269,7 +273,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
         sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     sheet.refunds = sum(map(len, refunds.values()))
     sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
-    return Folded(sheet, _line_up(sheet, subscriptions, charged))
+    return Folded(sheet, _line_up(sheet, subscriptions, charged), events)
 
 
 def _line_up(sheet: Sheet, subscriptions: list[tuple[str, Fact]], charged: set[str]) -> list[Place]:

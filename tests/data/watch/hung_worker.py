@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.kafka.worker import run_worker
 from pipeline.settings import Settings
-from pipeline.sink.lanes import Lane
+from pipeline.sink.lanes import Queue
 from pipeline.sink.sink import Sink
 from pipeline.transform.flow import Flow
 from pipeline.transform.state.store import Store
@@ -49,7 +49,7 @@ def hang(app: Any, part: str) -> None:
         case "agent":
             Flow.take = Sink.take = never  # type: ignore[method-assign]
         case "lanes":
-            Lane._fill = never  # type: ignore[method-assign]
+            Queue._fill = never  # type: ignore[method-assign]
         case "killed fetcher":
             in_driver(consumer._fetcher._fetch_task.cancel)
         case "killed heartbeat":

@@ -143,6 +143,15 @@ def shown(book: Book, ids: Iterable[str]) -> tuple[Any, ...]:
     )
 
 
+def anew_of(shelf: Shelf, customer: bytes) -> dict[bytes, bytes]:
+    """The customer's summary and what lies beside it, made of the facts alone."""
+    anew = MemoryShelf()
+    for key, value in shelf.scan(facts.prefix(customer)):
+        anew.put(key, value)
+    summary(anew, customer)
+    return anew.sheets
+
+
 class Worker:
     """The owner of a partition: its mirror, and a changelog that outlives both."""
 
@@ -209,11 +218,7 @@ class Worker:
 
     def anew(self) -> dict[bytes, bytes]:
         """The same, made of the facts alone."""
-        shelf = MemoryShelf()
-        for key, value in self.shelf.scan(facts.prefix(CUSTOMER)):
-            shelf.put(key, value)
-        summary(shelf, CUSTOMER)
-        return shelf.sheets
+        return anew_of(self.shelf, CUSTOMER)
 
     def close(self) -> None:
         """End it."""
@@ -431,6 +436,33 @@ def test_thousands_of_products_cost_what_can_be_told_of_them(
         assert many[name] - few[name] <= 3 * most, (name, few, many)
 
 
+def test_a_long_life_costs_what_a_short_one_does() -> None:
+    """With 5,000 events of half a year each new one takes the place of the oldest, for the same few reads."""
+    counts = []
+    for events in (10, 5_000):
+        shelf = MemoryShelf()
+        for number in range(events):
+            out_s = BEGAN_MS // 1000 - 200 * 86_400 + number
+            shelf.put(facts.key(NAME, "event", f"{number:026}"), facts.encode([out_s]))
+        summary(shelf, NAME)
+        body = orjson.loads(samples.load("payment.failed"))
+        for number in range(3):
+            at_s = BEGAN_MS // 1000 + number
+            body["timestamp"] = iso(at_s * 1000)
+            body["data"]["payment_id"] = f"pay_{number}"
+            headers = (("webhook-id", b"msg_%d" % number), ("webhook-timestamp", b"%d" % at_s))
+            meter = Meter(shelf)
+            decide(Consumed(orjson.dumps(body), headers), Policy(), map_webhook, meter)
+        counts.append(meter.counts)
+        kept = [key for key, _ in shelf.scan(facts.prefix(NAME, "event"))]
+        assert len(kept) == events
+        assert kept[0].endswith(b"%026d" % 3)  # the oldest of them have gone, one for each
+        assert shelf.sheets == anew_of(shelf, NAME)
+    few, many = counts
+    assert few["read keys"] == many["read keys"]
+    assert few["write keys"] == many["write keys"]
+
+
 # Single stories.
 
 
@@ -443,6 +475,18 @@ def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
     assert book.speaking is not None
     assert book.speaking.subscription_id != NEWEST
     assert shelf.sheets == before
+
+
+def test_places_that_an_earlier_version_left() -> None:
+    """It forgets a customer, and knows nothing of what lies beside the summary: it counts for nobody who comes back."""
+    shelf = MemoryShelf()
+    of(shelf, Happened("sub_1", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling).settle(None)
+    shelf.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
+    shelf.keep(CUSTOMER, None)
+    book = of(shelf, Happened("sub_2", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling)
+    book.settle(None)
+    assert book.active == (1, ["pdt_1"])
+    assert shelf.sheets == anew_of(shelf, CUSTOMER)
 
 
 def test_a_place_without_a_fact_is_found_out() -> None:

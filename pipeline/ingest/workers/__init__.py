@@ -1,0 +1,10 @@
+"""Ingest in several processes on one port, for more webhooks than one core takes.
+
+    supervisor ──starts, replaces, stops──▶ worker 1 … N, each an ingest of its own with a listener of its own
+        ▲                                      │ (SO_REUSEPORT: the kernel deals the connections out)
+        └───────────────── wire ───────────────┘
+
+The supervisor takes no webhooks and answers no probes itself: a probe goes to whichever worker got its connection, is
+handed on over the `wire`, and answered for all of them (`answers`). A worker whose supervisor is gone drains and ends.
+Open `supervisor` next.
+"""
