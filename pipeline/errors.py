@@ -3,6 +3,7 @@
     PipelineError                      anything that this project raises on purpose
     ├── ConfigurationError             the operator must change something; the process stops, data waits
     │   ├── SettingsError              an environment variable or secret file is missing or malformed
+    │   ├── RulesError                 the user's rules or code, which shape what is sent, cannot be used
     │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
     │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
     │   └── CredentialError            Customer.io or Dodo refused the key, or the workspace lives in another region
@@ -10,6 +11,7 @@
     │   ├── UnreadableBodyError        the bytes are not a JSON object
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
     │   │   └── OversizeError          it is larger than Customer.io takes
+    │   ├── ShapingError               the user's rules or code cannot shape this webhook
     │   └── SignatureError             the webhook is forged, stale or unsigned
     │       └── StaleError             it is genuine, and its time is too far from this machine's clock
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
@@ -47,6 +49,10 @@ class SettingsError(ConfigurationError):
     """An environment variable or secret file is missing or malformed; its value is never repeated."""
 
 
+class RulesError(ConfigurationError):
+    """The user's rules or code, which shape what is sent, cannot be used: each fault with its file, line and column."""
+
+
 class TopicError(ConfigurationError):
     """A topic is missing, or differs from what the pipeline needs."""
 
@@ -82,6 +88,17 @@ class OperationError(InputError):
 
 class OversizeError(OperationError):
     """An operation is larger than Customer.io takes."""
+
+
+class ShapingError(InputError):
+    """A webhook that the user's rules or code cannot shape. The message never quotes a value of the body.
+
+    `place` is where in the user's own file, the dead letter's `dlq-field`: `rules.yaml:12`, `payment.js:7`.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class SignatureError(InputError):

@@ -210,6 +210,21 @@ class Settings(BaseSettings):
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
         "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
     )
+    rules: Path | None = Field(
+        None,
+        description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
+        "of the file is taken while the transform runs.",
+    )
+    transform: str | None = Field(
+        None,
+        description="package.module:function of your own Python that shapes what is sent (docs/python.md).",
+    )
+    transform_budget_seconds: float = Field(
+        0.05,
+        gt=0,
+        description="A longer call of that function is counted (dodo_cio_transform_slow_calls_total): it runs where "
+        "all webhooks are mapped, and probes expect an answer within a second.",
+    )
     product_names: Path | None = Field(
         None, description="YAML file of product id: name; it wins over the names that Dodo's API tells."
     )
@@ -218,6 +233,12 @@ class Settings(BaseSettings):
         ge=0,
         le=5,
         description="Longest wait of a record for the name of a product that is new here (needs the API key). 0: none.",
+    )
+    product_names_refresh_seconds: int = Field(
+        3600,
+        ge=0,
+        description="Seconds between two readings of all products' names (needs the API key), so that a renamed one "
+        "needs no restart; no record waits for them. 0: once at the start.",
     )
 
     host: str = Field("0.0.0.0", description="Address that a stage's HTTP port listens on.")  # noqa: S104 - a container's port must be reachable; PIPELINE_HOST narrows it

@@ -528,14 +528,15 @@ async def customer_look_up() -> AsyncIterator[Victim]:
     await resolver.close()
 
 
-def product_lookups(victim: Victim, tmp_path: Path, **answers: Any) -> ProductLookups:
+def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **answers: Any) -> ProductLookups:
     """Look-ups at an API with these answers; nobody waits for one so long that he would go on without."""
 
     async def close() -> None:
         return None
 
     api: Any = SimpleNamespace(**answers, aclose=close)
-    return ProductLookups(api, ProductNames({}, tmp_path / "names.json"), wait_s=3600.0, observers=[victim.hear])
+    names = ProductNames({}, tmp_path / "names.json")
+    return ProductLookups(api, names, wait_s=3600.0, again_s=again_s, observers=[victim.hear])
 
 
 def bought(product_id: str) -> Any:
@@ -571,6 +572,23 @@ async def reading_of_products(tmp_path: Path) -> AsyncIterator[Victim]:
     await until(waiting.done)
     assert lookups.missing(bought("pdt_1"), waits=True) is not None
     await until(one.works.is_set)
+    await lookups.close()
+
+
+@asynccontextmanager
+async def product_names_again(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Names that may have changed are read now and then: it goes on."""
+    victim = Victim("product names again")
+
+    async def nothing(_number: int) -> list[dict[str, Any]]:
+        victim.work()
+        return []
+
+    lookups = product_lookups(victim, tmp_path, again_s=0.01, products=nothing)
+    lookups._pause = lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+    await lookups.start()
+    await until(lambda: not lookups._reading)
+    yield victim
     await lookups.close()
 
 
@@ -658,6 +676,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "customer look-up": [customer_look_up],
     "product look-up": [product_look_up],
     "reading of products": [reading_of_products],
+    "product names again": [product_names_again],
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],

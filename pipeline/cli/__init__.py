@@ -21,6 +21,7 @@ GROUPS = (
     "transform",
     "sink",
     "explain",
+    "rules",
     "events",
     "send_test",
     "topics",

@@ -29,6 +29,7 @@ class Class(StrEnum):
     refused = "refused"
     oversize = "oversize"
     undeliverable = "undeliverable"
+    transform_failed = "transform-failed"
 
 
 TIMES = "30m, 2h, 3d, 1w ago, or ISO 8601 (UTC)"
@@ -42,7 +43,8 @@ Classes = Annotated[
     typer.Option(
         "--class",
         metavar="CLASS",
-        help="Only of this class: unreadable, unknown-type, unmappable, refused, oversize, undeliverable. Repeatable.",
+        help="Only of this class: unreadable, unknown-type, unmappable, refused, oversize, undeliverable, "
+        "transform-failed. Repeatable.",
     ),
 ]
 Types = Annotated[

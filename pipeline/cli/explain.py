@@ -75,6 +75,10 @@ def explain(
     state: Annotated[
         bool, typer.Option("--state", help="Know the customer also with one webhook, as with several.")
     ] = False,
+    rules: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Rules that shape the operations, instead of PIPELINE_RULES."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Show what webhooks become: the exact operations, or why there are none. Offline.
@@ -98,6 +102,8 @@ def explain(
     curl -s localhost/last-webhooks.jsonl | dodo-cio explain - --json
 
     PIPELINE_CURRENCY_EXPONENTS=CLP=2 dodo-cio explain clp-payment.json
+
+    dodo-cio explain --rules rules.yaml --sample payment.succeeded
     """
     import time
 
@@ -112,7 +118,7 @@ def explain(
     if identifier == "":
         raise InputError("--webhook-id is empty: give the header's value, or leave the option out")
     found = _given(files, sample)
-    settings, now_ms = Settings.load(), time.time_ns() // 1_000_000
+    settings, now_ms = Settings.load(**({} if rules is None else {"rules": rules})), time.time_ns() // 1_000_000
     if len(found) > 1 or state:
         if identifier is not None and len(found) > 1:
             raise InputError("--webhook-id names one webhook, and several were given")
@@ -277,6 +283,8 @@ def _show(explanation: Explanation, console: Console) -> None:
         _line(console, "found at", explanation.found_at)
     _line(console, "event time", explanation.event_time or "unknown")
     _line(console, "kafka key", explanation.kafka_key)
+    if explanation.shaped is not None:
+        _line(console, "rules", f"version {explanation.shaped}")
     _line(console, "verdict", _verdict(explanation), f"bold {COLOURS[explanation.verdict]}")
     if explanation.reason is not None:
         _line(console, "reason", explanation.reason)

@@ -32,18 +32,20 @@ from pipeline.kafka.records import (
 )
 from pipeline.settings import Stage
 
-DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "refused", "oversize", "undeliverable"]
+DeadLetterClass = Literal[
+    "unreadable", "unknown-type", "unmappable", "refused", "oversize", "undeliverable", "transform-failed"
+]
 """Kinds of fault.
 
 `unreadable`: the bytes are not a webhook, or no record that can be read. `unknown-type`: a type that this version does
 not know; replay after an upgrade. `unmappable`: known, but lacks what the mapping or the identity policy needs.
 `refused`: Customer.io said no. `oversize`: does not fit a limit. `undeliverable`: failed alone for minutes while others
-succeeded.
+succeeded. `transform-failed`: the user's own rules or code could not shape it; replay once they are mended.
 """
 
 CLASSES: Final[tuple[DeadLetterClass, ...]] = get_args(DeadLetterClass)
 
-OUR_FAULT: Final[frozenset[DeadLetterClass]] = frozenset({"unreadable", "unmappable"})
+OUR_FAULT: Final[frozenset[DeadLetterClass]] = frozenset({"unreadable", "unmappable", "transform-failed"})
 """Faults that a change of ours or of the feeder would cure, told apart from what Customer.io refused."""
 
 BATCH: Final = "batch "

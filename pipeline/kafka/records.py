@@ -34,6 +34,9 @@ IDENTITY_OF: Final = "identity-of"
 NOT_BEFORE: Final = "not-before"
 """Of an identify whose time is ahead of the clock: unix seconds from when on it may be sent."""
 
+RULES: Final = "rules"
+"""Of an operation that was shaped: the version of the user's rules and code."""
+
 UNTOLD: Final = "untold"
 """The command by which the sink says that an identify was given up."""
 

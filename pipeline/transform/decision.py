@@ -26,9 +26,9 @@ from pipeline.kafka.records import (
     text_header,
     time_ms,
 )
+from pipeline.transform.failures import where
 from pipeline.transform.fields import members
 from pipeline.transform.identity import customer_id_of
-from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.state.book import Book

@@ -53,7 +53,8 @@ class Explanation:
 
     `event_time` is RFC 3339 in UTC with milliseconds, None when the body tells no time; `webhook_type` is None when the
     body cannot be read; `class_` and `reason` are None for operations. `code` is a drop's, `class_` a dead letter's.
-    `found_at` is the path at which the webhook was found in a wrapped copy, `place` the part of the input.
+    `found_at` is the path at which the webhook was found in a wrapped copy, `place` the part of the input. `shaped` is
+    the version of the rules that shaped the operations.
     """
 
     webhook_type: str | None
@@ -69,6 +70,7 @@ class Explanation:
     code: str | None = None
     found_at: str | None = None
     place: str = ""
+    shaped: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The JSON form; operations are the objects that would be sent."""
@@ -89,6 +91,7 @@ class Explanation:
             ),
             "code": self.code,
             "found_at": self.found_at,
+            "rules": self.shaped,
         }
 
 
@@ -159,6 +162,7 @@ def explained(
         code=code,
         found_at=copy.path,
         place=copy.place,
+        shaped=verdict.shaped if isinstance(verdict, Operations) else None,
     )
 
 

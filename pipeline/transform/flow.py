@@ -87,6 +87,7 @@ class Flow:
             that, and those of its partition behind it; all others go on.
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: told once of the error that ended the flow; must end the worker.
+        current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
         clock: unix seconds.
     """
 
@@ -104,6 +105,7 @@ class Flow:
         is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
+        current: Callable[[], Callable[[Record, Shelf | None], Decision]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -117,6 +119,7 @@ class Flow:
         self._is_lost = is_lost
         self._introductions = introductions
         self._lookups = lookups
+        self._current = current
         self._clock = clock
         self._addresses = AddressOwners()
         self._open = False  # until the first assignment
@@ -251,6 +254,9 @@ class Flow:
         batch, shelf = chunk.batch, chunk.shelf
         if chunk.outgoing is None:
             chunk.outgoing = Outcome(self._producer.chunk())
+        decide = chunk.decide
+        if decide is None:
+            decide = chunk.decide = self._decide if self._current is None else self._current()
         slice_ends = time.perf_counter() + SLICE_S
         for record in islice(batch, chunk.decided, None):
             if time.perf_counter() > slice_ends:
@@ -266,7 +272,7 @@ class Flow:
                 waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
                 if waiting is not None:
                     return waiting
-            decision = self._append(chunk.outgoing.operations, record, self._decide(record, shelf))
+            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
             chunk.tally.add(decision)
             if self._addresses.is_shared(decision):
                 chunk.tally.notes["shared-address"] += 1

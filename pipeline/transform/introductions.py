@@ -16,10 +16,10 @@ from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text_header
+from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text
 from pipeline.transform.identity import customer_id_of
 from pipeline.transform.mapping.table import TABLE
-from pipeline.transform.mapping.webhook import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book

@@ -12,7 +12,7 @@ import orjson
 
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
-from pipeline.dodo.envelope import parse, webhook_id_of
+from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.records import DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, Headers
 from pipeline.settings import Settings
@@ -40,33 +40,31 @@ class _Record:
     partition: int = 0
 
 
-class Journey:
-    """One partition of the transform, and the workspace that takes what it sends.
+class Walk:
+    """One partition of the transform with a state in memory, and the workspace that takes what it sends.
 
     Args:
-        settings: the policy and the region.
+        policy: the operator's.
         mode: of the endpoint that the webhooks would come through.
-        now_ms: for how late an event is, unix milliseconds.
     """
 
-    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int) -> None:
-        self._settings = settings
-        self._policy = Policy.of(settings)
+    def __init__(self, policy: Policy, *, mode: Mode) -> None:
+        self._policy = policy
         self._mode = mode
-        self._now_ms = now_ms
         self._shelf = MemoryShelf()
         self._workspace = Workspace(SandboxConfig())
         self._delivered_s = 0
         self._offset = 0
 
-    def feed(self, copy: Copy, webhook_id: str | None = None) -> Explanation:
-        """The next webhook in the order of arrival: what becomes of it, the state known."""
-        identifier = webhook_id or copy.webhook_id or webhook_id_of((), copy.body)
+    def decide(self, copy: Copy, webhook_id: str) -> Decided:
+        """The verdict about the next webhook in the order of arrival, the state known."""
         try:
             envelope = parse(copy.body)
         except UnreadableBodyError as error:
-            verdict: Decided = DeadLettered("unreadable", str(error))
-            return explained(None, identifier, verdict, self._settings, now_ms=self._now_ms, copy=copy)
+            return DeadLettered("unreadable", str(error))
+        return self._taken(envelope, webhook_id, copy)
+
+    def _taken(self, envelope: Envelope, identifier: str, copy: Copy) -> Decided:
         happened_ms = plausible_ms(envelope.timestamp)
         told_s = copy.attempt_at_s or (None if happened_ms is None else happened_ms // 1000 + TRAVEL_S)
         self._delivered_s = told_s if told_s is not None else self._delivered_s
@@ -76,8 +74,7 @@ class Journey:
         ]
         if self._delivered_s:
             headers.append((WEBHOOK_TIMESTAMP, b"%d" % self._delivered_s))
-        verdict = self._decide(copy.body, headers)
-        return explained(envelope, identifier, verdict, self._settings, now_ms=self._now_ms, copy=copy, knows=True)
+        return self._decide(copy.body, headers)
 
     def _decide(self, body: bytes | None, headers: Headers) -> Decided:
         """The decision, and all that follows from it."""
@@ -98,3 +95,29 @@ class Journey:
             {"person": person.id or str(person.email), "email": person.email, "attributes": person.attributes}
             for person in self._workspace.people
         ]
+
+
+class Journey(Walk):
+    """The same, explained.
+
+    Args:
+        settings: the policy and the region.
+        mode: of the endpoint that the webhooks would come through.
+        now_ms: for how late an event is, unix milliseconds.
+    """
+
+    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int) -> None:
+        super().__init__(Policy.of(settings), mode=mode)
+        self._settings = settings
+        self._now_ms = now_ms
+
+    def feed(self, copy: Copy, webhook_id: str | None = None) -> Explanation:
+        """The next webhook in the order of arrival: what becomes of it, the state known."""
+        identifier = webhook_id or copy.webhook_id or webhook_id_of((), copy.body)
+        try:
+            envelope = parse(copy.body)
+        except UnreadableBodyError as error:
+            verdict: Decided = DeadLettered("unreadable", str(error))
+            return explained(None, identifier, verdict, self._settings, now_ms=self._now_ms, copy=copy)
+        verdict = self._taken(envelope, identifier, copy)
+        return explained(envelope, identifier, verdict, self._settings, now_ms=self._now_ms, copy=copy, knows=True)

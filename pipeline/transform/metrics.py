@@ -6,6 +6,8 @@ from typing import Final, get_args
 
 from pipeline.transform.introductions import CustomerLookedUp
 from pipeline.transform.product_lookups import ProductLookedUp
+from pipeline.transform.shaping.hook import HookCalled
+from pipeline.transform.shaping.reloading import ShaperLoaded
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLetterClass, Note
 from pipeline.watch.letters import observe_letters
@@ -69,6 +71,20 @@ def observe_transform(metrics: Metrics) -> None:
         begins=[("found",), ("nobody",)],
     )
     metrics.on(CustomerLookedUp, lambda event: lookups.labels(event.outcome).inc())
+    live = metrics.gauge("rules_info", "1 for the version of the rules that are live.", ["version"])
+    reloads = metrics.counter(
+        "rules_reloads", "New rules: taken, or refused.", ["outcome"], begins=[("taken",), ("refused",)]
+    )
+
+    def loaded(event: ShaperLoaded) -> None:
+        live.clear()
+        live.labels(event.version).set(1)
+        if event.outcome != "started":
+            reloads.labels(event.outcome).inc()
+
+    metrics.on(ShaperLoaded, loaded)
+    slow = metrics.counter("transform_slow_calls", "Calls of the user's own function over their budget.")
+    metrics.on(HookCalled, lambda _event: slow.inc())
     products = metrics.counter(
         "product_lookups",
         "Products asked for at Dodo's API: found, nameless (unknown, or without a name), failed.",

@@ -15,8 +15,11 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.records import Record
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+from pipeline.transform.decision import Decision
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import Tally
 
 PATIENCE_S: Final = 5.0
@@ -45,6 +48,7 @@ class Chunk:
         decided: how many of its records are.
         mapping_s: how long that took.
         patience_s: how long it may still wait.
+        decide: the decision about each of its records: all of a chunk by the same rules.
     """
 
     batch: RecordBatch
@@ -56,6 +60,7 @@ class Chunk:
     decided: int = 0
     mapping_s: float = 0.0
     patience_s: float = PATIENCE_S
+    decide: Callable[[Record, Shelf | None], Decision] | None = None
 
 
 class Parked:

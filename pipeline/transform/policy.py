@@ -12,6 +12,7 @@ from pipeline.settings import Settings, metadata_attribute
 from pipeline.transform.identity import CUSTOMER_ID_STEP
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
+from pipeline.transform.shaping.types import Shaper
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Policy:
     """The settings that the mapping reads; `Policy()` is the default of each.
 
     `metadata` pairs each allowed metadata key with its attribute's name (`seat-count` → `metadata_seat_count`: a dot
-    would nest the attribute, a dash cannot be written in Liquid).
+    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks tell.
     """
 
     person_id_chain: tuple[str, ...] = ("customer_id",)
@@ -38,6 +39,7 @@ class Policy:
     merge_on_email_change: bool = False
     merge_default_id: bool = False
     commands: bool = True
+    shaper: Shaper | None = None
 
     @property
     def pools(self) -> bool:
@@ -61,7 +63,10 @@ class Policy:
 
         Raises:
             SettingsError: when the file of product names cannot be used, with its place and what to do.
+            RulesError: when the user's rules or code cannot be used, naming each fault.
         """
+        from pipeline.transform.shaping.loading import shaper_of  # which knows the mapping, and so this module
+
         return cls(
             person_id_chain=settings.person_id_chain,
             title_names=settings.event_name_style == "title",
@@ -79,4 +84,5 @@ class Policy:
             merge_on_email_change=settings.merge_on_email_change,
             merge_default_id=settings.merge_default_id,
             commands=settings.commands,
+            shaper=shaper_of(settings),
         )

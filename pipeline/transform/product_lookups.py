@@ -1,8 +1,8 @@
-"""Asks Dodo's API what products are called: all of them once at the start, and one whenever an unknown id comes.
+"""Asks Dodo's API what products are called: all at the start and now and then, and one whenever an unknown id comes.
 
 A record waits for the name of a new product, for a set time at most, since the first mail about it is the one that
 counts; then it goes on without. While the API is away or slow nobody waits. Once begun a question is never cancelled,
-and its answer is there for the next record.
+and its answer is there for the next record. For names that have changed nobody waits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ REMEMBERED: Final = 10_000
 MAX_PAGES: Final = 200
 """20,000 products: more than are remembered."""
 
+PAGE_AGAIN_S: Final = 10.0
+"""Between two pages that are read again: a new product, for which a record waits, finds the account's limit free."""
+
 ALL: Final = BackgroundTask("reading of products", OnEnd.TELL, returns=True)
+AGAIN: Final = BackgroundTask("product names again", OnEnd.RESTART)
 LOOK_UP: Final = BackgroundTask("product look-up", OnEnd.TELL, returns=True)
 
 PRODUCT_ID: Final = re.compile(rb'"product_id"\s*:\s*"([A-Za-z0-9_-]{1,96})"')
@@ -77,6 +81,7 @@ class ProductLookups:
         api: asked.
         names: what is known, and where answers go.
         wait_s: how long a record may wait for an answer; 0: never.
+        again_s: how often all are read again; 0: never.
         rate: how fast questions may go.
         clock: seconds of an even clock.
         sleep: waits for a question's turn.
@@ -90,6 +95,7 @@ class ProductLookups:
         names: ProductNames,
         *,
         wait_s: float,
+        again_s: float = 0,
         rate: RateLimit | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -99,6 +105,7 @@ class ProductLookups:
         self._api = api
         self._names = names
         self._wait_s = wait_s
+        self._again_s = again_s
         self._rate = rate or RateLimit()
         self._clock = clock
         self._sleep = sleep
@@ -121,13 +128,16 @@ class ProductLookups:
         if settings.dodo_api_key is None:
             return None
         api = open_api(settings, rate=RateLimit(), patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
-        return cls(api, names, wait_s=settings.product_name_wait_seconds, rate=RateLimit((PER_SECOND, 1.0)), **how)
+        wait_s, again_s = settings.product_name_wait_seconds, settings.product_names_refresh_seconds
+        return cls(api, names, wait_s=wait_s, again_s=again_s, rate=RateLimit((PER_SECOND, 1.0)), **how)
 
     async def start(self) -> None:
         """Begin to read all products; returns at once."""
         self._reading = True
         self._all = self._waiting()
-        self._tasks.start(ALL, self._read_all)
+        self._tasks.start(ALL, self._read_first)
+        if self._again_s > 0:
+            self._tasks.start(AGAIN, self._keep_reading)
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
@@ -175,21 +185,9 @@ class ProductLookups:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    async def _read_all(self) -> None:
+    async def _read_first(self) -> None:
         try:
-            seen: set[Any] = set()
-            repeated = False
-            for number in range(MAX_PAGES):
-                await self._turn()
-                page = await self._api.products(number)
-                ids = {product.get("product_id") for product in page}
-                # The reference counts pages from 0, the vendor's SDK from 1: both may be the first, a third is the end.
-                if not page or (repeated and ids <= seen):
-                    break
-                repeated = ids <= seen
-                seen |= ids
-                for product in page:
-                    self._names.learn(product)
+            await self._read_all(self._turn)
             await asyncio.to_thread(self._names.keep, self._names.written())
             log.info("The names of products were read", products=len(self._names))
         except PipelineError as error:
@@ -197,6 +195,37 @@ class ProductLookups:
         finally:
             self._reading = False
             self._end(self._all)
+
+    async def _keep_reading(self) -> None:
+        while True:
+            await self._sleep(self._again_s)
+            if self._reading or self._clock() < self._silent_until:
+                continue
+            try:
+                if await self._read_all(self._pause):
+                    await asyncio.to_thread(self._names.keep, self._names.written())
+                    log.info("Products have other names by now, or there are more", products=len(self._names))
+            except PipelineError as error:
+                self._failed(error)
+
+    async def _pause(self) -> None:
+        await self._sleep(PAGE_AGAIN_S)
+
+    async def _read_all(self, turn: Callable[[], Awaitable[None]]) -> int:
+        """Learn every page, each once it is its `turn`; how many names are news."""
+        seen: set[Any] = set()
+        repeated, news = False, 0
+        for number in range(MAX_PAGES):
+            await turn()
+            page = await self._api.products(number)
+            ids = {product.get("product_id") for product in page}
+            # The reference counts pages from 0, the vendor's SDK from 1: both may be the first, a third is the end.
+            if not page or (repeated and ids <= seen):
+                break
+            repeated = ids <= seen
+            seen |= ids
+            news += sum(map(self._names.learn, page))
+        return news
 
     async def _look_up(self, product_id: str) -> None:
         await self._turn()

@@ -15,6 +15,7 @@ from pipeline.kafka.records import (
     RECEIVED_AT,
     REPARTITIONED_AMONG,
     REPARTITIONED_FROM,
+    RULES,
     SOURCE,
     WEBHOOK_ID,
     OutRecord,
@@ -36,8 +37,9 @@ def operation_records(record: Record, decision: Decision, operations: Operations
 
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
     the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
-    where the sink must end its batch. With the state an identify has `identity` and `identity-of`, by which the sink
-    can say that it was given up, and `not-before` (unix s) where its time is ahead of the clock.
+    where the sink must end its batch; `rules` is the version of what shaped them. With the state an identify has
+    `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where its
+    time is ahead of the clock.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
@@ -48,6 +50,7 @@ def operation_records(record: Record, decision: Decision, operations: Operations
         (EVENT_TIME, b"%d" % operations.event_time_ms),
         (RECEIVED_AT, b"%d" % received_at_ms),
         (SOURCE, source_of(record).encode()),
+        *(((RULES, operations.shaped.encode()),) if operations.shaped is not None else ()),
     )
     key = operations.person_key
     remembered: tuple[tuple[str, bytes], ...] = ()

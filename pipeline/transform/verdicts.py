@@ -13,7 +13,7 @@ from pipeline.transform.profile import Recovery
 
 Mode = Literal["live", "test"]
 OperationKind = Literal["identify", "merge", "event", "delete", "suppress"]
-DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize"]
+DeadLetterClass = Literal["unreadable", "unknown-type", "unmappable", "oversize", "transform-failed"]
 DropCode = Literal[
     "test-mode",
     "vendor-example",
@@ -44,6 +44,7 @@ Note = Literal[
     "unusable-person-id",
     "unchanged-identify",
     "suppressed-event",
+    "shaped-away",
 ]
 """What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
 
@@ -93,7 +94,8 @@ class Operations(NamedTuple):
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
     earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
     own id may be another in the next reading of the body. `recoveries` are the lapses that are answered now, each with
-    the subscription's id.
+    the subscription's id. `shaped` is the version of what shaped them, None where nothing does; what it took away
+    leaves fewer operations, or none.
     """
 
     person_key: bytes
@@ -110,6 +112,7 @@ class Operations(NamedTuple):
     event: str | None = None
     spoken: str | None = None
     recoveries: tuple[tuple[str, Recovery], ...] = ()
+    shaped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -34,6 +34,8 @@ from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
+from pipeline.transform.shaping.loading import checked_shaper_of
+from pipeline.transform.shaping.reloading import LiveShaper
 from pipeline.transform.state.events import RestoreAdvanced
 from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
@@ -53,6 +55,8 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
+Decide = Callable[[Record, Shelf | None], Decision]
+
 
 def create_app(settings: Settings) -> BatchApp:
     """The Faust app of the transform, ready to be run by a worker.
@@ -68,6 +72,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
+    live = _live(settings, policy, watch, app.background())
     producer = BatchProducer(
         settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
     )
@@ -77,11 +82,16 @@ def create_app(settings: Settings) -> BatchApp:
 
     lookups = _lookups(settings, names, watch)
 
-    def decided(record: Record, shelf: Shelf | None) -> Decision:
-        return decide(record, policy, map_webhook, shelf)
+    def deciding() -> Decide:
+        now = policy if live is None else replace(policy, shaper=live.shaper)
+
+        def decided(record: Record, shelf: Shelf | None) -> Decision:
+            return decide(record, now, map_webhook, shelf)
+
+        return decided
 
     flow = Flow(
-        decided,
+        deciding(),
         producer,
         operations_topic=settings.operations_topic,
         dead_letters_topic=settings.dead_letters_topic,
@@ -92,6 +102,7 @@ def create_app(settings: Settings) -> BatchApp:
         is_lost=app.membership.is_lost,
         introductions=introductions,
         lookups=lookups,
+        current=deciding if live is not None else None,
     )
 
     async def start_producer() -> None:
@@ -119,11 +130,21 @@ def create_app(settings: Settings) -> BatchApp:
     app.on_assigned = assigned
     if introductions is not None:
         app.companion(_at_once, introductions.close)
+    if live is not None:
+        app.companion(live.start, live.stop)
     if lookups is not None:
         app.companion(lookups.start, lookups.close)
     app.set_handover(flow)
     add_agent(app, flow)
     return app
+
+
+def _live(settings: Settings, policy: Policy, watch: WorkerWatch, background: Tasks) -> LiveShaper | None:
+    """What shapes operations, exchanged when its files change; None where nothing does."""
+    if policy.shaper is None:
+        return None
+    shaper = checked_shaper_of(settings, observe=watch.metrics)
+    return LiveShaper(settings, shaper, background, partial(tell, (watch.metrics,))) if shaper is not None else None
 
 
 def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:

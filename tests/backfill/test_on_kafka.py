@@ -51,6 +51,10 @@ class Chain:
         self._directory = directory
         self._workers: list[tuple[subprocess.Popen[bytes], Path]] = []
 
+    def configure(self, **environ: str) -> None:
+        """Set variables of the workers that are started from now on, and of commands."""
+        self._environ |= environ
+
     def start(self) -> None:
         """Start both workers."""
         for stage in ("transform", "sink"):
@@ -317,6 +321,28 @@ async def test_forgotten_stays_forgotten(chain: Chain) -> None:
     await chain.settled()
     assert spent(chain) == {"cus_leaves": {"USD": 4900}, "cus_stays": {"USD": 4900}}
     assert chain.events == []
+
+
+@pytest.mark.timeout(900)
+async def test_who_stood_in_is_forgotten_too(chain: Chain) -> None:
+    """A webhook that names the customer by id alone went to that id: nothing of it is left, whatever its partition."""
+    chain.configure(PIPELINE_PERSON_ID="metadata.user")
+    at_s = int(NOW.timestamp())
+    licence, payment = (orjson.loads(samples.load(type_)) for type_ in ("license_key.created", "payment.succeeded"))
+    licence["data"]["customer_id"] = "cus_leaves"
+    payment["data"]["customer"] |= {"customer_id": "cus_leaves", "metadata": {"user": "u_1"}}
+    chain.start()
+    await chain.produce(
+        Delivery(orjson.dumps(body), f"msg_{number}", at_s + number, "first", body["type"], "cus_leaves")
+        for number, body in enumerate((licence, payment))
+    )
+    await chain.settled()
+    assert set(chain.people) == {"cus_leaves", "u_1"}
+
+    await chain.run("forget", "cus_leaves", "--customerio", "delete")
+    await chain.settled()
+    assert chain.people == {}
+    assert await keys_left(chain, "cus_leaves") == {"forgotten", "request", "shared"}
 
 
 @pytest.mark.timeout(900)

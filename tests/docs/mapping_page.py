@@ -120,7 +120,7 @@ def _common(references: Sequence[EventReference]) -> str:
 
 
 def _family(family: Family, references: Sequence[EventReference]) -> str:
-    mine = [one for one in references if any(when.type.startswith(f"{family}.") for when in one.when)]
+    mine = [one for one in references if one.when[0].type.startswith(f"{family}.")]
     rows = [row for row in reference_rows() if row.type.startswith(f"{family}.")]
     parts = [f"## {FAMILY_TITLES[family]}\n", _rows(rows, mine), *_without_state(rows)]
     if mine:
@@ -138,7 +138,9 @@ def _rows(rows: Iterable[ReferenceRow], references: Iterable[EventReference]) ->
     told = {line[2].strip("`") for line in lines}
     for reference in references:
         if reference.event not in told:
-            lines += [(f"`{w.type}`", w.condition, f"`{reference.event}`", _once(w.key)) for w in reference.when]
+            types = ", ".join(f"`{when.type}`" for when in reference.when)
+            when = reference.when[0]  # the same for all
+            lines.append((types, when.condition, f"`{reference.event}`", _once(when.key)))
     return _table(("Dodo sends", "when", "event", "once for"), lines)
 
 

@@ -321,7 +321,13 @@ def test_headers_of_an_operation() -> None:
         schema("headers/operation").validate(headers)
         assert set(headers) - {records.BARRIER} == set(document("headers/operation")["required"])
     of_an_identify = {records.IDENTITY, records.IDENTITY_OF, records.NOT_BEFORE}
-    listed = {records.BARRIER, records.DLQ_REPLAYS, *of_an_identify, *document("headers/operation")["required"]}
+    listed = {
+        records.BARRIER,
+        records.DLQ_REPLAYS,
+        records.RULES,
+        *of_an_identify,
+        *document("headers/operation")["required"],
+    }
     assert set(document("headers/operation")["properties"]) == listed
 
 

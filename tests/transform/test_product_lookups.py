@@ -15,7 +15,7 @@ from pipeline.dodo.api import DodoApi, RateLimit
 from pipeline.dodo.api.client import Patience
 from pipeline.errors import CredentialError, DeliveryError, UnexpectedAnswerError
 from pipeline.settings import Settings
-from pipeline.transform.product_lookups import MAX_ASKING, UNKNOWN_S, ProductLookedUp, ProductLookups
+from pipeline.transform.product_lookups import ALL, MAX_ASKING, PAGE_AGAIN_S, UNKNOWN_S, ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, MAX_NAME_CHARS, ProductNames
 from pipeline.transform.resolver import AWAY_S, REFUSED_S
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
@@ -71,12 +71,16 @@ class Consumed:
 class Bench:
     """Look-ups with a clock of their own."""
 
-    def __init__(self, path: Path, dodo: Any, *, wait_s: float = NEVER_S, given: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, dodo: Any, *, wait_s: float = NEVER_S, given: dict[str, str] | None = None, **how: Any
+    ) -> None:
         self.path = path / FILE
         self.names = ProductNames(given or {}, self.path)
         self.now = 1000.0
         self.told: list[str] = []
-        self.lookups = ProductLookups(dodo, self.names, wait_s=wait_s, clock=lambda: self.now, observe=self._told)
+        self.lookups = ProductLookups(
+            dodo, self.names, wait_s=wait_s, clock=lambda: self.now, observe=self._told, **how
+        )
 
     def _told(self, event: ProductLookedUp) -> None:
         self.told.append(event.outcome)
@@ -107,6 +111,71 @@ async def test_all_names_are_read_once_at_the_start_and_kept(tmp_path: Path) -> 
     await bench.settled()
     await bench.lookups.close()
     assert dict(ProductNames({"pdt_2": "The pen"}, bench.path)) == {"pdt_1": "Book", "pdt_2": "The pen", "pdt_3": "Ink"}
+
+
+class Hours:
+    """A sleep that ends when the test says that the time has come; rates do not wait."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self._over = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        """Sleep an hour until it is over, anything else not at all."""
+        self.slept.append(seconds)
+        if seconds == NEVER_S:
+            await self._over.wait()
+            self._over.clear()
+
+    def strike(self) -> None:
+        """An hour is over."""
+        self._over.set()
+
+    async def asleep(self, times: int) -> None:
+        """Return when so many hours have begun."""
+        while self.slept.count(NEVER_S) < times:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+
+
+async def test_a_renamed_product_has_its_new_name_without_a_restart(tmp_path: Path) -> None:
+    """All are read again now and then, at a distance, while nobody waits; also after an hour in which Dodo was away."""
+    dodo, hours = Dodo(pdt_1="Book", pdt_2="Pen", pdt_3="Ink"), Hours()
+    bench = Bench(tmp_path, dodo, again_s=NEVER_S, sleep=hours)
+    await bench.lookups.start()
+    await bench.settled()
+    await hours.asleep(1)
+    dodo.names["pdt_3"] = "Blue ink"
+    dodo.fault = DeliveryError("away")
+    hours.strike()
+    await hours.asleep(2)
+    assert bench.names["pdt_3"] == "Ink"
+    bench.now += AWAY_S + 1
+    dodo.fault, dodo.gate = None, asyncio.Event()
+    asked = len(dodo.asked)
+    hours.strike()
+    while len(dodo.asked) == asked:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.001)
+    assert bench.missing("pdt_3") is None
+    waiting = bench.missing("pdt_4")
+    assert waiting is not bench.lookups._all, "a new product waits for its own answer, not for the list"
+    dodo.gate.set()
+    await hours.asleep(3)
+    assert bench.names["pdt_3"] == "Blue ink"
+    assert hours.slept.count(PAGE_AGAIN_S) >= 2
+    await bench.lookups.close()
+    assert ProductNames({}, bench.path)["pdt_3"] == "Blue ink"
+
+
+async def test_where_nobody_wants_it_names_are_read_once(tmp_path: Path) -> None:
+    """0: never again."""
+    dodo, hours = Dodo(pdt_1="Book"), Hours()
+    bench = Bench(tmp_path, dodo, sleep=hours)
+    await bench.lookups.start()
+    await bench.settled()
+    await bench.lookups._tasks.ended(ALL)
+    assert [task.get_name() for task in bench.lookups._tasks._running] == []
+    assert NEVER_S not in hours.slept
+    await bench.lookups.close()
 
 
 async def test_a_new_product_is_asked_for_once(tmp_path: Path) -> None:

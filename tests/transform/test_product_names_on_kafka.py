@@ -48,14 +48,15 @@ async def test_a_product_has_its_name_from_its_first_mail_on(
     environment: Callable[[Settings], dict[str, str]],
     tmp_path: Path,
 ) -> None:
-    """Of those that are there at the start, of one that comes later, and, by a restarted worker, while Dodo is away."""
+    """Of those that are there at the start, of one that comes later or is renamed, and after a restart without Dodo."""
     account = Account(limits=())
     book = {"product_id": "pdt_book", "name": "Book", "created_at": "2026-01-01T00:00:00Z"}
     account.objects["products"]["pdt_book"] = book
     async with serving(account) as url:
         settings = await chain_settings(
-            partitions=1, dodo_api_key=LIVE_KEY, dodo_api_url=url, product_name_wait_seconds=5
-        )
+            partitions=1, dodo_api_key=LIVE_KEY, dodo_api_url=url, product_name_wait_seconds=5,
+            product_names_refresh_seconds=1,
+        )  # fmt: skip
         fleet = Fleet(settings, environment(settings), tmp_path)
         try:
             worker = fleet.start()
@@ -65,6 +66,11 @@ async def test_a_product_has_its_name_from_its_first_mail_on(
             await write(settings, ("pay_1", "pdt_book"), ("pay_2", "pdt_pen"), ("pay_3", "pdt_gone"))
             await fleet.caught_up()
             assert await names(settings) == {"pay_1": "Book", "pay_2": "Pen", "pay_3": None}
+            account.objects["products"]["pdt_book"] = book | {"name": "Book, second edition"}
+            await worker.says("Products have other names by now")
+            await write(settings, ("pay_5", "pdt_book"))
+            await fleet.caught_up()
+            assert (await names(settings))["pay_5"] == "Book, second edition"
             assert await worker.end() == 0, worker.text[-6000:]
             account.faults += [lambda _: error(503, "AWAY")] * 20
             heir = fleet.start()

@@ -35,6 +35,7 @@ class Case:
     """
 
     __slots__ = (
+        "body",
         "business_id",
         "customer",
         "data",
@@ -56,6 +57,7 @@ class Case:
     def __init__(self, envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> None:
         self.type = envelope.type
         self.data = envelope.data
+        self.body = envelope.fields
         self.delivery = delivery
         self.policy = policy
         self.profile = profile

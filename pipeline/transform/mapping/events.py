@@ -45,8 +45,12 @@ def spoken_ids(case: Case, rows: tuple[Row, ...]) -> tuple[str | None, list[str]
         return None, []
     of_webhook = "webhook", case.delivery.webhook_id
     at_ms = case.occurred_ms or 0
-    spoken = ulid(at_ms, case.type, "spoken", case.delivery.webhook_id) if keys else None
-    return spoken, [ulid(at_ms, name, *of_webhook) for name in names]
+    return spoken_id(case) if keys else None, [ulid(at_ms, name, *of_webhook) for name in names]
+
+
+def spoken_id(case: Case) -> str:
+    """By what the state remembers that this webhook has told an event."""
+    return ulid(case.occurred_ms or 0, case.type, "spoken", case.delivery.webhook_id)
 
 
 def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes:

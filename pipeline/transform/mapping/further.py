@@ -52,7 +52,13 @@ FURTHER: Final[Mapping[str, Beside]] = MappingProxyType(
             "subscription_id",
         ),
         CONVERTED: Beside(
-            ("payment.succeeded", "subscription.renewed", "subscription.plan_changed", "subscription.active"),
+            (
+                "subscription.renewed",
+                "payment.succeeded",
+                "subscription.plan_changed",
+                "subscription.active",
+                "subscription.updated",
+            ),
             "with `PIPELINE_EMIT_TRIAL_EVENTS`: the first charge above 0 after a free trial, or a plan change charged "
             "inside it (never what opened the trial), by its payment or the renewal, whichever shows it first, and by "
             "the subscription's next webhook where the trial was not known then",

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from pipeline.customerio import operations as track
 from pipeline.dodo.envelope import Envelope
-from pipeline.errors import OperationError, OversizeError
+from pipeline.errors import OperationError, OversizeError, ShapingError
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import identify_attributes, identity_of, sum_attributes
+from pipeline.transform.mapping.shaped import failed, shaped_about
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed, Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
@@ -50,7 +51,10 @@ def map_person(
         return None, names
     operations: tuple[MappedOperation, ...] = ()
     at_s: int | None = None
+    shaper = policy.shaper
     try:
+        if shaper is not None and not (about := shaped_about(shaper, case, about)):
+            return None, names
         told = case.fitted(about)
         identity = identity_of(told)
         if again or identity != profile.identity:
@@ -59,6 +63,8 @@ def map_person(
             at_s = profile.delivered_at_s
         else:
             case.notice("unchanged-identify", "no profile update: nothing about the person changed")
+    except ShapingError as error:
+        return failed(error), names
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field), names
     except OperationError as error:
@@ -72,5 +78,6 @@ def map_person(
         identity=identity,
         identified_at_s=at_s,
         not_before_s=case.not_before_s(at_s),
+        shaped=shaper.version if shaper is not None else None,
     )
     return verdict, names

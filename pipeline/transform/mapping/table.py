@@ -45,6 +45,10 @@ TABLE: Final[Mapping[str, tuple[FamilyMapping, tuple[Row, ...]]]] = MappingProxy
 )
 """By type: its family and its rows, the first that holds decides."""
 
+_NO_EVENT: Final = (Row("", None),)
+CLAIMED: Final = (FamilyMapping(rows=_NO_EVENT, attributes=lambda _case, _row, _into: None, links=()), _NO_EVENT)
+"""Of a type that is not in the table and that a shaper claims: what the person is known by, and no event."""
+
 
 def reference_rows() -> tuple[ReferenceRow, ...]:
     """The mapping in words, type by type: what the documentation's reference page is made from."""

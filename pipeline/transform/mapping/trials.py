@@ -77,8 +77,8 @@ def renewal_converts(case: Case) -> bool:
 def charge_converts(case: Case, subscription_ids: Iterable[str]) -> bool:
     """Whether a payment is the first charge of more than nothing after a trial of one of these subscriptions."""
     payment_id, profile = text(case.data.get("payment_id")), case.profile
-    if profile is None or payment_id is None:
-        return False
+    if profile is None or payment_id is None or text(case.data.get("charge_type")) == "new":
+        return False  # without a look at the state: most payments
     converted = (conversion_of(profile.course(subscription_id)) for subscription_id in subscription_ids)
     return any(charge is not None and charge.payment_id == payment_id for charge in converted)
 

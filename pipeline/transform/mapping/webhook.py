@@ -3,76 +3,34 @@
 from __future__ import annotations
 
 import re
-import traceback
-from collections.abc import Mapping
-from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any, Final
 
-from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.dodo.envelope import Envelope, parse
-from pipeline.errors import OperationError, OversizeError, PipelineError, UnreadableBodyError
+from pipeline.errors import OperationError, OversizeError, PipelineError, ShapingError, UnreadableBodyError
+from pipeline.transform.failures import where
 from pipeline.transform.identity import is_metadata, passed_over, person_of, tells_more
-from pipeline.transform.mapping.case import NOTHING, Case
-from pipeline.transform.mapping.events import (
-    event_attributes,
-    event_id,
-    spoken_ids,
-    title_of,
-    warn_if_late,
-)
+from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.drops import drop
+from pipeline.transform.mapping.encoding import event_operation, identified, outs, said
+from pipeline.transform.mapping.events import event_attributes, event_id, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
 from pipeline.transform.mapping.further import Further
-from pipeline.transform.mapping.identify import (
-    first_seen_s,
-    identifier_of,
-    identify_attributes,
-    identity_of,
-    is_new_person,
-    left_person,
-    may_merge,
-    needs_barrier,
-)
+from pipeline.transform.mapping.identify import identify_attributes
 from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
-from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.mapping.shaped import TWIN, Mapped, failed, shaped_verdict
+from pipeline.transform.mapping.table import CLAIMED, TABLE
 from pipeline.transform.mapping.trial_events import trial_events
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Person, Profile, Recovery
-from pipeline.transform.verdicts import (
-    DeadLettered,
-    Delivery,
-    DropCode,
-    Dropped,
-    MappedOperation,
-    Operations,
-    Verdict,
-)
-
-DROPS: Final[Mapping[DropCode, str]] = MappingProxyType(
-    {
-        "test-mode": "a test-mode webhook; PIPELINE_FORWARD_TEST_MODE=true sends them on as people prefixed test_",
-        "vendor-example": "the vendor's fixed example or a test checkout, signed with a live secret: nobody's payment",
-        "payout": "a payout is the merchant's own money, no customer's event",
-        "credit-deducted": "one a usage: high volume; PIPELINE_EMIT_CREDIT_DEDUCTED=true sends them",
-        "opted-out": "the customer wants no recovery mail",
-        "forgotten": "the customer was forgotten after this had happened: nothing is remembered or sent",
-        "command": "the command was carried out, and there is nothing to send",
-        "no-change": "no event by the rules, and nothing about the person that an identify could tell",
-    }
-)
+from pipeline.transform.profile import Person, Profile
+from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Verdict
 
 ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
 
 STICKY: Final = (
     "the first step of PIPELINE_PERSON_ID finds nothing in this body, a later one decides who it is; the state keeps "
     "to the step that once hit for the customer"
-)
-
-LEFT: Final = (
-    "the customer's operations went to another person so far (the customer's id, while nothing better was known, or a "
-    "former address or id): what was sent there stays there"
 )
 
 KEPT: Final = "PIPELINE_PERSON_ID names another person by this body; the customer stays who they became first"
@@ -113,7 +71,13 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
     person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
     if person is None:
         return _nobody(policy)
-    return _said(case, person, *_identify(case, None, None, person))
+    about = _about(case, None, None)
+    try:
+        if policy.shaper is not None:
+            return shaped_verdict(policy.shaper, case, None, person, about)
+        return said(case, person, *identified(case, None, None, person, about))
+    except ShapingError as error:
+        return failed(error)
 
 
 def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
@@ -129,11 +93,12 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
     """`map_webhook` without its net, for tests that look for what the net would catch."""
     if delivery.mode == "test":
         if not policy.forward_test_mode:
-            return _drop("test-mode")
+            return drop("test-mode")
         profile = None
     elif is_vendor_example(envelope.data):
-        return _drop("vendor-example")
-    known = TABLE.get(envelope.type)
+        return drop("vendor-example")
+    claimed = policy.shaper is not None and envelope.type in policy.shaper.claims
+    known = TABLE.get(envelope.type) or (CLAIMED if claimed else None)
     if known is None:
         shown = f"'{envelope.type}'" if _TYPE_FORM.fullmatch(envelope.type) else "of an unusual form"
         return DeadLettered("unknown-type", f"the type {shown} is not known to this version", field="type")
@@ -142,8 +107,8 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
     for row in rows:  # the last one always holds
         if row.when is None or row.when.holds(case):
             break
-    if row.drop is not None:
-        return _drop(row.drop)
+    if row.drop is not None and not claimed:
+        return drop(row.drop)
     if not case.knows_the_time:
         return DeadLettered(
             "unmappable", "neither the body's timestamp nor the delivery's headers tell the time", field="timestamp"
@@ -154,6 +119,8 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
     _warn(case, row, person)
     try:
         return _operations(case, row, mapping, person)
+    except ShapingError as error:
+        return failed(error)
     except OversizeError as error:
         return DeadLettered("oversize", str(error), field=error.field)
     except OperationError as error:
@@ -167,16 +134,6 @@ def _nobody(policy: Policy) -> DeadLettered:
         f"1 to {PERSON_ID_MAX_BYTES} bytes in the body",
         field="customer",
     )
-
-
-def where(error: Exception) -> str:
-    """Kind and place of a failure of ours; its message could quote the body."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
-
-
-def _drop(code: DropCode) -> Dropped:
-    return Dropped(code, DROPS[code])
 
 
 def _warn(case: Case, row: Row, person: Person) -> None:
@@ -217,88 +174,42 @@ def _warn_of_ids(case: Case, person: Person) -> None:
         case.notice("kept-person", KEPT)
 
 
-def _identify(
-    case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person
-) -> tuple[list[MappedOperation], bytes | None]:
-    """The identify, if it would change anything, and with the state the digest of what it tells.
-
-    Where the operator wants it, the person of a former address, or the customer's id that stood in, is merged into the
-    new one, who must exist by then: the identify before it is that person's first, and so a barrier.
-    """
-    # A person may be several customers, whose sums whoever knows them all tells of.
+def _about(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attributes:
+    """What an identify would tell. A person may be several customers, whose sums whoever knows them all tells of."""
     alone = case.profile is None or not case.policy.pools
-    told_attributes = identify_attributes(case, row, mapping, with_sums=alone)
-    told = case.fitted(told_attributes)
-    if told == NOTHING:
-        return [], None
-    profile, identity = case.profile, None
-    shown_s = case.snapshot_s
-    if profile is not None:
-        identity = identity_of(told)
-        if identity == profile.identity and not is_new_person(profile, person):
-            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
-            return [], identity
-        shown_s = max(shown_s, profile.delivered_at_s)
-        if case.policy.set_created_at and is_new_person(profile, person):
-            told = case.fitted({**told_attributes, "created_at": first_seen_s(case, profile)})
-    identify = MappedOperation(
-        op_id=f"{case.delivery.webhook_id}:identify",
-        body=track.identify(person.id, told, timestamp_s=shown_s, identifier=identifier_of(person)),
-        barrier=needs_barrier(case, row, mapping, person),
-        kind="identify",
-        name=None,
-    )
-    former = left_person(profile, person) if profile is not None else None
-    if former is None:
-        return [identify], identity
-    if not may_merge(case.policy, former, person):
-        case.notice("left-person", LEFT)
-        return [identify], identity
-    merge = MappedOperation(
-        op_id=f"{case.delivery.webhook_id}:merge",
-        body=track.merge(
-            person.id, former.id, identifier=identifier_of(person), secondary_identifier=former.identifier
-        ),
-        barrier=False,
-        kind="merge",
-        name=None,
-    )
-    return [identify, merge], identity
+    return identify_attributes(case, row, mapping, with_sums=alone)
 
 
 def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
-    operations, identity = _identify(case, row, mapping, person)
+    about = _about(case, row, mapping)
+    if case.policy.shaper is not None:
+        return shaped_verdict(case.policy.shaper, case, Mapped(row, mapping), person, about)
+    operations, identity = identified(case, row, mapping, person, about)
     if row.suppressed:
-        case.notice("suppressed-event", "skipped, already sent: another webhook has told this fact")
-    event, spoken = _own_event(case, row, person, operations)
+        case.notice("suppressed-event", TWIN)
+    event, spoken = _own_event(case, row, mapping, person, operations)
     for further in trial_events(case, row, mapping):
         _add_further(case, person, further, operations)
     recoveries = recoveries_of(case)
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
-    return _said(case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries)
+    return said(case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries)
 
 
 def _own_event(
-    case: Case, row: Row, person: Person, operations: list[MappedOperation]
+    case: Case, row: Row, mapping: FamilyMapping, person: Person, operations: list[MappedOperation]
 ) -> tuple[str | None, str | None]:
     """Add the row's event, if it has one that is not out; `Operations.event` and `Operations.spoken`."""
     if row.event is None:
         return None, None
-    mapping, rows = TABLE[case.type]
-    op_id, spoken = event_id(case, row, row.event), None
-    if case.profile is not None:
-        spoken, ids = spoken_ids(case, rows)
-        is_out = case.profile.emitted(op_id)
-        has_spoken = spoken is not None and case.profile.emitted(spoken)
-        spoken = None if has_spoken or op_id in ids else spoken
-        if is_out or has_spoken or any(map(case.profile.emitted, ids)):
-            case.notice("suppressed-event", "skipped, already sent: the event is out")
-            return row.event if is_out else None, spoken
+    op_id = event_id(case, row, row.event)
+    out = outs(case, op_id)
+    if out.any:
+        return row.event if out.by_id else None, out.spoken
     warn_if_late(case, case.event_ms)
     attributes = event_attributes(case, row, mapping)
-    operations.append(_event(case, person, Further(row.event, op_id, case.event_ms, attributes)))
-    return row.event, spoken
+    operations.append(event_operation(case, person, Further(row.event, op_id, case.event_ms, attributes)))
+    return row.event, out.spoken
 
 
 def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
@@ -306,57 +217,4 @@ def _add_further(case: Case, person: Person, further: Further, operations: list[
         return
     if not any(operation.kind == "event" for operation in operations):
         warn_if_late(case, further.at_ms)
-    operations.append(_event(case, person, further))
-
-
-def _event(case: Case, person: Person, event: Further) -> MappedOperation:
-    return MappedOperation(
-        op_id=event.id,
-        body=track.event(
-            person.id,
-            title_of(event.name) if case.policy.title_names else event.name,
-            id=event.id,
-            timestamp_s=event.at_ms // 1000,
-            attributes=case.fitted(event.attributes),
-            identifier=identifier_of(person),
-        ),
-        barrier=False,
-        kind="event",
-        name=event.name,
-    )
-
-
-def _said(
-    case: Case,
-    person: Person,
-    operations: list[MappedOperation],
-    identity: bytes | None,
-    *,
-    event: str | None = None,
-    spoken: str | None = None,
-    recoveries: tuple[tuple[str, Recovery], ...] = (),
-) -> Verdict:
-    if not operations and identity is None:
-        return _drop("no-change")
-    profile = case.profile
-    address = shown_s = not_before_s = None
-    if profile is not None and operations and operations[0].kind == "identify":
-        shown_s = max(case.snapshot_s, profile.delivered_at_s)
-        not_before_s = None if operations[0].barrier else case.not_before_s(shown_s)
-        address = None if case.policy.pools else profile.contact.email or case.email
-    return Operations(
-        person_key=person.id.encode(),
-        operations=tuple(operations),
-        event_time_ms=case.event_ms,
-        warnings=tuple(case.warnings),
-        notes=tuple(case.notes),
-        identity=identity,
-        identified_by=person.step if person.settles else None,
-        identifier=identifier_of(person),
-        address=address,
-        identified_at_s=shown_s,
-        not_before_s=not_before_s,
-        event=event,
-        spoken=spoken,
-        recoveries=recoveries,
-    )
+    operations.append(event_operation(case, person, further))

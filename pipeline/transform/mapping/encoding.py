@@ -1,0 +1,174 @@
+"""From what is to be told about a person to operations: ids, barrier, and what the state must remember."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from pipeline.customerio import operations as track
+from pipeline.transform.mapping.case import NOTHING, Attributes, Case
+from pipeline.transform.mapping.drops import drop
+from pipeline.transform.mapping.events import spoken_ids, title_of
+from pipeline.transform.mapping.further import Further
+from pipeline.transform.mapping.identify import (
+    first_seen_s,
+    identifier_of,
+    identity_of,
+    is_new_person,
+    left_person,
+    may_merge,
+    needs_barrier,
+)
+from pipeline.transform.mapping.rows import FamilyMapping, Row
+from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.profile import Person, Recovery
+from pipeline.transform.verdicts import MappedOperation, Operations, Verdict
+
+LEFT: Final = (
+    "the customer's operations went to another person so far (the customer's id, while nothing better was known, or a "
+    "former address or id): what was sent there stays there"
+)
+
+
+class Identified(NamedTuple):
+    """The identify, with a merge behind it where one is due; `identity` is the digest of what it tells, if it does."""
+
+    operations: list[MappedOperation]
+    identity: bytes | None
+
+
+class Outs(NamedTuple):
+    """What is known to be out of a webhook's event: by its own id, or by one under which the webhook told another.
+
+    `spoken` is the id by which the state is to remember that the webhook has told one, None where it need not.
+    """
+
+    by_id: bool
+    any: bool
+    spoken: str | None
+
+
+def identified(
+    case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person, attributes: Attributes
+) -> Identified:
+    """The identify that tells `attributes`, if it would change anything, and with the state the digest of them.
+
+    Where the operator wants it, the person of a former address, or the customer's id that stood in, is merged into the
+    new one, who must exist by then: the identify before it is that person's first, and so a barrier.
+    """
+    told = case.fitted(attributes)
+    if told == NOTHING:
+        return Identified([], None)
+    profile, identity = case.profile, None
+    shown_s = case.snapshot_s
+    if profile is not None:
+        identity = identity_of(told)
+        if identity == profile.identity and not is_new_person(profile, person):
+            case.notice("unchanged-identify", "no profile update: nothing about the person changed")
+            return Identified([], identity)
+        shown_s = max(shown_s, profile.delivered_at_s)
+        if case.policy.set_created_at and is_new_person(profile, person):
+            told = case.fitted({**attributes, "created_at": first_seen_s(case, profile)})
+    identify = MappedOperation(
+        op_id=f"{case.delivery.webhook_id}:identify",
+        body=track.identify(person.id, told, timestamp_s=shown_s, identifier=identifier_of(person)),
+        barrier=needs_barrier(case, row, mapping, person),
+        kind="identify",
+        name=None,
+    )
+    former = left_person(profile, person) if profile is not None else None
+    if former is None:
+        return Identified([identify], identity)
+    if not may_merge(case.policy, former, person):
+        case.notice("left-person", LEFT)
+        return Identified([identify], identity)
+    merge = MappedOperation(
+        op_id=f"{case.delivery.webhook_id}:merge",
+        body=track.merge(
+            person.id, former.id, identifier=identifier_of(person), secondary_identifier=former.identifier
+        ),
+        barrier=False,
+        kind="merge",
+        name=None,
+    )
+    return Identified([identify, merge], identity)
+
+
+def outs(case: Case, op_id: str) -> Outs:
+    """Whether the event with this id, or another reading of the webhook, has been told before."""
+    profile = case.profile
+    if profile is None:
+        return Outs(by_id=False, any=False, spoken=None)
+    spoken, ids = spoken_ids(case, TABLE[case.type][1])
+    is_out = profile.emitted(op_id)
+    has_spoken = spoken is not None and profile.emitted(spoken)
+    left = None if has_spoken or op_id in ids else spoken
+    if not (is_out or has_spoken or any(map(profile.emitted, ids))):
+        return Outs(by_id=False, any=False, spoken=left)
+    case.notice("suppressed-event", "skipped, already sent: the event is out")
+    return Outs(by_id=is_out, any=True, spoken=left)
+
+
+def event_operation(case: Case, person: Person, event: Further, *, shown: str | None = None) -> MappedOperation:
+    """One event, whose name is canonical; `shown` is what it is called at Customer.io, where that is another."""
+    return MappedOperation(
+        op_id=event.id,
+        body=track.event(
+            person.id,
+            shown_name(case, event.name) if shown is None else shown,
+            id=event.id,
+            timestamp_s=event.at_ms // 1000,
+            attributes=case.fitted(event.attributes),
+            identifier=identifier_of(person),
+        ),
+        barrier=False,
+        kind="event",
+        name=event.name,
+    )
+
+
+def shown_name(case: Case, name: str) -> str:
+    """An event's canonical name in the style that goes out."""
+    return title_of(name) if case.policy.title_names else name
+
+
+def said(
+    case: Case,
+    person: Person,
+    operations: list[MappedOperation],
+    identity: bytes | None,
+    *,
+    event: str | None = None,
+    spoken: str | None = None,
+    recoveries: tuple[tuple[str, Recovery], ...] = (),
+    shaped: str | None = None,
+    is_shaped_away: bool = False,
+) -> Verdict:
+    """The verdict; a drop where there is nothing to say, unless that is a shaper's doing.
+
+    What a shaper takes away is not sent, and all that the webhook shows is remembered as if it were.
+    """
+    if not operations and identity is None and not is_shaped_away:
+        return drop("no-change")
+    profile = case.profile
+    address = shown_s = not_before_s = None
+    if profile is not None and operations and operations[0].kind == "identify":
+        shown_s = max(case.snapshot_s, profile.delivered_at_s)
+        not_before_s = None if operations[0].barrier else case.not_before_s(shown_s)
+        address = None if case.policy.pools else profile.contact.email or case.email
+    return Operations(
+        person_key=person.id.encode(),
+        operations=tuple(operations),
+        event_time_ms=case.event_ms,
+        warnings=tuple(case.warnings),
+        notes=tuple(case.notes),
+        identity=identity,
+        identified_by=person.step if person.settles else None,
+        identifier=identifier_of(person),
+        address=address,
+        identified_at_s=shown_s,
+        not_before_s=not_before_s,
+        event=event,
+        spoken=spoken,
+        recoveries=recoveries,
+        shaped=shaped,
+    )

@@ -1,0 +1,167 @@
+"""A shaper at work: called, and held to what an operation can be.
+
+What it returns is looked at before anything is encoded: a shaper is somebody else's code, and one odd webhook of it
+must not stop everybody's flow. Whatever the mapping itself made and the shaper left alone is not looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, Final
+
+import orjson
+
+from pipeline.customerio.attributes import DEPTH_MAX, PLAIN_ONLY
+from pipeline.customerio.limits import EVENT_NAME_MAX_BYTES, ITEM_MAX_BYTES
+from pipeline.errors import InputError, PipelineError, ShapingError
+from pipeline.transform.failures import where
+from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, Shaper, Webhook
+from pipeline.transform.ulid import ulid
+
+EVENTS_MAX: Final = 20
+"""Of one webhook. A loop that never meant to make more is stopped here, and not at the workspace's rate."""
+
+
+def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
+    """What `shaper` makes of the webhook, fit to be encoded.
+
+    Raises:
+        ShapingError: it failed, or what it returned cannot become operations.
+        PipelineError: the state's trouble, met by `know`.
+    """
+    try:
+        shaped = shaper.shape(webhook, default, know)
+    except ShapingError:
+        raise
+    except InputError as error:
+        raise ShapingError(f"the shaper failed on this webhook ({where(error)})") from None
+    except (MemoryError, PipelineError):
+        raise  # the process's or the state's trouble
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code, and one webhook
+        raise ShapingError(f"the shaper failed on this webhook ({where(error)})") from None
+    if shaped is not default and not shaper.is_checked:
+        _check(shaped, default)
+    return shaped
+
+
+def additional_id(at_ms: int, origin: str, beside: str, place: int) -> str:
+    """The id of an event that the default mapping does not make.
+
+    Args:
+        at_ms: the body's own time, unix milliseconds, 0 without one.
+        origin: of the event.
+        beside: the id of the webhook's own event, or the webhook's where it has none.
+        place: among those of its origin.
+    """
+    return ulid(at_ms, origin, "beside", beside, str(place))
+
+
+def _check(shaped: Any, default: Shaped) -> None:
+    if not isinstance(shaped, Shaped):
+        raise ShapingError(f"the shaper returned {_kind(shaped)} and no Shaped")
+    ours = {id(event.attributes) for event in default.events}
+    if shaped.identify is not None:
+        if not isinstance(shaped.identify, Identify):
+            raise ShapingError(f"the shaper's identify is {_kind(shaped.identify)} and no Identify")
+        if default.identify is None or shaped.identify.attributes is not default.identify.attributes:
+            check_attributes(shaped.identify.attributes, "the identify")
+    if not isinstance(shaped.events, tuple):
+        raise ShapingError(f"the shaper's events are {_kind(shaped.events)} and no tuple of Event")
+    if len(shaped.events) > EVENTS_MAX:
+        raise ShapingError(f"the shaper made {len(shaped.events):,} events of one webhook; {EVENTS_MAX} is the most")
+    for event in shaped.events:
+        if not isinstance(event, Event):
+            raise ShapingError(f"one of the shaper's events is {_kind(event)} and no Event")
+        check_name(event.name)
+        if not isinstance(event.origin, str):
+            raise ShapingError(f"the origin of an event is {_kind(event.origin)} and no text")
+        if id(event.attributes) not in ours:
+            check_attributes(event.attributes, f"the event {event.name!r}")
+
+
+def check_name(name: Any) -> None:
+    """Whether an event may be called so.
+
+    Raises:
+        ShapingError: it may not.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ShapingError(f"an event's name is {_kind(name) if not isinstance(name, str) else 'empty'}")
+    if len(name.strip().encode("utf-8", "replace")) > EVENT_NAME_MAX_BYTES:
+        raise ShapingError(
+            f"an event's name has over {EVENT_NAME_MAX_BYTES} bytes: no campaign would listen to its head"
+        )
+
+
+def check_attributes(attributes: Any, whose: str) -> None:
+    """Whether attributes are JSON: no cycle, no NaN, nothing that is larger than an operation may be.
+
+    Raises:
+        ShapingError: they are not, with the attribute's name.
+    """
+    if not isinstance(attributes, Mapping):
+        raise ShapingError(f"the attributes of {whose} are {_kind(attributes)} and no mapping")
+    held = attributes if type(attributes) is dict else dict(attributes)
+    try:
+        text = orjson.dumps(held, option=PLAIN_ONLY)
+    except TypeError:
+        text = None
+    if text is None:
+        for name, value in held.items():
+            if not isinstance(name, str):
+                raise ShapingError(f"a name among the attributes of {whose} is {_kind(name)} and no text")
+            _check_value(name, value, whose)
+        return  # surrogates or large integers: the mapping's own fitting knows them
+    if len(text) > ITEM_MAX_BYTES:
+        raise ShapingError(
+            f"the attributes of {whose} have {len(text):,} bytes, Customer.io takes {ITEM_MAX_BYTES:,} for all of an "
+            "operation"
+        )
+    if b"null" in text:  # as orjson writes NaN
+        for name, value in held.items():
+            if _has_no_number(value):
+                raise ShapingError(f"attribute {name} of {whose} is no number (NaN or infinite)")
+
+
+def _check_value(name: str, value: Any, whose: str) -> None:
+    """One value of attributes that are no JSON as they are."""
+    fault = _fault(value, 0, [MEMBERS_MAX])
+    if fault is not None:
+        raise ShapingError(f"attribute {name} of {whose} {fault}")
+
+
+MEMBERS_MAX: Final = 100_000
+"""How many members are looked through for what is wrong; a value that refers to itself twice has no end."""
+
+
+def _fault(value: Any, depth: int, left: list[int]) -> str | None:
+    left[0] -= 1
+    if depth > DEPTH_MAX or left[0] < 0:
+        return "contains itself, or is nested too deep or too large"
+    if isinstance(value, float):
+        return None if isfinite(value) else "is no number (NaN or infinite)"
+    if value is None or isinstance(value, str | bool | int):
+        return None
+    if isinstance(value, Mapping):
+        if any(not isinstance(key, str) for key in value):
+            return "has a member whose name is no text"
+        members = list(value.values())
+    elif isinstance(value, list | tuple):
+        members = list(value)
+    else:
+        return f"is {_kind(value)}: JSON has text, numbers, true, false, null, lists and objects"
+    return next((fault for member in members if (fault := _fault(member, depth + 1, left)) is not None), None)
+
+
+def _has_no_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_no_number, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_no_number, value))
+
+
+def _kind(value: Any) -> str:
+    """What it is, for a message: never its content."""
+    return "nothing (None)" if value is None else f"a {type(value).__name__}"

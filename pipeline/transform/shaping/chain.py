@@ -1,0 +1,27 @@
+"""Several shapers one behind the other: what one makes is the default of the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
+
+
+class Chain:
+    """A shaper of shapers; its version is theirs, joined."""
+
+    def __init__(self, parts: Sequence[Shaper]) -> None:
+        self.parts = tuple(parts)
+        self.version = "+".join(part.version for part in parts)
+        self.is_checked = all(part.is_checked for part in parts)
+        self.claims = frozenset[str]().union(*(part.claims for part in parts))
+
+    def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
+        """See `Shaper`."""
+        notes: tuple[str, ...] = ()
+        shaped = default
+        for part in self.parts:
+            before, shaped = shaped, part.shape(webhook, shaped, know)
+            if shaped is not before and shaped.notes:
+                notes += shaped.notes
+        return shaped._replace(notes=notes) if notes else shaped

@@ -1,0 +1,126 @@
+"""The shaper that is live, exchanged while the transform runs.
+
+The files are looked at every two seconds, by their status alone (a ConfigMap's mount is a symlink that is swapped,
+which no watch of a file tells), and at SIGHUP. What is new is compiled and held against the tests that lie beside it,
+in a thread; then it is taken at the next chunk, or refused, and what was live stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pipeline import logs
+from pipeline.errors import PipelineError
+from pipeline.observers import tell
+from pipeline.settings import PREFIX, Settings
+from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+from pipeline.transform.shaping.loading import checked_shaper_of, files_of
+from pipeline.transform.shaping.types import Shaper
+
+LOOK_S: Final = 2.0
+"""Between two looks. A file that is being written is not read before two looks find it alike."""
+
+WATCH: Final = BackgroundTask("rules watch", OnEnd.RESTART)
+
+log = logs.get(__name__)
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShaperLoaded:
+    """A shaper was loaded at the start, or taken or refused since; `version` is the one that is live now."""
+
+    outcome: Literal["started", "taken", "refused"]
+    version: str
+
+
+class LiveShaper:
+    """The shaper of a running transform.
+
+    Args:
+        settings: what names the files.
+        shaper: the one of the start.
+        tasks: runs the watch.
+        observe: told of each version.
+        look_s: seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        shaper: Shaper,
+        tasks: Tasks,
+        observe: Callable[[object], None],
+        *,
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._settings, self._tasks, self._observe, self._look_s = settings, tasks, observe, look_s
+        self._files: Sequence[Path] = files_of(settings)
+        self._wanted = asyncio.Event()
+        self._read = self._pending = signature(self._files)
+        self.shaper = shaper
+        """The one to be used for the next chunk."""
+
+    async def start(self) -> None:
+        """Begin to look; SIGHUP looks at once."""
+        tell((self._observe,), ShaperLoaded("started", self.shaper.version))
+        with suppress(ValueError, RuntimeError, NotImplementedError):  # only in a process's main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._wanted.set)
+        self._tasks.start(WATCH, self._watch)
+
+    async def stop(self) -> None:
+        """Look no more."""
+        with suppress(ValueError, RuntimeError, NotImplementedError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        await self._tasks.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._look_s):
+                    await self._wanted.wait()
+            asked = self._wanted.is_set()
+            self._wanted.clear()
+            await self.look(asked=asked)
+
+    async def look(self, *, asked: bool = False) -> None:
+        """Load what has changed since it was read last and has come to rest; `asked`: whatever there is now."""
+        seen = signature(self._files)
+        is_at_rest, self._pending = seen == self._pending, seen
+        if not asked and (seen == self._read or not is_at_rest):
+            return
+        self._read = seen
+        try:
+            shaper = await asyncio.to_thread(checked_shaper_of, self._settings, observe=self._observe)
+        except PipelineError as error:
+            log.warning(
+                "New rules are refused, the old ones stay: mend the file, it is read again by itself",
+                version=self.shaper.version, reason="; ".join(str(error).splitlines()),
+            )  # fmt: skip
+            tell((self._observe,), ShaperLoaded("refused", self.shaper.version))
+            return
+        if shaper is None or (shaper.version == self.shaper.version and not asked):
+            return
+        before, self.shaper = self.shaper.version, shaper
+        log.info("New rules are taken", version=shaper.version, before=before, setting=f"{PREFIX}RULES")
+        tell((self._observe,), ShaperLoaded("taken", shaper.version))
+
+
+def signature(files: Sequence[Path]) -> Signature:
+    """What tells that files are others than before: where they lie, their inode, size and time."""
+    found = []
+    for file in files:
+        try:
+            status, place = file.stat(), str(file.resolve())
+        except OSError:
+            found.append((str(file), 0, 0, 0))
+        else:
+            found.append((place, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
