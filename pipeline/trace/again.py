@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.errors import SettingsError
+from pipeline.errors import ConfigurationError
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 from pipeline.transform.decision import decide
@@ -35,7 +35,7 @@ class Decider:
         self.fault: str | None = None
         try:
             self._policy: Policy | None = Policy.of(settings)
-        except SettingsError as error:
+        except ConfigurationError as error:  # a file of names that is gone, rules that are wrong
             self._policy = None
             self.fault = f"what is dropped cannot be explained with these settings: {error}"
 
@@ -66,6 +66,11 @@ def said(verdict: Decided) -> str:
             return f"sent on to partition {partition}, its customer's"
         case Operations(operations=operations):
             return ", ".join(one.kind if one.name is None else f"{one.kind} {one.name}" for one in operations)
+
+
+def is_shaped(verdict: Decided) -> bool:
+    """Whether rules or code of the user's own left out a part of what the mapping would send, or all of it."""
+    return isinstance(verdict, Operations) and "shaped-away" in verdict.notes
 
 
 def events_of(verdict: Decided) -> frozenset[str]:

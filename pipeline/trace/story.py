@@ -39,7 +39,7 @@ from pipeline.kafka.records import (
     time_ms,
 )
 from pipeline.settings import Settings
-from pipeline.trace.again import Again, Decider, events_of, said
+from pipeline.trace.again import Again, Decider, events_of, is_shaped, said
 from pipeline.trace.search import Found, Letters, customer_of
 from pipeline.transform.verdicts import Dropped, Operations, SentOn
 
@@ -50,6 +50,8 @@ WORST: Final[tuple[Fate, ...]] = ("dead-letter", "waits", "unknown", "accepted",
 
 HOUR_S: Final = 3600
 LETTER: Final = "dead letter "
+EXPLAIN: Final = "dodo-cio explain with the same settings shows which"
+SHAPED_AWAY: Final = "your own rules or code take everything away that it would send"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class _Teller:
         self._operations = [one for one in found.operations if text_header(one.headers, WEBHOOK_ID) == webhook_id]
         self._letters = [one for one in found.letters if one.letter.webhook_id == webhook_id]
         self._steps: list[Step] = []
+        self._shaped = False
 
     def tell(self) -> Story:
         fates: list[tuple[Fate, str]] = []
@@ -145,7 +148,9 @@ class _Teller:
             steps=sorted(self._steps, key=_moment),
             operations=operations,
         )
-        story.advice = advice(story, settings=self._settings, missing=self._missing(operations))
+        missing = self._missing(operations)
+        shaped = [f"your own rules or code leave a part of it out: {EXPLAIN}"] if self._shaped else []
+        story.advice = [*shaped, *advice(story, settings=self._settings, missing=missing)]
         return story
 
     def _received(self, record: Record) -> None:
@@ -193,6 +198,9 @@ class _Teller:
             case Dropped():
                 self._steps.append(Step(None, "transform", f"dropped, {said(again.alone)}"))
                 return "dropped", said(again.alone)
+        if is_shaped(again.alone) and not said(again.alone):
+            self._steps.append(Step(None, "transform", SHAPED_AWAY))
+            return "dropped", SHAPED_AWAY
         match again.after:
             case SentOn():
                 return None  # its copy tells
@@ -211,6 +219,7 @@ class _Teller:
             return []
         record = self._records[-1]
         again = self._decider.decide(record, self._before(record))
+        self._shaped = again is not None and is_shaped(again.alone)
         sent = {text_header(one.headers, OP_ID) for one in self._operations}
         if again is None or not isinstance(again.alone, Operations):
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from aiokafka.structs import TopicPartition
@@ -10,6 +11,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.deadletters.letter import read_letter
 from pipeline.dodo import samples
 from pipeline.kafka.fetched import FetchedRecord
+from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 from pipeline.trace.again import Decider
 from pipeline.trace.search import Found, Letters, customer_of
@@ -52,14 +54,14 @@ def letter(stage: str, source: str, *, put_back: int = 0, **headers: str) -> Let
     return Letters(one, read_letter(one), put_back)
 
 
-def told(found: Found, transform: int | None, sink: int | None) -> Story:
+def told(found: Found, transform: int | None, sink: int | None, **settings_: Any) -> Story:
     """The only story; offsets are what the groups have committed."""
     for topic, offset in ((W, transform), (OPS, sink)):
         if offset is not None:
             found.committed[TopicPartition(topic, 0)] = offset
     for one in found.webhooks:
         found.before.setdefault(customer_of(one) or "", []).append(one)
-    settings = Settings.load()
+    settings = Settings.load(**settings_)
     (story,) = stories(found, settings, Decider(settings))
     return story
 
@@ -152,3 +154,15 @@ def test_a_second_telling_is_explained_by_the_first() -> None:
     story = told(found, 2, 0)
     assert story.fate == "nothing-new"
     assert "payment_completed" in story.reason
+
+
+def test_ones_own_rules_take_it_away(tmp_path: Path) -> None:
+    """What the user's rules leave out is said to be left out by them: all of it, or the event alone."""
+    sent: dict[str, list[Record]] = {"both": [], "event": [operation(4)]}
+    for drop, operations in sent.items():
+        rules = tmp_path / f"{drop}.yaml"
+        rules.write_text(f"rules:\n  - name: silence\n    match: {{type: payment.succeeded}}\n    drop: {drop}\n")
+        story = told(Found(webhooks=[webhook(0)], operations=operations), 1, 5, rules=rules)
+        said = " ".join([story.reason, *story.advice])
+        assert "your own rules or code" in said
+        assert story.fate == ("accepted" if operations else "dropped")
