@@ -20,6 +20,9 @@ from pipeline.settings import PREFIX, Settings
 
 BROKER_VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
 
+OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS"})
+"""Settings that say how the stages run, not where."""
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -47,6 +50,8 @@ class Chain:
         self._own_broker = False
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.settings: Settings
+        self.exports: Mapping[str, str] = {}
+        """Variables with which other commands look at this chain: its brokers, topics, groups, secret and ingest."""
         self.addresses: Addresses
 
     @property
@@ -95,6 +100,8 @@ class Chain:
             )
         }
         await self._ready(fleet, children)
+        self.exports = {f"{PREFIX}{name}": value for name, value in variables.items() if name not in OF_PROCESSES}
+        self.exports |= {f"{PREFIX}PORT": str(ports["ingest"])}
         self.addresses = Addresses(kafka=bootstrap, **{name: child.url for name, child in children.items()})
 
     @staticmethod

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -86,6 +88,15 @@ def _keep(chain: Chain, talk: Console) -> None:
         f"  sandbox        {at.sandbox}/__sandbox/people\n"
         f"  logs           {chain.logs}"
     )
+    talk.print("\nIn another terminal, for dodo-cio lag, dlq, trace and send-test:")
+    for text in exports(chain.exports):
+        # Neither wrapped nor marked up: it is there to be copied.
+        talk.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def exports(variables: Mapping[str, str]) -> list[str]:
+    """Lines for a shell that set these variables."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def _wide(console: Console) -> Console:

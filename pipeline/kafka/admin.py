@@ -161,6 +161,11 @@ class Admin:
                 found |= _counts(answer)
         return found
 
+    async def names(self) -> set[str]:
+        """Every topic that we may look at."""
+        answer = await self._requests.ask(MetadataRequest(None, allow_auto_topic_creation=False), lambda _: ())
+        return {topic["topic"] for topic in answer.to_object()["topics"]}
+
     async def partitions_everywhere(self, name: str) -> int:
         """Partitions of the topic that every broker knows which answers; 0 while one does not know it."""
         request = MetadataRequest([name], allow_auto_topic_creation=False)

@@ -26,6 +26,7 @@ from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.admin import Admin, open_admin
 from pipeline.kafka.closing import close
 from pipeline.kafka.losses import ACKNOWLEDGED, Loss, ledger_of, read_loss
+from pipeline.kafka.namesakes import namesakes
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import time_ms
@@ -42,6 +43,7 @@ POLL_MS = 200
 
 LEDGER_UNKNOWN = "what was lost before is unknown (may this user DESCRIBE the group {group}?)"
 NEVER_COMMITTED = "never committed: counted from the first record that is still there"
+MOST_NAMESAKES = 4
 BEYOND_THE_END = "the committed offset is beyond the end: was the topic created anew?"
 NO_OFFSET_TOLD = "the broker did not tell the committed offset (may this user DESCRIBE the group and the topic?)"
 NO_ENDS_TOLD = "the partition's offsets could not be read (no leader, or no permission)"
@@ -188,9 +190,14 @@ class LagReader:
         counts = await self._admin.partitions(flow.topic for flow in flows)
         missing = sorted({flow.topic for flow in flows} - set(counts))
         if missing:
-            raise TopicError(
-                f"topic {', '.join(missing)} does not exist (or this user may not see it): see `dodo-cio topics plan`"
-            )
+            absent = ", ".join(missing)
+            text = f"topic {absent} does not exist (or this user may not see it): see `dodo-cio topics plan`"
+            if meant := namesakes(missing, await self._admin.names()):
+                text += (
+                    f". There is {', '.join(meant[:MOST_NAMESAKES])}: if that is meant, set PIPELINE_WEBHOOKS_TOPIC, "
+                    "PIPELINE_OPERATIONS_TOPIC, PIPELINE_TRANSFORM_GROUP and PIPELINE_SINK_GROUP as the stages do"
+                )
+            raise TopicError(text)
         return [await self._group(flow, counts[flow.topic][0]) for flow in flows]
 
     async def _group(self, flow: Flow, count: int) -> GroupLag:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.expect import expect
 from pipeline.demo.run import SEED, run
+from pipeline.demo.stage import exports
 from pipeline.dodo.simulator import Shop
 from pipeline.kafka.local import LocalKafka
 
@@ -44,6 +49,7 @@ async def test_chain_reconciles_and_keeps_its_logs_clean(
         report = await run(chain, 1_500, lambda _: Quiet())
         assert {check.name: (check.expected, check.seen) for check in report.checks if not check.ok} == {}
         assert report.journey
+        await _look_at(chain.exports)
         api_key = chain.settings.customerio_api_key
         assert api_key is not None
         private = {chain.secret, chain.secret.removeprefix("whsec_"), api_key.get_secret_value()}
@@ -55,6 +61,29 @@ async def test_chain_reconciles_and_keeps_its_logs_clean(
         assert not ADDRESS.findall(text), name
         assert not [value for value in private | names if value in text], name
         assert not [fragment for fragment in BODY_FRAGMENTS if fragment in text.replace('\\"', '"')], name
+
+
+async def _look_at(variables: Mapping[str, str]) -> None:
+    """Commands in a shell that has run the lines which `demo --keep` prints see this chain."""
+    lines = "\n".join(exports(variables))
+    command = f'{lines}\ndodo-cio() {{ {shlex.quote(sys.executable)} -m pipeline "$@"; }}\n'
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+
+    async def said(words: str) -> Any:
+        done = await asyncio.create_subprocess_exec(
+            "/bin/bash", "-c", f"{command}dodo-cio {words}", env=environ, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await done.communicate()
+        assert done.returncode == 0, words
+        return out
+
+    (webhooks, _operations) = json.loads(await said("lag --json"))["groups"]
+    assert (webhooks["records"], webhooks["topic"]) == (0, variables["PIPELINE_WEBHOOKS_TOPIC"])
+    letters = (await said("dlq list --json")).splitlines()
+    assert letters
+    sent = json.loads(await said("send-test --json"))
+    assert sent["accepted"] == 1
+    assert sent["expected"]["verdict"] == "operations"
 
 
 def _names_in(webhooks: int) -> set[str]:

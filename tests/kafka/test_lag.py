@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -332,6 +334,15 @@ async def test_a_missing_topic(kafka: LocalKafka) -> None:
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     with pytest.raises(TopicError, match="nowhere does not exist"):
         await read_lag(settings, [Flow("g", "nowhere")])
+
+
+@pytest.mark.kafka
+async def test_a_topic_of_another_prefix(chain_settings: Any) -> None:
+    """Where the topic is there under another prefix, its name and the settings to change are told."""
+    settings = await chain_settings(partitions=1)
+    there = settings.webhooks_topic
+    with pytest.raises(TopicError, match=rf"There is .*{re.escape(there)}.*PIPELINE_WEBHOOKS_TOPIC"):
+        await read_lag(settings, [Flow("g", f"x-{there}")])
 
 
 async def test_no_broker() -> None:
