@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from pipeline.settings import LogFormat
+from pipeline.settings import PREFIX, LogFormat
 
 _WORD = r"[^\s@<>\"'=,;:(){}\[\]]"
 EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}+@{_WORD}+\.{_WORD}+")
@@ -43,6 +43,8 @@ FORBIDDEN_KEYS = frozenset(
     }
 )
 """Fields whose content never reaches a log line, whoever adds them; their length does."""
+
+FORMAT_VARIABLE = f"{PREFIX}LOG_FORMAT"
 
 QUIET = ("aiokafka", "faust", "mode", "httpx", "httpcore", "asyncio")
 """At DEBUG these build records at rates that cost 8 % of a worker; access logs repeat every webhook."""
@@ -122,7 +124,7 @@ def configure(
         # Lines are rare, so nothing is gained by it; a module's logger would keep what was configured first.
         cache_logger_on_first_use=False,
     )
-    handler = _Stderr()
+    handler = _Stderr(log_format)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -148,8 +150,9 @@ def _coloured() -> bool:
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is by then, not to what it was: that one may be closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat) -> None:
         logging.Handler.__init__(self)
+        self.log_format = log_format
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
@@ -160,3 +163,18 @@ class _Stderr(logging.StreamHandler[TextIO]):
 def get(name: str) -> Any:
     """A structlog logger for module `name`."""
     return structlog.stdlib.get_logger(name)
+
+
+def fatal(text: str, exit_code: int) -> None:
+    """The last words of a stage, in the form of its log, so that what collects JSON can read this line too.
+
+    Also where no log was configured since the settings themselves are at fault: then the variable decides.
+    """
+    forms = [handler.log_format for handler in logging.getLogger().handlers if isinstance(handler, _Stderr)]
+    wanted = os.environ.get(FORMAT_VARIABLE, "").strip().lower()
+    if "json" not in forms and wanted != "json":
+        sys.stderr.write(f"dodo-cio: {text}\n")
+        return
+    if "json" not in forms:
+        configure(log_format="json")
+    get("pipeline").critical(text, exit_code=exit_code)

@@ -6,6 +6,7 @@ A `PipelineError` becomes one message on stderr and its exit code; nothing that 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -47,6 +48,9 @@ HELP = (
     "Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline.\n\n"
     + exit_codes.as_help()
 )
+
+
+STAGES = frozenset({"ingest", "transform", "sink"})
 
 
 class Color(StrEnum):
@@ -138,9 +142,12 @@ def _finished(code: int) -> int:
 
 
 def _tell(error: PipelineError) -> None:
-    """One message; on a terminal it is wrapped between words."""
+    """One message; of a stage in the form of its log, of others on a terminal wrapped between words."""
     text = f"dodo-cio: {error}"
-    if sys.stderr.isatty():
+    if STAGES.intersection(sys.argv[1:]):
+        with contextlib.suppress(OSError):
+            logs.fatal(str(error), error.exit_code)
+    elif sys.stderr.isatty():
         screen.say(text, indent=10, err=True)
     else:
         streams.complain(text)

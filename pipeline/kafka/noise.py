@@ -33,6 +33,15 @@ WINDOW_S: Final = 30.0
 REPORTS: Final = ("Crashed reason=", "Drain messages raised")
 """What mode and Faust say of an error that ends the worker."""
 
+ENDINGS: Final = (
+    "]: Stopping...",
+    "]: Flush producer buffer...",
+    "]: Gathering service tasks...",
+    "]: Gathering all futures...",
+    "]: Closing event loop",
+)
+"""mode's lines of an end, which have the service before them."""
+
 ATTEMPTS: Final = frozenset(
     {
         UNCONNECTED_LINE,  # `outage` says it once, right after it
@@ -137,9 +146,18 @@ class PlainFaults(logging.Filter):
         return True
 
 
+class Endings(logging.Filter):
+    """Leaves out that each of two dozen services stops: what ended the process would stand far above."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        return record.levelno != logging.INFO or not record.getMessage().endswith(ENDINGS)
+
+
 def quieten() -> None:
     """Filter what the root logger's handlers write. Call it after logging was configured."""
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, FloodGate) for known in handler.filters):
             handler.addFilter(FloodGate())
             handler.addFilter(PlainFaults())
+            handler.addFilter(Endings())

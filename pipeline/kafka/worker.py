@@ -55,21 +55,22 @@ class BatchWorker(faust.Worker):
             return self._run()
 
     def _run(self) -> int:
-        failure: BaseException | None = None
+        code: int | None = None
         self._starting_fut = asyncio.ensure_future(self.start(), loop=self.loop)
         try:
             self.loop.run_until_complete(self._starting_fut)
         except asyncio.CancelledError:
             pass
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every end becomes an exit code
-            failure = None if self._signal_stop_time else error  # what a start met that was broken off is no fault
+            # Said at once: what stops has nothing to add. What a start met that was broken off is no fault.
+            code = 0 if self._signal_stop_time else exit_code(error)
         maybe_cancel(self._starting_fut)
         self.on_worker_shutdown()
         try:
             self.stop_and_shutdown()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - mode raises what crashed the worker once more
-            failure = failure or error
-        return exit_code(failure)
+            code = code or exit_code(error)
+        return code or 0
 
     def install_signal_handlers(self) -> None:
         """Those for a look inside; SIGTERM and SIGINT have been heard for longer than there is a loop."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def _from_environment() -> BatchApp:
     signals.catch_in_faust()
+    from pipeline import logs
     from pipeline.errors import PipelineError
     from pipeline.settings import Settings
     from pipeline.sink.worker import create_app
@@ -26,7 +27,7 @@ def _from_environment() -> BatchApp:
     try:
         return create_app(Settings.load())
     except PipelineError as error:
-        sys.stderr.write(f"dodo-cio: {error}\n")
+        logs.fatal(str(error), error.exit_code)
         sys.exit(error.exit_code)
 
 

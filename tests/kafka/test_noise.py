@@ -24,6 +24,7 @@ from pipeline.kafka.noise import (
     EXPIRED,
     ROUTINE,
     WINDOW_S,
+    Endings,
     FloodGate,
     PlainFaults,
     quieten,
@@ -180,10 +181,26 @@ def test_our_own_error_is_left_to_the_worker() -> None:
     assert bug.exc_info is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "level", "written"),
+    [
+        ("[^--Consumer]: Stopping...", logging.INFO, False),
+        ("[^Worker]: Closing event loop", logging.INFO, False),
+        ("[^Worker]: Starting...", logging.INFO, True),
+        ("Stopping...", logging.INFO, True),
+        ("[^--Consumer]: Stopping...", logging.WARNING, True),
+        ("[^--Consumer]: Stopping...", logging.DEBUG, True),
+    ],
+)
+def test_services_that_stop(text: str, level: int, written: bool) -> None:
+    """That each service stops is no line; whatever else is said is."""
+    assert Endings().filter(logging.LogRecord("mode", level, "", 0, text, (), None)) == written
+
+
 def test_handlers_are_filtered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quietening twice does not count twice."""
     handler = logging.NullHandler()
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     quieten()
     quieten()
-    assert [type(known) for known in handler.filters] == [FloodGate, PlainFaults]
+    assert [type(known) for known in handler.filters] == [FloodGate, PlainFaults, Endings]

@@ -12,7 +12,7 @@ log = logs.get(__name__)
 
 
 def announce(settings: Settings, port: int, admin_port: int | None, say: Callable[[str], None]) -> None:
-    """Say and log the addresses.
+    """Log the addresses, and say them to a person: with JSON logs the log alone has them.
 
     Args:
         settings: the host and the paths.
@@ -21,12 +21,13 @@ def announce(settings: Settings, port: int, admin_port: int | None, say: Callabl
         say: told each line.
     """
     if admin_port is not None:
-        _say(say, "Probes and metrics on", settings.host, admin_port, "")
+        _say(say, settings, "Probes and metrics on", admin_port, "")
     for path in settings.webhook_paths:
-        _say(say, "Listening on", settings.host, port, path)
+        _say(say, settings, "Listening on", port, path)
 
 
-def _say(say: Callable[[str], None], what: str, host: str, port: int, path: str) -> None:
-    address = f"http://{shown(host)}:{port}{path}"
-    log.info("listening", address=address)
-    say(f"{what} {address}")
+def _say(say: Callable[[str], None], settings: Settings, what: str, port: int, path: str) -> None:
+    address = f"http://{shown(settings.host)}:{port}{path}"
+    log.info(what, address=address)
+    if settings.log_format != "json":  # a plain line between JSON lines is one that a collector cannot read
+        say(f"{what} {address}")
