@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         description="Template of manage_subscription_url on profiles and events, with {business_id}, {customer_id}, "
         "{subscription_id}: https://customer.dodopayments.com/login/{business_id}.",
     )
+    javascript: Path | None = Field(
+        None,
+        description="Folder of the dashboard's recipes, files with function handler(webhook), or one file; "
+        "docs/javascript.md. Needs the extra javascript.",
+    )
     rules: Path | None = Field(
         None,
         description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "

@@ -23,6 +23,7 @@ GROUPS = (
     "explain",
     "rules",
     "events",
+    "recipe",
     "send_test",
     "topics",
     "doctor",

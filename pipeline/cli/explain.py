@@ -117,7 +117,7 @@ def explain(
     identifier = webhook_id.encode("utf-8", "replace").decode().strip() if webhook_id is not None else None
     if identifier == "":
         raise InputError("--webhook-id is empty: give the header's value, or leave the option out")
-    found = _given(files, sample)
+    found = given(files, sample)
     settings, now_ms = Settings.load(**({} if rules is None else {"rules": rules})), time.time_ns() // 1_000_000
     if len(found) > 1 or state:
         if identifier is not None and len(found) > 1:
@@ -154,7 +154,7 @@ def _list_samples(*, as_json: bool) -> None:
         typer.echo(name)
 
 
-def _given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]]:
+def given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]]:
     """The webhooks that were given, each with where it came from."""
     from pipeline.transform.copies import Copy, copies
 

@@ -18,6 +18,6 @@ ADVICE: Final[Mapping[DeadLetterClass, str]] = {
     "oversize": "It is larger than Customer.io takes. At the transform a replay maps the webhook anew; at the sink the "
     "operation goes out again exactly as it is.",
     "undeliverable": "It failed alone for minutes while others succeeded. Replay when Customer.io is well.",
-    "transform-failed": "Your rules or your code (PIPELINE_RULES, PIPELINE_TRANSFORM) could not shape it; the field "
-    "says where. Mend them, then replay: nothing of it was sent or remembered.",
+    "transform-failed": "Your rules or your code (PIPELINE_RULES, PIPELINE_TRANSFORM, PIPELINE_JAVASCRIPT) could not "
+    "shape it; the field says where. Mend them, then replay: nothing of it was sent or remembered.",
 }

@@ -62,7 +62,7 @@ class Policy:
         """The policy of a process.
 
         Raises:
-            SettingsError: when the file of product names cannot be used, with its place and what to do.
+            SettingsError: when a file that a setting names cannot be used, with its place and what to do.
             RulesError: when the user's rules or code cannot be used, naming each fault.
         """
         from pipeline.transform.shaping.loading import shaper_of  # which knows the mapping, and so this module

@@ -51,6 +51,7 @@ HANDED_ON: Final = (
     "kafka_bootstrap_servers", "webhooks_topic", "operations_topic", "dead_letters_topic", "customers_topic",
     "transform_group", "state", "sink_group", "dodo_webhook_secrets", "customerio_site_id", "customerio_api_key",
     "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "drain_seconds", "log_format",
+    "rules",
     "ingest_workers",
 )  # fmt: skip
 """Settings that differ from their defaults."""

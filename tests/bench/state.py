@@ -37,7 +37,7 @@ async def measure(run: Run) -> list[Figure]:
     broker, directory, payments = run.broker, run.directory, run.sizes.payments
     source = await stage.topics(broker, directory, PARTITIONS)
     run.say(f"writing {payments:,} webhooks")
-    await _fill(source, payments)
+    await fill(source, payments)
     without: list[Mapped] = []
     with_: list[Mapped] = []
     for number in range(run.sizes.rounds):
@@ -46,7 +46,7 @@ async def measure(run: Run) -> list[Figure]:
             group = f"state-{state}-{number}"
             fresh = await stage.topics(broker, directory, PARTITIONS, state=state, transform_group=group)
             settings = fresh.model_copy(update={"webhooks_topic": source.webhooks_topic})
-            found.append(await _run(settings, directory, payments))
+            found.append(await transformed(settings, directory, payments))
     ratio = median(per(mine.per_second, bare.per_second) for mine, bare in zip(with_, without, strict=True))
     cpu = median(per(bare.cpu_us, mine.cpu_us) for mine, bare in zip(with_, without, strict=True))
     return [
@@ -61,7 +61,8 @@ async def measure(run: Run) -> list[Figure]:
     ]
 
 
-async def _fill(settings: Settings, payments: int) -> None:
+async def fill(settings: Settings, payments: int) -> None:
+    """Write payments of customers, two each."""
     body = orjson.loads(samples.load("payment.succeeded"))
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", max_batch_size=900_000, linger_ms=0
@@ -95,7 +96,8 @@ async def _fill(settings: Settings, payments: int) -> None:
         await producer.stop()
 
 
-async def _run(settings: Settings, directory: Path, payments: int) -> Mapped:
+async def transformed(settings: Settings, directory: Path, payments: int) -> Mapped:
+    """What one transform does with them."""
     worker = stage.Process.stage(settings, directory, "transform")
     tps = [TopicPartition(settings.webhooks_topic, number) for number in range(PARTITIONS)]
     first: tuple[float, float, int] | None = None

@@ -16,10 +16,10 @@ from tests.bench.plan import Run, Sizes
 CONTENDERS = ("ours-state", "aiokafka")
 """Ours and a peer's kind, without the packages that only `.venv-bench` has: they are not in the development lock."""
 
-PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state"})
-"""Both are `transform` again, in other shapes."""
+PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state", "rules"})
+"""They are `transform` again, in other shapes."""
 
-COMPUTING = ("batcher", "lanes")
+COMPUTING = ("batcher", "lanes", "recipes")
 """They hold the event loop: beside them a client would miss the broker's answer."""
 
 

@@ -79,6 +79,8 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
     if shaped.notes:
         case.warnings += shaped.notes
+    if mapped is None:  # nothing has happened that an event could tell of
+        shaped = shaped._replace(events=())
     is_shaped_away = False
     attributes = shaped.identify.attributes if shaped.identify is not None else {}
     if about and not attributes:
@@ -89,7 +91,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
         case.notice("suppressed-event", TWIN)
     out = outs(case, own.id) if own is not None else NOTHING_OUT
     named = _named(case, shaped.events, told, own)
-    if not {fact.id for fact in told} <= {one.fact.id for one in named}:
+    if len(named) < len(told) or sum(not one.is_additional for one in named) < len(told):
         case.notice("shaped-away", "an event that the default mapping makes is left out by the shaping")
         is_shaped_away = True
     kept = [one for one in named if not _is_out(case, one, own, out)]

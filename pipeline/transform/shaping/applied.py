@@ -40,7 +40,7 @@ def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], 
         raise  # the process's or the state's trouble
     except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code, and one webhook
         raise ShapingError(f"the shaper failed on this webhook ({where(error)})") from None
-    if shaped is not default and not shaper.is_checked:
+    if shaped is not default and not getattr(shaper, "is_checked", False):
         _check(shaped, default)
     return shaped
 

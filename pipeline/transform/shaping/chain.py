@@ -13,7 +13,7 @@ class Chain:
     def __init__(self, parts: Sequence[Shaper]) -> None:
         self.parts = tuple(parts)
         self.version = "+".join(part.version for part in parts)
-        self.is_checked = all(part.is_checked for part in parts)
+        self.is_checked = all(getattr(part, "is_checked", False) for part in parts)
         self.claims = frozenset[str]().union(*(part.claims for part in parts))
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:

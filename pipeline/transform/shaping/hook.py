@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -157,8 +158,12 @@ def _imported(name: str) -> ModuleType:
         ) from None
 
 
+@cache
 def _version(module: ModuleType) -> str:
-    """The head of the module's hash, and the version of its package where it tells one."""
+    """The head of the hash of the module's file and of its package's version, where it tells one.
+
+    Once a process: the file may be another by the time that rules are loaded anew, and the code that runs is not.
+    """
     read_from = module.__file__
     content = Path(read_from).read_bytes() if read_from is not None else module.__name__.encode()
     package = sys.modules.get(module.__name__.partition(".")[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.settings import Settings
+from pipeline.errors import RulesError
+from pipeline.settings import PREFIX, Settings
+from pipeline.transform.javascript.recipes import SUFFIX
 from pipeline.transform.shaping.chain import Chain
 from pipeline.transform.shaping.types import Shaper
 
@@ -14,16 +16,25 @@ from pipeline.transform.shaping.types import Shaper
 def shaper_of(settings: Settings) -> Shaper | None:
     """What shapes operations; None where no setting names anything.
 
-    Rules come last: they are the marketer's, and may rename what code made.
+    Recipes come first, since they stand in the place of the default mapping, then Python. Rules come last: they are the
+    marketer's, and may rename what code made.
 
     Raises:
+        SettingsError: recipes that cannot be used; file, line and what to do.
         RulesError: naming each fault of a file or of code.
     """
     parts: list[Shaper] = []
+    if settings.javascript is not None:
+        from pipeline.transform.javascript.recipes import load_recipes
+        from pipeline.transform.javascript.shaper import JavaScript
+
+        parts.append(JavaScript(load_recipes(settings.javascript), settings.person_id_chain))
     if settings.transform is not None:
         from pipeline.transform.shaping.hook import load_hook
 
-        parts.append(load_hook(settings.transform, budget_s=settings.transform_budget_seconds))
+        hook = load_hook(settings.transform, budget_s=settings.transform_budget_seconds)
+        _refuse_two_claims(parts, hook)
+        parts.append(hook)
     if settings.rules is not None:
         from pipeline.transform.shaping.rules.loading import load
 
@@ -31,6 +42,16 @@ def shaper_of(settings: Settings) -> Shaper | None:
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else Chain(parts)
+
+
+def _refuse_two_claims(recipes: Sequence[Shaper], hook: Shaper) -> None:
+    """A type that the default mapping does not tell has one owner: what the other makes of it could be lost."""
+    twice = sorted(hook.claims.intersection(*(part.claims for part in recipes))) if recipes else []
+    if twice:
+        raise RulesError(
+            f"{PREFIX}JAVASCRIPT and {PREFIX}TRANSFORM both claim {', '.join(twice)}: rename the file {twice[0]}.js, "
+            "or leave the type out of the function's claims"
+        )
 
 
 def checked_shaper_of(settings: Settings, *, observe: Callable[[Any], None] | None = None) -> Shaper | None:
@@ -52,9 +73,12 @@ def checked_shaper_of(settings: Settings, *, observe: Callable[[Any], None] | No
 
 
 def files_of(settings: Settings) -> tuple[Path, ...]:
-    """The files that a change of is taken while the transform runs. Code is read once: it takes a restart."""
-    if settings.rules is None:
-        return ()
-    from pipeline.transform.shaping.rules.cases import beside
+    """The files that a change of is taken while the transform runs. Python is read once: it takes a restart."""
+    found: list[Path] = []
+    if settings.javascript is not None:
+        found += [settings.javascript, *(settings.javascript.glob(f"*{SUFFIX}"))]
+    if settings.rules is not None:
+        from pipeline.transform.shaping.rules.cases import beside
 
-    return settings.rules, beside(settings.rules)
+        found += [settings.rules, beside(settings.rules)]
+    return tuple(sorted(found))

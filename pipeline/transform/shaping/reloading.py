@@ -62,9 +62,8 @@ class LiveShaper:
         look_s: float = LOOK_S,
     ) -> None:
         self._settings, self._tasks, self._observe, self._look_s = settings, tasks, observe, look_s
-        self._files: Sequence[Path] = files_of(settings)
         self._wanted = asyncio.Event()
-        self._read = self._pending = signature(self._files)
+        self._read = self._pending = signature(files_of(settings))
         self.shaper = shaper
         """The one to be used for the next chunk."""
 
@@ -92,7 +91,7 @@ class LiveShaper:
 
     async def look(self, *, asked: bool = False) -> None:
         """Load what has changed since it was read last and has come to rest; `asked`: whatever there is now."""
-        seen = signature(self._files)
+        seen = signature(files_of(self._settings))
         is_at_rest, self._pending = seen == self._pending, seen
         if not asked and (seen == self._read or not is_at_rest):
             return
@@ -109,8 +108,12 @@ class LiveShaper:
         if shaper is None or (shaper.version == self.shaper.version and not asked):
             return
         before, self.shaper = self.shaper.version, shaper
-        log.info("New rules are taken", version=shaper.version, before=before, setting=f"{PREFIX}RULES")
+        log.info("New rules are taken", version=shaper.version, before=before, settings=_named(self._settings))
         tell((self._observe,), ShaperLoaded("taken", shaper.version))
+
+
+def _named(settings: Settings) -> list[str]:
+    return [f"{PREFIX}{name.upper()}" for name in ("javascript", "transform", "rules") if getattr(settings, name)]
 
 
 def signature(files: Sequence[Path]) -> Signature:

@@ -171,16 +171,14 @@ class Shaper(Protocol):
 
     A shaper is a pure function of its arguments: the same webhook comes again after a crash, a retry or a replay, and
     must tell the same. It can rename, drop, add and change events and attributes. It cannot change who the person is,
-    an id or a time, the barrier before a person's first event, nor say again what was told.
+    an id or a time, the barrier before a person's first event, nor say again what was told. What it returns is looked
+    at before it is encoded, unless its attribute `is_checked` is there and true: then it vouches that it is JSON,
+    under names that events can have.
     """
 
     @property
     def version(self) -> str:
         """Short hash of all that decides, a header of every operation."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether it vouches that what it returns is JSON under names that events can have, so that nobody looks."""
 
     @property
     def claims(self) -> frozenset[str]:

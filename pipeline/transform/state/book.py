@@ -238,6 +238,8 @@ class Book:
         if known is None:
             return None
         mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
+        if mine is not None and any(seen[3] == mine[3] and seen[2] != mine[2] for seen in known):
+            return STALE if mine[2] else None  # a retry that was read anew: the change has a webhook of its own
         first: dict[Any, Fact] = {}
         for seen in known:  # a retry may say once more what was stored then, and is no later change
             first.setdefault(seen[3] or tuple(seen), seen)

@@ -285,6 +285,28 @@ async def test_they_drain_together(tmp_path: Path, chain_settings: Any, environm
         assert await service.ended() == 0
 
 
+@pytest.mark.kafka
+async def test_probes_on_a_port_of_their_own(
+    tmp_path: Path, chain_settings: Any, environment: Any, signed: Any
+) -> None:
+    """The admin port is shared like the public one, tells of all workers, and is not asked for at the public one."""
+    settings = await chain_settings(dodo_webhook_secrets=LIVE, ingest_workers=WORKERS)
+    port, admin_port = free_port(), free_port()
+    variables = {**environment(settings), f"{PREFIX}PORT": str(port), f"{PREFIX}ADMIN_PORT": str(admin_port)}
+    with Fleet(tmp_path / "logs") as fleet:
+        child = fleet.start("ingest", "ingest", environment=variables, port=admin_port)
+        await fleet.ready(child)
+        service = Service(child, settings, signed)
+        await service.all_serve()
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            headers = signed(BODY)
+            answer = await client.post(f"http://127.0.0.1:{port}{PATH}", content=BODY, headers=headers)
+            assert answer.status_code == 200
+            assert (await client.get(f"http://127.0.0.1:{port}/ready")).status_code == 404
+        assert await service.counted() == 1
+        assert f"Probes and metrics on http://127.0.0.1:{admin_port}" in service.said()
+
+
 def test_a_worker_without_a_supervisor() -> None:
     """The option that supervisors use is refused to a person, in one line."""
     argv = (sys.executable, "-m", "pipeline", "ingest", "--worker", "1")

@@ -20,6 +20,7 @@ from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations
 from tests.transform.state.consumed import Consumed
+from tests.transform.state.test_commands import backfill
 
 NOW_S = 1_792_000_000
 
@@ -320,3 +321,44 @@ def test_the_title_style_is_what_a_shaper_sees() -> None:
     verdict = decide(webhook("payment.succeeded"), chosen, map_webhook).verdict
     assert [(event.name, event.origin) for event in seen] == [("Payment Completed", "payment_completed")]
     assert [name for name, _ in events(verdict)] == ["Payment Completed"]
+
+
+def test_what_no_webhook_brings_is_shaped_as_well() -> None:
+    """A backfill's identify has no name where names are left out, and no event is made of it."""
+
+    def nameless(webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
+        assert webhook.type == "backfill"
+        assert default.identify is not None
+        return Shaped(default.identify.without("name"), (Event("again"),))
+
+    shelf = MemoryShelf()
+    order = backfill("payment", "payment.succeeded", emit=True)
+    failed = told(shelf, order, raising(ShapingError("no")))
+    assert isinstance(failed, DeadLettered)
+    assert failed.class_ == "transform-failed"
+    assert shelf.changelog == []
+    (identify,) = sent(told(shelf, order, nameless))
+    assert identify["attributes"]["total_spent_minor"] > 0
+    assert "name" not in identify["attributes"]
+
+
+def test_the_person_of_several_customers_is_shaped_as_well() -> None:
+    """Their sums come with a share, whose identify has no name either."""
+
+    def nameless(_webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
+        return default._replace(identify=default.identify.without("name")) if default.identify is not None else default
+
+    shelf, types = MemoryShelf(), set()
+
+    def listening(webhook: Webhook, default: Shaped, know: Any) -> Shaped:
+        types.add(webhook.type)
+        return nameless(webhook, default, know)
+
+    chosen = replace(policy(listening), person_id_chain=("email", "customer_id"))
+    decision = decide(webhook("payment.succeeded"), chosen, map_webhook, shelf)
+    shares = [Consumed(command.value, command.headers) for command in decision.commands]
+    verdicts = [decision.verdict, *(decide(share, chosen, map_webhook, shelf).verdict for share in shares)]
+    identifies = [one for verdict in verdicts for one in sent(verdict) if one["action"] == "identify"]
+    assert types == {"payment.succeeded", "share"}
+    assert any("total_spent" in one["attributes"] for one in identifies)
+    assert not any("name" in one["attributes"] for one in identifies)

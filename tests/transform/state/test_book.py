@@ -353,3 +353,23 @@ def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: b
     assert isinstance(verdict, Operations)
     assert ("uncounted-refund" in verdict.notes) is noted
     assert ("identify" not in kinds(verdict)) is noted
+
+
+def test_a_retry_that_shows_a_later_flag_takes_nothing_back() -> None:
+    """Each change of the flag has a webhook of its own; one that was read anew says the same twice."""
+    shelf = MemoryShelf()
+
+    def flagged(webhook_id: str, at_s: int, later_s: int, *, scheduled: bool) -> list[str | None]:
+        record = webhook("subscription.updated", webhook_id, at_s=at_s, cancel_at_next_billing_date=scheduled)
+        headers = tuple((name, b"%d" % (at_s + later_s) if name == "webhook-timestamp" else value)
+                        for name, value in record.headers)  # fmt: skip
+        verdict = told(shelf, Consumed(record.value, headers))
+        return [o.name for o in verdict.operations if o.kind == "event"] if isinstance(verdict, Operations) else []
+
+    assert flagged("msg_1", NOW_S, 1, scheduled=True) == ["subscription_cancellation_scheduled"]
+    assert flagged("msg_2", NOW_S + 60, 1, scheduled=True) == []
+    assert flagged("msg_2", NOW_S + 60, 9_000, scheduled=False) == []
+    assert flagged("msg_3", NOW_S + 600, 9_000, scheduled=False) == ["subscription_cancellation_withdrawn"]
+    assert flagged("msg_4", NOW_S + 700, 9_000, scheduled=False) == []
+    assert flagged("msg_4", NOW_S + 700, 20_000, scheduled=True) == []
+    assert flagged("msg_5", NOW_S + 800, 20_000, scheduled=True) == ["subscription_cancellation_scheduled"]

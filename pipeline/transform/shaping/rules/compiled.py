@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from pipeline.errors import ShapingError
 from pipeline.transform.shaping.applied import check_attributes
 from pipeline.transform.shaping.rules.catalogue import forms
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope
+from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope, Term
 from pipeline.transform.shaping.rules.model import Changes, Constant, Rule, Setting, Target
 from pipeline.transform.shaping.types import IDENTIFY_ONLY, Event, Identify, Known, Shaped, Webhook
 
@@ -38,6 +38,7 @@ class _Planned(NamedTuple):
 
     step: _Step
     when: Expression | None
+    alone: Term | None
     places: tuple[int, ...]
 
 
@@ -87,7 +88,8 @@ class Rules:
             wanted = step.rule.events
             places = tuple(place for place, origin in enumerate(origins) if wanted is None or origin in wanted)
             if places or (not origins and wanted is None):
-                yield _Planned(step, step.rule.when, places)
+                when = step.rule.when
+                yield _Planned(step, when, when.alone if when is not None else None, places)
 
 
 def _concerns(rule: Rule, type_: str) -> bool:
@@ -100,12 +102,14 @@ def _carried_out(plan: tuple[_Planned, ...], webhook: Webhook, default: Shaped) 
     told = default.identify.attributes if default.identify is not None else None
     scopes = [Scope(webhook, event.attributes, told) for event in default.events] or [Scope(webhook, None, told)]
     work: _Work | None = None
-    for step, when, places in plan:
+    for step, when, alone, places in plan:
         first: Scope | None = None
         for place in places or ALONE:
             scope = scopes[place]
-            if when is not None and not when.holds(scope):
-                continue
+            if when is not None:
+                answer = alone(scope) if alone is not None else None
+                if answer is False or (answer is None and not when.holds(scope)):
+                    continue
             if work is None:
                 work = _Work(default)
             if first is None:

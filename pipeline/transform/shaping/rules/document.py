@@ -19,6 +19,8 @@ MAX_BYTES: Final = 1_000_000
 """Of a file: what a Kubernetes ConfigMap holds."""
 
 MAX_DEPTH: Final = 32
+MAX_NODES: Final = 200_000
+"""Aliases of aliases make billions of values out of a few lines."""
 
 Severity = Literal["error", "warning"]
 
@@ -103,11 +105,17 @@ def parse(text: bytes, path: Path) -> Node:
         raise RulesError(f"{path}: nested too deep") from None
     if root is None:
         raise RulesError(f"{path} is empty; the least is\nrules: []")
-    faults: list[Fault] = []
+    faults = Faults()
     node = _node(root, faults, ())
     if faults:
         raise refused(path, faults)
     return node
+
+
+class Faults(list[Fault]):
+    """The faults of one file, and how much of it is still read."""
+
+    left = MAX_NODES
 
 
 def _at(node: yaml.Node) -> At:
@@ -115,8 +123,13 @@ def _at(node: yaml.Node) -> At:
     return At(mark.line + 1, mark.column + 1)
 
 
-def _node(node: yaml.Node, faults: list[Fault], above: tuple[int, ...]) -> Node:
+def _node(node: yaml.Node, faults: Faults, above: tuple[int, ...]) -> Node:
     at = _at(node)
+    faults.left -= 1
+    if faults.left <= 0:
+        if faults.left == 0:
+            faults.append(Fault(at, f"more than {MAX_NODES:,} values, aliases (*) counted as often as they are used"))
+        return Node(at, "scalar")
     if id(node) in above:
         faults.append(Fault(at, "this contains itself (an alias of what it stands in)"))
         return Node(at, "scalar")
@@ -128,7 +141,8 @@ def _node(node: yaml.Node, faults: list[Fault], above: tuple[int, ...]) -> Node:
         case yaml.MappingNode():
             return Node(at, "mapping", members=tuple(_members(node, faults, inside)))
         case yaml.SequenceNode():
-            return Node(at, "list", elements=tuple(_node(element, faults, inside) for element in node.value))
+            elements = (_node(element, faults, inside) for element in node.value if faults.left > 0)
+            return Node(at, "list", elements=tuple(elements))
         case yaml.ScalarNode():
             return Node(at, "scalar", value=_scalar(node, faults))
         case _:
@@ -136,9 +150,11 @@ def _node(node: yaml.Node, faults: list[Fault], above: tuple[int, ...]) -> Node:
             return Node(at, "scalar")
 
 
-def _members(node: yaml.MappingNode, faults: list[Fault], inside: tuple[int, ...]) -> Iterator[tuple[str, At, Node]]:
+def _members(node: yaml.MappingNode, faults: Faults, inside: tuple[int, ...]) -> Iterator[tuple[str, At, Node]]:
     seen: dict[str, At] = {}
     for key, value in node.value:
+        if faults.left <= 0:
+            return
         at = _at(key)
         if not isinstance(key, yaml.ScalarNode):
             faults.append(Fault(at, "a name must be text"))

@@ -177,6 +177,11 @@ class Expression:
         self._path = getter(self.paths[0].names) if alone else None
 
     @property
+    def alone(self) -> Term | None:
+        """The one comparison that the expression is, None if it is more: `holds` without a detour, where it answers."""
+        return self._terms[0] if self._terms is not None and len(self._terms) == 1 else None
+
+    @property
     def place(self) -> str:
         """File, line and column."""
         return f"{self._file}:{self.at.line}:{self.at.column}"
@@ -391,7 +396,7 @@ def _plain_terms(words: list[Token], found: tuple[Path, ...]) -> tuple[Term, ...
         if path.asked:
             terms.append(_asks(path.names, wanted=not negated))
             continue
-        term, index = _comparison(getter(path.names), words, index)
+        term, index = _comparison(path.names, words, index)
         if term is None:
             return None
         terms.append(term)
@@ -403,7 +408,7 @@ def _asks(names: tuple[str, ...], *, wanted: bool) -> Term:
     return lambda scope: (get(scope) is not MISSING) is wanted
 
 
-def _comparison(get: Get, words: list[Token], index: int) -> tuple[Term | None, int]:
+def _comparison(names: tuple[str, ...], words: list[Token], index: int) -> tuple[Term | None, int]:
     if index >= len(words):
         return None, index
     sign = words[index].text
@@ -417,11 +422,11 @@ def _comparison(get: Get, words: list[Token], index: int) -> tuple[Term | None, 
             index += 1
         if not values or _sign(words, index) != "]":
             return None, index
-        return _among(get, frozenset(values)), index + 1
+        return _among(getter(names), frozenset(values)), index + 1
     if sign not in {"==", "!=", "<", "<=", ">", ">="} or index + 1 >= len(words):
         return None, index
     value = _literal(words[index + 1])
-    return (None if value is MISSING else _compared(get, sign, value)), index + 2
+    return (None if value is MISSING else _compared(names, sign, value)), index + 2
 
 
 def _literal(word: Token) -> Any:
@@ -444,9 +449,18 @@ def _among(get: Get, values: frozenset[str]) -> Term:
     return term
 
 
-def _compared(get: Get, sign: str, literal: Any) -> Term:
-    kind = type(literal)
-    compare: Callable[[Any, Any], bool] = COMPARES[sign]
+def _compared(names: tuple[str, ...], sign: str, literal: Any) -> Term:
+    kind, compare = type(literal), COMPARES[sign]
+    get, (root, name, *deeper) = getter(names), (*names, "")
+    if root == "event" and not any(deeper):  # the commonest, without a call of its own
+
+        def of_event(scope: Scope) -> bool | None:
+            value = scope.event.get(name) if scope.event is not None else None
+            if type(value) is kind:
+                return compare(value, literal)
+            return False if value is None else None
+
+        return of_event
 
     def term(scope: Scope) -> bool | None:
         value = get(scope)

@@ -200,6 +200,14 @@ def test_all_faults_are_told_at_once() -> None:
     assert {"rules.yaml:3:10", "rules.yaml:4:18"} <= {line.split(": ")[0] for line in str(raised.value).splitlines()}
 
 
+def test_aliases_of_aliases_are_refused() -> None:
+    """Ten lines that would be ten billion values."""
+    lines = ["known_attributes: [", "  &a0 x,"]
+    lines += [f"  &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]," for n in range(1, 11)]
+    with pytest.raises(RulesError, match="aliases"):
+        loaded("\n".join([*lines, "]", "rules: []"]))
+
+
 @pytest.mark.parametrize("size", [1_000_001, 10_000_000])
 def test_a_huge_file_is_refused(size: int, tmp_path: Path) -> None:
     """Before it is read as YAML."""

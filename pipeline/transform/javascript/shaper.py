@@ -1,0 +1,111 @@
+"""Recipes as a shaper: what they return stands in the place of what the default mapping tells of the webhook.
+
+Of a webhook that no recipe touches the default mapping tells as it would without recipes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import orjson
+
+from pipeline.errors import ShapingError
+from pipeline.transform.javascript.answers import Told, told
+from pipeline.transform.javascript.engine import Call, Cancelled, Engine, Sent
+from pipeline.transform.javascript.recipes import Recipe, version_of
+from pipeline.transform.shaping.types import IDENTIFY_ONLY, Event, Identify, Known, Shaped, Webhook
+
+CANCELLED: Final = "the recipe wants nothing to be sent of this webhook"
+NO_PROFILE: Final = "no recipe identifies: of the person nothing is told, where the default mapping would"
+
+
+class JavaScript:
+    """Shapes webhooks by `recipes`; `chain` is the identity policy.
+
+    Raises:
+        SettingsError: the engine is not installed, or a recipe is none.
+    """
+
+    is_checked: Final = False
+
+    def __init__(self, recipes: Sequence[Recipe], chain: tuple[str, ...]) -> None:
+        self._recipes = tuple(recipes)
+        self._chain = chain
+        self._engine = Engine(self._recipes)
+        self._asked: dict[str, tuple[int, ...]] = {}
+        self.version = version_of(self._recipes)
+        self.claims = frozenset().union(*(one.types for one in self._recipes if one.types and len(one.types) == 1))
+
+    def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
+        """What the recipes tell of the webhook, or `default` where none of them touches it.
+
+        The first event stands for the default mapping's fact and has its id, whatever the recipe calls it.
+
+        Raises:
+            ShapingError: a recipe failed, or what it returned is no operation of this webhook's customer.
+        """
+        del know
+        asked = self._asked.get(webhook.type)
+        if asked is None:
+            asked = self._of(webhook.type)
+        if not asked:
+            return default
+        call = Call(webhook.type, _text(webhook), webhook.event_ms, webhook.id)
+        payloads: list[tuple[str, object]] = []
+        is_touched = False
+        for index in asked:
+            answer = self._engine.run(index, call)
+            if isinstance(answer, Sent):
+                place = self._recipes[index].name
+                payloads += [(place, payload) for payload in answer.payloads]
+                is_touched = True
+            elif isinstance(answer, Cancelled):
+                is_touched = True
+        if not is_touched:
+            return default
+        return _shaped(told(payloads, webhook.body, self._chain), default)
+
+    def _of(self, type_: str) -> tuple[int, ...]:
+        asked = (
+            ()
+            if type_ in IDENTIFY_ONLY
+            else tuple(index for index, recipe in enumerate(self._recipes) if recipe.is_for(type_))
+        )
+        if len(self._asked) < TYPES_MAX:
+            self._asked[type_] = asked
+        return asked
+
+
+TYPES_MAX: Final = 1_000
+"""Types whose recipes are remembered. Dodo has 48; others could be anybody's text."""
+
+
+def _shaped(said: Told, default: Shaped) -> Shaped:
+    notes = []
+    if said.profile is None and not said.events:
+        notes.append(CANCELLED)
+    elif said.profile is None and default.identify is not None:
+        notes.append(NO_PROFILE)
+    main = default.events[0].origin if default.events else None
+    events = tuple(
+        Event(event.name, event.attributes, main if number == 0 and main is not None else _stem(event.place))
+        for number, event in enumerate(said.events)
+    )
+    return Shaped(Identify(said.profile) if said.profile is not None else None, events, tuple(notes))
+
+
+def _stem(place: str) -> str:
+    """What further events are named after: their name in the code may change, their id may not."""
+    return place.rpartition(".")[0]
+
+
+def _text(webhook: Webhook) -> str:
+    try:
+        return orjson.dumps(webhook.body).decode()
+    except TypeError:  # deeper than orjson writes
+        try:
+            return json.dumps(webhook.body, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError:
+            raise ShapingError("the body is nested too deep for a recipe") from None
