@@ -22,6 +22,7 @@ GROUPS = (
     "sink",
     "explain",
     "rules",
+    "preview",
     "events",
     "recipe",
     "send_test",
