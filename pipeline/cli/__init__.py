@@ -24,6 +24,7 @@ GROUPS = (
     "sink",
     "explain",
     "rules",
+    "preview",
     "events",
     "recipe",
     "send_test",
