@@ -25,6 +25,7 @@ GROUPS = (
     "sink",
     "explain",
     "rules",
+    "preview",
     "events",
     "recipe",
     "send_test",

@@ -70,7 +70,10 @@ def _mask(node: Any, mask: str | None, depth: int) -> Any:
         return "…"
     match node:
         case dict():
-            return {mask_text(key): _mask(value, mask or _mask_of(key, node), depth + 1) for key, value in node.items()}
+            return {
+                mask_text(key): _mask(_of_person(key, value, node), mask or _mask_of(key, node), depth + 1)
+                for key, value in node.items()
+            }
         case list():
             return [_mask(item, mask, depth + 1) for item in node]
         case str():
@@ -87,7 +90,7 @@ def _words(node: Any, mask: str | None, depth: int) -> Iterator[str]:
     match node:
         case dict():
             for key, value in node.items():
-                yield from _words(value, mask or _mask_of(key, node), depth + 1)
+                yield from _words(_of_person(key, value, node), mask or _mask_of(key, node), depth + 1)
         case list():
             for item in node:
                 yield from _words(item, mask, depth + 1)
@@ -95,8 +98,16 @@ def _words(node: Any, mask: str | None, depth: int) -> Iterator[str]:
             yield node.strip()
 
 
+class _OfPerson(dict[str, Any]):
+    """Attributes of an operation: a `name` among them is the person's, whatever product stands beside it."""
+
+
+def _of_person(key: str, value: Any, within: dict[str, Any]) -> Any:
+    return _OfPerson(value) if key == "attributes" and "action" in within and isinstance(value, dict) else value
+
+
 def _mask_of(key: str, within: dict[str, Any]) -> str | None:
-    if key == "name" and not THINGS.isdisjoint(within):
+    if key == "name" and not isinstance(within, _OfPerson) and not THINGS.isdisjoint(within):
         return None
     return _mask_of_key(key)
 

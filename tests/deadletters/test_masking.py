@@ -75,6 +75,18 @@ def test_an_operation() -> None:
     }
 
 
+@pytest.mark.parametrize("beside", ["product_id", "discount_id", "addon_id"])
+def test_a_person_s_name_beside_a_thing_s_id(beside: str) -> None:
+    """In an operation's attributes `name` is the person's, also where a body would call a product so."""
+    attributes = {"name": "Jane Doe", beside: "id_1"}
+    operation = {"type": "person", "action": "event", "name": "subscription_started", "attributes": attributes}
+    masked = mask_body(operation)
+    assert masked["attributes"] == {"name": "[name]", beside: "id_1"}
+    assert masked["name"] == "subscription_started"
+    assert private_words(operation) == ("Jane Doe",)
+    assert mask_body({"product_cart": [attributes]})["product_cart"] == [attributes]
+
+
 def test_private_words_leave_a_reason() -> None:
     """A name that a foreign producer wrote into its reason is hidden there too, as a word, in any case."""
     words = private_words({"customer": {"name": "Jane Doe", "phone_number": "+1 555"}, "note": "fine"})

@@ -1,0 +1,79 @@
+"""A preview as a document, for `--json` and for screens; what belongs to a person is masked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.deadletters.masking import mask_body, mask_text
+from pipeline.preview.preview import Previewed, Wanted
+from pipeline.preview.report import Counted, Key, Sample
+from pipeline.transform.policy import Policy
+from pipeline.transform.shaping.differences import KINDS
+
+
+def document(found: Previewed, wanted: Wanted, current: Policy, candidate: Policy, *, state: bool) -> dict[str, Any]:
+    """The whole. Counts are of webhooks, but in `kinds` and `changes`, where one webhook may count more than once."""
+    report = found.report
+    return {
+        "current": _version(current),
+        "candidate": _version(candidate),
+        "wanted": {"last": wanted.last, "since_ms": wanted.since_ms, "types": sorted(wanted.types)},
+        "state": {"known": state, "begun_anew": found.begun_anew},
+        "records": {
+            "read": report.read,
+            "compared": report.compared,
+            "echoes": report.echoes,
+            "unreadable": report.unreadable,
+            "changed": report.changed,
+        },
+        "types": {
+            name: {
+                "webhooks": one.webhooks,
+                "changed": one.changed,
+                "kinds": {kind: one.kinds[kind] for kind in KINDS if one.kinds[kind]},
+            }
+            for name, one in sorted(report.types.items())
+        },
+        "changes": [_change(key, report.changes[key]) for key in sorted(report.changes, key=_order)],
+        "uncounted": report.uncounted,
+    }
+
+
+def _version(policy: Policy) -> str | None:
+    return None if policy.shaper is None else policy.shaper.version
+
+
+def _order(key: Key) -> tuple[int, str, str, str, str]:
+    reason = key.failure.reason if key.failure is not None else ""
+    return (KINDS.index(key.kind), key.type, key.event or "", key.becomes or "", reason)
+
+
+def _change(key: Key, counted: Counted) -> dict[str, Any]:
+    failure = key.failure
+    return {
+        "kind": key.kind,
+        "type": key.type,
+        "event": None if key.event is None else mask_text(key.event),
+        "becomes": None if key.becomes is None else mask_text(key.becomes),
+        "count": counted.count,
+        "attributes": {mask_text(name): dict(fates) for name, fates in sorted(counted.attributes.items())},
+        "failure": None
+        if failure is None
+        else {"class": failure.class_, "reason": mask_text(failure.reason), "field": failure.field},
+        "samples": [_sample(one) for one in counted.samples],
+    }
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    change = sample.change
+    return {
+        "place": sample.place,
+        "webhook_id": mask_text(sample.webhook_id),
+        "before": _body(change.before),
+        "after": _body(change.after),
+    }
+
+
+def _body(body: Mapping[str, Any] | None) -> Any:
+    return None if body is None else mask_body(body)
