@@ -134,11 +134,15 @@ def _expected(body: bytes, settings: Settings, webhook_id: str, *, test_mode: bo
     person = next((next(iter(one["identifiers"].values())) for one in operations), None)
     email = next((one["attributes"]["email"] for one in operations if one["attributes"].get("email")), None)
     return {"verdict": explanation.verdict, "events": events, "person": person, "email": email,
-            "reason": explanation.reason}  # fmt: skip
+            "class": explanation.class_, "reason": explanation.reason}  # fmt: skip
 
 
 def _where_to_look(expected: dict[str, Any], settings: Settings) -> Iterator[str]:
     """The event, the person, and the place where both appear."""
+    if expected["verdict"] == "dead_letter":
+        yield f"  it is taken and becomes a dead letter, class {expected['class']}: {expected['reason']}"
+        yield "  look at   `dodo-cio dlq list --since 10m`, then `dodo-cio dlq show` with the letter's place"
+        return
     if expected["verdict"] != "operations":
         yield f"  nothing reaches Customer.io: {expected['reason']}"
         return

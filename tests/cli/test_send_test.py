@@ -114,6 +114,23 @@ def test_many_have_ids_of_their_own(receiver: Receiver) -> None:
     assert [answer["webhook_id"] for answer in told["answers"]] == ids
 
 
+@pytest.mark.parametrize(
+    ("body", "class_"),
+    [
+        (b"not json", "unreadable"),
+        (samples.load("payment.succeeded").replace(b'"payment.succeeded"', b'"payment.imagined"'), "unknown-type"),
+    ],
+)
+def test_a_dead_letter_is_said(body: bytes, class_: str, receiver: Receiver) -> None:
+    """What is taken and cannot go on is called a dead letter, with its class and the command that shows it."""
+    result = _send("--to", receiver.url, "--file", "-", stdin=body)
+    assert result.exit_code == 0
+    assert f"becomes a dead letter, class {class_}: " in result.output
+    assert "dodo-cio dlq list" in result.output
+    told = json.loads(_send("--to", receiver.url, "--file", "-", "--json", stdin=body).output)
+    assert (told["expected"]["verdict"], told["expected"]["class"]) == ("dead_letter", class_)
+
+
 def test_a_redelivery_can_be_sent(receiver: Receiver) -> None:
     """A given id is used, so that the same webhook can come twice."""
     for _ in range(2):
