@@ -19,12 +19,15 @@ from tests.cli.test_screen import COMMANDS
 LEAVES = {path for path in COMMANDS if not any(other[: len(path)] == path and other != path for other in COMMANDS)}
 STAGES = {("ingest",), ("transform",), ("sink",)}
 
+RULES = Path(__file__).parents[2] / "tests/bench/rules.yaml"
+
 NEEDED: Mapping[tuple[str, ...], Sequence[str]] = {
     ("explain",): ["--sample", "payment.succeeded"],
     ("recipe", "explain"): ["recipe.js", "--sample", "payment.succeeded"],
     ("recipe", "lint"): ["recipe.js"],
     ("trace",): ["--webhook-id", "msg_1"],
     ("backfill",): ["--from", "2026-01-01", "--yes"],
+    ("preview",): ["--rules", str(RULES)],
     ("forget",): ["cus_1", "--yes"],
     ("topics", "apply"): ["--yes"],
     ("dlq", "show"): ["0/1"],
