@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional
 
 import typer
 
+from pipeline.cli.screen import say
 from pipeline.ingest import PATH
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def send_test(
         if not as_json and (count < PROGRESS_FROM or not answer["ok"]):
             typer.echo(_line(answer))
         if answer["advice"] and not as_json:
-            typer.echo(f"  {answer['advice']}", err=True)
+            say(f"  {answer['advice']}", indent=2, err=True)
         if answer["exit_code"]:
             break  # the same body to the same place: the rest would get the same answer
     accepted = sum(answer["ok"] for answer in answers)
@@ -104,7 +105,7 @@ def send_test(
             typer.echo(f"{accepted} of {count} accepted")
         if accepted:
             for line in _where_to_look(expected, settings):
-                typer.echo(line)
+                say(line, indent=12)
     raise typer.Exit(answers[-1]["exit_code"])
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pipeline.cli.preparation import prepare
+from pipeline.cli.screen import say
 from pipeline.errors import InputError
 from pipeline.settings import Settings
 
@@ -238,11 +239,11 @@ def _print(found: Plan, *, as_json: bool, sentence: str = "Nothing to do") -> No
         typer.echo(json.dumps({"differs": not found.is_empty, "steps": steps, "notes": list(found.notes)}, indent=2))
         return
     for step in found.steps:
-        typer.echo(str(step))
+        say(str(step), indent=4)
     if found.is_empty:
-        typer.echo(sentence)
+        say(sentence)
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}", indent=6)
 
 
 def _as_dict(step: Step) -> dict[str, Any]:
