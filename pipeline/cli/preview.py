@@ -148,28 +148,30 @@ def _print(whole: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipeline.cli.screen import output, visible
+    from pipeline.cli.screen import line, output, visible
 
     console = output()
     records = whole["records"]
     versions = f"{whole['current'] or 'the default mapping'} → {whole['candidate']}"
-    console.print(Text(visible(versions), style="bold"), soft_wrap=True)
-    console.print(
+    line(console, Text(visible(versions), style="bold"), indent=4)
+    line(
+        console,
         f"{records['read']:,} records read, {records['compared']:,} compared, "
         f"{records['changed']:,} would change" + ("" if whole["state"]["known"] else ", without the customers' state"),
-        soft_wrap=True,
+        indent=4,
     )
     if records["unreadable"]:
-        console.print(f"{records['unreadable']:,} of them cannot be read under any rules", soft_wrap=True)
+        line(console, f"{records['unreadable']:,} of them cannot be read under any rules", indent=4)
     if whole["state"]["begun_anew"]:
-        console.print(
+        line(
+            console,
             Text(
                 f"? too many customers for memory: the state began anew {whole['state']['begun_anew']} times", "yellow"
             ),
-            soft_wrap=True,
+            indent=4,
         )
     if not records["compared"]:
-        console.print("Nothing to compare: read more with --last or --since.", soft_wrap=True)
+        line(console, "Nothing to compare: read more with --last or --since.", indent=4)
     if records["changed"]:
         table = Table("type", "webhooks", "would change", "how", box=None, header_style="dim")
         for name, one in whole["types"].items():
@@ -180,32 +182,32 @@ def _print(whole: dict[str, Any]) -> None:
     for change in whole["changes"]:
         _print_change(console, change)
     if whole["uncounted"]:
-        console.print(f"{whole['uncounted']:,} more changes are counted by type alone", soft_wrap=True)
+        line(console, f"{whole['uncounted']:,} more changes are counted by type alone", indent=4)
 
 
 def _print_change(console: Console, change: dict[str, Any]) -> None:
     import orjson
     from rich.text import Text
 
-    from pipeline.cli.screen import visible
+    from pipeline.cli.screen import line, visible
 
     names = list(dict.fromkeys(filter(None, (change["event"], change["becomes"]))))
     title = f"  {change['type']}  {' → '.join(names)}".rstrip()
     head = Text.assemble((change["kind"], COLOURS.get(change["kind"], "bold cyan")), visible(title))
-    console.print(Text.assemble("\n", head, (f"  {change['count']:,}", "bold")), soft_wrap=True)
+    line(console, Text.assemble("\n", head, (f"  {change['count']:,}", "bold")), indent=4)
     if (failure := change["failure"]) is not None:
         where = f" ({failure['field']})" if failure["field"] else ""
-        console.print(Text(visible(f"  {failure['class']}: {failure['reason']}{where}")), soft_wrap=True)
+        line(console, Text(visible(f"  {failure['class']}: {failure['reason']}{where}")), indent=4)
     for name, fates in change["attributes"].items():
         counts = ", ".join(f"{fate} {count:,}" for fate, count in fates.items())
-        console.print(Text(visible(f"  {name}: {counts}")), soft_wrap=True)
+        line(console, Text(visible(f"  {name}: {counts}")), indent=4)
     for sample in change["samples"]:
-        console.print(Text(visible(f"  {sample['webhook_id']}  {sample['place']}"), style="dim"), soft_wrap=True)
+        line(console, Text(visible(f"  {sample['webhook_id']}  {sample['place']}"), style="dim"), indent=4)
         for sign, style, side in (("-", "red", "before"), ("+", "green", "after")):
             body = sample[side]
             if body is not None:
                 shown = _shown(body, change)
-                console.print(Text(visible(f"    {sign} {orjson.dumps(shown).decode()}"), style=style), soft_wrap=True)
+                line(console, Text(visible(f"    {sign} {orjson.dumps(shown).decode()}"), style=style), indent=4)
 
 
 def _shown(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
