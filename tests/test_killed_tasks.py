@@ -27,6 +27,7 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.appending import Appender
+from pipeline.kafka.aside import Aside
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
@@ -40,6 +41,8 @@ from pipeline.transform.parked import Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
+from pipeline.transform.shaping.loading import checked_shaper_of
+from pipeline.transform.shaping.reloading import LiveShaper
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
 from pipeline.transform.state.upkeep import Upkeep
@@ -654,6 +657,33 @@ async def progress_bar() -> AsyncIterator[Victim]:
     await tasks.stop()
 
 
+@asynccontextmanager
+async def rules_watch(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Looks for new rules: it goes on."""
+    victim = Victim("rules watch")
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: []\n")
+    settings = Settings.load(rules=path)
+    shaper = checked_shaper_of(settings)
+    assert shaper is not None
+    live = LiveShaper(settings, shaper, Tasks(observers=[victim.hear]), lambda _: None)
+    live._watch = victim.forever  # type: ignore[method-assign]
+    await live.start()
+    yield victim
+    await live.stop()
+
+
+@asynccontextmanager
+async def records_aside() -> AsyncIterator[Victim]:
+    """Writes what may be lost: it goes on."""
+    victim = Victim("records aside")
+    aside = Aside(Settings.load(), "shadow", Tasks(observers=[victim.hear]), lambda _: None)
+    aside._write = victim.forever  # type: ignore[method-assign]
+    await aside.start()
+    yield victim
+    await aside.stop()
+
+
 SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] = {
     "event loop lag": [event_loop_lag],
     "http deadlines": [http_deadlines],
@@ -682,6 +712,8 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "partition watch": [partition_watch],
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
+    "rules watch": [rules_watch],
+    "records aside": [records_aside],
 }
 NOT_OURS = {"kafka metadata"}
 """Played by tasks without work, so that only a cancellation can end them."""
