@@ -13,9 +13,15 @@ INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
 
 
+def _command(arguments: list[str]) -> str:
+    """The first word that is no option, nor the value of `--color`."""
+    words = [word for before, word in zip(["", *arguments], arguments, strict=False) if before != "--color"]
+    return next((word for word in words if not word.startswith("-")), "")
+
+
 def main() -> None:
     """Run the command line; Ctrl-C in its first second is no traceback either."""
-    if STAGES.intersection(sys.argv[1:2]):
+    if _command(sys.argv[1:]) in STAGES:
         signals.catch()
     try:
         from pipeline.cli import main as run

@@ -22,10 +22,13 @@
     │   └── RecordTooLargeError        a record that its topic cannot hold; nothing was sent
     ├── StateError                     what is known of customers cannot be read or kept; the process ends
     ├── ContractViolationError         a bug: an acknowledgement that would skip a record; the process ends
+    ├── OutputError                    standard output cannot be written
+    │   └── ClosedPipeError            its reader has closed it, as `| head` does
     └── ToolMissingError               Java, Maven or another program is not installed
 
 Messages say what happened, to which setting or topic/partition/offset, and what to do. `exit_code` is what
-the command line returns: 2 for what the caller must change, 1 for the rest (sysexits' spirit, two values).
+the command line returns: 2 for what the caller must change, 1 for the rest (sysexits' spirit, two values), and 141
+where its reader has gone; `dodo-cio --help` has the table.
 """
 
 from __future__ import annotations
@@ -147,6 +150,16 @@ class StateError(PipelineError):
 
 class ContractViolationError(PipelineError):
     """A bug of ours that would lose a record; the process ends and Kafka redelivers."""
+
+
+class OutputError(PipelineError):
+    """Standard output cannot be written: what was asked for is not there."""
+
+
+class ClosedPipeError(OutputError):
+    """The reader of standard output has closed it; the code is what a shell reports after SIGPIPE (128 + 13)."""
+
+    exit_code = 141
 
 
 class ToolMissingError(PipelineError):

@@ -7,6 +7,7 @@ handler with one redaction step, so a third-party message is cleaned like our ow
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -108,7 +109,7 @@ def configure(
     last.append(
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(event_key="message", colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(event_key="message", colors=_coloured())
     )
     structlog.configure(
         processors=[
@@ -135,6 +136,13 @@ def configure(
         logging.getLogger(name).setLevel(
             max(logging.INFO, root.level) if name in {"aiokafka", "faust", "mode"} else logging.WARNING
         )
+
+
+def _coloured() -> bool:
+    """As the command line's own output decides: https://no-color.org, https://force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

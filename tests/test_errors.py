@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import signal
 
 import pytest
 
 from pipeline import errors
-from pipeline.errors import BrokerUnreachableError, ConfigurationError, InputError, PipelineError, ToolMissingError
+from pipeline.errors import (
+    BrokerUnreachableError,
+    ClosedPipeError,
+    ConfigurationError,
+    InputError,
+    PipelineError,
+    ToolMissingError,
+)
 
 CLASSES: dict[str, type[PipelineError]] = {
     name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, PipelineError)
@@ -35,7 +43,13 @@ def test_drawing_is_the_tree() -> None:
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_exit_codes(name: str) -> None:
-    """2 means that the caller must change something, 1 that it may work the next time, as without a broker."""
+    """2 means that the caller must change something, 1 that it may work the next time, as without a broker.
+
+    141 is what a shell reports of a program whose reader has gone.
+    """
     cls = CLASSES[name]
+    if cls is ClosedPipeError:
+        assert cls.exit_code == 128 + signal.SIGPIPE
+        return
     must_change = issubclass(cls, ConfigurationError | InputError | ToolMissingError)
     assert cls.exit_code == (2 if must_change and cls is not BrokerUnreachableError else 1)

@@ -41,7 +41,7 @@ from pipeline.transform.parked import Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
-from pipeline.transform.shaping.loading import checked_shaper_of
+from pipeline.transform.shaping.loading import shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
@@ -596,6 +596,21 @@ async def product_names_again(tmp_path: Path) -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def rules_watch(tmp_path: Path) -> AsyncIterator[Victim]:
+    """Files of rules are looked at for as long as the transform runs: it goes on."""
+    victim = Victim("rules watch")
+    (tmp_path / "rules.yaml").write_text("rules:\n- match: {event: payment_completed}\n  rename: Paid\n")
+    settings = Settings.load(rules=tmp_path / "rules.yaml")
+    shaper = shaper_of(settings)
+    assert shaper is not None
+    live = LiveShaper(settings, shaper, Tasks(crash=victim.crashes.append, observers=[victim.hear]), victim.hear)
+    live._watch = victim.forever  # type: ignore[method-assign]
+    await live.start()
+    yield victim
+    await live.stop()
+
+
+@asynccontextmanager
 async def chunk_in_waiting() -> AsyncIterator[Victim]:
     """A chunk that waits for an answer: without its task the partition would stand still."""
     victim = Victim("chunk in waiting")
@@ -658,22 +673,6 @@ async def progress_bar() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
-async def rules_watch(tmp_path: Path) -> AsyncIterator[Victim]:
-    """Looks for new rules: it goes on."""
-    victim = Victim("rules watch")
-    path = tmp_path / "rules.yaml"
-    path.write_text("rules: []\n")
-    settings = Settings.load(rules=path)
-    shaper = checked_shaper_of(settings)
-    assert shaper is not None
-    live = LiveShaper(settings, shaper, Tasks(observers=[victim.hear]), lambda _: None)
-    live._watch = victim.forever  # type: ignore[method-assign]
-    await live.start()
-    yield victim
-    await live.stop()
-
-
-@asynccontextmanager
 async def records_aside() -> AsyncIterator[Victim]:
     """Writes what may be lost: it goes on."""
     victim = Victim("records aside")
@@ -707,12 +706,12 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "product look-up": [product_look_up],
     "reading of products": [reading_of_products],
     "product names again": [product_names_again],
+    "rules watch": [rules_watch],
     "chunk in waiting": [chunk_in_waiting],
     "mirror closing": [mirror_closing],
     "partition watch": [partition_watch],
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
-    "rules watch": [rules_watch],
     "records aside": [records_aside],
 }
 NOT_OURS = {"kafka metadata"}

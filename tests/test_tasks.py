@@ -260,6 +260,7 @@ AWAITED: dict[str, set[str]] = {
     "customerio/client.py": {"aclose", "_send"},
     "customerio/sandbox/server.py": {"start"},
     "demo/traffic.py": {"send"},
+    "ingest/workers/supervisor.py": {"_either", "_end"},
     "interruption.py": {"until_told"},
     "kafka/app.py": {"_while_true"},
     "http/connection.py": {"_begin"},  # a request's: what it raises is answered, and the server's stop waits for it

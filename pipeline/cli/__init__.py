@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from pipeline import __version__, logs
-from pipeline.errors import PipelineError
+from pipeline.cli import exit_codes, screen, streams
+from pipeline.errors import ClosedPipeError, PipelineError
 
 GROUPS = (
     "ingest",
@@ -42,15 +44,29 @@ GROUPS = (
 )
 
 
+HELP = (
+    "Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline.\n\n"
+    + exit_codes.as_help()
+)
+
+
+class Color(StrEnum):
+    """When to colour."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
 def build() -> typer.Typer:
     """The complete command tree."""
     app = typer.Typer(
         name="dodo-cio",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
-        help="Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline.",
+        help=HELP,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -60,8 +76,17 @@ def build() -> typer.Typer:
         _version: Annotated[
             bool, typer.Option("--version", help="Print the version.", callback=_print_version)
         ] = False,
+        _color: Annotated[
+            Color,
+            typer.Option(
+                "--color",
+                metavar="WHEN",
+                help="auto (on a terminal, unless NO_COLOR is set), always or never.",
+                callback=_choose_color,
+                is_eager=True,
+            ),
+        ] = Color.auto,
     ) -> None:
-        """Dodo Payments webhooks to Customer.io over Kafka: run the stages, look inside, try it offline."""
         logs.configure(level="warning")  # unconfigured, a log line would go to stdout, between the lines of --json
 
     for group in GROUPS:
@@ -75,14 +100,48 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _choose_color(when: Color) -> Color:
+    """As the variables say that every program knows: NO_COLOR, FORCE_COLOR; the option wins over both."""
+    chosen, other = ("FORCE_COLOR", "NO_COLOR") if when == Color.always else ("NO_COLOR", "FORCE_COLOR")
+    if when != Color.auto:
+        os.environ[chosen] = "1"
+        os.environ.pop(other, None)
+    return when
+
+
 def main() -> None:
     """Entry point: run, turn our own errors into one message and an exit code (typer does so for bad usage)."""
+    streams.prepare()
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        build()()
+        return _finished(_code_of_command())
+    except ClosedPipeError as error:
+        return error.exit_code  # whoever reads has what he wanted
     except PipelineError as error:
-        sys.stderr.write(f"dodo-cio: {error}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # `dodo-cio … | head` closed our stdout: nothing is wrong, and the interpreter must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _tell(error)
+        return error.exit_code
+
+
+def _code_of_command() -> int:
+    try:
+        build()(prog_name="dodo-cio")  # also as `python -m pipeline`: completion asks by this name
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _finished(code: int) -> int:
+    streams.finish()
+    return code
+
+
+def _tell(error: PipelineError) -> None:
+    """One message; on a terminal it is wrapped between words."""
+    text = f"dodo-cio: {error}"
+    if sys.stderr.isatty():
+        screen.say(text, indent=10, err=True)
+    else:
+        streams.complain(text)

@@ -28,7 +28,12 @@ def backfill(
         typer.Option("--to", metavar="DATE", help="Created before; a date includes that day. [default: now]"),
     ] = None,
     what: Annotated[
-        str, typer.Option(metavar="LIST", help="Of payments, refunds, subscriptions, customers; comma-separated.")
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Of payments, refunds, subscriptions, customers; comma-separated. [default: all but customers]",
+            show_default=False,
+        ),
     ] = "payments,refunds,subscriptions",
     emit: Annotated[
         Optional[Emit], typer.Option(help="identify: also send each customer's profile, once, at the end.")

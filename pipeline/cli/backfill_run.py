@@ -15,13 +15,12 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
 from pipeline.backfill.backfill import Backfill, Order
 from pipeline.backfill.dates import span
 from pipeline.backfill.journal import Journal, path_for
 from pipeline.backfill.report import Report
-from pipeline.cli.dlq_view import output
+from pipeline.cli.screen import line, output
 from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.dodo.api import Collection, RateLimit, open_api
 from pipeline.errors import InputError, PipelineError
@@ -76,7 +75,7 @@ def perform(settings: Settings, asked: Asked) -> int:
         _carry_out(settings, asked, order, journal, report)
         finished = report.complete
         for text in report.sentences():
-            talk.print(Text(text), soft_wrap=True)
+            line(talk, text, indent=2)
         if asked.as_json:
             document = orjson.dumps(report.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
             sys.stdout.write(document.decode())

@@ -13,7 +13,9 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.dlq_view import UNBOUNDED, output, reading, visible
+from pipeline.cli import screen
+from pipeline.cli.dlq_view import reading
+from pipeline.cli.screen import UNBOUNDED, output
 from pipeline.deadletters.document import summary
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.reader import open_letter_reader
@@ -98,12 +100,12 @@ def _print_table(listing: _Listing, *, reveal: bool) -> None:
         table = _blocks(cells)
     console.print(table)
     console.print()
-    classes = ", ".join(f"{count:,} {visible(class_)}" for class_, count in listing.classes.most_common())
-    console.print(Text(f"{total:,} dead letter{'s' if total > 1 else ''}: {classes}"), soft_wrap=True)
+    classes = ", ".join(f"{count:,} {screen.cell(class_)}" for class_, count in listing.classes.most_common())
+    screen.line(console, f"{total:,} dead letter{'s' if total > 1 else ''}: {classes}")
     if total > len(rows):
-        console.print(f"The newest {len(rows):,} are shown: --limit shows more", soft_wrap=True)
+        screen.line(console, f"The newest {len(rows):,} are shown: --limit shows more")
     if listing.put_back:
-        console.print(f"{listing.put_back:,} were put back already: --open leaves them out", soft_wrap=True)
+        screen.line(console, f"{listing.put_back:,} were put back already: --open leaves them out")
 
 
 def _lines(rows: list[dict[str, str]]) -> Table:
@@ -155,4 +157,4 @@ def _cells(row: dict[str, Any], *, reveal: bool) -> dict[str, str]:
         "replays": str(row["replays"]),
         "put back": str(row["put_back"]) if row["put_back"] else "no",
     }
-    return {name: visible(cell) for name, cell in cells.items()}
+    return {name: screen.cell(text) for name, text in cells.items()}

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.dlq_view import bar, output, reading, share, visible
+from pipeline.cli.dlq_view import bar, reading, share
+from pipeline.cli.screen import cell, columns, line, output
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import Lookout, Telling
 from pipeline.deadletters.letter import Letter
@@ -148,16 +147,15 @@ def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
 
 def _print_plan(plan: Plan, order: Order, console: Console) -> None:
     if plan.count:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("letters", "stage", "class", "type", "go back to"):
-            table.add_column(column, justify="right" if column == "letters" else "left", overflow="fold")
-        for line, count in plan.lines.items():
-            table.add_row(f"{count:,}", *(Text(visible(cell)) for cell in line))
-        console.print(table)
+        headers = ("letters", "stage", "class", "type", "go back to")
+        rows = [(f"{count:,}", *map(cell, place)) for place, count in plan.lines.items()]
+        if not columns(console, headers, rows):
+            for count, stage, class_, type_, topic in rows:
+                line(console, f"{count}  {stage}, {class_}: {type_}, to {topic}", indent=4)
         console.print()
 
     def say(text: str, style: str = "") -> None:
-        console.print(Text(text, style), soft_wrap=True)
+        line(console, (text, style), indent=2)
 
     say(f"{_letters(plan.count)} to put back" if plan.count else "No letter to put back")
     if plan.done:
@@ -191,7 +189,7 @@ def _carry_out(settings: Settings, order: Order, survey: Survey, report: Report,
     except (KeyboardInterrupt, asyncio.CancelledError):
         report.interrupted = True
     for text in report.sentences():
-        talk.print(Text(text), soft_wrap=True)
+        line(talk, text, indent=2)
 
 
 async def _put_back(settings: Settings, order: Order, survey: Survey, report: Report, talk: Console) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.json import JSON
 from rich.text import Text
 
-from pipeline.cli.dlq_view import output, visible
-from pipeline.cli.explain import CONTROLS
+from pipeline.cli import screen
+from pipeline.cli.screen import output, visible
 from pipeline.deadletters.advice import ADVICE
 from pipeline.deadletters.document import details
 from pipeline.deadletters.envelope import CLASSES
@@ -108,7 +107,7 @@ def _replay(settings: Settings, record: Record, letter: Letter, put_back: PutBac
 
 def _print(document: dict[str, Any], settings: Settings, console: Console) -> None:
     def line(label: str, value: object, style: str = "") -> None:
-        console.print(Text.assemble((f"{label:<10}", "dim"), (visible(str(value)), style)), soft_wrap=True)
+        screen.line(console, (f"{label:<10}", "dim"), (visible(str(value)), style), indent=10)
 
     line("letter", f"{document['letter']} of {settings.dead_letters_topic}", "bold")
     line("failed", f"{document['at']} at {document['stage'] or '? (it has no header dlq-stage)'}")
@@ -127,15 +126,13 @@ def _print(document: dict[str, Any], settings: Settings, console: Console) -> No
     console.print()
     console.print(Text("headers", "bold cyan"))
     for name, value in document["headers"]:
-        console.print(
-            Text.assemble((f"  {visible(name)}: ", "dim"), visible("null" if value is None else value)), soft_wrap=True
-        )
+        screen.line(console, (f"  {visible(name)}: ", "dim"), visible("null" if value is None else value), indent=4)
     console.print()
     console.print(Text(f"body, {document['bytes']:,} bytes", "bold cyan"))
     if "body" in document:
         pretty = orjson.dumps(document["body"], option=orjson.OPT_INDENT_2).decode()
-        console.print(JSON(CONTROLS.sub("\N{REPLACEMENT CHARACTER}", pretty)), soft_wrap=True)
+        screen.document(console, pretty)
     elif (text := document.get("text") or document.get("base64")) is not None:
-        console.print(Text(CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)), soft_wrap=True)
+        screen.line(console, screen.safe(text))
     elif document["bytes"]:
         console.print("  no JSON object, so nobody can tell what in it is personal: --reveal shows it")

@@ -1,4 +1,4 @@
-"""What the dead-letter commands share on a screen: progress, and text that no body can steer."""
+"""The progress that the dead-letter commands show."""
 
 from __future__ import annotations
 
@@ -8,24 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.cli.explain import CONTROLS
-
-UNBOUNDED = 100_000
-"""Columns of a pipe or a file: a letter is one line, for grep."""
-
 STEP = 500
 """Records between two movements of the bar."""
-
-
-def output() -> Console:
-    """Standard output."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=UNBOUNDED)
-
-
-def visible(text: str) -> str:
-    """`text` with whatever a terminal would obey made visible instead."""
-    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text).replace("\n", " ")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Optional, cast
@@ -122,22 +121,14 @@ def _quiet(settings: Settings) -> None:
 
 
 def _print(finding: Finding) -> None:
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
+    from pipeline.cli.screen import line, output, visible
 
-    from pipeline.cli.dlq_view import visible
-
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = output()
     mark, colour = MARKS[finding.verdict]
-    line = Text.assemble(
-        (f"{mark:<8}", f"bold {colour}"), (f"{finding.check}: ", "dim"), visible(f"{finding.subject}: {finding.text}")
-    )
-    console.print(line, overflow="fold", soft_wrap=False)
+    said = visible(f"{finding.subject}: {finding.text}")
+    line(console, (f"{mark:<8}", f"bold {colour}"), (f"{finding.check}: ", "dim"), said, indent=8)
     if finding.remedy is not None:
-        console.print(
-            Padding(Text(visible(f"→ {finding.remedy}"), style="bold"), (0, 0, 0, 8), expand=False), overflow="fold"
-        )
+        line(console, (visible(f"        → {finding.remedy}"), "bold"), indent=10)
 
 
 def _print_summary(findings: Sequence[Finding]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline.cli import screen
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,9 +61,7 @@ def events(
     if as_json:
         _print_json({"events": [_document(reference, name_of(reference.event)) for reference in found]})
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = screen.output()
     if type_ is None:
         _list(console, [(name_of(reference.event), reference) for reference in found])
     else:
@@ -105,20 +105,18 @@ class _Named:
 
 
 def _list(console: Console, references: list[tuple[str, EventReference]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-    for title in ("event", "when Dodo sends", "campaigns"):
-        table.add_column(title, overflow="fold")
-    for name, reference in references:
-        types = ", ".join(dict.fromkeys(when.type for when in reference.when))
-        table.add_row(name, types, ", ".join(reference.campaigns))
-    console.print(table)
-    console.print(
+    rows = [
+        (name, ", ".join(dict.fromkeys(when.type for when in reference.when)), ", ".join(reference.campaigns))
+        for name, reference in references
+    ]
+    if not screen.columns(console, ("event", "when Dodo sends", "campaigns"), rows):
+        for name, types, campaigns in rows:
+            screen.line(console, (name, "bold"), f"  {types}", (f"  {campaigns}", "dim"), indent=4)
+    text = (
         f"\n{len(references)} events. dodo-cio events NAME shows conditions and attributes, dodo-cio events profile "
-        "what profiles carry; docs/campaigns.md has the campaigns.",
-        style="dim",
+        "what profiles carry; docs/campaigns.md has the campaigns."
     )
+    screen.line(console, (text, "dim"))
 
 
 def _show(console: Console, name: str, reference: EventReference) -> None:
@@ -128,24 +126,24 @@ def _show(console: Console, name: str, reference: EventReference) -> None:
         types.setdefault((when.condition, when.key), []).append(when.type)
     for (condition, key), of in types.items():
         words = {"": "always", "else": "otherwise"}.get(condition, condition)
-        console.print(f"  when      {', '.join(of)}: {words}", soft_wrap=True)
-        console.print(f"  once for  {key}", soft_wrap=True)
+        screen.line(console, f"  when      {', '.join(of)}: {words}", indent=12)
+        screen.line(console, f"  once for  {key}", indent=12)
     if reference.campaigns:
-        console.print(f"  campaign  {', '.join(reference.campaigns)}", soft_wrap=True)
+        screen.line(console, f"  campaign  {', '.join(reference.campaigns)}", indent=12)
     _attributes(console, reference.attributes)
 
 
 def _attributes(console: Console, attributes: dict[str, Attribute]) -> None:
     import orjson
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 2), show_edge=False)
-    for title in ("attribute", "type", "example", "tells"):
-        table.add_column(title, overflow="fold")
+    rows = []
     for name, attribute in attributes.items():
         example = attribute.example if isinstance(attribute.example, str) else orjson.dumps(attribute.example).decode()
-        table.add_row("\n".join(attribute.named(name)), attribute.form, example, attribute.says)
-    console.print(table)
+        rows += [(called, attribute.form, example, attribute.says) for called in attribute.named(name)]
+    if not screen.columns(console, ("attribute", "type", "example", "tells"), rows):
+        for called, form, example, says in rows:
+            screen.line(console, "  ", (called, "bold"), (f"  {form}  ", "dim"), example, indent=4)
+            screen.line(console, f"    {says}", indent=4)
 
 
 def _profile(*, as_json: bool) -> None:
@@ -155,9 +153,7 @@ def _profile(*, as_json: bool) -> None:
     if as_json:
         _print_json({"profile": _listed(attributes)})
         return
-    from rich.console import Console
-
-    _attributes(Console(highlight=False), attributes)
+    _attributes(screen.output(), attributes)
 
 
 def _document(reference: EventReference, name: str) -> dict[str, Any]:

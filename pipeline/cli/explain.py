@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperCommand
 
+from pipeline.cli import screen
 from pipeline.errors import InputError, UnreadableBodyError
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ MAX_BYTES = 4_000_000
 
 COLOURS = {"operations": "green", "dropped": "yellow", "dead_letter": "red"}
 WORDS = {"operations": "operations", "dropped": "dropped", "dead_letter": "dead letter"}
-
-# What a terminal would obey instead of show: C0, DEL and C1 controls, bidirectional overrides.
-CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class BareSample(TyperCommand):
@@ -130,9 +127,7 @@ def explain(
     if as_json:
         _print_json(explanation.document())
     elif explanation.webhook_type is not None:
-        from rich.console import Console
-
-        _show(explanation, Console(highlight=False))
+        _show(explanation, screen.output())
     if explanation.webhook_type is None:
         raise _unreadable(source, explanation)
 
@@ -198,9 +193,7 @@ def _journey(journey: Journey, found: list[tuple[str, Copy]], webhook_id: str | 
         documents = [{"source": source, **explanation.document()} for source, explanation in explanations]
         _print_json({"webhooks": documents, "people": people})
     else:
-        from rich.console import Console
-
-        console = Console(highlight=False)
+        console = screen.output()
         for number, (source, explanation) in enumerate(explanations, 1):
             _show_step(number, source, explanation, console)
         _show_people(people, console)
@@ -215,14 +208,8 @@ def _print_json(document: object) -> None:
     sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
-def _safe(value: str) -> str:
-    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
-
-
 def _line(console: Console, label: str, value: str, style: str = "") -> None:
-    from rich.text import Text
-
-    console.print(Text.assemble((f"{label:<11}", "dim"), (_safe(value), style)), soft_wrap=True)
+    screen.line(console, (f"{label:<11}", "dim"), (screen.safe(value), style), indent=11)
 
 
 def _verdict(explanation: Explanation) -> str:
@@ -237,13 +224,11 @@ def _verdict(explanation: Explanation) -> str:
 
 def _show_step(number: int, source: str, explanation: Explanation, console: Console) -> None:
     """One webhook of a journey, in a few lines."""
-    from rich.text import Text
-
     title = f"{number}  {explanation.webhook_type or 'no webhook'}"
     where = f"{explanation.webhook_id} · {explanation.event_time or 'time unknown'} · {source}"
     if explanation.found_at is not None:
         where += f" · found at {explanation.found_at}"
-    console.print(Text.assemble((_safe(title), "bold"), (f"  {_safe(where)}", "dim")), soft_wrap=True)
+    screen.line(console, (screen.safe(title), "bold"), (f"  {screen.safe(where)}", "dim"), indent=11)
     for operation in explanation.operations:
         what = f"event {operation.name}" if operation.kind == "event" else _kind_of(operation)
         _line(console, "   sends", what, "green")
@@ -257,14 +242,13 @@ def _show_step(number: int, source: str, explanation: Explanation, console: Cons
 
 def _show_people(people: list[dict[str, Any]], console: Console) -> None:
     import orjson
-    from rich.json import JSON
 
     for person in people:
         console.print()
         address = f" ({person['email']})" if person["email"] not in {None, person["person"]} else ""
         _line(console, "profile", f"{person['person']}{address}", "bold cyan")
         pretty = orjson.dumps(person["attributes"], option=orjson.OPT_INDENT_2).decode()
-        console.print(JSON(_safe(pretty)), soft_wrap=True)
+        screen.document(console, pretty)
 
 
 def _kind_of(operation: MappedOperation) -> str:
@@ -274,8 +258,6 @@ def _kind_of(operation: MappedOperation) -> str:
 def _show(explanation: Explanation, console: Console) -> None:
     """The form for people; rich leaves colours out without a terminal and under NO_COLOR."""
     import orjson
-    from rich.json import JSON
-    from rich.text import Text
 
     _line(console, "webhook", explanation.webhook_type or "", "bold")
     _line(console, "webhook-id", explanation.webhook_id)
@@ -295,9 +277,9 @@ def _show(explanation: Explanation, console: Console) -> None:
         if operation.barrier:
             details.append("sent first, this person's later operations wait")
         console.print()
-        console.print(Text.assemble((title, "bold cyan"), (f"  {' · '.join(details)}", "dim")), soft_wrap=True)
+        screen.line(console, (title, "bold cyan"), (f"  {' · '.join(details)}", "dim"), indent=3)
         pretty = orjson.dumps(orjson.loads(operation.body), option=orjson.OPT_INDENT_2).decode()
-        console.print(JSON(_safe(pretty)), soft_wrap=True)
+        screen.document(console, pretty)
     if explanation.warnings:
         console.print()
     for warning in explanation.warnings:

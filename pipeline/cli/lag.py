@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from pipeline.kafka.lag import GroupLag
     from pipeline.kafka.pace import Pace
 
-PIPE_WIDTH = 160
-"""Columns when the output is no terminal: wide enough for every name."""
-
 Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
 """The groups, and the pace of each since the reading before."""
 
@@ -176,7 +173,8 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) 
     for group in groups:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("partition", "committed", "end", "records", "seconds", "note"):
-            table.add_column(column, justify="left" if column == "note" else "right")
+            note = column == "note"
+            table.add_column(column, justify="left" if note else "right", no_wrap=not note, overflow="fold")
         shared = _shared_note(group)
         for row in () if shared else group.partitions:
             table.add_row(
@@ -227,6 +225,6 @@ def _seconds(value: float | None) -> str:
 
 
 def _console() -> Any:
-    from rich.console import Console
+    from pipeline.cli.screen import output
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return output()

@@ -73,13 +73,12 @@ def metrics(
     elif as_markdown:
         sys.stdout.write(metrics_page())
     else:
-        from rich.console import Console
-        from rich.padding import Padding
+        from pipeline.cli.screen import line, output
 
-        console = Console(highlight=False)
+        console = output()
         for one in every_series():
-            console.print(f"[bold]{_named(one)}[/]  [dim]{one.kind}; {', '.join(one.stages)}[/]", soft_wrap=True)
-            console.print(Padding(one.text, (0, 0, 0, 4)))
+            line(console, (_named(one), "bold"), (f"  {one.kind}; {', '.join(one.stages)}", "dim"), indent=4)
+            line(console, f"    {one.text}", indent=4)
 
 
 def every_series() -> list[Shown]:

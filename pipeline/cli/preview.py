@@ -148,7 +148,7 @@ def _print(whole: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import output, visible
+    from pipeline.cli.screen import output, visible
 
     console = output()
     records = whole["records"]
@@ -187,7 +187,7 @@ def _print_change(console: Console, change: dict[str, Any]) -> None:
     import orjson
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli.screen import visible
 
     names = list(dict.fromkeys(filter(None, (change["event"], change["becomes"]))))
     title = f"  {change['type']}  {' → '.join(names)}".rstrip()

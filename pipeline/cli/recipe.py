@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline.cli import screen
 from pipeline.errors import InputError, SettingsError, UnreadableBodyError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def lint(
     if as_json:
         _print_json({"exit_code": code, "files": [_document(one) for one in checked]})
     else:
-        from pipeline.cli.dlq_view import output
+        from pipeline.cli.screen import output
 
         console = output()
         for one in checked:
@@ -121,9 +122,7 @@ def explain(
     if as_json:
         _print_json(found.document())
         return
-    from rich.console import Console
-
-    _show_beside(found, Console(highlight=False))
+    _show_beside(found, screen.output())
 
 
 def _recipes(files: list[Path]) -> tuple[Recipe, ...]:
@@ -195,34 +194,31 @@ def _document(checked: Checked) -> dict[str, Any]:
 def _show_checked(checked: Checked, console: Console) -> None:
     from collections import Counter
 
-    from rich.text import Text
-
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli.screen import visible
 
     for one in checked.findings:
         fault = one.fault
         number = f" {fault.number}" if fault.number is not None else ""
-        console.print(
-            Text.assemble(
-                f"{visible(one.file)}:{one.line}:{one.column} ",
-                (f"{WORDS[fault.severity]} ", f"bold {COLOURS[fault.severity]}"),
-                (f"{fault.code}{number}: ", "dim"),
-                visible(one.text),
-            ),
-            soft_wrap=True,
+        screen.line(
+            console,
+            f"{visible(one.file)}:{one.line}:{one.column} ",
+            (f"{WORDS[fault.severity]} ", f"bold {COLOURS[fault.severity]}"),
+            (f"{fault.code}{number}: ", "dim"),
+            visible(one.text),
+            indent=4,
         )
-        console.print(Text(f"    → {visible(fault.right)}"), soft_wrap=True)
+        screen.line(console, f"    → {visible(fault.right)}", indent=6)
     counts = Counter(one.fault.severity for one in checked.findings)
     told = [f"{counts[word]} {word}" for word in ("error", "fault", "mended") if counts[word]] or ["nothing found"]
     name = visible(checked.recipe.name)
     handled = f"; handles {', '.join(checked.trial.handled) or 'no sample'}" if checked.trial is not None else ""
-    console.print(Text(f"{name}: {', '.join(told)}{handled}", style="bold"), soft_wrap=True)
+    screen.line(console, (f"{name}: {', '.join(told)}{handled}", "bold"), indent=4)
 
 
 def _show_beside(found: Beside, console: Console) -> None:
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli.screen import visible
 
     console.print(Text.assemble(("webhook  ", "dim"), (visible(found.default.webhook_type or ""), "bold")))
     for raw in found.recipes:
@@ -237,34 +233,32 @@ def _show_beside(found: Beside, console: Console) -> None:
         console.print(Text("what differs", style="bold cyan"))
     for one in found.differences:
         words = [f"{side} {_json(one.sides[side]) if side in one.sides else '-'}" for side in ("recipe", "default")]
-        console.print(Text(visible(f"  {one.where} {one.attribute}: {', '.join(words)}")), soft_wrap=True)
+        screen.line(console, visible(f"  {one.where} {one.attribute}: {', '.join(words)}"), indent=4)
 
 
 def _show_raw(raw: Raw, console: Console) -> None:
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli.screen import visible
 
     console.print()
     console.print(Text(f"{visible(raw.file)} as it stands", style="bold cyan"))
     if raw.word == "failed":
-        console.print(Text(f"  {visible(raw.reason or '')}", style="red"), soft_wrap=True)
+        screen.line(console, (f"  {visible(raw.reason or '')}", "red"), indent=4)
     if raw.word in ANSWERS:
-        console.print(Text(f"  {ANSWERS[raw.word]}"), soft_wrap=True)
+        screen.line(console, f"  {ANSWERS[raw.word]}", indent=4)
     for payload in raw.payloads:
         _show_json(payload, console)
     for refusals in raw.refusals:
         if refusals:
-            console.print(
-                Text(f"  Customer.io refuses it: {visible('; '.join(refusals))}", style="red"), soft_wrap=True
-            )
+            screen.line(console, (f"  Customer.io refuses it: {visible('; '.join(refusals))}", "red"), indent=4)
 
 
 def _show_side(title: str, side: Explanation, console: Console) -> None:
     import orjson
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli.screen import visible
 
     console.print()
     console.print(Text(title, style="bold cyan"))
@@ -272,19 +266,15 @@ def _show_side(title: str, side: Explanation, console: Console) -> None:
         _show_json(orjson.loads(operation.body), console)
     if not side.operations:
         reason = f": {side.class_ or side.code}: {side.reason}" if side.reason else ""
-        console.print(Text(f"  sends nothing{visible(reason)}"), soft_wrap=True)
+        screen.line(console, f"  sends nothing{visible(reason)}", indent=4)
     for warning in side.warnings:
-        console.print(Text(f"  note: {visible(warning)}", style="yellow"), soft_wrap=True)
+        screen.line(console, (f"  note: {visible(warning)}", "yellow"), indent=4)
 
 
 def _show_json(value: Any, console: Console) -> None:
     import orjson
-    from rich.text import Text
 
-    from pipeline.cli.explain import CONTROLS
-
-    pretty = CONTROLS.sub("\N{REPLACEMENT CHARACTER}", orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-    console.print(Text(indent(pretty, "  ")), soft_wrap=True)
+    screen.document(console, indent(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), "  "))
 
 
 def _json(value: Any) -> str:

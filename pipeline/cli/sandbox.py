@@ -23,8 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def sandbox(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes any free one.")
+    ] = 0,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     site_id: Annotated[Optional[str], typer.Option(help="The only site id to take. [default: any]")] = None,
     api_key: Annotated[Optional[str], typer.Option(help="The only API key to take. [default: any]")] = None,
     region: Annotated[Region, typer.Option(help="Where the workspace lives.")] = Region.us,
@@ -32,26 +34,35 @@ def sandbox(
         bool, typer.Option("--wrong-region", help="Play the other region's host: 301 for eu, 401 for us.")
     ] = False,
     rate_limit: Annotated[
-        Optional[float], typer.Option(min=0.001, help="Requests in any second; more are answered 429. [default: none]")
+        Optional[float],
+        typer.Option(min=0.001, metavar="N", help="Requests in any second; more are answered 429. [default: none]"),
     ] = None,
     retry_after: Annotated[
         Optional[str], typer.Option(help="Retry-After of those: seconds, or date+N for an HTTP date in N seconds.")
     ] = None,
-    latency_ms: Annotated[float, typer.Option(min=0, help="Pause before each request is processed.")] = 0.0,
+    latency_ms: Annotated[
+        float, typer.Option(min=0, metavar="N", help="Pause before each request is processed.")
+    ] = 0.0,
     faults: Annotated[Optional[Path], typer.Option(help="Fault script, YAML or JSON.", metavar="FILE")] = None,
     lenient: Annotated[
         bool,
         typer.Option("--lenient", help="Where the API's documentation contradicts itself, take the larger reading."),
     ] = False,
-    email_updates: Annotated[
-        bool, typer.Option(help="The workspace's setting 'allow updates to email using ID'.")
-    ] = True,
-    oversize_status: Annotated[int, typer.Option(help="Answer to a body that is too large: 400 or 413.")] = 400,
-    all_refused_status: Annotated[int, typer.Option(help="Answer when every item is refused: 207 or 400.")] = 207,
+    no_email_updates: Annotated[
+        bool, typer.Option("--no-email-updates", help="The workspace does not allow updates to email using ID.")
+    ] = False,
+    oversize_status: Annotated[
+        int, typer.Option(metavar="N", help="Answer to a body that is too large: 400 or 413.")
+    ] = 400,
+    all_refused_status: Annotated[
+        int, typer.Option(metavar="N", help="Answer when every item is refused: 207 or 400.")
+    ] = 207,
     order_by: Annotated[
         str, typer.Option(help="Count a person's events that arrive out of order by this attribute.")
     ] = "timestamp",
-    keep_events: Annotated[int, typer.Option(min=0, help="Events kept to look at; bounds the memory.")] = 100_000,
+    keep_events: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Events kept to look at; bounds the memory.")
+    ] = 100_000,
     fast: Annotated[bool, typer.Option("--fast", help="Keep no attributes and no bodies: for benchmarks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print address and settings as one JSON line.")] = False,
 ) -> None:
@@ -86,7 +97,7 @@ def sandbox(
         retry_after=retry_after,
         latency_ms=latency_ms,
         lenient=lenient,
-        email_updates=email_updates,
+        email_updates=not no_email_updates,
         oversize_status=413 if oversize_status == 413 else 400,  # noqa: PLR2004 - HTTP
         all_refused_status=400 if all_refused_status == 400 else 207,  # noqa: PLR2004 - HTTP
         order_by=order_by,

@@ -205,6 +205,7 @@ def _post(
     from pipeline.dodo.samples.fresh import fresh
     from pipeline.dodo.signature import sign
     from pipeline.errors import UnreadableBodyError
+    from pipeline.proxies import heeding
 
     sample = body
     try:
@@ -212,7 +213,7 @@ def _post(
     except UnreadableBodyError:
         type_ = None  # ingest keeps it as a dead letter, which is worth a test too
     loopback = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=not loopback) as client:
+    with heeding(lambda: httpx.Client(timeout=TIMEOUT_S, trust_env=not loopback)) as client:
         for _ in range(count):
             id_ = webhook_id or f"msg_{secrets.token_hex(14)[:27]}"
             body = fresh(sample, datetime.now(UTC), id_) if renewed else sample

@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -229,25 +228,33 @@ def as_env(found: Overview) -> str:
 
 
 def _print_table(found: Overview) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """A line a setting where it fits, for grep; else its value above what it is."""
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("variable", "value", "from", "default", "what it is"):
-        table.add_column(column, overflow="fold")
-    for row in found.settings:
-        style = "red" if row.fault else "" if row.origin == "default" else "green"
-        form = "" if row.form == "text" else f" ({row.form})"
-        table.add_row(
-            Text(row.variable, style=style),
-            Text(row.value, style=style),
+    from pipeline.cli.screen import columns, line, output
+
+    console = output()
+    styles = {
+        row.variable: "red" if row.fault else "" if row.origin == "default" else "green" for row in found.settings
+    }
+    forms = {row.variable: "" if row.form == "text" else f" ({row.form})" for row in found.settings}
+    rows = [
+        (
+            Text(row.variable, style=styles[row.variable]),
+            Text(row.value, style=styles[row.variable]),
             row.origin,
-            Text("" if row.default == row.value else row.default),
-            Text(f"{row.description}{form}"),
+            "" if row.default == row.value else row.default,
+            f"{row.description}{forms[row.variable]}",
         )
-    console.print(table)
+        for row in found.settings
+    ]
+    if columns(console, ("variable", "value", "from", "default", "what it is"), rows):
+        return
+    for row in found.settings:
+        origin = "" if row.origin == "default" else f"  {row.origin}, default {row.default}"
+        shown = (f"{row.variable}={'' if row.value == UNSET else row.value}", f"bold {styles[row.variable]}")
+        line(console, shown, (origin, "dim"), indent=4)
+        line(console, f"    {row.description}{forms[row.variable]}", indent=4)
 
 
 def register(app: typer.Typer) -> None:

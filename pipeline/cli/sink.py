@@ -13,9 +13,14 @@ def register(app: typer.Typer) -> None:
     @app.command("sink")
     def sink(
         *,
-        host: Annotated[str | None, typer.Option(help="Address of the health port (PIPELINE_HOST).")] = None,
+        host: Annotated[
+            str | None, typer.Option(metavar="HOST", help="Address of the health port (PIPELINE_HOST).")
+        ] = None,
         port: Annotated[
-            int | None, typer.Option(min=0, max=65535, help="Health port (PIPELINE_PORT, else 8082); 0: any free one.")
+            int | None,
+            typer.Option(
+                min=0, max=65535, metavar="N", help="Health port (PIPELINE_PORT, else 8082); 0: any free one."
+            ),
         ] = None,
     ) -> None:
         """Run the sink: operations in, batches to Customer.io out.

@@ -158,8 +158,9 @@ def render(
         Form,
         typer.Option(
             "--format",
-            help="The topics as Strimzi KafkaTopic resources or as a shell script; the rights that each stage and the "
-            "commands need as Strimzi KafkaUser resources (users) or as kafka-acls.sh commands (acls).",
+            metavar="FORM",
+            help="The topics as Strimzi KafkaTopic resources (strimzi) or a shell script (shell); the rights that each "
+            "stage and the commands need as Strimzi KafkaUser resources (users) or as kafka-acls.sh commands (acls).",
         ),
     ] = Form.strimzi,
     user_prefix: Annotated[str, typer.Option(help="What the users' names begin with.")] = "dodo-cio-",

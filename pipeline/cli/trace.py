@@ -145,46 +145,44 @@ def _told(found: Found, settings: Settings, *, reveal: bool) -> tuple[list[dict[
 
 
 def _print(documents: list[dict[str, Any]], unknown: list[str], wanted: Wanted, *, since: str, bodies: bool) -> None:
-    from rich.console import Console
-    from rich.text import Text
+    from pipeline.cli.screen import line, output, visible
 
-    from pipeline.cli.dlq_view import visible
-
-    console = Console(highlight=False)
+    console = output()
     for number, one in enumerate(documents):
         if number:
             console.print()
         _print_one(console, one, bodies=bodies)
     for text in unknown:
-        console.print(Text(visible(f"? {text}"), style="yellow"), soft_wrap=True)
+        line(console, (visible(f"? {text}"), "yellow"), indent=2)
     if not documents:
-        console.print(Text(visible(f"Nothing of {wanted} was received since {since}."), style="bold"), soft_wrap=True)
-        console.print(
+        line(console, (visible(f"Nothing of {wanted} was received since {since}."), "bold"))
+        line(
+            console,
             "Look further back with --since, as far as the topic's retention goes. What ingest refused (a wrong "
             "signature, a body that is too large) lies in no topic: its log and `dodo_cio_ingest_requests_total` "
             "count it, and Dodo's dashboard has the attempts and their answers.",
-            soft_wrap=True,
         )
 
 
 def _print_one(console: Console, one: dict[str, Any], *, bodies: bool) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
-    from pipeline.cli.dlq_view import visible
+    from pipeline.cli import screen
+    from pipeline.cli.screen import cell, visible
 
-    def line(text: Text, indent: int = 2) -> None:
-        console.print(Padding(text, (0, 0, 0, indent), expand=False), overflow="fold")
+    def line(text: Text, indent: int = 2, hang: int = 2) -> None:
+        screen.line(console, " " * indent, text, indent=indent + hang)
 
     colour = COLOURS[one["fate"]]
-    title = " ".join(filter(None, (one["type"] or "no webhook", one["mode"], one["customer"])))
+    title = " ".join(filter(None, (cell(one["type"] or "no webhook"), one["mode"], cell(one["customer"] or ""))))
     line(Text.assemble((visible(one["webhook_id"]), "bold"), f"  {visible(title)}"), 0)
     line(Text.assemble((one["fate"], f"bold {colour}"), visible(f": {one['reason']}" if one["reason"] else "")))
     for step in one["steps"]:
         at = (step["at"] or "")[:23].replace("T", " ")
         place = f"  {step['place']}" if step["place"] else ""
         line(
-            Text.assemble((f"{at:<23}  ", "dim"), visible(f"{step['stage']}: {step['what']}"), (visible(place), "dim"))
+            Text.assemble((f"{at:<23}  ", "dim"), visible(f"{step['stage']}: {step['what']}"), (visible(place), "dim")),
+            hang=25,
         )
     for operation in one["operations"]:
         name = " ".join(filter(None, (operation["kind"], operation["name"])))

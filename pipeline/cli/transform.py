@@ -13,16 +13,21 @@ def register(app: typer.Typer) -> None:
     @app.command("transform")
     def transform(
         *,
-        host: Annotated[str | None, typer.Option(help="Address of the health port (PIPELINE_HOST).")] = None,
+        host: Annotated[
+            str | None, typer.Option(metavar="HOST", help="Address of the health port (PIPELINE_HOST).")
+        ] = None,
         port: Annotated[
-            int | None, typer.Option(min=0, max=65535, help="Health port (PIPELINE_PORT, else 8081); 0: any free one.")
+            int | None,
+            typer.Option(
+                min=0, max=65535, metavar="N", help="Health port (PIPELINE_PORT, else 8081); 0: any free one."
+            ),
         ] = None,
         accept_state_loss: Annotated[
             bool,
             typer.Option(
                 "--accept-state-loss",
-                help="Start although local mirrors hold more of the customers than the topic, and give that up "
-                "(PIPELINE_STATE_LOSS_ACCEPTED).",
+                help="Start although local mirrors hold more of the customers than the topic, and give that up, as "
+                "PIPELINE_STATE_LOSS_ACCEPTED does.",
             ),
         ] = False,
     ) -> None:

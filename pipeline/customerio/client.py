@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.deadline import bounded, within
 from pipeline.errors import RequestUnansweredError, SettingsError
+from pipeline.proxies import heeding
 
 BATCH_PATH: Final = "/api/v2/batch"
 REGION_PATH: Final = "/api/v1/accounts/region"
@@ -92,17 +93,19 @@ class TrackClient:
             max_connections=lanes * CONNECTIONS_PER_LANE, max_keepalive_connections=lanes, keepalive_expiry=KEEPALIVE_S
         )
         self._http = bounded(
-            httpx.AsyncClient(
-                headers={
-                    "Authorization": _basic(site_id, api_key),
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",  # answers are a few bytes
-                    "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
-                },
-                timeout=timeouts.by_phase,
-                limits=limits,
-                transport=transport,
-                follow_redirects=False,
+            heeding(
+                lambda: httpx.AsyncClient(
+                    headers={
+                        "Authorization": _basic(site_id, api_key),
+                        "Accept": "application/json",
+                        "Accept-Encoding": "identity",  # answers are a few bytes
+                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                    },
+                    timeout=timeouts.by_phase,
+                    limits=limits,
+                    transport=transport,
+                    follow_redirects=False,
+                )
             )
         )
         self._batch_url = httpx.URL(self.base_url + BATCH_PATH)

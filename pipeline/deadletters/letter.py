@@ -71,7 +71,7 @@ class Letter:
         place: partition and offset in the dead-letter topic.
         stage: who gave up; None when the record is no dead letter at all.
         at_ms: when it failed, unix ms; the record's own time without the header.
-        customer_id: the customer's or the person's id that the body names, else the key; never a guess of ours.
+        customer_id: the customer's or the person's id that the body names; never the key, which may be a webhook's id.
         ids: everything that a customer may be asked for by: the key, ids and address of the body.
         email: the customer's or the person's address, as the body has it.
         name: the same of the name.
@@ -119,8 +119,8 @@ def read_letter(record: Record) -> Letter:
         replays=replays_of(headers),
         webhook_id=text_header(headers, WEBHOOK_ID),
         op_id=text_header(headers, OP_ID),
-        # The key of what ingest could not read is the webhook's id, not a customer's.
-        customer_id=whose.ids[0] if whose.ids else (key if stage != "ingest" else None),
+        # Without a body that names one the key may be the webhook's id, or whatever another producer chose.
+        customer_id=next(iter(whose.ids), None),
         ids=frozenset(filter(None, (key, whose.email, *whose.ids))),
         email=whose.email,
         name=whose.name,

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pipeline import logs
 from pipeline.customerio.outcomes import Refusal
 from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
+from pipeline.deadletters.logged import log_letters
 from pipeline.errors import RecordTooLargeError
 from pipeline.kafka.records import Record, source_of
 from pipeline.kafka.sending import Outgoing, Producer
@@ -29,10 +30,6 @@ megabyte each, and as many of them as fit into the sink's memory must not be cop
 
 TURN_LETTERS: Final = 250
 """Letters between two turns of the event loop: some milliseconds."""
-
-LOGGED: Final = 10
-"""Letters of one giving up that have a log line each. A batch refused as a whole has thousands, which cost more to log
-than to write; the rest is one line, and each of them is in the topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +136,16 @@ class DeadLetters:
             chunk.append(self._topic, partition, without_content(letter))
 
     def _tell(self, given_up: Sequence[GivenUp]) -> None:
-        for number, one in enumerate(given_up):
-            source = source_of(one.item.record)
-            if number < LOGGED:
-                log.warning(
-                    "dead letter",
-                    dlq_class=one.class_, source=source, field=one.field, status=one.status, attempts=one.attempts,
-                )  # fmt: skip
-            self._emit(RecordDeadLettered(one.class_, source, one.status, one.attempts))
-        if len(given_up) > LOGGED:
-            log.warning(
-                "more dead letters of the same answer",
-                records=len(given_up) - LOGGED, through=source_of(given_up[-1].item.record),
-            )  # fmt: skip
+        log_letters(log, given_up, _fields)
+        for one in given_up:
+            self._emit(RecordDeadLettered(one.class_, source_of(one.item.record), one.status, one.attempts))
+
+
+def _fields(one: GivenUp) -> dict[str, Any]:
+    return {
+        "dlq_class": one.class_,
+        "source": source_of(one.item.record),
+        "field": one.field,
+        "status": one.status,
+        "attempts": one.attempts,
+    }

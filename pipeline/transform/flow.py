@@ -19,6 +19,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.deadletters.envelope import without_content
+from pipeline.deadletters.logged import log_letters
 from pipeline.errors import DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
@@ -274,6 +275,8 @@ class Flow:
                     return waiting
             decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
             chunk.tally.add(decision)
+            if type(decision.verdict) is DeadLettered:
+                chunk.tally.letters.append((source_of(record), decision.verdict))
             if self._addresses.is_shared(decision):
                 chunk.tally.notes["shared-address"] += 1
             for command in decision.commands:
@@ -367,6 +370,7 @@ class Flow:
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is None:
             landing.outputs_landed(flight)
+            log_letters(log, flight.tally.letters, _fields)
             tell((self._observe,), _told(flight))
         elif flight in self._flights:  # else it was given up, and is another's
             self._failed(error)
@@ -390,6 +394,11 @@ class Flow:
 async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> None:
     await sending
     await commands.send()
+
+
+def _fields(letter: tuple[str, DeadLettered]) -> dict[str, str | None]:
+    source, verdict = letter
+    return {"dlq_class": verdict.class_, "source": source, "field": verdict.field}
 
 
 def _told(flight: Flight) -> ChunkTransformed:

@@ -45,6 +45,8 @@ class Tally:
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    letters: list[tuple[str, DeadLettered]] = field(default_factory=list)
+    """(source, verdict) of each dead letter, for the log."""
 
     def add(self, decision: Decision) -> None:
         """Count one webhook."""

@@ -1,4 +1,4 @@
-"""docs/operating.md is written by hand, but for two tables that repeat what the code says: rights and dead letters."""
+"""docs/operating.md is written by hand, but for tables that repeat what the code says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from pipeline.cli.exit_codes import as_markdown
 from pipeline.deadletters.advice import ADVICE
 from pipeline.kafka.rights import COMMANDS, STAGES, rights_of, united
 from pipeline.settings import Settings
@@ -41,5 +42,14 @@ def _dead_letters() -> str:
     return "\n".join([*lines, *(f"| `{class_}` | {advice} |" for class_, advice in ADVICE.items())]) + "\n"
 
 
-TABLES: Final[Mapping[str, Callable[[], str]]] = {"rights": _rights, "dead-letters": _dead_letters}
+def _exit_codes() -> str:
+    """What `dodo-cio --help` says of them."""
+    return as_markdown() + "\n"
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "exit-codes": _exit_codes,
+    "rights": _rights,
+    "dead-letters": _dead_letters,
+}
 """By the name that the page gives the table."""

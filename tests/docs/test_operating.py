@@ -49,5 +49,5 @@ def test_alerts_are_on_series_that_exist() -> None:
 
 
 def test_tables_that_repeat_the_code_are_made() -> None:
-    """Rights and classes of dead letters are written by `make docs`; test_made_pages compares them."""
+    """Exit codes, rights and classes of dead letters are written by `make docs`; test_made_pages compares them."""
     assert [found[1] for found in BLOCK.findall(PAGE)] == list(TABLES)

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline.deadletters.logged import LOGGED
 from pipeline.errors import BrokenSequenceError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.handover import GRACE_S
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.sink.events import OperationsAccepted, RecordDeadLettered
-from pipeline.sink.letters import LOGGED
 
 Virtual = Callable[[Any], Any]
 
@@ -129,7 +129,7 @@ def test_a_refusal_of_thousands_is_one_chunk(virtual: Virtual, rig: Any, make: A
     assert len(rig.of(RecordDeadLettered)) == 2_000
     assert rig.acked[0][-1] == 1_999
     assert sum(line["event"] == "dead letter" for line in lines) == LOGGED
-    (rest,) = (line for line in lines if line["event"] == "more dead letters of the same answer")
+    (rest,) = (line for line in lines if line["event"] == "more dead letters at once")
     assert (rest["records"], rest["through"]) == (2_000 - LOGGED, "customerio.operations/0/1999")
 
 

@@ -35,6 +35,7 @@ def test_document_has_the_documented_members_in_order() -> None:
         "request",
         "code",
         "found_at",
+        "rules",
     ]
     assert document["webhook_type"] == "payment.succeeded"
     assert document["webhook_id"] == "msg_1"

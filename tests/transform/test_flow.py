@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
 from pipeline.kafka.batches import RecordBatch
@@ -170,6 +171,25 @@ async def test_outcomes_in_order() -> None:
     letter = chunk.records[2][2]
     assert text_header(letter.headers, "dlq-source") == "webhooks/0/7"
     assert text_header(letter.headers, "dlq-at") == "1767000000500"
+
+
+async def test_a_dead_letter_is_logged_once_it_is_durable() -> None:
+    """As the sink logs it: class and place, nothing of the webhook; and not before it lies in its topic."""
+    bench = Bench()
+    with capture_logs() as said:
+        await bench.flow.take(bench.batch(5, b"pay", b"bad"))
+        assert said == []
+        bench.producer.sent[0].durable.set_result(None)
+        await settle()
+    assert said == [
+        {
+            "event": "dead letter",
+            "log_level": "warning",
+            "dlq_class": "unreadable",
+            "source": "webhooks/0/6",
+            "field": None,
+        }
+    ]
 
 
 async def test_an_operation_about_somebody_else_goes_to_their_partition() -> None:

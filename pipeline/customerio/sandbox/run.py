@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final, TextIO
@@ -18,6 +19,7 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.customerio.sandbox.state import Sandbox
 
 REFRESH_S: Final = 0.5
+SEPARATOR: Final = " · "
 CLEAR_LINE: Final = "\r\x1b[2K"
 
 GC_THRESHOLD: Final = (50_000, 20, 50)
@@ -62,7 +64,16 @@ def summary(sandbox: Sandbox, operations_per_second: float | None = None) -> str
     if throttled := requests.statuses[429]:
         parts.append(f"{throttled:,} throttled")
     parts += [f"{len(workspace.people):,} people", f"{workspace.events.stored:,} events"]
-    return " · ".join(parts)
+    return SEPARATOR.join(parts)
+
+
+def shortened(text: str, columns: int) -> str:
+    """As many of the summary's parts as fit into a line, from the first on; never part of a word."""
+    parts = text.split(SEPARATOR)
+    while len(parts) > 1 and len(SEPARATOR.join(parts)) > columns:
+        parts.pop()
+    kept = SEPARATOR.join(parts)
+    return kept if len(kept) <= columns else ""
 
 
 async def _serve(config: SandboxConfig, host: str, port: int, *, json: bool, say: Callable[[str], None]) -> None:
@@ -107,7 +118,8 @@ async def _show(sandbox: Sandbox, stopped: asyncio.Event, terminal: TextIO) -> N
         accepted = sandbox.requests.accepted
         rate = max(0, accepted - before) / REFRESH_S  # a reset sets the count back
         before = accepted
-        terminal.write(CLEAR_LINE + summary(sandbox, rate))
+        # A line that wraps is more than CLEAR_LINE clears, and each refresh would leave a copy of it.
+        terminal.write(CLEAR_LINE + shortened(summary(sandbox, rate), shutil.get_terminal_size().columns - 1))
         terminal.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REFRESH_S):

@@ -30,6 +30,7 @@ from pipeline.dodo.api.answers import (
 )
 from pipeline.dodo.api.rate import RateLimit
 from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
+from pipeline.proxies import heeding
 from pipeline.settings import Settings
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
@@ -117,17 +118,19 @@ class DodoApi:
         self._clocks = clocks
         self._answer_s = answer_s
         self._http = bounded(
-            httpx.AsyncClient(
-                base_url=self.base_url,
-                headers={
-                    "Authorization": f"Bearer {_usable(api_key)}",
-                    "Accept": "application/json",
-                    "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
-                },
-                timeout=timeouts,
-                limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
-                transport=transport,
-                follow_redirects=False,
+            heeding(
+                lambda: httpx.AsyncClient(
+                    base_url=self.base_url,
+                    headers={
+                        "Authorization": f"Bearer {_usable(api_key)}",
+                        "Accept": "application/json",
+                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                    },
+                    timeout=timeouts,
+                    limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+                    transport=transport,
+                    follow_redirects=False,
+                )
             )
         )
 

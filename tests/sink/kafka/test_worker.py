@@ -99,14 +99,14 @@ def _class_of(record: Any) -> str | None:
 async def test_throttled(make_stage: Any, made: Any) -> None:
     """429 with Retry-After holds every lane; afterwards everything arrives, once and in order."""
     stage = await make_stage({"rate_limit": 10, "retry_after": 1}, customerio_requests_per_second=50)
-    await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(500)])
+    await stage.produce([made.event_record(f"cus_{n % 50}", n, pad="x" * 900) for n in range(6_000)])
     stage.start()
     await stage.requests(8)
-    for batch in range(3):
-        await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(500 + batch * 50, 550 + batch * 50)])
+    for start in (6_000, 6_050, 6_100):
+        await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(start, start + 50)])
     await stage.done()
     stats = stage.stats
-    assert sorted(stage.numbers) == list(range(650))
+    assert sorted(stage.numbers) == list(range(6_150))
     assert stats["statuses"]["429"] >= 1
     assert (stats["duplicates"], stats["order_violations"]) == (0, 0)
 
@@ -171,7 +171,7 @@ async def test_sigterm_with_a_silent_api(make_stage: Any, made: Any) -> None:
     """An API that answers nothing does not keep the process from ending."""
     stage = await make_stage()
     stage.faults({"delay_s": 600, "times": "always", "match": {"path": "/api/v2/batch"}})
-    await stage.produce([made.event_record(f"cus_{n % 50}", n) for n in range(300)])
+    await stage.produce([made.event_record(f"cus_{n % 50}", n, pad="x" * 900) for n in range(6_000)])
     worker = stage.start()
     await stage.requests(5)
     asked = time.monotonic()
@@ -216,26 +216,27 @@ async def test_killed_and_frozen(make_stage: Any, made: Any) -> None:
         await worker.answers("/ready", "2 partitions")
     stage.faults({"delay_after_s": 600, "times": "always"})
     before = stage.stats["requests"]
-    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(600)])
+    total = 3_000
+    await stage.produce([made.event_record(f"cus_{n % 120}", n, pad="x" * 900) for n in range(total - 600)])
     await stage.requests(
         before + 6
     )  # each lane has one at the API, and begins none: what is in a socket may still leave
-    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(600, 1200)])
+    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(total - 600, total)])
     frozen.send(signal.SIGSTOP)
     killed.send(signal.SIGKILL)
     await killed.ended()
-    assert stage.stats["events"] < 1200
+    assert stage.stats["events"] < total
     await heir.answers("/ready", "6 partitions")
     stage.faults()
     await stage.done()
-    assert sorted(stage.numbers) == list(range(1200))
+    assert sorted(stage.numbers) == list(range(total))
     assert stage.stats["order_violations"] == 0
     repeated = stage.stats["duplicates"]
     asleep = frozen.place
     frozen.send(signal.SIGCONT)
     await frozen.says("Partitions assigned", since=asleep)
     assert stage.stats["duplicates"] == repeated, "everything was delivered, so whatever else was sent was stale"
-    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(1200, 1320)])
+    await stage.produce([made.event_record(f"cus_{n % 120}", n) for n in range(total, total + 120)])
     await stage.done()
-    assert sorted(stage.numbers) == list(range(1320))
+    assert sorted(stage.numbers) == list(range(total + 120))
     assert stage.stats["order_violations"] == 0

@@ -1,0 +1,100 @@
+"""Every command on a terminal of 80 and of 120 columns: no word is broken, and nothing from outside sets the width."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.main import get_command
+
+from pipeline.cli import build, screen
+from pipeline.customerio.sandbox.run import shortened
+from tests.cli.screens import WIDE, broken, shown
+
+OFFLINE = (
+    ["settings"],
+    ["events"],
+    ["events", "profile"],
+    ["events", "payment_completed"],
+    ["metrics"],
+    ["explain", "--sample"],
+    ["explain", "--sample", "payment.succeeded"],
+    ["explain", "--state", "--sample", "subscription.renewed"],
+    ["topics", "render"],
+)
+"""Commands that print much and need nothing."""
+
+FRAME = re.compile("[╭╮╰╯─│]")
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command of the tree, groups too."""
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from leaves(below, (*path, name))
+
+
+COMMANDS = tuple(leaves(get_command(build())))
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", OFFLINE, ids=" ".join)
+def test_no_word_is_broken(command: Sequence[str], columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line fits, and each word is one that stands there where nothing has to be wrapped."""
+    whole = shown(monkeypatch, command, WIDE)
+    if command == ["settings"]:
+        whole += shown(monkeypatch, ["settings", "--env"], WIDE)  # with few columns a value stands beside its name
+    text = shown(monkeypatch, command, columns)
+    assert broken(text, whole, columns) == set()
+    if command[0] != "topics":  # a file: its lines are whole
+        assert max(map(len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_word_of_a_help_is_broken(command: Sequence[str], columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is with `--help`, where options and defaults stand in columns."""
+    texts = [FRAME.sub(" ", shown(monkeypatch, [*command, "--help"], width)) for width in (WIDE, columns)]
+    assert broken(texts[1], texts[0], columns) == set()
+
+
+@given(st.text(alphabet="ab \n", max_size=300), st.integers(20, 100), st.integers(0, 40))
+def test_a_wrapped_line_has_the_same_words(text: str, columns: int, indent: int) -> None:
+    """Whatever is wrapped, the words stay, in their order, none is cut that fits into a line."""
+    out = io.StringIO()
+    console = Console(file=out, width=columns, force_terminal=True, color_system=None, highlight=False)
+    screen.line(console, text, indent=indent)
+    if all(len(word) <= columns for word in text.split()):
+        assert out.getvalue().split() == text.split()
+    assert all(len(one) <= columns for one in out.getvalue().splitlines() if one.strip())
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "a\x1b[2Jb\nc" * 1_000])
+def test_a_value_from_outside_has_a_width(text: str) -> None:
+    """However long a value is that somebody sent, its cell is not; and nothing in it moves the cursor."""
+    shown_ = screen.cell(text)
+    assert len(shown_) == screen.LONGEST
+    assert shown_.endswith("…")
+    assert "\x1b" not in shown_
+    assert "\n" not in shown_
+
+
+def test_a_short_value_is_whole() -> None:
+    """Up to the limit nothing is taken away."""
+    text = "y" * screen.LONGEST
+    assert screen.cell(text) == text
+
+
+def test_the_sandbox_line_fits() -> None:
+    """Its line of what goes on never wraps: what a refresh cannot clear it would leave as a copy."""
+    text = "12 requests · 1,000 operations accepted · 3 refused"
+    assert shortened(text, 80) == text
+    assert shortened(text, 45) == "12 requests · 1,000 operations accepted"
+    assert shortened(text, 12) == "12 requests"
+    assert shortened(text, 5) == ""
