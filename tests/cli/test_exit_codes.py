@@ -31,6 +31,7 @@ NEEDED: Mapping[tuple[str, ...], Sequence[str]] = {
     ("dlq", "replay"): ["--yes"],
     ("state", "repartition"): ["--yes"],
     ("state", "restore-topic"): ["--yes"],
+    ("preview",): ["--rules", str(Path(__file__).parents[1] / "data" / "rules" / "vip.yaml")],
     ("rules", "check"): ["rules.yaml"],
     ("rules", "test"): ["rules.yaml"],
 }
@@ -98,6 +99,7 @@ def test_no_broker(
         ["explain", "missing.json"],
         ["explain", "--rules", "missing.json", "--sample", "payment.succeeded"],
         ["rules", "check", "missing.json"],
+        ["preview", "--rules", "missing.json"],
         ["rules", "test", "missing.json"],
         ["recipe", "lint", "missing.json"],
         ["recipe", "explain", "missing.json", "--sample", "payment.succeeded"],
