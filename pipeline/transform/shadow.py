@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from pipeline import logs
-from pipeline.deadletters.masking import mask_body, mask_text
+from pipeline.deadletters.masking import mask_body, mask_text, private_in
 from pipeline.dodo.catalogue import TYPES
 from pipeline.kafka.records import DODO_TYPE, SOURCE, WEBHOOK_ID, OutRecord, Record, source_of
 from pipeline.observers import tell
@@ -131,16 +131,17 @@ class Shadow:
 
 def _record(record: Record, decision: Decision, changes: list[Change], version: str) -> OutRecord:
     """The differences of one webhook, without personal data: no request to be forgotten reaches this topic."""
+    private = private_in(record.value)
     document = {
         "webhook_id": mask_text(decision.webhook_id),
         "type": decision.type,
         "source": source_of(record),
         "candidate": version,
-        "changes": [_change(one, with_bodies=True) for one in changes],
+        "changes": [_change(one, private) for one in changes],
     }
     value = orjson.dumps(document)
     if len(value) > MOST_BYTES:
-        value = orjson.dumps({**document, "changes": [_change(one, with_bodies=False) for one in changes]})
+        value = orjson.dumps({**document, "changes": [_change(one, None) for one in changes]})
     headers = (
         (WEBHOOK_ID, decision.webhook_id.encode("utf-8", "replace")),
         (DODO_TYPE, (decision.type or "").encode("utf-8", "replace")),
@@ -149,7 +150,8 @@ def _record(record: Record, decision: Decision, changes: list[Change], version: 
     return OutRecord(record.key, value, headers)
 
 
-def _change(change: Change, *, with_bodies: bool) -> dict[str, Any]:
+def _change(change: Change, private: tuple[str, ...] | None) -> dict[str, Any]:
+    """One difference; without the operations where no `private` words are given."""
     failure = change.failure
     return {
         "kind": change.kind,
@@ -159,8 +161,8 @@ def _change(change: Change, *, with_bodies: bool) -> dict[str, Any]:
         "failure": None
         if failure is None
         else {"class": failure.class_, "reason": mask_text(failure.reason), "field": failure.field},
-        "before": mask_body(_shown(change.before, change)) if with_bodies else None,
-        "after": mask_body(_shown(change.after, change)) if with_bodies else None,
+        "before": None if private is None else mask_body(_shown(change.before, change), private),
+        "after": None if private is None else mask_body(_shown(change.after, change), private),
     }
 
 

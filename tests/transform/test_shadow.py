@@ -222,6 +222,20 @@ def test_differences_go_to_a_topic_without_personal_data(tmp_path: Path) -> None
     assert all(one.key == b"cus_1" for one in put)
 
 
+def test_a_name_under_another_name_is_masked(tmp_path: Path) -> None:
+    """Rules may put a person's data under any attribute: the words of the webhook are hidden wherever they stand."""
+    put: list[OutRecord] = []
+    text = "rules:\n- event:\n    set: {buyer: {path: data.customer.name}, hello: {cel: \"'Dear ' + event.name\"}}\n"
+    payment = next(one for one in every_sample() if b'"payment.succeeded"' in (one.value or b""))
+    body = orjson.loads(payment.value or b"")
+    body["data"]["customer"]["name"] = "Jane Doe"
+    stage = Stage(rules(tmp_path, text), put=put.append)
+    stage.all([Command("hooks", 0, 0, NOW_MS, b"cus_1", orjson.dumps(body), (("webhook-id", b"m"),))])
+    (record,) = put
+    (change,) = orjson.loads(record.value or b"")["changes"]
+    assert change["after"]["attributes"] == {"buyer": "[private]", "hello": "Dear [private]"}
+
+
 def test_a_large_difference_goes_without_the_operations() -> None:
     """A topic takes a megabyte by default; what changed is still said."""
     put: list[OutRecord] = []
