@@ -220,6 +220,16 @@ class Settings(BaseSettings):
         description="YAML file of rules that rename, drop, add and compute what is sent (docs/rules.md). A change "
         "of the file is taken while the transform runs.",
     )
+    shadow_rules: Path | None = Field(
+        None,
+        description="YAML file of rules that run beside what is live, in place of PIPELINE_RULES, on every record: "
+        "only what they would change is told, as metrics (docs/rules.md). Costs about as much as mapping once more.",
+    )
+    shadow_topic: TopicName | None = Field(
+        None,
+        description="Topic to which each difference of PIPELINE_SHADOW_RULES is written as well, personal data masked. "
+        "Create it with a short retention; nothing waits for it.",
+    )
     transform: str | None = Field(
         None,
         description="package.module:function of your own Python that shapes what is sent (docs/python.md).",
@@ -437,7 +447,12 @@ class Settings(BaseSettings):
         for kind in ("topic", "group"):
             names: dict[str, str] = {}
             for field in type(self).model_fields:
-                if field.endswith(f"_{kind}") and (other := names.setdefault(getattr(self, field), field)) != field:
+                name = getattr(self, field)
+                if (
+                    field.endswith(f"_{kind}")
+                    and name is not None
+                    and (other := names.setdefault(name, field)) != field
+                ):
                     raise ValueError(
                         f"{PREFIX}{other.upper()} and {PREFIX}{field.upper()} are the same {kind}: "
                         "each needs one of its own"

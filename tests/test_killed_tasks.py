@@ -27,6 +27,7 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.appending import Appender
+from pipeline.kafka.aside import Aside
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
@@ -671,6 +672,17 @@ async def progress_bar() -> AsyncIterator[Victim]:
     await tasks.stop()
 
 
+@asynccontextmanager
+async def records_aside() -> AsyncIterator[Victim]:
+    """Writes what may be lost: it goes on."""
+    victim = Victim("records aside")
+    aside = Aside(Settings.load(), "shadow", Tasks(observers=[victim.hear]), lambda _: None)
+    aside._write = victim.forever  # type: ignore[method-assign]
+    await aside.start()
+    yield victim
+    await aside.stop()
+
+
 SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] = {
     "event loop lag": [event_loop_lag],
     "http deadlines": [http_deadlines],
@@ -700,6 +712,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "partition watch": [partition_watch],
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
+    "records aside": [records_aside],
 }
 NOT_OURS = {"kafka metadata"}
 """Played by tasks without work, so that only a cancellation can end them."""

@@ -131,6 +131,10 @@ def test_file_faults(
             "PIPELINE_WEBHOOKS_TOPIC and PIPELINE_OPERATIONS_TOPIC are the same topic",
         ),
         (
+            {"shadow_topic": "dodo.webhooks"},
+            "PIPELINE_WEBHOOKS_TOPIC and PIPELINE_SHADOW_TOPIC are the same topic",
+        ),
+        (
             {"sink_group": "dodo-customerio.transform"},
             "PIPELINE_TRANSFORM_GROUP and PIPELINE_SINK_GROUP are the same group",
         ),

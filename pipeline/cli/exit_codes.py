@@ -8,6 +8,7 @@ EXIT_CODES: Final = {
     0: "done; a stage: ended by a signal",
     1: "not done, and may pass by itself (no broker, no answer, a full disk), or a check found something to look at",
     2: "something must be changed first: an argument, a file, a setting, a key, a right, a topic",
+    3: "preview: the candidate would change something",
     130: "ended by Ctrl-C; what was begun can be gone on with",
     141: "standard output was closed by its reader, as by `| head`",
 }

@@ -145,69 +145,52 @@ async def _read(settings: Settings, current: Policy, candidate: Policy, wanted: 
 
 
 def _print(whole: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from pipeline.cli.screen import line, output, visible
 
     console = output()
-    records = whole["records"]
-    versions = f"{whole['current'] or 'the default mapping'} → {whole['candidate']}"
-    line(console, Text(visible(versions), style="bold"), indent=4)
-    line(
-        console,
-        f"{records['read']:,} records read, {records['compared']:,} compared, "
-        f"{records['changed']:,} would change" + ("" if whole["state"]["known"] else ", without the customers' state"),
-        indent=4,
-    )
+    records, begun_anew = whole["records"], whole["state"]["begun_anew"]
+    line(console, (visible(f"{whole['current'] or 'the default mapping'} → {whole['candidate']}"), "bold"))
+    counts = f"{records['read']:,} records read, {records['compared']:,} compared, {records['changed']:,} would change"
+    line(console, counts + ("" if whole["state"]["known"] else ", without the customers' state"))
     if records["unreadable"]:
-        line(console, f"{records['unreadable']:,} of them cannot be read under any rules", indent=4)
-    if whole["state"]["begun_anew"]:
-        line(
-            console,
-            Text(
-                f"? too many customers for memory: the state began anew {whole['state']['begun_anew']} times", "yellow"
-            ),
-            indent=4,
-        )
+        line(console, f"{records['unreadable']:,} of them cannot be read under any rules")
+    if begun_anew:
+        line(console, (f"? too many customers for memory: the state began anew {begun_anew} times", "yellow"))
     if not records["compared"]:
-        line(console, "Nothing to compare: read more with --last or --since.", indent=4)
-    if records["changed"]:
-        table = Table("type", "webhooks", "would change", "how", box=None, header_style="dim")
-        for name, one in whole["types"].items():
-            if one["changed"]:
-                how = ", ".join(f"{kind} {count:,}" for kind, count in one["kinds"].items())
-                table.add_row(visible(name), f"{one['webhooks']:,}", f"{one['changed']:,}", how)
-        console.print(table)
+        line(console, "Nothing to compare: read more with --last or --since.")
+    for name, one in whole["types"].items():
+        if one["changed"]:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in one["kinds"].items())
+            line(console, (visible(name), "bold"), f": {one['changed']:,} of {one['webhooks']:,}: {kinds}", indent=2)
     for change in whole["changes"]:
+        console.print()
         _print_change(console, change)
     if whole["uncounted"]:
-        line(console, f"{whole['uncounted']:,} more changes are counted by type alone", indent=4)
+        line(console, f"{whole['uncounted']:,} more changes are counted by type alone")
 
 
 def _print_change(console: Console, change: dict[str, Any]) -> None:
     import orjson
-    from rich.text import Text
 
-    from pipeline.cli.screen import line, visible
+    from pipeline.cli.screen import cell, line, visible
 
-    names = list(dict.fromkeys(filter(None, (change["event"], change["becomes"]))))
-    title = f"  {change['type']}  {' → '.join(names)}".rstrip()
-    head = Text.assemble((change["kind"], COLOURS.get(change["kind"], "bold cyan")), visible(title))
-    line(console, Text.assemble("\n", head, (f"  {change['count']:,}", "bold")), indent=4)
+    names = " → ".join(dict.fromkeys(cell(one) for one in (change["event"], change["becomes"]) if one))
+    title = f"  {change['type']}  {names}".rstrip()
+    head = (change["kind"], COLOURS.get(change["kind"], "bold cyan"))
+    line(console, head, title, (f"  {change['count']:,}", "bold"), indent=2)
     if (failure := change["failure"]) is not None:
         where = f" ({failure['field']})" if failure["field"] else ""
-        line(console, Text(visible(f"  {failure['class']}: {failure['reason']}{where}")), indent=4)
+        line(console, visible(f"  {failure['class']}: {failure['reason']}{where}"), indent=4)
     for name, fates in change["attributes"].items():
         counts = ", ".join(f"{fate} {count:,}" for fate, count in fates.items())
-        line(console, Text(visible(f"  {name}: {counts}")), indent=4)
+        line(console, f"  {cell(name)}: {counts}", indent=4)
     for sample in change["samples"]:
-        line(console, Text(visible(f"  {sample['webhook_id']}  {sample['place']}"), style="dim"), indent=4)
+        line(console, (f"  {cell(sample['webhook_id'])}  {visible(sample['place'])}", "dim"), indent=4)
         for sign, style, side in (("-", "red", "before"), ("+", "green", "after")):
             body = sample[side]
             if body is not None:
-                shown = _shown(body, change)
-                line(console, Text(visible(f"    {sign} {orjson.dumps(shown).decode()}"), style=style), indent=4)
+                shown = orjson.dumps(_shown(body, change)).decode()
+                line(console, (visible(f"    {sign} {shown}"), style), indent=6)
 
 
 def _shown(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

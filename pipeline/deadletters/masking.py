@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from pipeline.deadletters.reasons import LONG_NUMBER, URL
 from pipeline.logs import EMAIL, SECRET_SHAPES
 
@@ -55,9 +57,12 @@ def mask_text(text: str, private: Iterable[str] = ()) -> str:
     return LONG_NUMBER.sub("[number]", text)
 
 
-def mask_body(body: Any) -> Any:
-    """A decoded webhook or operation, masked; its structure, ids, amounts, times and codes stay."""
-    return _mask(body, None, 0)
+def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
+    """A decoded webhook or operation, masked; its structure, ids, amounts, times and codes stay.
+
+    The words of `private` are hidden under every name: a user's rules may put a person's name under any.
+    """
+    return _mask(body, None, 0, tuple(private))
 
 
 def private_words(body: Any) -> tuple[str, ...]:
@@ -65,19 +70,27 @@ def private_words(body: Any) -> tuple[str, ...]:
     return tuple(sorted(set(_words(body, None, 0)), key=lambda word: (-len(word), word)))
 
 
-def _mask(node: Any, mask: str | None, depth: int) -> Any:
+def private_in(value: bytes | None) -> tuple[str, ...]:
+    """The same of a record's value; none where it is no JSON."""
+    try:
+        return private_words(orjson.loads(value or b""))
+    except orjson.JSONDecodeError:
+        return ()
+
+
+def _mask(node: Any, mask: str | None, depth: int, private: tuple[str, ...]) -> Any:
     if depth > MAX_DEPTH:
         return "…"
     match node:
         case dict():
             return {
-                mask_text(key): _mask(_of_person(key, value, node), mask or _mask_of(key, node), depth + 1)
+                mask_text(key): _mask(_of_person(key, value, node), mask or _mask_of(key, node), depth + 1, private)
                 for key, value in node.items()
             }
         case list():
-            return [_mask(item, mask, depth + 1) for item in node]
+            return [_mask(item, mask, depth + 1, private) for item in node]
         case str():
-            return mask if mask and node else mask_text(node)
+            return mask if mask and node else mask_text(node, private)
         case bool() | None:
             return node
         case _:

@@ -67,7 +67,9 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
         case "transform":
             state = [*_reads(customers), *_writes(customers, webhooks)] if settings.state else []
             looks = _looks(webhooks, operations, dead_letters, *([customers] if settings.state else []))
-            return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *_member(transform)]
+            shadow = (settings.shadow_topic,) if settings.shadow_topic is not None else ()
+            aside = [replace(right, needed=False) for right in _writes(*shadow)]
+            return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *aside, *_member(transform)]
         case "sink":
             # To tell the transform of a profile that Customer.io refused; without it that is said once.
             tells = [replace(right, needed=False) for right in _writes(webhooks)] if settings.state else []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pipeline.deadletters.masking import mask_body, mask_text
+from pipeline.deadletters.masking import mask_body, mask_text, private_words
 from pipeline.preview.preview import Previewed, Wanted
 from pipeline.preview.report import Counted, Key, Sample
 from pipeline.transform.policy import Policy
@@ -67,13 +66,10 @@ def _change(key: Key, counted: Counted) -> dict[str, Any]:
 
 def _sample(sample: Sample) -> dict[str, Any]:
     change = sample.change
+    words = {*sample.private, *private_words(change.before), *private_words(change.after)}
     return {
         "place": sample.place,
         "webhook_id": mask_text(sample.webhook_id),
-        "before": _body(change.before),
-        "after": _body(change.after),
+        "before": mask_body(change.before, words),
+        "after": mask_body(change.after, words),
     }
-
-
-def _body(body: Mapping[str, Any] | None) -> Any:
-    return None if body is None else mask_body(body)

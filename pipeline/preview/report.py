@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from pipeline.deadletters.masking import private_in
 from pipeline.dodo.catalogue import TYPES
 from pipeline.kafka.records import Record, source_of
 from pipeline.transform.decision import Decision
@@ -42,6 +43,8 @@ class Sample(NamedTuple):
     place: str
     webhook_id: str
     change: Change
+    private: tuple[str, ...]
+    """Words of the webhook that belong to a person."""
 
 
 @dataclass(slots=True)
@@ -52,14 +55,15 @@ class Counted:
     attributes: dict[str, Counter[str]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, record: Record, decision: Decision, change: Change) -> None:
         """One more."""
         self.count += 1
-        for name, fate in sample.change.attributes.items():
+        for name, fate in change.attributes.items():
             known = name if name in self.attributes or len(self.attributes) < MOST_ATTRIBUTES else OTHER
             self.attributes.setdefault(known, Counter())[fate] += 1
         if len(self.samples) < SAMPLES:
-            self.samples.append(sample)
+            private = private_in(record.value)
+            self.samples.append(Sample(source_of(record), decision.webhook_id, change, private))
 
 
 @dataclass(slots=True)
@@ -116,7 +120,7 @@ class Report:
                     self.uncounted += 1
                     continue
                 counted = self.changes[key] = Counted()
-            counted.add(Sample(source_of(record), decision.webhook_id, change))
+            counted.add(record, decision, change)
 
 
 def type_of(decision: Decision) -> str:

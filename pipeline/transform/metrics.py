@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from pipeline.kafka.aside import WrittenAside
 from pipeline.transform.introductions import CustomerLookedUp
 from pipeline.transform.product_lookups import ProductLookedUp
+from pipeline.transform.shadow import ShadowCompared
 from pipeline.transform.shaping.hook import HookCalled
-from pipeline.transform.shaping.reloading import ShaperLoaded
+from pipeline.transform.shaping.reloading import ShadowLoaded, ShaperLoaded
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLetterClass, Note
 from pipeline.watch.letters import observe_letters
@@ -92,3 +94,54 @@ def observe_transform(metrics: Metrics) -> None:
         begins=[("found",), ("nameless",), ("failed",)],
     )
     metrics.on(ProductLookedUp, lambda event: products.labels(event.outcome).inc())
+    _observe_shadow(metrics)
+
+
+def _observe_shadow(metrics: Metrics) -> None:
+    """The candidate beside the live rules."""
+    webhooks = metrics.counter(
+        "shadow_webhooks",
+        "Webhooks on which the candidate of PIPELINE_SHADOW_RULES was tried: same, differs, error (it failed as none "
+        "may; what is live went on).",
+        ["outcome"],
+        begins=[("same",), ("differs",), ("error",)],
+    )
+    found = metrics.counter(
+        "shadow_differences", "What the candidate would change, by Dodo's type (unknown ones are `other`).",
+        ["kind", "type"],
+    )  # fmt: skip
+    seconds = metrics.counter(
+        "shadow_seconds", "Time that the candidate cost, beside `mapping_seconds` of which it is a part."
+    )
+    live = metrics.gauge(
+        "shadow_rules_info", "1 for the version of the candidate; `none`: it cannot be used.", ["version"]
+    )
+    reloads = metrics.counter(
+        "shadow_reloads", "New candidates: taken, or refused.", ["outcome"], begins=[("taken",), ("refused",)]
+    )
+    records = metrics.counter(
+        "shadow_records",
+        "Records for PIPELINE_SHADOW_TOPIC: written, or lost (nothing waits for them).",
+        ["outcome"],
+        begins=[("written",), ("lost",)],
+    )
+
+    def compared(event: ShadowCompared) -> None:
+        webhooks.labels(event.outcome).inc()
+        for kind in event.kinds:
+            found.labels(kind, event.type).inc()
+        seconds.inc(event.took_s)
+
+    def loaded(event: ShadowLoaded) -> None:
+        live.clear()
+        live.labels(event.version).set(1)
+        if event.outcome != "started":
+            reloads.labels(event.outcome).inc()
+
+    def written(event: WrittenAside) -> None:
+        records.labels("written").inc(event.written)
+        records.labels("lost").inc(event.lost)
+
+    metrics.on(ShadowCompared, compared)
+    metrics.on(ShadowLoaded, loaded)
+    metrics.on(WrittenAside, written)

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.errors import PipelineError
 from pipeline.kafka.admin import open_admin
 from pipeline.kafka.app import BatchApp
+from pipeline.kafka.aside import Aside
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.records import Record
@@ -21,7 +23,7 @@ from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
-from pipeline.settings import Settings
+from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
@@ -34,8 +36,11 @@ from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
+from pipeline.transform.shadow import NoCandidate, Shadow
+from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
-from pipeline.transform.shaping.reloading import LiveShaper
+from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
+from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.state.events import RestoreAdvanced
 from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
@@ -82,13 +87,16 @@ def create_app(settings: Settings) -> BatchApp:
 
     lookups = _lookups(settings, names, watch)
 
+    aside = _aside(settings, watch, app.background())
+    beside = _beside(settings, policy, watch, app.background(), aside)
+
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
         def decided(record: Record, shelf: Shelf | None) -> Decision:
             return decide(record, now, map_webhook, shelf)
 
-        return decided
+        return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
     flow = Flow(
         deciding(),
@@ -102,7 +110,7 @@ def create_app(settings: Settings) -> BatchApp:
         is_lost=app.membership.is_lost,
         introductions=introductions,
         lookups=lookups,
-        current=deciding if live is not None else None,
+        current=deciding if live is not None or beside is not None else None,
     )
 
     async def start_producer() -> None:
@@ -132,6 +140,10 @@ def create_app(settings: Settings) -> BatchApp:
         app.companion(_at_once, introductions.close)
     if live is not None:
         app.companion(live.start, live.stop)
+    if beside is not None:
+        app.companion(beside.candidate.start, beside.candidate.stop)
+    if aside is not None:
+        app.companion(aside.start, aside.stop)
     if lookups is not None:
         app.companion(lookups.start, lookups.close)
     app.set_handover(flow)
@@ -145,6 +157,46 @@ def _live(settings: Settings, policy: Policy, watch: WorkerWatch, background: Ta
         return None
     shaper = checked_shaper_of(settings, observe=watch.metrics)
     return LiveShaper(settings, shaper, background, partial(tell, (watch.metrics,))) if shaper is not None else None
+
+
+class _Beside(NamedTuple):
+    """The candidate that runs beside what is live, exchanged when its file changes, and what tries it."""
+
+    candidate: LiveShaper
+    shadow: Shadow
+
+
+def _beside(
+    settings: Settings, policy: Policy, watch: WorkerWatch, background: Tasks, aside: Aside | None
+) -> _Beside | None:
+    """What PIPELINE_SHADOW_RULES names, in place of the live rules; one that cannot be used stops nobody."""
+    if settings.shadow_rules is None:
+        return None
+    candidate = settings.model_copy(update={"rules": settings.shadow_rules})
+    names = (f"{PREFIX}SHADOW_RULES",)
+    shaper: Shaper
+    try:
+        shaper = checked_shaper_of(candidate) or NoCandidate()
+    except PipelineError as error:
+        log.warning(
+            "The candidate beside the live rules cannot be used: mend the file, it is read again by itself",
+            reason="; ".join(str(error).splitlines()), settings=names,
+        )  # fmt: skip
+        shaper = NoCandidate()
+
+    def observe(event: object) -> None:
+        if not isinstance(event, HookCalled):  # the same function is called by what is live, and told of there
+            tell((watch.metrics,), event)
+
+    loading = LiveShaper(candidate, shaper, background, observe, loaded=ShadowLoaded, names=names)
+    shadow = Shadow(policy, partial(tell, (watch.metrics,)), None if aside is None else aside.put)
+    return _Beside(loading, shadow)
+
+
+def _aside(settings: Settings, watch: WorkerWatch, background: Tasks) -> Aside | None:
+    if settings.shadow_rules is None or settings.shadow_topic is None:
+        return None
+    return Aside(settings, settings.shadow_topic, background, partial(tell, (watch.metrics,)))
 
 
 def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:

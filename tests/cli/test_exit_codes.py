@@ -101,6 +101,7 @@ def test_no_broker(
         ["explain", "missing.json"],
         ["explain", "--rules", "missing.json", "--sample", "payment.succeeded"],
         ["rules", "check", "missing.json"],
+        ["preview", "--rules", "missing.json"],
         ["rules", "test", "missing.json"],
         ["recipe", "lint", "missing.json"],
         ["recipe", "explain", "missing.json", "--sample", "payment.succeeded"],

@@ -65,6 +65,17 @@ def test_the_stages_rights() -> None:
     }  # fmt: skip
 
 
+def test_the_topic_of_differences_is_no_need() -> None:
+    """Without the right the transform runs, and its differences are lost; where no setting names it nobody asks."""
+    (right,) = [one for one in rights_of("transform", Settings.load(shadow_topic="s")) if one.name == "s"]
+    assert right == Right("topic", "s", Operation.WRITE, needed=False)
+
+
+def test_preview_reads_webhooks_alone() -> None:
+    """It writes nothing, joins no group and reads nobody's facts."""
+    assert rights_of("preview", DEFAULTS) == [Right("topic", "dodo.webhooks", Operation.READ)]
+
+
 def test_the_two_forms_say_the_same() -> None:
     """`kafka-acls.sh` lines and Strimzi's users allow each user what the list has, and nothing else."""
     lines = [line for line in acls(DEFAULTS, users="u-").splitlines() if line.startswith("kafka-acls.sh")]

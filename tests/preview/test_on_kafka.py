@@ -43,7 +43,7 @@ CANDIDATE = """rules:
 - match: {family: subscription}
   drop: event
 - match: {family: refund}
-  event: {set: {channel: web}, drop: [payment_id]}
+  event: {set: {channel: web, buyer: {path: data.customer.name}}, drop: [payment_id]}
 """
 OLD, NEW_OF_TYPES = 4, ("subscription.active", "refund.succeeded", "license_key.created", "payout.success")
 FAILING = 2
@@ -191,7 +191,8 @@ def test_differences_of_what_came(shop: Shop) -> None:
     assert found["types"]["payout.success"] == {"webhooks": 1, "changed": 0, "kinds": {}}
     assert found["types"]["other"]["webhooks"] == 1
     (refund,) = [one for one in found["changes"] if one["kind"] == "event-attributes"]
-    assert refund["attributes"] == {"channel": {"added": 1}, "payment_id": {"removed": 1}}
+    assert refund["attributes"] == {"buyer": {"added": 1}, "channel": {"added": 1}, "payment_id": {"removed": 1}}
+    assert refund["samples"][0]["after"]["attributes"]["buyer"] == "[private]"
     (failing,) = [one for one in found["changes"] if one["kind"] == "newly-fails"]
     assert failing["failure"]["class"] == "transform-failed"
     assert failing["failure"]["field"].endswith("candidate.yaml:5:9")

@@ -41,8 +41,22 @@ class ShaperLoaded:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowLoaded(ShaperLoaded):
+    """The same of a candidate that runs beside it."""
+
+
+_hangups: Final[set[asyncio.Event]] = set()
+"""Who looks at once when SIGHUP comes: the process has one handler for it."""
+
+
+def _hung_up() -> None:
+    for wanted in _hangups:
+        wanted.set()
+
+
 class LiveShaper:
-    """The shaper of a running transform.
+    """The shaper of a running transform, or the candidate beside it.
 
     Args:
         settings: what names the files.
@@ -50,6 +64,8 @@ class LiveShaper:
         tasks: runs the watch.
         observe: told of each version.
         look_s: seconds between two looks.
+        loaded: what is told of each version.
+        names: the settings that it comes from, for the log.
     """
 
     def __init__(
@@ -60,8 +76,11 @@ class LiveShaper:
         observe: Callable[[object], None],
         *,
         look_s: float = LOOK_S,
+        loaded: type[ShaperLoaded] = ShaperLoaded,
+        names: Sequence[str] = (),
     ) -> None:
         self._settings, self._tasks, self._observe, self._look_s = settings, tasks, observe, look_s
+        self._loaded, self._names = loaded, names or _named(settings)
         self._wanted = asyncio.Event()
         self._read = self._pending = signature(files_of(settings))
         self.shaper = shaper
@@ -69,15 +88,18 @@ class LiveShaper:
 
     async def start(self) -> None:
         """Begin to look; SIGHUP looks at once."""
-        tell((self._observe,), ShaperLoaded("started", self.shaper.version))
+        tell((self._observe,), self._loaded("started", self.shaper.version))
         with suppress(ValueError, RuntimeError, NotImplementedError):  # only in a process's main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._wanted.set)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hung_up)
+            _hangups.add(self._wanted)
         self._tasks.start(WATCH, self._watch)
 
     async def stop(self) -> None:
         """Look no more."""
-        with suppress(ValueError, RuntimeError, NotImplementedError):
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        _hangups.discard(self._wanted)
+        if not _hangups:
+            with suppress(ValueError, RuntimeError, NotImplementedError):
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
         await self._tasks.stop()
 
     async def _watch(self) -> None:
@@ -101,15 +123,15 @@ class LiveShaper:
         except PipelineError as error:
             log.warning(
                 "New rules are refused, the old ones stay: mend the file, it is read again by itself",
-                version=self.shaper.version, reason="; ".join(str(error).splitlines()),
+                version=self.shaper.version, reason="; ".join(str(error).splitlines()), settings=self._names,
             )  # fmt: skip
-            tell((self._observe,), ShaperLoaded("refused", self.shaper.version))
+            tell((self._observe,), self._loaded("refused", self.shaper.version))
             return
         if shaper is None or (shaper.version == self.shaper.version and not asked):
             return
         before, self.shaper = self.shaper.version, shaper
-        log.info("New rules are taken", version=shaper.version, before=before, settings=_named(self._settings))
-        tell((self._observe,), ShaperLoaded("taken", shaper.version))
+        log.info("New rules are taken", version=shaper.version, before=before, settings=self._names)
+        tell((self._observe,), self._loaded("taken", shaper.version))
 
 
 def _named(settings: Settings) -> list[str]:

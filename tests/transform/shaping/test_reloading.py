@@ -136,6 +136,32 @@ async def test_sighup_looks_at_once(path: Path) -> None:
         await stage.live.stop()
 
 
+async def test_sighup_reaches_the_candidate_beside_it(path: Path, tmp_path: Path) -> None:
+    """One signal for both; the end of one leaves the other its signal."""
+    (tmp_path / "shadow").mkdir()
+    shadow = tmp_path / "shadow" / "rules.yaml"
+    put(shadow, GOOD)
+    stages = [Stage(path), Stage(shadow)]
+    for stage in stages:
+        await stage.live.start()
+    try:
+        for file in (path, shadow):
+            put(file, OTHER)
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(60):
+            for stage in stages:
+                await stage.taken.wait()
+        await stages[0].live.stop()
+        stages[1].taken.clear()
+        put(shadow, GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(60):
+            await stages[1].taken.wait()
+    finally:
+        for stage in stages:
+            await stage.live.stop()
+
+
 async def test_it_looks_by_itself(path: Path) -> None:
     """Without a signal."""
     stage = Stage(path, look_s=0.01)
