@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner
@@ -70,11 +71,14 @@ class Ingest:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     async def address(self, what: str = "Listening on") -> str:
-        """Wait for the printed address."""
+        """Wait for the address that is printed, or stands in a line of JSON."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 if found := re.search(rf"^{what} (http://\S+)$", self.text, re.MULTILINE):
                     return found[1]
+                for line in self.text.splitlines():
+                    if line.startswith("{") and line.endswith("}") and f'"{what}"' in line:
+                        return str(orjson.loads(line)["address"])
                 assert self.process.poll() is None, self.text
                 await asyncio.sleep(0.02)
 
