@@ -29,6 +29,7 @@ from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.appending import Appender
 from pipeline.kafka.aside import Aside
 from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.closing import close_producer
 from pipeline.kafka.consumer_thread import ConsumerThread
 from pipeline.kafka.outgoing import OutgoingChunk
 from pipeline.kafka.producer import BatchProducer
@@ -285,13 +286,13 @@ async def producer_replacement(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def producer_closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
     """The end of a broken producer; whatever becomes of it, the next one is there."""
     victim = Victim("producer closing")
-    close = ingest._close
-    monkeypatch.setattr(ingest, "_close", victim.forever)
+    close = close_producer
+    monkeypatch.setattr(ingest, "close_producer", victim.forever)
     async with ingest_of(victim, monkeypatch) as durable:
         durable._break(durable._producer, RuntimeError("the sequence is broken"))
         yield victim
         await until(lambda: durable._producer is not None)
-        monkeypatch.setattr(ingest, "_close", close)
+        monkeypatch.setattr(ingest, "close_producer", close)
 
 
 @asynccontextmanager

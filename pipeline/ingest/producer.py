@@ -10,7 +10,6 @@ one end with success alone, whatever hinders them; `liveness` says when they hav
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import math
 import time
@@ -36,7 +35,7 @@ from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import STORE_WITHIN_S, NotStored, Stored, Told
 from pipeline.kafka.appending import Appender
-from pipeline.kafka.closing import close_unflushed
+from pipeline.kafka.closing import close_producer
 from pipeline.kafka.lifelines import watch_producer
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.reconnect import steady
@@ -164,7 +163,7 @@ class DurableProducer:
         await self._tasks.stop()
         producer = self._let_go()
         if producer is not None:
-            await _close(producer)
+            await close_producer(producer, CLOSE_WITHIN_S)
         if self._timer is not None:
             self._timer.cancel()
         for waiting in list(self._waiting):
@@ -264,7 +263,7 @@ class DurableProducer:
         self._let_go()
         self._trouble = f"the producer is being replaced after {type(error).__name__}"
         log.warning("producer broken, replacing it", error=type(error).__name__, detail=str(error))
-        self._tasks.start(CLOSING, partial(_close, producer))
+        self._tasks.start(CLOSING, partial(close_producer, producer, CLOSE_WITHIN_S))
         self._tasks.start(REPLACING, partial(self._replace, type(error).__name__))
 
     def _let_go(self) -> AIOKafkaProducer | None:
@@ -313,7 +312,7 @@ class DurableProducer:
                 async with asyncio.timeout(START_WITHIN_S):
                     await producer.start()
         except BaseException:
-            await _close(producer)
+            await close_producer(producer, CLOSE_WITHIN_S)
             raise
         return producer
 
@@ -338,11 +337,3 @@ async def _answers(producer: AIOKafkaProducer) -> bool:
             return bool(await producer.client.force_metadata_update())
     except (KafkaError, OSError):
         return False
-
-
-async def _close(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(KafkaError, OSError):
-        async with asyncio.timeout(CLOSE_WITHIN_S):
-            await producer.stop()
-        return
-    await close_unflushed(producer)

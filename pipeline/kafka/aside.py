@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,7 @@ from aiokafka.errors import KafkaError
 from pipeline import logs
 from pipeline.errors import PipelineError
 from pipeline.incidents import Incident
-from pipeline.kafka.closing import close_unflushed
+from pipeline.kafka.closing import close_producer
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options
@@ -113,7 +112,7 @@ class Aside:
                 while self._queue:
                     await self._some(producer)
         finally:
-            await _end(producer)
+            await close_producer(producer, STOP_S)
 
     async def _some(self, producer: AIOKafkaProducer) -> None:
         batch = [self._queue.popleft() for _ in range(min(TOGETHER, len(self._queue)))]
@@ -130,11 +129,3 @@ class Aside:
         finally:
             tell((self._observe,), WrittenAside(written, len(batch) - written))
         self._trouble.succeeded()
-
-
-async def _end(producer: AIOKafkaProducer) -> None:
-    with suppress(KafkaError, OSError):
-        async with asyncio.timeout(STOP_S):
-            await producer.stop()
-        return
-    await close_unflushed(producer)

@@ -12,6 +12,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from pipeline import logs
 
 CLOSE_WITHIN_S: Final = 3.0
@@ -28,6 +30,15 @@ async def close(consumer: Any, within_s: float = CLOSE_WITHIN_S) -> None:
     finally:
         if not await _in_order(stopping):
             await asyncio.wait({asyncio.ensure_future(_abandon(consumer))}, timeout=within_s)
+
+
+async def close_producer(producer: Any, within_s: float = CLOSE_WITHIN_S) -> None:
+    """Stop an `AIOKafkaProducer`: with a flush if the brokers answer within the time, else without."""
+    with suppress(KafkaError, OSError):  # a time-out is an OSError
+        async with asyncio.timeout(within_s):
+            await producer.stop()
+        return
+    await close_unflushed(producer)
 
 
 async def close_unflushed(producer: Any) -> None:

@@ -50,12 +50,12 @@ async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     async def connect(_: DurableProducer) -> Any:
         return rig.producer
 
-    async def close(_: Any) -> None:
+    async def close(_: Any, _within_s: float) -> None:
         rig.accumulator._closed = True
 
     monkeypatch.setattr(DurableProducer, "_connect", connect)
     monkeypatch.setattr(ingest, "watch_producer", lambda *_: None)
-    monkeypatch.setattr(ingest, "_close", close)
+    monkeypatch.setattr(ingest, "close_producer", close)
     monkeypatch.setattr(ingest, "BEAT_S", 3600.0)
     durable = DurableProducer(Settings.load(), [events.append], within_s=WITHIN_S)
     await durable.start()
