@@ -38,6 +38,8 @@
   function parseDate(text) {
     const ms = NativeDate.parse(text);
     if (ms !== ms || test(zoned, text) || test(dateOnly, text)) return ms;
+    // Read again as UTC: summer time skips an hour, and the difference to UTC then is not that of the hour in the text.
+    for (const utc of [NativeDate.parse(`${text}Z`), NativeDate.parse(`${text} GMT`)]) if (utc === utc) return utc;
     return ms - offsetOf(ms) * 60000;
   }
   const nativeOffset = NativeDate.prototype.getTimezoneOffset;

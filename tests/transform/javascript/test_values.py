@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.transform.javascript.engine import Call, Engine, Sent
@@ -77,6 +77,15 @@ def test_a_date_of_parts_is_that_moment_in_utc(moment: datetime) -> None:
     assert PARTS(parts) == unix_ms(moment.replace(tzinfo=UTC))
 
 
+SKIPPED = datetime(2026, 3, 8, 2, 30)  # noqa: DTZ001 - its parts are what is tested
+"""An hour that the machine's zone has not."""
+
+REPEATED = datetime(2026, 11, 1, 1, 30)  # noqa: DTZ001
+"""An hour that it has twice."""
+
+
+@example(SKIPPED, None)
+@example(REPEATED, None)
 @given(MOMENTS, st.none() | st.integers(-12 * 60, 14 * 60))
 def test_a_date_of_text_is_pythons(moment: datetime, offset_min: int | None) -> None:
     """With an offset that moment, without one that moment in UTC."""
@@ -86,6 +95,14 @@ def test_a_date_of_text_is_pythons(moment: datetime, offset_min: int | None) -> 
     if offset_min is not None:
         text = moment.replace(tzinfo=zone).isoformat(timespec="milliseconds")
     assert READ({"text": text}) == [unix_ms(moment.replace(tzinfo=zone))] * 2
+
+
+@pytest.mark.parametrize("moment", [SKIPPED, REPEATED, datetime(2026, 7, 1, 23, 59)])  # noqa: DTZ001
+@pytest.mark.parametrize("form", ["%b %d, %Y %H:%M:%S", "%a %b %d %Y %H:%M:%S", "%d %b %Y %H:%M", "%Y-%m-%d %H:%M:%S"])
+def test_a_date_of_any_other_text_is_in_utc(moment: datetime, form: str) -> None:
+    """The forms that people write, also in the hours that summer time skips or repeats."""
+    text = moment.strftime(form)
+    assert READ({"text": text}) == [unix_ms(moment.replace(tzinfo=UTC))] * 2
 
 
 @given(MOMENTS)
