@@ -6,18 +6,16 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
-from pipeline.dodo import samples
 from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import Figure, median, per
 from tests.bench.plan import Run
+from tests.bench.shop import ShopTraffic
 
 PARTITIONS: Final = 4
 TARGET: Final = 0.75
@@ -62,38 +60,10 @@ async def measure(run: Run) -> list[Figure]:
 
 
 async def fill(settings: Settings, payments: int) -> None:
-    """Write payments of customers, two each."""
-    body = orjson.loads(samples.load("payment.succeeded"))
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", max_batch_size=900_000, linger_ms=0
-    )
-    await producer.start()
-    batches = [producer.create_batch() for _ in range(PARTITIONS)]
-    pending: list[asyncio.Future[Any]] = []
-    try:
-        for number in range(payments):
-            customer = f"cus_0N{number * 7919 % (payments // 2):020d}"
-            body["data"]["payment_id"] = f"pay_0N{number:020d}"
-            body["data"]["customer"]["customer_id"] = customer
-            key = customer.encode()
-            fields = {
-                "key": key,
-                "value": orjson.dumps(body),
-                "timestamp": None,
-                "headers": [("webhook-id", b"msg_%020d" % number), ("webhook-timestamp", b"1790000000")],
-            }
-            partition = partition_of(key, PARTITIONS)
-            if batches[partition].append(**fields) is None:
-                pending.append(
-                    await producer.send_batch(batches[partition], settings.webhooks_topic, partition=partition)
-                )
-                batches[partition] = producer.create_batch()
-                batches[partition].append(**fields)
-        for partition, batch in enumerate(batches):
-            pending.append(await producer.send_batch(batch, settings.webhooks_topic, partition=partition))
-        await asyncio.gather(*pending)
-    finally:
-        await producer.stop()
+    """Write the payments of a shop, eight of each customer."""
+    traffic = ShopTraffic(payments).records(settings.webhooks_topic, PARTITIONS)
+    records = ((one.key or b"", one.value or b"", list(one.headers)) for one in traffic)
+    await stage.fill(settings.kafka_bootstrap_servers, settings.webhooks_topic, PARTITIONS, records)
 
 
 async def transformed(settings: Settings, directory: Path, payments: int) -> Mapped:
