@@ -313,6 +313,12 @@ class Profile(Protocol):
     def refunded(self, payment_id: str) -> Refunded | None:
         """With this webhook; None when the payment is not known or nothing of it can be counted."""
 
+    @property
+    def stands_for_event(self) -> bool:
+        """Whether this webhook tells a payment or refund, which stands for its event: `emitted` answers by that alone,
+        the same for every id.
+        """  # noqa: D205 - one sentence
+
     def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact.
 

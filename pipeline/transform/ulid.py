@@ -32,8 +32,10 @@ def ulid(time_ms: int, *names: str) -> str:
     Each name is hashed with its length, so ("ab", "c") and ("a", "bc") differ. A time outside the 48 bits becomes 0:
     Customer.io does not read it, and the hash alone still tells facts apart.
     """
-    key = "".join([f"{len(name)}:{name}" for name in names]).encode("utf-8", "surrogatepass")
-    hashed = int.from_bytes(blake2b(key, digest_size=_HASH_BYTES).digest(), "big")
+    key = ""
+    for name in names:
+        key += f"{len(name)}:{name}"
+    hashed = int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest(), "big")
     high, low = hashed >> 40, hashed & _LOW_40
     time = time_ms if 0 <= time_ms <= MAX_TIME_MS else 0
     pairs = _PAIRS

@@ -98,8 +98,9 @@ def outs(case: Case, op_id: str) -> Outs:
     profile = case.profile
     if profile is None:
         return Outs(by_id=False, any=False, spoken=None)
-    spoken, ids = spoken_ids(case, TABLE[case.type][1])
     is_out = profile.emitted(op_id)
+    # What stands for its event is remembered by no id, and none needs to be made.
+    spoken, ids = (None, []) if profile.stands_for_event else spoken_ids(case, TABLE[case.type][1])
     has_spoken = spoken is not None and profile.emitted(spoken)
     left = None if has_spoken or op_id in ids else spoken
     if not (is_out or has_spoken or any(map(profile.emitted, ids))):

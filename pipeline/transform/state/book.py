@@ -332,6 +332,11 @@ class Book:
         minor = refunded(payment, self._facts.refunds(payment_id))
         return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
 
+    @property
+    def stands_for_event(self) -> bool:
+        """See `Profile`."""
+        return self._facts.is_money
+
     def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """See `Profile`."""
         if self._facts.is_money and not beside:

@@ -228,6 +228,11 @@ class Household:
         """Not known here."""
         return None
 
+    @property
+    def stands_for_event(self) -> bool:
+        """See `Profile`."""
+        return False
+
     def emitted(self, event_id: str, *, beside: bool = False) -> bool:  # noqa: ARG002
         """Not known here."""
         return False

@@ -73,6 +73,7 @@ class State:
     over: Sequence[Recovery] = ()
     began: Course = field(default_factory=Course)
     card_teller: CardTeller | None = None
+    stands_for_event: bool = False
 
     @property
     def speaking(self) -> Subscription | None:
@@ -586,3 +587,21 @@ def test_a_person_with_very_many_currencies_keeps_what_campaigns_need() -> None:
     assert told["subscription_status"] == "cancelled"
     assert told["total_spent_minor"] == 100
     assert "attribute-cut" in verdict.notes
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_what_stands_for_its_event_needs_no_id_for_the_webhook(out: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A payment that the state knows by itself is asked for once, and no id is made but the event's own."""
+    made: list[str] = []
+    event = decided("payment.succeeded", State()).operations[-1].op_id
+    state = State(stands_for_event=True, sent=frozenset({event} if out else ()))
+
+    def make(*_: object) -> str:
+        made.append(event)
+        return event
+
+    monkeypatch.setattr("pipeline.transform.mapping.events.ulid", make)
+    operations = decided("payment.succeeded", state)
+    assert made == [event]
+    assert operations.spoken is None
+    assert [one.kind for one in operations.operations] == (["identify"] if out else ["identify", "event"])
