@@ -68,6 +68,9 @@ SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
 
+_SIMPLE: Final = frozenset({str, int, bool, type(None)})
+"""Kinds of values that JSON has as they are."""
+
 _known_names: set[str] = set()
 """A memo of names that need no change; it changes the speed of a call, never its result."""
 
@@ -134,18 +137,20 @@ def _json_as_it_is(attributes: dict[str, Any]) -> bytes | None:
     """
     if len(attributes) > ATTRIBUTES_MAX or not _known_names.issuperset(attributes):
         return None
-    for value in attributes.values():
-        kind = type(value)
-        if kind is str or kind is int or kind is bool or value is None:
-            continue
-        if not (isfinite(value) if kind is float else (kind is list or kind is dict) and _is_plain(value)):
-            return None
+    values = attributes.values()
+    if not _SIMPLE.issuperset(map(type, values)):
+        for value in values:
+            kind = type(value)
+            if kind in _SIMPLE:
+                continue
+            if not (isfinite(value) if kind is float else (kind is list or kind is dict) and _is_plain(value)):
+                return None
     try:
         text = orjson.dumps(attributes)
     except TypeError:
         return None
     if len(text) > ATTRIBUTE_VALUE_MAX_BYTES:  # else each value has less
-        for value in attributes.values():
+        for value in values:
             if type(value) is str and len(value) > SHORT_CHARS:
                 return None
     return text

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from iso4217 import Currency
 
@@ -42,8 +41,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,16}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """An amount in its three forms; `text` and `value` are None when the currency's decimals are unknown.
 
     `value` is also None for amounts of more than 15 digits, which a double would round.
@@ -62,7 +60,9 @@ def amount_of(minor: int, exponent: int | None) -> Amount:
     if exponent == 0:
         return Amount(minor, str(minor), minor)
     digits = str(abs(minor)).zfill(exponent + 1)
-    text = f"{'-' if minor < 0 else ''}{digits[:-exponent]}.{digits[-exponent:]}"
+    text = f"{digits[:-exponent]}.{digits[-exponent:]}"
+    if minor < 0:
+        text = f"-{text}"
     return Amount(minor, text, float(text) if len(digits) <= MAX_EXACT_DIGITS else None)
 
 

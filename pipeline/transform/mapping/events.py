@@ -70,7 +70,8 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
         into["email"] = case.email
     if case.name is not None:
         into["name"] = case.name
-        put_first_name(case, into, case.name, _country(case))
+        if case.policy.first_names:
+            put_first_name(into, case.name, _country(case))
     mapping.attributes(case, row, into)
     if case.policy.portal_url is not None:
         case.manage_link(into, into.get("subscription_id") or _speaking(case))

@@ -53,7 +53,8 @@ def identify_attributes(
         into["email"] = address
     if name is not None:
         into["name"] = name
-        put_first_name(case, into, name, lives_in, on_profile=True)
+        if case.policy.first_names:
+            put_first_name(into, name, lives_in, on_profile=True)
     if live and number is not None:
         into["phone"] = number
     if lives_in is not None:
@@ -76,10 +77,8 @@ def identify_attributes(
     return into
 
 
-def put_first_name(case: Case, into: Attributes, name: str, lives_in: str | None, *, on_profile: bool = False) -> None:
-    """`first_name` beside `name`, where the operator wants it and it is plain; null on a profile where it is not."""
-    if not case.policy.first_names:
-        return
+def put_first_name(into: Attributes, name: str, lives_in: str | None, *, on_profile: bool = False) -> None:
+    """`first_name` beside `name` where it is plain; null on a profile where it is not."""
     cut = first_name(name, lives_in)
     if cut is not None or on_profile:
         into["first_name"] = cut
@@ -105,7 +104,10 @@ def identity_of(attributes: bytes) -> bytes:
 
 def is_new_person(profile: Profile, person: Person) -> bool:
     """Whether no identify of that person was sent; with the policy `email` a changed address is another person."""
-    return profile.identity is None or profile.identified not in {None, person.id}
+    if profile.identity is None:
+        return True
+    identified = profile.identified
+    return identified is not None and identified != person.id
 
 
 def first_seen_s(case: Case, profile: Profile) -> int:

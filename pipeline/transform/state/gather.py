@@ -44,6 +44,9 @@ class Telling(NamedTuple):
     fact: Fact
 
 
+_NOTHING: Final[Mapping[str, list[Telling]]] = MappingProxyType({})
+
+
 class Shown(NamedTuple):
     """What one webhook, or one object of the API, shows of a customer.
 
@@ -56,7 +59,7 @@ class Shown(NamedTuple):
     facts: list[Telling]
     contact: tuple[str | None, ...]
     metadata: dict[str, Any]
-    if_told: Mapping[str, list[Telling]] = MappingProxyType({})
+    if_told: Mapping[str, list[Telling]] = _NOTHING
 
 
 def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
@@ -82,9 +85,10 @@ def _if_told(type_: str, data: Mapping[str, Any], moments: Moments) -> Mapping[s
             return {"subscription_payment_method_updated": [Telling("replacement", (id_,), fact) for id_ in ids]}
         case "payment.succeeded":
             paid: Fact = [[event_ms, method_id, "payment"]]
-            ids = subscription_ids(data)[:MAX_PERIODS]
+            if not (ids := subscription_ids(data)[:MAX_PERIODS]):
+                return _NOTHING
             return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
-    return MappingProxyType({})
+    return _NOTHING
 
 
 def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
@@ -172,6 +176,7 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         return []
     method = text(get("payment_method"))
     card_update = flag(get("is_update_payment_method")) is True
+    paid_for = subscription_ids(data)
     fact: Fact = [
         minor_of(get("total_amount")),
         _currency(get("currency")),
@@ -182,22 +187,23 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
-        _goods(data),
+        _goods(data, paid_for),
     ]
-    return [Telling("payment", (payment_id,), fact), *_charges(data, payment_id, fact)]
+    told = [Telling("payment", (payment_id,), fact)]
+    return told + _charges(paid_for, payment_id, fact) if paid_for else told
 
 
-def _charges(data: Mapping[str, Any], payment_id: str, payment: Fact) -> list[Telling]:
+def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Telling]:
     """What the payment says of each subscription that it was for: charged, or free."""
     minor, _, time, charge_type, _, card_update, *_ = payment
     if minor is None or minor < 0 or card_update:
         return []
     charge = [to_ms(time) or 0, payment_id, charge_type]
     fact: Fact = [[charge], []] if minor > 0 else [[], [charge]]
-    return [Telling("charge", (subscription_id,), fact) for subscription_id in subscription_ids(data)[:MAX_PERIODS]]
+    return [Telling("charge", (subscription_id,), fact) for subscription_id in paid_for[:MAX_PERIODS]]
 
 
-def _goods(data: Mapping[str, Any]) -> Fact | None:
+def _goods(data: Mapping[str, Any], paid_for: list[str]) -> Fact | None:
     """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
     products = []
     for element in elements(data.get("product_cart")):
@@ -205,7 +211,7 @@ def _goods(data: Mapping[str, Any]) -> Fact | None:
         product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
         if product_id is not None and len(product_id) <= MAX_ID_BYTES:
             products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
-    subscriptions = [found for found in subscription_ids(data) if len(found) <= MAX_ID_BYTES]
+    subscriptions = [found for found in paid_for if len(found) <= MAX_ID_BYTES]
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
 
 
@@ -215,7 +221,7 @@ def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
     if payment_id is None or flag(data.get("is_update_payment_method")) is True:
         return []
     link = text(data.get("payment_link"))
-    products, subscriptions = _goods(data) or [[], []]
+    products, subscriptions = _goods(data, subscription_ids(data)) or [[], []]
     entry = [
         moments.snapshot_s,
         moments.occurred_ms or 0,
