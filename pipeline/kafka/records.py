@@ -99,8 +99,9 @@ def header(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | No
     for key, value in headers:
         if key == name:  # the spelling that we write ourselves, without the cost of lower()
             return value
+    length = len(name)
     for key, value in headers:
-        if len(key) == len(name) and key.lower() == name:
+        if len(key) == length and key.lower() == name:
             return value
     return None
 

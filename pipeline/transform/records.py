@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pipeline.deadletters.envelope import dead_letter
 from pipeline.kafka.records import (
     BARRIER,
@@ -28,7 +30,9 @@ from pipeline.kafka.records import (
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Operations, SentOn
 
-_BARRIER = (BARRIER, b"1")
+Pairs = tuple[tuple[str, bytes], ...]
+
+_BARRIER: Final[Pairs] = ((BARRIER, b"1"),)
 _OF_THE_WAY = frozenset({REPARTITIONED_FROM, REPARTITIONED_AMONG})
 
 
@@ -44,33 +48,33 @@ def operation_records(record: Record, decision: Decision, operations: Operations
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
         received_at_ms = time_ms(record) or operations.event_time_ms
-    shared = (
+    shared: Pairs = (
         (WEBHOOK_ID, decision.webhook_id.encode()),
         (DODO_TYPE, (decision.type or "").encode()),
         (EVENT_TIME, b"%d" % operations.event_time_ms),
         (RECEIVED_AT, b"%d" % received_at_ms),
         (SOURCE, source_of(record).encode()),
-        *(((RULES, operations.shaped.encode()),) if operations.shaped is not None else ()),
     )
-    key = operations.person_key
-    remembered: tuple[tuple[str, bytes], ...] = ()
-    if operations.identity is not None and decision.whose is not None:
-        remembered = ((IDENTITY, operations.identity.hex().encode()), (IDENTITY_OF, decision.whose))
-        if operations.not_before_s is not None:
-            remembered += ((NOT_BEFORE, b"%d" % operations.not_before_s),)
-    return [
-        OutRecord(
-            key if operation.key is None else operation.key,
-            operation.body,
-            (
-                (OP_ID, operation.op_id.encode()),
-                *shared,
-                *(remembered if operation.kind == "identify" else ()),
-                *((_BARRIER,) if operation.barrier else ()),
-            ),
-        )
-        for operation in operations.operations
-    ]
+    if operations.shaped is not None:
+        shared += ((RULES, operations.shaped.encode()),)
+    person_key = operations.person_key
+    found = []
+    for op_id, body, barrier, kind, _, key in operations.operations:
+        headers = ((OP_ID, op_id.encode()), *shared)
+        if kind == "identify":
+            headers += _remembered(decision, operations)
+        if barrier:
+            headers += _BARRIER
+        found.append(OutRecord(person_key if key is None else key, body, headers))
+    return found
+
+
+def _remembered(decision: Decision, operations: Operations) -> Pairs:
+    """What an identify says of itself where the state remembers it as told."""
+    if operations.identity is None or decision.whose is None:
+        return ()
+    pairs: Pairs = ((IDENTITY, operations.identity.hex().encode()), (IDENTITY_OF, decision.whose))
+    return pairs if operations.not_before_s is None else (*pairs, (NOT_BEFORE, b"%d" % operations.not_before_s))
 
 
 def dead_letter_record(record: Record, verdict: DeadLettered, at_ms: int) -> OutRecord:

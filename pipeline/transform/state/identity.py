@@ -32,6 +32,7 @@ Fact = list[Any]
 VERSION, DELIVERED, DIGEST, TO, PERSON, EMAIL, NAME, PHONE, COUNTRY, METADATA = range(10)
 LENGTH: Final = 10
 BITS: Final = (1, 2, 4, 8)
+_BIT_OF: Final = tuple(zip(range(EMAIL, METADATA), BITS, strict=True))
 
 
 def empty() -> Fact:
@@ -80,7 +81,8 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0
-    for bit, before, after in zip(BITS, known[EMAIL:METADATA], now[EMAIL:METADATA], strict=True):
+    for place, bit in _BIT_OF:
+        before, after = known[place], now[place]
         if before is not after:
             if before is None or before[2] != after[2]:
                 return None
