@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from math import isfinite
 from typing import Any, Final, Literal, NamedTuple
 
@@ -68,8 +69,8 @@ SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
 
-_SIMPLE: Final = frozenset({str, int, bool, type(None)})
-"""Kinds of values that JSON has as they are."""
+_LOOKED_INTO: Final = {str: False, int: False, bool: False, type(None): False, float: True, list: True, dict: True}
+"""JSON's own kinds, and whether a value of it may hold what JSON has not: told of all values without a loop."""
 
 _known_names: set[str] = set()
 """A memo of names that need no change; it changes the speed of a call, never its result."""
@@ -138,16 +139,12 @@ def _json_as_it_is(attributes: dict[str, Any]) -> bytes | None:
     if len(attributes) > ATTRIBUTES_MAX or not _known_names.issuperset(attributes):
         return None
     values = attributes.values()
-    if not _SIMPLE.issuperset(map(type, values)):
-        for value in values:
-            kind = type(value)
-            if kind in _SIMPLE:
-                continue
-            if not (isfinite(value) if kind is float else (kind is list or kind is dict) and _is_plain(value)):
-                return None
     try:
+        for value in compress(values, map(_LOOKED_INTO.__getitem__, map(type, values))):
+            if not (isfinite(value) if type(value) is float else _is_plain(value)):
+                return None
         text = orjson.dumps(attributes)
-    except TypeError:
+    except (KeyError, TypeError):
         return None
     if len(text) > ATTRIBUTE_VALUE_MAX_BYTES:  # else each value has less
         for value in values:
