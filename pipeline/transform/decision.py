@@ -119,7 +119,7 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         return Decision(_of_nobody(map_webhook(envelope, delivery, policy, None)), envelope.type, webhook_id)
     if (away := elsewhere(shelf.ownership, customer, record.headers)) is not None:
         return Decision(away, envelope.type, webhook_id)
-    who = _Who(customer_id, customer, shelf, time_ms(record) or 0)
+    who = _Who(customer_id, customer, Draft(shelf), time_ms(record) or 0)
     verdict, commands = _with_state(envelope, delivery, policy, map_webhook, who)
     return Decision(verdict, envelope.type, webhook_id, commands, customer)
 
@@ -133,7 +133,7 @@ class _Who(NamedTuple):
 
     customer_id: str
     customer: bytes
-    shelf: Shelf
+    draft: Draft
     at_ms: int
 
 
@@ -145,24 +145,22 @@ def _with_state(
     who: _Who,
 ) -> tuple[Verdict, Commands]:
     """The verdict with the customer's state; all or nothing of the record is left behind."""
-    customer_id, customer, shelf, at_ms = who
-    draft = Draft(shelf)
     try:
-        verdict, commands = _judged(envelope, delivery, policy, map_webhook, _Who(customer_id, customer, draft, at_ms))
+        verdict, commands = _judged(envelope, delivery, policy, map_webhook, who)
     except Exception as error:
         if is_the_process_s(error):
             raise
         return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report"), ()
-    draft.commit()
+    who.draft.commit()
     return verdict, commands
 
 
 def _judged(
     envelope: Envelope, delivery: Delivery, policy: Policy, map_webhook: MapWebhook, who: _Who
 ) -> tuple[Verdict, Commands]:
-    customer_id, customer, shelf, at_ms = who
+    customer_id, customer, draft, at_ms = who
     shown = of_webhook(envelope, delivery, policy)
-    book = Book(shelf, customer, shown)
+    book = Book(draft, customer, shown)
     if (shown.moments.event_ms or 0) < book.forgotten_s * 1000:
         return FORGOTTEN, ()
     verdict = map_webhook(envelope, delivery, policy, book)
@@ -170,7 +168,7 @@ def _judged(
         case Operations():
             book.settle(verdict)
             if policy.pools:
-                return verdict, shares_of(shelf, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
+                return verdict, shares_of(draft, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
         case Dropped(reason="no-change"):
             book.settle(None)
     return verdict, ()
@@ -178,7 +176,10 @@ def _judged(
 
 def _mode(headers: Headers) -> Mode | None:
     """The record's mode, live without the header; None when it is none: test data must never reach real people."""
-    match (text_header(headers, DODO_MODE) or "live").strip().lower():
+    told = header(headers, DODO_MODE)
+    if not told or told == b"live":
+        return "live"
+    match told.decode("utf-8", "replace").strip().lower():
         case "live":
             return "live"
         case "test":
