@@ -13,8 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
-import structlog
-
+from pipeline.plain_structlog import structlog
 from pipeline.settings import PREFIX, LogFormat
 
 _WORD = r"[^\s@<>\"'=,;:(){}\[\]]"
@@ -111,7 +110,9 @@ def configure(
     last.append(
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(event_key="message", colors=_coloured())
+        else structlog.dev.ConsoleRenderer(
+            event_key="message", colors=_coloured(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[

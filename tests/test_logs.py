@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,6 +86,25 @@ def test_tracebacks_are_cleaned(lines: Lines) -> None:
     for line in written:
         assert "ValueError: invalid literal" in json.loads(line)["exception"]
         assert "jane@" not in line
+
+
+def test_logging_imports_no_rich() -> None:
+    """A process that only logs does not pay for Rich; one that draws a table has it all the same."""
+    program = (
+        "import sys\n"
+        "from pipeline import logs\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] == 'rich']\n"
+        "logs.configure()\n"
+        "try:\n"
+        "    int('jane@example.com')\n"
+        "except ValueError:\n"
+        "    logs.get('pipeline').exception('failed')\n"
+        "import rich.table\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "ValueError: invalid literal" in ended.stderr
+    assert "jane@" not in ended.stderr
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN_KEYS))

@@ -15,7 +15,6 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import structlog
 import uvloop
 from starlette.applications import Starlette
 
@@ -32,6 +31,7 @@ from pipeline.ingest.workers.addresses import announce
 from pipeline.ingest.workers.member import Member
 from pipeline.ingest.workers.supervisor import Supervisor
 from pipeline.kafka.connection import use_our_connections
+from pipeline.plain_structlog import structlog
 from pipeline.settings import Settings
 from pipeline.tasks import catch_unheard
 from pipeline.watch.server import GRACE_S as ADMIN_GRACE_S
