@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final, get_args
 
 from pipeline.deadletters.envelope import CLASSES
@@ -11,6 +10,7 @@ from pipeline.dodo.signature import Mode
 from pipeline.ingest.events import Outcome, ProducerReplaced, RecordsStored, RequestEnded
 from pipeline.watch.letters import observe_letters
 from pipeline.watch.metrics import OTHER, SECONDS, Metrics
+from pipeline.watch.tally import CounterTally, HistogramTally
 
 ENDS: Final[tuple[tuple[Outcome, int], ...]] = (
     ("accepted", 200),
@@ -30,16 +30,19 @@ BYTES: Final = (512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
 
 def observe_ingest(metrics: Metrics) -> None:
     """Register the handlers of ingest's records."""
-    requests = metrics.counter(
+    requests = CounterTally(
+        metrics,
         "ingest_requests",
         "Requests to the webhook path, by how they ended: accepted, forged, too large, not stored, …",
         ["outcome", "status"],
-        begins=[(outcome, str(status)) for outcome, status in ENDS],
+        begins=ENDS,
     )
-    webhooks = metrics.counter(
-        "ingest_webhooks", "Webhooks stored and answered 200, by type (unknown ones are `other`) and mode.",
+    webhooks = CounterTally(
+        metrics,
+        "ingest_webhooks",
+        "Webhooks stored and answered 200, by type (unknown ones are `other`) and mode.",
         ["type", "mode"],
-    )  # fmt: skip
+    )
     letters = metrics.counter(
         "ingest_dead_letters",
         "Genuine requests that were no webhook, stored as dead letters.",
@@ -47,23 +50,23 @@ def observe_ingest(metrics: Metrics) -> None:
         begins=[("unreadable", mode) for mode in get_args(Mode)],
     )
     given_up = observe_letters(metrics, CLASSES)
-    seconds = metrics.histogram(
-        "ingest_request_seconds", "From the request's head to its answer.", ["outcome"], buckets=SECONDS
+    seconds = HistogramTally(
+        metrics, "ingest_request_seconds", "From the request's head to its answer.", ["outcome"], buckets=SECONDS
     )
-    stored = metrics.histogram(
-        "ingest_store_seconds", "From handing a record to the producer to Kafka's confirmation.", buckets=SECONDS
-    )
-    size = metrics.histogram("ingest_body_bytes", "Size of genuine bodies.", buckets=BYTES)
+    stored = HistogramTally(
+        metrics,
+        "ingest_store_seconds",
+        "From handing a record to the producer to Kafka's confirmation.",
+        buckets=SECONDS,
+    ).of()
+    size = HistogramTally(metrics, "ingest_body_bytes", "Size of genuine bodies.", buckets=BYTES).of()
     replaced = metrics.counter("ingest_producers_replaced", "Producers exchanged because their sequence broke.")
 
-    # labels() costs as much as checking a signature; the combinations are few, so each is looked up once.
-    counted, timed, kept = cache(requests.labels), cache(seconds.labels), cache(webhooks.labels)
-
     def on_request(event: RequestEnded) -> None:
-        counted(event.outcome, event.status).inc()
-        timed(event.outcome).observe(event.seconds)
+        requests.add(event.outcome, event.status)
+        seconds.of(event.outcome).observe(event.seconds)
         if event.outcome == "accepted":
-            kept(event.type if event.type in TYPES else OTHER, event.mode).inc()
+            webhooks.add(event.type if event.type in TYPES else OTHER, event.mode)
             size.observe(event.size_bytes)
         elif event.outcome == "dead-lettered":
             letters.labels("unreadable", event.mode).inc()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.ingest.events import RequestEnded
+from pipeline.ingest.events import Outcome, RequestEnded
 
 ENOUGH: Final = 3
 """Refusals with none accepted in between. One may be a webhook that somebody recorded and sends again."""
@@ -14,6 +14,8 @@ ENOUGH: Final = 3
 FORGET_S: Final = 600.0
 """After so long without another refusal the process offers itself again: out of service it would never learn that the
 clock is right by now."""
+
+TAKEN: Final[frozenset[Outcome]] = frozenset({"accepted", "dead-lettered"})
 
 
 class Timeliness:
@@ -27,13 +29,14 @@ class Timeliness:
 
     def __call__(self, event: object) -> None:
         """Take in one event."""
-        match event:
-            case RequestEnded(skew_s=float() as skew_s):
-                if self._clock() - self._at > FORGET_S:
-                    self._refused = 0
-                self._refused, self._skew_s, self._at = self._refused + 1, skew_s, self._clock()
-            case RequestEnded(outcome="accepted" | "dead-lettered"):
+        if not isinstance(event, RequestEnded):
+            return
+        if event.skew_s is not None:
+            if self._clock() - self._at > FORGET_S:
                 self._refused = 0
+            self._refused, self._skew_s, self._at = self._refused + 1, event.skew_s, self._clock()
+        elif event.outcome in TAKEN:
+            self._refused = 0
 
     @property
     def trouble(self) -> str | None:
