@@ -13,6 +13,7 @@ VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 PEERS := $(ROOT)/.venv-bench
 DRAWERS := $(ROOT)/.venv-docs
+LISTER := $(ROOT)/.venv-release
 # The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
 FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; $(call python) -VV; } | sha256sum | cut -c1-32)
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
@@ -82,12 +83,26 @@ drawers: install
 	"$(DRAWERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock; \
 	echo "$$want" > "$(DRAWERS)/.stamp"
 
-lock: install ## refresh the four lock files from pyproject.toml (needs uv)
+.PHONY: dist lister
+dist: tools lister install ## wheel, sdist and list of parts in dist/, proved by the demo from an empty environment (DIST='--webhooks 5000')
+	@cd "$(ROOT)" && "$(PY)" -m tests.release "$(LISTER)/bin/cyclonedx-py" $(DIST)
+
+# What lists the parts of a release: an environment of its own, so that it is no part itself.
+lister: install
+	@cd "$(ROOT)"; want=$$({ cat requirements-release.lock; pwd; "$(PY)" -VV; } | sha256sum | cut -c1-32); \
+	if [ -x "$(LISTER)/bin/cyclonedx-py" ] && [ "$$(cat "$(LISTER)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Installing CycloneDX into .venv-release ..."; rm -rf "$(LISTER)"; \
+	"$(PY)" -m venv "$(LISTER)"; \
+	"$(LISTER)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-release.lock; \
+	echo "$$want" > "$(LISTER)/.stamp"
+
+lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
 	$$c pyproject.toml --extra javascript --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
 	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
-	$$c --group docs --output-file requirements-docs.lock
+	$$c --group docs --output-file requirements-docs.lock && \
+	$$c --group release --output-file requirements-release.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
