@@ -1,5 +1,5 @@
 # One image, three stages: the command decides.
-#   docker build -t dodo-customerio .
+#   docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) -t dodo-customerio .
 #   docker run --env-file .env dodo-customerio sink
 # linux/amd64: faust-streaming publishes its compiled iterator for that platform only, and the pure Python one
 # acknowledges records that it skips (tests/kafka/test_pins.py).
@@ -12,7 +12,9 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-de
     --only-binary=:all: --requirement /tmp/requirements.lock
 COPY pipeline /opt/dodo-customerio/pipeline
 COPY topics /opt/dodo-customerio/topics
-RUN set -eu; site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+# No .git reaches the build: --build-arg COMMIT=$(git rev-parse --short=12 HEAD) is what `dodo-cio --version` says.
+ARG COMMIT=
+RUN set -eu; printf '%s\n' "$COMMIT" > /opt/dodo-customerio/pipeline/_commit.txt; site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
     echo /opt/dodo-customerio > "$site/dodo-customerio.pth"; \
     printf '%s\n' '#!/opt/venv/bin/python' 'from pipeline.cli import main' 'main()' > /opt/venv/bin/dodo-cio; \
     chmod 755 /opt/venv/bin/dodo-cio; \

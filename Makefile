@@ -8,13 +8,19 @@ SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help install demo test lint types unit chaos bench peers lock clean
 
-override ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+# By the shell, since make's own functions take a path with a blank for two.
+override ROOT := $(shell f='$(MAKEFILE_LIST)'; [ "$${f:0:1}" != " " ] || f="$${f:1}"; cd "$$(dirname "$$f")" && pwd)
+# macOS' make 3.81 does not know .SHELLFLAGS: a recipe whose failure must not pass unseen says so itself.
+STRICT := set -eu -o pipefail
+# Not every machine has sha256sum, and this one has a Python by then.
+DIGEST := -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:32])'
 VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 PEERS := $(ROOT)/.venv-bench
 DRAWERS := $(ROOT)/.venv-docs
+LISTER := $(ROOT)/.venv-release
 # The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
-FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; $(call python) -VV; } | sha256sum | cut -c1-32)
+FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; "$$p" -VV; } | "$$p" $(DIGEST))
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
 	command -v "$$p" >/dev/null 2>&1 && "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
@@ -22,7 +28,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
 install: ## create or refresh .venv from the lock (hashes checked); does nothing when it is current
-	@cd "$(ROOT)"; p=$(python); \
+	@$(STRICT); cd "$(ROOT)"; p=$(python); \
 	if [ -z "$$p" ]; then echo "Python 3.11 or newer is missing. Debian: apt-get install python3 python3-venv" >&2; exit 2; fi; \
 	want=$(FINGERPRINT); \
 	if [ -x "$(PY)" ] && [ "$$(cat "$(VENV)/.stamp" 2>/dev/null || true)" = "$$want" ] && "$(PY)" -c 'import pipeline' 2>/dev/null; then exit 0; fi; \
@@ -62,7 +68,7 @@ bench: tools install peers ## figures beside the peers' in the same run (B='tran
 
 # The peers that `make bench` measures beside us, in an environment of their own: their bounds and ours need not agree.
 peers: install
-	@cd "$(ROOT)"; want=$$({ cat requirements-bench.lock; pwd; "$(PY)" -VV; } | sha256sum | cut -c1-32); \
+	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-bench.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
 	if [ -x "$(PEERS)/bin/python" ] && [ "$$(cat "$(PEERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
 	echo "Installing the benchmark's peers into .venv-bench ..."; rm -rf "$(PEERS)"; \
 	"$(PY)" -m venv "$(PEERS)"; \
@@ -75,19 +81,33 @@ docs: drawers install ## write the pages of docs/ that are made from code anew, 
 
 # What draws the pictures: no test needs it, so it has an environment of its own.
 drawers: install
-	@cd "$(ROOT)"; want=$$({ cat requirements-docs.lock; pwd; "$(PY)" -VV; } | sha256sum | cut -c1-32); \
+	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-docs.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
 	if [ -x "$(DRAWERS)/bin/d2" ] && [ "$$(cat "$(DRAWERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
 	echo "Installing D2 into .venv-docs ..."; rm -rf "$(DRAWERS)"; \
 	"$(PY)" -m venv "$(DRAWERS)"; \
 	"$(DRAWERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock; \
 	echo "$$want" > "$(DRAWERS)/.stamp"
 
-lock: install ## refresh the four lock files from pyproject.toml (needs uv)
+.PHONY: dist lister
+dist: tools lister install ## wheel, sdist and list of parts in dist/, proved by the demo from an empty environment (DIST='--webhooks 5000')
+	@cd "$(ROOT)" && "$(PY)" -m tests.release "$(LISTER)/bin/cyclonedx-py" $(DIST)
+
+# What lists the parts of a release: an environment of its own, so that it is no part itself.
+lister: install
+	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-release.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
+	if [ -x "$(LISTER)/bin/cyclonedx-py" ] && [ "$$(cat "$(LISTER)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Installing CycloneDX into .venv-release ..."; rm -rf "$(LISTER)"; \
+	"$(PY)" -m venv "$(LISTER)"; \
+	"$(LISTER)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-release.lock; \
+	echo "$$want" > "$(LISTER)/.stamp"
+
+lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
 	$$c pyproject.toml --extra javascript --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
 	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
-	$$c --group docs --output-file requirements-docs.lock
+	$$c --group docs --output-file requirements-docs.lock && \
+	$$c --group release --output-file requirements-release.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Self
 
+from pipeline import private
 from pipeline.dodo.api import Collection, Position
 from pipeline.errors import InputError, PipelineError
 
@@ -92,7 +92,7 @@ class Journal:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+                private.file(path)
             connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None)
             with contextlib.ExitStack() as stack:
                 stack.callback(connection.close)

@@ -15,9 +15,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline import __version__, logs
+from pipeline import logs
 from pipeline.cli import exit_codes, screen, streams
 from pipeline.errors import ClosedPipeError, PipelineError
+from pipeline.version import described
 
 GROUPS = (
     "ingest",
@@ -78,7 +79,7 @@ def build() -> typer.Typer:
     def root(
         *,
         _version: Annotated[
-            bool, typer.Option("--version", help="Print the version.", callback=_print_version)
+            bool, typer.Option("--version", help="Print version, commit, Python and machine.", callback=_print_version)
         ] = False,
         _color: Annotated[
             Color,
@@ -100,7 +101,7 @@ def build() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dodo-cio {__version__}")
+        typer.echo(described())
         raise typer.Exit
 
 

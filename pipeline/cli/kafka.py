@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline import private
 from pipeline.cli.preparation import prepare
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.settings import PREFIX, Settings
@@ -192,7 +193,7 @@ def _facts(broker: LocalKafka) -> dict[str, Any]:
 def _alone(directory: Path) -> Iterator[None]:
     """One `up` or `down` at a time on one directory; a second one waits and then finds what the first one did."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        private.directory(directory)
         lock = (directory / "lock").open("w")
     except OSError as error:
         raise InputError(f"{PREFIX}DATA_DIR: {directory} cannot be written ({error.strerror})") from None

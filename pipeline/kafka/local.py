@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline import private
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.kafka import class_archive, distribution, local_config, local_process
 from pipeline.kafka.local_config import LocalSecurity
@@ -86,7 +87,7 @@ class LocalKafka:
         """
         jars = distribution.libraries(version, say=say)
         directory = directory.resolve()
-        directory.mkdir(parents=True, exist_ok=True)
+        private.directory(directory)
         if port and not is_free(port):
             raise InputError(f"port {port} on 127.0.0.1 is in use: choose another one, or 0 for any free port")
         if jvm_options is None:
@@ -259,7 +260,7 @@ def _write_properties(directory: Path, ports: Ports, security: LocalSecurity | N
         extra=extra,
     )
     file = directory / "server.properties"
-    file.touch(mode=0o600)  # it holds the super user's password
+    private.file(file)  # it holds the super user's password
     file.write_text(text, encoding="ascii")
 
 

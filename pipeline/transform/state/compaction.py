@@ -15,6 +15,7 @@ from typing import Final
 
 import lmdb
 
+from pipeline import private
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX
 from pipeline.transform.state.facts import split
@@ -66,6 +67,7 @@ def copy(
     target = lmdb.open(
         str(to),
         subdir=False,
+        mode=private.FILE,
         map_size=2 * int(info["map_size"]),  # address space; sorted items need no more pages than they had
         max_dbs=len(databases),
         sync=False,

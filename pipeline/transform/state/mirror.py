@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Self
 
 import lmdb
 
+from pipeline import private
 from pipeline.errors import PipelineError, StateError
 from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
 from pipeline.transform.state.compaction import copy, leaves_remains
@@ -140,6 +141,7 @@ class Mirror:
         self._env = lmdb.open(
             str(self._slot.directory),
             map_size=self._map_bytes,
+            mode=private.FILE,
             max_dbs=3,
             max_spare_txns=1,
             sync=False,  # the mark beside the file says whether the machine may have lost something

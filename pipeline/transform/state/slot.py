@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pipeline import logs
+from pipeline import logs, private
 
 MAX_SLOTS: Final = 16
 """Processes of one machine that may hold a mirror of one partition at the same time."""
@@ -84,7 +84,7 @@ class Slot:
         Raises:
             OSError: the directory cannot be used.
         """
-        base.mkdir(parents=True, exist_ok=True)
+        private.directory(base)
         ends = time.monotonic() + LOCK_WITHIN_S
         while (lock := _lock(base / f"{name}-0.lock")) is None and time.monotonic() < ends:
             time.sleep(LOCK_LOOK_S)
@@ -98,7 +98,8 @@ class Slot:
             for other in range(1, MAX_SLOTS):
                 empty_if_unused(base, f"{name}-{other}")
         directory = base / f"{name}-{number}"
-        directory.mkdir(exist_ok=True)
+        private.directory(directory)
+        private.file(directory / DATA, create=False)
         return cls(directory, lock)
 
     @classmethod
@@ -167,14 +168,14 @@ class Slot:
         self._hold()
         with suppress(FileNotFoundError):
             shutil.rmtree(self.directory)
-        self.directory.mkdir(exist_ok=True)
+        private.directory(self.directory)
         self.is_condemned = False
 
     def _hold(self) -> None:
         """Lock the place again when its lock was removed along with it."""
         if self._is_held():
             return
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        private.directory(self._lock_file.parent)
         lock = _lock(self._lock_file)
         if lock is None:
             raise OSError(errno.EBUSY, "its lock was removed, and another process has it", str(self._lock_file))
@@ -273,7 +274,7 @@ def _sync(directory: Path) -> None:
 
 def _lock(path: Path) -> int | None:
     """The open file that holds the lock; None when another process has it. The file itself stays for good."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, private.FILE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

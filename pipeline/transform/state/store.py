@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
-from pipeline import logs
+from pipeline import logs, private
 from pipeline.errors import BrokerUnreachableError, StateError
 from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
@@ -107,7 +107,7 @@ class Store:
             raise unusable(self._base, error) from None
 
     def _prepare(self) -> None:
-        self._base.mkdir(parents=True, exist_ok=True)
+        private.directory(self._base)
         for topic in self._base.iterdir():
             if topic.is_dir():
                 sweep(topic)

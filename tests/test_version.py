@@ -1,0 +1,79 @@
+"""What runs says which commit it is of."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline import __version__
+from pipeline.version import BUILT_FROM, commit, described
+
+ROOT = Path(__file__).parents[1]
+
+
+def git(place: Path, *arguments: str) -> str:
+    """Git's answer in `place`, as nobody in particular."""
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false")
+    return subprocess.run(["git", *who, *arguments], cwd=place, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The top of a work tree with one commit, tagged as releases are."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "code.py").write_text("")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "pipeline")
+    git(tmp_path, "commit", "-q", "-m", "Begin")
+    git(tmp_path, "tag", "-a", "-m", "Release", "v1")
+    return tmp_path
+
+
+def test_a_checkout(checkout: Path) -> None:
+    """Git's own commit, tag or not, and that something differs from it."""
+    head = git(checkout, "rev-parse", "HEAD")[:12]
+    assert commit(checkout / "pipeline") == head
+    (checkout / "pipeline" / "code.py").write_text("pass")
+    assert commit(checkout / "pipeline") == f"{head}+changed"
+
+
+def test_what_a_build_wrote_wins(checkout: Path) -> None:
+    """An installed package says what it was built from, wherever it lies."""
+    (checkout / "pipeline" / BUILT_FROM).write_text("0123456789ab\n")
+    assert commit(checkout / "pipeline") == "0123456789ab"
+    assert described(checkout / "pipeline").startswith(f"dodo-cio {__version__} (commit 0123456789ab), Python 3.")
+
+
+def test_inside_another_repository(checkout: Path) -> None:
+    """A package that lies in somebody else's work tree does not take that commit for its own."""
+    package = checkout / "venv" / "pipeline"
+    package.mkdir(parents=True)
+    assert commit(package) is None
+    assert "(commit unknown)" in described(package)
+
+
+def test_compiled_code_is_said(tmp_path: Path) -> None:
+    """A package with a module of machine code says so, and one without does not."""
+    assert "compiled" not in described(tmp_path)
+    (tmp_path / "fast.cpython-312-x86_64-linux-gnu.so").touch()
+    assert "(commit unknown, compiled)" in described(tmp_path)
+
+
+def test_the_command() -> None:
+    """`dodo-cio --version` is that one line."""
+    command = [sys.executable, "-m", "pipeline", "--version"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(rf"dodo-cio {re.escape(__version__)} \(commit \S+\), .*\n", said)
+
+
+def test_a_wheel_knows_its_commit(tmp_path: Path) -> None:
+    """The build writes it into the package; what is read there is what the tree said."""
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(f"pipeline/{BUILT_FROM}").decode().removesuffix("\n") == commit()
