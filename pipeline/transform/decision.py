@@ -19,7 +19,6 @@ from pipeline.kafka.records import (
     RECEIVED_AT,
     WEBHOOK_ID,
     WEBHOOK_TIMESTAMP,
-    Headers,
     Record,
     header,
     int_header,
@@ -29,6 +28,7 @@ from pipeline.kafka.records import (
 from pipeline.transform.failures import where
 from pipeline.transform.fields import members
 from pipeline.transform.identity import customer_id_of
+from pipeline.transform.mode import mode_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.state.book import Book
@@ -39,7 +39,7 @@ from pipeline.transform.state.gather import of_webhook
 from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.shares import Commands, shares_of
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Mode, Operations, Verdict
+from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations, Verdict
 
 MAX_ID_CHARS: Final = 255
 """What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
@@ -101,7 +101,7 @@ def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf
         return Decision(DeadLettered("unreadable", str(error)), None, webhook_id)
     if len(webhook_id) > MAX_ID_CHARS:
         return Decision(LONG_ID, envelope.type, webhook_id)
-    mode = _mode(record.headers)
+    mode = mode_of(record.headers)
     if mode is None:
         return Decision(NO_MODE, envelope.type, webhook_id)
     delivery = Delivery(
@@ -172,20 +172,6 @@ def _judged(
         case Dropped(reason="no-change"):
             book.settle(None)
     return verdict, ()
-
-
-def _mode(headers: Headers) -> Mode | None:
-    """The record's mode, live without the header; None when it is none: test data must never reach real people."""
-    told = header(headers, DODO_MODE)
-    if not told or told == b"live":
-        return "live"
-    match told.decode("utf-8", "replace").strip().lower():
-        case "live":
-            return "live"
-        case "test":
-            return "test"
-        case _:
-            return None
 
 
 def _received_at_ms(record: Record) -> int | None:

@@ -15,11 +15,12 @@ from pipeline import logs
 from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text_header
+from pipeline.kafka.records import DODO_COMMAND, Record, header
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text
 from pipeline.transform.identity import customer_id_of
 from pipeline.transform.mapping.table import TABLE
+from pipeline.transform.mode import mode_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book
@@ -77,7 +78,7 @@ class Introductions:
             return None
         if body is None or (ADDRESS in body and any(sign in body for sign in CUSTOMER_OBJECT)):
             return None
-        if header(record.headers, DODO_COMMAND) is not None or not _is_live(record):
+        if header(record.headers, DODO_COMMAND) is not None or mode_of(record.headers) != "live":
             return None
         try:
             envelope = parse(body)
@@ -132,7 +133,3 @@ class Introductions:
     async def close(self) -> None:
         """Close the connections."""
         await self._resolver.close()
-
-
-def _is_live(record: Record) -> bool:
-    return (text_header(record.headers, DODO_MODE) or "live").strip().lower() == "live"

@@ -19,9 +19,10 @@ from typing import Any, Final, Literal, Protocol, Self
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
 from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
-from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, Record, header, text_header
+from pipeline.kafka.records import DODO_COMMAND, Record, header
 from pipeline.settings import Settings
 from pipeline.tasks import BackgroundTask, Observer, OnEnd, Tasks
+from pipeline.transform.mode import mode_of
 from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import ANSWER_S, AWAY_S, ONCE, REFUSED_S, TIMEOUTS
 
@@ -155,7 +156,7 @@ class ProductLookups:
         unknown = {found for one in PRODUCT_ID.findall(body) if (found := one.decode()) not in self._names}
         if not unknown or header(record.headers, DODO_COMMAND) is not None:
             return None
-        if (text_header(record.headers, DODO_MODE) or "live").strip().lower() != "live":
+        if mode_of(record.headers) != "live":
             return None
         if self._reading:
             waiting = [] if self._all is None else [self._all]
