@@ -30,11 +30,7 @@ TEST_CHECKOUT: Final = "test.checkout.dodopayments.com"
 
 def is_vendor_example(data: dict[str, Any]) -> bool:
     """Whether `data` carries an example's id or a test checkout's link."""
-    customer_id = members(data.get("customer")).get("customer_id")
-    if type(customer_id) is str and customer_id.strip() in EXAMPLE_IDS:
-        return True
-    for field in ID_FIELDS:
-        value = data.get(field)
+    for value in (members(data.get("customer")).get("customer_id"), *map(data.get, ID_FIELDS)):
         if type(value) is str and value.strip() in EXAMPLE_IDS:
             return True
     link = data.get("payment_link")
