@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -23,12 +22,8 @@ def directory(path: Path) -> None:
         OSError: it cannot be made. One that is someone else's is left as it is, and told: its owner decides.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.mkdir(mode=DIRECTORY)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-        _close(path, DIRECTORY)
+    path.mkdir(mode=DIRECTORY, exist_ok=True)
+    _close(path, DIRECTORY)
 
 
 def file(path: Path, *, create: bool = True) -> None:
@@ -38,12 +33,7 @@ def file(path: Path, *, create: bool = True) -> None:
         OSError: it cannot be made.
     """
     if create:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE))
-        except FileExistsError:
-            pass
-        else:
-            return
+        path.touch(mode=FILE)
     if path.is_file():
         _close(path, FILE)
 
