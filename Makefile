@@ -24,6 +24,13 @@ FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
 	command -v "$$p" >/dev/null 2>&1 && "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
+# Another environment, current by its stamp as .venv is: $(call environment,directory,lock file,a program of it,what is said).
+environment = $(STRICT); cd "$(ROOT)"; want=$$({ cat $(2); pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
+	if [ -x "$(1)/bin/$(3)" ] && [ "$$(cat "$(1)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Installing $(4) ..."; rm -rf "$(1)"; "$(PY)" -m venv "$(1)"; \
+	"$(1)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2); \
+	echo "$$want" > "$(1)/.stamp"
+
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
@@ -68,12 +75,7 @@ bench: tools install peers ## figures beside the peers' in the same run (B='tran
 
 # The peers that `make bench` measures beside us, in an environment of their own: their bounds and ours need not agree.
 peers: install
-	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-bench.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
-	if [ -x "$(PEERS)/bin/python" ] && [ "$$(cat "$(PEERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
-	echo "Installing the benchmark's peers into .venv-bench ..."; rm -rf "$(PEERS)"; \
-	"$(PY)" -m venv "$(PEERS)"; \
-	"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock; \
-	echo "$$want" > "$(PEERS)/.stamp"
+	@$(call environment,$(PEERS),requirements-bench.lock,python,the benchmark's peers into .venv-bench)
 
 .PHONY: docs drawers
 docs: drawers install ## write the pages of docs/ that are made from code anew, and draw their pictures
@@ -81,12 +83,7 @@ docs: drawers install ## write the pages of docs/ that are made from code anew, 
 
 # What draws the pictures: no test needs it, so it has an environment of its own.
 drawers: install
-	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-docs.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
-	if [ -x "$(DRAWERS)/bin/d2" ] && [ "$$(cat "$(DRAWERS)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
-	echo "Installing D2 into .venv-docs ..."; rm -rf "$(DRAWERS)"; \
-	"$(PY)" -m venv "$(DRAWERS)"; \
-	"$(DRAWERS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock; \
-	echo "$$want" > "$(DRAWERS)/.stamp"
+	@$(call environment,$(DRAWERS),requirements-docs.lock,d2,D2 into .venv-docs)
 
 .PHONY: dist lister
 dist: tools lister install ## wheel, sdist and list of parts in dist/, proved by the demo from an empty environment (DIST='--webhooks 5000')
@@ -94,12 +91,7 @@ dist: tools lister install ## wheel, sdist and list of parts in dist/, proved by
 
 # What lists the parts of a release: an environment of its own, so that it is no part itself.
 lister: install
-	@$(STRICT); cd "$(ROOT)"; want=$$({ cat requirements-release.lock; pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
-	if [ -x "$(LISTER)/bin/cyclonedx-py" ] && [ "$$(cat "$(LISTER)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
-	echo "Installing CycloneDX into .venv-release ..."; rm -rf "$(LISTER)"; \
-	"$(PY)" -m venv "$(LISTER)"; \
-	"$(LISTER)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-release.lock; \
-	echo "$$want" > "$(LISTER)/.stamp"
+	@$(call environment,$(LISTER),requirements-release.lock,cyclonedx-py,CycloneDX into .venv-release)
 
 lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
