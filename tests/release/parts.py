@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 OF_THE_ENVIRONMENT: Final = frozenset({"pip", "setuptools", "wheel"})
 """What `python -m venv` brings along."""
@@ -18,7 +19,9 @@ def faults(document: Mapping[str, Any], lock: str) -> list[str]:
     """What is missing, superfluous or of another version, a line each; none when the list is right."""
     if document.get("bomFormat") != "CycloneDX":
         return ["it is no CycloneDX document"]
-    listed = {_plain(part["name"]): part.get("version") for part in document.get("components", ())}
+    listed: dict[str, Any] = {
+        canonicalize_name(part["name"]): part.get("version") for part in document.get("components", ())
+    }
     listed |= {OURS: None} if document.get("metadata", {}).get("component", {}).get("name") == OURS else {}
     wanted = _locked(lock)
     found = [] if OURS in listed else [f"{OURS} itself is missing"]
@@ -35,11 +38,7 @@ def _locked(lock: str) -> dict[str, str]:
     """Name and version of what the lock means for this machine and Python."""
     requirements = (Requirement(line) for line in re.findall(r"^[a-zA-Z0-9][^\\\n]*==[^\\\n]*", lock, re.MULTILINE))
     return {
-        _plain(one.name): str(one.specifier).removeprefix("==")
+        canonicalize_name(one.name): str(one.specifier).removeprefix("==")
         for one in requirements
         if one.marker is None or one.marker.evaluate()
     }
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
