@@ -18,7 +18,6 @@ import typer
 from pipeline import logs
 from pipeline.cli import exit_codes, screen, streams
 from pipeline.errors import ClosedPipeError, PipelineError
-from pipeline.version import described
 
 GROUPS = (
     "ingest",
@@ -101,6 +100,8 @@ def build() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from pipeline.version import described
+
         typer.echo(described())
         raise typer.Exit
 
