@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -71,9 +72,17 @@ def test_the_command() -> None:
     assert re.fullmatch(rf"dodo-cio {re.escape(__version__)} \(commit \S+\), .*\n", said)
 
 
-def test_a_wheel_knows_its_commit(tmp_path: Path) -> None:
+def test_a_wheel_knows_its_commit(checkout: Path) -> None:
     """The build writes it into the package; what is read there is what the tree said."""
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    for name in ("pipeline", "topics"):
+        shutil.copytree(ROOT / name, checkout / name, dirs_exist_ok=True)
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    git(checkout, "add", "pipeline")
+    git(checkout, "commit", "-q", "-m", "Have code")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(checkout / "out")]
+    subprocess.run(build, cwd=checkout, check=True)
+    (wheel,) = (checkout / "out").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert archive.read(f"pipeline/{BUILT_FROM}").decode().removesuffix("\n") == commit()
+        told = archive.read(f"pipeline/{BUILT_FROM}").decode().removesuffix("\n")
+    assert told == commit(checkout / "pipeline") == git(checkout, "rev-parse", "HEAD")[:12]
