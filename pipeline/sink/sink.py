@@ -175,6 +175,8 @@ class Sink:
         self._release(items)
         self.acks.give_up(items)
         self._emit(WorkGivenUp(len(items)))
+        if self.handover.is_finishing and (behind := self.queue.keep(is_owed)):
+            self._dropped(behind)  # given up during a hand-over: what waited for it must not pass it
         if lost := next((item for item in items if self.handover.admits(item.assignment)), None):
             # Nobody would send it before the next rebalance, its customer's later ones would pass it, and the offset
             # of its partition would stand still all the while.

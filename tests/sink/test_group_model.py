@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.sink.group_model import World
-from tests.virtual import VirtualLoop
+from tests.virtual import VirtualLoop, run_virtual
 
 EXAMPLES = int(os.environ.get("SINK_MODEL_EXAMPLES", "300"))
 MEMBERS = 4
@@ -170,3 +170,26 @@ Life.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 TestLife = Life.TestCase
+
+
+def test_unanswered_during_a_hand_over() -> None:
+    """What a hand-over gives up, since its request stays unanswered, is not passed by what waited for it."""
+
+    async def life() -> None:
+        world = World(lanes=2)
+        await world.join()
+        world.produce("a", barrier=True)
+        world.api.mode = "late:9"
+        await asyncio.sleep(5)
+        world.heal()
+        world.produce("a")
+        world.produce("d")  # accepted meanwhile: the two before it are owed when the hand-over begins
+        await world.join()
+        while not world.is_finished():
+            world.check()
+            await asyncio.sleep(0.5)
+        world.check()
+        await world.close()
+        assert [world.api.accepted[1, number] for number in range(3)] == [2, 1, 2]
+
+    run_virtual(life())
