@@ -10,6 +10,13 @@ from faust.types import TP
 from pipeline.kafka.records import Record
 
 Acknowledge = Callable[[int], None]
+DoneBits = Callable[[], int]
+More = Callable[[], None]
+Report = Callable[[DoneBits], More]
+
+
+def _to_nobody(_: DoneBits) -> More:
+    return lambda: None
 
 
 class RecordBatch:
@@ -20,16 +27,24 @@ class RecordBatch:
     partition had beyond it when it was delivered, as far as the broker last said.
     """
 
-    __slots__ = ("_acknowledge", "behind", "generation", "records", "tp")
+    __slots__ = ("_acknowledge", "_report", "behind", "generation", "records", "tp")
 
     def __init__(
-        self, tp: TP, records: Sequence[Record], generation: int, acknowledge: Acknowledge, behind: int = 0
+        self,
+        tp: TP,
+        records: Sequence[Record],
+        generation: int,
+        acknowledge: Acknowledge,
+        behind: int = 0,
+        *,
+        report: Report = _to_nobody,
     ) -> None:
         self.tp = tp
         self.records = records
         self.generation = generation
         self.behind = behind
         self._acknowledge = acknowledge
+        self._report = report
 
     @classmethod
     def of(
@@ -41,9 +56,10 @@ class RecordBatch:
         on_ack: Acknowledge = lambda _: None,
         *,
         behind: int = 0,
+        report: Report = _to_nobody,
     ) -> Self:
         """A batch outside of the transport; `on_ack` receives every acknowledged offset."""
-        return cls(TP(topic, partition), records, generation, on_ack, behind)
+        return cls(TP(topic, partition), records, generation, on_ack, behind, report=report)
 
     @property
     def topic(self) -> str:
@@ -82,6 +98,15 @@ class RecordBatch:
                 Kafka redelivers.
         """
         self._acknowledge(through)
+
+    def report(self, done_bits: DoneBits) -> More:
+        """Let the commits say which records are done though none before them may be: see `done_ahead`.
+
+        `done_bits` is asked at every commit until the batch is acknowledged whole; bit n stands for the n-th offset
+        from the batch's first. Call what is returned when more are done. A bit means what `ack` means, of one record:
+        the partition's next owner never sees it.
+        """
+        return self._report(done_bits)
 
     def done(self) -> None:
         """Acknowledge the whole batch."""

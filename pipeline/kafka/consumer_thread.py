@@ -31,6 +31,7 @@ from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.closing import close
 from pipeline.kafka.commits import Committed
+from pipeline.kafka.done_ahead import DoneAhead, parted
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.membership import NOT_A_MEMBER, since_boot
@@ -76,11 +77,13 @@ class Starts(NamedTuple):
         offsets: the first record that each partition needs.
         committed: what the group has committed of the topic that is there; None: nothing.
         anew: what it had committed of another topic of the name, which counts for nothing.
+        ahead: what is done beyond the committed offsets, as its writer said; nobody has compared the records.
     """
 
     offsets: Mapping[TP, int]
     committed: Mapping[TP, int | None]
     anew: Mapping[TP, int]
+    ahead: Mapping[TP, DoneAhead]
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -268,10 +271,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         ids = await self._topics.ask(consumer, {tp.topic for tp in partitions})
         committed: dict[TopicPartition, int | None] = {}
         anew: dict[TopicPartition, int] = {}
+        ahead: dict[TP, DoneAhead] = {}
         for tp in partitions:
             offset = stored[tp].offset if tp in stored else None
             committed[tp] = offset
-            was = (unmarked(stored[tp].metadata)[0] if tp in stored else None) or self._topics.ids.get(tp.topic)
+            topic_id, text = unmarked(stored[tp].metadata if tp in stored else None)
+            done = parted(text)[0]
+            if done is not None and done.base == offset and topic_id is not None and topic_id == ids.get(tp.topic):
+                ahead[ensure_TP(tp)] = done
+            was = topic_id or self._topics.ids.get(tp.topic)
             now = ids.get(tp.topic)
             if offset is not None and offset > 0 and was is not None and now is not None and was != now:
                 anew[tp], committed[tp] = offset, None
@@ -283,6 +291,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             starts,
             {ensure_TP(tp): offset for tp, offset in committed.items()},
             {ensure_TP(tp): offset for tp, offset in anew.items()},
+            ahead,
         )
 
     async def notes(self, topic: str) -> dict[TP, str] | None:
@@ -304,7 +313,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 stored = await asked
         except (KafkaError, TimeoutError):
             return None
-        notes = {ensure_TP(tp): unmarked(one.metadata)[1] for tp, one in stored.items()}
+        notes = {ensure_TP(tp): parted(unmarked(one.metadata)[1])[1] for tp, one in stored.items()}
         return {tp: note for tp, note in notes.items() if note}
 
     async def commit_fenced(

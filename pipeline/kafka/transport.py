@@ -24,12 +24,14 @@ from mode import Service
 
 from pipeline import logs
 from pipeline.errors import ContractViolationError, PipelineError
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.batches import DoneBits, More, RecordBatch
 from pipeline.kafka.commits import Committed, Committer
 from pipeline.kafka.consumer_thread import ConsumerThread, RebalanceListener, Starts
+from pipeline.kafka.done_ahead import Witness, digest_of
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import answered_for
 from pipeline.kafka.handover import COMMIT_S
+from pipeline.kafka.inheritance import trusted
 from pipeline.kafka.log_bounds import LogBounds
 from pipeline.kafka.positions import Drop, Positions, Restart, SeekBack, Take
 from pipeline.kafka.records import LOG_APPEND_TIME
@@ -94,13 +96,15 @@ class Consumer(driver.Consumer):
         Faust gives the seek a time limit, and ends its recovery for ever when it passes: the worker would stay a
         member that reads nothing. A broker that is slow right after a rebalance must not do that.
         """
-        self._prepared = await self._thread.starts()
+        starts = await self._thread.starts()
+        mine = {tp: one for tp, one in starts.ahead.items() if self.is_batch(tp.topic)}
+        self._prepared = starts._replace(ahead=await trusted(self.app.settings, mine) if mine else {})
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to where it begins, offset 0 and partitions without a commit included."""
         if self._prepared is None:
             await self.prepare_seek()
-        starts, committed, anew = cast("Starts", self._prepared)
+        starts, committed, anew, ahead = cast("Starts", self._prepared)
         self._prepared = None
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
@@ -108,7 +112,12 @@ class Consumer(driver.Consumer):
         self._unseen &= mine.keys()
         self._emptied.clear()
         unstored = [tp for tp in mine if (committed.get(tp) or 0) < mine[tp] or committed.get(tp) is None]
-        self.watermarks.restart(self.app.consumer_generation_id, mine, unstored)
+        self.watermarks.restart(self.app.consumer_generation_id, mine, unstored, ahead)
+        for tp, one in sorted(ahead.items()):
+            log.info(
+                "Done beyond the committed offset before this worker began here, and not done again",
+                topic=tp.topic, partition=tp.partition, committed_offset=one.base, records=one.count,
+            )  # fmt: skip
         if unstored:
             self.committer.moved()
         for tp in sorted(anew.keys() & mine.keys()):
@@ -196,12 +205,17 @@ class Consumer(driver.Consumer):
                     self._lost(tp, expected, start)
                 if start > first:
                     records = records[bisect_left(records, start, key=offset_of) :]
+        watermark = self.watermarks.of(tp)
+        watermark.saw(Witness(last, digest_of(records[-1])))
+        if watermark.inherited is not None:
+            records = watermark.inherited.left_of(records)
         end = self._thread.readable_end(tp)
         for begin in range(0, len(records), CHUNK_RECORDS):
             chunk = records[begin : begin + CHUNK_RECORDS]
             if not await self._put(tp, chunk, end):
                 return
-        self._pass_over(tp, last + 1, known_to)
+        wanted = self.positions.wanted(tp)  # not behind `last` where the last records were done before
+        self._pass_over(tp, last + 1 if wanted is None else min(wanted, last + 1), known_to)
 
     def _pass_over_what_gave_nothing(self) -> None:
         """Move past what a poll found to hold nothing for readers; it brought no records that could say so."""
@@ -254,7 +268,10 @@ class Consumer(driver.Consumer):
         first, last = chunk[0].offset, chunk[-1].offset
         watermark = self.watermarks.of(tp)
         behind = max(end - last - 1, 0) if end is not None else 0
-        batch = RecordBatch(tp, chunk, generation, partial(self._acknowledge, watermark, first, last), behind)
+        batch = RecordBatch(
+            tp, chunk, generation, partial(self._acknowledge, watermark, first, last), behind,
+            report=partial(self._report, watermark, first, last),
+        )  # fmt: skip
         message = ConsumerMessage(
             tp.topic, tp.partition, last, chunk[-1].timestamp / 1000.0, chunk[-1].timestamp_type,
             None, None, None, None, tp=tp, generation_id=generation,
@@ -344,6 +361,10 @@ class Consumer(driver.Consumer):
             raise
         if moved:
             self._moved(watermark)
+
+    def _report(self, watermark: PartitionWatermark, first: int, last: int, done_bits: DoneBits) -> More:
+        watermark.ask(first, last, done_bits)
+        return self.committer.moved
 
     def _moved(self, watermark: PartitionWatermark) -> None:
         tp, generation = watermark.tp, self.watermarks.generation

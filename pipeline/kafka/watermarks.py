@@ -13,16 +13,23 @@ from collections.abc import Collection, Mapping
 from faust.types import TP
 
 from pipeline.errors import ContractViolationError
+from pipeline.kafka.batches import DoneBits
+from pipeline.kafka.done_ahead import SPAN, DoneAhead, Witness, shifted
+
+NO_INHERITANCE: Mapping[TP, DoneAhead] = {}
 
 
 class PartitionWatermark:
     """The next offset to commit of one partition, for as long as one assignment of it lasts."""
 
-    __slots__ = ("_chunks", "_passed", "next_offset", "tp")
+    __slots__ = ("_chunks", "_done_bits", "_passed", "_witness", "inherited", "next_offset", "tp")
 
-    def __init__(self, tp: TP, start: int) -> None:
+    def __init__(self, tp: TP, start: int, inherited: DoneAhead | None = None) -> None:
         self.tp = tp
         self.next_offset = start
+        self.inherited = inherited
+        self._witness = inherited.witness if inherited is not None else None
+        self._done_bits: dict[tuple[int, int], DoneBits] = {}
         self._chunks: deque[tuple[int, int]] = deque()
         self._passed: deque[tuple[int, int]] = deque()
 
@@ -40,9 +47,33 @@ class PartitionWatermark:
             )
         self._chunks.append((first, last))
 
+    def saw(self, witness: Witness) -> None:
+        """That record was read, and all before it."""
+        if self._witness is None or witness.offset > self._witness.offset:
+            self._witness = witness
+
+    def ask(self, first: int, last: int, done_bits: DoneBits) -> None:
+        """Let `done_bits` tell, while the chunk `first` to `last` is not done, which of its records are."""
+        if (first, last) in self._chunks:
+            self._done_bits[first, last] = done_bits
+
+    def done_ahead(self) -> DoneAhead | None:
+        """What is done from the watermark on, by this assignment and by those that it inherited from."""
+        base = self.next_offset
+        if self._witness is None or not (self._done_bits or self.inherited):
+            return None
+        bits = self.inherited.since(base) if self.inherited is not None else 0
+        if not bits:
+            self.inherited = None  # all of it is behind the watermark
+        for (first, _), done_bits in self._done_bits.items():
+            if first - base < SPAN:
+                bits |= shifted(done_bits(), first - base)
+        bits &= (1 << SPAN) - 1
+        return DoneAhead(base, bits, self._witness) if bits else None
+
     def withdraw(self) -> None:
         """The chunk delivered last did not reach the agent after all."""
-        self._chunks.pop()
+        self._done_bits.pop(self._chunks.pop(), None)
 
     def pass_over(self, start: int, stop: int) -> bool:
         """From `start`, behind all that was delivered so far, to `stop` (exclusive) there is nothing; whether it moved.
@@ -85,6 +116,7 @@ class PartitionWatermark:
         self.next_offset = through + 1
         if through == last:
             self._chunks.popleft()
+            self._done_bits.pop((first, last), None)
             self._over_what_is_nothing()
         return True
 
@@ -98,14 +130,21 @@ class Watermarks:
         self._committed: dict[TP, int] = {}
         self._unstored: set[TP] = set()
 
-    def restart(self, generation: int, starts: Mapping[TP, int], unstored: Collection[TP] = ()) -> None:
+    def restart(
+        self,
+        generation: int,
+        starts: Mapping[TP, int],
+        unstored: Collection[TP] = (),
+        inherited: Mapping[TP, DoneAhead] = NO_INHERITANCE,
+    ) -> None:
         """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing.
 
         The group's offset of the `unstored` ones does not say where they start, so that is to be committed as well: of
         a partition that was never committed nobody could tell later what retention took unread.
+        `inherited` is what was done beyond the starts.
         """
         self.generation = generation
-        self._partitions = {tp: PartitionWatermark(tp, start) for tp, start in starts.items()}
+        self._partitions = {tp: PartitionWatermark(tp, start, inherited.get(tp)) for tp, start in starts.items()}
         self._committed = dict(starts)
         self._unstored = set(unstored)
 
@@ -132,16 +171,24 @@ class Watermarks:
             if watermark.next_offset > committed[tp] or tp in self._unstored
         }
 
-    @property
-    def first(self) -> tuple[TP, int] | None:
-        """The lowest partition and its committed offset, None without partitions.
+    def done_ahead(self) -> dict[TP, DoneAhead]:
+        """What is done beyond the watermarks, of the partitions that have any."""
+        ahead = {tp: watermark.done_ahead() for tp, watermark in self._partitions.items()}
+        return {tp: one for tp, one in ahead.items() if one is not None}
 
-        Where nothing was committed yet it is where the partition began when it was assigned, which is the same.
-        """
-        if not self._partitions:
-            return None
-        tp = min(self._partitions)
-        return tp, self._committed[tp]
+    def next_offset(self, tp: TP) -> int:
+        """The watermark of an owned partition."""
+        return self._partitions[tp].next_offset
+
+    @property
+    def partitions(self) -> Collection[TP]:
+        """The owned ones."""
+        return self._partitions.keys()
+
+    @property
+    def first(self) -> TP | None:
+        """The lowest partition, None without any."""
+        return min(self._partitions, default=None)
 
     def committed(self, generation: int, offsets: Mapping[TP, int]) -> None:
         """The broker stored `offsets` for `generation`."""

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from faust.types import TP
 
+from pipeline.kafka.done_ahead import SPAN
 from pipeline.kafka.records import Record
 from pipeline.sink.handover import Assignment
 
@@ -24,6 +25,8 @@ NOTHING: Final = -1
 
 UNLIMITED: Final = 2**63
 """Above every offset."""
+
+_DIGITS: Final = bytes(ord("1") if flag == DONE else ord("0") for flag in range(256))
 
 _OFFSET: Final = attrgetter("offset")
 _TIMESTAMP: Final = attrgetter("timestamp")
@@ -56,6 +59,9 @@ class Delivered(Protocol):
     def acknowledge(self) -> Callable[[int], None]:
         """`ack(through)` that does not keep the records alive."""
 
+    def report(self, done_bits: Callable[[], int], /) -> Callable[[], None]:
+        """Let commits say which records are done beyond the prefix; returns what to call when more are."""
+
 
 class Chunk:
     """One delivered chunk: which of its records are done.
@@ -66,7 +72,7 @@ class Chunk:
     `flags` has a byte for each record; one that is `DONE` is not acknowledged before `advance`.
     """
 
-    __slots__ = ("_ack", "_head", "_offsets", "_times", "assignment", "flags", "window")
+    __slots__ = ("_ack", "_head", "_offsets", "_times", "assignment", "flags", "more_done", "window")
 
     def __init__(self, batch: Delivered, window: Window, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -76,6 +82,7 @@ class Chunk:
         self._offsets: array[int] = array("q", map(_OFFSET, batch.records))
         self._times: array[int] = array("q", map(_TIMESTAMP, batch.records))
         self._head = 0
+        self.more_done = batch.report(self.done_bits)
 
     @property
     def complete(self) -> bool:
@@ -102,6 +109,18 @@ class Chunk:
         """The highest offset that is done, whatever is not done before it."""
         index = self.flags.rfind(DONE)
         return self._offsets[index] if index >= 0 else NOTHING
+
+    def done_bits(self) -> int:
+        """Which offsets are done, bit 0 being that of the first record."""
+        flags, offsets = self.flags, self._offsets
+        first, length = offsets[0], offsets[-1] - offsets[0] + 1
+        if length != len(offsets):  # some are missing: compaction, transactions
+            sparse = bytearray(min(length, SPAN))
+            for offset, flag in zip(offsets, flags, strict=True):
+                if offset - first < SPAN:
+                    sparse[offset - first] = flag
+            flags = sparse
+        return int(flags[::-1].translate(_DIGITS), 2)
 
     def offset(self, index: int) -> int:
         """The offset of the record at `index`."""
@@ -187,6 +206,8 @@ class Acks:
                 touched[chunk.window] = None
         for window in touched:
             window.advance()
+            if window.chunks:
+                window.chunks[0].more_done()
 
     def finish(self, begun: Iterable[Placed], given_up: Iterable[Placed]) -> None:
         """A hand-over begins: from now on only records below something that already left are worked on.

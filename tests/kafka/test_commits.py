@@ -11,6 +11,7 @@ from faust.types import TP
 
 from pipeline.kafka import commits
 from pipeline.kafka.commits import Committed, Committer
+from pipeline.kafka.done_ahead import Witness, parted
 from pipeline.kafka.events import CommitFailed, OffsetsCommitted, TransportEvent
 from pipeline.kafka.watermarks import Watermarks
 
@@ -215,3 +216,43 @@ async def test_without_partitions_a_note_waits() -> None:
     setting.committer.note("I want more", 3)
     assert await setting.committer.commit() is Committed.STORED
     assert setting.group.stored == []
+
+
+class Ahead(Setting):
+    """The same, with every second of the records behind the first done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        watermark = self.watermarks.of(A)
+        watermark.saw(Witness(99, 1))
+        for offset in range(1, 100, 2):
+            watermark.ask(offset, offset, lambda: 1)
+        self.ahead = watermark.done_ahead()
+
+
+async def test_what_is_done_ahead_lies_beside_the_offset() -> None:
+    """Though the offset does not move, before the note, once; when all before it is done it goes."""
+    setting = Ahead()
+    setting.committer.note("I want more", 3)
+    await setting.committer.commit()
+    await setting.committer.commit()
+    assert setting.group.stored == [({A: 0}, 3)]
+    assert parted(setting.group.notes[0][A]) == (setting.ahead, "I want more")
+    for offset in range(100):
+        setting.acknowledge(offset)
+    await setting.committer.commit()
+    assert (setting.group.stored[1:], setting.group.notes[1:]) == ([({A: 100}, 3)], [{A: "I want more"}])
+
+
+async def test_brokers_that_keep_little_are_told_less() -> None:
+    """Half of the room after each refusal, then none, and the note goes last."""
+    setting = Ahead()
+    setting.committer.note("I want more", 3)
+    setting.group.answers = [Committed.NOTE_REFUSED] * 5
+    assert await setting.committer.commit() is Committed.STORED
+    assert setting.committer.room < commits.LEAST_CHARS < commits.TEXT_CHARS
+    setting.group.answers = [Committed.NOTE_REFUSED] * 2
+    setting.acknowledge(0)
+    assert await setting.committer.commit() is Committed.STORED
+    assert not setting.committer.takes_notes
+    assert (setting.group.stored[-1], setting.group.notes[-1]) == (({A: 1}, 3), {})

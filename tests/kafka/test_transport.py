@@ -16,6 +16,7 @@ from pipeline.errors import ContractViolationError
 from pipeline.kafka.app import BatchApp
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.consumer_thread import Starts
+from pipeline.kafka.done_ahead import DoneAhead, Witness
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, GapSeen, LogRestarted, SoughtBack
 from pipeline.kafka.fetched import Fetched
 from pipeline.kafka.transport import CHUNK_RECORDS, Consumer
@@ -47,7 +48,7 @@ class Thread:
     async def starts(self) -> Starts:
         """Where the partitions begin."""
         stored = {tp: None if tp in self.never else offset for tp, offset in self.committed.items()}
-        return Starts(dict(self.committed), stored, dict(self.anew))
+        return Starts(dict(self.committed), stored, dict(self.anew), {})
 
     def has_fetched(self, tp: TP) -> bool:
         """Whether records wait for the next poll."""
@@ -375,3 +376,19 @@ async def test_an_acknowledgement_over_an_unfinished_chunk_crashes_the_worker(re
         second.done()
     assert [type(error) for error in reader.crashes] == [ContractViolationError]
     assert reader.consumer.watermarks.committable() == {}
+
+
+async def test_what_was_done_before_is_not_delivered(reader: Reader) -> None:
+    """Wherever it lies in a poll; the records around it come, and the position moves past it."""
+    await reader.assigned()
+    watermark = reader.consumer.watermarks.of(A)
+    watermark.inherited = DoneAhead(0, 0b1110011, Witness(6, 0))
+    await reader.poll({A: poll_of(A, 0, 2, 0, 1)})
+    await reader.poll({A: poll_of(A, 2, 5, 2, 3, 4)})
+    await reader.poll({A: poll_of(A, 5, 8, 5, 6, 7)})
+    batches = reader.received()
+    assert spans(batches) == [(0, 2, 3), (0, 7, 7)]
+    for batch in batches:
+        batch.done()
+    assert reader.consumer.watermarks.committable()[A] == 8
+    assert reader.told(GapSeen) == reader.told(SoughtBack) == []

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractViolationError
+from pipeline.kafka.done_ahead import DoneAhead, Witness, parted, rendered
 from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
 
 A = TP("a", 0)
 B = TP("a", 1)
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A record."""
+
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = "a"
+    partition: int = 0
 
 
 def single(start: int, *offsets: int) -> PartitionWatermark:
@@ -225,3 +241,72 @@ def test_against_a_model(plan: tuple[int, list[tuple[int, int]]], data: st.DataO
         assert watermark.next_offset >= before
         assert all(offset >= watermark.next_offset for offset in undone)
         assert watermark.next_offset == start or watermark.next_offset - 1 in range(start, chunks[-1][1] + 1)
+
+
+@given(st.integers(1, 60), st.data())
+def test_heirs_see_every_record_that_is_not_done(length: int, data: st.DataObject) -> None:
+    """Owners are killed one after the other: what an heir passes over was done, and what was done and told is passed.
+
+    Records are done in any order; a commit stores the watermark with what is done ahead, in as much room as there is.
+    """
+    done: set[int] = set()
+    stored: tuple[int, str] = (0, "")
+    told: set[int] = set()
+    for _ in range(data.draw(st.integers(1, 4), label="owners")):
+        (start, text), believed = stored, told
+        inherited = parted(text)[0]
+        watermark = PartitionWatermark(A, start, inherited)
+        flags: dict[int, bool] = {}
+        position = start
+        while position < length and data.draw(st.booleans(), label="delivers"):
+            stop = min(length, position + data.draw(st.integers(1, 9), label="poll"))
+            found = [Consumed(offset) for offset in range(position, stop)]
+            watermark.saw(Witness(stop - 1, 0))
+            left = inherited.left_of(found) if inherited is not None else found
+            passed = {one.offset for one in found} - {one.offset for one in left}
+            assert passed <= done, "a record that is not done is never passed over"
+            assert passed == believed & {one.offset for one in found}, "what was told is passed over"
+            if left:
+                first, last = left[0].offset, left[-1].offset
+                watermark.deliver(first, last)
+                chunk = [one.offset for one in left]
+                flags.update(dict.fromkeys(chunk, False))
+
+                def bits(chunk: list[int] = chunk, first: int = first, flags: dict[int, bool] = flags) -> int:
+                    return sum(1 << (offset - first) for offset in chunk if flags[offset])
+
+                watermark.ask(first, last, bits)
+                position = last + 1
+            if position < stop:
+                watermark.pass_over(position, stop)
+                position = stop
+            for offset in data.draw(st.sets(st.sampled_from(sorted(flags))) if flags else st.just(set()), label="done"):
+                flags[offset] = True
+                done.add(offset)
+            for first, last in list(watermark._chunks):
+                through = [o for o in sorted(flags) if first <= o <= last]
+                prefix = next((n for n, o in enumerate(through) if not flags[o]), len(through))
+                if prefix:
+                    watermark.acknowledge(first, last, through[prefix - 1])
+                if prefix < len(through):
+                    break
+            if data.draw(st.booleans(), label="commits"):
+                ahead = watermark.done_ahead()
+                text = "" if ahead is None else rendered(ahead, data.draw(st.integers(0, 200), label="room"))
+                stored = (watermark.next_offset, text)
+                read = parted(text)[0]
+                told = set() if read is None else {read.base + n for n in range(length) if read.bits >> n & 1}
+        assert set(range(stored[0])) | told <= done
+
+
+def test_a_log_that_began_anew_inherits_nothing() -> None:
+    """Its offsets are other records: neither what was inherited counts any more, nor what is done of the old one."""
+    watermarks = Watermarks()
+    watermarks.restart(1, {A: 5}, inherited={A: DoneAhead(5, 0b10, Witness(6, 0))})
+    watermarks.of(A).deliver(5, 5)
+    assert watermarks.done_ahead() == {A: DoneAhead(5, 0b10, Witness(6, 0))}
+    watermarks.restart_partition(A, 0)
+    assert watermarks.done_ahead() == {}
+    watermarks.of(A).ask(5, 5, lambda: 1)  # a chunk of the old log is no chunk of this one
+    watermarks.of(A).saw(Witness(9, 0))
+    assert watermarks.done_ahead() == {}
