@@ -172,7 +172,7 @@ CAUSES: tuple[Row, ...] = (
     ),
     (
         ("ALERT_CERTIFICATE_EXPIRED", "alert certificate expired"),
-        "our client certificate has run out: put a new one into its file, it is read at each connection",
+        "our client certificate has run out: put a new one into its file and start again",
         ("KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"),
     ),
     (
