@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import SettingsError
@@ -24,7 +24,7 @@ from pipeline.errors import SettingsError
 PREFIX = "PIPELINE_"
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
 Region = Literal["us", "eu", "auto"]
 EventNameStyle = Literal["snake", "title"]
 LogFormat = Literal["console", "json"]
@@ -51,6 +51,22 @@ TAKEN_PATHS = frozenset({"/live", "/ready", "/status", "/metrics", "/openapi.jso
 
 PERSON_ID_POLICIES = ("customer_id", "email")
 
+_PASSWORD = ("kafka_sasl_username", "kafka_sasl_password")
+
+SASL_NEEDS: Mapping[SaslMechanism, tuple[str, ...]] = {
+    "PLAIN": _PASSWORD,
+    "SCRAM-SHA-256": _PASSWORD,
+    "SCRAM-SHA-512": _PASSWORD,
+    "OAUTHBEARER": ("kafka_oauth_token_url", "kafka_oauth_client_id", "kafka_oauth_client_secret"),
+    "AWS_MSK_IAM": ("kafka_msk_region",),
+}
+"""Without these settings there is nothing to say to a broker."""
+
+SASL_MAY_HAVE: Mapping[SaslMechanism, tuple[str, ...]] = {
+    **SASL_NEEDS,
+    "OAUTHBEARER": (*SASL_NEEDS["OAUTHBEARER"], "kafka_oauth_scope", "kafka_oauth_cafile"),
+}
+"""All that a mechanism makes use of."""
 
 PORTAL_PLACEHOLDERS = ("business_id", "customer_id", "subscription_id")
 """What `PIPELINE_PORTAL_URL` may ask for."""
@@ -76,6 +92,8 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
+    _files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+
     kafka_bootstrap_servers: str = Field(
         "localhost:9092", description="host:port of one or more brokers, comma-separated."
     )
@@ -83,9 +101,32 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", description="Only with a SASL_* protocol.")
     kafka_sasl_username: str | None = Field(None, description="Only with a SASL_* protocol.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Only with a SASL_* protocol.")
+    kafka_oauth_token_url: str | None = Field(
+        None, pattern=r"^https?://", description="With OAUTHBEARER: the issuer's token endpoint (client credentials)."
+    )
+    kafka_oauth_client_id: str | None = Field(None, description="With OAUTHBEARER: the client that asks for tokens.")
+    kafka_oauth_client_secret: SecretStr | None = Field(None, description="With OAUTHBEARER: that client's secret.")
+    kafka_oauth_scope: str | None = Field(
+        None, description="With OAUTHBEARER: scopes to ask for, separated by blanks. Unset: none is asked for."
+    )
+    kafka_oauth_cafile: Path | None = Field(
+        None, description="With OAUTHBEARER: PEM of the token endpoint's CA; unset: the system's CAs."
+    )
+    kafka_msk_region: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        description="With AWS_MSK_IAM: region of the cluster, e.g. eu-central-1. Needs the extra msk.",
+    )
     kafka_ssl_cafile: Path | None = Field(None, description="PEM of the brokers' CA; unset: the system's CAs.")
     kafka_ssl_certfile: Path | None = Field(None, description="PEM of the client certificate (mutual TLS).")
     kafka_ssl_keyfile: Path | None = Field(None, description="PEM of the client key (mutual TLS).")
+    kafka_client_id: str = Field(
+        "dodo-cio",
+        min_length=1,
+        max_length=249,
+        pattern=r"^[\x21-\x7e]+$",
+        description="What the brokers call this client in their logs, metrics and quotas.",
+    )
 
     webhooks_topic: TopicName = Field("dodo.webhooks", description="Raw webhooks.")
     operations_topic: TopicName = Field("customerio.operations", description="Customer.io entity operations.")
@@ -395,12 +436,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL_") and not (
-            self.kafka_sasl_username and self.kafka_sasl_password
-        ):
+        if not self.kafka_security_protocol.startswith("SASL_"):
+            return self
+        needed = SASL_NEEDS[self.kafka_sasl_mechanism]
+        if not all(getattr(self, name) for name in needed):
+            names = [f"{PREFIX}{name.upper()}" for name in needed]
             raise ValueError(
-                f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
-                f"{PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD"
+                f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs {' and '.join(names)}, since "
+                f"{PREFIX}KAFKA_SASL_MECHANISM is {self.kafka_sasl_mechanism}"
             )
         return self
 
@@ -466,6 +509,10 @@ class Settings(BaseSettings):
         parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
         return tuple(part.get_secret_value() for part in parts if isinstance(part, SecretStr))
 
+    def file_of(self, name: str) -> Path | None:
+        """The file that `PIPELINE_<NAME>_FILE` named when the setting was read, None when it came in another way."""
+        return self._files.get(name)
+
     @cached_property
     def person_id_chain(self) -> tuple[str, ...]:
         """The identity policy's steps in order."""
@@ -483,10 +530,14 @@ class Settings(BaseSettings):
             SettingsError: naming each variable at fault, in one line each, without its value.
         """
         try:
-            values: dict[str, Any] = {**from_files(os.environ, cls), **overrides}
-            return cls(**values)
+            read = from_files(os.environ, cls)
+            settings = cls(**{**read, **overrides})
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+        settings._files = {
+            name: Path(os.environ[f"{PREFIX}{name.upper()}_FILE"]) for name in read if name not in overrides
+        }
+        return settings
 
 
 def metadata_attribute(key: str) -> str:

@@ -38,6 +38,7 @@ KNOWN: Final = {
     "on_start": "mode's, made to be overridden",
     "on_stop": "mode's, made to be overridden",
     "_Database": "lmdb's name for the class of a database, in annotations alone",
+    "_files": "a private attribute of our Settings, as pydantic documents them",
     "_launch": "LocalKafka's, ours",
     "_detached": "LocalKafka's, ours",
 }

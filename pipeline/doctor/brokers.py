@@ -51,7 +51,8 @@ async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
             )
         )  # fmt: skip
     how = settings.kafka_security_protocol
-    user = f" as {settings.kafka_sasl_username} ({settings.kafka_sasl_mechanism})" if "SASL" in how else ""
+    name = settings.kafka_sasl_username or settings.kafka_oauth_client_id or "this machine's AWS identity"
+    user = f" as {name} ({settings.kafka_sasl_mechanism})" if "SASL" in how else ""
     found.append(Finding("brokers", "connection", "ok", f"{how}{user} was accepted"))
     return found
 

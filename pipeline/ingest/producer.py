@@ -297,7 +297,6 @@ class DurableProducer:
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             **client_options(self._settings),
-            client_id="dodo-cio-ingest",
             enable_idempotence=True,
             acks="all",
             max_batch_size=BATCH_BYTES,

@@ -57,6 +57,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     return {
         "broker": broker,
         "broker_credentials": credentials,
+        "broker_client_id": settings.kafka_client_id,
         # An outage of Customer.io blocks fetching for as long as it lasts. After this time aiokafka would leave the
         # group and never join again (its issues 720 and 1187); our own liveness watches progress instead.
         "broker_max_poll_interval": 1e7,

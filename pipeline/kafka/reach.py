@@ -16,6 +16,8 @@ from typing import Any, Final
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from pipeline.errors import BrokerUnreachableError
+from pipeline.kafka import tokens
+from pipeline.kafka.connection import REFUSED_TOKEN
 from pipeline.settings import PREFIX, Settings
 
 UNCONNECTED: Final = (KafkaConnectionError, KafkaTimeoutError, OSError)
@@ -84,6 +86,8 @@ async def connecting(settings: Settings, connect: Callable[[], Awaitable[None]],
 def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     """The error for a failed connection; `told` is what the client logged and raised, oldest first."""
     _, cause, names = _row(told)
+    if names == REFUSED_LOGIN[2] and not settings.kafka_sasl_password:
+        _, cause, names = REFUSED_TOKEN_ROW
     check = ", ".join(PREFIX + name for name in names)
     error = BrokerUnreachableError(
         f"no Kafka broker could be used at {settings.kafka_bootstrap_servers} ({settings.kafka_security_protocol}): "
@@ -100,7 +104,7 @@ def _row(told: list[str]) -> Row:
 
 def _may_pass(told: list[str]) -> bool:
     """Whether the brokers may just be starting; a wrong password does not get right by waiting."""
-    return _row(told) in {NOBODY_LISTENS, NO_SIGN}
+    return _row(told) in {NOBODY_LISTENS, NO_ISSUER, NO_SIGN}
 
 
 TLS_ALERT_AS_SIZE = f"total of {0x15030300}"
@@ -114,16 +118,62 @@ NOBODY_LISTENS: Row = (
     ("KAFKA_BOOTSTRAP_SERVERS",),
 )
 
+NO_ISSUER: Row = (
+    (tokens.UNREACHED,),
+    "the issuer of its tokens could not be reached",
+    ("KAFKA_OAUTH_TOKEN_URL",),
+)
+
+REFUSED_LOGIN: Row = (
+    ("SaslAuthenticationFailed", "AuthenticationFailed", "invalid credentials", "Authentication failed"),
+    "the user name or password was refused",
+    ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_MECHANISM"),
+)
+
+REFUSED_TOKEN_ROW: Row = (
+    (REFUSED_TOKEN,),
+    "the brokers refused the token (they check its issuer, audience, scope and times, by their own clock)",
+    ("KAFKA_OAUTH_TOKEN_URL", "KAFKA_OAUTH_CLIENT_ID", "KAFKA_OAUTH_SCOPE"),
+)
+
 CAUSES: tuple[Row, ...] = (
     (
-        ("SaslAuthenticationFailed", "AuthenticationFailed", "invalid credentials", "Authentication failed"),
-        "the user name or password was refused",
-        ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_MECHANISM"),
+        (tokens.REFUSED,),
+        "the issuer refused to give a token",
+        ("KAFKA_OAUTH_CLIENT_ID", "KAFKA_OAUTH_CLIENT_SECRET", "KAFKA_OAUTH_SCOPE"),
     ),
+    (
+        (tokens.UNTRUSTED,),
+        "the certificate of its tokens' issuer is not trusted, has run out, or is for another host name",
+        ("KAFKA_OAUTH_CAFILE", "KAFKA_OAUTH_TOKEN_URL"),
+    ),
+    NO_ISSUER,
+    (
+        (tokens.SENSELESS,),
+        "what should be a token endpoint gave no token that is good",
+        ("KAFKA_OAUTH_TOKEN_URL",),
+    ),
+    (
+        (tokens.UNSIGNED,),
+        "the AWS signer found no credentials, or could not use them",
+        ("KAFKA_MSK_REGION", "KAFKA_SASL_MECHANISM"),
+    ),
+    REFUSED_TOKEN_ROW,
+    REFUSED_LOGIN,
     (
         ("UnsupportedSaslMechanism", "does not support"),
         "the broker does not offer this SASL mechanism",
         ("KAFKA_SASL_MECHANISM",),
+    ),
+    (
+        ("certificate has expired",),
+        "the broker's certificate has run out (or this machine's clock is wrong)",
+        ("KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS"),
+    ),
+    (
+        ("ALERT_CERTIFICATE_EXPIRED", "alert certificate expired"),
+        "our client certificate has run out: put a new one into its file and start again",
+        ("KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"),
     ),
     (
         ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+from pipeline.kafka.connection import Connection
 from pipeline.kafka.outage import Outage, outage
+from pipeline.kafka.passwords import FilePassword
 
 FIRST_S: Final = 0.1
 """Kafka's `retry.backoff.ms`, after a first question at once: most are answered with a new leader."""
@@ -83,6 +85,9 @@ class _Steady:
     async def get_conn(self, node_id: Any, **options: Any) -> Any:
         """A connection to the node, or None; whoever has no other node waits for his turn to try."""
         conn = self._client._conns.get((node_id, options.get("group", 0)))  # noqa: SLF001
+        if conn is not None and isinstance(conn, Connection):
+            # Here and not while it is written: the write gate has looked before that, and must not have looked in vain.
+            await conn.logged_in()
         if conn is not None and conn.connected():
             return conn
         if not _choosing.get():
@@ -90,6 +95,9 @@ class _Steady:
         async with self._locks.setdefault(node_id, asyncio.Lock()):
             if self._nodes.wait_s(node_id, self._now()):
                 return None  # somebody tried meanwhile
+            known = self._client._sasl_plain_password  # noqa: SLF001
+            if isinstance(known, FilePassword):
+                self._client._sasl_plain_password = known.anew()  # noqa: SLF001
             conn = await self._connect(node_id, **options)
             broker = self._client.cluster.broker_metadata(node_id)
             if conn is not None:

@@ -9,7 +9,12 @@ from typing import Any
 from yarl import URL
 
 from pipeline.errors import SettingsError
-from pipeline.settings import PREFIX, Settings
+from pipeline.kafka.connection import use_our_connections
+from pipeline.kafka.passwords import password
+from pipeline.kafka.tokens import token_provider
+from pipeline.settings import PREFIX, SASL_MAY_HAVE, Settings
+
+SASL_SETTINGS = tuple(dict.fromkeys(name for names in SASL_MAY_HAVE.values() for name in names))
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -20,15 +25,20 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """
     options: dict[str, Any] = {
         "bootstrap_servers": [f"{host}:{port}" for host, port in servers(settings)],
+        "client_id": settings.kafka_client_id,
         "security_protocol": settings.kafka_security_protocol,
         "ssl_context": tls_context(settings),
     }
     if _uses_sasl(settings):
-        options |= {
-            "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_sasl_username,
-            "sasl_plain_password": _password(settings),
-        }
+        use_our_connections()  # they hear a token's refusal, and log in again before a session ends
+        if (tokens := token_provider(settings)) is not None:
+            options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": tokens}
+        else:
+            options |= {
+                "sasl_mechanism": settings.kafka_sasl_mechanism,
+                "sasl_plain_username": settings.kafka_sasl_username,
+                "sasl_plain_password": password(settings),
+            }
     return options
 
 
@@ -38,14 +48,21 @@ def faust_broker(settings: Settings) -> tuple[list[URL], Any]:
     Raises:
         SettingsError: as `client_options`.
     """
-    from faust.auth import SASLCredentials, SSLCredentials  # the other clients do not need Faust's import time
+    from faust.auth import (
+        OAuthCredentials,
+        SASLCredentials,
+        SSLCredentials,
+    )  # the other clients do not need Faust's import time
 
     urls = [URL.build(scheme="kafka", host=host.strip("[]"), port=port) for host, port in servers(settings)]
     context = tls_context(settings)
     if _uses_sasl(settings):
+        use_our_connections()
+        if (tokens := token_provider(settings)) is not None:
+            return urls, OAuthCredentials(oauth_cb=tokens, ssl_context=context)
         return urls, SASLCredentials(
             username=settings.kafka_sasl_username,
-            password=_password(settings),
+            password=password(settings),
             mechanism=settings.kafka_sasl_mechanism,
             ssl_context=context,
         )
@@ -111,13 +128,21 @@ def _refuse_unused(settings: Settings) -> None:
     if not _uses_tls(settings):
         names += ["kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"]
     if not _uses_sasl(settings):
-        names += ["kafka_sasl_username", "kafka_sasl_password"]
+        names += SASL_SETTINGS
     for name in names:
         if getattr(settings, name) is not None:
             raise SettingsError(
                 f"{PREFIX}{name.upper()} is set but {PREFIX}KAFKA_SECURITY_PROTOCOL={protocol} does not use it: "
                 f"set the protocol to {'SASL_SSL or SSL' if '_SSL_' in name.upper() else 'SASL_SSL'}, or unset it"
             )
+    if _uses_sasl(settings):
+        for name in SASL_SETTINGS:
+            if getattr(settings, name) is not None and name not in SASL_MAY_HAVE[settings.kafka_sasl_mechanism]:
+                fitting = " or ".join(mechanism for mechanism, names in SASL_MAY_HAVE.items() if name in names)
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()} is set but {PREFIX}KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism} "
+                    f"does not use it: set the mechanism to {fitting}, or unset it"
+                )
 
 
 def _unusable(variable: str, path: Path | None, what: str, error: OSError) -> SettingsError:
@@ -131,7 +156,3 @@ def _uses_tls(settings: Settings) -> bool:
 
 def _uses_sasl(settings: Settings) -> bool:
     return settings.kafka_security_protocol.startswith("SASL_")
-
-
-def _password(settings: Settings) -> str:
-    return settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else ""

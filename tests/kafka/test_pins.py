@@ -18,9 +18,10 @@ import faust.worker
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, create_conn
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
@@ -115,6 +116,12 @@ SIGNATURES: list[tuple[Any, str]] = [
     (driver.ConsumerRebalanceListener.on_partitions_revoked, "(self, revoked)"),
     (driver.ConsumerRebalanceListener.on_partitions_assigned, "(self, assigned)"),
     (AIOKafkaConnection.send, "(self, request, expect_response=True)"),
+    (AIOKafkaConnection.close, "(self, reason=None, exc=None)"),
+    (AIOKafkaConnection.connect, "(self)"),
+    (AIOKafkaConnection.authenticator_oauth, "(self)"),
+    (AIOKafkaConnection._do_sasl_handshake, "(self)"),
+    (OAuthAuthenticator.step, "(self, payload)"),
+    (AbstractTokenProvider.token, "(self)"),
     (AIOKafkaConnection._send_sasl_token, "(self, payload, expect_response=True)"),
     (App._new_transport, "(self)"),
     (App._consumer_wait_empty, "(self, consumer, logger)"),
@@ -500,6 +507,10 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (PartitionRecords, "self._check_crcs"),
     (PartitionRecords, "self._records"),
     (PartitionRecords, "self._tp"),
+    (AIOKafkaClient, "self._sasl_plain_password"),
+    (AIOKafkaConnection, "self._loop"),
+    (AIOKafkaConnection, "self._sasl_oauth_token_provider"),
+    (OAuthAuthenticator, "self._token_sent"),
     (AIOKafkaConnection, "self._host"),
     (AIOKafkaConnection, "self._port"),
     (AIOKafkaConnection, "self._writer"),

@@ -37,6 +37,7 @@ def test_plaintext() -> None:
     """Without security, nothing but the addresses is told to a client."""
     assert client_options(Settings.load(kafka_bootstrap_servers="a:1, b:9092 ,[::1]:3")) == {
         "bootstrap_servers": ["a:1", "b:9092", "[::1]:3"],
+        "client_id": "dodo-cio",
         "security_protocol": "PLAINTEXT",
         "ssl_context": None,
     }
@@ -61,7 +62,9 @@ def test_faust_is_told_the_same(overrides: dict[str, Any]) -> None:
     told = dict(credentials_to_aiokafka_auth(credentials, None))
     assert server_list(urls, 9092) == own["bootstrap_servers"]
     assert (told.pop("ssl_context", None) is None) == (own["ssl_context"] is None)
-    assert told == {name: value for name, value in own.items() if name not in {"bootstrap_servers", "ssl_context"}}
+    assert told == {
+        name: value for name, value in own.items() if name not in {"bootstrap_servers", "client_id", "ssl_context"}
+    }
 
 
 def test_tls_checks_the_host_name() -> None:
