@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -67,3 +68,9 @@ FURTHER: Final[Mapping[str, Beside]] = MappingProxyType(
     }
 )
 """Events that no row names."""
+
+
+@lru_cache(maxsize=256)
+def may_tell(event: str | None) -> frozenset[str]:
+    """The canonical names of all that a webhook may tell whose own event is `event`."""
+    return frozenset(FURTHER) | ({event} if event is not None else set())

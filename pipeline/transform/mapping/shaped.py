@@ -71,7 +71,9 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     row, mapping = mapped if mapped is not None else (None, None)
     own = _own(case, row, mapping)
     recoveries = recoveries_of(case) if mapped is not None else ()
-    told = [*([own] if own is not None else ()), *_further(case, row, mapping, recoveries)]
+    told = [own] if own is not None else []
+    if recoveries or case.policy.emit_trial_events:
+        told += _further(case, row, mapping, recoveries)
     default = Shaped(
         Identify(about) if about else None,
         tuple([Event(shown_name(case, fact.name), fact.attributes, fact.name) for fact in told]),
@@ -79,8 +81,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
     if shaped.notes:
         case.warnings += shaped.notes
-    if mapped is None:  # nothing has happened that an event could tell of
-        shaped = shaped._replace(events=())
+    events = shaped.events if mapped is not None else ()  # else nothing has happened that an event could tell of
     is_shaped_away = False
     attributes = shaped.identify.attributes if shaped.identify is not None else {}
     if about and not attributes:
@@ -89,8 +90,20 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     operations, identity = identified(case, row, mapping, person, _held(attributes))
     if row is not None and row.suppressed:
         case.notice("suppressed-event", TWIN)
+    if own is not None and len(events) == len(told) == 1 and events[0].origin == own.name:  # as nearly always
+        out = outs(case, own.id)
+        if not out.any:
+            event = events[0]
+            fact = Further(own.name, own.id, own.at_ms, _held(event.attributes))
+            operations.append(event_operation(case, person, fact, shown=event.name))
+            warn_if_late(case, own.at_ms)
+        return said(
+            case, person, operations, identity,
+            event=own.name if out.by_id or not out.any else None, spoken=out.spoken,
+            recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,
+        )  # fmt: skip
     out = outs(case, own.id) if own is not None else NOTHING_OUT
-    named = _named(case, shaped.events, told, own)
+    named = _named(case, events, told, own)
     if len(named) < len(told) or sum(not one.is_additional for one in named) < len(told):
         case.notice("shaped-away", "an event that the default mapping makes is left out by the shaping")
         is_shaped_away = True
@@ -146,9 +159,6 @@ def _further(
 
 def _named(case: Case, events: tuple[Event, ...], told: list[Further], own: Further | None) -> list[_Named]:
     """Each event with the id, the time and the canonical name that it has for good."""
-    if len(events) == len(told) == 1 and events[0].origin == told[0].name:  # as nearly always
-        event, fact = events[0], told[0]
-        return [_Named(Further(fact.name, fact.id, fact.at_ms, _held(event.attributes)), event.name)]
     facts: dict[str, list[Further]] = {}
     for fact in told:
         facts.setdefault(fact.name, []).append(fact)

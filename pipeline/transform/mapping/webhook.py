@@ -15,7 +15,7 @@ from pipeline.transform.mapping.drops import drop
 from pipeline.transform.mapping.encoding import event_operation, identified, outs, said
 from pipeline.transform.mapping.events import event_attributes, event_id, warn_if_late
 from pipeline.transform.mapping.examples import is_vendor_example
-from pipeline.transform.mapping.further import Further
+from pipeline.transform.mapping.further import Further, may_tell
 from pipeline.transform.mapping.identify import identify_attributes
 from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
 from pipeline.transform.mapping.rows import FamilyMapping, Row
@@ -24,6 +24,7 @@ from pipeline.transform.mapping.table import CLAIMED, TABLE
 from pipeline.transform.mapping.trial_events import trial_events
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person, Profile
+from pipeline.transform.shaping.applied import may_change
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Verdict
 
 ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
@@ -182,8 +183,9 @@ def _about(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attrib
 
 def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) -> Verdict:
     about = _about(case, row, mapping)
-    if case.policy.shaper is not None:
-        return shaped_verdict(case.policy.shaper, case, Mapped(row, mapping), person, about)
+    shaper = case.policy.shaper
+    if shaper is not None and may_change(shaper, case.type, may_tell(row.event)):
+        return shaped_verdict(shaper, case, Mapped(row, mapping), person, about)
     operations, identity = identified(case, row, mapping, person, about)
     if row.suppressed:
         case.notice("suppressed-event", TWIN)
@@ -193,7 +195,10 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     recoveries = recoveries_of(case)
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
-    return said(case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries)
+    return said(
+        case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries,
+        shaped=shaper.version if shaper is not None else None,
+    )  # fmt: skip
 
 
 def _own_event(

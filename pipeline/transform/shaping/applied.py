@@ -45,6 +45,18 @@ def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], 
     return shaped
 
 
+def may_change(shaper: Shaper, type_: str, events: frozenset[str]) -> bool:
+    """Whether `shaper` may change a webhook of this type; one that does not say (by its method `touches`) may.
+
+    Args:
+        shaper: the user's.
+        type_: Dodo's.
+        events: canonical names of all events that such a webhook may tell.
+    """
+    touches: Callable[[str, frozenset[str]], bool] | None = getattr(shaper, "touches", None)
+    return touches is None or touches(type_, events)
+
+
 def additional_id(at_ms: int, origin: str, beside: str, place: int) -> str:
     """The id of an event that the default mapping does not make.
 

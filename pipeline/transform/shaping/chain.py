@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pipeline.transform.shaping.applied import may_change
 from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
 
 
@@ -15,6 +16,10 @@ class Chain:
         self.version = "+".join(part.version for part in parts)
         self.is_checked = all(getattr(part, "is_checked", False) for part in parts)
         self.claims = frozenset[str]().union(*(part.claims for part in parts))
+
+    def touches(self, type_: str, events: frozenset[str]) -> bool:
+        """Whether any of them may change a webhook of this type that tells some of these events; see `may_change`."""
+        return any(may_change(part, type_, events) for part in self.parts)
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
         """See `Shaper`."""

@@ -173,7 +173,8 @@ class Shaper(Protocol):
     must tell the same. It can rename, drop, add and change events and attributes. It cannot change who the person is,
     an id or a time, the barrier before a person's first event, nor say again what was told. What it returns is looked
     at before it is encoded, unless its attribute `is_checked` is there and true: then it vouches that it is JSON,
-    under names that events can have.
+    under names that events can have. A method `touches(type, events)`, if it has one, says for good whether it may
+    change webhooks of a type that tell some of these events: those that it does not touch are never shown to it.
     """
 
     @property

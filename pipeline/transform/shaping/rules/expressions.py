@@ -177,9 +177,9 @@ class Expression:
         self._path = getter(self.paths[0].names) if alone else None
 
     @property
-    def alone(self) -> Term | None:
-        """The one comparison that the expression is, None if it is more: `holds` without a detour, where it answers."""
-        return self._terms[0] if self._terms is not None and len(self._terms) == 1 else None
+    def test(self) -> Term:
+        """`holds`, or the one comparison that the expression is, which answers without a detour, or says None."""
+        return self._terms[0] if self._terms is not None and len(self._terms) == 1 else self.holds
 
     @property
     def place(self) -> str:
@@ -259,14 +259,24 @@ def getter(names: tuple[str, ...]) -> Get:
     if root == "webhook":
         return _of_webhook(rest)
     if root == "event":
-        if len(rest) == 1:
-            name = rest[0]
-            return lambda scope: MISSING if scope.event is None else _there(scope.event.get(name))
-        return lambda scope: walk(scope.event, rest)
-    if len(rest) == 1:
-        name = rest[0]
-        return lambda scope: MISSING if scope.profile is None else _there(scope.profile.get(name))
-    return lambda scope: walk(scope.profile, rest)
+        return _of_event(rest[0]) if len(rest) == 1 else lambda scope: walk(scope.event, rest)
+    return _of_profile(rest[0]) if len(rest) == 1 else lambda scope: walk(scope.profile, rest)
+
+
+def _of_event(name: str) -> Get:
+    def get(scope: Scope) -> Any:
+        value = scope.event.get(name) if scope.event is not None else None
+        return MISSING if value is None else value
+
+    return get
+
+
+def _of_profile(name: str) -> Get:
+    def get(scope: Scope) -> Any:
+        value = scope.profile.get(name) if scope.profile is not None else None
+        return MISSING if value is None else value
+
+    return get
 
 
 def presence(names: tuple[str, ...]) -> Get:
@@ -278,10 +288,10 @@ def presence(names: tuple[str, ...]) -> Get:
 def walk(value: Any, names: list[str]) -> Any:
     """The member at a path of objects, `MISSING` where there is none, or null."""
     for name in names:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # the latter costs ten times the former
             return MISSING
         value = value.get(name)
-    return _there(value)
+    return MISSING if value is None else value
 
 
 def _there(value: Any) -> Any:
@@ -452,20 +462,25 @@ def _among(get: Get, values: frozenset[str]) -> Term:
 def _compared(names: tuple[str, ...], sign: str, literal: Any) -> Term:
     kind, compare = type(literal), COMPARES[sign]
     get, (root, name, *deeper) = getter(names), (*names, "")
-    if root == "event" and not any(deeper):  # the commonest, without a call of its own
 
-        def of_event(scope: Scope) -> bool | None:
-            value = scope.event.get(name) if scope.event is not None else None
-            if type(value) is kind:
-                return compare(value, literal)
-            return False if value is None else None
+    def of_event(scope: Scope) -> bool | None:
+        value = scope.event.get(name) if scope.event is not None else None
+        if type(value) is kind:
+            return compare(value, literal)
+        return False if value is None else None
 
-        return of_event
+    def of_profile(scope: Scope) -> bool | None:
+        value = scope.profile.get(name) if scope.profile is not None else None
+        if type(value) is kind:
+            return compare(value, literal)
+        return False if value is None else None
 
-    def term(scope: Scope) -> bool | None:
+    def of_any(scope: Scope) -> bool | None:
         value = get(scope)
         if type(value) is kind:
             return compare(value, literal)
         return False if value is MISSING else None
 
-    return term
+    if any(deeper) or root == "webhook":
+        return of_any
+    return of_event if root == "event" else of_profile  # the commonest, without a call of their own

@@ -1,0 +1,89 @@
+"""What rules do to attributes, as functions that are made once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from typing import Any
+
+from pipeline.errors import ShapingError
+from pipeline.transform.shaping.applied import check_attributes
+from pipeline.transform.shaping.rules.catalogue import forms
+from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope
+from pipeline.transform.shaping.rules.model import Changes, Constant, Setting, Target
+
+Change = Callable[[dict[str, Any], Scope], None]
+"""Attributes in the making are changed; the scope is what the default mapping made."""
+
+
+def changes_of(changes: Changes, target: Target) -> tuple[Change, ...]:
+    """What is done to the attributes of an event or a profile, in its order."""
+    made: list[Change] = []
+    if changes.rename:
+        made.append(_renames([pair for one in changes.rename for pair in _pairs(one.old, one.new, target)]))
+    if changes.drop:
+        made.append(_drops([one.pattern for one in changes.drop], target))
+    return (*made, *settings_of(changes.set, target))
+
+
+def _pairs(old: str, new: str, target: Target) -> list[tuple[str, str]]:
+    """The attribute with all its forms."""
+    return [(name, f"{new}{name.removeprefix(old)}") for name in forms(old, target)]
+
+
+def _renames(pairs: list[tuple[str, str]]) -> Change:
+    def change(attributes: dict[str, Any], _scope: Scope) -> None:
+        for old, new in pairs:
+            if old in attributes:
+                attributes[new] = attributes.pop(old)
+
+    return change
+
+
+def _drops(patterns: list[str], target: Target) -> Change:
+    names = sorted({name for pattern in patterns if "*" not in pattern for name in forms(pattern, target)})
+    wild = [translate(pattern) for pattern in patterns if "*" in pattern]
+    matches = re.compile("|".join(wild)).match if wild else None
+
+    def change(attributes: dict[str, Any], _scope: Scope) -> None:
+        for name in names:
+            attributes.pop(name, None)
+        if matches is not None:
+            for name in [name for name in attributes if matches(name)]:
+                del attributes[name]
+
+    return change
+
+
+def settings_of(settings: tuple[Setting, ...], target: Target) -> tuple[Change, ...]:
+    """What is set: constants together, then what is computed, each by itself."""
+    constants = {one.name: one.value.value for one in settings if isinstance(one.value, Constant)}
+    made: list[Change] = []
+    if constants:
+        made.append(lambda attributes, _scope: attributes.update(constants))
+    made += [_computes(one.name, one.value, target) for one in settings if isinstance(one.value, Expression)]
+    return tuple(made)
+
+
+def _computes(name: str, expression: Expression, target: Target) -> Change:
+    """An event has no attribute that is null; on a profile null removes one."""
+
+    def change(attributes: dict[str, Any], scope: Scope) -> None:
+        value = expression.value(scope)
+        if value is MISSING or (value is None and target == "event"):
+            return
+        kind = type(value)
+        if kind is not str and kind is not int and kind is not bool and value is not None:
+            _check(name, value, expression)
+        attributes[name] = value
+
+    return change
+
+
+def _check(name: str, value: Any, expression: Expression) -> None:
+    """What only CEL makes, a time or no number, cannot go out."""
+    try:
+        check_attributes({name: value}, "this rule")
+    except ShapingError as error:
+        raise ShapingError(f"{expression.place}: {error}", place=expression.place) from None

@@ -1,0 +1,77 @@
+"""A rule, ready to be carried out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pipeline.transform.shaping.rules.changes import Change, changes_of, settings_of
+from pipeline.transform.shaping.rules.expressions import Scope
+from pipeline.transform.shaping.rules.model import Addition, Rule
+from pipeline.transform.shaping.types import Event
+
+
+class Added(NamedTuple):
+    """One more event; `origin` is what its id is made of."""
+
+    name: str
+    origin: str
+    copies: bool
+    changes: tuple[Change, ...]
+
+    def event(self, scope: Scope) -> Event:
+        """The event beside what `scope` shows."""
+        attributes: dict[str, Any] = dict(scope.event) if self.copies and scope.event is not None else {}
+        for change in self.changes:
+            change(attributes, scope)
+        return Event(self.name, attributes, self.origin)
+
+
+class Step(NamedTuple):
+    """What a rule does where it holds: to the event, to the profile, beside them; and the words that say so."""
+
+    rule: Rule
+    note: str
+    event: tuple[Change, ...]
+    profile: tuple[Change, ...]
+    added: tuple[Added, ...]
+
+    @property
+    def rename(self) -> str | None:
+        """What the event is called from now on."""
+        return self.rule.rename
+
+    @property
+    def drops_event(self) -> bool:
+        """Whether the event is left out, and what else the rule does to it with it."""
+        return "event" in self.rule.drop
+
+    @property
+    def drops_profile(self) -> bool:
+        """Whether nothing is told of the person."""
+        return "profile" in self.rule.drop
+
+    @property
+    def touches_event(self) -> bool:
+        """Whether it does anything to the webhook's own events."""
+        return bool(self.event) or self.rename is not None or self.drops_event
+
+    @property
+    def touches_rest(self) -> bool:
+        """Whether it does anything to the profile, or adds an event."""
+        return bool(self.profile or self.added) or self.drops_profile
+
+
+def step_of(rule: Rule, file: str) -> Step:
+    """The step of a rule of `file`."""
+    words = f"the rule at {file}:{rule.at.line} was applied"
+    return Step(
+        rule,
+        words if rule.title.startswith("line ") else f"{words}: {rule.title}",
+        changes_of(rule.event, "event"),
+        changes_of(rule.profile, "profile"),
+        tuple(map(_added, rule.add)),
+    )
+
+
+def _added(one: Addition) -> Added:
+    return Added(one.name, f"+{one.key}", one.copies, settings_of(one.set, "event"))
