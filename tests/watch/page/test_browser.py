@@ -1,0 +1,320 @@
+"""The page in a real browser, of a chain with real traffic: one chain and one session, looked at in turn.
+
+`STATUS_PICTURES=docs/status` keeps the pictures that docs/status.md shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import httpx
+import pytest
+
+from pipeline.demo.chain import Chain
+from pipeline.dodo.samples import load
+from pipeline.dodo.signature import sign
+from pipeline.kafka.local import LocalKafka
+from tests.asking import local_client
+from tests.watch.page.browser import CHROMIUM, DRIVER, PATIENCE_S, SPACE, TAB, Browser, browsing
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="no browser (Debian: apt-get install chromium chromium-driver)"
+    ),
+]
+
+AXE: Final = (Path(__file__).parents[2] / "data" / "axe" / "axe.min.js").read_text(encoding="utf-8")
+RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+HOSTILE: Final = "<b id=hostile>"
+"""A type that somebody made up; what it becomes is a dead letter."""
+
+Looks = Literal["desktop-light", "desktop-dark", "phone"]
+SIZES: Final[Mapping[Looks, tuple[int, int, Literal["light", "dark"]]]] = {
+    "desktop-light": (1200, 900, "light"),
+    "desktop-dark": (1200, 900, "dark"),
+    "phone": (390, 844, "light"),
+}
+
+PICTURE_HEIGHT: Final = 1200
+"""Of those that are kept: what comes below is more of the same."""
+
+DELIVERED: Final = """
+  document.querySelectorAll('#processes tr').length === 3 && document.querySelectorAll('#letters tr').length === 2
+  && /\\b[4-9] so far/.test(document.getElementById('sink').innerText)
+  && document.getElementById('operations').innerText.includes('0 waiting')
+"""
+
+MARKED: Final = "document.querySelector('#processes tr').marked"
+
+
+@dataclass
+class Seen:
+    """What was to be seen, in the order of looking."""
+
+    flowing: dict[str, str] = field(default_factory=dict)
+    events: list[list[str]] = field(default_factory=list)
+    letters: list[list[str]] = field(default_factory=list)
+    injected: int = -1
+    unflickered: bool = False
+    pages: dict[str, list[str]] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    widths: dict[str, list[int]] = field(default_factory=dict)
+    focused: list[str] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+    without_scripts: str = ""
+    complaints: list[str] = field(default_factory=list)
+    broken: str = ""
+    kept: str = ""
+
+
+@pytest.fixture(scope="module")
+def seen(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """One run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+        return asyncio.run(_seen(tmp_path_factory.mktemp("browser")))
+
+
+async def _seen(directory: Path) -> Seen:
+    seen = Seen()
+    with browsing(directory) as browser:
+        async with Chain(directory, partitions=3, say=lambda _: None) as chain, local_client() as client:
+            await _traffic(chain, client)
+            await asyncio.to_thread(_flowing, browser, chain, seen)
+            seen.pages = {
+                name: await _stages(client, getattr(chain.addresses, name)) for name in ("probes", "transform")
+            }
+            await _pausing(browser, chain, client, seen)
+            await _held(chain, client)
+            await asyncio.to_thread(_looks, browser, seen)
+        await asyncio.to_thread(_broken, browser, seen)
+    return seen
+
+
+# --- what is done to the chain ---------------------------------------------------------------------------------------
+
+
+async def _traffic(chain: Chain, client: httpx.AsyncClient) -> None:
+    """Three payments, one of a person whom Customer.io refuses; a made-up type, and a request that is forged."""
+    await _fault(chain, client, {"match": {"person": "cus_refused"}, "refuse_items": "matched", "times": "always"})
+    for number, customer in enumerate(("cus_one", "cus_two", "cus_refused")):
+        await _post(chain, client, f"msg_{number}", _payment(customer))
+    await _post(chain, client, "msg_hostile", _payment("cus_one", type=HOSTILE))
+    answer = await client.post(f"{chain.addresses.ingest}/webhooks/dodo", content=b"{}")
+    assert answer.status_code == 401
+
+
+def _payment(customer: str, **fields: str) -> bytes:
+    body = json.loads(load("payment.succeeded"))
+    body["data"]["customer"] |= {"customer_id": customer, "email": f"{customer}@example.com", "name": "Ann Smith"}
+    body["data"]["payment_id"] = f"pay_{customer}"
+    return json.dumps({**body, **fields}).encode()
+
+
+async def _post(chain: Chain, client: httpx.AsyncClient, webhook_id: str, body: bytes) -> None:
+    headers = sign(chain.secret, webhook_id, int(time.time()), body)
+    answer = await client.post(f"{chain.addresses.ingest}/webhooks/dodo", content=body, headers=headers)
+    assert answer.status_code == 200
+
+
+async def _fault(chain: Chain, client: httpx.AsyncClient, step: dict[str, Any]) -> None:
+    answer = await client.post(f"{chain.addresses.sandbox}/__sandbox/faults", json=[step])
+    assert answer.is_success, answer.text
+
+
+async def _held(chain: Chain, client: httpx.AsyncClient) -> None:
+    """From here on Customer.io takes no key."""
+    await _fault(chain, client, {"status": 401, "times": "always", "match": {"path": "/api/v2/batch"}})
+    await _post(chain, client, "msg_held", _payment("cus_held"))
+
+
+async def _stages(client: httpx.AsyncClient, url: str) -> list[str]:
+    """The stages whose processes a page shows."""
+    return [one["stage"] for one in (await client.get(f"{url}/page.json")).json()["processes"]]
+
+
+# --- what is looked at -----------------------------------------------------------------------------------------------
+
+
+def _places(browser: Browser) -> dict[str, str]:
+    """The text of each place of the flow."""
+    return dict(browser.run("return [...document.querySelectorAll('#flow > li')].map(li => [li.id, li.innerText])"))
+
+
+def _rows(browser: Browser, body: str) -> list[list[str]]:
+    script = "return [...at(arguments[0]).rows].map(row => [...row.cells].map(cell => cell.innerText))"
+    found: list[list[str]] = browser.run(script.replace("at(", "document.getElementById("), body)
+    return found
+
+
+def _flowing(browser: Browser, chain: Chain, seen: Seen) -> None:
+    browser.look(*SIZES["desktop-light"])
+    browser.scripts(on=False)
+    browser.open(f"{chain.addresses.sink}/")
+    seen.without_scripts = browser.run("return document.body.innerText")
+    browser.scripts(on=True)
+    browser.open(f"{chain.addresses.sink}/")
+    # All three stages, the dead letters of two of them, and every operation of both customers.
+    browser.until(DELIVERED)
+    browser.run(f"{MARKED} = true")
+    before = browser.run("return document.getElementById('updated').textContent")
+    browser.until("document.getElementById('updated').textContent !== arguments[0]", before)
+    seen.unflickered = browser.run(f"return {MARKED} === true")
+    seen.flowing = _places(browser)
+    seen.events, seen.letters = _rows(browser, "events"), _rows(browser, "letters")
+    seen.injected = browser.run("return document.querySelectorAll('#hostile').length")
+    seen.titles.append(browser.run("return document.title"))
+
+
+async def _pausing(browser: Browser, chain: Chain, client: httpx.AsyncClient, seen: Seen) -> None:
+    """By keyboard alone: paused, the page stays as it is while more comes; then it goes on."""
+
+    def state() -> str:
+        return str(browser.run("return document.getElementById('pause').getAttribute('aria-pressed')"))
+
+    browser.press(TAB)
+    seen.focused.append(browser.run("return document.activeElement.id"))
+    browser.press(SPACE)
+    seen.paused.append(state())
+    await _post(chain, client, "msg_meanwhile", _payment("cus_three"))
+    async with asyncio.timeout(PATIENCE_S):
+        while "msg_meanwhile" not in (await client.get(f"{chain.addresses.probes}/page.json")).text:  # noqa: ASYNC110 - a question
+            await asyncio.sleep(0.05)
+    shown = "document.getElementById('events').innerText.includes('msg_meanwhile')"
+    seen.paused.append(str(browser.run(f"return {shown}")))
+    browser.press(SPACE)
+    seen.paused.append(state())
+    await asyncio.to_thread(browser.until, shown)
+    for _ in range(4):
+        browser.press(TAB)
+        seen.focused.append(browser.run("return document.activeElement.getAttribute('aria-labelledby')"))
+
+
+def _looks(browser: Browser, seen: Seen) -> None:
+    browser.until("document.getElementById('sink').innerText.includes('Held back')")
+    seen.held = _places(browser)
+    seen.troubles = browser.run("return [...document.querySelectorAll('#troubles li')].map(li => li.innerText)")
+    seen.titles.append(browser.run("return document.title"))
+    kept = os.environ.get("STATUS_PICTURES")
+    browser.run(AXE)
+    for name, (width, height, scheme) in SIZES.items():
+        browser.look(width, height, scheme)
+        seen.widths[name] = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]")
+        found = browser.run("return axe.run(document, {runOnly: arguments[0]}).then(found => found.violations)", RULES)
+        seen.faults[name] = [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+        if kept:
+            browser.picture(Path(kept) / f"{name}.png", width, PICTURE_HEIGHT)
+    seen.complaints = browser.complaints()
+
+
+def _broken(browser: Browser, seen: Seen) -> None:
+    """The chain has ended."""
+    browser.until("!document.getElementById('connection').hidden")
+    seen.broken = browser.run("return document.getElementById('connection').innerText")
+    seen.kept = _places(browser)["sink"]
+
+
+# --- the promises ----------------------------------------------------------------------------------------------------
+
+
+def test_the_flow_is_drawn(seen: Seen) -> None:
+    """Each place of the way, with what it did and what waits before it."""
+    assert list(seen.flowing) == ["ingest", "webhooks", "transform", "operations", "sink", "customerio"]
+    for stage in ("ingest", "transform", "sink"):
+        assert "✓ Flows" in seen.flowing[stage]
+        assert "/ s" in seen.flowing[stage]
+    assert "1 forged" in seen.flowing["ingest"]
+    assert "4 so far" in seen.flowing["ingest"]
+    for topic, name in (("webhooks", "dodo.webhooks"), ("operations", "customerio.operations")):
+        assert name in seen.flowing[topic]
+        assert "0 waiting" in seen.flowing[topic]
+        assert "3 partitions" in seen.flowing[topic]
+    assert "of 100 requests / s" in seen.flowing["customerio"]
+    assert seen.titles[0] == "sink · flows"
+
+
+def test_dead_letters_have_their_command(seen: Seen) -> None:
+    """By class, with the stage that gave them up."""
+    found = {row[0]: (row[2], row[3]) for row in seen.letters}
+    assert found == {
+        "refused": ("sink", "dodo-cio dlq list --class refused"),
+        "unknown-type": ("transform", "dodo-cio dlq list --class unknown-type"),
+    }
+
+
+def test_the_last_events_tell_nothing_of_a_person(seen: Seen) -> None:
+    """Types, outcomes and ids of all three stages; what a sender writes is text, never markup."""
+    assert {row[1] for row in seen.events} == {"ingest", "transform", "sink"}
+    text = json.dumps(seen.events)
+    assert "msg_1" in text
+    assert "payment_completed" in text
+    assert "@" not in text
+    assert "Ann" not in text
+    assert HOSTILE in text
+    assert seen.injected == 0
+
+
+def test_nothing_flickers(seen: Seen) -> None:
+    """What is still the same keeps its node when the page looks again."""
+    assert seen.unflickered
+
+
+def test_every_page_shows_every_stage(seen: Seen) -> None:
+    """Those of ingest and transform as well, each process once."""
+    stages = ["ingest", "transform", "sink"]
+    assert seen.pages == {"probes": stages, "transform": stages}
+
+
+def test_a_hold_is_said_in_words(seen: Seen) -> None:
+    """At its stage, and among what to look at with what to do; the title of a tab that nobody looks at says it too."""
+    assert "Held back" in seen.held["sink"]
+    assert "1 waiting" in seen.held["operations"] or "2 waiting" in seen.held["operations"]
+    (said,) = seen.troubles
+    assert "Customer.io refuses the credentials" in said
+    assert "dodo-cio doctor" in said
+    assert seen.titles[1] == "sink · 1 to look at"
+
+
+def test_it_can_be_used_by_keyboard(seen: Seen) -> None:
+    """The first stop pauses it and lets it go on, the next ones are what can be scrolled."""
+    assert seen.focused == ["pause", "letters-title", "processes-title", "events-title", None]
+    assert seen.paused == ["true", "False", "false"]
+
+
+@pytest.mark.parametrize("look", SIZES)
+def test_everybody_can_read_it(seen: Seen, look: Looks) -> None:
+    """Contrast, names and structure by the rules of axe-core; nothing is wider than the screen."""
+    assert seen.faults[look] == []
+    wide, screen = seen.widths[look]
+    assert wide <= screen
+
+
+def test_the_browser_has_nothing_to_complain_of(seen: Seen) -> None:
+    """No violation of the policy, no error of a script."""
+    assert seen.complaints == []
+
+
+def test_without_scripts_it_says_what_to_do(seen: Seen) -> None:
+    """Where the same is told."""
+    for word in ("JavaScript", "/status", "/metrics", "dodo-cio doctor", "dodo-cio lag"):
+        assert word in seen.without_scripts
+
+
+def test_a_broken_connection_is_said(seen: Seen) -> None:
+    """With how old is what it shows, which stays."""
+    assert seen.broken.startswith("No answer from this process")
+    assert " s old" in seen.broken
+    assert "Held back" in seen.kept
