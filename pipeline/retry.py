@@ -1,6 +1,6 @@
-"""The Retry-After header, in both of its forms (RFC 9110 §10.2.3), as seconds from now.
+"""When to try again: backoff with full jitter, and the Retry-After header. Pure functions, for every client of ours.
 
-Customer.io documents no such header; proxies and load balancers in front of it may send one.
+Kafka's clients are not among them: they wait as Java's do (`pipeline.kafka.reconnect`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,35 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 RETRY_AFTER_MAX_S: Final = 300.0
-"""Guards against a header that would hold all lanes for hours; Customer.io's own Node library has the same cap."""
+"""Guards against a header that would hold a stage for hours; Customer.io's own Node library has the same cap."""
+
+MAX_EXPONENT: Final = 16
+"""2**16 is far above any bound here; without it a very long outage would compute huge powers."""
 
 _SECONDS = re.compile(r"\d{1,20}(?:\.\d{1,9})?", re.ASCII)
+
+
+def doubled(attempt: int, first_s: float, longest_s: float) -> float:
+    """Seconds for attempt number `attempt` (from 1): `first_s`, doubled at each attempt, `longest_s` at most."""
+    return min(first_s * 2.0 ** min(attempt - 1, MAX_EXPONENT), longest_s)
+
+
+def full_jitter(attempt: int, random: float, *, first_s: float, longest_s: float) -> float:
+    """Seconds before the attempt after failed attempt number `attempt` (from 1); `random` is in [0, 1).
+
+    Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): between nothing and the
+    exponential bound, so that those who failed together do not come back together.
+    """
+    return random * doubled(attempt, first_s, longest_s)
 
 
 def retry_after_s(value: str | None, *, date: str | None = None, now_s: float | None = None) -> float | None:
     """Seconds to wait, 0 to `RETRY_AFTER_MAX_S`, or None when `value` is absent or garbage.
 
+    Customer.io documents no such header; proxies and load balancers in front of it may send one.
+
     Args:
-        value: the Retry-After header.
+        value: the Retry-After header, in either form (RFC 9110 §10.2.3).
         date: the Date header of the same answer. A time is measured from it, so the clocks of client and server need
             not agree.
         now_s: unix seconds here, used when there is no usable Date header.
