@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.deadletters.moments import moment_ms, written
+from pipeline.deadletters.times import moment_ms, written
 from pipeline.errors import InputError
 
 NOW_MS = 1_774_792_800_000  # 2026-03-29T14:00:00Z

@@ -1,4 +1,4 @@
-"""Moments as people type them: `2h` ago, or ISO 8601."""
+"""Times as people type them: `2h` ago, or ISO 8601."""
 
 from __future__ import annotations
 

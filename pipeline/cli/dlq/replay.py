@@ -13,7 +13,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from pipeline.cli.dlq_view import bar, reading, share
+from pipeline.cli.progress import bar, reading, share
 from pipeline.cli.screen import cell, columns, line, output
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import Lookout, Telling

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import screen
-from pipeline.cli.dlq_view import reading
+from pipeline.cli.progress import reading
 from pipeline.cli.screen import UNBOUNDED, output
 from pipeline.deadletters.document import summary
 from pipeline.deadletters.filters import Filter

@@ -1,4 +1,4 @@
-"""The progress that the dead-letter commands show."""
+"""The progress bars that commands show on long reads."""
 
 from __future__ import annotations
 

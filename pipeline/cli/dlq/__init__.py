@@ -106,7 +106,7 @@ def list_letters(
 
     dodo-cio dlq list --json | jq -r .reason | sort | uniq -c | sort -rn
     """
-    from pipeline.cli.dlq_list import perform
+    from pipeline.cli.dlq.listing import perform
     from pipeline.cli.preparation import prepare
 
     filter_ = _filter(stages=stage, classes=class_, types=type_, customers=customer, since=since, until=until)
@@ -135,7 +135,7 @@ def show_letter(
 
     dodo-cio dlq show 0/12 --raw | dodo-cio explain -
     """
-    from pipeline.cli.dlq_show import perform
+    from pipeline.cli.dlq.show import perform
     from pipeline.cli.preparation import prepare
     from pipeline.errors import InputError
 
@@ -192,7 +192,7 @@ def replay_letters(
 
     dodo-cio dlq replay --class unmappable --limit 1
     """
-    from pipeline.cli.dlq_replay import Order, perform
+    from pipeline.cli.dlq.replay import Order, perform
     from pipeline.cli.preparation import prepare
     from pipeline.deadletters.letter import Place
 
@@ -227,7 +227,7 @@ def _filter(
     import time
 
     from pipeline.deadletters.filters import Filter
-    from pipeline.deadletters.moments import moment_ms
+    from pipeline.deadletters.times import moment_ms
     from pipeline.errors import InputError
 
     now_ms = time.time_ns() // 1_000_000
