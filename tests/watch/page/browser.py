@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import httpx
 
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 
 CHROMIUM: Final = shutil.which("chromium")
 DRIVER: Final = shutil.which("chromedriver")

@@ -20,7 +20,7 @@ import pytest
 from pipeline.demo.chain import Chain
 from pipeline.dodo.samples import load
 from pipeline.dodo.signature import sign
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from tests.asking import local_client
 from tests.watch.page.browser import CHROMIUM, DRIVER, PATIENCE_S, SPACE, TAB, Browser, browsing
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from pipeline.http.bind import bind
 from pipeline.http.server import Server
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Peer
 from pipeline.watch.page.peers import DOCUMENT_BYTES, Heard, Peers
 from pipeline.watch.server import LIMITS
