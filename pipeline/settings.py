@@ -51,7 +51,7 @@ PEER = re.compile(
 
 MAX_PORT = 65_535
 
-MAX_PEERS = 64
+MAX_PEERS = 32
 """Each is asked whenever somebody looks at the status page."""
 
 WEBHOOK_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+;=:@/-]*")

@@ -283,4 +283,4 @@ def test_malformed_peers(peers: str) -> None:
 
 def test_too_many_peers() -> None:
     """A page is no load test."""
-    assert fault(peers=",".join(["sink=sink:8082"] * 65)).startswith("PIPELINE_PEERS: ")
+    assert fault(peers=",".join(["sink=sink:8082"] * 33)).startswith("PIPELINE_PEERS: ")

@@ -12,7 +12,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import httpx
@@ -28,11 +30,15 @@ ASK_EVERY_S: Final = 2.0
 WITHIN_S: Final = 1.5
 """For a name and an answer. A peer is in the same network, and a page that waited longer would look stuck itself."""
 
-DOCUMENT_BYTES: Final = 65_536
-"""Twice what a document has with every text at its bound."""
+DOCUMENT_BYTES: Final = 32_768
+"""More than a document has with every text at its bound."""
 
-ADDRESSES: Final = 32
-"""Of one name that are asked: as many processes of a stage as anybody runs."""
+ADDRESSES: Final = 16
+"""Of one name that are asked; with as many peers as there may be, all answers together stay below 16 MB."""
+
+LOOK_UPS: Final = 2
+"""Names that are looked up at once, in threads of their own: a DNS that does not answer holds a thread for many
+seconds, and Kafka's client needs those of the event loop."""
 
 NOBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Peers speak plain HTTP; httpx would read the machine's certificates for each client, 28 ms of the event loop."""
@@ -66,6 +72,7 @@ class Peers:
         self._peers = peers
         self._clock = clock
         self._transport = transport
+        self._look_ups = ThreadPoolExecutor(LOOK_UPS, "status-page-names")
         self._one_at_a_time = asyncio.Lock()
         self._asked_at = -math.inf
         self._heard: tuple[Heard, ...] = ()
@@ -91,24 +98,25 @@ class Peers:
         ) as client:
             return tuple(await asyncio.gather(*(self._ask(client, peer) for peer in self._peers)))
 
+    async def _addresses(self, peer: Peer) -> list[str]:
+        loop = asyncio.get_running_loop()
+        look_up = partial(socket.getaddrinfo, peer.host, peer.port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._look_ups, look_up)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))[:ADDRESSES]
+
     async def _ask(self, client: httpx.AsyncClient, peer: Peer) -> Heard:
         """Every address of its name: behind one that belongs to several processes, each is asked for itself."""
         until = time.monotonic() + WITHIN_S
         try:
-            addresses = await _resolved(peer)
-        except (OSError, TimeoutError):
+            async with asyncio.timeout(WITHIN_S):
+                addresses = await self._addresses(peer)
+        except (OSError, UnicodeError):  # TimeoutError is an OSError; UnicodeError is for a name with an empty part
             return Heard(peer, fault=f"{peer.address} does not answer: its name is not known here")
         left_s = max(until - time.monotonic(), 0.1)
         answers = await asyncio.gather(*(_one(client, peer, address, left_s) for address in addresses))
         documents = tuple(one for one in answers if isinstance(one, StageDocument))
         faults = [one for one in answers if isinstance(one, str)]
         return Heard(peer, documents, None if documents else faults[0])
-
-
-async def _resolved(peer: Peer) -> list[str]:
-    async with asyncio.timeout(WITHIN_S):
-        found = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))[:ADDRESSES]
 
 
 async def _one(client: httpx.AsyncClient, peer: Peer, address: str, left_s: float) -> StageDocument | str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -20,6 +22,8 @@ from pipeline.settings import Peer
 from pipeline.watch.page.peers import DOCUMENT_BYTES, Heard, Peers
 from pipeline.watch.server import LIMITS
 from tests.watch.page.building import document
+
+PATIENCE_S = 300.0
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -67,7 +71,7 @@ async def test_a_peer_tells_its_document() -> None:
         (RedirectResponse("http://127.0.0.1:1/elsewhere"), "answers 307: is it the port of its probes?"),
         (PlainTextResponse("hello"), "answers with what is no status of a stage"),
         (JSONResponse({"stage": "sink"}), "answers with what is no status of a stage"),
-        (PlainTextResponse("x" * (DOCUMENT_BYTES + 1)), "answers with more than 65,536 bytes: is it a stage?"),
+        (PlainTextResponse("x" * (DOCUMENT_BYTES + 1)), "answers with more than 32,768 bytes: is it a stage?"),
         (Response(gzip.compress(b" " * 2**24), headers={"content-encoding": "gzip"}),
          "answers with what is no status of a stage"),
         (Response(document("transform").model_dump_json()), "is a transform, and PIPELINE_PEERS calls it sink"),
@@ -140,14 +144,37 @@ async def test_every_address_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     async with answering(well) as peer:
         addresses = ["127.0.0.1", "127.0.0.2"]
 
-        async def resolved(_: Peer) -> list[str]:
-            return addresses
+        def resolved(_: str, port: int, **__: object) -> list[tuple[object, ...]]:
+            return [(0, 0, 0, "", (address, port)) for address in addresses]
 
-        monkeypatch.setattr("pipeline.watch.page.peers._resolved", resolved)
+        monkeypatch.setattr("pipeline.watch.page.peers.socket.getaddrinfo", resolved)
         named = Peer("sink", "sinks.example.com", peer.port)
         assert await ask(named) == Heard(named, (document("sink"),))
         addresses.reverse()
         assert await ask(named) == Heard(named, (document("sink"),))
+
+
+async def test_a_dns_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said in time, and takes none of the threads in which the stage's own names are looked up."""
+    monkeypatch.setattr("pipeline.watch.page.peers.WITHIN_S", 0.2)
+    over, threads = threading.Event(), set[str]()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        threads.add(threading.current_thread().name)
+        over.wait(PATIENCE_S)
+        raise socket.gaierror
+
+    monkeypatch.setattr("pipeline.watch.page.peers.socket.getaddrinfo", hang)
+    now = [0.0]
+    peers = Peers([Peer("sink", f"sink-{number}.example.com", 8082) for number in range(8)], clock=lambda: now[0])
+    try:
+        for _ in range(3):
+            now[0] += 10.0
+            assert all(one.fault and one.fault.endswith("its name is not known here") for one in await peers.heard())
+    finally:
+        over.set()
+    assert len(threads) == 2
+    assert all(name.startswith("status-page-names") for name in threads)
 
 
 async def test_proxies_are_not_for_peers(monkeypatch: pytest.MonkeyPatch) -> None:
