@@ -54,6 +54,8 @@ DELIVERED: Final = """
   && document.getElementById('operations').innerText.includes('0 waiting')
 """
 
+CONNECTION: Final = "document.getElementById('connection')"
+
 MARKED: Final = "document.querySelector('#processes tr').marked"
 
 
@@ -76,6 +78,7 @@ class Seen:
     paused: list[str] = field(default_factory=list)
     without_scripts: str = ""
     complaints: list[str] = field(default_factory=list)
+    failing: str = ""
     broken: str = ""
     kept: str = ""
 
@@ -218,12 +221,17 @@ def _looks(browser: Browser, seen: Seen) -> None:
         if kept:
             browser.picture(Path(kept) / f"{name}.png", width, PICTURE_HEIGHT)
     seen.complaints = browser.complaints()
+    browser.run("window.real = window.fetch; window.fetch = async () => new Response('', {status: 500})")
+    browser.until(f"!{CONNECTION}.hidden")
+    seen.failing = browser.run(f"return {CONNECTION}.innerText")
+    browser.run("window.fetch = window.real")
+    browser.until(f"{CONNECTION}.hidden")
 
 
 def _broken(browser: Browser, seen: Seen) -> None:
     """The chain has ended."""
-    browser.until("!document.getElementById('connection').hidden")
-    seen.broken = browser.run("return document.getElementById('connection').innerText")
+    browser.until(f"!{CONNECTION}.hidden")
+    seen.broken = browser.run(f"return {CONNECTION}.innerText")
     seen.kept = _places(browser)["sink"]
 
 
@@ -309,12 +317,14 @@ def test_the_browser_has_nothing_to_complain_of(seen: Seen) -> None:
 
 def test_without_scripts_it_says_what_to_do(seen: Seen) -> None:
     """Where the same is told."""
+    assert "Pause" not in seen.without_scripts
     for word in ("JavaScript", "/status", "/metrics", "dodo-cio doctor", "dodo-cio lag"):
         assert word in seen.without_scripts
 
 
 def test_a_broken_connection_is_said(seen: Seen) -> None:
-    """With how old is what it shows, which stays."""
+    """With how old is what it shows, which stays; a process that answers with a fault is not one that has ended."""
+    assert seen.failing.startswith("This process answers 500: its log says why.")
     assert seen.broken.startswith("No answer from this process")
     assert " s old" in seen.broken
     assert "Held back" in seen.kept

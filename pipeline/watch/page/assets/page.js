@@ -111,7 +111,10 @@ function budget(is, sink) {
   node.classList.toggle('troubled', sink.state === 'held');
 }
 
+let version = '';
 function draw(now) {
+  if (version && version !== now.version) location.reload();  // another version's page goes with its figures
+  version = now.version;
   put(at('title'), 'dodo-cio · ' + now.stage + ' ' + now.version);
   document.title = now.stage + (now.troubles.length ? ' · ' + now.troubles.length + ' to look at' : ' · flows');
   put(at('updated'), 'As of ' + clock.format(now.at_ms));
@@ -141,7 +144,7 @@ function draw(now) {
   lines(at('events'), now.events, one => [one.at_ms, one.stage, one.webhook_id, one.what].join(), row('events', 5), (node, one) =>
     cells(node, [clock.format(one.at_ms), one.stage, one.what, one.outcome, one.who, one.webhook_id]));
   lines(at('processes'), now.processes, one => one.id, row('processes'), (node, one) => cells(node, [
-    one.stage + (one.is_here ? ' (this one)' : ''), one.version, span((now.at_ms - one.started_at_ms) / 1000),
+    one.stage + (one.is_here ? ' (this one)' : ''), one.version, span(Math.max(0, now.at_ms - one.started_at_ms) / 1000),
     (one.ready ? '✓ ' : '! ') + one.ready_reason, (one.live ? '✓ ' : '! ') + one.live_reason,
   ]));
 }
@@ -150,17 +153,20 @@ let paused = false, timer = 0, seen = 0;
 async function look() {
   clearTimeout(timer);
   timer = 0;
+  let wrong = '';
   try {
     const answer = await fetch('page.json', {cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS)});
-    if (!answer.ok) throw new Error('it answers ' + answer.status);
-    draw(await answer.json());
-    seen = Date.now();
-    show(at('connection'), false);
+    if (answer.ok) draw(await answer.json());
+    else wrong = 'This process answers ' + answer.status + ': its log says why.';
   } catch (error) {
-    const ago = seen ? 'What you see is ' + span(Math.round((Date.now() - seen) / 1000)) + ' old.' : '';
-    put(at('connection'), 'No answer from this process: it has ended, or cannot be reached from here. ' + ago);
-    show(at('connection'), true);
+    wrong = 'No answer from this process: it has ended, or cannot be reached from here.';
   }
+  if (!wrong) seen = Date.now();
+  else if (seen) wrong += ' What you see is ' + span(Math.round((Date.now() - seen) / 1000)) + ' old.';
+  put(at('connection'), wrong);
+  show(at('connection'), wrong !== '');
+  show(at('seen'), seen > 0);
+  show(at('pause'), true);
   next();
 }
 function next() {
