@@ -10,7 +10,7 @@ from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka.reach import unreachable
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
-from pipeline.transform.state.changelog import Changelog
+from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state.facts import checked, decode, merge_at, split
 from pipeline.transform.state.requests import DIGEST, PEOPLE, digest_of
 

@@ -14,8 +14,8 @@ from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.reach import unreachable
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state import identity
-from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.facts import Fact, checked, prefix, split
 from pipeline.transform.state.marks import read_all
 from pipeline.transform.state.requests import DIGEST, PEOPLE, digest_of

@@ -24,16 +24,16 @@ from pipeline.kafka.lag import Flow, open_lag_reader
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.sending import Producer
 from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog, Piece
+from pipeline.statestore.changes import group_of
+from pipeline.statestore.events import RecordsKeptAside
+from pipeline.statestore.headers import HEADERS
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.partition_count import MOVING, began_fact, began_value
+from pipeline.statestore.validation import Warnings, as_it_was, sift
 from pipeline.transform.state import facts
-from pipeline.transform.state.border import Warnings, as_it_was, sift
-from pipeline.transform.state.changelog import Changelog, Piece
-from pipeline.transform.state.changes import customer_of
-from pipeline.transform.state.events import FactsKeptAside
 from pipeline.transform.state.facts import BEGAN, decode, key, merge_at, split
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.partitions import MOVING, began_fact, began_value
 from pipeline.transform.timestamps import to_ms
 
 DIRECTORY: Final = "repartition"
@@ -122,7 +122,7 @@ class Repartition:
         self._topic = settings.customers_topic
         self._partitions = partitions
         self._base = settings.data_dir / DIRECTORY
-        self._mirrors: dict[int, Mirror] = {}
+        self._mirrors: dict[int, LmdbStore] = {}
         self._aside: Counter[int] = Counter()
         self._warnings = Warnings(self._topic, self._kept_aside)
 
@@ -145,13 +145,13 @@ class Repartition:
                 tell(Advanced("Reading", done, total))
         return await asyncio.to_thread(self._survey)
 
-    def _kept_aside(self, event: FactsKeptAside) -> None:
+    def _kept_aside(self, event: RecordsKeptAside) -> None:
         self._aside[event.partition] += sum(event.kinds.values())
 
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
-            self._mirrors[number] = Mirror.open(self._base, self._topic, number)
+            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number)
 
     def _absorb(self, piece: Piece) -> None:
         sifted = sift(piece.changes, piece.offsets)
@@ -166,7 +166,7 @@ class Repartition:
                 survey.written_under[number] = began_fact(mirror.began.value)[2]
             place, last = Ownership(number, self._partitions), b""
             for name, _ in mirror.scan(b""):
-                customer = customer_of(name)
+                customer = group_of(name)
                 if not customer:
                     continue
                 survey.facts += 1
@@ -197,7 +197,7 @@ class Repartition:
         await self._say(producer, at_ms, self._partitions)
 
     @staticmethod
-    def _began_ms(mirror: Mirror) -> int | None:
+    def _began_ms(mirror: LmdbStore) -> int | None:
         return None if mirror.began is None else began_fact(mirror.began.value)[0]
 
     async def _say(self, producer: Producer, at_ms: int, partitions: int) -> None:
@@ -213,7 +213,7 @@ class Repartition:
         piece: dict[bytes, bytes] = {}
         last, owned = b"", True
         for name, value in self._mirrors[number].scan(b""):
-            customer = customer_of(name)
+            customer = group_of(name)
             if customer != last:
                 if len(piece) >= PIECE_FACTS:
                     yield piece
@@ -256,7 +256,7 @@ class Repartition:
 def _by_customer(piece: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
     found: dict[bytes, dict[bytes, bytes]] = {}
     for name, value in piece.items():
-        found.setdefault(customer_of(name), {})[name] = value
+        found.setdefault(group_of(name), {})[name] = value
     yield from found.items()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.transform.state.changes import Change, collapse
+from pipeline.statestore.changes import Change, collapse
+from pipeline.statestore.last_copy import Difference, lacking, refused
 from pipeline.transform.state.facts import BEGAN, merge_at
-from pipeline.transform.state.last_copy import Difference, lacking, refused
 
 CUSTOMERS = (b"cus_1", b"cus_2")
 KEYS = [b"%b\0event\0%d" % (customer, number) for customer in CUSTOMERS for number in range(3)]

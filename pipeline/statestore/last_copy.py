@@ -1,7 +1,7 @@
-"""Whether a local mirror is the last copy of something, and what of it the topic lacks. Pure.
+"""Whether a local store is the last copy of something, and what of it the topic lacks. Pure.
 
-The topic is the truth and a mirror a copy of it, which may be lost at any time: unless the topic was deleted, emptied
-or cut. Then the copy is what is left of the truth, and throwing it away would begin every total at zero.
+The changelog topic is the truth and a store a copy of it, which may be lost at any time: unless the topic was deleted,
+emptied or cut. Then the copy is what is left of the truth, and throwing it away would begin every total at zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.settings import PREFIX
-from pipeline.transform.state.changes import News, customer_of
+from pipeline.statestore.changes import News, group_of
 from pipeline.transform.state.facts import BEGAN, key, merge_at
 
 NAMED: Final = 5
@@ -21,33 +21,33 @@ NAMED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mirror that is not of the topic as it is now.
+    """A store that is not of the topic as it is now.
 
     Attributes:
         why: what shows it.
-        facts: of the mirror.
+        values: of the store.
         records: of the topic's partition at most; compaction may have taken some.
-        is_cut: the topic is the same one, and ends before the mirror does.
+        is_cut: the topic is the same one, and ends before the store does.
     """
 
     why: str
-    facts: int
+    values: int
     records: int
     is_cut: bool = False
 
     @property
     def is_last_copy(self) -> bool:
-        """Whether the mirror must hold something that the topic does not.
+        """Whether the store must hold something that the topic does not.
 
-        A topic of the same name that holds as much was filled again since, by whoever has the other mirrors.
+        A topic of the same name that holds as much was filled again since, by whoever has the other stores.
         """
-        return self.is_cut or self.facts > max(self.records, 1)  # one is the moment when the state began
+        return self.is_cut or self.values > max(self.records, 1)  # one is the moment when the state began
 
 
 def refused(topic: str, directory: object, last: Mapping[int, Difference]) -> TopicError:
     """What the operator is told instead of a start that throws the last copy away."""
     some = "; ".join(
-        f"partition {number}: {one.facts} facts here, at most {one.records} records there ({one.why})"
+        f"partition {number}: {one.values} facts here, at most {one.records} records there ({one.why})"
         for number, one in sorted(last.items())[:NAMED]
     )
     more = f"; and {len(last) - NAMED} more partitions" if len(last) > NAMED else ""
@@ -59,15 +59,15 @@ def refused(topic: str, directory: object, last: Mapping[int, Difference]) -> To
     )
 
 
-def lacking(mirror: Iterable[tuple[bytes, bytes]], topic: Mapping[bytes, News]) -> dict[bytes, bytes]:
-    """What has to be written for the topic to have all that the mirror knows; `topic` is what its records make.
+def lacking(local: Iterable[tuple[bytes, bytes]], topic: Mapping[bytes, News]) -> dict[bytes, bytes]:
+    """What has to be written for the topic to have all that the store knows; `topic` is what its records make.
 
     What was taken away in the topic stays away, and so does a customer who was forgotten there.
     """
     missing: dict[bytes, bytes] = {}
-    known = dict(mirror)
+    known = dict(local)
     for fact, mine in known.items():
-        customer = customer_of(fact)
+        customer = group_of(fact)
         if customer:
             forgotten = topic.get(key(customer, "forgotten", ""))
             if forgotten is not None and forgotten.value is not None:

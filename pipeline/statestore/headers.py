@@ -1,4 +1,4 @@
-"""The headers of every record of the customers' topic."""
+"""The headers of every record of the changelog."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Reading the customers' topic: from an offset to the end that it has now, several partitions at once.
+"""The changelog topic, read from an offset to the end that it has now, several partitions at once.
 
 Offsets may be missing anywhere (compaction, transaction markers), at the end too. No group, no commits.
 
-A batch that cannot be decoded ends the reading: without the facts that it holds sums would be wrong, and what was sent
-before would be sent as new. So does a transaction of somebody else hold it up for as long as it is open, since facts of
-ours may lie behind it.
+A batch that cannot be decoded ends the reading: without its records the state would be wrong. So does a transaction
+of somebody else hold it up for as long as it is open, since records of ours may lie behind it.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import int_header, source_of
 from pipeline.settings import Settings
-from pipeline.transform.state.changes import Change
+from pipeline.statestore.changes import Change
+from pipeline.statestore.headers import HEADERS as OURS
+from pipeline.statestore.headers import SCHEMA
 from pipeline.transform.state.facts import SCHEMA_VERSION
-from pipeline.transform.state.headers import HEADERS as OURS
-from pipeline.transform.state.headers import SCHEMA
 
 PIECE_RECORDS: Final = 40_000
 """Records that are taken in together, sorted: the more, the fewer pages for each (9 µs a record with 10,000, 6 with
@@ -63,7 +62,7 @@ class Piece:
 
 
 class Changelog:
-    """A connected reader of some partitions of the customers' topic."""
+    """A connected reader of some partitions of the changelog."""
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int]) -> None:
         self.topic = topic
@@ -176,7 +175,7 @@ class Changelog:
             yield Piece(tp.partition, changes, offsets, await self._consumer.position(tp))
 
     def _check_version(self, records: Sequence[Any]) -> None:
-        """Facts of a newer version may mean anything; to pass them over would make sums wrong."""
+        """Values of a newer version may mean anything; to pass them over would make the state wrong."""
         for record in records:
             headers = record.headers
             if headers and headers[0] != OURS[0]:
@@ -203,7 +202,7 @@ class Changelog:
 
 
 def _refuse_batches(records: list[Any]) -> None:
-    """A record with an odd header has its fact; a batch that cannot be decoded has nobody knows which."""
+    """A record with an odd header has its value; a batch that cannot be decoded has nobody knows which."""
     for record in records:
         if type(record) is UnreadableRecord and record.through is not None:
             raise TopicError(

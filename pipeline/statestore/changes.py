@@ -1,4 +1,4 @@
-"""Records of the changelog, what several of them make of a fact, and how they come into a mirror."""
+"""Records of the changelog, what several of them make of one key, and how they come into an LMDB store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import lmdb
 
 Change = tuple[bytes, bytes | None]
-"""Key and value of one record of the changelog; no value: the fact is gone."""
+"""Key and value of one record of the changelog; no value is a tombstone: the key is deleted."""
 
 Merge = Callable[[bytes, bytes, bytes], bytes]
 """`merge(key, old, new)`: the value that both make, whatever their order."""
@@ -21,7 +21,7 @@ MAX_KEY_BYTES: Final = 511
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The record with which this partition's state began, where it lies in the topic."""
+    """The record with which this partition's state began, and where it lies in the changelog."""
 
     offset: int
     value: bytes
@@ -31,8 +31,8 @@ class Began:
 class News:
     """What the changelog has to say of one key.
 
-    `value` is what its records make, `latest` the last of them as it lies in the topic; `anew`: the fact was taken away
-    in between, so what was there before does not count.
+    `value` is what its records make, `latest` the last of them as it lies in the topic; `anew`: the key was deleted in
+    between, so what was there before does not count.
     """
 
     value: bytes | None
@@ -40,8 +40,11 @@ class News:
     anew: bool
 
 
-def customer_of(key: bytes) -> bytes:
-    """The customer whose fact `key` is; empty for what belongs to the partition."""
+def group_of(key: bytes) -> bytes:
+    """The group of a key: what stands before its first NUL; empty for what belongs to the partition.
+
+    The keys of a group are neighbours, are written in one piece, and have their derived values in common.
+    """
     return key[: key.index(b"\0")] if b"\0" in key else key
 
 
@@ -61,28 +64,28 @@ def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
 
 
 def slices(
-    facts: Mapping[bytes, object], sheets: Mapping[bytes, object], keys: int
+    values: Mapping[bytes, object], derived: Mapping[bytes, object], keys: int
 ) -> Iterator[tuple[list[bytes], list[bytes], bool]]:
-    """Keys of facts and of sheets in pieces of about so many facts, in order; whether it is the last piece.
+    """Keys of values and of derived values in pieces of about so many values, in order; whether it is the last piece.
 
-    Neighbours share pages, and all that there is of a customer is in one piece. There is always one piece.
+    Neighbours share pages, and all that there is of a group is in one piece. There is always one piece.
     """
-    ordered = sorted(facts)
+    ordered = sorted(values)
     if len(ordered) <= keys:
-        yield ordered, sorted(sheets), True
+        yield ordered, sorted(derived), True
         return
     left: dict[bytes, list[bytes]] = {}
-    for key in sheets:
-        left.setdefault(customer_of(key), []).append(key)
+    for key in derived:
+        left.setdefault(group_of(key), []).append(key)
     start = 0
     while start < len(ordered):
         stop = min(start + keys, len(ordered))
-        while stop < len(ordered) and customer_of(ordered[stop]) == customer_of(ordered[stop - 1]):
+        while stop < len(ordered) and group_of(ordered[stop]) == group_of(ordered[stop - 1]):
             stop += 1
         piece = ordered[start:stop]
         last = stop == len(ordered)
-        customers = list(left) if last else left.keys() & {customer_of(key) for key in piece}
-        yield piece, sorted(key for customer in customers for key in left.pop(customer)), last
+        groups = list(left) if last else left.keys() & {group_of(key) for key in piece}
+        yield piece, sorted(key for group in groups for key in left.pop(group)), last
         start = stop
 
 
@@ -109,15 +112,15 @@ def put_all(
 
 def take_in(
     txn: lmdb.Transaction[bytes],
-    facts: lmdb._Database,
-    sheets: lmdb._Database,
+    values: lmdb._Database,
+    derived: lmdb._Database,
     news: Mapping[bytes, News],
     keys: Iterable[bytes],
     *,
     merge: Merge,
     leaves: Leaves = lambda _key, _value: False,
 ) -> tuple[set[bytes], bool]:
-    """Merge what is news of these keys into `facts`, and drop the sheets of the customers whose facts changed.
+    """Merge what is news of these keys into `values`, and delete the derived values of the groups that changed.
 
     Returns the keys of which the topic's latest record is not what there is now, and whether remains of a person are
     left in the file.
@@ -130,31 +133,31 @@ def take_in(
         told = news[key]
         value = told.value
         if value is None:
-            changed = txn.delete(key, db=facts)
+            changed = txn.delete(key, db=values)
         elif told.anew:
-            changed = put(key, value, db=facts)
-        elif not (changed := put(key, value, overwrite=False, db=facts)):
-            old = get(key, b"", facts)
+            changed = put(key, value, db=values)
+        elif not (changed := put(key, value, overwrite=False, db=values)):
+            old = get(key, b"", values)
             if old != value:
                 value = merge(key, old, value)
                 if changed := value != old:
-                    put(key, value, db=facts)
+                    put(key, value, db=values)
         if changed:
-            stale.add(customer_of(key))
+            stale.add(group_of(key))
             remains = remains or told.anew or leaves(key, value)
         if value is not None and value != told.latest:
             differing.add(key)
-    if txn.stat(sheets)["entries"]:
-        for customer in stale - {b""}:
-            _drop_sheet(txn, sheets, customer)
+    if txn.stat(derived)["entries"]:
+        for group in stale - {b""}:
+            _drop_derived(txn, derived, group)
     return differing, remains
 
 
-def _drop_sheet(txn: lmdb.Transaction[bytes], sheets: lmdb._Database, customer: bytes) -> None:
-    """With what lies beside it, also where an earlier version, which knew of nothing there, has taken the sheet."""
-    txn.delete(customer, db=sheets)
-    begin = customer + b"\0"
-    with txn.cursor(sheets) as cursor:
+def _drop_derived(txn: lmdb.Transaction[bytes], derived: lmdb._Database, group: bytes) -> None:
+    """The value under the group's name and those below it, also where an earlier version has deleted only the first."""
+    txn.delete(group, db=derived)
+    begin = group + b"\0"
+    with txn.cursor(derived) as cursor:
         found = cursor.set_range(begin)
         while found and cursor.key().startswith(begin):
             found = cursor.delete()
