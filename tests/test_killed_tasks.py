@@ -55,6 +55,7 @@ from pipeline.watch.server import HealthServer
 from pipeline.watch.unread import Unread
 from pipeline.watch.vitals import Verdict
 from tests.asking import local_client
+from tests.statestore.schemas import LARGEST
 
 WITHIN_S = 60.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
@@ -627,7 +628,7 @@ async def chunk_in_waiting() -> AsyncIterator[Victim]:
 async def mirror_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
     """A partition that went: its next restore does not wait for it for ever."""
     victim = Victim("mirror closing")
-    store = PartitionStores(Settings.load(data_dir=tmp_path), SimpleNamespace(), victim.hear)
+    store = PartitionStores(Settings.load(data_dir=tmp_path), LARGEST, SimpleNamespace(), victim.hear)
     store._tasks._observers = [victim.hear]
     monkeypatch.setattr(asyncio, "to_thread", victim.forever)
     mirror: Any = SimpleNamespace()
@@ -656,7 +657,9 @@ async def mirror_upkeep(tmp_path: Path) -> AsyncIterator[Victim]:
     """Takes what was forgotten off the disk: it goes on."""
     victim = Victim("mirror upkeep")
     tasks = Tasks(observers=[victim.hear])
-    upkeep = Cleanup(Settings.load(), tmp_path, stores={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None)
+    upkeep = Cleanup(
+        Settings.load(), tmp_path, LARGEST, stores={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None
+    )
     upkeep._watch = victim.forever  # type: ignore[method-assign]
     upkeep.assigned()
     yield victim

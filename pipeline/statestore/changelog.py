@@ -28,9 +28,7 @@ from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import int_header, source_of
 from pipeline.settings import Settings
 from pipeline.statestore.changes import Change
-from pipeline.statestore.headers import HEADERS as OURS
-from pipeline.statestore.headers import SCHEMA
-from pipeline.transform.state.facts import SCHEMA_VERSION
+from pipeline.statestore.schema import VERSION_HEADER, Schema
 
 PIECE_RECORDS: Final = 40_000
 """Records that are taken in together, sorted: the more, the fewer pages for each (9 µs a record with 10,000, 6 with
@@ -64,14 +62,15 @@ class Piece:
 class Changelog:
     """A connected reader of some partitions of the changelog."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int], schema: Schema) -> None:
         self.topic = topic
         self._consumer = consumer
         self._partitions = sorted(partitions)
+        self._version, self._ours = schema.version, schema.headers[0]
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, partitions: frozenset[int]) -> AsyncIterator[Self]:
+    async def open(cls, settings: Settings, partitions: frozenset[int], schema: Schema) -> AsyncIterator[Self]:
         """Connect.
 
         Raises:
@@ -93,7 +92,7 @@ class Changelog:
             tps = [TopicPartition(topic, partition) for partition in partitions]
             consumer.assign(tps)
             consumer.pause(*tps)
-            yield cls(consumer, topic, partitions)
+            yield cls(consumer, topic, partitions, schema)
         finally:
             await close(consumer)
 
@@ -178,12 +177,12 @@ class Changelog:
         """Values of a newer version may mean anything; to pass them over would make the state wrong."""
         for record in records:
             headers = record.headers
-            if headers and headers[0] != OURS[0]:
-                version = int_header(headers, SCHEMA)
-                if version is not None and version > SCHEMA_VERSION:
+            if headers and headers[0] != self._ours:
+                version = int_header(headers, VERSION_HEADER)
+                if version is not None and version > self._version:
                     raise TopicError(
                         f"{source_of(record)} is a fact of schema version {version}, this version of dodo-cio knows "
-                        f"{SCHEMA_VERSION}: a newer one has written {self.topic}, start that one (there is no way back "
+                        f"{self._version}: a newer one has written {self.topic}, start that one (there is no way back "
                         "behind it without the topic from before)"
                     )
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import lmdb
 
+from pipeline.statestore.schema import Merge, Schema
+
 Change = tuple[bytes, bytes | None]
 """Key and value of one record of the changelog; no value is a tombstone: the key is deleted."""
 
-Merge = Callable[[bytes, bytes, bytes], bytes]
-"""`merge(key, old, new)`: the value that both make, whatever their order."""
-
+BEGAN: Final = b"\0state\0began"
+"""Key of the record with which a partition's state began; it belongs to no group."""
 
 MAX_KEY_BYTES: Final = 511
 """LMDB's limit, compiled in."""
@@ -40,14 +41,6 @@ class News:
     anew: bool
 
 
-def group_of(key: bytes) -> bytes:
-    """The group of a key: what stands before its first NUL; empty for what belongs to the partition.
-
-    The keys of a group are neighbours, are written in one piece, and have their derived values in common.
-    """
-    return key[: key.index(b"\0")] if b"\0" in key else key
-
-
 def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
     """What several changes, in their order, make of each key."""
     news: dict[bytes, News] = {}
@@ -64,7 +57,7 @@ def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
 
 
 def slices(
-    values: Mapping[bytes, object], derived: Mapping[bytes, object], keys: int
+    values: Mapping[bytes, object], derived: Mapping[bytes, object], keys: int, schema: Schema
 ) -> Iterator[tuple[list[bytes], list[bytes], bool]]:
     """Keys of values and of derived values in pieces of about so many values, in order; whether it is the last piece.
 
@@ -74,6 +67,7 @@ def slices(
     if len(ordered) <= keys:
         yield ordered, sorted(derived), True
         return
+    group_of = schema.group_of
     left: dict[bytes, list[bytes]] = {}
     for key in derived:
         left.setdefault(group_of(key), []).append(key)
@@ -89,24 +83,20 @@ def slices(
         start = stop
 
 
-Leaves = Callable[[bytes, bytes | None], bool]
-"""`leaves(key, value)`: whether a person's data goes for good where this is put (`compaction.leaves_remains`)."""
-
-
 def put_all(
     txn: lmdb.Transaction[bytes],
     db: lmdb._Database,
     values: Mapping[bytes, bytes | None],
     keys: Iterable[bytes],
-    *,
-    leaves: Leaves = lambda _key, _value: False,
+    schema: Schema | None = None,
 ) -> bool:
-    """Put what these keys have, or delete them; whether that leaves remains of a person in the file."""
+    """Put what these keys have, or delete them; whether that leaves remains of a person in the file, by `schema`."""
     put, remains = txn.put, False
     for key in keys:
         value = values[key]
         changed = txn.delete(key, db=db) if value is None else put(key, value, db=db)
-        remains = remains or (changed and leaves(key, value))
+        if changed and not remains and schema is not None:
+            remains = schema.leaves_remains(key, value)
     return remains
 
 
@@ -117,8 +107,7 @@ def take_in(
     news: Mapping[bytes, News],
     keys: Iterable[bytes],
     *,
-    merge: Merge,
-    leaves: Leaves = lambda _key, _value: False,
+    schema: Schema,
 ) -> tuple[set[bytes], bool]:
     """Merge what is news of these keys into `values`, and delete the derived values of the groups that changed.
 
@@ -128,7 +117,7 @@ def take_in(
     differing: set[bytes] = set()
     remains = False
     stale: set[bytes] = set()
-    put, get = txn.put, txn.get
+    put, get, merge = txn.put, txn.get, schema.merge
     for key in keys:
         told = news[key]
         value = told.value
@@ -143,20 +132,20 @@ def take_in(
                 if changed := value != old:
                     put(key, value, db=values)
         if changed:
-            stale.add(group_of(key))
-            remains = remains or told.anew or leaves(key, value)
+            stale.add(schema.group_of(key))
+            remains = remains or told.anew or schema.leaves_remains(key, value)
         if value is not None and value != told.latest:
             differing.add(key)
     if txn.stat(derived)["entries"]:
         for group in stale - {b""}:
-            _drop_derived(txn, derived, group)
+            _drop_derived(txn, derived, group, schema.separator)
     return differing, remains
 
 
-def _drop_derived(txn: lmdb.Transaction[bytes], derived: lmdb._Database, group: bytes) -> None:
+def _drop_derived(txn: lmdb.Transaction[bytes], derived: lmdb._Database, group: bytes, separator: bytes) -> None:
     """The value under the group's name and those below it, also where an earlier version has deleted only the first."""
     txn.delete(group, db=derived)
-    begin = group + b"\0"
+    begin = group + separator
     with txn.cursor(derived) as cursor:
         found = cursor.set_range(begin)
         while found and cursor.key().startswith(begin):

@@ -25,6 +25,7 @@ from pipeline.statestore.events import CompactionFailed, StateEvent, StoreCompac
 from pipeline.statestore.last_copy import Difference
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.restore import differences
+from pipeline.statestore.schema import Schema
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
@@ -48,6 +49,7 @@ class Cleanup:
     Args:
         settings: the times, the topic, the brokers.
         base: where the stores lie.
+        schema: the form of keys and values.
         stores: those of the partitions that are ours, as they come and go.
         wanted: the partitions that are ours or about to be opened, as they come and go.
         closing: what works on the files of other partitions, for whoever wants to open them.
@@ -59,6 +61,7 @@ class Cleanup:
         self,
         settings: Settings,
         base: Path,
+        schema: Schema,
         *,
         stores: Mapping[int, TransactionalStore],
         wanted: Collection[int],
@@ -69,6 +72,7 @@ class Cleanup:
         self._settings = settings
         self._topic = settings.customers_topic
         self._base = base
+        self._schema = schema
         self._stores = stores
         self._wanted = wanted
         self._closing = closing
@@ -167,7 +171,7 @@ class Cleanup:
         """Delete a local store, unless it has what its topic has not; whoever wants to open it waits."""
         done = self._closing[number] = asyncio.get_running_loop().create_future()
         try:
-            local = await asyncio.to_thread(LmdbStore.open_unused, self._base, self._topic, number)
+            local = await asyncio.to_thread(LmdbStore.open_unused, self._base, self._topic, number, self._schema)
             if local is not None and await self._is_needed(local):
                 await asyncio.to_thread(local.close)
             elif local is not None:
@@ -210,7 +214,7 @@ class Cleanup:
             return None
         try:
             async with asyncio.timeout(0 if self._stopping else ANSWER_WITHIN_S) as self._answer:
-                async with Changelog.open(self._settings, frozenset({local.partition})) as changelog:
+                async with Changelog.open(self._settings, frozenset({local.partition}), self._schema) as changelog:
                     _, differing = await differences(changelog, {local.partition: local})
         finally:
             self._answer = None

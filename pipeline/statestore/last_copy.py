@@ -1,4 +1,4 @@
-"""Whether a local store is the last copy of something, and what of it the topic lacks. Pure.
+"""Whether a local store is the last copy of something. Pure.
 
 The changelog topic is the truth and a store a copy of it, which may be lost at any time: unless the topic was deleted,
 emptied or cut. Then the copy is what is left of the truth, and throwing it away would begin every total at zero.
@@ -6,14 +6,12 @@ emptied or cut. Then the copy is what is left of the truth, and throwing it away
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.settings import PREFIX
-from pipeline.statestore.changes import News, group_of
-from pipeline.transform.state.facts import BEGAN, key, merge_at
 
 NAMED: Final = 5
 """Partitions that a message names."""
@@ -57,26 +55,3 @@ def refused(topic: str, directory: object, last: Mapping[int, Difference]) -> To
         "each place that has mirrors, with the transforms stopped), or go on with what the topic has: "
         f"{PREFIX}STATE_LOSS_ACCEPTED=true, or `dodo-cio transform --accept-state-loss`"
     )
-
-
-def lacking(local: Iterable[tuple[bytes, bytes]], topic: Mapping[bytes, News]) -> dict[bytes, bytes]:
-    """What has to be written for the topic to have all that the store knows; `topic` is what its records make.
-
-    What was taken away in the topic stays away, and so does a customer who was forgotten there.
-    """
-    missing: dict[bytes, bytes] = {}
-    known = dict(local)
-    for fact, mine in known.items():
-        customer = group_of(fact)
-        if customer:
-            forgotten = topic.get(key(customer, "forgotten", ""))
-            if forgotten is not None and forgotten.value is not None:
-                continue
-        told = topic.get(fact)
-        if told is None:
-            missing[fact] = mine
-        elif told.value is not None and told.value != mine and fact != BEGAN:
-            both = merge_at(fact, told.value, mine)
-            if both != told.value:
-                missing[fact] = both
-    return missing

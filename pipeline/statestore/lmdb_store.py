@@ -18,12 +18,12 @@ import lmdb
 
 from pipeline import private
 from pipeline.errors import PipelineError, StateError
-from pipeline.statestore.changes import Began, Change, Merge, collapse, put_all, slices, take_in
-from pipeline.statestore.compaction import copy, leaves_remains
+from pipeline.statestore.changes import BEGAN, Began, Change, collapse, put_all, slices, take_in
+from pipeline.statestore.compaction import copy
 from pipeline.statestore.directory import COPY, DATA, SHORT_BYTES, StateDirectory
 from pipeline.statestore.disk import errno_of, in_full, is_broken, unusable
 from pipeline.statestore.memory import mapped_bytes
-from pipeline.transform.state.facts import BEGAN
+from pipeline.statestore.schema import Schema
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
@@ -69,9 +69,12 @@ class LmdbStore:
     room, memory, open files, the right to write. The files stay then.
     """
 
-    def __init__(self, directory: StateDirectory, topic: str, partition: int, why_empty: str | None) -> None:
+    def __init__(
+        self, directory: StateDirectory, topic: str, partition: int, schema: Schema, why_empty: str | None
+    ) -> None:
         self.topic = topic
         self.partition = partition
+        self.schema = schema
         self.why_empty = why_empty
         self.next_offset = 0
         self.began: Began | None = None
@@ -88,7 +91,7 @@ class LmdbStore:
         self._open()
 
     @classmethod
-    def open(cls, base: Path, topic: str, partition: int) -> Self:
+    def open(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self:
         """The store of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
 
         Raises:
@@ -98,10 +101,10 @@ class LmdbStore:
             directory = StateDirectory.take(base / topic, str(partition))
         except OSError as error:
             raise unusable(base, error) from None
-        return cls._in(directory, topic, partition)
+        return cls._in(directory, topic, partition, schema)
 
     @classmethod
-    def open_unused(cls, base: Path, topic: str, partition: int) -> Self | None:
+    def open_unused(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self | None:
         """The store in the first place of a partition; None when there is none, or a process has it.
 
         Raises:
@@ -111,12 +114,12 @@ class LmdbStore:
             directory = StateDirectory.claim(base / topic, str(partition))
         except OSError as error:
             raise unusable(base, error) from None
-        return None if directory is None else cls._in(directory, topic, partition)
+        return None if directory is None else cls._in(directory, topic, partition, schema)
 
     @classmethod
-    def _in(cls, directory: StateDirectory, topic: str, partition: int) -> Self:
+    def _in(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
         try:
-            return cls._of(directory, topic, partition)
+            return cls._of(directory, topic, partition, schema)
         except FAULTS as error:
             directory.release()
             raise unusable(directory.path, in_full(error, directory.path / DATA)) from None
@@ -125,17 +128,17 @@ class LmdbStore:
             raise
 
     @classmethod
-    def _of(cls, directory: StateDirectory, topic: str, partition: int) -> Self:
+    def _of(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
         fault = directory.begin()
         try:
-            return cls(directory, topic, partition, fault)
+            return cls(directory, topic, partition, schema, fault)
         except FAULTS as error:
             if not _is_broken(error):
                 directory.healthy()
                 raise
             directory.empty()
             directory.begin()
-            return cls(directory, topic, partition, f"its file cannot be read ({error})")
+            return cls(directory, topic, partition, schema, f"its file cannot be read ({error})")
 
     def _open(self, *, check: bool = True) -> None:
         self._env = lmdb.open(
@@ -263,15 +266,15 @@ class LmdbStore:
         A large write is several transactions, each with all that it has of a group, and the last with the offset: a
         crash in between leaves values that are read once more.
         """
-        for keys, beside, last in slices(values, derived, SLICE_KEYS):
+        for keys, beside, last in slices(values, derived, SLICE_KEYS, self.schema):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, beside: list[bytes] = beside) -> bool:
                 put_all(txn, self._derived, derived, beside)
-                return put_all(txn, self._values, values, keys, leaves=leaves_remains)
+                return put_all(txn, self._values, values, keys, self.schema)
 
             self._write(do, next_offset if last else self.next_offset, self.began)
 
-    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None, merge: Merge) -> set[bytes]:
+    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None) -> set[bytes]:
         """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
 
         A key that has another value gets what both make; the derived values of its group are deleted. `began` is the
@@ -280,13 +283,11 @@ class LmdbStore:
         after a compaction it would be all that is left.
         """
         differing: set[bytes] = set()
-        news = collapse(changes, merge)
-        for keys, _, last in slices(news, {}, SLICE_KEYS):
+        news = collapse(changes, self.schema.merge)
+        for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
-                found, remains = take_in(
-                    txn, self._values, self._derived, news, keys, merge=merge, leaves=leaves_remains
-                )
+                found, remains = take_in(txn, self._values, self._derived, news, keys, schema=self.schema)
                 differing.update(found)
                 if began is not None:
                     txn.put(BEGAN, began.value, db=self._values)

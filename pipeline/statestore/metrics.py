@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import Metric
@@ -12,18 +12,18 @@ from prometheus_client.registry import Collector
 from pipeline.statestore import events
 from pipeline.statestore.lmdb_store import Measure
 from pipeline.statestore.validation import NOT_OURS
-from pipeline.transform.state.shape import SHAPES
 from pipeline.watch.metrics import NAMESPACE, OTHER, SECONDS, Metrics, Series
 
 BYTES: Final = Series(f"{NAMESPACE}_mirror_bytes", "gauge", "Size of a partition's mirror on the disk.", ("partition",))
 FACTS: Final = Series(f"{NAMESPACE}_mirror_facts", "gauge", "Facts in a partition's mirror.", ("partition",))
 
-KNOWN: Final = frozenset({*SHAPES, NOT_OURS})
-"""Other kinds are none of ours: what lies in a topic must not become endless label values."""
 
+def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
+    """Register the state's series and their handlers.
 
-def observe_state(metrics: Metrics) -> None:
-    """Register the state's series and their handlers."""
+    Keys of other kinds than `kinds` are none of ours: what lies in a topic must not become endless label values.
+    """
+    known = frozenset({*kinds, NOT_OURS})
     facts = metrics.counter(
         "facts_stored", "Facts durable in the customers' topic, by kind; `tombstone` for those taken away.", ["kind"]
     )
@@ -64,12 +64,12 @@ def observe_state(metrics: Metrics) -> None:
         "facts_kept_aside",
         "Records of the customers' topic that are no facts of this version, by kind; unknown kinds are `other`.",
         ["kind"],
-        begins=[(kind,) for kind in sorted({*KNOWN, OTHER})],
+        begins=[(kind,) for kind in sorted({*known, OTHER})],
     )
 
     def on_aside(event: events.RecordsKeptAside) -> None:
         for kind, count in event.kinds.items():
-            aside.labels(kind if kind in KNOWN else OTHER).inc(count)
+            aside.labels(kind if kind in known else OTHER).inc(count)
 
     metrics.on(events.RecordsKeptAside, on_aside)
 

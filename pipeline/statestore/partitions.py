@@ -19,21 +19,20 @@ from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
-from pipeline.statestore.changes import Change, collapse
+from pipeline.statestore.changes import BEGAN, Change, collapse
 from pipeline.statestore.cleanup import Cleanup
 from pipeline.statestore.directory import sweep
 from pipeline.statestore.disk import unusable
 from pipeline.statestore.events import GapRead, StateEvent
-from pipeline.statestore.headers import HEADERS
 from pipeline.statestore.lmdb_store import LmdbStore, Measure
 from pipeline.statestore.memory import mapped_bytes
 from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.partition_count import check_written, partitions_now
 from pipeline.statestore.restore import Restore, began_at_ms
+from pipeline.statestore.schema import Schema
 from pipeline.statestore.transaction import TransactionalStore
-from pipeline.statestore.validation import Warnings, is_fact, sift
+from pipeline.statestore.validation import Warnings, sift
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
-from pipeline.transform.state.facts import BEGAN, merge_at
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
@@ -63,6 +62,7 @@ class PartitionStores:
 
     Args:
         settings: data directory, topic, brokers.
+        schema: the form of keys and values.
         producer: writes the record with which a partition's state begins.
         tell: hears what happened.
         background: runs what goes on beside the assignments.
@@ -71,11 +71,13 @@ class PartitionStores:
     def __init__(
         self,
         settings: Settings,
+        schema: Schema,
         producer: Sender,
         tell: Callable[[StateEvent], None],
         background: Tasks | None = None,
     ) -> None:
         self._settings = settings
+        self._schema = schema
         self._topic = settings.customers_topic
         self._base = settings.data_dir / DIRECTORY
         self._producer = producer
@@ -89,7 +91,7 @@ class PartitionStores:
         self._partitions: int | None = None
         self._anew: Counter[int] = Counter()  # stores that were found broken since the last restore that ended
         self._upkeep = Cleanup(
-            settings, self._base, stores=self._stores, wanted=self._wanted, closing=self._closing,
+            settings, self._base, schema, stores=self._stores, wanted=self._wanted, closing=self._closing,
             tasks=background or Tasks(), tell=tell,
         )  # fmt: skip
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
@@ -138,7 +140,7 @@ class PartitionStores:
         if not partitions:
             self._upkeep.assigned()
             return
-        self._restore = running = Restore(self._settings, self._write_began, self._in_thread, self._tell)
+        self._restore = running = Restore(self._settings, self._schema, self._write_began, self._in_thread, self._tell)
         try:
             await self._open(partitions)
             local_stores = {number: self._local_stores[number] for number in partitions}
@@ -149,7 +151,7 @@ class PartitionStores:
                 store = self._stores[number] = TransactionalStore(local, began_at_ms(local), ownership)
                 for key in sorted(differing.get(number, ())):
                     value = local.get(key)
-                    if value is None or is_fact(key, value):
+                    if value is None or self._schema.is_readable(key, value):
                         store.write(key, value)
             self._upkeep.assigned()
         finally:
@@ -193,7 +195,7 @@ class PartitionStores:
             future.result()
 
     def _open_one(self, partition: int) -> LmdbStore:
-        return LmdbStore.open(self._base, self._topic, partition)
+        return LmdbStore.open(self._base, self._topic, partition, self._schema)
 
     def _give_up_stores(self, partitions: Collection[int] | None = None) -> None:
         for number in list(self._stores if partitions is None else partitions):
@@ -220,7 +222,7 @@ class PartitionStores:
             raise
 
     async def _write_began(self, partition: int, value: bytes) -> None:
-        await self._producer.send(self._topic, OutRecord(BEGAN, value, HEADERS), partition=partition)
+        await self._producer.send(self._topic, OutRecord(BEGAN, value, self._schema.headers), partition=partition)
 
     async def _run(self, running: Restore, local_stores: Mapping[int, LmdbStore]) -> tuple[dict[int, set[bytes]], int]:
         """What must be written again, and how many partitions there are."""
@@ -278,10 +280,10 @@ class PartitionStores:
         local, warnings = store.local, Warnings(self._topic, self._tell)
         changes: list[Change] = []
         records = 0
-        async with Changelog.open(self._settings, frozenset({partition})) as changelog:
+        async with Changelog.open(self._settings, frozenset({partition}), self._schema) as changelog:
             end = (await changelog.bounds())[partition].stop
             async for piece in changelog.read({partition: range(local.next_offset, end)}):
-                sifted = sift(piece.changes, piece.offsets)
+                sifted = sift(piece.changes, piece.offsets, self._schema)
                 warnings.hear(partition, sifted)
                 if sifted.began is not None and self._partitions is not None:
                     check_written(self._settings, sifted.began.value, self._partitions)
@@ -289,7 +291,7 @@ class PartitionStores:
                 records += len(piece.changes)
         if store.is_given_up:
             return
-        store.merge_in(collapse(changes, merge_at), merge_at)
+        store.merge_in(collapse(changes, self._schema.merge))
         store.gap_read(end)
         log.warning(
             "Records of another owner lay between this worker's facts and were merged",

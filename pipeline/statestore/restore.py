@@ -14,15 +14,14 @@ from typing import Any, Final, TypeVar
 from pipeline import logs
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog, Piece
-from pipeline.statestore.changes import Began
+from pipeline.statestore.changes import BEGAN, Began
 from pipeline.statestore.directory import NONE_THERE
 from pipeline.statestore.events import RestoreAdvanced, StateEvent, StateRestored, StoreStartedAnew
 from pipeline.statestore.last_copy import Difference, refused
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.partition_count import began_fact, began_value, check_written
+from pipeline.statestore.schema import Schema
 from pipeline.statestore.validation import Sifted, Warnings, sift
-from pipeline.transform.state import facts
-from pipeline.transform.state.facts import BEGAN
 
 TOLD_EVERY_S: Final = 5.0
 
@@ -54,6 +53,7 @@ class Restore:
 
     Args:
         settings: how to reach the brokers, and the topic's name.
+        schema: the form of keys and values.
         write_began: writes the record with which a partition's state begins, and returns when it is durable.
         in_thread: runs the stores' work away from the event loop, one piece at a time.
         tell: hears what happened.
@@ -62,12 +62,14 @@ class Restore:
     def __init__(
         self,
         settings: Settings,
+        schema: Schema,
         write_began: Callable[[int, bytes], Awaitable[None]],
         in_thread: RunInThread[Any],
         tell: Callable[[StateEvent], None],
     ) -> None:
         self.progress: dict[int, Progress] = {}
         self._settings = settings
+        self._schema = schema
         self._topic = settings.customers_topic
         self._write_began = write_began
         self._in_thread = in_thread
@@ -88,7 +90,7 @@ class Restore:
             StateError: a store is broken.
         """
         differing: dict[int, set[bytes]] = {}
-        async with Changelog.open(self._settings, frozenset(local_stores)) as changelog:
+        async with Changelog.open(self._settings, frozenset(local_stores), self._schema) as changelog:
             await self._verify(changelog, local_stores)
             left = dict(local_stores)
             while left:
@@ -115,7 +117,7 @@ class Restore:
         """Partitions without a beginning are new: all of them, or those that were added under the records of others."""
         others = [number for number in range(partitions) if number not in new]
         if others:
-            async with Changelog.open(self._settings, frozenset(others)) as changelog:
+            async with Changelog.open(self._settings, frozenset(others), self._schema) as changelog:
                 value = await _a_beginning(changelog)
             if value is not None:
                 check_written(self._settings, value, partitions)
@@ -170,8 +172,8 @@ class Restore:
 
     async def _absorb(self, local: LmdbStore, piece: Piece, differing: dict[int, set[bytes]]) -> None:
         def absorb() -> tuple[Sifted, set[bytes]]:
-            sifted = sift(piece.changes, piece.offsets)
-            return sifted, local.absorb(sifted.changes, piece.next_offset, sifted.began, facts.merge_at)
+            sifted = sift(piece.changes, piece.offsets, local.schema)
+            return sifted, local.absorb(sifted.changes, piece.next_offset, sifted.began)
 
         sifted, keys = await self._in_thread(absorb)
         self._warnings.hear(piece.partition, sifted)

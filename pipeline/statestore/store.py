@@ -8,7 +8,7 @@ from operator import gt, lt
 from typing import Protocol
 
 from pipeline.statestore.ownership import Ownership
-from pipeline.transform.state.facts import NUL
+from pipeline.statestore.schema import SEPARATOR
 
 
 class KeyValueStore(Protocol):
@@ -64,9 +64,10 @@ class MemoryStore:
     `changelog` has every write in order, as it would lie in the topic, `sheets` the derived values.
     """
 
-    def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None) -> None:
+    def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None, separator: bytes = SEPARATOR) -> None:
         self.began_at_ms = began_at_ms
         self.ownership = ownership
+        self._separator = separator
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.sheets: dict[bytes, bytes] = {}
         self._values: dict[bytes, bytes] = {}
@@ -116,10 +117,10 @@ class MemoryStore:
     def keep(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
         if value is None:
-            if self.sheets.pop(key, None) is not None and NUL in key:
+            if self.sheets.pop(key, None) is not None and self._separator in key:
                 del self._beside[bisect_left(self._beside, key)]
             return
-        if key not in self.sheets and NUL in key:
+        if key not in self.sheets and self._separator in key:
             insort(self._beside, key)
         self.sheets[key] = value
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.errors import ContractViolationError, TopicError
-from pipeline.statestore.changes import MAX_KEY_BYTES, Merge, News, group_of
+from pipeline.statestore.changes import MAX_KEY_BYTES, News
 from pipeline.statestore.checkpoint import Checkpoint
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.schema import Schema
 from pipeline.statestore.store import merged, overlaid
-from pipeline.statestore.validation import is_fact
-from pipeline.transform.state.facts import NUL
 
 _MISSING: Final = object()
 
@@ -49,6 +48,8 @@ class TransactionalStore:
     def __init__(self, local: LmdbStore, began_at_ms: int, ownership: Ownership | None = None) -> None:
         self.began_at_ms = began_at_ms
         self.ownership = ownership
+        self.schema: Schema = local.schema
+        self._separator = local.schema.separator
         self._local: LmdbStore | None = local
         self._values: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._derived: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
@@ -70,7 +71,7 @@ class TransactionalStore:
 
     def get(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
-        put = self._values.get(key[: key.find(NUL)])
+        put = self._values.get(key[: key.find(self._separator)])
         if put is not None and (entry := put.get(key)) is not None:
             return entry[0]
         known = self._known.get(key, _MISSING)
@@ -81,7 +82,7 @@ class TransactionalStore:
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `KeyValueStore`; the prefix names a group."""
         stored = self.local.scan(prefix)
-        group, nul, _ = prefix.partition(NUL)
+        group, nul, _ = prefix.partition(self._separator)
         if not nul:
             raise ContractViolationError("a scan goes through the keys of one group")
         put = self._values.get(group)
@@ -93,19 +94,19 @@ class TransactionalStore:
         Raises:
             ContractViolationError: no local store takes such a key.
         """
-        if len(key) > MAX_KEY_BYTES or NUL not in key:
+        if len(key) > MAX_KEY_BYTES or self._separator not in key:
             raise ContractViolationError(f"a key has {len(key)} bytes, or names no group")
         if self.get(key) != value:
             self.write(key, value)
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """Put it whatever is there, so that it comes to lie on top in the changelog."""
-        self._values.setdefault(key[: key.find(NUL)], {})[key] = (value, self._open.number)
+        self._values.setdefault(key[: key.find(self._separator)], {})[key] = (value, self._open.number)
         self._open.values[key] = value
 
     def sheet(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
-        kept = self._derived.get(group_of(key))
+        kept = self._derived.get(self.schema.group_of(key))
         if kept is not None and (entry := kept.get(key)) is not None:
             return entry[0]
         return self.local.sheet(key)
@@ -113,13 +114,13 @@ class TransactionalStore:
     def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """See `KeyValueStore`."""
         stored = self.local.entries(start, stop, backwards=backwards)
-        kept = self._derived.get(group_of(start))
+        kept = self._derived.get(self.schema.group_of(start))
         mine = {key: entry for key, entry in kept.items() if start <= key < stop} if kept else None
         return overlaid(stored, mine, backwards=backwards) if mine else stored
 
     def keep(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        self._derived.setdefault(group_of(key), {})[key] = (value, self._open.number)
+        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, self._open.number)
         self._open.derived[key] = value
 
     # --- transactions -------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ class TransactionalStore:
         last = transactions[-1].number
         pending = self._values
         for key in values:
-            group = key[: key.find(NUL)]
+            group = key[: key.find(self._separator)]
             put = pending[group]
             if put[key][1] <= last:
                 del put[key]
@@ -171,7 +172,7 @@ class TransactionalStore:
                     del pending[group]
         kept = self._derived
         for key in derived:
-            group = group_of(key)
+            group = self.schema.group_of(key)
             beside = kept[group]
             if beside[key][1] <= last:
                 del beside[key]
@@ -193,7 +194,7 @@ class TransactionalStore:
         """Whether the changelog has records between ours that nobody has read."""
         return self._checkpoint.has_gap and self._gap_read is None
 
-    def merge_in(self, news: Mapping[bytes, News], merge: Merge) -> None:
+    def merge_in(self, news: Mapping[bytes, News]) -> None:
         """Merge what others wrote to the changelog: what differs is put with the open transaction, on top of theirs.
 
         The topic's order decides about what was deleted. What is put here and not committed yet lies behind it, or is
@@ -201,8 +202,8 @@ class TransactionalStore:
 
         Args:
             news: what the changelog has beyond what is committed, in its order.
-            merge: makes one value of two.
         """
+        merge, group_of = self.schema.merge, self.schema.group_of
         dropped: set[bytes] = set()
         for key, told in news.items():
             mine = self.get(key)
@@ -213,17 +214,17 @@ class TransactionalStore:
             else:
                 both = merge(key, mine, told.value)
             is_news = both != mine or both not in {None, told.latest}
-            if is_news and (both is None or is_fact(key, both)):
+            if is_news and (both is None or self.schema.is_readable(key, both)):
                 self.write(key, both)
             if both != mine and (group := group_of(key)) and group not in dropped:
                 dropped.add(group)
-                begin = group + NUL
+                begin = group + self._separator
                 for beside in [beside for beside, _ in self.entries(begin, begin + b"\xff")]:
                     self.keep(beside, None)
                 self.keep(group, None)
 
     def _is_pending(self, key: bytes) -> bool:
-        return key in self._values.get(group_of(key), ())
+        return key in self._values.get(self.schema.group_of(key), ())
 
     def gap_read(self, end: int) -> None:
         """What the changelog has below `end` is known, once the open transaction is committed."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline import logs
-from pipeline.statestore.changes import MAX_KEY_BYTES, Began, Change
+from pipeline.statestore.changes import BEGAN, MAX_KEY_BYTES, Began, Change
 from pipeline.statestore.events import RecordsKeptAside
-from pipeline.transform.state.facts import BEGAN, checked, decode, split
+from pipeline.statestore.schema import Schema
 
 NOT_OURS = "none"
 """In place of a kind, for a record whose key is none of ours."""
@@ -45,18 +45,13 @@ class Sifted:
             self.first = (offset, kind)
 
 
-def is_fact(key: bytes, value: bytes | None) -> bool:
-    """Whether what lies under a key in a store is a value, and nothing that was kept aside."""
-    return value is not None and decode(split(key)[1], value) is not None
-
-
 def as_it_was(value: bytes) -> bytes:
     """The value as it lay in the topic."""
     return value.removeprefix(ASIDE)
 
 
-def sift(changes: Sequence[Change], offsets: Sequence[int]) -> Sifted:
-    """Facts, and what is none, in their order."""
+def sift(changes: Sequence[Change], offsets: Sequence[int], schema: Schema) -> Sifted:
+    """Values, and what is none, in their order."""
     sifted = Sifted([])
     for change, offset in zip(changes, offsets, strict=True):
         key: bytes | None = change[0]
@@ -64,13 +59,13 @@ def sift(changes: Sequence[Change], offsets: Sequence[int]) -> Sifted:
         if key == BEGAN:
             if value is not None:
                 sifted.began = Began(offset, value)
-        elif key is None or len(key) > MAX_KEY_BYTES or b"\0" not in key:
+        elif key is None or len(key) > MAX_KEY_BYTES or schema.separator not in key:
             sifted.put_aside(offset, NOT_OURS)
-        elif value is None or checked(kind := split(key)[1], value) is not None:
+        elif value is None or schema.is_valid(key, value):
             sifted.changes.append(change)
         else:
-            sifted.changes.append((key, value if decode(kind, value) is None else ASIDE + value))
-            sifted.put_aside(offset, kind)
+            sifted.changes.append((key, ASIDE + value if schema.is_readable(key, value) else value))
+            sifted.put_aside(offset, schema.kind_of(key))
     return sifted
 
 

@@ -19,9 +19,7 @@ from pipeline.kafka import sending
 from pipeline.kafka.batches import RecordBatch
 from pipeline.observers import tell
 from pipeline.statestore.events import ChangesStored
-from pipeline.statestore.headers import HEADERS
 from pipeline.statestore.transaction import Transaction, TransactionalStore
-from pipeline.transform.state.facts import split
 from pipeline.transform.tally import Tally
 
 HOLD_LOOK_S: Final = 0.1
@@ -158,10 +156,10 @@ class Landing:
         self.move()
 
     def _send(self, flight: Flight) -> None:
-        assert flight.writes is not None  # noqa: S101 - `has_facts` says so
+        assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
         partition = flight.batch.partition
         flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.values.items(), HEADERS)
+        facts.extend(self.topic, partition, flight.writes.values.items(), flight.shelf.schema.headers)
         flight.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
         sending.add_done_callback(lambda done: self._facts_landed(flight, done))
@@ -203,10 +201,11 @@ class Landing:
         offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
         shelf.commit([writes for _, writes in written], offsets)
         kinds: Counter[str] = Counter()
+        kind_of = shelf.schema.kind_of
         size = 0
         for _, writes in written:
             for key, value in writes.values.items():
-                kinds[split(key)[1] if value is not None else "tombstone"] += 1
+                kinds[kind_of(key) if value is not None else "tombstone"] += 1
                 size += len(key) + len(value or b"")
         sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at

@@ -46,6 +46,7 @@ from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.watch.worker import WorkerWatch
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
@@ -204,8 +205,8 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
-    observe_state(watch.metrics)
-    store = PartitionStores(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    observe_state(watch.metrics, KINDS)
+    store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
     show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}

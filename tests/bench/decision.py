@@ -34,6 +34,7 @@ from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.seams import State
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes
@@ -87,7 +88,9 @@ class Here:
     generation = 1
 
     def __init__(self, directory: Path) -> None:
-        self.local_stores = [LmdbStore.open(directory, CUSTOMERS_TOPIC, number) for number in range(PARTITIONS)]
+        self.local_stores = [
+            LmdbStore.open(directory, CUSTOMERS_TOPIC, number, CUSTOMERS) for number in range(PARTITIONS)
+        ]
         self._stores = [TransactionalStore(one, 0, Ownership(one.partition, PARTITIONS)) for one in self.local_stores]
 
     def may_finish(self, _generation: int) -> bool:

@@ -21,8 +21,8 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE
 from pipeline.kafka.rights import rights_of
 from pipeline.settings import Settings
+from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import began_value
-from pipeline.transform.state.facts import BEGAN
 from tests.conftest import ChainSettings
 from tests.kafka.test_rights import created, names, until_allowed
 

@@ -17,9 +17,9 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.events import RestoreAdvanced, StateEvent, StateRestored, StoreStartedAnew
-from pipeline.statestore.headers import HEADERS
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.transaction import TransactionalStore
+from pipeline.transform.state.schema import CUSTOMERS
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Owner:
             return
         chunk = self.producer.chunk()
         for key, value in writes.values.items():
-            chunk.append(topic, partition, OutRecord(key, value, HEADERS))
+            chunk.append(topic, partition, OutRecord(key, value, CUSTOMERS.headers))
         await chunk.send()
         store.commit([writes], [chunk.offsets(topic, partition) if writes.values else None])
 
@@ -85,7 +85,7 @@ async def owner(settings: Settings) -> AsyncIterator[Owner]:
     """A worker's store and producer, without the worker."""
     producer = BatchProducer(settings)
     await producer.start()
-    stores = PartitionStores(settings, producer, lambda event: found.hears(event))  # noqa: PLW0108 - it comes later
+    stores = PartitionStores(settings, CUSTOMERS, producer, lambda event: found.hears(event))  # noqa: PLW0108 - it comes later
     found = Owner(settings, producer, stores)
     try:
         await producer.prime(settings.customers_topic)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 
 def address_space() -> None:
@@ -54,7 +55,7 @@ def main(directory: Path, lack: str, mark: str | None) -> dict[str, object]:
     try:
         if at_open is not None:
             at_open()
-        mirror = LmdbStore.open(directory, "dodo.customers", 0)
+        mirror = LmdbStore.open(directory, "dodo.customers", 0, LARGEST)
         if lack == "file-size":
             file_size()
         if mark:

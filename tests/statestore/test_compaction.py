@@ -17,9 +17,9 @@ from pipeline.errors import SettingsError
 from pipeline.statestore import compaction
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
-from pipeline.statestore.compaction import leaves_remains
 from pipeline.statestore.directory import StateDirectory
 from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 TOPIC = "dodo.customers"
 BEGAN = b"\0state\0began"
@@ -35,7 +35,7 @@ def mirrors(tmp_path: Path) -> Iterator[Callable[[], LmdbStore]]:
     opened: list[LmdbStore] = []
 
     def begin() -> LmdbStore:
-        opened.append(LmdbStore.open(tmp_path, TOPIC, 0))
+        opened.append(LmdbStore.open(tmp_path, TOPIC, 0, LARGEST))
         return opened[-1]
 
     yield begin
@@ -81,7 +81,7 @@ def test_the_file_has_nothing_of_a_forgotten_customer(mirrors: Callable[[], Lmdb
     """Before the copy the file has the name in many places, afterwards in none; everything else is as it was."""
     mirror = mirrors()
     end = fill(mirror, 60)
-    mirror.absorb([(BEGAN, b"[1]")], end + 1, Began(end, b"[1]"), lambda _key, _old, new: new)
+    mirror.absorb([(BEGAN, b"[1]")], end + 1, Began(end, b"[1]"))
     known = [mirror.remains_since_s is None]
     forget(mirror, 30, end + 2)
     known.append(mirror.remains_since_s is not None)
@@ -105,7 +105,7 @@ def test_the_file_has_nothing_of_a_forgotten_customer(mirrors: Callable[[], Lmdb
 def test_whoever_was_forgotten(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever was written and forgotten in whatever order and size, the copy has nobody who is not there."""
     directory = tmp_path_factory.mktemp("mirror")
-    mirror = LmdbStore.open(directory, TOPIC, 0)
+    mirror = LmdbStore.open(directory, TOPIC, 0, LARGEST)
     there: set[int] = set()
     for offset, number in enumerate(data.draw(st.lists(st.integers(0, 15), min_size=5, max_size=60)), 1):
         if number in there:
@@ -131,34 +131,18 @@ def test_the_changelog_takes_somebody_away(mirrors: Callable[[], LmdbStore]) -> 
     mirror = mirrors()
     fill(mirror, 3)
     gone = [(key, None) for key in facts_of(1)]
-    mirror.absorb([*gone, (name(7) + b"\0payment\0p", None)], 50, None, lambda _key, _old, new: new)
+    mirror.absorb([*gone, (name(7) + b"\0payment\0p", None)], 50, None)
     since_s = mirror.remains_since_s
     assert since_s is not None
     mirror.close()
     assert mirrors().remains_since_s == since_s  # a restart does not begin the time anew
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "leaves"),
-    [
-        (b"cus_1\0payment\0p", None, True),
-        (b"cus_1\0identity\0", None, True),
-        (b"cus_1\0event\0ULID", None, False),
-        (b"cus_1\0payment\0p", b'[1,"USD","",null,null,false,"webhook",[],null]', False),
-        (b"person:00\0share\0cus_1", b"[3,null]", True),
-        (b"person:00\0share\0cus_1", b'[3,{"contact":["a",null,null,null],"metadata":{}}]', False),
-    ],
-)
-def test_what_leaves_remains(key: bytes, value: bytes | None, leaves: bool) -> None:
-    """Facts that are taken away and shares that are taken back; not the pruning of old events, all day long."""
-    assert leaves_remains(key, value) is leaves
-
-
 def test_nothing_was_there(mirrors: Callable[[], LmdbStore]) -> None:
     """Facts that never reached the file leave nothing in it."""
     mirror = mirrors()
     forget(mirror, 1, 1)
-    mirror.absorb([(key, None) for key in facts_of(2)], 2, None, lambda _key, _old, new: new)
+    mirror.absorb([(key, None) for key in facts_of(2)], 2, None)
     assert mirror.remains_since_s is None
 
 

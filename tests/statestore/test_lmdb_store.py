@@ -18,13 +18,9 @@ from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.memory import mapped_bytes
+from tests.statestore.schemas import LARGEST
 
 TOPIC = "dodo.customers"
-
-
-def longest(_key: bytes, old: bytes, new: bytes) -> bytes:
-    """A merge as good as any: the larger value."""
-    return max(old, new)
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def open_mirror(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
     mirrors: list[LmdbStore] = []
 
     def begin(partition: int = 0) -> LmdbStore:
-        mirrors.append(LmdbStore.open(tmp_path, TOPIC, partition))
+        mirrors.append(LmdbStore.open(tmp_path, TOPIC, partition, LARGEST))
         return mirrors[-1]
 
     yield begin
@@ -60,7 +56,7 @@ def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., LmdbSt
     first = open_mirror()
     assert first.why_empty is not None
     values = filled(first)
-    first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"), longest)
+    first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"))
     first.close()
     again = open_mirror()
     assert again.why_empty is None
@@ -79,7 +75,7 @@ def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., LmdbSt
     assert [key for key, _ in mirror.entries(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
     assert [key for key, _ in mirror.entries(b"a\0p", b"b", backwards=True)] == [b"ab\0s1", b"ab", b"a\0s1", b"a\0p"]
     assert list(mirror.entries(b"c", b"d", backwards=True)) == list(mirror.entries(b"c", b"d")) == []
-    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None, longest)
+    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None)
     assert [key for key, _ in mirror.entries(b"", b"c")] == [b"ab", b"ab\0s1"]
 
 
@@ -89,7 +85,8 @@ def test_a_process_that_died_leaves_what_its_last_transaction_had(tmp_path: Path
 import os, signal, sys
 from pathlib import Path
 from pipeline.statestore.lmdb_store import LmdbStore
-mirror = LmdbStore.open(Path({str(tmp_path)!r}), {TOPIC!r}, 0)
+from tests.statestore.schemas import LARGEST
+mirror = LmdbStore.open(Path({str(tmp_path)!r}), {TOPIC!r}, 0, LARGEST)
 for number in range(1, 10_000):
     mirror.write({{b"c\\0payment\\0%d" % number: b"v", b"c\\0count\\0": b"%d" % number}}, {{}}, number)
     if number == 50:
@@ -101,7 +98,7 @@ for number in range(1, 10_000):
     process.kill()
     process.wait()
     process.stdout.close()
-    left = LmdbStore.open(tmp_path, TOPIC, 0)
+    left = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert left.why_empty is None
     assert left.next_offset >= 50
     assert left.get(b"c\0count\0") == b"%d" % left.next_offset
@@ -161,7 +158,7 @@ def old(data: Path) -> None:
 
 def another_partition(data: Path) -> None:
     """Copied from another partition by somebody who meant well."""
-    other = LmdbStore.open(data.parents[2], TOPIC, 7)
+    other = LmdbStore.open(data.parents[2], TOPIC, 7, LARGEST)
     other.write({b"x\0payment\0": b"1"}, {}, 5)
     other.close()
     for name in ("data.mdb", "mark.json"):
@@ -281,7 +278,7 @@ def test_absorbing(open_mirror: Callable[..., LmdbStore]) -> None:
             (b"d\0k\0", None), (b"d\0k\0", b"2"),  # taken away, and begun anew
             (b"e\0k\0", b"1"), (b"e\0k\0", None),  # came and went
         ],
-        12, None, longest,
+        12, None,
     )  # fmt: skip
     assert {key: mirror.get(key) for key in (b"a\0k\0", b"b\0k\0", b"c\0k\0", b"d\0k\0", b"e\0k\0")} == {
         b"a\0k\0": b"3", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"2", b"e\0k\0": None,
@@ -320,7 +317,7 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
     """An operator's mistake is told with the setting's name."""
     (tmp_path / TOPIC).write_text("a file where the directory should be")
     with pytest.raises(SettingsError, match="PIPELINE_DATA_DIR"):
-        LmdbStore.open(tmp_path, TOPIC, 0)
+        LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
 
 
 def test_old_mirrors_are_swept(open_mirror: Callable[..., LmdbStore], tmp_path: Path) -> None:
@@ -356,7 +353,7 @@ def test_memory_stays_within_its_bound(open_mirror: Callable[..., LmdbStore]) ->
 
 def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
     """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert mirror.measure() == (mirror.size_bytes, mirror.count)
     mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
     with mirror._writing:

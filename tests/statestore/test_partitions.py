@@ -23,9 +23,10 @@ from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
 from pipeline.statestore import changelog
+from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.events import GapRead, StateRestored
 from pipeline.statestore.partition_count import began_value
-from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
+from pipeline.transform.state.facts import SCHEMA_VERSION
 from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:

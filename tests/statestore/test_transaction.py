@@ -15,7 +15,7 @@ from pipeline.statestore.changes import Change, collapse
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.store import MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
-from pipeline.transform.state.facts import merge_at
+from tests.statestore.schemas import SMALLEST
 
 CUSTOMERS = (b"a", b"ab", b"b", b"")
 KEYS = [b"%b\0%b\0%d" % (customer, kind, n) for customer in CUSTOMERS for kind in (b"k", b"l") for n in range(3)]
@@ -25,7 +25,7 @@ BESIDE = [b"%b\0%b" % (customer, name) for customer in CUSTOMERS[:3] for name in
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[LmdbStore]:
     """An empty one."""
-    mirror = LmdbStore.open(tmp_path, "t", 0)
+    mirror = LmdbStore.open(tmp_path, "t", 0, SMALLEST)
     yield mirror
     mirror.close(clean=False)
 
@@ -46,7 +46,7 @@ STEPS = st.lists(
 def test_it_is_a_shelf(steps: list[tuple[str, object, bytes | None]]) -> None:
     """Puts, seals and stores in any order: every read is that of the shelf in memory, and so is what was written."""
     with tempfile.TemporaryDirectory() as name:
-        mirror = LmdbStore.open(Path(name), "t", 0)
+        mirror = LmdbStore.open(Path(name), "t", 0, SMALLEST)
         try:
             _compare(TransactionalStore(mirror, 0), mirror, steps)
         finally:
@@ -145,7 +145,7 @@ def test_a_tombstone_under_what_is_on_its_way(mirror: LmdbStore) -> None:
     shelf.put(b"a\0event\0y", b"[5]")
     sealed = shelf.seal()
     changes: list[Change] = [(b"a\0event\0x", None), (b"a\0event\0y", b"[3]"), (b"a\0event\0z", b"[9]")]
-    shelf.merge_in(collapse(changes, merge_at), merge_at)
+    shelf.merge_in(collapse(changes, SMALLEST.merge))
     assert [shelf.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [b"[5]", b"[3]", b"[9]"]
     assert sealed.values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[5]"}
     assert shelf.seal().values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
@@ -160,7 +160,7 @@ def test_what_others_told_drops_all_that_was_summed_up(mirror: LmdbStore) -> Non
         shelf.keep(key, b"1")
     shelf.commit([shelf.seal()], [range(2)])
     shelf.keep(b"a\0s2", b"2")
-    shelf.merge_in(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], merge_at), merge_at)
+    shelf.merge_in(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], SMALLEST.merge))
     assert [shelf.sheet(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
     assert [shelf.sheet(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
     shelf.commit([shelf.seal()], [range(2, 4)])

@@ -20,6 +20,7 @@ from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform import landing as landing_module
 from pipeline.transform.landing import Flight, Landing
 from pipeline.transform.state.facts import SCHEMA_VERSION
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.tally import Tally
 from tests.transform.test_flow import Consumed, settle
 
@@ -77,7 +78,7 @@ class Bench:
     """A landing over a mirror, between fakes."""
 
     def __init__(self, directory: Path) -> None:
-        self.mirror = LmdbStore.open(directory, "customers", 0)
+        self.mirror = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
         self.shelf = TransactionalStore(self.mirror, 0)
         self.gate = Gate()
         self.offset = 0

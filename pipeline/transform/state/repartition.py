@@ -25,15 +25,15 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.sending import Producer
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog, Piece
-from pipeline.statestore.changes import group_of
+from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.events import RecordsKeptAside
-from pipeline.statestore.headers import HEADERS
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.partition_count import MOVING, began_fact, began_value
 from pipeline.statestore.validation import Warnings, as_it_was, sift
 from pipeline.transform.state import facts
-from pipeline.transform.state.facts import BEGAN, decode, key, merge_at, split
+from pipeline.transform.state.facts import decode, key, merge_at, split
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.timestamps import to_ms
 
 DIRECTORY: Final = "repartition"
@@ -134,7 +134,7 @@ class Repartition:
             SettingsError: the data directory cannot be used.
         """
         await asyncio.to_thread(self._open)
-        async with Changelog.open(self._settings, frozenset(self._mirrors)) as changelog:
+        async with Changelog.open(self._settings, frozenset(self._mirrors), CUSTOMERS) as changelog:
             bounds = await changelog.bounds()
             total = sum(map(len, bounds.values()))
             places = {number: span.start for number, span in bounds.items()}
@@ -151,13 +151,13 @@ class Repartition:
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
-            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number)
+            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
 
     def _absorb(self, piece: Piece) -> None:
-        sifted = sift(piece.changes, piece.offsets)
+        sifted = sift(piece.changes, piece.offsets, CUSTOMERS)
         self._warnings.hear(piece.partition, sifted)
         mirror = self._mirrors[piece.partition]
-        mirror.absorb(sifted.changes, piece.next_offset, sifted.began, merge_at)
+        mirror.absorb(sifted.changes, piece.next_offset, sifted.began)
 
     def _survey(self) -> Survey:
         survey = Survey(self._partitions, kept_aside=self._aside.total())
@@ -166,7 +166,7 @@ class Repartition:
                 survey.written_under[number] = began_fact(mirror.began.value)[2]
             place, last = Ownership(number, self._partitions), b""
             for name, _ in mirror.scan(b""):
-                customer = group_of(name)
+                customer = CUSTOMERS.group_of(name)
                 if not customer:
                     continue
                 survey.facts += 1
@@ -204,7 +204,7 @@ class Repartition:
         chunk = producer.chunk()
         for number in self._mirrors:
             value = began_value(at_ms, secrets.token_hex(16), partitions)
-            chunk.append(self._topic, number, OutRecord(BEGAN, value, HEADERS))
+            chunk.append(self._topic, number, OutRecord(BEGAN, value, CUSTOMERS.headers))
         await chunk.send()
 
     def _pieces(self, number: int) -> Iterator[dict[bytes, bytes]]:
@@ -213,7 +213,7 @@ class Repartition:
         piece: dict[bytes, bytes] = {}
         last, owned = b"", True
         for name, value in self._mirrors[number].scan(b""):
-            customer = group_of(name)
+            customer = CUSTOMERS.group_of(name)
             if customer != last:
                 if len(piece) >= PIECE_FACTS:
                     yield piece
@@ -235,14 +235,14 @@ class Repartition:
         for owner, values in copies.items():
             for name, value in values.items():
                 said = None if value is None else as_it_was(value)
-                chunk.append(self._topic, owner, OutRecord(name, said, HEADERS))
+                chunk.append(self._topic, owner, OutRecord(name, said, CUSTOMERS.headers))
         await chunk.send()
         for owner, values in copies.items():
             mirror = self._mirrors[owner]
             await asyncio.to_thread(partial(mirror.write, values, {}, mirror.next_offset))
         chunk = producer.chunk()
         for name in piece:
-            chunk.append(self._topic, source, OutRecord(name, None, HEADERS))
+            chunk.append(self._topic, source, OutRecord(name, None, CUSTOMERS.headers))
         await chunk.send()
 
     async def close(self) -> None:
@@ -256,7 +256,7 @@ class Repartition:
 def _by_customer(piece: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
     found: dict[bytes, dict[bytes, bytes]] = {}
     for name, value in piece.items():
-        found.setdefault(group_of(name), {})[name] = value
+        found.setdefault(CUSTOMERS.group_of(name), {})[name] = value
     yield from found.items()
 
 

@@ -16,13 +16,13 @@ from pipeline.kafka.records import OutRecord
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
-from pipeline.statestore.changes import News, collapse
+from pipeline.statestore.changes import BEGAN, News, collapse
 from pipeline.statestore.directory import DATA
-from pipeline.statestore.headers import HEADERS
-from pipeline.statestore.last_copy import lacking
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.partitions import DIRECTORY
-from pipeline.transform.state.facts import BEGAN, merge_at
+from pipeline.transform.state.facts import merge_at
+from pipeline.transform.state.lacking import lacking
+from pipeline.transform.state.schema import CUSTOMERS
 
 BATCH_RECORDS: Final = 1000
 """Facts of one request to the brokers."""
@@ -86,7 +86,7 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Lmdb
     mirrors: dict[int, LmdbStore] = {}
     with ExitStack() as stack:
         for number in partitions:
-            mirror = LmdbStore.open(base, settings.customers_topic, number)
+            mirror = LmdbStore.open(base, settings.customers_topic, number, CUSTOMERS)
             stack.callback(mirror.close)
             if not mirror.is_first:
                 raise InputError(f"the mirror of partition {number} is in use by another process: stop the transform")
@@ -107,7 +107,7 @@ async def compare(settings: Settings, mirrors: dict[int, LmdbStore]) -> dict[int
     for number, mirror in mirrors.items():
         topic: dict[bytes, News] = {}
         records = 0
-        async with Changelog.open(settings, frozenset({number})) as changelog:
+        async with Changelog.open(settings, frozenset({number}), CUSTOMERS) as changelog:
             span = (await changelog.bounds())[number]
             async for piece in changelog.read({number: span}):
                 records += len(piece.changes)
@@ -145,7 +145,7 @@ async def write(settings: Settings, mirror: LmdbStore, missing: dict[bytes, byte
             keys = ordered[start : start + BATCH_RECORDS]
             chunk = producer.chunk()
             for key in keys:
-                chunk.append(topic, number, OutRecord(key, missing[key], HEADERS))
+                chunk.append(topic, number, OutRecord(key, missing[key], CUSTOMERS.headers))
             await chunk.send()
             progress(len(keys))
     finally:

@@ -32,6 +32,7 @@ from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
 from tests.asking import local_client
@@ -310,7 +311,7 @@ async def books_of(settings: Settings, partitions: int) -> Books:
     values = latest(facts)
     mirrored = True
     for partition in range(partitions):
-        mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition)
+        mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
         stored = {(partition, key): value for key, value in mirror.scan(b"")}
         mirror.close()
         mirrored &= stored == {place: value for place, value in values.items() if place[0] == partition}

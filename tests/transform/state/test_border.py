@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.dodo import samples
 from pipeline.errors import TopicError
 from pipeline.settings import Settings
-from pipeline.statestore.changes import Began, Change
+from pipeline.statestore.changes import BEGAN, Began, Change
 from pipeline.statestore.events import RecordsKeptAside
 from pipeline.statestore.metrics import observe_state
 from pipeline.statestore.store import MemoryStore
@@ -25,7 +25,8 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.facts import BEGAN, checked, decode
+from pipeline.transform.state.facts import checked, decode
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.transform.verdicts import Operations
 from pipeline.watch.metrics import Metrics
 from tests.transform.state.consumed import Consumed
@@ -98,9 +99,14 @@ def test_sifting() -> None:
         (BEGAN, None),
     ]
     with structlog.testing.capture_logs() as logs:
-        sifted = sift(changes, range(100, 111))
-        again = sift([(key("payment"), b"{}")], [200])
-        for partition, one in ((3, sifted), (3, again), (4, again), (5, sift([(key("event"), b"[1]")], [9]))):
+        sifted = sift(changes, range(100, 111), CUSTOMERS)
+        again = sift([(key("payment"), b"{}")], [200], CUSTOMERS)
+        for partition, one in (
+            (3, sifted),
+            (3, again),
+            (4, again),
+            (5, sift([(key("event"), b"[1]")], [9], CUSTOMERS)),
+        ):
             warnings.hear(partition, one)
     expected: list[Change] = [
         (key("event"), b"[5]"),
@@ -146,7 +152,7 @@ def test_a_fact_takes_its_place() -> None:
 def test_they_are_counted() -> None:
     """By kind; what a key invents is no label."""
     metrics = Metrics("transform")
-    observe_state(metrics)
+    observe_state(metrics, KINDS)
     metrics(RecordsKeptAside("t", 0, {"payment": 2, "none": 1, "invented": 4}))
     registry: CollectorRegistry = metrics.registry
     found = {

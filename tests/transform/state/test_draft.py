@@ -6,12 +6,9 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.errors import OperationError, StateError
-from pipeline.statestore.draft import Draft
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform import decision
 from pipeline.transform.decision import decide
@@ -28,34 +25,6 @@ from tests.transform.state.consumed import Consumed
 POLICY = Policy()
 HEADERS = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660380"))
 RECORD = Consumed(samples.load("payment.succeeded"), HEADERS)
-
-KEYS = [b"%b\0event\0%d" % (customer, number) for customer in (b"a", b"b") for number in range(3)]
-
-
-@given(
-    st.dictionaries(st.sampled_from(KEYS), st.binary(min_size=1, max_size=1)),
-    st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(min_size=1, max_size=1))),
-)
-def test_it_is_a_shelf(stored: dict[bytes, bytes], puts: list[tuple[bytes, bytes | None]]) -> None:
-    """What is put is read back at once; the shelf below has it after the commit, and not before."""
-    shelf, model = MemoryStore(7), dict(stored)
-    for name, one in stored.items():
-        shelf.put(name, one)
-    draft = Draft(shelf)
-    for name, value in puts:
-        draft.put(name, value)
-        model.pop(name, None)
-        if value is not None:
-            model[name] = value
-        assert [draft.get(one) for one in KEYS] == [model.get(one) for one in KEYS]
-        for prefix in (b"a\0", b"b\0event\0"):
-            assert list(draft.scan(prefix)) == sorted((k, v) for k, v in model.items() if k.startswith(prefix))
-    assert {name: shelf.get(name) for name in stored} == stored
-    draft.keep(b"a", b"sheet")
-    assert (draft.sheet(b"a"), shelf.sheet(b"a"), draft.began_at_ms) == (b"sheet", None, 7)
-    draft.commit()
-    assert shelf.sheet(b"a") == b"sheet"
-    assert [shelf.get(one) for one in KEYS] == [model.get(one) for one in KEYS]
 
 
 def broken(*_: Any, **__: Any) -> Any:

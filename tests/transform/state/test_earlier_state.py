@@ -16,6 +16,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.state.sheet import VERSION
 from pipeline.transform.ulid import ulid
 from pipeline.transform.verdicts import Operations
@@ -77,14 +78,14 @@ OF_THEN = (
 
 def test_a_mirror_of_then_is_summed_up_anew(tmp_path: Path) -> None:
     """A mirror's file of the former version: the facts decide, and each subscription has its place."""
-    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0)
+    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0, CUSTOMERS)
     stored = {
         facts.key(CUSTOMER, "subscription", id_): ACTIVE % (status, b",null,null")
         for id_, status in ((SUB, b"active"), ("sub_2", b"past_due"), ("sub_3", b"cancelled"))
     }
     mirror.write(stored, {CUSTOMER: OF_THEN}, 3)
     mirror.close()
-    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0)
+    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0, CUSTOMERS)
     assert mirror.why_empty is None
     shelf = TransactionalStore(mirror, 0)
     body = orjson.loads(samples.load("payment.succeeded"))

@@ -23,6 +23,7 @@ from pipeline.statestore import cleanup
 from pipeline.statestore import directory as directory_module
 from pipeline.statestore.events import CompactionFailed, StoreCompacted, StoreRemoved
 from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.transform.state.schema import CUSTOMERS
 from tests.statestore.test_partitions import make_anew
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ async def test_the_last_copy_is_kept(chain_settings: ChainSettings, own: Own, mo
             await owner.owns(0)
             await until(lambda: any("it holds more than the topic" in line["event"] for line in said))
             assert not told(owner, StoreRemoved)
-    mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, 1)
+    mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, 1, CUSTOMERS)
     assert mirror.get(fact(7)) == VALUE
     mirror.close()
 
@@ -317,7 +318,7 @@ async def test_every_worker_s_disk_after_a_request(
     assert "built anew" not in second.text.split('"Customers\' state restored"')[-1]
     latest = {(one.partition, one.key): one.value for one in await facts_in(settings)}
     for partition in range(PARTITIONS):
-        mirror = LmdbStore.open(disks[1] / "state", settings.customers_topic, partition)
+        mirror = LmdbStore.open(disks[1] / "state", settings.customers_topic, partition, CUSTOMERS)
         wanted = {key: value for (place, key), value in latest.items() if place == partition and value is not None}
         assert dict(mirror.scan(b"")) == wanted
         mirror.close()

@@ -16,9 +16,10 @@ from pipeline.kafka.admin import open_admin
 from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.producer import BatchProducer
 from pipeline.settings import Settings
+from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import began_fact, began_value, partitions_now
 from pipeline.transform.state import repartition as module
-from pipeline.transform.state.facts import BEGAN, merge_at, split
+from pipeline.transform.state.facts import merge_at, split
 from pipeline.transform.state.repartition import Advanced, Repartition, joined
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ from pipeline.transform.moments import Moments
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.facts import merge_at
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.roster import Roster
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import share_of
 from pipeline.transform.timestamps import iso
@@ -163,9 +163,9 @@ class Worker:
         self._open()
 
     def _open(self) -> None:
-        self._mirror = LmdbStore.open(self._directory / str(self._moves), "t", 0)
+        self._mirror = LmdbStore.open(self._directory / str(self._moves), "t", 0, CUSTOMERS)
         if len(self._log) > self._mirror.next_offset:
-            self._mirror.absorb(self._log[self._mirror.next_offset :], len(self._log), None, merge_at)
+            self._mirror.absorb(self._log[self._mirror.next_offset :], len(self._log), None)
         self.shelf = TransactionalStore(self._mirror, 0)
 
     def chunk(self) -> None:
@@ -205,7 +205,7 @@ class Worker:
         self.chunk()
         self.store()
         self._log.append((facts.key(CUSTOMER, told.kind, *told.ids), facts.encode(told.fact)))
-        self.shelf.merge_in(collapse(self._log[self._mirror.next_offset :], merge_at), merge_at)
+        self.shelf.merge_in(collapse(self._log[self._mirror.next_offset :], CUSTOMERS.merge))
         self.shelf.gap_read(len(self._log))
 
     def beside(self) -> dict[bytes, bytes]:
