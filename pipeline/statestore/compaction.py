@@ -1,7 +1,7 @@
-"""A mirror's file written anew, with what it holds and nothing of what it held.
+"""A store's file written anew, with what it holds and nothing of what it held.
 
 LMDB overwrites nothing that it deletes: old values stay in free pages and in the gaps of used ones, and keys of deleted
-facts as the signposts of its trees. Its own compacting copy takes the signposts along. So every fact and sheet that is
+facts as the signposts of its trees. Its own compacting copy takes the signposts along. So every value that is
 there is put into an empty file, in the order of keys. What was never put there cannot be in it.
 """
 
@@ -18,26 +18,12 @@ import lmdb
 from pipeline import private
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX
-from pipeline.transform.state.facts import split
 
 SLICE_ITEMS: Final = 5000
 """Items of one transaction: what bounds the pages that LMDB keeps in memory."""
 
 SPARE_BYTES: Final = 64 * 1024 * 1024
-"""Room that a copy leaves on the disk: the copy can wait, a mirror that cannot be written ends the worker."""
-
-PRUNED: Final = "event"
-"""Taken away all day, as events go out of date, and of nobody's person: a customer's id, a digest and a time."""
-
-TAKEN_BACK: Final = b",null]"
-"""How a share ends that was taken back (`facts`)."""
-
-
-def leaves_remains(key: bytes, value: bytes | None) -> bool:
-    """Whether a person's data goes for good where this is put in place of what is there."""
-    if value is None:
-        return split(key)[1] != PRUNED
-    return value.endswith(TAKEN_BACK) and split(key)[1] == "share"
+"""Room that a copy leaves on the disk: the copy can wait, a store that cannot be written ends the worker."""
 
 
 def copy(

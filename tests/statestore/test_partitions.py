@@ -22,14 +22,15 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
-from pipeline.transform.state import changelog
-from pipeline.transform.state.events import GapRead, StateRestored
-from pipeline.transform.state.facts import BEGAN, SCHEMA_VERSION
-from pipeline.transform.state.partitions import began_value
+from pipeline.statestore import changelog
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.events import GapRead, StateRestored
+from pipeline.statestore.partition_count import began_value
+from pipeline.transform.state.facts import SCHEMA_VERSION
 from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:
-    from tests.transform.state.conftest import Fact, Owner
+    from tests.statestore.conftest import Fact, Owner
 
 pytestmark = pytest.mark.kafka
 
@@ -55,7 +56,7 @@ async def test_a_state_begins(chain_settings: ChainSettings, own: Own, facts_in:
     async with own(settings) as owner:
         await owner.owns(0, 1, 2)
         await owner.writes(1, facts(1, 2))
-        began = owner.shelf(1).began_at_ms
+        began = owner.store(1).began_at_ms
     records = await facts_in(settings)
     assert [(r.partition, r.key) for r in records] == [
         (0, BEGAN), (1, BEGAN), (1, event(1, 0)), (1, event(2, 0)), (2, BEGAN),
@@ -64,7 +65,7 @@ async def test_a_state_begins(chain_settings: ChainSettings, own: Own, facts_in:
     assert orjson.loads(records[1].value or b"")[0] == began
     async with own(settings) as owner:
         await owner.owns(0, 1, 2)
-        assert owner.shelf(1).began_at_ms == began
+        assert owner.store(1).began_at_ms == began
     assert len(await facts_in(settings)) == 5
 
 
@@ -78,14 +79,14 @@ async def test_a_warm_start_reads_only_the_tail(chain_settings: ChainSettings, o
     async with own(settings) as owner:
         await owner.owns(0, 1)
         assert (owner.records_read, owner.started_anew) == (0, [])
-        assert owner.shelf(0).sheet(b"cus_000007") == b"sheet"
+        assert owner.store(0).sheet(b"cus_000007") == b"sheet"
     await put(
         settings, 0, [(event(7, 0), b"[50]"), (event(8, 0), b"[150]"), (event(9, 0), None), (event(700, 0), b"[1]")]
     )
     async with own(settings) as owner:
         await owner.owns(0, 1)
         assert (owner.records_read, owner.started_anew) == (4, [])
-        shelf = owner.shelf(0)
+        shelf = owner.store(0)
         assert [shelf.get(event(n, 0)) for n in (7, 8, 9, 700)] == [b"[50]", b"[100]", None, b"[1]"]
         assert (shelf.sheet(b"cus_000007"), shelf.sheet(b"cus_000008")) == (None, b"sheet")
 
@@ -101,7 +102,7 @@ async def test_a_late_record_on_top_is_covered_again(
     await put(settings, 0, [(event(1, 0), b"[900]")])
     async with own(settings) as owner:
         await owner.owns(0)
-        assert owner.shelf(0).get(event(1, 0)) == b"[100]"
+        assert owner.store(0).get(event(1, 0)) == b"[100]"
         await owner.flushes(0)
     last = [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
     assert last == b"[100]"
@@ -139,8 +140,8 @@ async def test_a_mirror_that_is_lost_or_broken_is_built_anew(
         await owner.owns(0, 1)
         assert owner.records_read == 502
         assert len(owner.started_anew) == 2
-        assert [owner.shelf(0).get(event(n, 0)) for n in (0, 299, 300)] == [b"[100]", b"[100]", None]
-        assert owner.shelf(1).get(event(199, 0)) == b"[100]"
+        assert [owner.store(0).get(event(n, 0)) for n in (0, 299, 300)] == [b"[100]", b"[100]", None]
+        assert owner.store(1).get(event(199, 0)) == b"[100]"
 
 
 async def make_anew(settings: Settings, partitions: int) -> None:
@@ -175,8 +176,8 @@ async def test_a_topic_that_holds_less_than_the_mirror(
     async with own(settings.model_copy(update={"state_loss_accepted": True})) as owner:
         await owner.owns(0)
         assert len(owner.started_anew) == 1
-        assert owner.shelf(0).get(event(1, 0)) is None
-        assert (owner.shelf(0).get(event(1000, 0)) is not None) == bool(meanwhile)
+        assert owner.store(0).get(event(1, 0)) is None
+        assert (owner.store(0).get(event(1000, 0)) is not None) == bool(meanwhile)
 
 
 async def begin_elsewhere(settings: Settings, own: Own, tmp_path: Path, count: int) -> None:
@@ -199,8 +200,8 @@ async def test_a_topic_that_was_made_anew_and_filled(chain_settings: ChainSettin
     async with own(settings) as owner:
         await owner.owns(0)
         assert len(owner.started_anew) == 1
-        assert owner.shelf(0).get(event(1, 0)) is None
-        assert owner.shelf(0).get(event(1000, 0)) is not None
+        assert owner.store(0).get(event(1, 0)) is None
+        assert owner.store(0).get(event(1000, 0)) is not None
 
 
 async def test_an_end_without_records(chain_settings: ChainSettings, own: Own) -> None:
@@ -219,7 +220,7 @@ async def test_an_end_without_records(chain_settings: ChainSettings, own: Own) -
     async with own(settings) as owner, asyncio.timeout(300):
         await owner.owns(0)
         assert owner.records_read == 4
-        assert owner.shelf(0).get(event(2, 0)) == b"[1]"
+        assert owner.store(0).get(event(2, 0)) == b"[1]"
         await owner.writes(0, facts(9))
     async with own(settings) as owner, asyncio.timeout(300):
         await owner.owns(0)
@@ -253,7 +254,7 @@ async def test_behind_an_open_transaction(
         await producer.abort_transaction()
         async with asyncio.timeout(60):
             await restoring
-        assert [other.shelf(0).get(event(number, 0)) for number in (1, 2, 9)] == [b"[100]", b"[100]", None]
+        assert [other.store(0).get(event(number, 0)) for number in (1, 2, 9)] == [b"[100]", b"[100]", None]
 
 
 async def test_a_header_that_cannot_be_read(chain_settings: ChainSettings, own: Own) -> None:
@@ -263,7 +264,7 @@ async def test_a_header_that_cannot_be_read(chain_settings: ChainSettings, own: 
     await put(settings.kafka_bootstrap_servers, settings.customers_topic, batch(0, odd, Wire(event(2, 0), b"[2]")))
     async with own(settings) as owner:
         await owner.owns(0)
-        assert [owner.shelf(0).get(event(number, 0)) for number in (1, 2)] == [b"[1]", b"[2]"]
+        assert [owner.store(0).get(event(number, 0)) for number in (1, 2)] == [b"[1]", b"[2]"]
 
 
 async def test_a_batch_that_cannot_be_decoded(chain_settings: ChainSettings, own: Own) -> None:
@@ -289,9 +290,9 @@ async def test_records_that_are_none_of_ours(chain_settings: ChainSettings, own:
     await put(settings, 0, [(b"hello", b"1"), (b"c\0event\0" + b"x" * 600, b"[1]"), (event(1, 0), b"not json")])
     async with own(settings) as owner:
         await owner.owns(0)
-        assert owner.shelf(0).get(event(1, 0)) == b"not json"
+        assert owner.store(0).get(event(1, 0)) == b"not json"
         await owner.writes(0, facts(2))
-        assert owner.shelf(0).get(event(2, 0)) == b"[100]"
+        assert owner.store(0).get(event(2, 0)) == b"[100]"
 
 
 async def test_partitions_come_and_go(chain_settings: ChainSettings, own: Own) -> None:
@@ -309,7 +310,7 @@ async def test_partitions_come_and_go(chain_settings: ChainSettings, own: Own) -
         await second.owns()
         await first.owns(0, 1, 2)
         assert (first.records_read, len(first.started_anew)) == (0, 3)
-        assert first.shelf(1).get(event(200, 0)) == b"[100]"
+        assert first.store(1).get(event(200, 0)) == b"[100]"
 
 
 async def test_an_owner_that_never_let_go(chain_settings: ChainSettings, own: Own) -> None:
@@ -322,7 +323,7 @@ async def test_an_owner_that_never_let_go(chain_settings: ChainSettings, own: Ow
             await heir.owns(0)
         assert heir.records_read == 51
         await heir.writes(0, facts(100))
-        assert frozen.shelf(0).get(event(100, 0)) is None
+        assert frozen.store(0).get(event(100, 0)) is None
 
 
 async def test_a_restore_that_is_overtaken(
@@ -337,21 +338,21 @@ async def test_a_restore_that_is_overtaken(
         await put(settings, partition, [(event(number, 0), b"[1]") for number in range(2000)])
     async with own(settings) as owner:
         both = {TP(settings.webhooks_topic, number) for number in (0, 1)}
-        restoring = asyncio.create_task(owner.store.restore(both, 1))
+        restoring = asyncio.create_task(owner.stores.restore(both, 1))
         await owner.advanced.wait()
-        said = owner.store.restoring
+        said = owner.stores.restoring
         restoring.cancel()
         await asyncio.wait({restoring})
         assert restoring.cancelled()
         assert said is not None
         assert "% done" in said
-        assert owner.store.restoring is None
+        assert owner.stores.restoring is None
         assert not [one for one in owner.told if isinstance(one, StateRestored)]
         before = sum(getattr(one, "records", 0) for one in owner.told)
         await owner.owns(1, 0)
         assert before > 0
         assert owner.records_read == 4002 - before
-        assert [owner.shelf(n).get(event(1999, 0)) for n in (0, 1)] == [b"[1]", b"[1]"]
+        assert [owner.store(n).get(event(1999, 0)) for n in (0, 1)] == [b"[1]", b"[1]"]
 
 
 async def test_a_gap_is_read(chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn) -> None:
@@ -362,13 +363,13 @@ async def test_a_gap_is_read(chain_settings: ChainSettings, own: Own, put: Put, 
         await owner.writes(0, facts(1, 2))
         await put(settings, 0, [(event(1, 0), b"[900]"), (event(2, 0), b"[5]"), (event(3, 0), b"[7]")])
         await owner.writes(0, facts(4))
-        shelf = owner.shelf(0)
+        shelf = owner.store(0)
         assert shelf.has_gap
-        await owner.store.read_gap(0, shelf)
+        await owner.stores.read_gap(0, shelf)
         assert [one.records for one in owner.told if isinstance(one, GapRead)] == [4]
         assert [shelf.get(event(n, 0)) for n in (1, 2, 3)] == [b"[100]", b"[5]", b"[7]"]
         await owner.flushes(0)
-        assert not owner.shelf(0).has_gap
+        assert not owner.store(0).has_gap
     latest = {record.key: record.value for record in await facts_in(settings)}
     assert [latest[event(n, 0)] for n in (1, 2, 3)] == [b"[100]", b"[5]", b"[7]"]
     async with own(settings) as owner:
@@ -385,9 +386,9 @@ async def test_a_gap_with_tombstones(chain_settings: ChainSettings, own: Own, pu
         gap = [(event(1, 0), None), (event(2, 0), None), (event(2, 0), b"[900]"), (event(3, 0), b'["x"]')]
         await put(settings, 0, gap)
         await owner.writes(0, facts(4))
-        shelf = owner.shelf(0)
+        shelf = owner.store(0)
         assert shelf.has_gap
-        await owner.store.read_gap(0, shelf)
+        await owner.stores.read_gap(0, shelf)
         expected = [None, b"[900]", b"[100]", b"[100]", b"[100]"]
         assert [shelf.get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
         assert shelf.sheet(b"cus_000001") is None
@@ -396,7 +397,7 @@ async def test_a_gap_with_tombstones(chain_settings: ChainSettings, own: Own, pu
     assert [latest[event(n, 0)] for n in (1, 2, 3, 4, 5)] == expected
     async with own(settings) as owner:
         await owner.owns(0)
-        assert [owner.shelf(0).get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
+        assert [owner.store(0).get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
 
 
 async def test_a_gap_that_is_the_start_of_a_move(chain_settings: ChainSettings, own: Own, put: Put) -> None:
@@ -407,7 +408,7 @@ async def test_a_gap_that_is_the_start_of_a_move(chain_settings: ChainSettings, 
         await put(settings, 0, [(BEGAN, began_value(1, "x", 0))])
         await owner.writes(0, facts(4))
         with pytest.raises(TopicError, match="state repartition"):
-            await owner.store.read_gap(0, owner.shelf(0))
+            await owner.stores.read_gap(0, owner.store(0))
 
 
 async def test_memory_is_bounded_over_many_partitions(
@@ -421,4 +422,4 @@ async def test_memory_is_bounded_over_many_partitions(
     async with own(settings) as owner:
         await owner.owns(0, 1, 2, 3, 4)
         assert owner.records_read == 505
-        assert [owner.shelf(n).get(event(99, n)) for n in range(5)] == [b"[1]"] * 5
+        assert [owner.store(n).get(event(99, n)) for n in range(5)] == [b"[1]"] * 5

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.transform.state import compaction
-from pipeline.transform.state import mirror as mirror_module
-from pipeline.transform.state.changes import Began
-from pipeline.transform.state.compaction import leaves_remains
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.slot import Slot
+from pipeline.statestore import compaction
+from pipeline.statestore import lmdb_store as lmdb_module
+from pipeline.statestore.changes import Began
+from pipeline.statestore.directory import StateDirectory
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 TOPIC = "dodo.customers"
 BEGAN = b"\0state\0began"
@@ -30,12 +30,12 @@ class KilledError(BaseException):
 
 
 @pytest.fixture
-def mirrors(tmp_path: Path) -> Iterator[Callable[[], Mirror]]:
+def mirrors(tmp_path: Path) -> Iterator[Callable[[], LmdbStore]]:
     """Opens the mirror; what is still open at the end is closed."""
-    opened: list[Mirror] = []
+    opened: list[LmdbStore] = []
 
-    def begin() -> Mirror:
-        opened.append(Mirror.open(tmp_path, TOPIC, 0))
+    def begin() -> LmdbStore:
+        opened.append(LmdbStore.open(tmp_path, TOPIC, 0, LARGEST))
         return opened[-1]
 
     yield begin
@@ -54,14 +54,14 @@ def facts_of(number: int, padding: int = 60) -> dict[bytes, bytes]:
     return {b"%b\0payment\0pay_%d" % (who, one): b"of %b, " % who + b"x" * padding for one in range(20)}
 
 
-def fill(mirror: Mirror, customers: int) -> int:
+def fill(mirror: LmdbStore, customers: int) -> int:
     """So many customers, a write each; the offset of the end."""
     for number in range(customers):
         mirror.write(facts_of(number), {name(number): b"sheet of " + name(number)}, number + 1)
     return customers
 
 
-def forget(mirror: Mirror, number: int, offset: int) -> None:
+def forget(mirror: LmdbStore, number: int, offset: int) -> None:
     """All facts of a customer are taken away, and the sheet."""
     mirror.write(dict.fromkeys(facts_of(number)), {name(number): None}, offset)
 
@@ -71,17 +71,17 @@ def bytes_of(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
 
 
-def content(mirror: Mirror, customers: int) -> tuple[dict[bytes, bytes], list[bytes | None], int, Began | None]:
+def content(mirror: LmdbStore, customers: int) -> tuple[dict[bytes, bytes], list[bytes | None], int, Began | None]:
     """All that a mirror can be asked."""
     sheets = [mirror.sheet(name(number)) for number in range(customers)]
     return dict(mirror.scan(b"")), sheets, mirror.next_offset, mirror.began
 
 
-def test_the_file_has_nothing_of_a_forgotten_customer(mirrors: Callable[[], Mirror], tmp_path: Path) -> None:
+def test_the_file_has_nothing_of_a_forgotten_customer(mirrors: Callable[[], LmdbStore], tmp_path: Path) -> None:
     """Before the copy the file has the name in many places, afterwards in none; everything else is as it was."""
     mirror = mirrors()
     end = fill(mirror, 60)
-    mirror.absorb([(BEGAN, b"[1]")], end + 1, Began(end, b"[1]"), lambda _key, _old, new: new)
+    mirror.absorb([(BEGAN, b"[1]")], end + 1, Began(end, b"[1]"))
     known = [mirror.remains_since_s is None]
     forget(mirror, 30, end + 2)
     known.append(mirror.remains_since_s is not None)
@@ -105,7 +105,7 @@ def test_the_file_has_nothing_of_a_forgotten_customer(mirrors: Callable[[], Mirr
 def test_whoever_was_forgotten(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever was written and forgotten in whatever order and size, the copy has nobody who is not there."""
     directory = tmp_path_factory.mktemp("mirror")
-    mirror = Mirror.open(directory, TOPIC, 0)
+    mirror = LmdbStore.open(directory, TOPIC, 0, LARGEST)
     there: set[int] = set()
     for offset, number in enumerate(data.draw(st.lists(st.integers(0, 15), min_size=5, max_size=60)), 1):
         if number in there:
@@ -126,43 +126,27 @@ def test_whoever_was_forgotten(data: st.DataObject, tmp_path_factory: pytest.Tem
     shutil.rmtree(directory)
 
 
-def test_the_changelog_takes_somebody_away(mirrors: Callable[[], Mirror]) -> None:
+def test_the_changelog_takes_somebody_away(mirrors: Callable[[], LmdbStore]) -> None:
     """A mirror that hears of a request in the topic, as at a restore, knows that it has something to remove."""
     mirror = mirrors()
     fill(mirror, 3)
     gone = [(key, None) for key in facts_of(1)]
-    mirror.absorb([*gone, (name(7) + b"\0payment\0p", None)], 50, None, lambda _key, _old, new: new)
+    mirror.absorb([*gone, (name(7) + b"\0payment\0p", None)], 50, None)
     since_s = mirror.remains_since_s
     assert since_s is not None
     mirror.close()
     assert mirrors().remains_since_s == since_s  # a restart does not begin the time anew
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "leaves"),
-    [
-        (b"cus_1\0payment\0p", None, True),
-        (b"cus_1\0identity\0", None, True),
-        (b"cus_1\0event\0ULID", None, False),
-        (b"cus_1\0payment\0p", b'[1,"USD","",null,null,false,"webhook",[],null]', False),
-        (b"person:00\0share\0cus_1", b"[3,null]", True),
-        (b"person:00\0share\0cus_1", b'[3,{"contact":["a",null,null,null],"metadata":{}}]', False),
-    ],
-)
-def test_what_leaves_remains(key: bytes, value: bytes | None, leaves: bool) -> None:
-    """Facts that are taken away and shares that are taken back; not the pruning of old events, all day long."""
-    assert leaves_remains(key, value) is leaves
-
-
-def test_nothing_was_there(mirrors: Callable[[], Mirror]) -> None:
+def test_nothing_was_there(mirrors: Callable[[], LmdbStore]) -> None:
     """Facts that never reached the file leave nothing in it."""
     mirror = mirrors()
     forget(mirror, 1, 1)
-    mirror.absorb([(key, None) for key in facts_of(2)], 2, None, lambda _key, _old, new: new)
+    mirror.absorb([(key, None) for key in facts_of(2)], 2, None)
     assert mirror.remains_since_s is None
 
 
-def test_written_in_between(mirrors: Callable[[], Mirror], tmp_path: Path) -> None:
+def test_written_in_between(mirrors: Callable[[], LmdbStore], tmp_path: Path) -> None:
     """A copy that misses a write is thrown away: the write counts."""
     mirror = mirrors()
     fill(mirror, 5)
@@ -180,7 +164,7 @@ STEPS = ["copy begun", "copy written", "in place", "opened"]
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_in_between(
-    step: str, mirrors: Callable[[], Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, mirrors: Callable[[], LmdbStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that dies at any step leaves a whole mirror, which knows what it still has to do."""
     mirror = mirrors()
@@ -198,21 +182,21 @@ def test_killed_in_between(
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(Mirror, "drop_copy", dies)  # the dead tidy nothing up
+        patched.setattr(LmdbStore, "drop_copy", dies)  # the dead tidy nothing up
         match step:
             case "copy begun":
-                patched.setattr(mirror_module, "copy", half)
+                patched.setattr(lmdb_module, "copy", half)
             case "in place":
-                patched.setattr(Slot, "take_copy", dies)
+                patched.setattr(StateDirectory, "take_copy", dies)
             case "opened":
-                patched.setattr(Mirror, "_open", dies)
+                patched.setattr(LmdbStore, "_open", dies)
         with suppress(KilledError):
             mirror.copy()
             if step != "copy written":
                 mirror.take_copy()
                 pytest.fail("it did not die")
     mirror._env.close()  # as the end of the process does
-    mirror._slot.release()
+    mirror._directory.release()
     again = mirrors()
     assert again.why_empty is None
     assert content(again, 40) == before
@@ -226,7 +210,7 @@ def test_killed_in_between(
     assert content(again, 40) == before
 
 
-def test_closed_meanwhile(mirrors: Callable[[], Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_meanwhile(mirrors: Callable[[], LmdbStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy does not keep whoever closes the mirror waiting: it ends, and the next process makes it."""
     mirror = mirrors()
     fill(mirror, 5)
@@ -244,7 +228,7 @@ def test_closed_meanwhile(mirrors: Callable[[], Mirror], tmp_path: Path, monkeyp
     assert name(1) not in bytes_of(tmp_path)
 
 
-def test_no_room_for_a_copy(mirrors: Callable[[], Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_a_copy(mirrors: Callable[[], LmdbStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is nearly full is not filled up: the copy says what is missing, and the mirror goes on."""
     mirror = mirrors()
     fill(mirror, 5)
@@ -258,7 +242,7 @@ def test_no_room_for_a_copy(mirrors: Callable[[], Mirror], tmp_path: Path, monke
     assert mirror.remains_since_s is not None
 
 
-def test_a_copy_that_fails(mirrors: Callable[[], Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_fails(mirrors: Callable[[], LmdbStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the disk in the middle leaves no half of a copy, and the mirror as it was."""
     mirror = mirrors()
     fill(mirror, 5)
@@ -268,7 +252,7 @@ def test_a_copy_that_fails(mirrors: Callable[[], Mirror], tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(mirror_module, "copy", breaks)
+        patched.setattr(lmdb_module, "copy", breaks)
         with pytest.raises(SettingsError, match="disk is full"):
             mirror.copy()
     assert mirror.get(next(iter(facts_of(2)))) is not None
@@ -277,13 +261,13 @@ def test_a_copy_that_fails(mirrors: Callable[[], Mirror], tmp_path: Path, monkey
     assert name(1) not in bytes_of(tmp_path)
 
 
-def test_whoever_reads_meanwhile(mirrors: Callable[[], Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_reads_meanwhile(mirrors: Callable[[], LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on beside a copy, however much is mapped."""
     mirror = mirrors()
     fill(mirror, 300)
     forget(mirror, 1, 400)
-    monkeypatch.setattr(mirror_module, "MAX_MAPPED_BYTES", -1)
-    monkeypatch.setattr(mirror_module, "LOOK_EVERY", 1)
+    monkeypatch.setattr(lmdb_module, "MAX_MAPPED_BYTES", -1)
+    monkeypatch.setattr(lmdb_module, "LOOK_EVERY", 1)
     ours = compaction.copy
 
     def slowly(*args: object, **kwargs: object) -> bool:
@@ -292,6 +276,6 @@ def test_whoever_reads_meanwhile(mirrors: Callable[[], Mirror], monkeypatch: pyt
         assert mirror.sheet(name(2)) == b"sheet of " + name(2)
         return whole
 
-    monkeypatch.setattr(mirror_module, "copy", slowly)
+    monkeypatch.setattr(lmdb_module, "copy", slowly)
     mirror.copy()
     assert mirror.take_copy()

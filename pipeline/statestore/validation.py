@@ -1,7 +1,7 @@
-"""Where records of the customers' topic become facts: whatever cannot be one is kept aside, and stops nobody.
+"""Validation of the changelog's records: what is no value of this version is kept aside, and stops nobody.
 
-Aside means that it lies under its key as what nobody can read, so that it gives way to any telling of the fact, and
-goes and moves with its customer. If it lies over a fact that is known, the fact is written again on top, before
+Aside means that it lies under its key as what nobody can read, so that it gives way to any value of that key, and goes
+and moves with its group. If it lies over a value that is known, the value is written again on top, before
 compaction would take it away; itself it is never written again.
 """
 
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline import logs
-from pipeline.transform.state.changes import MAX_KEY_BYTES, Began, Change
-from pipeline.transform.state.events import FactsKeptAside
-from pipeline.transform.state.facts import BEGAN, checked, decode, split
+from pipeline.statestore.changes import BEGAN, MAX_KEY_BYTES, Began, Change
+from pipeline.statestore.events import RecordsKeptAside
+from pipeline.statestore.schema import Schema
 
 NOT_OURS = "none"
-"""In place of a kind, for a record whose key is no fact's."""
+"""In place of a kind, for a record whose key is none of ours."""
 
 ASIDE: Final = b"\0aside\0"
-"""Before a value that `facts.decode` would take for a fact; none begins so."""
+"""Before a value that would be taken for one; none begins so."""
 
 log = logs.get(__name__)
 
 
 @dataclass(slots=True)
 class Sifted:
-    """What some records of one partition hold: facts and what lies in their place, in order, and the last beginning.
+    """What some records of one partition hold: values and what lies in their place, in order, and the last beginning.
 
-    `kinds` counts what is no fact, `first` is the offset and the kind of the first of it.
+    `kinds` counts what is no value, `first` is the offset and the kind of the first of it.
     """
 
     changes: list[Change]
@@ -39,15 +39,10 @@ class Sifted:
     first: tuple[int, str] | None = None
 
     def put_aside(self, offset: int, kind: str) -> None:
-        """Count one record that is no fact."""
+        """Count one record that is no value."""
         self.kinds[kind] += 1
         if self.first is None:
             self.first = (offset, kind)
-
-
-def is_fact(key: bytes, value: bytes | None) -> bool:
-    """Whether what lies under a key in a mirror is a fact, and nothing that was kept aside."""
-    return value is not None and decode(split(key)[1], value) is not None
 
 
 def as_it_was(value: bytes) -> bytes:
@@ -55,8 +50,8 @@ def as_it_was(value: bytes) -> bytes:
     return value.removeprefix(ASIDE)
 
 
-def sift(changes: Sequence[Change], offsets: Sequence[int]) -> Sifted:
-    """Facts, and what is none, in their order."""
+def sift(changes: Sequence[Change], offsets: Sequence[int], schema: Schema) -> Sifted:
+    """Values, and what is none, in their order."""
     sifted = Sifted([])
     for change, offset in zip(changes, offsets, strict=True):
         key: bytes | None = change[0]
@@ -64,20 +59,20 @@ def sift(changes: Sequence[Change], offsets: Sequence[int]) -> Sifted:
         if key == BEGAN:
             if value is not None:
                 sifted.began = Began(offset, value)
-        elif key is None or len(key) > MAX_KEY_BYTES or b"\0" not in key:
+        elif key is None or len(key) > MAX_KEY_BYTES or schema.separator not in key:
             sifted.put_aside(offset, NOT_OURS)
-        elif value is None or checked(kind := split(key)[1], value) is not None:
+        elif value is None or schema.is_valid(key, value):
             sifted.changes.append(change)
         else:
-            sifted.changes.append((key, value if decode(kind, value) is None else ASIDE + value))
-            sifted.put_aside(offset, kind)
+            sifted.changes.append((key, ASIDE + value if schema.is_readable(key, value) else value))
+            sifted.put_aside(offset, schema.kind_of(key))
     return sifted
 
 
 class Warnings:
     """Says what was kept aside of one topic, for as long as one restore, gap or move lasts."""
 
-    def __init__(self, topic: str, tell: Callable[[FactsKeptAside], None]) -> None:
+    def __init__(self, topic: str, tell: Callable[[RecordsKeptAside], None]) -> None:
         self._topic = topic
         self._tell = tell
         self._warned: set[int] = set()
@@ -86,7 +81,7 @@ class Warnings:
         """Count it, and log the first of a partition."""
         if sifted.first is None:
             return
-        self._tell(FactsKeptAside(self._topic, partition, sifted.kinds))
+        self._tell(RecordsKeptAside(self._topic, partition, sifted.kinds))
         if partition in self._warned:
             return
         self._warned.add(partition)

@@ -1,7 +1,8 @@
-"""A place on the disk for one partition's mirror that no second process shares, and whether what lies there is whole.
+"""The state directory of one partition: locked by one process, with a marker that says whether it was closed cleanly.
 
-The place is locked with `flock`, which ends with the process. A second process on the same machine (the old owner, a
-frozen one that wakes up later) has a place of its own: it must neither wait for the first one nor write beside it.
+The directory is locked with `flock`, which ends with the process. A second process on the same machine (the old owner,
+a frozen one that wakes up later) has a directory of its own: it must neither wait for the first one nor write beside
+it.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from typing import Any, Final, Self
 from pipeline import logs, private
 
 MAX_SLOTS: Final = 16
-"""Processes of one machine that may hold a mirror of one partition at the same time."""
+"""Processes of one machine that may hold a store of one partition at the same time."""
 
 LOCK_WITHIN_S: Final = 3.0
-"""For the partition's old owner on this machine, who is writing the last pages: its mirror saves a whole restore."""
+"""For the partition's old owner on this machine, who is writing the last pages: its store saves a whole restore."""
 
 LOCK_LOOK_S: Final = 0.05
 
 MAX_AWAY_S: Final = 14 * 86_400
-"""An older mirror is not used: compaction may have removed tombstones that it never saw (`delete.retention.ms` of the
-topic is 30 days), and forgotten customers would live on in it."""
+"""An older store is not used: compaction may have removed tombstones that it never saw (`delete.retention.ms` of the
+topic is 30 days), and what was deleted would live on in it."""
 
 MAX_UNCLEAN: Final = 3
 """Times in a row that a process died over the same files before they are suspected to be the reason."""
@@ -39,10 +40,10 @@ SHORT_BYTES: Final = 64 * 4096
 """LMDB counts pages that it allocated and gave back before it wrote them; a file may end that much early."""
 
 NONE_THERE: Final = "there is none"
-"""Why a mirror is empty that has not been here before."""
+"""Why a store is empty that has not been here before."""
 
 FORMAT: Final = 2
-"""Raised with whatever older files may hold and this version's must not: 2 has only facts that passed the border."""
+"""Raised with whatever older files may hold and this version's must not: 2 has only values that passed `validation`."""
 DATA: Final = "data.mdb"
 COPY: Final = "data.mdb.new"
 MARK: Final = "mark.json"
@@ -51,22 +52,22 @@ PIECE_BYTES: Final = 1024 * 1024
 log = logs.get(__name__)
 
 
-class Slot:
-    """A directory that belongs to this process until `release`."""
+class StateDirectory:
+    """A directory that belongs to this process until `release`: `lock` is the open file that is locked."""
 
-    def __init__(self, directory: Path, lock: int) -> None:
-        self.directory = directory
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
         self.is_condemned = False
         self._lock = lock
 
     @property
     def is_first(self) -> bool:
         """Whether nobody else had the first place."""
-        return self.directory.name.endswith("-0")
+        return self.path.name.endswith("-0")
 
     @property
     def _lock_file(self) -> Path:
-        return self.directory.with_name(f"{self.directory.name}.lock")
+        return self.path.with_name(f"{self.path.name}.lock")
 
     def _is_held(self) -> bool:
         """Whether the lock is the one that others would ask for; it may have been removed."""
@@ -121,8 +122,8 @@ class Slot:
             OSError: the directory cannot be used.
         """
         self.drop_copy()  # of a process that died over it
-        mark = _read_mark(self.directory / MARK)
-        fault = self._fault(mark) if (self.directory / DATA).exists() else NONE_THERE
+        mark = _read_mark(self.path / MARK)
+        fault = self._fault(mark) if (self.path / DATA).exists() else NONE_THERE
         if fault is not None:
             self.empty()
             mark = {}
@@ -140,24 +141,24 @@ class Slot:
 
     def end(self) -> None:
         """Mark the files, which nobody has open any more and which are on the disk, as whole."""
-        data = self.directory / DATA
+        data = self.path / DATA
         self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=_checksum(data))
 
     def take_copy(self) -> None:
         """Let the copy take the place of the file: whole, or not at all, whenever the machine goes down."""
-        (self.directory / COPY).replace(self.directory / DATA)
-        _sync(self.directory)
+        (self.path / COPY).replace(self.path / DATA)
+        _sync(self.path)
 
     def drop_copy(self) -> None:
         """Throw a copy away, where there is one, and where the place is still this process's."""
         with suppress(FileNotFoundError):
             if self._lock >= 0 and self._is_held():
-                (self.directory / COPY).unlink()
+                (self.path / COPY).unlink()
 
     def remove(self) -> None:
         """Throw the files away, and their place."""
         if self._is_held():
-            shutil.rmtree(self.directory)
+            shutil.rmtree(self.path)
 
     def empty(self) -> None:
         """Throw the files away.
@@ -167,8 +168,8 @@ class Slot:
         """
         self._hold()
         with suppress(FileNotFoundError):
-            shutil.rmtree(self.directory)
-        private.directory(self.directory)
+            shutil.rmtree(self.path)
+        private.directory(self.path)
         self.is_condemned = False
 
     def _hold(self) -> None:
@@ -196,7 +197,7 @@ class Slot:
             self._lock = -1
 
     def _fault(self, mark: dict[str, Any]) -> str | None:
-        data = self.directory / DATA
+        data = self.path / DATA
         if mark.get("format") != FORMAT:
             return "it is of another version, or not ours"
         if mark.get("broken"):
@@ -214,13 +215,13 @@ class Slot:
 
     def _mark(self, **values: Any) -> None:
         text = json.dumps({"format": FORMAT, "boot": _boot_id(), **values})
-        unfinished = self.directory / f"{MARK}.new"
+        unfinished = self.path / f"{MARK}.new"
         with unfinished.open("w", encoding="ascii") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        unfinished.replace(self.directory / MARK)
-        _sync(self.directory)
+        unfinished.replace(self.path / MARK)
+        _sync(self.path)
 
 
 def sweep(base: Path) -> None:
@@ -234,7 +235,7 @@ def sweep(base: Path) -> None:
 def unused(base: Path, for_s: float) -> list[tuple[int, int]]:
     """The places under `base` that were not used for so many seconds, as partition and number of the place.
 
-    By the files: whether a process has them is what `Slot.take` tells.
+    By the files: whether a process has them is what `StateDirectory.take` tells.
     """
     found = []
     for directory in base.glob("*-*/"):
@@ -318,4 +319,4 @@ def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        return ""  # no Linux: a mirror that was not closed is never trusted
+        return ""  # no Linux: a store that was not closed is never trusted

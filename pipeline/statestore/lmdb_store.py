@@ -1,7 +1,7 @@
-"""One partition's facts in LMDB, with the changelog offset up to which they are current.
+"""The local state store of one partition, in LMDB, with the changelog offset up to which it is current.
 
-A copy of the truth, which is the topic: lost, broken, too old or not understood, it is thrown away and made anew. What
-one transaction writes is there whole or not at all, the offset included, whenever the process dies.
+A copy of the truth, which is the changelog topic: lost, broken, too old or not understood, it is thrown away and
+restored. What one LMDB transaction writes is there whole or not at all, the offset included, whenever the process dies.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import lmdb
 
 from pipeline import private
 from pipeline.errors import PipelineError, StateError
-from pipeline.transform.state.changes import Began, Change, Merge, collapse, put_all, slices, take_in
-from pipeline.transform.state.compaction import copy, leaves_remains
-from pipeline.transform.state.disk import errno_of, in_full, is_broken, unusable
-from pipeline.transform.state.facts import BEGAN
-from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.slot import COPY, DATA, SHORT_BYTES, Slot
+from pipeline.statestore.changes import BEGAN, Began, Change, collapse, put_all, slices, take_in
+from pipeline.statestore.compaction import copy
+from pipeline.statestore.directory import COPY, DATA, SHORT_BYTES, StateDirectory
+from pipeline.statestore.disk import errno_of, in_full, is_broken, unusable
+from pipeline.statestore.memory import mapped_bytes
+from pipeline.statestore.schema import Schema
 
 FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
 """Address space, not memory; doubled whenever it is full."""
 
 MAX_MAPPED_BYTES: Final = 32 * 1024 * 1024
 """Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
-mirror that sees more of them mapped at a write maps its file anew."""
+store that sees more of them mapped at a write maps its file anew."""
 
 SLICE_KEYS: Final = 1000
 """Keys of one transaction. The kernel maps 16 pages around each that is touched, 64 MB at worst; and LMDB keeps the
 pages that it changed, two a key at worst, for the next write to this file."""
 
 LOOK_EVERY: Final = 128
-"""Sheets that are read between two looks at the memory: reading alone maps a large file page by page, too."""
+"""Derived values that are read between two looks at the memory: reading alone maps a large file page by page, too."""
 
 HEALTHY_AFTER_S: Final = 60.0
 
@@ -51,14 +51,14 @@ _SINCE: Final = struct.Struct(">q")
 
 
 class Measure(NamedTuple):
-    """Of a mirror: the size of its file, and how many facts it holds."""
+    """Of a store: the size of its file, and how many values it holds."""
 
     bytes: int
-    facts: int
+    values: int
 
 
-class Mirror:
-    """The facts and sheets of one partition.
+class LmdbStore:
+    """The values and derived values of one partition.
 
     For one thread at a time, but for `copy`, beside which it may be read; whoever writes waits for the copy's end.
     `next_offset` is the first record of the changelog that it does not know yet, `remains_since_s` the moment (unix
@@ -69,14 +69,17 @@ class Mirror:
     room, memory, open files, the right to write. The files stay then.
     """
 
-    def __init__(self, slot: Slot, topic: str, partition: int, why_empty: str | None) -> None:
+    def __init__(
+        self, directory: StateDirectory, topic: str, partition: int, schema: Schema, why_empty: str | None
+    ) -> None:
         self.topic = topic
         self.partition = partition
+        self.schema = schema
         self.why_empty = why_empty
         self.next_offset = 0
         self.began: Began | None = None
         self.remains_since_s: int | None = None
-        self._slot = slot
+        self._directory = directory
         self._writing = threading.Lock()  # held by whoever writes, copies, maps anew or closes the file
         self._copied: int | None = None  # the last transaction that the copy has
         self._gives_up = False
@@ -88,71 +91,71 @@ class Mirror:
         self._open()
 
     @classmethod
-    def open(cls, base: Path, topic: str, partition: int) -> Self:
-        """The mirror of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
+    def open(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self:
+        """The store of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
 
         Raises:
             SettingsError: the directory cannot be used.
         """
         try:
-            slot = Slot.take(base / topic, str(partition))
+            directory = StateDirectory.take(base / topic, str(partition))
         except OSError as error:
             raise unusable(base, error) from None
-        return cls._in(slot, topic, partition)
+        return cls._in(directory, topic, partition, schema)
 
     @classmethod
-    def open_unused(cls, base: Path, topic: str, partition: int) -> Self | None:
-        """The mirror in the first place of a partition; None when there is none, or a process has it.
+    def open_unused(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self | None:
+        """The store in the first place of a partition; None when there is none, or a process has it.
 
         Raises:
             SettingsError: the directory cannot be used.
         """
         try:
-            slot = Slot.claim(base / topic, str(partition))
+            directory = StateDirectory.claim(base / topic, str(partition))
         except OSError as error:
             raise unusable(base, error) from None
-        return None if slot is None else cls._in(slot, topic, partition)
+        return None if directory is None else cls._in(directory, topic, partition, schema)
 
     @classmethod
-    def _in(cls, slot: Slot, topic: str, partition: int) -> Self:
+    def _in(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
         try:
-            return cls._of(slot, topic, partition)
+            return cls._of(directory, topic, partition, schema)
         except FAULTS as error:
-            slot.release()
-            raise unusable(slot.directory, in_full(error, slot.directory / DATA)) from None
+            directory.release()
+            raise unusable(directory.path, in_full(error, directory.path / DATA)) from None
         except BaseException:
-            slot.release()
+            directory.release()
             raise
 
     @classmethod
-    def _of(cls, slot: Slot, topic: str, partition: int) -> Self:
-        fault = slot.begin()
+    def _of(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
+        fault = directory.begin()
         try:
-            return cls(slot, topic, partition, fault)
+            return cls(directory, topic, partition, schema, fault)
         except FAULTS as error:
             if not _is_broken(error):
-                slot.healthy()
+                directory.healthy()
                 raise
-            slot.empty()
-            slot.begin()
-            return cls(slot, topic, partition, f"its file cannot be read ({error})")
+            directory.empty()
+            directory.begin()
+            return cls(directory, topic, partition, schema, f"its file cannot be read ({error})")
 
     def _open(self, *, check: bool = True) -> None:
         self._env = lmdb.open(
-            str(self._slot.directory),
+            str(self._directory.path),
             map_size=self._map_bytes,
             mode=private.FILE,
             max_dbs=3,
             max_spare_txns=1,
             sync=False,  # the mark beside the file says whether the machine may have lost something
             metasync=False,
-            lock=False,  # the slot is this process's, and one thread's at a time
+            lock=False,  # the directory is this process's, and one thread's at a time
             readahead=False,
         )
         try:
             self._check_length(check=check)
-            self._facts = self._env.open_db(b"facts")
-            self._sheets = self._env.open_db(b"sheets")
+            self._values = self._env.open_db(b"facts")
+            self._derived = self._env.open_db(b"sheets")
             self._meta = self._env.open_db(b"meta")
             self._read_place()
         except BaseException:
@@ -163,7 +166,7 @@ class Mirror:
         """Look only at what is there: a page beyond the end of the file would kill this process."""
         info = self._env.info()
         self._map_bytes = info["map_size"]
-        found = (self._slot.directory / DATA).stat()
+        found = (self._directory.path / DATA).stat()
         self._file = _identity(found)
         if check and found.st_size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
             raise _UnusableError("it was cut off")
@@ -186,15 +189,15 @@ class Mirror:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes) -> bytes | None:
-        """A fact."""
+        """A value."""
         try:
-            return (self._reader or self._begin_reading()).get(key, None, self._facts)
+            return (self._reader or self._begin_reading()).get(key, None, self._values)
         except lmdb.Error as error:
             self._judge(error)
             return None
 
     def sheet(self, key: bytes) -> bytes | None:
-        """A customer's sheet, or what lies beside it."""
+        """A derived value."""
         self._looks += 1
         if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES and self._writing.acquire(blocking=False):
             try:
@@ -202,15 +205,15 @@ class Mirror:
             finally:
                 self._writing.release()
         try:
-            return (self._reader or self._begin_reading()).get(key, None, self._sheets)
+            return (self._reader or self._begin_reading()).get(key, None, self._derived)
         except lmdb.Error as error:
             self._judge(error)
             return None
 
     def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """What lies beside a sheet, see `Shelf`; not to be read on after a write."""
+        """Derived values, see `KeyValueStore`; not to be read on after a write."""
         try:
-            with (self._reader or self._begin_reading()).cursor(self._sheets) as cursor:
+            with (self._reader or self._begin_reading()).cursor(self._derived) as cursor:
                 if not backwards:
                     if cursor.set_range(start):
                         for key, value in cursor:
@@ -226,14 +229,14 @@ class Mirror:
             raise self._fault(error) from error
 
     def _judge(self, error: lmdb.Error) -> None:
-        """A key that no mirror takes has no value; anything else that LMDB complains of is a fault."""
+        """A key that no store takes has no value; anything else that LMDB complains of is a fault."""
         if not isinstance(error, lmdb.BadValsizeError):
             raise self._fault(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The facts whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
+        """The values whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
         try:
-            with (self._reader or self._begin_reading()).cursor(self._facts) as cursor:
+            with (self._reader or self._begin_reading()).cursor(self._values) as cursor:
                 if not cursor.set_range(prefix):
                     return
                 for key, value in cursor:
@@ -256,38 +259,38 @@ class Mirror:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self, facts: Mapping[bytes, bytes | None], sheets: Mapping[bytes, bytes | None], next_offset: int
+        self, values: Mapping[bytes, bytes | None], derived: Mapping[bytes, bytes | None], next_offset: int
     ) -> None:
-        """Store facts and sheets that the changelog has up to `next_offset`.
+        """Write values that the changelog has up to `next_offset`, and derived values.
 
-        A large write is several transactions, each with all that it has of a customer, and the last with the offset:
-        a crash in between leaves facts that are read once more.
+        A large write is several transactions, each with all that it has of a group, and the last with the offset: a
+        crash in between leaves values that are read once more.
         """
-        for keys, customers, last in slices(facts, sheets, SLICE_KEYS):
+        for keys, beside, last in slices(values, derived, SLICE_KEYS, self.schema):
 
-            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, customers: list[bytes] = customers) -> bool:
-                put_all(txn, self._sheets, sheets, customers)
-                return put_all(txn, self._facts, facts, keys, leaves=leaves_remains)
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, beside: list[bytes] = beside) -> bool:
+                put_all(txn, self._derived, derived, beside)
+                return put_all(txn, self._values, values, keys, self.schema)
 
             self._write(do, next_offset if last else self.next_offset, self.began)
 
-    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None, merge: Merge) -> set[bytes]:
+    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None) -> set[bytes]:
         """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
 
-        A key that has another value gets what both make; the sheets of the customers it concerns are dropped. `began`
-        is the last record of the kind among them, if there is one: it is not merged, the last one holds. Returns the
-        keys of which the latest of these records is not what both make: a late record of an earlier owner lies on top,
-        and after a compaction it would be all that is left.
+        A key that has another value gets what both make; the derived values of its group are deleted. `began` is the
+        last record of the kind among them, if there is one: it is not merged, the last one holds. Returns the keys of
+        which the latest of these records is not what both make: a late record of an earlier owner lies on top, and
+        after a compaction it would be all that is left.
         """
         differing: set[bytes] = set()
-        news = collapse(changes, merge)
-        for keys, _, last in slices(news, {}, SLICE_KEYS):
+        news = collapse(changes, self.schema.merge)
+        for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
-                found, remains = take_in(txn, self._facts, self._sheets, news, keys, merge=merge, leaves=leaves_remains)
+                found, remains = take_in(txn, self._values, self._derived, news, keys, schema=self.schema)
                 differing.update(found)
                 if began is not None:
-                    txn.put(BEGAN, began.value, db=self._facts)
+                    txn.put(BEGAN, began.value, db=self._values)
                 return remains
 
             if last:
@@ -312,7 +315,7 @@ class Mirror:
                 self._map_anew()
         if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
             self._opened_at = None
-            self._slot.healthy()
+            self._directory.healthy()
 
     def _has_written(self, do: Callable[[lmdb.Transaction[bytes]], bool], place: bytes) -> bool:
         """One transaction; whether it had room in the map."""
@@ -343,17 +346,17 @@ class Mirror:
         """Write what it holds, and no remains, beside its file, in a thread of its own; `take_copy` comes next.
 
         Until then nobody should write: what was written is not in the copy, which is thrown away then. So it is when
-        the mirror is closed meanwhile, which does not wait for all of it.
+        the store is closed meanwhile, which does not wait for all of it.
 
         Raises:
             SettingsError: the machine lacks something; StateError: the file cannot be read. It stays as it is.
         """
         with self._writing:
-            databases = {b"facts": self._facts, b"sheets": self._sheets, b"meta": self._meta}
+            databases = {b"facts": self._values, b"sheets": self._derived, b"meta": self._meta}
             try:
                 at = int(self._env.info()["last_txnid"])
                 whole = copy(
-                    self._env, databases, frozenset({REMAINS}), self._slot.directory / COPY, lambda: not self._gives_up
+                    self._env, databases, frozenset({REMAINS}), self._directory.path / COPY, lambda: not self._gives_up
                 )
             except FAULTS as error:
                 self.drop_copy()
@@ -380,7 +383,7 @@ class Mirror:
             self._end_reading()
             self._env.close()
             try:
-                self._slot.take_copy()
+                self._directory.take_copy()
                 self._open()
             except FAULTS as error:
                 raise self._fault(error) from error
@@ -393,25 +396,25 @@ class Mirror:
     def drop_copy(self) -> None:
         """Throw a copy away that nobody will take."""
         self._copied = None
-        self._slot.drop_copy()
+        self._directory.drop_copy()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def _fault(self, error: Exception) -> PipelineError:
         """What to raise for it; broken files are given up, others are kept and not suspected."""
-        what = f"the local mirror of {self.topic}/{self.partition} in {self._slot.directory}"
+        what = f"the local mirror of {self.topic}/{self.partition} in {self._directory.path}"
         if _is_broken(error):
-            self._slot.condemn()
+            self._directory.condemn()
             return StateError(f"{what} is broken ({error}); the next start builds it anew from the topic")
-        self._slot.healthy()
+        self._directory.healthy()
         if errno_of(error) is not None:
-            return unusable(self._slot.directory, in_full(error, self._slot.directory / DATA))
+            return unusable(self._directory.path, in_full(error, self._directory.path / DATA))
         return StateError(f"{what} cannot be used any more ({error}); it was kept, and the next start opens it again")
 
     def _look(self) -> os.stat_result:
         """What lies in its place; raises when that is not the file that is open here."""
         try:
-            found = (self._slot.directory / DATA).stat()
+            found = (self._directory.path / DATA).stat()
         except FileNotFoundError:
             found = None
         except OSError as error:
@@ -424,14 +427,14 @@ class Mirror:
     @property
     def is_broken(self) -> bool:
         """Whether its files were found broken, or removed."""
-        return self._slot.is_condemned
+        return self._directory.is_condemned
 
     @property
-    def facts(self) -> int:
-        """How many facts it holds, the moment when the state began among them."""
+    def count(self) -> int:
+        """How many values it holds, the moment when the state began among them."""
         try:
             with self._env.begin() as txn:
-                return int(txn.stat(self._facts)["entries"])
+                return int(txn.stat(self._values)["entries"])
         except lmdb.Error as error:
             raise self._fault(error) from error
 
@@ -442,9 +445,9 @@ class Mirror:
         """
         if self._writing.acquire(blocking=False):
             try:
-                size = (self._slot.directory / DATA).stat().st_size
+                size = (self._directory.path / DATA).stat().st_size
                 with self._env.begin() as txn:
-                    self._measured = Measure(size, int(txn.stat(self._facts)["entries"]))
+                    self._measured = Measure(size, int(txn.stat(self._values)["entries"]))
             except (OSError, lmdb.Error):
                 pass  # whoever works with it says so
             finally:
@@ -454,7 +457,7 @@ class Mirror:
     @property
     def is_first(self) -> bool:
         """Whether it lies in the first place of its partition; in others when another process has that."""
-        return self._slot.is_first
+        return self._directory.is_first
 
     @property
     def size_bytes(self) -> int:
@@ -470,8 +473,8 @@ class Mirror:
             self.why_empty = why
             self._copied = None
             try:
-                self._slot.empty()
-                self._slot.begin()
+                self._directory.empty()
+                self._directory.begin()
                 self._open()
             except FAULTS as error:
                 raise self._fault(error) from error
@@ -486,9 +489,9 @@ class Mirror:
             self._end_reading()
             self._env.close()
             try:
-                self._slot.remove()
+                self._directory.remove()
             finally:
-                self._slot.release()
+                self._directory.release()
 
     def close(self, *, clean: bool = True) -> None:
         """Close it; `clean` brings everything to the disk first, and the next one to open it trusts it."""
@@ -501,12 +504,12 @@ class Mirror:
                     self._env.sync(True)
                     self._env.close()
                     self.drop_copy()
-                    self._slot.end()
+                    self._directory.end()
             except (lmdb.Error, OSError) as error:
                 raise self._fault(error) from error
             finally:
                 self._env.close()
-                self._slot.release()
+                self._directory.release()
 
 
 class _UnusableError(Exception):

@@ -1,4 +1,4 @@
-"""The state of the partitions that this worker owns: mirrors opened, restored, put before the flow, and closed."""
+"""The state stores of the partitions that are assigned to this worker: opened, restored, handed out and closed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from pipeline.errors import BrokerUnreachableError, StateError
 from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog
+from pipeline.statestore.changes import BEGAN, Change, collapse
+from pipeline.statestore.cleanup import Cleanup
+from pipeline.statestore.directory import sweep
+from pipeline.statestore.disk import unusable
+from pipeline.statestore.events import GapRead, StateEvent
+from pipeline.statestore.lmdb_store import LmdbStore, Measure
+from pipeline.statestore.memory import mapped_bytes
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.partition_count import check_written, partitions_now
+from pipeline.statestore.restore import Restore, began_at_ms
+from pipeline.statestore.schema import Schema
+from pipeline.statestore.transaction import TransactionalStore
+from pipeline.statestore.validation import Warnings, sift
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
-from pipeline.transform.state.border import Warnings, is_fact, sift
-from pipeline.transform.state.changelog import Changelog
-from pipeline.transform.state.changes import Change, collapse
-from pipeline.transform.state.disk import unusable
-from pipeline.transform.state.events import GapRead, StateEvent
-from pipeline.transform.state.facts import BEGAN, merge_at
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.mirror import Measure, Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.partitions import check_written, partitions_now
-from pipeline.transform.state.restoration import Restoration, began_at_ms
-from pipeline.transform.state.slot import sweep
-from pipeline.transform.state.upkeep import Upkeep
 
 DIRECTORY: Final = "state"
 RETRY_S: Final = 0.5
 
 MAX_ANEW: Final = 3
-"""Times that a mirror is begun anew before a restore comes to its end. What breaks them all is not in the files."""
+"""Times that a store is begun anew before a restore comes to its end. What breaks them all is not in the files."""
 
 CLOSING: Final = BackgroundTask("mirror closing", OnEnd.TELL, returns=True)
 
@@ -55,14 +54,15 @@ class Sender(Protocol):
         """Send one record; its partition and offset when durable."""
 
 
-class Store:
-    """The customers' state of one worker.
+class PartitionStores:
+    """The state stores of one worker.
 
     `restore` is the app's `on_assigned`, `keep` tells which partitions are ours once records flow. Belongs to the
     event loop.
 
     Args:
         settings: data directory, topic, brokers.
+        schema: the form of keys and values.
         producer: writes the record with which a partition's state begins.
         tell: hears what happened.
         background: runs what goes on beside the assignments.
@@ -71,25 +71,27 @@ class Store:
     def __init__(
         self,
         settings: Settings,
+        schema: Schema,
         producer: Sender,
         tell: Callable[[StateEvent], None],
         background: Tasks | None = None,
     ) -> None:
         self._settings = settings
+        self._schema = schema
         self._topic = settings.customers_topic
         self._base = settings.data_dir / DIRECTORY
         self._producer = producer
         self._tell = tell
-        self._mirrors: dict[int, Mirror] = {}
-        self._shelves: dict[int, MirroredShelf] = {}
+        self._local_stores: dict[int, LmdbStore] = {}
+        self._stores: dict[int, TransactionalStore] = {}
         self._wanted: set[int] = set()
         self._tasks = Tasks()
         self._closing: dict[int, asyncio.Future[None]] = {}
-        self._restoration: Restoration | None = None
+        self._restore: Restore | None = None
         self._partitions: int | None = None
-        self._anew: Counter[int] = Counter()  # mirrors that were found broken since the last restore that ended
-        self._upkeep = Upkeep(
-            settings, self._base, shelves=self._shelves, wanted=self._wanted, closing=self._closing,
+        self._anew: Counter[int] = Counter()  # stores that were found broken since the last restore that ended
+        self._upkeep = Cleanup(
+            settings, self._base, schema, stores=self._stores, wanted=self._wanted, closing=self._closing,
             tasks=background or Tasks(), tell=tell,
         )  # fmt: skip
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restore")
@@ -100,7 +102,7 @@ class Store:
         Raises:
             SettingsError: the data directory cannot be used.
         """
-        mapped_bytes()  # what this process has mapped before the first mirror
+        mapped_bytes()  # what this process has mapped before the first store
         try:
             await asyncio.to_thread(self._prepare)
         except OSError as error:
@@ -122,44 +124,44 @@ class Store:
     # --- assignments --------------------------------------------------------------------------------------------------
 
     async def restore(self, assigned: Collection[TP], generation: int) -> None:  # noqa: ARG002 - `OnAssigned`
-        """Bring the state of these partitions of the webhooks up to date; what stays is only read on from where it was.
+        """Restore these partitions of the input topic; one that stays is only read on from where it was.
 
         May be cancelled at any moment.
 
         Raises:
-            TopicError: the topic cannot be read, or its facts were written under another number of partitions.
+            TopicError: the topic cannot be read, or its records were written under another number of partitions.
             SettingsError: the data directory cannot be used.
-            StateError: a mirror breaks whenever it is made anew.
+            StateError: a store breaks whenever it is made anew.
         """
         partitions = sorted(tp.partition for tp in assigned if tp.topic == self._settings.webhooks_topic)
         self._want(partitions)
-        self._give_up_shelves()
-        self._release([number for number in self._mirrors if number not in partitions])
+        self._give_up_stores()
+        self._release([number for number in self._local_stores if number not in partitions])
         if not partitions:
             self._upkeep.assigned()
             return
-        self._restoration = restoration = Restoration(self._settings, self._write_began, self._in_thread, self._tell)
+        self._restore = running = Restore(self._settings, self._schema, self._write_began, self._in_thread, self._tell)
         try:
             await self._open(partitions)
-            mirrors = {number: self._mirrors[number] for number in partitions}
-            differing, total = await self._run(restoration, mirrors)
+            local_stores = {number: self._local_stores[number] for number in partitions}
+            differing, total = await self._run(running, local_stores)
             self._partitions = total
-            for number, mirror in mirrors.items():
+            for number, local in local_stores.items():
                 ownership = Ownership(number, total)
-                shelf = self._shelves[number] = MirroredShelf(mirror, began_at_ms(mirror), ownership)
+                store = self._stores[number] = TransactionalStore(local, began_at_ms(local), ownership)
                 for key in sorted(differing.get(number, ())):
-                    value = mirror.get(key)
-                    if value is None or is_fact(key, value):
-                        shelf.write(key, value)
+                    value = local.get(key)
+                    if value is None or self._schema.is_readable(key, value):
+                        store.write(key, value)
             self._upkeep.assigned()
         finally:
-            self._restoration = None
+            self._restore = None
 
     def keep(self, partitions: Collection[int]) -> None:
-        """Close the mirrors of all other partitions, in the background."""
+        """Close the stores of all other partitions, in the background."""
         self._want(partitions)
-        gone = [number for number in self._mirrors if number not in partitions]
-        self._give_up_shelves(gone)
+        gone = [number for number in self._local_stores if number not in partitions]
+        self._give_up_stores(gone)
         self._release(gone)
 
     def _want(self, partitions: Collection[int]) -> None:
@@ -167,15 +169,15 @@ class Store:
         self._wanted.clear()
         self._wanted.update(partitions)
 
-    def shelf(self, partition: int) -> MirroredShelf:
-        """The facts of a partition that is ours."""
-        return self._shelves[partition]
+    def store(self, partition: int) -> TransactionalStore:
+        """The store of a partition that is ours."""
+        return self._stores[partition]
 
     async def _open(self, partitions: Collection[int]) -> None:
         """Open what is not open yet, several at once: to see whether a large file is whole takes a while."""
         if closing := [self._closing[number] for number in partitions if number in self._closing]:
             await asyncio.wait(closing)
-        missing = [number for number in partitions if number not in self._mirrors]
+        missing = [number for number in partitions if number not in self._local_stores]
         opening = [asyncio.ensure_future(asyncio.to_thread(self._open_one, number)) for number in missing]
         if not opening:
             return
@@ -187,22 +189,22 @@ class Store:
         finally:
             for future in opening:
                 if future.done() and not future.exception():
-                    mirror = future.result()
-                    self._mirrors[mirror.partition] = mirror
+                    local = future.result()
+                    self._local_stores[local.partition] = local
         for future in opening:
             future.result()
 
-    def _open_one(self, partition: int) -> Mirror:
-        return Mirror.open(self._base, self._topic, partition)
+    def _open_one(self, partition: int) -> LmdbStore:
+        return LmdbStore.open(self._base, self._topic, partition, self._schema)
 
-    def _give_up_shelves(self, partitions: Collection[int] | None = None) -> None:
-        for number in list(self._shelves if partitions is None else partitions):
-            if shelf := self._shelves.pop(number, None):
-                shelf.give_up()
+    def _give_up_stores(self, partitions: Collection[int] | None = None) -> None:
+        for number in list(self._stores if partitions is None else partitions):
+            if store := self._stores.pop(number, None):
+                store.give_up()
 
     def _release(self, partitions: Collection[int]) -> None:
         for number in partitions:
-            work = partial(asyncio.to_thread, _close, self._mirrors.pop(number))
+            work = partial(asyncio.to_thread, _close, self._local_stores.pop(number))
             closing = self._closing[number] = self._tasks.start(CLOSING, work, which=number)
             closing.add_done_callback(partial(self._closed, number))
 
@@ -211,7 +213,7 @@ class Store:
             del self._closing[partition]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run in the one thread; a cancelled caller waits for the end of it all the same, the mirror is in use."""
+        """Run in the one thread; a cancelled caller waits for the end of it all the same, the store is in use."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         try:
             return await asyncio.shield(future)
@@ -220,21 +222,21 @@ class Store:
             raise
 
     async def _write_began(self, partition: int, value: bytes) -> None:
-        await self._producer.send(self._topic, OutRecord(BEGAN, value, HEADERS), partition=partition)
+        await self._producer.send(self._topic, OutRecord(BEGAN, value, self._schema.headers), partition=partition)
 
-    async def _run(self, restoration: Restoration, mirrors: Mapping[int, Mirror]) -> tuple[dict[int, set[bytes]], int]:
+    async def _run(self, running: Restore, local_stores: Mapping[int, LmdbStore]) -> tuple[dict[int, set[bytes]], int]:
         """What must be written again, and how many partitions there are."""
         incident = Incident(log, "The customers' state cannot be restored yet", "It was restored", topic=self._topic)
         while True:
             try:
-                total = await self._count(max(mirrors) + 1)
-                differing = await restoration.run(mirrors, total)
+                total = await self._count(max(local_stores) + 1)
+                differing = await running.run(local_stores, total)
             except StateError as error:
-                broken = [mirror for mirror in mirrors.values() if mirror.is_broken]
+                broken = [local for local in local_stores.values() if local.is_broken]
                 if not broken:
                     raise
-                for mirror in broken:
-                    await self._begin_anew(mirror, error.__cause__ or error)
+                for local in broken:
+                    await self._begin_anew(local, error.__cause__ or error)
             except (KafkaError, BrokerUnreachableError) as error:
                 if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
                     raise
@@ -245,16 +247,16 @@ class Store:
                 self._anew.clear()
                 return differing, total
 
-    async def _begin_anew(self, mirror: Mirror, why: BaseException) -> None:
-        if self._anew[mirror.partition] >= MAX_ANEW:
+    async def _begin_anew(self, local: LmdbStore, why: BaseException) -> None:
+        if self._anew[local.partition] >= MAX_ANEW:
             raise StateError(
-                f"the local mirror of {mirror.topic}/{mirror.partition} under {self._base} was begun anew {MAX_ANEW} "
+                f"the local mirror of {local.topic}/{local.partition} under {self._base} was begun anew {MAX_ANEW} "
                 f"times and broke again ({why}): the disk or the memory of this machine fails, or something else "
                 "writes there. See the kernel's log (dmesg), or name another directory in PIPELINE_DATA_DIR: the "
                 "mirrors are built anew from the topic"
             )
-        self._anew[mirror.partition] += 1
-        await self._in_thread(partial(mirror.start_anew, str(why)))
+        self._anew[local.partition] += 1
+        await self._in_thread(partial(local.start_anew, str(why)))
 
     async def _count(self, at_least: int) -> int:
         """How many partitions there are; a broker that does not know of one of ours is behind."""
@@ -265,32 +267,32 @@ class Store:
     @property
     def partitions(self) -> int | None:
         """How many there were when ours were restored; None while there are none."""
-        return self._partitions if self._shelves else None
+        return self._partitions if self._stores else None
 
     # --- gaps ---------------------------------------------------------------------------------------------------------
 
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
-        """Take in what others have written between our facts, or of ours what the broker lost sight of.
+    async def read_gap(self, partition: int, store: TransactionalStore) -> None:
+        """Merge what others have written between our records, or of ours what the broker lost sight of.
 
-        What differs is put again with the open chunk, so that it comes to lie on top. A fact that the topic takes away
-        is taken away, unless it was put again since.
+        What differs is put again with the open transaction, so that it comes to lie on top. What the topic
+        deletes is deleted, unless it was put again since.
         """
-        mirror, warnings = shelf.mirror, Warnings(self._topic, self._tell)
+        local, warnings = store.local, Warnings(self._topic, self._tell)
         changes: list[Change] = []
         records = 0
-        async with Changelog.open(self._settings, frozenset({partition})) as changelog:
+        async with Changelog.open(self._settings, frozenset({partition}), self._schema) as changelog:
             end = (await changelog.bounds())[partition].stop
-            async for piece in changelog.read({partition: range(mirror.next_offset, end)}):
-                sifted = sift(piece.changes, piece.offsets)
+            async for piece in changelog.read({partition: range(local.next_offset, end)}):
+                sifted = sift(piece.changes, piece.offsets, self._schema)
                 warnings.hear(partition, sifted)
                 if sifted.began is not None and self._partitions is not None:
                     check_written(self._settings, sifted.began.value, self._partitions)
                 changes += sifted.changes
                 records += len(piece.changes)
-        if shelf.is_given_up:
+        if store.is_given_up:
             return
-        shelf.hear(collapse(changes, merge_at), merge_at)
-        shelf.gap_read(end)
+        store.merge_in(collapse(changes, self._schema.merge))
+        store.gap_read(end)
         log.warning(
             "Records of another owner lay between this worker's facts and were merged",
             topic=self._topic, partition=partition, records=records,
@@ -302,50 +304,50 @@ class Store:
     @property
     def restoring(self) -> str | None:
         """What `/ready` says while a restore runs."""
-        if self._restoration is None:
+        if self._restore is None:
             return None
-        places = self._restoration.places
-        if not places:
+        progress = self._restore.progress
+        if not progress:
             return f"restoring the customers' state from {self._topic}"
-        number, place = min(places.items(), key=lambda item: item[1].share)
-        left = sum(one.at < one.end for one in places.values())
+        number, slowest = min(progress.items(), key=lambda item: item[1].share)
+        left = sum(one.at < one.end for one in progress.values())
         return (
-            f"restoring the customers' state: partition {number} of {self._topic} is {place.share:.0%} done, "
-            f"{left} of {len(places)} partitions are left"
+            f"restoring the customers' state: partition {number} of {self._topic} is {slowest.share:.0%} done, "
+            f"{left} of {len(progress)} partitions are left"
         )
 
     def measures(self) -> Mapping[int, Measure]:
-        """How large the mirrors of the owned partitions are, once their state is restored."""
-        found = {number: shelf.mirror.measure() for number, shelf in self._shelves.items()}
+        """How large the stores of the owned partitions are, once their state is restored."""
+        found = {number: store.local.measure() for number, store in self._stores.items()}
         return {number: measure for number, measure in found.items() if measure is not None}
 
     def status(self) -> Mapping[str, Any]:
-        """For `/status`: the partitions' mirrors, and how far a restore is."""
-        places = self._restoration.places if self._restoration is not None else {}
+        """For `/status`: the partitions' stores, and how far a restore is."""
+        progress = self._restore.progress if self._restore is not None else {}
         return {
             "restoring": self.restoring,
             "partitions": [
                 {
                     "partition": number,
-                    "next_offset": mirror.next_offset,
-                    "restored": round(places[number].share, 4) if number in places else None,
+                    "next_offset": local.next_offset,
+                    "restored": round(progress[number].share, 4) if number in progress else None,
                 }
-                for number, mirror in sorted(self._mirrors.items())
+                for number, local in sorted(self._local_stores.items())
             ],
         }
 
 
-def _close(mirror: Mirror) -> None:
+def _close(local: LmdbStore) -> None:
     started = time.monotonic()
     try:
-        mirror.close()
+        local.close()
     except Exception as error:  # noqa: BLE001 - it is not marked as whole, and looked at when it is wanted again
         log.warning(
             "The local mirror of a partition was not closed in order",
-            topic=mirror.topic, partition=mirror.partition, error=str(error),
+            topic=local.topic, partition=local.partition, error=str(error),
         )  # fmt: skip
     else:
         log.info(
             "Closed the local mirror of a partition",
-            topic=mirror.topic, partition=mirror.partition, seconds=round(time.monotonic() - started, 3),
+            topic=local.topic, partition=local.partition, seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip

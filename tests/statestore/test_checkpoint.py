@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.transform.state.coverage import Coverage
+from pipeline.statestore.checkpoint import Checkpoint
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6)).map(lambda pair: (pair[0], sum(pair))), max_size=20)
 
@@ -13,7 +13,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6)).map(lambda pai
 @given(st.integers(0, 10), SPANS)
 def test_it_reaches_as_far_as_everything_is_known(begin: int, spans: list[tuple[int, int]]) -> None:
     """`next_offset` is the first offset that nothing covered, `has_gap` whether something lies beyond it."""
-    coverage = Coverage(begin)
+    coverage = Checkpoint(begin)
     known = set(range(begin))
     for start, stop in spans:
         coverage.add(start, stop)
@@ -26,7 +26,7 @@ def test_it_reaches_as_far_as_everything_is_known(begin: int, spans: list[tuple[
 @given(SPANS)
 def test_reading_closes_every_gap(spans: list[tuple[int, int]]) -> None:
     """Read up to the end, nothing is missing, what the broker lost sight of included."""
-    coverage = Coverage(0)
+    coverage = Checkpoint(0)
     coverage.lose()
     for start, stop in spans:
         coverage.add(start, stop)

@@ -1,35 +1,17 @@
-"""A mirror that holds more than the topic is the last copy, and what the topic lacks of it can be written back."""
+"""What a topic lacks of the last copy can be written back."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.transform.state.changes import Change, collapse
-from pipeline.transform.state.facts import BEGAN, merge_at
-from pipeline.transform.state.last_copy import Difference, lacking, refused
+from pipeline.statestore.changes import BEGAN, Change, collapse
+from pipeline.transform.state.facts import merge_at
+from pipeline.transform.state.lacking import lacking
 
 CUSTOMERS = (b"cus_1", b"cus_2")
 KEYS = [b"%b\0event\0%d" % (customer, number) for customer in CUSTOMERS for number in range(3)]
 VALUES = [b"[%d]" % second for second in (100, 200, 300)]
-
-
-def test_what_makes_a_last_copy() -> None:
-    """More facts than there can be records, or a topic that ends before the mirror; the mere beginning is nothing."""
-    assert Difference("", 10, 9).is_last_copy
-    assert not Difference("", 10, 10).is_last_copy
-    assert Difference("", 10, 5000, is_cut=True).is_last_copy
-    assert not Difference("", 1, 0).is_last_copy
-
-
-def test_the_refusal_names_places_and_ways_out() -> None:
-    """Some partitions with their numbers, how many more there are, and both ways to go on."""
-    text = str(refused("dodo.customers", "/data", {number: Difference("it went", 9, 2) for number in range(7)}))
-    assert "partition 4: 9 facts here, at most 2 records there (it went); and 2 more partitions" in text
-    assert "partition 5" not in text
-    assert "dodo-cio state restore-topic" in text
-    assert "PIPELINE_STATE_LOSS_ACCEPTED=true" in text
-    assert "--accept-state-loss" in text
 
 
 def test_who_was_forgotten_in_the_topic_stays_forgotten() -> None:

@@ -1,4 +1,4 @@
-"""Where the facts of one partition lie: the seam between what they mean and how they are kept."""
+"""The key-value interface of a state store, and one in memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import gt, lt
 from typing import Protocol
 
-from pipeline.transform.state.facts import NUL
-from pipeline.transform.state.ownership import Ownership
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.schema import SEPARATOR
 
 
-class Shelf(Protocol):
-    """One partition's facts, keys and values as `facts` makes them; the shelf never understands a value.
+class KeyValueStore(Protocol):
+    """The state of one partition: keys and values, which the store never understands.
 
-    What was put is read back at once, before it is durable: two webhooks of one chunk see each other.
+    Read-your-writes: what was put is read back at once, before it is durable, so two records of one chunk see each
+    other. Beside the values, which go to the changelog, it keeps derived values, which follow from them.
     """
 
     @property
@@ -23,105 +24,105 @@ class Shelf(Protocol):
 
     @property
     def ownership(self) -> Ownership | None:
-        """Which partition of how many it is of; None where there is one place for all customers."""
+        """Which partition of how many it is of; None where there is one place for all groups."""
 
     def get(self, key: bytes) -> bytes | None:
-        """The fact, None when there is none."""
+        """The value, None when there is none."""
 
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
-        """The facts whose keys begin with `prefix`, in the order of keys; read lazily, so the first few cost little.
+        """The values whose keys begin with `prefix`, in the order of keys; read lazily, so the first few cost little.
 
         Nothing is put while a scan is being read.
         """
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """Remember a fact, None takes it away; both go to the changelog. What is there already is no write."""
+        """Put a value, None deletes it; both go to the changelog. What is there already is no write."""
 
     def sheet(self, key: bytes) -> bytes | None:
-        """The summary of the customer `key`, or what is kept beside it under a longer key (`roster`).
+        """The derived value of the group `key`, or one that is kept below it under a longer key.
 
-        As it was kept last; may be missing at any time, never older than the facts. What lies beside a summary holds
-        only while the summary is there.
+        As it was kept last; may be missing at any time, never older than the values of the group. What lies below the
+        group's own derived value holds only while that is there.
         """
 
     def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
-        """What is kept beside one customer's summary from `start` until before `stop`, in the order of keys.
+        """Derived values of one group from `start` until before `stop`, in the order of keys.
 
         Or `backwards`, the last one first; read lazily. Nothing is kept while they are being read.
         """
 
-    def keep(self, key: bytes, sheet: bytes | None) -> None:
-        """Keep a summary, or what lies beside it; None drops it, and all of a customer's keys are dropped together.
+    def keep(self, key: bytes, value: bytes | None) -> None:
+        """Keep a derived value; None deletes it, and all of a group's are deleted together.
 
-        Local only: it follows from the facts, so the changelog does without.
+        Local only: it follows from the values, so the changelog does without.
         """
 
 
-class MemoryShelf:
-    """A shelf in memory, for tests and for looking at what a webhook would leave behind.
+class MemoryStore:
+    """A store in memory, for tests and for looking at what a record would leave behind.
 
-    `changelog` has every write in order, as it would lie in the topic, `sheets` the summaries and what lies beside
-    them.
+    `changelog` has every write in order, as it would lie in the topic, `sheets` the derived values.
     """
 
-    def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None) -> None:
+    def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None, separator: bytes = SEPARATOR) -> None:
         self.began_at_ms = began_at_ms
         self.ownership = ownership
+        self._separator = separator
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.sheets: dict[bytes, bytes] = {}
-        self._facts: dict[bytes, bytes] = {}
+        self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
         self._beside: list[bytes] = []
 
     def __len__(self) -> int:
-        """How many facts there are."""
-        return len(self._facts)
+        """How many values there are."""
+        return len(self._values)
 
     def get(self, key: bytes) -> bytes | None:
-        """See `Shelf`."""
-        return self._facts.get(key)
+        """See `KeyValueStore`."""
+        return self._values.get(key)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `Shelf`."""
+        """See `KeyValueStore`."""
         for index in range(bisect_left(self._keys, prefix), len(self._keys)):
             key = self._keys[index]
             if not key.startswith(prefix):
                 return
-            yield key, self._facts[key]
+            yield key, self._values[key]
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """See `Shelf`."""
-        if self._facts.get(key) == value:
+        """See `KeyValueStore`."""
+        if self._values.get(key) == value:
             return
         self.changelog.append((key, value))
         if value is None:
-            del self._facts[key]
+            del self._values[key]
             del self._keys[bisect_left(self._keys, key)]
             return
-        if key not in self._facts:
+        if key not in self._values:
             insort(self._keys, key)
-        self._facts[key] = value
+        self._values[key] = value
 
     def sheet(self, key: bytes) -> bytes | None:
-        """See `Shelf`."""
+        """See `KeyValueStore`."""
         return self.sheets.get(key)
 
     def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """See `Shelf`."""
+        """See `KeyValueStore`."""
         found = range(bisect_left(self._beside, start), bisect_left(self._beside, stop))
         for index in reversed(found) if backwards else found:
             key = self._beside[index]
             yield key, self.sheets[key]
 
-    def keep(self, key: bytes, sheet: bytes | None) -> None:
-        """See `Shelf`."""
-        if sheet is None:
-            if self.sheets.pop(key, None) is not None and NUL in key:
+    def keep(self, key: bytes, value: bytes | None) -> None:
+        """See `KeyValueStore`."""
+        if value is None:
+            if self.sheets.pop(key, None) is not None and self._separator in key:
                 del self._beside[bisect_left(self._beside, key)]
             return
-        if key not in self.sheets and NUL in key:
+        if key not in self.sheets and self._separator in key:
             insort(self._beside, key)
-        self.sheets[key] = sheet
+        self.sheets[key] = value
 
 
 def merged(

@@ -1,10 +1,9 @@
-"""Reading the customers' topic: from an offset to the end that it has now, several partitions at once.
+"""The changelog topic, read from an offset to the end that it has now, several partitions at once.
 
 Offsets may be missing anywhere (compaction, transaction markers), at the end too. No group, no commits.
 
-A batch that cannot be decoded ends the reading: without the facts that it holds sums would be wrong, and what was sent
-before would be sent as new. So does a transaction of somebody else hold it up for as long as it is open, since facts of
-ours may lie behind it.
+A batch that cannot be decoded ends the reading: without its records the state would be wrong. So does a transaction
+of somebody else hold it up for as long as it is open, since records of ours may lie behind it.
 """
 
 from __future__ import annotations
@@ -28,10 +27,8 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.kafka.records import int_header, source_of
 from pipeline.settings import Settings
-from pipeline.transform.state.changes import Change
-from pipeline.transform.state.facts import SCHEMA_VERSION
-from pipeline.transform.state.headers import HEADERS as OURS
-from pipeline.transform.state.headers import SCHEMA
+from pipeline.statestore.changes import Change
+from pipeline.statestore.schema import VERSION_HEADER, Schema
 
 PIECE_RECORDS: Final = 40_000
 """Records that are taken in together, sorted: the more, the fewer pages for each (9 µs a record with 10,000, 6 with
@@ -63,16 +60,17 @@ class Piece:
 
 
 class Changelog:
-    """A connected reader of some partitions of the customers' topic."""
+    """A connected reader of some partitions of the changelog."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: frozenset[int], schema: Schema) -> None:
         self.topic = topic
         self._consumer = consumer
         self._partitions = sorted(partitions)
+        self._version, self._ours = schema.version, schema.headers[0]
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, partitions: frozenset[int]) -> AsyncIterator[Self]:
+    async def open(cls, settings: Settings, partitions: frozenset[int], schema: Schema) -> AsyncIterator[Self]:
         """Connect.
 
         Raises:
@@ -94,7 +92,7 @@ class Changelog:
             tps = [TopicPartition(topic, partition) for partition in partitions]
             consumer.assign(tps)
             consumer.pause(*tps)
-            yield cls(consumer, topic, partitions)
+            yield cls(consumer, topic, partitions, schema)
         finally:
             await close(consumer)
 
@@ -176,15 +174,15 @@ class Changelog:
             yield Piece(tp.partition, changes, offsets, await self._consumer.position(tp))
 
     def _check_version(self, records: Sequence[Any]) -> None:
-        """Facts of a newer version may mean anything; to pass them over would make sums wrong."""
+        """Values of a newer version may mean anything; to pass them over would make the state wrong."""
         for record in records:
             headers = record.headers
-            if headers and headers[0] != OURS[0]:
-                version = int_header(headers, SCHEMA)
-                if version is not None and version > SCHEMA_VERSION:
+            if headers and headers[0] != self._ours:
+                version = int_header(headers, VERSION_HEADER)
+                if version is not None and version > self._version:
                     raise TopicError(
                         f"{source_of(record)} is a fact of schema version {version}, this version of dodo-cio knows "
-                        f"{SCHEMA_VERSION}: a newer one has written {self.topic}, start that one (there is no way back "
+                        f"{self._version}: a newer one has written {self.topic}, start that one (there is no way back "
                         "behind it without the topic from before)"
                     )
 
@@ -203,7 +201,7 @@ class Changelog:
 
 
 def _refuse_batches(records: list[Any]) -> None:
-    """A record with an odd header has its fact; a batch that cannot be decoded has nobody knows which."""
+    """A record with an odd header has its value; a batch that cannot be decoded has nobody knows which."""
     for record in records:
         if type(record) is UnreadableRecord and record.through is not None:
             raise TopicError(

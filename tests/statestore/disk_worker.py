@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.transform.state.mirror import Mirror
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 
 def address_space() -> None:
@@ -39,7 +40,7 @@ def file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, resource.RLIM_INFINITY))
 
 
-def writes(mirror: Mirror) -> None:
+def writes(mirror: LmdbStore) -> None:
     """More than fits anywhere."""
     offset = mirror.next_offset
     for number in range(2000):
@@ -54,7 +55,7 @@ def main(directory: Path, lack: str, mark: str | None) -> dict[str, object]:
     try:
         if at_open is not None:
             at_open()
-        mirror = Mirror.open(directory, "dodo.customers", 0)
+        mirror = LmdbStore.open(directory, "dodo.customers", 0, LARGEST)
         if lack == "file-size":
             file_size()
         if mark:

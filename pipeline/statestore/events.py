@@ -1,4 +1,4 @@
-"""What happened to the customers' state, as frozen records for observers."""
+"""What happened to state stores, as frozen records for observers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class FactsStored:
-    """The facts of chunks of one partition became durable in the changelog, and then in the mirror.
+class ChangesStored:
+    """The changes of chunks of one partition became durable in the changelog, and then in the local store.
 
-    `kinds` counts records by kind of fact; a fact that was taken away counts as `tombstone`. `took_s` is the time from
+    `kinds` counts records by kind of key; a deletion counts as `tombstone`. `took_s` is the time from
     sending the oldest of them until they were stored.
     """
 
@@ -22,8 +22,8 @@ class FactsStored:
 
 
 @dataclass(frozen=True, slots=True)
-class FactsKeptAside:
-    """Records of the topic that are no facts of this version were passed over; `kinds` counts them by kind."""
+class RecordsKeptAside:
+    """Records of the changelog that are no values of this version were kept aside; `kinds` counts them by kind."""
 
     topic: str
     partition: int
@@ -40,8 +40,8 @@ class GapRead:
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorStartedAnew:
-    """A mirror was missing or could not be trusted; its partition is read from the topic's start."""
+class StoreStartedAnew:
+    """A store was missing or could not be trusted; its partition is read from the topic's start."""
 
     topic: str
     partition: int
@@ -69,8 +69,8 @@ class StateRestored:
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorCompacted:
-    """A mirror's file was written anew without what was deleted from it, `waited_s` after the first of that."""
+class StoreCompacted:
+    """A store's file was written anew without what was deleted from it, `waited_s` after the first of that."""
 
     topic: str
     partition: int
@@ -90,21 +90,21 @@ class CompactionFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorRemoved:
-    """The mirror of a partition that this worker does not own any more was deleted."""
+class StoreRemoved:
+    """The store of a partition that this worker does not own any more was deleted."""
 
     topic: str
     partition: int
 
 
 StateEvent = (
-    FactsStored
-    | FactsKeptAside
+    ChangesStored
+    | RecordsKeptAside
     | GapRead
-    | MirrorStartedAnew
+    | StoreStartedAnew
     | RestoreAdvanced
     | StateRestored
-    | MirrorCompacted
+    | StoreCompacted
     | CompactionFailed
-    | MirrorRemoved
+    | StoreRemoved
 )

@@ -16,22 +16,23 @@ import lmdb
 import pytest
 
 from pipeline.errors import SettingsError, StateError
-from pipeline.transform.state import mirror as mirror_module
-from pipeline.transform.state import slot as slot_module
-from pipeline.transform.state.disk import BROKEN, REMEDIES, is_broken, unusable
-from pipeline.transform.state.mirror import Mirror
+from pipeline.statestore import directory as directory_module
+from pipeline.statestore import lmdb_store as lmdb_module
+from pipeline.statestore.disk import BROKEN, REMEDIES, is_broken, unusable
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 TOPIC = "dodo.customers"
 WORKER = Path(__file__).parent / "disk_worker.py"
 FAULT = Path(__file__).parent / "disk_fault.c"
 
-STARTS = slot_module.MAX_UNCLEAN + 1
+STARTS = directory_module.MAX_UNCLEAN + 1
 """One more than the deaths after which files are suspected."""
 
 
 def fill(base: Path) -> None:
     """A mirror of 200 facts, closed in order."""
-    mirror = Mirror.open(base, TOPIC, 0)
+    mirror = LmdbStore.open(base, TOPIC, 0, LARGEST)
     mirror.write({b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(200)}, {}, 200)
     mirror.close()
 
@@ -50,7 +51,7 @@ def run(base: Path, lack: str, *arguments: str, before: tuple[str, ...] = (), **
 
 def assert_kept(base: Path) -> None:
     """The mirror is there with what it had."""
-    left = Mirror.open(base, TOPIC, 0)
+    left = LmdbStore.open(base, TOPIC, 0, LARGEST)
     try:
         assert left.why_empty is None
         assert left.next_offset >= 200
@@ -147,7 +148,7 @@ def test_what_vouches_for_it_cannot_be_read_now(
 ) -> None:
     """Not to be able to read who vouches for the files is no reason to throw them away."""
     fill(tmp_path)
-    Mirror.open(tmp_path, TOPIC, 0).close(clean=False)  # then the boot counts
+    LmdbStore.open(tmp_path, TOPIC, 0, LARGEST).close(clean=False)  # then the boot counts
     ours = Path.read_bytes if name == "mark.json" else Path.read_text
 
     def read(path: Path, *arguments: Any, **keywords: Any) -> Any:
@@ -158,20 +159,20 @@ def test_what_vouches_for_it_cannot_be_read_now(
     with monkeypatch.context() as patched:
         patched.setattr(Path, ours.__name__, read)
         with pytest.raises(SettingsError, match="PIPELINE_DATA_DIR"):
-            Mirror.open(tmp_path, TOPIC, 0)
+            LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert_kept(tmp_path)
 
 
 def test_lmdb_gives_up_for_another_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panic after a failed write ends the process; its files are opened again, not thrown away."""
     fill(tmp_path)
-    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
 
     def panics(*_: object) -> bool:
         raise lmdb.PanicError("MDB_PANIC")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Mirror, "_has_written", panics)
+        patched.setattr(LmdbStore, "_has_written", panics)
         with pytest.raises(StateError, match=f"mirror of {TOPIC}/0 .*MDB_PANIC.*it was kept"):
             mirror.write({b"c\0payment\0": b"v"}, {}, 201)
     assert not mirror.is_broken
@@ -196,31 +197,31 @@ def replaced(directory: Path) -> None:
     shutil.copy(directory / "other.mdb", data)
 
 
-def written(mirror: Mirror) -> None:
+def written(mirror: LmdbStore) -> None:
     """One more fact."""
     mirror.write({b"c\0payment\0": b"v"}, {}, 201)
 
 
-def measured(mirror: Mirror) -> object:
+def measured(mirror: LmdbStore) -> object:
     """The size for the metrics."""
     return mirror.size_bytes
 
 
-def mapped_anew(mirror: Mirror) -> object:
+def mapped_anew(mirror: LmdbStore) -> object:
     """A look at a sheet that finds much of the file in memory."""
-    mirror._looks = mirror_module.LOOK_EVERY - 1
+    mirror._looks = lmdb_module.LOOK_EVERY - 1
     return mirror.sheet(b"cus_0001")
 
 
 @pytest.mark.parametrize("harm", [removed, data_removed, replaced])
 @pytest.mark.parametrize("use", [written, measured, mapped_anew])
 def test_removed_while_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None], use: Callable[[Mirror], object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None], use: Callable[[LmdbStore], object]
 ) -> None:
     """It is said, nothing is decided with an empty mirror in its place, and it is built anew."""
-    monkeypatch.setattr(mirror_module, "MAX_MAPPED_BYTES", -1)
+    monkeypatch.setattr(lmdb_module, "MAX_MAPPED_BYTES", -1)
     fill(tmp_path)
-    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert mirror.get(b"cus_0001\0payment\0p") == b"1"
     harm(tmp_path / TOPIC / "0-0")
     with pytest.raises(StateError, match=r"it was removed while it was in use.*builds it anew"):
@@ -230,7 +231,7 @@ def test_removed_while_in_use(
     assert (mirror.next_offset, mirror.get(b"cus_0001\0payment\0p")) == (0, None)
     written(mirror)
     mirror.close()
-    again = Mirror.open(tmp_path, TOPIC, 0)
+    again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == (None, 201)
     again.close()
 
@@ -238,16 +239,16 @@ def test_removed_while_in_use(
 def test_a_place_that_was_removed_and_taken(tmp_path: Path) -> None:
     """Two processes never write one mirror, though the lock of the first was removed with all the rest."""
     fill(tmp_path)
-    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     shutil.rmtree(tmp_path / TOPIC)
-    other = Mirror.open(tmp_path, TOPIC, 0)
+    other = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     with pytest.raises(SettingsError, match="its lock was removed, and another process has it"):
         mirror.start_anew("it was removed")
     written(other)
     with pytest.raises(StateError, match="removed while it was in use"):
         mirror.close()
     other.close()
-    again = Mirror.open(tmp_path, TOPIC, 0)
+    again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == (None, 201)
     again.close()
 
@@ -255,11 +256,11 @@ def test_a_place_that_was_removed_and_taken(tmp_path: Path) -> None:
 def test_removed_before_the_end(tmp_path: Path) -> None:
     """Nobody vouches for what lies in a place that is not this process's any more."""
     fill(tmp_path)
-    mirror = Mirror.open(tmp_path, TOPIC, 0)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     replaced(tmp_path / TOPIC / "0-0")
     with pytest.raises(StateError, match="removed while it was in use"):
         mirror.close()
-    again = Mirror.open(tmp_path, TOPIC, 0)
+    again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == ("it was found broken", 0)
     again.close()
 
@@ -275,4 +276,4 @@ def test_files_that_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(shutil, "rmtree", refuses)
     with pytest.raises(SettingsError, match="disk failed to read or write"):
-        Mirror.open(tmp_path, TOPIC, 0)
+        LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)

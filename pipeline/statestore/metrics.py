@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipeline.transform.state import events
-from pipeline.transform.state.border import NOT_OURS
-from pipeline.transform.state.mirror import Measure
-from pipeline.transform.state.shape import SHAPES
+from pipeline.statestore import events
+from pipeline.statestore.lmdb_store import Measure
+from pipeline.statestore.validation import NOT_OURS
 from pipeline.watch.metrics import NAMESPACE, OTHER, SECONDS, Metrics, Series
 
 BYTES: Final = Series(f"{NAMESPACE}_mirror_bytes", "gauge", "Size of a partition's mirror on the disk.", ("partition",))
 FACTS: Final = Series(f"{NAMESPACE}_mirror_facts", "gauge", "Facts in a partition's mirror.", ("partition",))
 
-KNOWN: Final = frozenset({*SHAPES, NOT_OURS})
-"""Other kinds are none of ours: what lies in a topic must not become endless label values."""
 
+def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
+    """Register the state's series and their handlers.
 
-def observe_state(metrics: Metrics) -> None:
-    """Register the state's series and their handlers."""
+    Keys of other kinds than `kinds` are none of ours: what lies in a topic must not become endless label values.
+    """
+    known = frozenset({*kinds, NOT_OURS})
     facts = metrics.counter(
         "facts_stored", "Facts durable in the customers' topic, by kind; `tombstone` for those taken away.", ["kind"]
     )
     size = metrics.counter("fact_bytes", "Bytes of the keys and values of stored facts.")
     seconds = metrics.histogram("facts_seconds", "Time until sent facts were stored.", buckets=SECONDS)
 
-    def on_stored(event: events.FactsStored) -> None:
+    def on_stored(event: events.ChangesStored) -> None:
         for kind, count in event.kinds.items():
             facts.labels(kind).inc(count)
         size.inc(event.bytes)
         seconds.observe(event.took_s)
 
-    metrics.on(events.FactsStored, on_stored)
+    metrics.on(events.ChangesStored, on_stored)
 
     anew = metrics.counter("mirrors_started_anew", "Mirrors that were missing or not trusted, and built anew.")
-    metrics.on(events.MirrorStartedAnew, lambda _: anew.inc())
+    metrics.on(events.StoreStartedAnew, lambda _: anew.inc())
 
     restores = metrics.counter(
         "restores", "Completed restores of the state of assigned partitions, before which no record is read."
@@ -64,14 +64,14 @@ def observe_state(metrics: Metrics) -> None:
         "facts_kept_aside",
         "Records of the customers' topic that are no facts of this version, by kind; unknown kinds are `other`.",
         ["kind"],
-        begins=[(kind,) for kind in sorted({*KNOWN, OTHER})],
+        begins=[(kind,) for kind in sorted({*known, OTHER})],
     )
 
-    def on_aside(event: events.FactsKeptAside) -> None:
+    def on_aside(event: events.RecordsKeptAside) -> None:
         for kind, count in event.kinds.items():
-            aside.labels(kind if kind in KNOWN else OTHER).inc(count)
+            aside.labels(kind if kind in known else OTHER).inc(count)
 
-    metrics.on(events.FactsKeptAside, on_aside)
+    metrics.on(events.RecordsKeptAside, on_aside)
 
     compacted = metrics.counter("mirror_compactions", "Mirrors written anew without what was deleted from them.")
     failed = metrics.counter(
@@ -79,9 +79,9 @@ def observe_state(metrics: Metrics) -> None:
         "Attempts to write a mirror anew that failed: what was forgotten is still on the disk.",
     )
     removed = metrics.counter("mirrors_removed", "Mirrors of partitions not owned any more that were deleted.")
-    metrics.on(events.MirrorCompacted, lambda _: compacted.inc())
+    metrics.on(events.StoreCompacted, lambda _: compacted.inc())
     metrics.on(events.CompactionFailed, lambda _: failed.inc())
-    metrics.on(events.MirrorRemoved, lambda _: removed.inc())
+    metrics.on(events.StoreRemoved, lambda _: removed.inc())
 
     gaps = metrics.counter("changelog_gap_records", "Records of another owner that lay between this worker's.")
     metrics.on(events.GapRead, lambda e: gaps.inc(e.records))
@@ -107,5 +107,5 @@ class Mirrors(Collector):
         size, facts = (GaugeMetricFamily(one.name, one.text, labels=one.labels) for one in (BYTES, FACTS))
         for partition, measure in sorted(self._read().items()):
             size.add_metric([str(partition)], measure.bytes)
-            facts.add_metric([str(partition)], measure.facts)
+            facts.add_metric([str(partition)], measure.values)
         return [size, facts]

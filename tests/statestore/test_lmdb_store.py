@@ -13,27 +13,23 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingsError, StateError
-from pipeline.transform.state import mirror as mirror_module
-from pipeline.transform.state import slot as slot_module
-from pipeline.transform.state.changes import Began
-from pipeline.transform.state.memory import mapped_bytes
-from pipeline.transform.state.mirror import Mirror
+from pipeline.statestore import directory as directory_module
+from pipeline.statestore import lmdb_store as lmdb_module
+from pipeline.statestore.changes import Began
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.memory import mapped_bytes
+from tests.statestore.schemas import LARGEST
 
 TOPIC = "dodo.customers"
 
 
-def longest(_key: bytes, old: bytes, new: bytes) -> bytes:
-    """A merge as good as any: the larger value."""
-    return max(old, new)
-
-
 @pytest.fixture
-def open_mirror(tmp_path: Path) -> Iterator[Callable[..., Mirror]]:
+def open_mirror(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
     """`open_mirror(partition=0)`; what is still open at the end is closed."""
-    mirrors: list[Mirror] = []
+    mirrors: list[LmdbStore] = []
 
-    def begin(partition: int = 0) -> Mirror:
-        mirrors.append(Mirror.open(tmp_path, TOPIC, partition))
+    def begin(partition: int = 0) -> LmdbStore:
+        mirrors.append(LmdbStore.open(tmp_path, TOPIC, partition, LARGEST))
         return mirrors[-1]
 
     yield begin
@@ -41,7 +37,7 @@ def open_mirror(tmp_path: Path) -> Iterator[Callable[..., Mirror]]:
         one.close(clean=False)
 
 
-def filled(mirror: Mirror, facts: int = 200) -> dict[bytes, bytes]:
+def filled(mirror: LmdbStore, facts: int = 200) -> dict[bytes, bytes]:
     """So many facts in it, in two writes."""
     values = {b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(facts)}
     half = dict(list(values.items())[: facts // 2])
@@ -55,12 +51,12 @@ def data_of(tmp_path: Path, partition: int = 0, slot: int = 0) -> Path:
     return tmp_path / TOPIC / f"{partition}-{slot}" / "data.mdb"
 
 
-def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., Mirror]) -> None:
+def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., LmdbStore]) -> None:
     """Facts, sheets, offset and the record with which the state began are there after a restart."""
     first = open_mirror()
     assert first.why_empty is not None
     values = filled(first)
-    first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"), longest)
+    first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"))
     first.close()
     again = open_mirror()
     assert again.why_empty is None
@@ -71,7 +67,7 @@ def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., Mirror
     assert again.get(b"") is None
 
 
-def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., Mirror]) -> None:
+def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., LmdbStore]) -> None:
     """The sheet and what lies beside it, the last of the file too; also where an earlier version took the sheet."""
     mirror = open_mirror()
     sheets = {b"a": b"1", b"a\0p": b"", b"a\0s1": b"", b"ab": b"2", b"ab\0s1": b"", b"b\0s1": b"", b"b\0s2": b""}
@@ -79,7 +75,7 @@ def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., Mirror
     assert [key for key, _ in mirror.entries(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
     assert [key for key, _ in mirror.entries(b"a\0p", b"b", backwards=True)] == [b"ab\0s1", b"ab", b"a\0s1", b"a\0p"]
     assert list(mirror.entries(b"c", b"d", backwards=True)) == list(mirror.entries(b"c", b"d")) == []
-    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None, longest)
+    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None)
     assert [key for key, _ in mirror.entries(b"", b"c")] == [b"ab", b"ab\0s1"]
 
 
@@ -88,8 +84,9 @@ def test_a_process_that_died_leaves_what_its_last_transaction_had(tmp_path: Path
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from pipeline.transform.state.mirror import Mirror
-mirror = Mirror.open(Path({str(tmp_path)!r}), {TOPIC!r}, 0)
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
+mirror = LmdbStore.open(Path({str(tmp_path)!r}), {TOPIC!r}, 0, LARGEST)
 for number in range(1, 10_000):
     mirror.write({{b"c\\0payment\\0%d" % number: b"v", b"c\\0count\\0": b"%d" % number}}, {{}}, number)
     if number == 50:
@@ -101,7 +98,7 @@ for number in range(1, 10_000):
     process.kill()
     process.wait()
     process.stdout.close()
-    left = Mirror.open(tmp_path, TOPIC, 0)
+    left = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert left.why_empty is None
     assert left.next_offset >= 50
     assert left.get(b"c\0count\0") == b"%d" % left.next_offset
@@ -161,7 +158,7 @@ def old(data: Path) -> None:
 
 def another_partition(data: Path) -> None:
     """Copied from another partition by somebody who meant well."""
-    other = Mirror.open(data.parents[2], TOPIC, 7)
+    other = LmdbStore.open(data.parents[2], TOPIC, 7, LARGEST)
     other.write({b"x\0payment\0": b"1"}, {}, 5)
     other.close()
     for name in ("data.mdb", "mark.json"):
@@ -176,7 +173,7 @@ def another_partition(data: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_thrown_away(
-    open_mirror: Callable[..., Mirror], tmp_path: Path, damage: Callable[[Path], None]
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     """Whatever happened to a closed mirror: it is empty, works, and says why."""
     first = open_mirror()
@@ -193,7 +190,7 @@ def test_what_cannot_be_trusted_is_thrown_away(
 
 @pytest.mark.parametrize("damage", [cut, garbage_at_the_start])
 def test_damage_to_an_unclosed_mirror_is_noticed(
-    open_mirror: Callable[..., Mirror], tmp_path: Path, damage: Callable[[Path], None]
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     """Without a checksum, after a kill, a file that is no LMDB file or too short is still not used."""
     first = open_mirror()
@@ -205,19 +202,19 @@ def test_damage_to_an_unclosed_mirror_is_noticed(
     assert anew.next_offset == 0
 
 
-def test_a_power_failure_is_not_trusted(open_mirror: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_failure_is_not_trusted(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Open when the machine went down: thrown away; closed in order before that: used."""
     first, second = open_mirror(0), open_mirror(1)
     filled(first)
     filled(second)
     first.close(clean=False)
     second.close()
-    monkeypatch.setattr(slot_module, "_boot_id", lambda: "another boot")
+    monkeypatch.setattr(directory_module, "_boot_id", lambda: "another boot")
     assert open_mirror(0).next_offset == 0
     assert open_mirror(1).next_offset == 200
 
 
-def test_files_that_kill_are_suspected(open_mirror: Callable[..., Mirror]) -> None:
+def test_files_that_kill_are_suspected(open_mirror: Callable[..., LmdbStore]) -> None:
     """After three processes in a row died over the same files they are not opened a fourth time."""
     first = open_mirror()
     filled(first)
@@ -229,9 +226,9 @@ def test_files_that_kill_are_suspected(open_mirror: Callable[..., Mirror]) -> No
     assert open_mirror().next_offset == 0
 
 
-def test_long_use_clears_the_suspicion(open_mirror: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_use_clears_the_suspicion(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that worked for a while before it was killed did not die of the files."""
-    monkeypatch.setattr(mirror_module, "HEALTHY_AFTER_S", 0.0)
+    monkeypatch.setattr(lmdb_module, "HEALTHY_AFTER_S", 0.0)
     for number in range(5):
         mirror = open_mirror()
         assert mirror.next_offset == number
@@ -239,9 +236,9 @@ def test_long_use_clears_the_suspicion(open_mirror: Callable[..., Mirror], monke
         mirror.close(clean=False)
 
 
-def test_nobody_shares_a_mirror(open_mirror: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_shares_a_mirror(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second owner has an empty mirror of its own; once both are closed the first one counts, the other is gone."""
-    monkeypatch.setattr(slot_module, "LOCK_WITHIN_S", 0.1)
+    monkeypatch.setattr(directory_module, "LOCK_WITHIN_S", 0.1)
     first = open_mirror()
     filled(first)
     second = open_mirror()
@@ -254,9 +251,9 @@ def test_nobody_shares_a_mirror(open_mirror: Callable[..., Mirror], monkeypatch:
     assert open_mirror().next_offset == 0
 
 
-def test_it_grows(open_mirror: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_grows(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A full map is made larger, the write that met it is whole."""
-    monkeypatch.setattr(mirror_module, "FIRST_MAP_BYTES", 256 * 1024)
+    monkeypatch.setattr(lmdb_module, "FIRST_MAP_BYTES", 256 * 1024)
     mirror = open_mirror()
     facts = {b"cus_%05d\0payment\0" % number: b"x" * 400 for number in range(5000)}
     mirror.write(facts, {}, 1)
@@ -266,7 +263,7 @@ def test_it_grows(open_mirror: Callable[..., Mirror], monkeypatch: pytest.Monkey
     assert open_mirror().get(b"cus_04999\0payment\0") == b"x" * 400
 
 
-def test_absorbing(open_mirror: Callable[..., Mirror]) -> None:
+def test_absorbing(open_mirror: Callable[..., LmdbStore]) -> None:
     """The changelog's order counts, two values become what both make, and the sheets of what changed are dropped."""
     mirror = open_mirror()
     mirror.write(
@@ -281,7 +278,7 @@ def test_absorbing(open_mirror: Callable[..., Mirror]) -> None:
             (b"d\0k\0", None), (b"d\0k\0", b"2"),  # taken away, and begun anew
             (b"e\0k\0", b"1"), (b"e\0k\0", None),  # came and went
         ],
-        12, None, longest,
+        12, None,
     )  # fmt: skip
     assert {key: mirror.get(key) for key in (b"a\0k\0", b"b\0k\0", b"c\0k\0", b"d\0k\0", b"e\0k\0")} == {
         b"a\0k\0": b"3", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"2", b"e\0k\0": None,
@@ -294,7 +291,7 @@ def test_absorbing(open_mirror: Callable[..., Mirror]) -> None:
 
 
 def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(
-    open_mirror: Callable[..., Mirror], tmp_path: Path
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path
 ) -> None:
     """What LMDB notices while it works ends the worker; the restart does not meet it again."""
     first = open_mirror()
@@ -320,10 +317,10 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
     """An operator's mistake is told with the setting's name."""
     (tmp_path / TOPIC).write_text("a file where the directory should be")
     with pytest.raises(SettingsError, match="PIPELINE_DATA_DIR"):
-        Mirror.open(tmp_path, TOPIC, 0)
+        LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
 
 
-def test_old_mirrors_are_swept(open_mirror: Callable[..., Mirror], tmp_path: Path) -> None:
+def test_old_mirrors_are_swept(open_mirror: Callable[..., LmdbStore], tmp_path: Path) -> None:
     """What was not used for weeks does not stay on the disk; what is in use, or younger, does."""
     for partition in (0, 1, 2):
         mirror = open_mirror(partition)
@@ -333,11 +330,11 @@ def test_old_mirrors_are_swept(open_mirror: Callable[..., Mirror], tmp_path: Pat
     then = time.time() - 30 * 86_400
     for partition in (0, 1):
         os.utime(data_of(tmp_path, partition), (then, then))
-    slot_module.sweep(tmp_path / TOPIC)
+    directory_module.sweep(tmp_path / TOPIC)
     assert [data_of(tmp_path, partition).exists() for partition in (0, 1, 2)] == [True, False, True]
 
 
-def test_memory_stays_within_its_bound(open_mirror: Callable[..., Mirror]) -> None:
+def test_memory_stays_within_its_bound(open_mirror: Callable[..., LmdbStore]) -> None:
     """Looking at a large mirror does not keep its file in this process's memory."""
     mirror = open_mirror()
     for first in range(0, 100_000, 20_000):
@@ -351,20 +348,20 @@ def test_memory_stays_within_its_bound(open_mirror: Callable[..., Mirror]) -> No
             mirror.get(b"cus_%08d\0payment\0" % (number + step))
         mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
         peak = max(peak, mapped_bytes())
-    assert peak - before < mirror_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
+    assert peak - before < lmdb_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
 
 
 def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
     """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
-    mirror = Mirror.open(tmp_path, TOPIC, 0)
-    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    assert mirror.measure() == (mirror.size_bytes, mirror.count)
     mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
     with mirror._writing:
         before = mirror.measure()
-    assert mirror.measure() == (mirror.size_bytes, mirror.facts)
+    assert mirror.measure() == (mirror.size_bytes, mirror.count)
     after = mirror.measure()
     assert before is not None
     assert after is not None
-    assert after.facts == before.facts + 2
+    assert after.values == before.values + 2
     mirror.close()
     assert mirror.measure() == after

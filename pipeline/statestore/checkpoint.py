@@ -1,9 +1,9 @@
-"""Up to where a partition's changelog is known, when what we wrote and what we read do not come in one piece."""
+"""The checkpoint: up to which changelog offset a store is current, also when its records come in several pieces."""
 
 from __future__ import annotations
 
 
-class Coverage:
+class Checkpoint:
     """`next_offset` is the first record that is not known; everything below it is.
 
     Usually our own writes follow each other. A gap between them is somebody else's record (an owner from before that
