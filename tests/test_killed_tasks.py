@@ -31,6 +31,7 @@ from pipeline.kafka.aside import Aside
 from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.closing import close_producer
 from pipeline.kafka.consumer_thread import ConsumerThread
+from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.outgoing import OutgoingChunk
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
@@ -47,6 +48,7 @@ from pipeline.transform.shaping.reloading import LiveShaper
 from pipeline.transform.state.partitions import PartitionWatch
 from pipeline.transform.state.store import Store
 from pipeline.transform.state.upkeep import Upkeep
+from pipeline.transform.webhook import read
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -545,7 +547,8 @@ def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **ans
 
 def bought(product_id: str) -> Any:
     """A webhook that mentions a product."""
-    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+    body = b'{"type":"payment.succeeded","data":{"product_id":"%s"}}' % product_id.encode()
+    return read(FetchedRecord("webhooks", 0, 0, 0, 0, None, body, ()))
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from pipeline.kafka.app import BatchApp
 from pipeline.kafka.aside import Aside
 from pipeline.kafka.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.records import Record
 from pipeline.kafka.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
@@ -26,7 +25,7 @@ from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -46,6 +45,7 @@ from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
+from pipeline.transform.webhook import Reading
 from pipeline.watch.worker import WorkerWatch
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
@@ -60,7 +60,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Record, Shelf | None], Decision]
+Decide = Callable[[Reading, Shelf | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -93,8 +93,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(record: Record, shelf: Shelf | None) -> Decision:
-            return decide(record, now, map_webhook, shelf)
+        def decided(reading: Reading, shelf: Shelf | None) -> Decision:
+            return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 

@@ -25,7 +25,7 @@ from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.outgoing import Delivered, OutgoingChunk, Part
 from pipeline.kafka.sizes import BATCH_BYTES
 from pipeline.settings import Settings
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
@@ -34,6 +34,7 @@ from pipeline.transform.state.mirror import Mirror
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.ownership import Ownership
 from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.webhook import Reading
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes
@@ -113,8 +114,8 @@ class Bench:
         self.producer = NoBroker()
         self.here = None if directory is None else Here(directory)
 
-        def decided(record: Any, shelf: Shelf | None) -> Decision:
-            return decide(record, policy, map_webhook, shelf)
+        def decided(reading: Reading, shelf: Shelf | None) -> Decision:
+            return judge(reading, policy, map_webhook, shelf)
 
         self._flow = Flow(
             decided, self.producer, operations_topic=OPERATIONS, dead_letters_topic=DEAD_LETTERS,

@@ -13,6 +13,7 @@ from pipeline.transform.mapping.shaped import failed, shaped_about
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed, Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
+from pipeline.transform.webhook import Webhook
 
 
 def map_person(
@@ -38,7 +39,7 @@ def map_person(
         customers: how many of Dodo's customers the person is.
         again: send it even if it changes nothing here.
     """
-    case = Case(Envelope("share", None, None, {}, {}), delivery, policy, profile)
+    case = Case(Webhook.of(Envelope("share", None, None, {}, {}), delivery), policy, profile)
     if customers > 1:
         case.notice("shared-person", f"{customers} customers at Dodo are this one person, with the totals of all")
     sums: Attributes = {}

@@ -85,10 +85,10 @@ class Book:
     """
 
     def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
-        moments, told, contact, metadata, self._if_told = shown
+        times, told, contact, metadata, self._if_told = shown
         self._shelf = shelf
         self._customer = customer
-        self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
+        self._moment = (times.snapshot_s, times.occurred_ms or 0)
         self._told = told
         self._revives = False
         self._facts = Known(shelf, customer, told)

@@ -18,12 +18,12 @@ from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.transform.event_times import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.drops import DROPS
 from pipeline.transform.mapping.webhook import map_profile
-from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person
 from pipeline.transform.state import identity
