@@ -10,7 +10,7 @@ from pipeline.transform.fields import elements, email, members, person_name, tex
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import History, PersonProfile
 from pipeline.transform.timestamps import to_s
 from pipeline.transform.verdicts import Note
 from pipeline.transform.webhook import Webhook
@@ -29,7 +29,8 @@ class Case:
 
     `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
     `knows_the_time` nothing told it, and the latter two are 0. `email` and `name` are the customer's: the body's, else
-    the state's.
+    the state's. `profile` is what the person has, `history` what may be asked of the past: with the state a webhook has
+    both.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Case:
         "delivery",
         "email",
         "event_ms",
+        "history",
         "knows_the_time",
         "name",
         "notes",
@@ -53,13 +55,16 @@ class Case:
         "warnings",
     )
 
-    def __init__(self, webhook: Webhook, policy: Policy, profile: Profile | None) -> None:
+    def __init__(
+        self, webhook: Webhook, policy: Policy, profile: PersonProfile | None, history: History | None = None
+    ) -> None:
         envelope, self.delivery, times, self.customer, self.customer_id, _ = webhook
         self.type = envelope.type
         self.data = envelope.data
         self.body = envelope.fields
         self.policy = policy
         self.profile = profile
+        self.history = history
         self.warnings: list[str] = []
         self.notes: list[Note] = []
         self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))

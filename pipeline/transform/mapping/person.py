@@ -11,7 +11,7 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import identify_attributes, identity_of, sum_attributes
 from pipeline.transform.mapping.shaped import failed, shaped_about
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Addressed, Profile
+from pipeline.transform.profile import Addressed, PersonProfile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
 from pipeline.transform.webhook import Webhook
 
@@ -20,7 +20,7 @@ def map_person(
     who: Addressed,
     delivery: Delivery,
     policy: Policy,
-    profile: Profile,
+    profile: PersonProfile,
     *,
     named: Iterable[str],
     customers: int = 1,

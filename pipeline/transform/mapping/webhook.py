@@ -68,7 +68,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
         policy: the operator's settings.
         profile: the customer, with that object.
     """
-    case = Case(Webhook.of(Envelope("backfill", None, None, data, {}), delivery), policy, profile)
+    case = Case(Webhook.of(Envelope("backfill", None, None, data, {}), delivery), policy, profile, profile)
     person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
     if person is None:
         return _nobody(policy)
@@ -105,7 +105,7 @@ def decide(webhook: Webhook, policy: Policy, profile: Profile | None = None) -> 
         shown = f"'{envelope.type}'" if _TYPE_FORM.fullmatch(envelope.type) else "of an unusual form"
         return DeadLettered("unknown-type", f"the type {shown} is not known to this version", field="type")
     mapping, rows = known
-    case = Case(webhook, policy, profile)
+    case = Case(webhook, policy, profile, profile)
     for row in rows:  # the last one always holds
         if row.when is None or row.when.holds(case):
             break
@@ -219,7 +219,7 @@ def _own_event(
 
 
 def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
-    if case.profile is not None and case.profile.emitted(further.id, beside=True):
+    if case.history is not None and case.history.emitted(further.id, beside=True):
         return
     if not any(operation.kind == "event" for operation in operations):
         warn_if_late(case, further.at_ms)
