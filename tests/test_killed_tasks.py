@@ -27,6 +27,7 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.closing import close_producer
+from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.producer.appending import Appender
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.outgoing import OutgoingChunk
@@ -47,6 +48,7 @@ from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.shaping.loading import shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper
+from pipeline.transform.webhook import read
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -546,7 +548,8 @@ def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **ans
 
 def bought(product_id: str) -> Any:
     """A webhook that mentions a product."""
-    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+    body = b'{"type":"payment.succeeded","data":{"product_id":"%s"}}' % product_id.encode()
+    return read(FetchedRecord("webhooks", 0, 0, 0, 0, None, body, ()))
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ from pipeline.transform.resolver import Found
 from pipeline.transform.seams import Introductions, Lookups, Producer, State
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.webhook import Reading, read
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
@@ -75,7 +76,7 @@ class Flow:
     """Takes chunks one at a time, in the order of delivery.
 
     Args:
-        decide: what becomes of one record, with the facts of its partition; never raises for what the record holds.
+        decide: what becomes of a record that was read, with the facts of its partition; never raises for what it holds.
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
@@ -94,7 +95,7 @@ class Flow:
 
     def __init__(
         self,
-        decide: Callable[[Record, KeyValueStore | None], Decision],
+        decide: Callable[[Reading, KeyValueStore | None], Decision],
         producer: Producer,
         *,
         operations_topic: str,
@@ -106,7 +107,7 @@ class Flow:
         is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
-        current: Callable[[], Callable[[Record, KeyValueStore | None], Decision]] | None = None,
+        current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -265,15 +266,16 @@ class Flow:
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(chunk):
                 return None
+            reading = read(record)
             if self._introductions is not None and shelf is not None:
-                answer = self._introduce(self._introductions, chunk, record, shelf)
+                answer = self._introduce(self._introductions, chunk, reading, shelf)
                 if answer is not None:
                     return answer
             if self._lookups is not None:
-                waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
+                waiting = self._lookups.missing(reading, waits=chunk.patience_s > 0)
                 if waiting is not None:
                     return waiting
-            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
+            decision = self._append(chunk.outgoing.operations, record, decide(reading, shelf))
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
                 chunk.tally.letters.append((source_of(record), decision.verdict))
@@ -285,10 +287,10 @@ class Flow:
         return None
 
     def _introduce(
-        self, introductions: Introductions, chunk: Chunk, record: Record, shelf: KeyValueStore
+        self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: KeyValueStore
     ) -> Answer | None:
         """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
-        customer_id = introductions.stranger(record, shelf)
+        customer_id = introductions.stranger(reading, shelf)
         if customer_id is None:
             return None
         found = introductions.ask(customer_id, waits=chunk.patience_s > 0)

@@ -20,7 +20,6 @@ from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.records import Record
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
@@ -31,7 +30,7 @@ from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -47,6 +46,7 @@ from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.state.schema import CUSTOMERS, KINDS
+from pipeline.transform.webhook import Reading
 from pipeline.watch.worker import WorkerWatch
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
@@ -61,7 +61,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Record, KeyValueStore | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -94,8 +94,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(record: Record, shelf: KeyValueStore | None) -> Decision:
-            return decide(record, now, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
