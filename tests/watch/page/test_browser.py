@@ -48,39 +48,50 @@ SIZES: Final[Mapping[Looks, tuple[int, int, Literal["light", "dark"]]]] = {
 PICTURE_HEIGHT: Final = 1200
 """Of those that are kept: what comes below is more of the same."""
 
+SNAPSHOT: Final = """{
+  places: [...document.querySelectorAll('#flow > li')].map(li => [li.id, li.innerText]),
+  events: [...document.querySelectorAll('#events tr')].map(row => [...row.cells].map(cell => cell.innerText)),
+  letters: [...document.querySelectorAll('#letters tr')].map(row => [...row.cells].map(cell => cell.innerText)),
+  troubles: [...document.querySelectorAll('#troubles li')].map(li => li.innerText),
+  injected: document.querySelectorAll('#hostile').length,
+  title: document.title,
+}"""
+"""What is to be seen, all at one time: on a busy machine a peer may answer too late, and is there at the next look."""
+
+ALL_THREE: Final = "document.querySelectorAll('#processes tr').length === 3"
+
 DELIVERED: Final = """
-  document.querySelectorAll('#processes tr').length === 3 && document.querySelectorAll('#letters tr').length === 2
+  document.querySelectorAll('#letters tr').length === 2
   && /\\b[4-9] so far/.test(document.getElementById('sink').innerText)
   && document.getElementById('operations').innerText.includes('0 waiting')
+  && [...document.querySelectorAll('.place .big')].every(rate => rate.textContent.endsWith(' / s'))
 """
+
+HELD: Final = "document.getElementById('sink').innerText.includes('Held back')"
 
 CONNECTION: Final = "document.getElementById('connection')"
 
-MARKED: Final = "document.querySelector('#processes tr').marked"
+MARKED: Final = "document.querySelector('#processes tr:last-child').marked"
+"""Of this process, which is there at every look."""
 
 
 @dataclass
 class Seen:
     """What was to be seen, in the order of looking."""
 
-    flowing: dict[str, str] = field(default_factory=dict)
-    events: list[list[str]] = field(default_factory=list)
-    letters: list[list[str]] = field(default_factory=list)
-    injected: int = -1
+    without_scripts: str = ""
+    flowing: dict[str, Any] = field(default_factory=dict)
     unflickered: bool = False
     pages: dict[str, list[str]] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
-    titles: list[str] = field(default_factory=list)
-    faults: dict[str, list[str]] = field(default_factory=dict)
-    widths: dict[str, list[int]] = field(default_factory=dict)
     focused: list[str] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
-    without_scripts: str = ""
+    held: dict[str, Any] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    widths: dict[str, list[int]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     failing: str = ""
     broken: str = ""
-    kept: str = ""
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -145,22 +156,22 @@ async def _held(chain: Chain, client: httpx.AsyncClient) -> None:
 
 
 async def _stages(client: httpx.AsyncClient, url: str) -> list[str]:
-    """The stages whose processes a page shows."""
-    return [one["stage"] for one in (await client.get(f"{url}/page.json")).json()["processes"]]
+    """The stages whose processes a page shows, once all of them have answered it in time."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            found = [one["stage"] for one in (await client.get(f"{url}/page.json")).json()["processes"]]
+            if len(set(found)) == 3:
+                return found
+            await asyncio.sleep(0.1)
 
 
 # --- what is looked at -----------------------------------------------------------------------------------------------
 
 
-def _places(browser: Browser) -> dict[str, str]:
-    """The text of each place of the flow."""
-    return dict(browser.run("return [...document.querySelectorAll('#flow > li')].map(li => [li.id, li.innerText])"))
-
-
-def _rows(browser: Browser, body: str) -> list[list[str]]:
-    script = "return [...at(arguments[0]).rows].map(row => [...row.cells].map(cell => cell.innerText))"
-    found: list[list[str]] = browser.run(script.replace("at(", "document.getElementById("), body)
-    return found
+def _snapshot(browser: Browser, condition: str) -> dict[str, Any]:
+    """What is to be seen as soon as the condition is met."""
+    found: dict[str, Any] = browser.until(f"{condition} && {SNAPSHOT}")
+    return {**found, "places": dict(found["places"])}
 
 
 def _flowing(browser: Browser, chain: Chain, seen: Seen) -> None:
@@ -171,15 +182,11 @@ def _flowing(browser: Browser, chain: Chain, seen: Seen) -> None:
     browser.scripts(on=True)
     browser.open(f"{chain.addresses.sink}/")
     # All three stages, the dead letters of two of them, and every operation of both customers.
-    browser.until(DELIVERED)
+    seen.flowing = _snapshot(browser, f"{ALL_THREE} && {DELIVERED}")
     browser.run(f"{MARKED} = true")
     before = browser.run("return document.getElementById('updated').textContent")
     browser.until("document.getElementById('updated').textContent !== arguments[0]", before)
     seen.unflickered = browser.run(f"return {MARKED} === true")
-    seen.flowing = _places(browser)
-    seen.events, seen.letters = _rows(browser, "events"), _rows(browser, "letters")
-    seen.injected = browser.run("return document.querySelectorAll('#hostile').length")
-    seen.titles.append(browser.run("return document.title"))
 
 
 async def _pausing(browser: Browser, chain: Chain, client: httpx.AsyncClient, seen: Seen) -> None:
@@ -207,10 +214,7 @@ async def _pausing(browser: Browser, chain: Chain, client: httpx.AsyncClient, se
 
 
 def _looks(browser: Browser, seen: Seen) -> None:
-    browser.until("document.getElementById('sink').innerText.includes('Held back')")
-    seen.held = _places(browser)
-    seen.troubles = browser.run("return [...document.querySelectorAll('#troubles li')].map(li => li.innerText)")
-    seen.titles.append(browser.run("return document.title"))
+    seen.held = _snapshot(browser, f"{ALL_THREE} && {HELD}")
     kept = os.environ.get("STATUS_PICTURES")
     browser.run(AXE)
     for name, (width, height, scheme) in SIZES.items():
@@ -232,7 +236,7 @@ def _broken(browser: Browser, seen: Seen) -> None:
     """The chain has ended."""
     browser.until(f"!{CONNECTION}.hidden")
     seen.broken = browser.run(f"return {CONNECTION}.innerText")
-    seen.kept = _places(browser)["sink"]
+    seen.kept = _snapshot(browser, "true")["places"]
 
 
 # --- the promises ----------------------------------------------------------------------------------------------------
@@ -240,23 +244,24 @@ def _broken(browser: Browser, seen: Seen) -> None:
 
 def test_the_flow_is_drawn(seen: Seen) -> None:
     """Each place of the way, with what it did and what waits before it."""
-    assert list(seen.flowing) == ["ingest", "webhooks", "transform", "operations", "sink", "customerio"]
+    places = seen.flowing["places"]
+    assert list(places) == ["ingest", "webhooks", "transform", "operations", "sink", "customerio"]
     for stage in ("ingest", "transform", "sink"):
-        assert "✓ Flows" in seen.flowing[stage]
-        assert "/ s" in seen.flowing[stage]
-    assert "1 forged" in seen.flowing["ingest"]
-    assert "4 so far" in seen.flowing["ingest"]
+        assert "✓ Flows" in places[stage]
+        assert "/ s" in places[stage]
+    assert "1 forged" in places["ingest"]
+    assert "4 so far" in places["ingest"]
     for topic, name in (("webhooks", "dodo.webhooks"), ("operations", "customerio.operations")):
-        assert name in seen.flowing[topic]
-        assert "0 waiting" in seen.flowing[topic]
-        assert "3 partitions" in seen.flowing[topic]
-    assert "of 100 requests / s" in seen.flowing["customerio"]
-    assert seen.titles[0] == "sink · flows"
+        assert name in places[topic]
+        assert "0 waiting" in places[topic]
+        assert "3 partitions" in places[topic]
+    assert "of 100 requests / s" in places["customerio"]
+    assert seen.flowing["title"] == "sink · flows"
 
 
 def test_dead_letters_have_their_command(seen: Seen) -> None:
     """By class, with the stage that gave them up."""
-    found = {row[0]: (row[2], row[3]) for row in seen.letters}
+    found = {row[0]: (row[2], row[3]) for row in seen.flowing["letters"]}
     assert found == {
         "refused": ("sink", "dodo-cio dlq list --class refused"),
         "unknown-type": ("transform", "dodo-cio dlq list --class unknown-type"),
@@ -265,14 +270,14 @@ def test_dead_letters_have_their_command(seen: Seen) -> None:
 
 def test_the_last_events_tell_nothing_of_a_person(seen: Seen) -> None:
     """Types, outcomes and ids of all three stages; what a sender writes is text, never markup."""
-    assert {row[1] for row in seen.events} == {"ingest", "transform", "sink"}
-    text = json.dumps(seen.events)
+    assert {row[1] for row in seen.flowing["events"]} == {"ingest", "transform", "sink"}
+    text = json.dumps(seen.flowing["events"])
     assert "msg_1" in text
     assert "payment_completed" in text
     assert "@" not in text
     assert "Ann" not in text
     assert HOSTILE in text
-    assert seen.injected == 0
+    assert seen.flowing["injected"] == 0
 
 
 def test_nothing_flickers(seen: Seen) -> None:
@@ -288,12 +293,13 @@ def test_every_page_shows_every_stage(seen: Seen) -> None:
 
 def test_a_hold_is_said_in_words(seen: Seen) -> None:
     """At its stage, and among what to look at with what to do; the title of a tab that nobody looks at says it too."""
-    assert "Held back" in seen.held["sink"]
-    assert "1 waiting" in seen.held["operations"] or "2 waiting" in seen.held["operations"]
-    (said,) = seen.troubles
+    places = seen.held["places"]
+    assert "Held back" in places["sink"]
+    assert "1 waiting" in places["operations"] or "2 waiting" in places["operations"]
+    (said,) = seen.held["troubles"]
     assert "Customer.io refuses the credentials" in said
     assert "dodo-cio doctor" in said
-    assert seen.titles[1] == "sink · 1 to look at"
+    assert seen.held["title"] == "sink · 1 to look at"
 
 
 def test_it_can_be_used_by_keyboard(seen: Seen) -> None:
@@ -327,4 +333,4 @@ def test_a_broken_connection_is_said(seen: Seen) -> None:
     assert seen.failing.startswith("This process answers 500: its log says why.")
     assert seen.broken.startswith("No answer from this process")
     assert " s old" in seen.broken
-    assert "Held back" in seen.kept
+    assert "Held back" in seen.kept["sink"]

@@ -28,6 +28,12 @@ PATIENCE_S = 300.0
 Answer = Callable[[Request], Awaitable[Response]]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a peer may take is no matter here, but where a test says so."""
+    monkeypatch.setattr("pipeline.watch.page.peers.WITHIN_S", PATIENCE_S)
+
+
 @asynccontextmanager
 async def answering(answer: Answer) -> AsyncIterator[Peer]:
     """A peer that answers /stage.json so, as a sink."""
