@@ -22,13 +22,14 @@ from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.errors import TopicError
 from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local import free_port
 from pipeline.kafka.rights import COMMANDS, STAGES, Operation, Right, missing, rights_of, united
 from pipeline.kafka.rights_render import acls, strimzi_users
 from pipeline.kafka.security import client_options
 from pipeline.kafka.start_checks import check_rights
 from pipeline.kafka.topics import apply, load_specs, plan
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 WITHIN_S = 180.0
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -102,7 +103,7 @@ def test_the_two_forms_say_the_same() -> None:
 
 
 @pytest.mark.kafka
-async def test_a_broker_without_acls_allows_all(kafka: LocalKafka) -> None:
+async def test_a_broker_without_acls_allows_all(kafka: SharedKafka) -> None:
     """Nothing is missing where nobody is asked."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     for stage in STAGES:
