@@ -81,10 +81,19 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A broker for a file's tests alone."""
+def _module_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     with LocalKafka.start(tmp_path_factory.mktemp("kafka"), heap_mb=256) as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka(_module_kafka: LocalKafka) -> LocalKafka:
+    """A broker for a file's tests alone, started on first use; a test may kill or freeze it, the next has it again."""
+    if _module_kafka.alive:
+        _module_kafka.resume()
+    else:
+        _module_kafka.restart()
+    return _module_kafka
 
 
 @pytest.fixture(scope="module")
