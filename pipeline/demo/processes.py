@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.errors import DeliveryError
-from pipeline.kafka.local_process import Watchdog
+from pipeline.kafka.local.process import Watchdog
 from pipeline.plain_httpx import httpx
 
 STOP_GRACE_S = 15

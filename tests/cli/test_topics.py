@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.errors import InputError
-from pipeline.kafka.distribution import java, libraries
+from pipeline.kafka.local.distribution import java, libraries
 from pipeline.settings import Settings
 from tests.kafka.shared import SharedKafka
 

@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.run import run
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
 from tests.kafka.shared import SharedKafka
 

@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.ingest.events import RequestEnded
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests.conftest import ChainSettings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -27,7 +28,7 @@ ENDS_WITHIN_S = 30.0
 
 
 @pytest.fixture
-async def outage_settings(own_kafka: LocalKafka, chain_settings: Any) -> Settings:
+async def outage_settings(own_kafka: LocalKafka, chain_settings: ChainSettings) -> Settings:
     """Settings on a broker that may be frozen and killed."""
     return await chain_settings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, dodo_webhook_secrets=LIVE)
 

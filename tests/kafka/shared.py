@@ -13,7 +13,7 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Final
 
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 
 _END: Final = ""
 """What is asked for in place of a directory when the run is over."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from tests.kafka.shared import Keeper, shared
 
 

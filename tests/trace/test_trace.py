@@ -21,7 +21,7 @@ from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
-from pipeline.kafka.lag import read_lag
+from pipeline.kafka.cluster.lag import read_lag
 from pipeline.settings import PREFIX, Settings
 from tests.kafka.shared import SharedKafka
 
