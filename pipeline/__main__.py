@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from pipeline import signals
+from pipeline import plain_faust, signals
 from pipeline.imports import uncollected
 
 STAGES = {
@@ -15,6 +15,9 @@ STAGES = {
     "sandbox": "pipeline.customerio.sandbox.run",
 }
 """Commands that run until they are told to end, and what each imports: a signal is their normal end."""
+
+FAUST = frozenset({"transform", "sink"})
+"""Stages that are Faust apps."""
 
 HELP = frozenset({"-h", "--help"})
 """Whoever asks for it does not wait for what a stage needs."""
@@ -31,15 +34,17 @@ def _command(arguments: list[str]) -> str:
 
 def main() -> None:
     """Run the command line; Ctrl-C in its first second is no traceback either."""
-    stage = STAGES.get(_command(sys.argv[1:]))
-    if stage:
+    command = _command(sys.argv[1:])
+    if command in STAGES:
         signals.catch()
     try:
         with uncollected():
             from pipeline.cli import main as run
 
-            if stage and not HELP.intersection(sys.argv):
-                importlib.import_module(stage)
+            if command in STAGES and not HELP.intersection(sys.argv):
+                if command in FAUST:
+                    plain_faust.load()
+                importlib.import_module(STAGES[command])
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from pipeline.__main__ import STAGES
+from pipeline.__main__ import FAUST, STAGES
 from pipeline.imports import uncollected
 
 STAND_IN = """
@@ -55,6 +55,37 @@ def test_help_imports_no_stage() -> None:
 def test_a_stage_draws_nothing(module: str) -> None:
     """It does without the packages of command lines and of colours, which libraries import where they are."""
     assert lines(f"import sys, {module}; print({{'click', 'pygments', 'rich'}} & {{*sys.modules}})") == ["set()"]
+
+
+@pytest.mark.parametrize("stage", sorted(FAUST))
+def test_a_faust_stage_starts_without_aiohttp(stage: str) -> None:
+    """Whatever names its type gets it once it is asked for; until then nothing of it is loaded, nor a stand-in left."""
+    program = (
+        "import sys\n"
+        "import pipeline.__main__ as entry\n"
+        f"sys.argv = ['dodo-cio', '{stage}', '--port', 'many']\n"
+        "try:\n"
+        "    entry.main()\n"
+        "except SystemExit as end:\n"
+        "    print(end.code)\n"
+        f"print('{STAGES[stage]}' in sys.modules, [name for name in sys.modules if name.startswith('aiohttp')])\n"
+        "import aiohttp.client, aiohttp.web\n"
+        "from mode.utils.imports import symbol_by_name\n"
+        "print(symbol_by_name('aiohttp.client:ClientSession').__module__)\n"
+    )
+    assert lines(program) == ["2", "True []", "aiohttp.client"]
+
+
+def test_ingest_is_no_faust_app() -> None:
+    """It starts without Faust and what that brings: events and vital signs name a type of it, for the type checker."""
+    program = f"import sys, {STAGES['ingest']}; print({{'aiohttp', 'faust', 'mode'}} & {{*sys.modules}})"
+    assert lines(program) == ["set()"]
+
+
+def test_aiohttp_that_is_there_is_kept() -> None:
+    """Where a process has imported it, Faust's type is that one."""
+    program = "import aiohttp; from pipeline import plain_faust; plain_faust.load(); from faust.types.web import {}"
+    assert lines(program.format("HttpClientT; print(HttpClientT is aiohttp.ClientSession)")) == ["True"]
 
 
 def test_httpx_is_whole() -> None:
