@@ -15,7 +15,7 @@ from collections.abc import Iterator
 def uncollected() -> Iterator[None]:
     """Import inside; afterwards the collector is as it was, whatever happened.
 
-    For the entry of a process alone: garbage that somebody else has made would be found later than it is.
+    For the entry of a process, whose work has not begun: garbage that this would have made is found later.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from pydantic import SecretStr
 
+from pipeline.imports import uncollected
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
@@ -30,6 +31,17 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Ten thousand tests are no garbage: the collector is off until they are there, and on before the first begins."""
+    with uncollected():
+        return (yield)
+
+
+LONG = ("cli/test_streams.py", "sink/test_group_model.py", "transform/state/test_roster.py")
+"""Files without Kafka that take ten seconds and more: begun last, one would be alone at the end."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with tests on Kafka come first: they wait more than they work, so the others fill the cores behind them.
@@ -38,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     keeps this order).
     """
     slow = {item.path for item in items if item.get_closest_marker("kafka")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, not item.path.as_posix().endswith(LONG)))
 
 
 @pytest.hookimpl(optionalhook=True)
