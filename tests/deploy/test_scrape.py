@@ -18,8 +18,9 @@ import yaml
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.run import run
-from pipeline.kafka.local.broker import LocalKafka, free_port
+from pipeline.kafka.local.broker import free_port
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
+from tests.kafka.shared import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -52,7 +53,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One run of the demo, watched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
