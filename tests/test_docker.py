@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -325,3 +328,30 @@ def test_the_dashboard_lies_where_grafana_looks() -> None:
     assert str(Path(home).parent) == provider["options"]["path"]
     (source,) = yaml.safe_load((grafana / "datasource.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
+
+
+def test_what_the_image_has_is_enough(tmp_path: Path) -> None:
+    """The image has the package and its libraries, and no metadata of the project: whatever talks to others starts."""
+    site = tmp_path / "site"
+    site.mkdir()
+    ours = ("dodo_customerio", "_editable_impl_", "__editable__", "pipeline")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith(ours):
+            (site / path.name).symlink_to(path)
+    for source in ("pipeline", "topics"):
+        (site / source).symlink_to(ROOT / source)
+    program = """
+import importlib.metadata
+from pydantic import SecretStr
+from pipeline.customerio.client import TrackClient
+from pipeline.dodo.api import DodoApi
+try:
+    raise SystemExit(importlib.metadata.version("dodo-customerio"))
+except importlib.metadata.PackageNotFoundError:
+    TrackClient("https://track.customer.io", "site", "key", lanes=1)
+    DodoApi("https://live.dodopayments.com", SecretStr("key"))
+"""
+    command = [sys.executable, "-S", "-c", program]
+    environ = {**os.environ, "PYTHONPATH": str(site)}
+    run = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import random
 import re
 import time
@@ -17,6 +16,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr
 
+from pipeline import __version__
 from pipeline.deadline import bounded, within
 from pipeline.dodo.api.answers import (
     NOT_FOUND,
@@ -124,7 +124,7 @@ class DodoApi:
                     headers={
                         "Authorization": f"Bearer {_usable(api_key)}",
                         "Accept": "application/json",
-                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                        "User-Agent": f"dodo-customerio/{__version__}",
                     },
                     timeout=timeouts,
                     limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
