@@ -4,8 +4,7 @@
 # A tag is moved to other images. What is released is built from one that nobody can exchange, by its digest of that day:
 #   docker buildx imagetools inspect python:3.12-slim --format '{{.Manifest.Digest}}'
 #   docker build --build-arg BASE=python:3.12-slim@sha256:... --build-arg COMMIT=... -t dodo-customerio .
-# linux/amd64: faust-streaming publishes its compiled iterator for that platform only, and the pure Python one
-# acknowledges records that it skips (tests/kafka/test_pins.py).
+# linux/amd64: of faust-streaming there is no wheel for another Linux, and nothing is built here (docs/install.md).
 
 ARG BASE=python:3.12-slim
 

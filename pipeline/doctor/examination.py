@@ -9,6 +9,7 @@ from pipeline.doctor.customerio import customerio
 from pipeline.doctor.dodo import dodo
 from pipeline.doctor.findings import CHECKS, ON_KAFKA, Check, Finding
 from pipeline.doctor.groups import groups
+from pipeline.doctor.installation import installation
 from pipeline.doctor.letters import dead_letters
 from pipeline.doctor.mapping import mapping
 from pipeline.doctor.settings import oddities
@@ -44,6 +45,8 @@ async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
     match check:
         case "settings":
             return oddities(settings)
+        case "installation":
+            return installation()
         case "customerio":
             return await customerio(settings)
         case "dodo":

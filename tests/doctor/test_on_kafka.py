@@ -28,7 +28,9 @@ from tests.kafka.test_rights import created, names, until_allowed
 
 pytestmark = pytest.mark.kafka
 
-ON_KAFKA = tuple(check for check in CHECKS if check not in {"settings", "customerio", "dodo", "mapping"})
+ON_KAFKA = tuple(
+    check for check in CHECKS if check not in {"settings", "installation", "customerio", "dodo", "mapping"}
+)
 
 
 async def examined(settings: Settings) -> dict[tuple[str, str], Finding]:
