@@ -20,8 +20,8 @@ from typer.main import get_command
 
 from pipeline.cli import build
 from pipeline.healthcheck import WITHIN_S
-from pipeline.kafka import local_config
-from pipeline.kafka.distribution import DEFAULT_VERSION
+from pipeline.kafka.local import config as local_config
+from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

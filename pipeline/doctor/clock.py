@@ -13,8 +13,8 @@ from typing import Final
 
 from pipeline.doctor.findings import Finding
 from pipeline.errors import TopicError
+from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.kafka.records import LOG_APPEND_TIME, time_ms
-from pipeline.kafka.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.settings import Settings
 
 TOLERANCE_S: Final = 30.0

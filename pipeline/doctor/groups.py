@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.doctor.findings import Finding
-from pipeline.kafka.admin import Admin
-from pipeline.kafka.lag import GroupLag, flows_of, open_lag_reader
-from pipeline.kafka.members import Member
+from pipeline.kafka.cluster.admin import Admin
+from pipeline.kafka.cluster.lag import GroupLag, flows_of, open_lag_reader
+from pipeline.kafka.cluster.members import Member
 from pipeline.settings import PREFIX, Settings
 
 SLOW_S = 300.0

@@ -18,8 +18,8 @@ from pipeline.doctor.groups import company, of_group
 from pipeline.doctor.mapping import mapping
 from pipeline.doctor.settings import faults, oddities
 from pipeline.dodo.catalogue import TYPES
-from pipeline.kafka.lag import GroupLag, PartitionLag
-from pipeline.kafka.members import Member
+from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
+from pipeline.kafka.cluster.members import Member
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
 
