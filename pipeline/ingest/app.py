@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.dodo.signature import Verifier
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer, RecordsStored
@@ -109,6 +110,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        check_compiled("ingest")
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
         async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(settings, "ingest", admin=admin)

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
@@ -99,6 +100,7 @@ class SinkProcess:
             TopicError: a right or a topic is missing, or a topic takes too little.
             BrokerUnreachableError: no broker answered.
         """
+        check_compiled("sink")
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
         async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(self._settings, "sink", admin=admin)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.errors import PipelineError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
@@ -264,6 +265,7 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
+    check_compiled("transform")
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
     async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
         await check_rights(settings, "transform", admin=admin)
