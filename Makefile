@@ -95,7 +95,7 @@ lister: install
 
 lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
-	$$c pyproject.toml --extra javascript --output-file requirements.lock && \
+	$$c pyproject.toml --extra javascript --extra otel --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
 	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
 	$$c --group docs --output-file requirements-docs.lock && \

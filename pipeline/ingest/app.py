@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,12 +31,18 @@ from pipeline.kafka.start_checks import check_configs, check_rights
 from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
+from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.watch.clock import Clock
 from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.spans import show_spans
 from pipeline.watch.vitals import Verdict
+
+if TYPE_CHECKING:
+    from pipeline.ingest.spans import WebhookSpans
+    from pipeline.telemetry.traces import Traces
 
 log = logs.get(__name__)
 
@@ -74,12 +81,15 @@ def create_app(
     watching: tuple[Observer, ...] = (metrics, Journal(), timeliness, dated, *observers)
     producer = DurableProducer(settings, watching)
     tasks = Tasks(observers=watching)
+    traces = open_traces(settings, "ingest")
+    show_spans(metrics, counts_of(traces))
     endpoint = WebhookEndpoint(
         verifier,
         producer,
         webhooks_topic=settings.webhooks_topic,
         dead_letters_topic=settings.dead_letters_topic,
         observers=watching,
+        spans=None if traces is None else _spans(traces, settings),
         clock=clock,
     )
 
@@ -116,6 +126,8 @@ def create_app(
         finally:
             await tasks.stop()
             await producer.stop()
+            if traces is not None:
+                await traces.stop()
 
     about = [
         *(health.routes() if member is None else member.routes(health)),
@@ -134,6 +146,12 @@ def create_app(
     app.state.admin = Starlette(routes=about) if settings.admin_port is not None else None
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
+
+
+def _spans(traces: Traces, settings: Settings) -> WebhookSpans:
+    from pipeline.ingest.spans import WebhookSpans
+
+    return WebhookSpans(traces, settings.webhook_paths[0])
 
 
 def _refusing(paths: Sequence[str]) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:

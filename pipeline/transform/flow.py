@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from faust.types import TP
 
@@ -25,6 +25,7 @@ from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.observers import tell
 from pipeline.tasks import Tasks
+from pipeline.telemetry.traceparent import trace_id_of
 from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
@@ -35,8 +36,11 @@ from pipeline.transform.seams import Introductions, Lookups, Producer, State
 from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.tally import ChunkTransformed
+from pipeline.transform.tally import ChunkTransformed, Letter
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpan, RecordSpans
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
@@ -89,6 +93,7 @@ class Flow:
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: told once of the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
+        spans: makes traces, where they are on.
         clock: unix seconds.
     """
 
@@ -107,6 +112,7 @@ class Flow:
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
         current: Callable[[], Callable[[Record, Shelf | None], Decision]] | None = None,
+        spans: RecordSpans | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -121,6 +127,7 @@ class Flow:
         self._introductions = introductions
         self._lookups = lookups
         self._current = current
+        self._spans = spans
         self._clock = clock
         self._addresses = AddressOwners()
         self._open = False  # until the first assignment
@@ -273,10 +280,15 @@ class Flow:
                 waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
                 if waiting is not None:
                     return waiting
-            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
+            span = None if self._spans is None else self._spans.begin(record)
+            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf), span)
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
-                chunk.tally.letters.append((source_of(record), decision.verdict))
+                letter = Letter(source_of(record), decision.verdict, trace_id_of(record.headers))
+                chunk.tally.letters.append(letter)
+            if span is not None:
+                span.decided(decision)
+                chunk.tally.spans.append(span)
             if self._addresses.is_shared(decision):
                 chunk.tally.notes["shared-address"] += 1
             for command in decision.commands:
@@ -311,14 +323,17 @@ class Flow:
             observe=self._observe,
         )
 
-    def _append(self, outgoing: Outgoing, record: Record, decision: Decision) -> Decision:
+    def _append(
+        self, outgoing: Outgoing, record: Record, decision: Decision, span: RecordSpan | None = None
+    ) -> Decision:
         """Add what the record becomes; what it became in the end."""
         match decision.verdict:
             case Operations() as operations:
                 topic = self._operations_topic
                 key = operations.person_key
                 partition = self._producer.partition_for(topic, key)
-                for out in operation_records(record, decision, operations):
+                traceparent = None if span is None else span.sends(len(operations.operations))
+                for out in operation_records(record, decision, operations, traceparent):
                     own = partition if out.key is key else self._producer.partition_for(topic, out.key)
                     outgoing.append(topic, own, out)
             case DeadLettered() as verdict:
@@ -338,7 +353,7 @@ class Flow:
                     outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
                 except RecordTooLargeError as error:
                     letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
-                    return self._append(outgoing, record, decision._replace(verdict=letter_of))
+                    return self._append(outgoing, record, decision._replace(verdict=letter_of), span)
             case Dropped():
                 pass
         return decision
@@ -371,6 +386,8 @@ class Flow:
         if error is None:
             landing.outputs_landed(flight)
             log_letters(log, flight.tally.letters, _fields)
+            for span in flight.tally.spans:
+                span.durable()
             tell((self._observe,), _told(flight))
         elif flight in self._flights:  # else it was given up, and is another's
             self._failed(error)
@@ -396,9 +413,10 @@ async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> 
     await commands.send()
 
 
-def _fields(letter: tuple[str, DeadLettered]) -> dict[str, str | None]:
-    source, verdict = letter
-    return {"dlq_class": verdict.class_, "source": source, "field": verdict.field}
+def _fields(letter: Letter) -> dict[str, str | None]:
+    source, verdict, trace_id = letter
+    traced = {} if trace_id is None else {"trace_id": trace_id}
+    return {"dlq_class": verdict.class_, "source": source, "field": verdict.field, **traced}
 
 
 def _told(flight: Flight) -> ChunkTransformed:

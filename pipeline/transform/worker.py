@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from faust.types import TP
 
@@ -25,6 +25,7 @@ from pipeline.kafka.topics import check_topics
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import Tasks
+from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.flow import Flow
@@ -46,7 +47,11 @@ from pipeline.transform.state.metrics import observe_state, show_mirrors
 from pipeline.transform.state.partitions import PartitionWatch, check_equal
 from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.store import Store
+from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpans
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
@@ -90,6 +95,8 @@ def create_app(settings: Settings) -> BatchApp:
     aside = _aside(settings, watch, app.background())
     beside = _beside(settings, policy, watch, app.background(), aside)
 
+    spans = _spans(settings, watch, app)
+
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
@@ -111,6 +118,7 @@ def create_app(settings: Settings) -> BatchApp:
         introductions=introductions,
         lookups=lookups,
         current=deciding if live is not None or beside is not None else None,
+        spans=spans,
     )
 
     async def start_producer() -> None:
@@ -234,6 +242,18 @@ def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> Pro
 
     observe = partial(tell, (watch.metrics, looked_up))
     return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
+
+
+def _spans(settings: Settings, watch: WorkerWatch, app: BatchApp) -> RecordSpans | None:
+    """What makes traces, where they are on."""
+    traces = open_traces(settings, "transform")
+    show_spans(watch.metrics, counts_of(traces))
+    if traces is None:
+        return None
+    from pipeline.transform.spans import RecordSpans
+
+    app.companion(_at_once, traces.stop)
+    return RecordSpans(traces, settings.transform_group, settings.operations_topic)
 
 
 async def _at_once() -> None:
