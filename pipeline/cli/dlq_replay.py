@@ -26,10 +26,10 @@ from pipeline.deadletters.replayer import Replayer
 from pipeline.deadletters.report import Report
 from pipeline.deadletters.survey import chosen, make_plan, read_history
 from pipeline.errors import InputError, PipelineError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.topic_reader import Span
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import Record
-from pipeline.kafka.topic_reader import Span
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 
 INTERRUPTED = 130

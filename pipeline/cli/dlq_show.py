@@ -20,8 +20,8 @@ from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.replay import DEFAULT_MAX_REPLAYS, Refused, Targets, decide
 from pipeline.deadletters.survey import read_history
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
-from pipeline.kafka.topic_reader import Span
 from pipeline.settings import Settings
 
 LABELS = {

@@ -10,7 +10,7 @@ from pipeline.deadletters.erasure import Lying, Whose, bury, find, is_compacted,
 from pipeline.deadletters.moments import written
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.errors import TopicError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 
 SHOWN = 10

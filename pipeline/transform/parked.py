@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.decision import Decision
 from pipeline.transform.state.mirrored_shelf import MirroredShelf

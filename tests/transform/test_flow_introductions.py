@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import parked as parked_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import Flow

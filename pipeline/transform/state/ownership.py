@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import REPARTITIONED_AMONG, REPARTITIONED_FROM, Headers, int_header, text_header
 from pipeline.transform.verdicts import DeadLettered, SentOn
 

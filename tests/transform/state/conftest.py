@@ -23,12 +23,12 @@ from faust.types import TP
 
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord, text_header
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
