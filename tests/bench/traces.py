@@ -26,8 +26,8 @@ from pipeline.dodo.signature import Verifier, sign
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.spans import WebhookSpans
 from pipeline.ingest.store import Stored
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.fetched import FetchedRecord
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.settings import Settings
 from pipeline.sink.events import OperationsAccepted, RequestEnded
 from pipeline.sink.item import Item
