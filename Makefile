@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Some machines forbid compiled files. The tests start hundreds of Pythons, and each would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help install demo test lint types unit chaos bench peers lock clean
+.PHONY: help install demo test lint types unit chaos platforms bench peers lock clean
 
 # By the shell, since make's own functions take a path with a blank for two.
 override ROOT := $(shell f='$(MAKEFILE_LIST)'; [ "$${f:0:1}" != " " ] || f="$${f:1}"; cd "$$(dirname "$$f")" && pwd)
@@ -69,6 +69,9 @@ unit: tools install ## the tests alone (T='tests/sink -k batch')
 
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
+
+platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.4.0'); fetches their jars with Maven
+	@cd "$(ROOT)" && PLATFORMS="$${PLATFORMS:-all}" "$(PY)" -m pytest -m platforms -s -q --timeout 1800 $(T) tests/platforms
 
 bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`
 	@cd "$(ROOT)" && exec "$(PY)" -m tests.bench $(B)

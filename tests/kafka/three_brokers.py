@@ -78,8 +78,8 @@ PROPERTIES = {
 class Node(LocalKafka):
     """One of the cluster's nodes."""
 
-    def __init__(self, number: int, host: str, directory: Path, ports: Ports, java: list[str]) -> None:
-        super().__init__(directory, distribution.DEFAULT_VERSION, server_command(directory, java), ports, pid=0)
+    def __init__(self, number: int, host: str, directory: Path, ports: Ports, java: list[str], *, version: str) -> None:
+        super().__init__(directory, version, server_command(directory, java), ports, pid=0)
         self.java = java
         self.number = number
         self.host = host
@@ -123,14 +123,21 @@ class Cluster:
         self.nodes = {node.number: node for node in nodes}
 
     @classmethod
-    def start(cls, directory: Path, *, heap_mb: int = 256, properties: Mapping[str, str] | None = None) -> Self:
+    def start(
+        cls,
+        directory: Path,
+        *,
+        heap_mb: int = 256,
+        properties: Mapping[str, str] | None = None,
+        version: str = distribution.DEFAULT_VERSION,
+    ) -> Self:
         """Start the nodes side by side; blocks until every one is registered and answers.
 
         Raises:
             BrokerUnreachableError: a node did not start; the message holds the last lines of its log.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            cluster = cls(_prepare(directory / f"attempt-{attempt}", heap_mb, properties or {}))
+            cluster = cls(_prepare(directory / f"attempt-{attempt}", heap_mb, properties or {}, version))
             try:
                 cluster.restart(*cluster.nodes)
             except PortTakenError:
@@ -291,9 +298,9 @@ class Cluster:
             await client.close()
 
 
-def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str]) -> list[Node]:
+def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str], version: str) -> list[Node]:
     """Directories of nodes that know each other, formatted for one cluster."""
-    jars = distribution.libraries()
+    jars = distribution.libraries(version)
     host = _own_address()
     taken: set[int] = set()
     ports = [Ports(_another_port(taken), _another_port(taken)) for _ in range(NODES)]
@@ -317,7 +324,7 @@ def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str]) -> li
             extra={**addresses, **PROPERTIES, **properties},
         )
         (place / "server.properties").write_text(text, encoding="ascii")
-        nodes.append(Node(number, host, place, at, java_command(place, jars, heap_mb)))
+        nodes.append(Node(number, host, place, at, java_command(place, jars, heap_mb), version=version))
     cluster_id = new_cluster_id()
     with ThreadPoolExecutor(NODES) as threads:
         list(threads.map(lambda node: format_node(node.directory, node.java, cluster_id), nodes))
