@@ -20,14 +20,18 @@ from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.records import Record
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
+from pipeline.statestore.events import RestoreAdvanced
+from pipeline.statestore.metrics import observe_state, show_mirrors
+from pipeline.statestore.partition_count import PartitionWatch, check_equal
+from pipeline.statestore.partitions import PartitionStores
+from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -42,11 +46,8 @@ from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
-from pipeline.transform.state.events import RestoreAdvanced
-from pipeline.transform.state.metrics import observe_state, show_mirrors
-from pipeline.transform.state.partitions import PartitionWatch, check_equal
-from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.state.store import Store
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
+from pipeline.transform.webhook import Reading
 from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
 
@@ -65,7 +66,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Record, Shelf | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -100,8 +101,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(record: Record, shelf: Shelf | None) -> Decision:
-            return decide(record, now, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
@@ -207,13 +208,13 @@ def _aside(settings: Settings, watch: WorkerWatch, background: Tasks) -> Aside |
     return Aside(settings, settings.shadow_topic, background, partial(tell, (watch.metrics,)))
 
 
-def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> PartitionStores:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
-    observe_state(watch.metrics)
-    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    observe_state(watch.metrics, KINDS)
+    store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
     show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}

@@ -33,7 +33,7 @@ from pipeline.sink.events import OperationsAccepted, RequestEnded
 from pipeline.sink.item import Item
 from pipeline.sink.spans import OperationSpans
 from pipeline.telemetry.traces import Traces
-from pipeline.transform.decision import decide
+from pipeline.transform.decision import judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
@@ -130,7 +130,7 @@ def _transform(count: int) -> Work:
     async def work(traces: Traces | None, share: float) -> None:
         spans = None if traces is None else RecordSpans(traces, "transform", OPERATIONS)
         flow = Flow(
-            lambda record, shelf: decide(record, policy, map_webhook, shelf), NoBroker(), operations_topic=OPERATIONS,
+            lambda reading, shelf: judge(reading, policy, map_webhook, shelf), NoBroker(), operations_topic=OPERATIONS,
             dead_letters_topic=DEAD_LETTERS, observe=lambda _: None, fail=_fail, spans=spans,
         )  # fmt: skip
         flow.resume(1, frozenset())

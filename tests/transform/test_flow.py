@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
-from pipeline.kafka.records import OutRecord, Record, text_header
+from pipeline.kafka.records import OutRecord, text_header
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
@@ -22,6 +22,7 @@ from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.spans import RecordSpans
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
+from pipeline.transform.webhook import Reading
 from tests.telemetry.keeping import KEPT, NOT_KEPT, TRACE_ID, Keeping
 
 OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
@@ -40,13 +41,15 @@ class Consumed:
     timestamp: int = 1
 
 
-def decide(record: Record, _shelf: object = None) -> Decision:
+def decide(reading: Reading, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
     `gone` is about `cus_3` besides.
 
     `share` has a command with it; `ann` and `bea` are customers of one address.
     """
+    record = reading.record
+    assert record is not None
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")
