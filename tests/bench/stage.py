@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from pipeline.customerio.operations import event
+from pipeline.customerio.vouching import word_for
 from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.local_process import Watchdog
 from pipeline.kafka.murmur2 import partition_of
@@ -65,6 +66,7 @@ def operation(number: int) -> Sent:
     filled = {**attributes, "note": "x" * (OPERATION_BYTES - len(body) - len(',"note":""'))}
     value = event(person.decode(), "payment_succeeded", id=f"{number:026d}", timestamp_s=AT_S, attributes=filled)
     headers = [
+        ("checked", word_for(value)),
         ("op-id", b"%026d" % number),
         ("webhook-id", b"msg_%024d" % number),
         ("dodo-type", b"payment.succeeded"),
