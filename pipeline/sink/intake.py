@@ -70,7 +70,9 @@ class Intake:
                     return
             part = records[start : start + TURN_RECORDS]
             # Room for all of them is one question, no room is one for each: see `memory`.
-            if self._memory.try_take_all(sum([_size(record) for record in part])):
+            if self._memory.try_take_all(
+                sum([len(record.value or b"") for record in part]) + RECORD_OVERHEAD_BYTES * len(part)
+            ):
                 self._admit(part, chunk, start)
                 continue
             for index, record in enumerate(part, start):
