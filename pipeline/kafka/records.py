@@ -25,6 +25,9 @@ OP_ID: Final = "op-id"
 EVENT_TIME: Final = "event-time"
 SOURCE: Final = "source"
 BARRIER: Final = "barrier"
+CHECKED: Final = "checked"
+"""Of an operation: the word of who made it that its value may go into a batch (`pipeline.customerio.vouching`)."""
+
 IDENTITY: Final = "identity"
 """Of an identify: the digest of what it tells, which the state remembers as told."""
 

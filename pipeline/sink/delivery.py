@@ -3,9 +3,10 @@
 An answer is read by `customerio.interpreter`; here stands what follows from it:
 
 - accepted: done.
-- some refused: those become dead letters, the rest is done and never sent again. Errors that name no operation of the
-  batch: what was not refused is sent once more, alone; if that answer cannot be matched either, it becomes dead letters
-  with the raw answer.
+- some refused: those become dead letters, the rest is done and never sent again. (But where one of the batch is no
+  operation, though somebody vouched for it, indexes tell nothing: that one becomes a dead letter, and the others go
+  again.) Errors that name no operation of the batch: what was not refused is sent once more, alone; if that answer
+  cannot be matched either, it becomes dead letters with the raw answer.
 - refused as a whole, or for its credentials: halves, one after the other, until the culprit is alone; it becomes a dead
   letter if it is to blame (`judge`). If all may be refused alike it waits, and others go before it (`suspects`).
 - try later, no answer: the same bytes again with full jitter, or when Retry-After says, which holds all lanes.
@@ -43,6 +44,7 @@ from pipeline.customerio.outcomes import (
 from pipeline.errors import RequestUnansweredError
 from pipeline.kafka.records import time_ms
 from pipeline.sink.acks import is_owed
+from pipeline.sink.admission import unsound
 from pipeline.sink.answers import Answer, name_of
 from pipeline.sink.backoff import FIRST_S, full_jitter
 from pipeline.sink.batching import halve
@@ -310,6 +312,9 @@ class Delivery:
                 self._accept(group, group.items, given, lane, started)
                 return Step()
             case PartlyRefused(refused, unmatched):
+                if spoilt := unsound(group.items):
+                    self._gate.answered(given)
+                    return await self._spoilt(group, spoilt)
                 rest = [item for index, item in enumerate(group.items) if index not in refused]
                 if unmatched is None and rest:
                     self._accept(group, rest, given, lane, started)
@@ -342,6 +347,16 @@ class Delivery:
         if unmatched is None or group.resent or not rest:
             return Step()
         return Step((group.part(rest, resent=True),))
+
+    async def _spoilt(self, group: Group, spoilt: list[Item]) -> Step:
+        """Some of the group are no operations, so no index in its answer tells whose it is: the others go again.
+
+        Those that were accepted with it are so once more: an event has its id, and an identify says the same.
+        """
+        await self._letters.unusable(spoilt)
+        self._done(spoilt)
+        rest = [item for item in group.items if item.fault is None]
+        return Step((group.part(rest),) if rest else ())
 
     async def _refused_whole(self, group: Group, given: Pass, refusal: Refusal, lane: Lane, *, from_api: bool) -> Step:
         now = asyncio.get_running_loop().time()

@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from orjson import JSONDecodeError, loads
-
 from pipeline.customerio.limits import ITEM_MAX_BYTES
+from pipeline.customerio.vouching import word_for
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import BARRIER, NOT_BEFORE, Record
+from pipeline.kafka.records import CHECKED, Record
 from pipeline.sink.acks import Acks, Chunk, Delivered, Head
-from pipeline.sink.admission import BARRIER_LENGTH, fault_of, is_barrier
+from pipeline.sink.admission import UNREMARKABLE, admit
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.early import Early
 from pipeline.sink.handover import SinkHandOver
-from pipeline.sink.item import Fault, Item
+from pipeline.sink.item import Item
 from pipeline.sink.lanes import Queue
 from pipeline.sink.memory import Memory
 from pipeline.sink.removals import Removals, removes
@@ -71,7 +70,9 @@ class Intake:
                     return
             part = records[start : start + TURN_RECORDS]
             # Room for all of them is one question, no room is one for each: see `memory`.
-            if self._memory.try_take_all(sum([_size(record) for record in part])):
+            if self._memory.try_take_all(
+                sum([len(record.value or b"") for record in part]) + RECORD_OVERHEAD_BYTES * len(part)
+            ):
                 self._admit(part, chunk, start)
                 continue
             for index, record in enumerate(part, start):
@@ -103,20 +104,17 @@ class Intake:
         for record in records:
             value, key = record.value or b"", record.key or b""
             size = len(value) + RECORD_OVERHEAD_BYTES
-            # What nearly every record passes is asked here, without calls; what does not is looked at again.
-            try:
-                fault = None if len(value) <= ITEM_MAX_BYTES and type(loads(value)) is dict else fault_of(value)
-            except JSONDecodeError:
-                fault = fault_of(value)
-            if type(record) is UnreadableRecord:
-                fault = Fault("unreadable", record.fault)
-            barrier = is_early = False
-            for name, _ in record.headers:
-                if name == NOT_BEFORE:
-                    is_early = True
-                elif len(name) == BARRIER_LENGTH and name.lower() == BARRIER:
-                    barrier = is_barrier(record.headers)
-                    break
+            headers = record.headers
+            if (  # nearly every record is the transform's, of which the first header tells all; others are looked at
+                value
+                and headers
+                and headers[0] == (CHECKED, word_for(value))
+                and len(value) <= ITEM_MAX_BYTES
+                and type(record) is not UnreadableRecord
+            ):
+                fault, barrier, is_early = UNREMARKABLE
+            else:
+                fault, barrier, is_early = admit(record)
             body = value if fault is None else b""
             item = Item(record, body, key, barrier, chunk, index, size, fault)
             if len(self._early) and removes(value):

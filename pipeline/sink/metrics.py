@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from functools import partial
-from typing import get_args
+from typing import Final, get_args
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.deadletters.envelope import CLASSES
-from pipeline.kafka.records import END_MS, FIRST_MS, MAX_DIGITS, RECEIVED_AT, WEBHOOK_ID, Headers, Record, text_header
+from pipeline.kafka.records import END_MS, FIRST_MS, MAX_DIGITS, RECEIVED_AT, WEBHOOK_ID, Record, text_header
 from pipeline.sink import events
 from pipeline.sink.batching import BatchCause
 from pipeline.sink.holds import HoldCause
@@ -16,6 +18,9 @@ from pipeline.sink.sink import Sink
 from pipeline.watch.latency import Latency
 from pipeline.watch.letters import observe_letters
 from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
+
+NOWHERE: Final = sys.maxsize
+"""The place of a header that is not there."""
 
 FILL = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
@@ -127,21 +132,33 @@ def _observe_accepted(metrics: Metrics) -> None:
         if event.oldest_age_s is not None:
             age.observe(event.oldest_age_s)
         now_s = time.time()
-        written = [one for one in event.records if FIRST_MS <= one.timestamp < END_MS]
-        sink.observe([one.timestamp for one in written], written, now_s)
-        received = [(at_ms, one) for one in event.records if (at_ms := _received_ms(one.headers))]
-        whole.observe([at_ms for at_ms, _ in received], [one for _, one in received], now_s)
+        sink.observe(*_known([one.timestamp for one in event.records], event.records), now_s)
+        whole.observe(*_known(_received_ms(event.records), event.records), now_s)
 
     metrics.on(events.OperationsAccepted, on_accepted)
 
 
-def _received_ms(headers: Headers) -> int:
-    """When the webhook was received, unix ms; 0 where nobody says, or no clock showed it. Asked for each operation."""
-    for name, value in headers:
-        if name == RECEIVED_AT:
-            at_ms = int(value) if len(value) <= MAX_DIGITS and value.isdigit() else 0
-            return at_ms if FIRST_MS <= at_ms < END_MS else 0
-    return 0
+def _known(at_ms: list[int], records: Sequence[Record]) -> tuple[list[int], Sequence[Record]]:
+    """The times that a clock can have shown, with their records; nearly always all."""
+    if not at_ms or (min(at_ms) >= FIRST_MS and max(at_ms) < END_MS):
+        return at_ms, records
+    known = [(at, one) for at, one in zip(at_ms, records, strict=True) if FIRST_MS <= at < END_MS]
+    return [at for at, _ in known], [one for _, one in known]
+
+
+def _received_ms(records: Sequence[Record]) -> list[int]:
+    """When the webhook of each was received, unix ms; 0 where nobody says.
+
+    One writer has the header always at the same place: it is looked for there first.
+    """
+    found, place = [], 0
+    for record in records:
+        headers = record.headers
+        if place >= len(headers) or headers[place][0] != RECEIVED_AT:
+            place = next((index for index, (name, _) in enumerate(headers) if name == RECEIVED_AT), NOWHERE)
+        value = (headers[place][1] if place < NOWHERE else None) or b""  # a header may have none
+        found.append(int(value) if len(value) <= MAX_DIGITS and value.isdigit() else 0)
+    return found
 
 
 def _webhook_id(record: Record) -> str | None:

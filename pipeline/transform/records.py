@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from pipeline.customerio.vouching import MORE, word_for
 from pipeline.deadletters.envelope import dead_letter
 from pipeline.kafka.records import (
     BARRIER,
+    CHECKED,
     DLQ_REPLAYS,
     DODO_TYPE,
     EVENT_TIME,
@@ -42,11 +44,12 @@ def operation_records(
 ) -> list[OutRecord]:
     """The operations of one webhook, in order, each under its person's key.
 
-    Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
-    the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
-    where the sink must end its batch; `rules` is the version of what shaped them. With the state an identify has
-    `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where its
-    time is ahead of the clock. `traceparent` names the span that sends them, where their trace is kept.
+    Headers: `checked`, by which the sink knows that the value is an operation and needs no parsing (first, where the
+    sink looks for it), `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's
+    time when the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and
+    `barrier` where the sink must end its batch; `rules` is the version of what shaped them. With the state an identify
+    has `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where
+    its time is ahead of the clock. `traceparent` names the span that sends them, where their trace is kept.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
@@ -65,11 +68,14 @@ def operation_records(
     person_key = operations.person_key
     found = []
     for op_id, body, barrier, kind, _, key in operations.operations:
-        headers = ((OP_ID, op_id.encode()), *shared)
-        if kind == "identify":
-            headers += _remembered(decision, operations)
+        word = word_for(body)
+        told: Pairs = _remembered(decision, operations) if kind == "identify" else ()
         if barrier:
-            headers += _BARRIER
+            told += _BARRIER
+            word += MORE
+        elif told and operations.not_before_s is not None:
+            word += MORE
+        headers = ((CHECKED, word), (OP_ID, op_id.encode()), *shared, *told)
         found.append(OutRecord(person_key if key is None else key, body, headers))
     return found
 

@@ -49,6 +49,14 @@ class Chain:
     sandbox: SandboxView
     processes: dict[str, stage.Process]
 
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of processor time of each so far."""
+        return {name: process.cpu_s() for name, process in self.processes.items()}
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """The same since then."""
+        return {name: now - before[name] for name, now in self.cpu_s().items()}
+
 
 async def measure(run: Run) -> list[Figure]:
     """Steady traffic, then a rush."""
@@ -71,6 +79,7 @@ async def _steady(run: Run) -> list[Figure]:
         await as_fast_as_it_goes(pool, iter(warm), None)
         await _accepted(chain, WARM_UP * OPERATIONS)
         requests = [payments.request(number, stage.SECRET, int(time.time())) for number in range(count)]
+        cpu_s = chain.cpu_s()
         showing = asyncio.create_task(_show(run, chain, (WARM_UP + count) * OPERATIONS))
         answers = await steadily(
             pool,
@@ -80,6 +89,7 @@ async def _steady(run: Run) -> list[Figure]:
         )
         assert answers.statuses == Counter({200: count}), f"not every webhook was taken: {answers.statuses}"
         await _accepted(chain, (WARM_UP + count) * OPERATIONS)
+        shares = chain.since(cpu_s)
         showing.cancel()
         arrived: dict[str, list[float]] = {}
         async for event in chain.sandbox.events():
@@ -95,6 +105,10 @@ async def _steady(run: Run) -> list[Figure]:
         Figure("chain", f"{what}, missing", missing, "", at_most=0),
         Figure("chain", f"{what}, refused", stats["refused"], "", at_most=0),
         Figure("chain", f"{what}, sent again", stats["duplicates"], ""),
+        *(
+            Figure("chain", f"{what}, processor time of {name} a webhook", per(1e3 * used, count), "ms")
+            for name, used in shares.items()
+        ),
     ]
 
 
@@ -105,7 +119,7 @@ async def _rush(run: Run) -> list[Figure]:
     async with _chain(run, fast=True, customerio_requests_per_second=RAISED) as chain:
         async with connections(chain.ingest, CONNECTIONS) as pool:
             requests = [payments.request(number, stage.SECRET, int(time.time())) for number in range(count)]
-            cpu_s = {name: process.cpu_s() for name, process in chain.processes.items()}
+            cpu_s = chain.cpu_s()
             began = time.perf_counter()
             showing = asyncio.create_task(_show(run, chain, count * OPERATIONS))
             answers = await as_fast_as_it_goes(pool, iter(requests), None)
@@ -113,7 +127,7 @@ async def _rush(run: Run) -> list[Figure]:
             await _accepted(chain, count * OPERATIONS)
             seconds = time.perf_counter() - began
             showing.cancel()
-        shares = {name: process.cpu_s() - cpu_s[name] for name, process in chain.processes.items()}
+        shares = chain.since(cpu_s)
     return [
         Figure("chain", "rush, webhooks from post to accepted", per(count, seconds), "/s", at_least=RUSH_BOUND),
         Figure("chain", "rush, operations accepted", per(count * OPERATIONS, seconds), "/s"),

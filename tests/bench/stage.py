@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from pipeline.customerio.operations import event
+from pipeline.customerio.vouching import word_for
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.process import Watchdog
@@ -66,6 +67,7 @@ def operation(number: int) -> Sent:
     filled = {**attributes, "note": "x" * (OPERATION_BYTES - len(body) - len(',"note":""'))}
     value = event(person.decode(), "payment_succeeded", id=f"{number:026d}", timestamp_s=AT_S, attributes=filled)
     headers = [
+        ("checked", word_for(value)),
         ("op-id", b"%026d" % number),
         ("webhook-id", b"msg_%024d" % number),
         ("dodo-type", b"payment.succeeded"),

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.limits import ITEM_MAX_BYTES
-from pipeline.sink.admission import fault_of, is_barrier
+from pipeline.customerio.vouching import MORE, word_for
+from pipeline.kafka.fetched import FetchedRecord
+from pipeline.sink.admission import admit, fault_of, is_barrier
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"{}", b'{"a":1},{"b":2}', b'{"x":[{}', b"{}]}", b" {} "])))
@@ -18,6 +20,36 @@ def test_admitted_values_keep_their_index(values: list[bytes]) -> None:
     admitted = [value for value in values if fault_of(value) is None]
     batch = orjson.loads(join(admitted))["batch"]
     assert batch == [orjson.loads(value) for value in admitted]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=12)
+            | st.sampled_from([b"{}", b"[]", b"}{", b'{"a":1},{"b":2}', b'{"x":[{}', b"{}]}  {}"]),
+            st.sampled_from([b"{}", b'{"a":1}', b'{"a":12}', b'{"a":123456789}']),
+            st.sampled_from([b"", MORE]),
+        )
+    )
+)
+def test_a_copied_word_admits_nothing_else(records: list[tuple[bytes, bytes, bytes]]) -> None:
+    """Whatever operation's word stands beside a value, what is admitted is one element of the batch."""
+    admitted = [
+        value
+        for value, other, more in records
+        if admit(FetchedRecord("t", 0, 0, 0, 0, None, value, [("checked", word_for(other) + more)])).fault is None
+    ]
+    batch = orjson.loads(join(admitted))["batch"]
+    assert batch == [orjson.loads(value) for value in admitted]
+    assert all(value in admitted for value, other, _ in records if value == other)
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"[1]", b"x" * ITEM_MAX_BYTES, b"x" * (ITEM_MAX_BYTES + 1)])
+@pytest.mark.parametrize("name", ["checked", "Checked"])
+def test_vouched(value: bytes, name: str) -> None:
+    """A value's own word is believed, under a name in any case, but for what is too large to be sent."""
+    record = FetchedRecord("t", 0, 0, 0, 0, None, value, [("op-id", b"1"), (name, word_for(value))])
+    assert (admit(record).fault is None) == (len(value) <= ITEM_MAX_BYTES)
 
 
 @pytest.mark.parametrize(

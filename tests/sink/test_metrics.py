@@ -93,8 +93,8 @@ def test_how_long_operations_took() -> None:
     observe_sink(registry, 1)
     now_ms = int(time.time() * 1000)
 
-    def record(received_at: bytes | None, written_ms: int) -> Any:
-        headers = [("webhook-id", b"msg_1")]
+    def record(received_at: bytes | None, written_ms: int, before: int = 0) -> Any:
+        headers: list[Any] = [("webhook-id", b"msg_1"), *[("op-id", b"1790000000000")] * before]
         if received_at is not None:
             headers.append(("received-at", received_at))
         return FetchedRecord("operations", 0, 0, written_ms, 0, b"k", b"{}", headers)
@@ -105,11 +105,14 @@ def test_how_long_operations_took() -> None:
         record(None, now_ms - 4_000),
         record(b"yesterday", -1),
         record(b"17", -1),
+        record(b"%d" % (now_ms - 50_000), -1, before=3),
+        FetchedRecord("operations", 0, 0, -1, 0, b"k", b"{}", [("received-at", None)]),  # type: ignore[list-item]
+        record(b"%d" % (now_ms - 50_000), -1, before=1),
     ]
     registry(events.OperationsAccepted(0, len(records), 40.0, records))
     value = registry.registry.get_sample_value
     for name, count, bounds in (
-        ("webhook_to_accepted", 2, {"0.01": 1, "30.0": 1, "60.0": 2}),
+        ("webhook_to_accepted", 4, {"0.01": 1, "30.0": 1, "60.0": 4}),
         ("operation_to_accepted", 3, {"2.5": 0, "5.0": 1, "10.0": 1, "30.0": 3}),
     ):
         assert value(f"dodo_cio_{name}_seconds_count") == count

@@ -319,10 +319,13 @@ def test_headers_of_an_operation() -> None:
     assert len(written) == 2
     for headers in written:
         schema("headers/operation").validate(headers)
-        assert set(headers) - {records.BARRIER} == set(document("headers/operation")["required"])
+        optional = {records.BARRIER, records.CHECKED}
+        assert set(headers) - optional == set(document("headers/operation")["required"])
+        assert next(iter(headers)) == records.CHECKED
     of_an_identify = {records.IDENTITY, records.IDENTITY_OF, records.NOT_BEFORE}
     listed = {
         records.BARRIER,
+        records.CHECKED,
         records.DLQ_REPLAYS,
         records.RULES,
         records.TRACEPARENT,

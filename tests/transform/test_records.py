@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.customerio.vouching import word_for
 from pipeline.kafka.records import OutRecord
 from pipeline.transform.decision import Decision
 from pipeline.transform.records import dead_letter_record, operation_records
@@ -44,9 +45,31 @@ def test_operations() -> None:
         ("source", b"dodo.webhooks/3/41"),
     )
     assert operation_records(Consumed(), DECISION, OPERATIONS) == [
-        OutRecord(b"cus_1", b'{"action":"identify"}', (("op-id", b"01A"), *shared, ("barrier", b"1"))),
-        OutRecord(b"cus_1", b'{"action":"event"}', (("op-id", b"01B"), *shared)),
+        OutRecord(
+            b"cus_1",
+            b'{"action":"identify"}',
+            (("checked", b"21:51ff0795:more"), ("op-id", b"01A"), *shared, ("barrier", b"1")),
+        ),
+        OutRecord(b"cus_1", b'{"action":"event"}', (("checked", b"18:3c35065b"), ("op-id", b"01B"), *shared)),
     ]
+
+
+def test_what_the_sink_must_heed_is_announced() -> None:
+    """`checked` says whether there is more to look at, and a sink that does not know it finds the same headers."""
+    told = OPERATIONS._replace(identity=bytes(16), not_before_s=1_767_000_003)
+    for operations, expected in (
+        (OPERATIONS, {"01A": ("barrier",), "01B": ()}),
+        (told, {"01A": ("not-before", "barrier"), "01B": ()}),
+        (told._replace(operations=(told.operations[0]._replace(barrier=False),)), {"01A": ("not-before",)}),
+    ):
+        records = operation_records(Consumed(), DECISION._replace(whose=b"cus_1"), operations)
+        found = {}
+        for record in records:
+            (first, word), *_ = record.headers
+            names = tuple(name for name, _ in record.headers if name in {"barrier", "not-before"})
+            assert (first, word) == ("checked", word_for(record.value or b"") + (b":more" if names else b""))
+            found[dict(record.headers)["op-id"].decode()] = names
+        assert found == expected
 
 
 def test_an_operation_about_somebody_else_has_their_key() -> None:

@@ -20,7 +20,11 @@ COALESCE_S: Final = 0.2
 short; a request for each chunk would load the group coordinator for nothing."""
 
 COALESCE_AHEAD_S: Final = 0.05
-"""The same while records are done beyond the offset: lanes finish them by hundreds, in batches."""
+"""The same while many records are done beyond the offset: lanes finish them by hundreds, in batches."""
+
+MANY_AHEAD: Final = 100
+"""Below, 0.2 s are as good: a request costs as much as some operations, and at low load a few are nearly always done
+before one that waits for its person."""
 
 RETRY_S: Final = 1.0
 """Pause after a request that the broker could not serve."""
@@ -73,7 +77,7 @@ class Committer:
         self._stored: tuple[Mapping[TP, str], int] = ({}, NOBODY)
         self.takes_notes = True
         self.room = TEXT_CHARS
-        self._tells_ahead = False
+        self._tells_many = False
 
     def moved(self) -> None:
         """A watermark moved, or more is done ahead of one."""
@@ -90,7 +94,7 @@ class Committer:
         first = self._watermarks.first
         texts = {first: note} if first is not None and note else {}
         ahead = self._watermarks.done_ahead() if self.room else {}
-        self._tells_ahead = bool(ahead)
+        self._tells_many = sum(one.count for one in ahead.values()) >= MANY_AHEAD
         each = min(self.room, REQUEST_CHARS // max(len(ahead), 1))
         for tp, one in ahead.items():
             rest = texts.get(tp, "")
@@ -107,7 +111,7 @@ class Committer:
                 self._moved.set()
                 await asyncio.sleep(RETRY_S)
             else:
-                await asyncio.sleep(COALESCE_AHEAD_S if self._tells_ahead else COALESCE_S)
+                await asyncio.sleep(COALESCE_AHEAD_S if self._tells_many else COALESCE_S)
 
     async def commit(self) -> Committed:
         """Commit now, after a commit that is on its way."""

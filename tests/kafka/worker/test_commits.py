@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from faust.types import TP
@@ -14,6 +15,7 @@ from pipeline.kafka.worker import commits
 from pipeline.kafka.worker.commits import Committed, Committer
 from pipeline.kafka.worker.done_ahead import Witness, parted
 from pipeline.kafka.worker.watermarks import Watermarks
+from tests.virtual import run_virtual
 
 A = TP("a", 0)
 B = TP("a", 1)
@@ -242,6 +244,32 @@ async def test_what_is_done_ahead_lies_beside_the_offset() -> None:
         setting.acknowledge(offset)
     await setting.committer.commit()
     assert (setting.group.stored[1:], setting.group.notes[1:]) == ([({A: 100}, 3)], [{A: "I want more"}])
+
+
+@pytest.mark.parametrize(("many", "pause_s"), [(99, commits.COALESCE_S), (100, commits.COALESCE_AHEAD_S)])
+def test_how_soon_the_next_commit_comes(many: int, pause_s: float) -> None:
+    """A few records that are done ahead, as at low load, share a request for as long as others do; many do not."""
+
+    async def story() -> list[float]:
+        setting = Setting()
+        watermark = setting.watermarks.of(A)
+        watermark.saw(Witness(many, 1))
+        watermark.ask(1, 1, lambda: (1 << many) - 1)
+        times: list[float] = []
+
+        async def store(*request: Any) -> Committed:
+            times.append(asyncio.get_running_loop().time())
+            watermark.saw(Witness(many + len(times), 1))  # another text
+            setting.committer.moved()
+            return await setting.group.store(*request)
+
+        setting.committer = Committer(setting.watermarks, store, setting.events.append)
+        setting.committer.moved()
+        await running(setting, until=3)
+        return times
+
+    first, second, third = run_virtual(story())
+    assert (second - first, third - second) == pytest.approx((pause_s, pause_s))
 
 
 async def test_brokers_that_keep_little_are_told_less() -> None:
