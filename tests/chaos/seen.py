@@ -27,21 +27,27 @@ async def caught_up(settings: Settings, partitions: int) -> None:
     Raises:
         AssertionError: nothing moved any more, and a group is behind.
     """
-    for group, topic in (
-        (settings.transform_group, settings.webhooks_topic),
-        (settings.sink_group, settings.operations_topic),
-    ):
-        last, moved = None, time.monotonic()
-        while True:
-            ends = await _ends(settings, topic, partitions)
-            committed = await _committed(settings, group, topic)
-            lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
-            if not any(lag.values()):
-                break
-            if (ends, committed) != last:
-                last, moved = (ends, committed), time.monotonic()
-            assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
-            await asyncio.sleep(POLL_S)
+    await caught_up_in(settings, settings.transform_group, settings.webhooks_topic, partitions)
+    await caught_up_in(settings, settings.sink_group, settings.operations_topic, partitions)
+
+
+async def caught_up_in(settings: Settings, group: str, topic: str, partitions: int) -> None:
+    """Wait until one group has committed the end of every partition of one topic.
+
+    Raises:
+        AssertionError: as `caught_up`.
+    """
+    last, moved = None, time.monotonic()
+    while True:
+        ends = await _ends(settings, topic, partitions)
+        committed = await _committed(settings, group, topic)
+        lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
+        if not any(lag.values()):
+            return
+        if (ends, committed) != last:
+            last, moved = (ends, committed), time.monotonic()
+        assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
+        await asyncio.sleep(POLL_S)
 
 
 async def look(settings: Settings, view: SandboxView) -> Outcome:
@@ -82,14 +88,14 @@ async def _committed(settings: Settings, group: str, topic: str) -> dict[int, in
 
 
 async def _records(settings: Settings, topic: str) -> list[Any]:
-    """Every record of a topic; those of one partition in their order."""
+    """Every record of a topic in the order of time; those of one partition, which the broker dates, in their order."""
     async with _reader(settings, topic) as consumer:
         ends = await consumer.end_offsets(consumer.assignment())
         found: list[Any] = []
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += records
-        return found
+        return sorted(found, key=lambda record: record.timestamp)  # stable
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ class Chain:
         )
         print("\n  ".join([summary, *done]))  # noqa: T201 - the run's result
         assert not found, "\n".join([summary, *done, *found])
-        assert not self.replicas.ended, "\n".join(self.replicas.ended)
+        assert not self.replicas.ended, "\n".join(map(str, self.replicas.ended))
         assert set(codes.values()) == {0}, codes
 
 

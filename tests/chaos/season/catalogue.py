@@ -62,7 +62,7 @@ KINDS: Final = (
         "the sinks' group goes back by hundreds of operations and sends them again",
         quick=False,
     ),
-    Kind("mirror deleted", "operator", "a running transform's local state is deleted under it"),
+    Kind("mirror deleted", "operator", "a running transform's local state is deleted under it", quick=False),
 )
 
 BY_NAME: Final = {kind.name: kind for kind in KINDS}
