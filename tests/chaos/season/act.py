@@ -7,14 +7,17 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tests.chaos.replicas import Replica
 from tests.chaos.season.chain import Chain
-from tests.chaos.season.record import Signal, Stage, Stop
+from tests.chaos.season.record import Sample, Signal, Stage, Stop
 from tests.chaos.season.takeovers import AFTER_KILL_S, AFTER_STOP_S
+from tests.chaos.season.watch import PAUSE_S
 
 T = TypeVar("T")
+CALM_S: Final = 2.0
+CALM_WITHIN_S: Final = 20.0
 
 
 @dataclass
@@ -41,20 +44,45 @@ class Act:
 
     async def kill(self, worker: Replica, *, disk: bool) -> None:
         """SIGKILL, with a successor; returns when what follows belongs to another fault."""
+        await self.calm(worker)
         self.stopped(worker, "SIGKILL")
         self.chain.replicas.kill(worker, disk=disk)
         await self.settled(worker, self.chain.settings.session_timeout_seconds + AFTER_KILL_S + 2)
 
-    async def restart(self, worker: Replica) -> None:
+    async def restart(self, worker: Replica, *, judged: bool = True) -> None:
         """SIGTERM, and a successor once it has ended.
+
+        Args:
+            worker: whom.
+            judged: whether the others can take over: not while something else holds them.
 
         Raises:
             AssertionError: it did not end with 0.
         """
-        self.stopped(worker, "SIGTERM")
+        if judged:
+            await self.calm(worker)
+            self.stopped(worker, "SIGTERM")
         code = await self.chain.replicas.restart(worker)
         assert code == 0, f"{worker.name} ended with {code} on SIGTERM\n{worker.text}"
         await self.settled(worker, AFTER_STOP_S + 2)
+
+    async def calm(self, worker: Replica) -> None:
+        """Let the worker's stage come to move in every partition that has work: what it waited for is over.
+
+        The short form does not wait, and the long one for no longer than `CALM_WITHIN_S`.
+        """
+        if self.chain.brief or worker.stage == "ingest":
+            return
+        until = time.time() + CALM_WITHIN_S
+        await asyncio.sleep(CALM_S)
+        while time.time() < until:
+            since_s = time.time() - CALM_S
+            samples = [
+                one for one in self.chain.watch.samples[-100:] if one.stage == worker.stage and one.at_s > since_s
+            ]
+            if len(samples) > 1 and moves(samples[0], samples[-1]):
+                return
+            await asyncio.sleep(PAUSE_S)
 
     def stopped(self, worker: Replica, how: Signal) -> None:
         """Remember when, for whoever judges the takeover."""
@@ -74,6 +102,13 @@ class Act:
         seconds = brief_s if self.chain.brief else self.dice.uniform(low_s, high_s)
         await asyncio.sleep(seconds)
         return seconds
+
+
+def moves(before: Sample, after: Sample) -> bool:
+    """Whether every partition that both show has moved or has no work."""
+    both = before.places.keys() & after.places.keys()
+    pairs = [(before.places[number], after.places[number]) for number in both]
+    return bool(pairs) and all(now.committed == now.end or now.committed > then.committed for then, now in pairs)
 
 
 Fault = Callable[[Act], Awaitable[None]]

@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,12 +85,16 @@ def told(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Iterator[tuple[Taken, dict[str, Any] | None]]:
-    """The log, with the operation where it was refused."""
+    """The log, with the operation where it was refused.
+
+    What a request has refused is written before what is taken of it; here both are in the order of the request.
+    """
     with path.open("rb") as file:
-        for line in file:
-            entry = orjson.loads(line)
-            operation = entry.pop("operation", None)
-            yield Taken(**entry), operation
+        entries = (orjson.loads(line) for line in file)
+        for _, request in groupby(entries, key=itemgetter("request")):
+            for entry in sorted(request, key=itemgetter("item")):
+                operation = entry.pop("operation", None)
+                yield Taken(**entry), operation
 
 
 async def _serve(port: int, config: SandboxConfig, key_file: Path, log: Log) -> None:

@@ -15,8 +15,8 @@ from tests.chaos.season.takeovers import AFTER_STOP_S
 CLOCK: Final = Path(__file__).parents[3] / "data" / "clock"
 """Where Python finds the module that sets its clock."""
 
-NO_ROOM: Final = "256k"
-"""Less than an empty mirror needs."""
+NO_ROOM: Final = "32k"
+"""Less than the mirrors of a few partitions need."""
 
 ROOM: Final = "256m"
 
@@ -102,12 +102,14 @@ async def clock_off(act: Act) -> None:
 async def disk_full(act: Act) -> None:
     """A transform starts on a disk that has no room, until somebody gives it some."""
     worker = act.worker("transform")
-    if not _mount(worker, NO_ROOM):
+    act.ends.add(worker.name)
+    await act.chain.replicas.terminate(worker)
+    mounted = _mount(worker, NO_ROOM)
+    act.chain.replicas.start(worker)
+    if not mounted:
         act.say("not done: mounting a small disk needs root on Linux")
         return
-    act.ends.add(worker.name)
     try:
-        await act.chain.replicas.restart(worker)
         began = worker.lives
         seconds, lives = await act.last(3, 5, 12), worker.lives - began
         subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(worker.disk)], check=True)  # noqa: ASYNC221 - at once
