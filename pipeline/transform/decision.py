@@ -25,6 +25,8 @@ from pipeline.kafka.records import (
     text_header,
     time_ms,
 )
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.failures import where
 from pipeline.transform.fields import members
 from pipeline.transform.identity import customer_id_of
@@ -33,12 +35,10 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.commands import FORGOTTEN, obey
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import of_webhook
 from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.shares import Commands, shares_of
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations, Verdict
 
 MAX_ID_CHARS: Final = 255

@@ -16,6 +16,8 @@ from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import DODO_COMMAND, Record, header
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text
 from pipeline.transform.identity import customer_id_of
@@ -24,10 +26,8 @@ from pipeline.transform.mode import mode_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import nothing, of_api_object
-from pipeline.transform.state.shelf import Shelf
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
 ADDRESS: Final = b'"email"'

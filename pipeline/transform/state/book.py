@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
@@ -55,7 +56,6 @@ from pipeline.transform.state.sheet import (
     Sheet,
     refunded,
 )
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED, status_of
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations

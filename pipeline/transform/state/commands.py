@@ -18,6 +18,8 @@ from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP
@@ -28,7 +30,6 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person
 from pipeline.transform.state import identity
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import (
     PERSON_PREFIX,
     customer_key,
@@ -48,7 +49,6 @@ from pipeline.transform.state.requests import digest_of, remembered, was_carried
 from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, Whom, shares_of, withdrawn
 from pipeline.transform.state.sheet import Folded, Sheet
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
 
 FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.state.facts import Fact, prefix
-from pipeline.transform.state.shelf import Shelf
 
 EVENT: Final = b"e"
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.customerio.operations import Identifier
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
@@ -36,7 +37,6 @@ from pipeline.transform.state.facts import Fact, decode, encode, key, person_key
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED, PRODUCT, STATUS, product_order
 from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 

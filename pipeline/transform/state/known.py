@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
 from pipeline.transform.state.roster import Roster
 from pipeline.transform.state.sheet import Folded, Sheet, fold
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import OTHERS, in_trial, is_charged, place_by, place_of, standing_of
 
 SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})

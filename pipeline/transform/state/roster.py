@@ -20,10 +20,11 @@ from typing import Final
 
 import orjson
 
+from pipeline.statestore.store import KeyValueStore as Shelf
+from pipeline.statestore.store import overlaid
 from pipeline.transform.state.facts import prefix
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.sheet import Sheet
-from pipeline.transform.state.shelf import Shelf, overlaid
 from pipeline.transform.state.standing import OTHERS, Place, order_of, product_order, read_order
 
 SUBSCRIPTION: Final = b"s"

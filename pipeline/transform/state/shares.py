@@ -18,12 +18,12 @@ import orjson
 
 from pipeline.customerio.operations import Identifier
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, OutRecord
+from pipeline.statestore.store import KeyValueStore as Shelf
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, short
 from pipeline.transform.state.identity import DELIVERED
 from pipeline.transform.state.sheet import told_sums
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
 SHARE: Final = "share"
