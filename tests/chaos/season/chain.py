@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.dodo.simulator import Delivery, Shop
-from pipeline.kafka.local_ports import free_port
+from pipeline.kafka.local.ports import free_port
 from pipeline.settings import Settings
 from tests.chaos.client import Client
 from tests.chaos.replicas import STAGES, Replicas, SandboxView
@@ -24,7 +24,7 @@ from tests.chaos.season.record import Stage
 from tests.chaos.season.watch import Group, Watch
 from tests.chaos.season.wires import Wire
 from tests.conftest import ChainSettings, environment_of
-from tests.kafka.cluster import Cluster
+from tests.kafka.three_brokers import Cluster
 
 PARTITIONS: Final = 6
 SITE_ID: Final = "site"

@@ -13,7 +13,7 @@ from tests.chaos.season.play import Played, play
 from tests.chaos.season.report import report, write
 from tests.chaos.season.schedule import schedule
 from tests.conftest import ChainSettings
-from tests.kafka.cluster import Cluster
+from tests.kafka.three_brokers import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 

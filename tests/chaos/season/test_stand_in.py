@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.kafka.local_ports import free_port
+from pipeline.kafka.local.ports import free_port
 from tests.asking import local_client
 from tests.chaos.replicas import SandboxView
 from tests.chaos.season.stand_in import read

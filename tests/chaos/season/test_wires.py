@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from pipeline.kafka.local_ports import free_port
+from pipeline.kafka.local.ports import free_port
 from tests.chaos.season.wires import Wire
 
 HOST = "127.0.0.1"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from tests.chaos.season.act import Act
 from tests.chaos.season.chain import Chain, way_in
 from tests.chaos.seen import caught_up_in
