@@ -22,12 +22,13 @@ from tests.chaos.season.stand_in import read
 from tests.chaos.seen import caught_up_in, look
 from tests.chaos.truth import Event, Outcome, faults, work_out
 
-GAP_S: Final = 12.0
-"""Over which the traffic between two faults is spread while the first of them lasts; what is left comes at once behind
-it, so that the next one meets a backlog."""
+FADE_S: Final = 15.0
+"""While a fault lasts, the traffic up to the next one comes ever more slowly, so that there is some however long it
+lasts: of what is left a third after this time. What is left in the end comes at once, so that the next one meets a
+backlog."""
 
-BRIEF_GAP_S: Final = 1.5
-STEPS: Final = 50
+BRIEF_FADE_S: Final = 1.5
+STEP_S: Final = 0.1
 FAULT_WITHIN_S: Final = 300.0
 
 
@@ -58,12 +59,13 @@ class Traffic:
         self._release(answered)
         await self._client.reaches(answered)
 
-    async def spread(self, until: int, seconds: float) -> None:
-        """Let so many be posted in the course of so many seconds."""
-        began = self._released
-        for step in range(1, STEPS + 1):
-            await asyncio.sleep(seconds / STEPS)
-            self._release(began + (until - began) * step // STEPS)
+    async def fade(self, until: int, seconds: float) -> None:
+        """Let so many be posted, in each step the same part of what is left; it takes several times so long."""
+        due = float(self._released)
+        while due < until:
+            await asyncio.sleep(STEP_S)
+            due += max((until - due) * STEP_S / seconds, STEP_S)  # one a second at least
+            self._release(min(int(due), until))
 
     def _release(self, until: int) -> None:
         self._client.release(max(0, until - self._released))
@@ -82,12 +84,12 @@ async def play(chain: Chain, seed: int, planned: Sequence[Planned], *, timed: bo
     for number, group in enumerate(together):
         await traffic.reach(group[0].at)
         until = together[number + 1][0].at if number + 1 < len(together) else webhooks
-        spreading = asyncio.create_task(traffic.spread(until, BRIEF_GAP_S if chain.brief else GAP_S))
+        fading = asyncio.create_task(traffic.fade(until, BRIEF_FADE_S if chain.brief else FADE_S))
         try:
             happened += await asyncio.gather(*(_happens(chain, one) for one in group))
         finally:
-            spreading.cancel()
-            await asyncio.wait({spreading})
+            fading.cancel()
+            await asyncio.wait({fading})
     await traffic.reach(webhooks)
     for stage, (group_id, topic) in chain.groups().items():
         await caught_up_in(chain.settings, group_id, topic, chain.partitions[stage])
