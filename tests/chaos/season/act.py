@@ -44,8 +44,7 @@ class Act:
 
     async def kill(self, worker: Replica, *, disk: bool) -> None:
         """SIGKILL, with a successor; returns when what follows belongs to another fault."""
-        await self.calm(worker)
-        self.stopped(worker, "SIGKILL")
+        await self.stopping(worker, "SIGKILL")
         self.chain.replicas.kill(worker, disk=disk)
         await self.settled(worker, self.chain.settings.session_timeout_seconds + AFTER_KILL_S + 2)
 
@@ -60,19 +59,24 @@ class Act:
             AssertionError: it did not end with 0.
         """
         if judged:
-            await self.calm(worker)
-            self.stopped(worker, "SIGTERM")
+            await self.stopping(worker, "SIGTERM")
         code = await self.chain.replicas.restart(worker)
         assert code == 0, f"{worker.name} ended with {code} on SIGTERM\n{worker.text}"
         await self.settled(worker, AFTER_STOP_S + 2)
 
-    async def calm(self, worker: Replica) -> None:
-        """Let the worker's stage come to move in every partition that has work: what it waited for is over.
+    async def stopping(self, worker: Replica, how: Signal) -> None:
+        """Remember when, for whoever judges the takeover; call it right before."""
+        calm = await self._calm(worker)
+        stage: Stage = worker.stage  # type: ignore[assignment]  # one of the three
+        self.stops.append(Stop(time.time(), stage, worker.name, how, calm))
 
-        The short form does not wait, and the long one for no longer than `CALM_WITHIN_S`.
+    async def _calm(self, worker: Replica) -> bool:
+        """Whether the worker's stage moves in every partition that has work: whatever it waited for is over.
+
+        The short form does not wait for that, and the long one for no longer than `CALM_WITHIN_S`.
         """
         if self.chain.brief or worker.stage == "ingest":
-            return
+            return False
         until = time.time() + CALM_WITHIN_S
         await asyncio.sleep(CALM_S)
         while time.time() < until:
@@ -81,13 +85,9 @@ class Act:
                 one for one in self.chain.watch.samples[-100:] if one.stage == worker.stage and one.at_s > since_s
             ]
             if len(samples) > 1 and moves(samples[0], samples[-1]):
-                return
+                return True
             await asyncio.sleep(PAUSE_S)
-
-    def stopped(self, worker: Replica, how: Signal) -> None:
-        """Remember when, for whoever judges the takeover."""
-        stage: Stage = worker.stage  # type: ignore[assignment]  # one of the three
-        self.stops.append(Stop(time.time(), stage, worker.name, how))
+        return False
 
     async def settled(self, worker: Replica, seconds: float) -> None:
         """Wait until the successor is ready, and so long at least: a takeover is judged where nothing else happens.

@@ -74,6 +74,8 @@ class Stop(NamedTuple):
     stage: Stage
     replica: str
     signal: Signal
+    calm: bool = True
+    """Whether its stage moved when it was ended; else what follows may be something else's doing."""
 
 
 class Ended(NamedTuple):

@@ -29,7 +29,7 @@ def limit_s(stop: Stop, session_s: float) -> float:
 
 
 def judged(season: Season) -> Iterator[Stop]:
-    """Stops of workers with partitions beside which nothing else was done to the chain.
+    """Stops of workers with partitions that began in calm, and beside which nothing else was done to the chain.
 
     From a second before them until a second longer than work may wait; what else falls into it would be blamed on them.
     """
@@ -39,7 +39,7 @@ def judged(season: Season) -> Iterator[Stop]:
         others = [one for one in season.happened if stop not in one.stops]
         beside = [one for one in others if one.began_s < after_s and one.ended_s > stop.at_s - 1]
         again = [one for one in stops if one != stop and abs(one.at_s - stop.at_s) < after_s - stop.at_s]
-        if stop.stage != "ingest" and not beside and not again:
+        if stop.stage != "ingest" and stop.calm and not beside and not again:
             yield stop
 
 

@@ -277,6 +277,13 @@ def test_a_stop_beside_another_fault_is_not_judged() -> None:
     calm = season(random.Random(2), 3, 4)
     beside = replace(calm, happened=(*calm.happened, Happened(4, "outage", KILLED_S - 20, KILLED_S - 0.5, "")))
     assert [one.stop for one in takeovers(beside)] == [SINK]
+    hurried = replace(
+        calm,
+        happened=tuple(
+            replace(one, stops=tuple(stop._replace(calm=False) for stop in one.stops)) for one in calm.happened
+        ),
+    )
+    assert takeovers(hurried) == []
     idle = calm
     for partition in range(PARTITIONS):
         during_s = (STOPPED_S - 1, STOPPED_S + 9)

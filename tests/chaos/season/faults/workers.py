@@ -64,7 +64,7 @@ async def scaled(act: Act) -> None:
     await replicas.ready(new)
     await act.last(1, 1, 6)
     leaving = act.one_of([one for one in replicas.of(stage) if one.number])  # number 0 is whom the wires lead to
-    act.stopped(leaving, "SIGTERM")
+    await act.stopping(leaving, "SIGTERM")
     code = await replicas.remove(leaving)
     assert code == 0, f"{leaving.name} ended with {code} on SIGTERM\n{leaving.text}"
     act.say(f"{new.name} joined, {leaving.name} left")
