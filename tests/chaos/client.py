@@ -37,9 +37,15 @@ QUIET_S = 120.0
 
 
 class Client:
-    """Posts the deliveries as far as they are released, while its context lasts."""
+    """Posts the deliveries as far as they are released, while its context lasts.
 
-    def __init__(self, urls: Sequence[str], secret: str, deliveries: Sequence[Delivery], seed: int) -> None:
+    `now_s` is the shop's present, by default this moment: many deliveries take minutes to be thought of, and an attempt
+    that is dated so much too early would be refused as stale.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], secret: str, deliveries: Sequence[Delivery], seed: int, *, now_s: float | None = None
+    ) -> None:
         self._urls = urls
         self._secret = secret
         self._dice = random.Random(seed)
@@ -51,7 +57,7 @@ class Client:
         self._deliveries = deliveries
         self._released = 0
         self._more = asyncio.Event()
-        self._began = time.time()
+        self._began = time.time() if now_s is None else now_s
         self._moved = time.monotonic()
         self._posting: asyncio.Task[None] | None = None
         self.answered = 0

@@ -105,7 +105,8 @@ async def running(
     )
     for replica in replicas.workers:
         replica.environment.update(way_in(cluster, replica.stage, replica.number))
-    shop = Shop(seed, datetime.now(UTC))
+    now = datetime.now(UTC)
+    shop = Shop(seed, now)
     deliveries = await asyncio.to_thread(lambda: list(shop.deliveries(webhooks)))
     async with AsyncExitStack() as stack:
         wires = {
@@ -120,7 +121,7 @@ async def running(
         watch = Watch(cluster.bootstrap_servers, groups(settings), {"transform": PARTITIONS, "sink": PARTITIONS})
         await stack.enter_async_context(watch)
         urls = [f"{one.url}/webhooks/dodo" for one in replicas.of("ingest")]
-        client = await stack.enter_async_context(Client(urls, secret, deliveries, seed))
+        client = await stack.enter_async_context(Client(urls, secret, deliveries, seed, now_s=now.timestamp()))
         yield Chain(
             cluster=cluster,
             settings=settings,
