@@ -28,6 +28,10 @@ from tests.kafka.three_brokers import Cluster
 
 PARTITIONS: Final = 6
 SITE_ID: Final = "site"
+AHEAD_S: Final = 60.0
+"""The simulated shop dates its webhooks up to a minute ahead, and the sink holds back a profile that is ahead of the
+clock, as it should. Where waiting is judged, webhooks are dated so much earlier."""
+
 WIRES: Final[Mapping[str, str]] = {stage: stage.upper() for stage in STAGES}
 """Stage → the listener by which its worker number 0 comes in."""
 
@@ -82,9 +86,17 @@ def groups(settings: Settings) -> dict[Stage, Group]:
 
 @asynccontextmanager
 async def running(
-    cluster: Cluster, build: ChainSettings, directory: Path, *, seed: int, webhooks: int, session_s: float, brief: bool
+    cluster: Cluster,
+    build: ChainSettings,
+    directory: Path,
+    *,
+    seed: int,
+    webhooks: int,
+    session_s: float,
+    brief: bool,
+    timed: bool,
 ) -> AsyncIterator[Chain]:
-    """A chain that is ready, with nothing posted yet."""
+    """A chain that is ready, with nothing posted yet; `timed` if it will be judged how long work waits."""
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     port, key_file, log = free_port(), directory / "key", directory / "operations.jsonl"
     key_file.write_text(secrets.token_hex(16), encoding="ascii")
@@ -121,7 +133,9 @@ async def running(
         watch = Watch(cluster.bootstrap_servers, groups(settings), {"transform": PARTITIONS, "sink": PARTITIONS})
         await stack.enter_async_context(watch)
         urls = [f"{one.url}/webhooks/dodo" for one in replicas.of("ingest")]
-        client = await stack.enter_async_context(Client(urls, secret, deliveries, seed, now_s=now.timestamp()))
+        client = await stack.enter_async_context(
+            Client(urls, secret, deliveries, seed, now_s=now.timestamp() + (AHEAD_S if timed else 0))
+        )
         yield Chain(
             cluster=cluster,
             settings=settings,

@@ -48,6 +48,7 @@ async def test_a_season_of_bad_days(chain_settings: ChainSettings, tmp_path: Pat
             webhooks=WEBHOOKS,
             session_s=SESSION_S,
             brief=not LONG,
+            timed=TIMED,
         ) as chain:
             try:
                 played = await play(chain, seed, planned, timed=TIMED)
