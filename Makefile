@@ -68,8 +68,8 @@ types: install ## mypy, strict
 unit: tools install ## the tests alone (T='tests/sink -k batch')
 	@cd "$(ROOT)" && { "$(PY)" -m pytest -n $(or $(N),6) --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }
 
-chaos: tools install ## the long form of the kill, freeze and restart tests
-	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
+chaos: tools install ## the long form of the kill, freeze and restart tests; SEED=n: that season of faults alone (FAULTS=30 WEBHOOKS=10000)
+	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$(or $(SEED),$(CHAOS_SEED)) CHAOS_FAULTS=$(FAULTS) CHAOS_WEBHOOKS=$(WEBHOOKS) "$(PY)" -m pytest -m chaos --timeout 3600 $(or $(T),$(if $(SEED),-s tests/chaos/season/test_seasons.py))
 
 # Each version that is promised and is no .venv's, in an environment beside it; PYTHONS names others, or where they are.
 # The last run has Faust's other iterator, as a platform without its wheel does (docs/install.md).

@@ -18,6 +18,7 @@ import httpx
 
 from pipeline.dodo.simulator import Delivery
 from tests.asking import local_client
+from tests.chaos.season.record import Answered
 from tests.chaos.truth import Posted
 
 LANES = 16
@@ -36,9 +37,15 @@ QUIET_S = 120.0
 
 
 class Client:
-    """Posts the deliveries as far as they are released, while its context lasts."""
+    """Posts the deliveries as far as they are released, while its context lasts.
 
-    def __init__(self, urls: Sequence[str], secret: str, deliveries: Sequence[Delivery], seed: int) -> None:
+    `now_s` is the shop's present, by default this moment: many deliveries take minutes to be thought of, and an attempt
+    that is dated so much too early would be refused as stale.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], secret: str, deliveries: Sequence[Delivery], seed: int, *, now_s: float | None = None
+    ) -> None:
         self._urls = urls
         self._secret = secret
         self._dice = random.Random(seed)
@@ -46,10 +53,11 @@ class Client:
         for number, one in enumerate(deliveries):
             self._lanes[zlib.crc32((one.customer_id or one.webhook_id).encode()) % LANES].append((number, one))
         self._times: list[bytes] = [b""] * len(deliveries)
+        self._ledger = [Answered(one.webhook_id, one.kind, 0.0, 0.0, 0, 0) for one in deliveries]
         self._deliveries = deliveries
         self._released = 0
         self._more = asyncio.Event()
-        self._began = time.time()
+        self._began = time.time() if now_s is None else now_s
         self._moved = time.monotonic()
         self._posting: asyncio.Task[None] | None = None
         self.answered = 0
@@ -71,6 +79,11 @@ class Client:
         """Every request in the order of the deliveries, once all are answered."""
         assert self.answered == len(self._deliveries)
         return [Posted(one, at) for one, at in zip(self._deliveries, self._times, strict=True)]
+
+    @property
+    def ledger(self) -> tuple[Answered, ...]:
+        """Every webhook that was posted, and what it was answered."""
+        return tuple(one for one in self._ledger if one.attempts)
 
     def release(self, count: int) -> None:
         """Let so many more be posted."""
@@ -120,6 +133,7 @@ class Client:
         self._times[number] = headers["webhook-timestamp"].encode()
         attempt = 0
         while True:
+            self._ledger[number] = self._ledger[number]._replace(posted_s=began, attempts=attempt + 1)
             try:
                 answer = await http.post(self._dice.choice(self._urls), content=delivery.body, headers=headers)
             except httpx.HTTPError as error:
@@ -127,6 +141,8 @@ class Client:
             else:
                 self.answers[answer.status_code] += 1
                 if answer.status_code in FINAL:
+                    said = self._ledger[number]
+                    self._ledger[number] = said._replace(answered_s=time.time(), status=answer.status_code)
                     wanted = 401 if delivery.kind == "forged" else 200
                     assert answer.status_code == wanted, f"{delivery.webhook_id}: {answer.status_code} {answer.text}"
                     return

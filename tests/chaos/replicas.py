@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ import httpx
 from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.local.process import Watchdog
 from tests.asking import local_client
+from tests.chaos.season.record import Ended
 
 STAGES = ("ingest", "transform", "sink")
 READY_WITHIN_S = 120.0
@@ -40,11 +41,14 @@ class Replica:
     process: subprocess.Popen[bytes] | None = None
     watchdog: Watchdog | None = None
     lives: int = 0
-    leaving: bool = False
-    """Told to end; its successor is not the supervisor's business."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of this place alone."""
 
-    ended: list[str] = field(default_factory=list)
-    """How its processes ended that were not killed by the test."""
+    supervised: bool = True
+    """Whether a process that ends is started again: not while the test ends it itself."""
+
+    ended: list[Ended] = field(default_factory=list)
+    """How its processes ended that were not ended by the test."""
 
     @property
     def name(self) -> str:
@@ -55,6 +59,12 @@ class Replica:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of its process, which may have ended."""
+        assert self.process is not None
+        return self.process.pid
 
     @property
     def text(self) -> str:
@@ -73,6 +83,7 @@ class Replicas:
         api_key: likewise.
         sandbox_port: where the environment says that Customer.io is.
         each: processes of a stage.
+        sandbox: command that stands in for Customer.io; none: the sandbox.
     """
 
     def __init__(
@@ -84,14 +95,17 @@ class Replicas:
         api_key: str,
         sandbox_port: int,
         each: int = 2,
+        sandbox: Sequence[str] = (),
     ) -> None:
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._directory = directory
         credentials = ("--site-id", site_id, "--api-key", api_key)
-        self._sandbox_arguments = ("--port", str(sandbox_port), "--keep-events", "10000000", *credentials)
+        arguments = ("--port", str(sandbox_port), "--keep-events", "10000000", *credentials)
+        self._sandbox_command = sandbox or (sys.executable, "-m", "pipeline", "sandbox", *arguments)
         self.sandbox = self._replica("sandbox", 0, sandbox_port)
         self.workers = [self._replica(stage, number, free_port()) for stage in STAGES for number in range(each)]
         self._supervisor: asyncio.Task[None] | None = None
+        self._gone: list[Ended] = []
 
     def _replica(self, stage: str, number: int, port: int) -> Replica:
         name = f"{stage}-{number}"
@@ -102,9 +116,9 @@ class Replicas:
         return [one for one in self.workers if one.stage == stage]
 
     @property
-    def ended(self) -> list[str]:
-        """Processes that ended by themselves."""
-        return [end for one in self.workers for end in one.ended]
+    def ended(self) -> list[Ended]:
+        """Processes that ended by themselves, of places that are gone too."""
+        return sorted([*self._gone, *(end for one in self.workers for end in one.ended)])
 
     @property
     def said(self) -> str:
@@ -139,14 +153,42 @@ class Replicas:
             replica.disk = replica.disk.with_name(f"disk-{replica.name}-{replica.lives}")
         self._start(replica)
 
-    async def roll(self, replica: Replica) -> int:
-        """SIGTERM, as a rolling restart does; its exit code, once a successor was started."""
+    async def terminate(self, replica: Replica) -> int:
+        """SIGTERM; the exit code. No successor is started until `start`."""
         assert replica.process is not None
-        replica.leaving = True
+        replica.supervised = False
         replica.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(replica.process.wait, STOP_WITHIN_S)
+        async with asyncio.timeout(STOP_WITHIN_S):
+            while (code := replica.process.poll()) is None:  # noqa: ASYNC110 - a process tells its end to nobody
+                await asyncio.sleep(POLL_S / 5)
+        return code
+
+    def start(self, replica: Replica) -> None:
+        """Start a process in a place that has none."""
         self._start(replica)
-        replica.leaving = False
+        replica.supervised = True
+
+    async def restart(self, replica: Replica) -> int:
+        """SIGTERM, and a successor once it has ended; the exit code."""
+        code = await self.terminate(replica)
+        self.start(replica)
+        return code
+
+    def add(self, stage: str, environment: Mapping[str, str] | None = None) -> Replica:
+        """One more place of a stage, under the smallest number that is free, and its process."""
+        taken = {one.number for one in self.of(stage)}
+        number = next(number for number in range(len(taken) + 1) if number not in taken)
+        replica = self._replica(stage, number, free_port())
+        replica.environment.update(environment or {})
+        self._start(replica)
+        self.workers.append(replica)
+        return replica
+
+    async def remove(self, replica: Replica) -> int:
+        """SIGTERM, and the place is gone; the exit code."""
+        code = await self.terminate(replica)
+        self.workers.remove(replica)
+        self._gone += replica.ended
         return code
 
     async def ready(self, replica: Replica) -> None:
@@ -179,11 +221,11 @@ class Replicas:
             replica.watchdog.close()
         replica.disk.mkdir(exist_ok=True)
         where = {"PIPELINE_PORT": str(replica.port), "PIPELINE_DATA_DIR": str(replica.disk)}
-        arguments = self._sandbox_arguments if replica.stage == "sandbox" else ()
+        worker = (sys.executable, "-m", "pipeline", replica.stage)
         with replica.log.open("ab") as log:
             replica.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", replica.stage, *arguments],
-                env={**self._environment, **where},
+                self._sandbox_command if replica.stage == "sandbox" else worker,
+                env={**self.environment, **replica.environment, **where},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -195,10 +237,10 @@ class Replicas:
     async def _supervise(self) -> None:
         """Start again what ended by itself, and remember it."""
         while True:
-            for one in self.workers:
+            for one in list(self.workers):
                 code = one.process.poll() if one.process is not None else None
-                if code is not None and not one.leaving:
-                    one.ended.append(f"{one.name}, life {one.lives}: exit code {code}\n{one.text}")
+                if code is not None and one.supervised:
+                    one.ended.append(Ended(time.time(), one.name, code, one.text))
                     self._start(one)
             await asyncio.sleep(POLL_S)
 
@@ -241,6 +283,16 @@ class SandboxView:
             if page["next"] is None:
                 return found
             after = {"after": page["next"]}
+
+    async def script(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the fault script by these steps."""
+        answer = await self._http.post("/faults", params={"replace": "true"}, json=list(steps))
+        answer.raise_for_status()
+
+    async def steps(self) -> list[dict[str, Any]]:
+        """The script, with how often each step was taken."""
+        steps: list[dict[str, Any]] = (await self._get("/faults"))["steps"]
+        return steps
 
     async def _get(self, path: str, **parameters: Any) -> dict[str, Any]:
         answer = await self._http.get(path, params=parameters)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -27,21 +28,27 @@ async def caught_up(settings: Settings, partitions: int) -> None:
     Raises:
         AssertionError: nothing moved any more, and a group is behind.
     """
-    for group, topic in (
-        (settings.transform_group, settings.webhooks_topic),
-        (settings.sink_group, settings.operations_topic),
-    ):
-        last, moved = None, time.monotonic()
-        while True:
-            ends = await _ends(settings, topic, partitions)
-            committed = await _committed(settings, group, topic)
-            lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
-            if not any(lag.values()):
-                break
-            if (ends, committed) != last:
-                last, moved = (ends, committed), time.monotonic()
-            assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
-            await asyncio.sleep(POLL_S)
+    await caught_up_in(settings, settings.transform_group, settings.webhooks_topic, partitions)
+    await caught_up_in(settings, settings.sink_group, settings.operations_topic, partitions)
+
+
+async def caught_up_in(settings: Settings, group: str, topic: str, partitions: int) -> None:
+    """Wait until one group has committed the end of every partition of one topic.
+
+    Raises:
+        AssertionError: as `caught_up`.
+    """
+    last, moved = None, time.monotonic()
+    while True:
+        ends = await _ends(settings, topic, partitions)
+        committed = await _committed(settings, group, topic)
+        lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
+        if not any(lag.values()):
+            return
+        if (ends, committed) != last:
+            last, moved = (ends, committed), time.monotonic()
+        assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
+        await asyncio.sleep(POLL_S)
 
 
 async def look(settings: Settings, view: SandboxView) -> Outcome:
@@ -52,17 +59,13 @@ async def look(settings: Settings, view: SandboxView) -> Outcome:
         {one["id"]: profile_of(one) for one in await view.all("people")},
         refused=stats["refused"],
     )
-    for record in await _records(settings, settings.webhooks_topic):
-        seen.stored.append(((record.key or b"").decode(), _text(record, "webhook-id")))
-    for record in await _records(settings, settings.dead_letters_topic):
-        letter: DeadLetter = _text(record, "dlq-stage"), _text(record, "dlq-class"), _text(record, "webhook-id")
+    for key, webhook_id in await _records(settings, settings.webhooks_topic, "webhook-id"):
+        seen.stored.append((key, webhook_id))
+    for _, *told in await _records(settings, settings.dead_letters_topic, "dlq-stage", "dlq-class", "webhook-id"):
+        stage, class_, webhook_id = told
+        letter: DeadLetter = stage, class_, webhook_id
         seen.dead_letters.add(letter)
     return seen
-
-
-def _text(record: ConsumerRecord[bytes, bytes], name: str) -> str:
-    headers: Mapping[str, bytes] = dict(record.headers)
-    return headers[name].decode()
 
 
 async def _ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
@@ -81,15 +84,23 @@ async def _committed(settings: Settings, group: str, topic: str) -> dict[int, in
     return {tp.partition: stored.offset for tp, stored in offsets.items() if tp.topic == topic}
 
 
-async def _records(settings: Settings, topic: str) -> list[Any]:
-    """Every record of a topic; those of one partition in their order."""
+async def _records(settings: Settings, topic: str, *headers: str) -> list[tuple[str, ...]]:
+    """Key and headers of every record, in the order of time; those of a partition, which the broker dates, in theirs.
+
+    The values stay where they are: those of a long season would fill the memory.
+    """
     async with _reader(settings, topic) as consumer:
         ends = await consumer.end_offsets(consumer.assignment())
-        found: list[Any] = []
+        found: list[tuple[int, tuple[str, ...]]] = []
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += records
-        return found
+                found += [(record.timestamp, _told(record, headers)) for record in records]
+        return [told for _, told in sorted(found, key=itemgetter(0))]  # stable
+
+
+def _told(record: ConsumerRecord[bytes, bytes], headers: Iterable[str]) -> tuple[str, ...]:
+    have: Mapping[str, bytes] = dict(record.headers)
+    return (record.key or b"").decode(), *(have[name].decode() for name in headers)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """The pictures of docs/: each is drawn from a text beside it, and says from which.
 
 `architecture.svg` by D2 from `architecture.d2`; `demo.svg` is what `dodo-cio demo` printed of the run that `demo.json`
-holds (`dodo-cio demo --json`).
+holds (`dodo-cio demo --json`); `chaos.svg` is the season that `chaos.json` holds (`make chaos SEED=n` with
+`CHAOS_REPORT=docs`).
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from rich.console import Console
 
 from pipeline.demo.reconcile import Check
 from pipeline.demo.report import Report, Speed, Step, show
+from tests.chaos.season.timeline import picture as season_picture
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
-SOURCES: Final[Mapping[str, str]] = {"architecture.svg": "architecture.d2", "demo.svg": "demo.json"}
+SOURCES: Final[Mapping[str, str]] = {
+    "architecture.svg": "architecture.d2",
+    "demo.svg": "demo.json",
+    "chaos.svg": "chaos.json",
+}
 """By picture, the text that it is drawn from."""
 
 SPACING: Final = ("--elk-nodeNodeBetweenLayers", "32", "--elk-edgeNodeBetweenLayers", "20")
@@ -43,13 +49,14 @@ def mark(source: Path) -> str:
 
 
 def draw(d2: Path) -> None:
-    """Draw both pictures; `d2` is D2's binary.
+    """Draw all pictures; `d2` is D2's binary.
 
     Raises:
         subprocess.CalledProcessError: D2 does not take its source; it has said why.
     """
     _write("architecture.svg", _diagram(d2, DOCS / "architecture.d2"))
     _write("demo.svg", demo_picture(orjson.loads((DOCS / "demo.json").read_bytes())))
+    _write("chaos.svg", season_picture(orjson.loads((DOCS / "chaos.json").read_bytes())))
 
 
 def _write(picture: str, svg: str) -> None:

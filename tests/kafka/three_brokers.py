@@ -12,7 +12,7 @@ import json
 import random
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,11 +76,33 @@ PROPERTIES = {
 }
 
 
+@dataclass(frozen=True)
+class Wired:
+    """A further listener of a node, whose clients are told another address: that of whoever relays to it."""
+
+    inner: int
+    """Port where the node listens."""
+
+    outer: int
+    """Port that it tells."""
+
+
 class Node(LocalKafka):
     """One of the cluster's nodes."""
 
-    def __init__(self, number: int, host: str, directory: Path, ports: Ports, java: list[str], *, version: str) -> None:
+    def __init__(
+        self,
+        number: int,
+        host: str,
+        directory: Path,
+        ports: Ports,
+        *,
+        java: list[str],
+        wires: Mapping[str, Wired],
+        version: str,
+    ) -> None:
         super().__init__(directory, version, server_command(directory, java), ports, pid=0)
+        self.wires = wires
         self.java = java
         self.number = number
         self.host = host
@@ -131,14 +153,23 @@ class Cluster:
         heap_mb: int = 256,
         properties: Mapping[str, str] | None = None,
         version: str = distribution.DEFAULT_VERSION,
+        wires: Iterable[str] = (),
     ) -> Self:
         """Start the nodes side by side; blocks until every one is registered and answers.
+
+        Args:
+            directory: for their data and logs.
+            heap_mb: of each.
+            properties: that win over the usual ones.
+            version: of Apache Kafka.
+            wires: names of further listeners, in capitals, for clients that come in through relays.
 
         Raises:
             BrokerUnreachableError: a node did not start; the message holds the last lines of its log.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            cluster = cls(_prepare(directory / f"attempt-{attempt}", heap_mb, properties or {}, version))
+            prepared = _prepare(directory / f"attempt-{attempt}", heap_mb, properties or {}, tuple(wires), version)
+            cluster = cls(prepared)
             try:
                 cluster.restart(*cluster.nodes)
             except PortTakenError:
@@ -156,6 +187,10 @@ class Cluster:
     def bootstrap_servers(self) -> str:
         """host:port of all nodes, for clients."""
         return ",".join(node.bootstrap_servers for node in self.nodes.values())
+
+    def bootstrap_through(self, wire: str) -> str:
+        """host:port of all nodes, for clients that come in through this wire."""
+        return ",".join(f"{node.host}:{node.wires[wire].outer}" for node in self.nodes.values())
 
     @property
     def running(self) -> list[int]:
@@ -257,6 +292,16 @@ class Cluster:
                     return
                 await asyncio.sleep(POLL_S)
 
+    async def wait_until_replicated(self, topic: str, replicas: Mapping[int, frozenset[int]]) -> None:
+        """Wait until every running node says that each partition has these replicas, all of them in sync."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                views = await self._views([topic])
+                wanted = {(number, nodes, nodes) for number, nodes in replicas.items()}
+                if all(wanted <= {(one.number, one.replicas, one.in_sync) for one in seen} for seen in views) and views:
+                    return
+                await asyncio.sleep(POLL_S)
+
     @staticmethod
     def _whole(seen: list[Partition], topics: Iterable[str]) -> bool:
         known = {one.topic for one in seen}
@@ -299,7 +344,9 @@ class Cluster:
             await client.close()
 
 
-def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str], version: str) -> list[Node]:
+def _prepare(
+    directory: Path, heap_mb: int, properties: Mapping[str, str], wires: Sequence[str], version: str
+) -> list[Node]:
     """Directories of nodes that know each other, formatted for one cluster."""
     jars = distribution.libraries(version)
     host = _own_address()
@@ -310,12 +357,17 @@ def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str], versi
     for number, at in enumerate(ports, 1):
         place = (directory / f"node-{number}").resolve()
         place.mkdir(parents=True)
+        wired = {name: Wired(_another_port(taken), _another_port(taken)) for name in wires}
+        inner = "".join(f",{name}://{host}:{one.inner}" for name, one in wired.items())
+        outer = "".join(f",{name}://{host}:{one.outer}" for name, one in wired.items())
+        security = "".join(f",{name}:PLAINTEXT" for name in ("CONTROLLER", *wires))
         addresses = {
             "node.id": str(number),
             "controller.quorum.voters": voters,
             "controller.quorum.bootstrap.servers": "",
-            "listeners": f"CLIENTS://{host}:{at.clients},CONTROLLER://{host}:{at.controller}",
-            "advertised.listeners": f"CLIENTS://{host}:{at.clients}",
+            "listeners": f"CLIENTS://{host}:{at.clients},CONTROLLER://{host}:{at.controller}{inner}",
+            "advertised.listeners": f"CLIENTS://{host}:{at.clients}{outer}",
+            "listener.security.protocol.map": f"CLIENTS:PLAINTEXT{security}",
         }
         text = local_config.properties(
             data=place / "data",
@@ -325,7 +377,8 @@ def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str], versi
             extra={**addresses, **PROPERTIES, **properties},
         )
         (place / "server.properties").write_text(text, encoding="ascii")
-        nodes.append(Node(number, host, place, at, java_command(place, jars, heap_mb), version=version))
+        java = java_command(place, jars, heap_mb)
+        nodes.append(Node(number, host, place, at, java=java, wires=wired, version=version))
     format_node(nodes[0].directory, nodes[0].java, new_cluster_id())
     for node in nodes[1:]:
         _format_like(nodes[0], node)

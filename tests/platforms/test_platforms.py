@@ -136,7 +136,7 @@ async def test_the_chain_on(
             truth = work_out(chain.client.posted, Policy.of(chain.settings), now_ms=int(time.time() * 1000))
             found = faults(chain.shop, chain.deliveries, truth, seen)
             assert not found, "\n".join(found)
-            assert not chain.replicas.ended, "\n".join(chain.replicas.ended)
+            assert not chain.replicas.ended, "\n".join(map(str, chain.replicas.ended))
             await _lag_is_none(chain)
             await _a_letter_is_put_back(chain)
             codes = await chain.replicas.stop()
@@ -156,7 +156,7 @@ async def _through_a_rolling_restart_and_kills(chain: Chain) -> float:
     longest_s = 0.0
     for stage in ("transform", "sink", "ingest"):
         began = time.monotonic()
-        assert await replicas.roll(replicas.of(stage)[0]) == 0
+        assert await replicas.restart(replicas.of(stage)[0]) == 0
         longest_s = max(longest_s, time.monotonic() - began)
         await replicas.ready(replicas.of(stage)[0])
     client.release(WEBHOOKS)
