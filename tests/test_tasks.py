@@ -271,10 +271,10 @@ AWAITED: dict[str, set[str]] = {
     "kafka/producer/producer.py": {"stop"},
     "kafka/worker/transport.py": {"_offer"},
     "kafka/worker/process.py": {"_run"},
+    "statestore/partitions.py": {"_open"},
+    "statestore/restore.py": {"_read"},
     "transform/flow.py": {"send"},
     "transform/landing.py": {"_send"},
-    "transform/state/restoration.py": {"_read"},
-    "transform/state/store.py": {"_open"},
     "watch/unread.py": {"ask"},
 }
 STARTS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}

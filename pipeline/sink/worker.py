@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
@@ -28,6 +29,7 @@ from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.recent import recent_of
 from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.sink.unsaying import Unsaying
@@ -83,6 +85,7 @@ class SinkProcess:
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self._watch.details = self._details
+        self._watch.recent = recent_of(self._watch.metrics).events
         self.app.before_start(self._check)
         self.app.companion(self._connect, self._disconnect)
         self.app.companion(self._start_producer, self._producer.stop)
@@ -97,6 +100,7 @@ class SinkProcess:
             TopicError: a right or a topic is missing, or a topic takes too little.
             BrokerUnreachableError: no broker answered.
         """
+        check_compiled("sink")
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
         async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(self._settings, "sink", admin=admin)

@@ -352,6 +352,9 @@ async def test_nothing_but_webhooks_is_public(chain_settings: Any, start: Any) -
         for path in ("/live", "/ready", "/status", "/metrics", "/openapi.json"):
             assert (await client.get(public + path)).status_code == 404, path
             assert (await client.get(admin + path)).status_code == 200, path
+        for path in ("/", "/page.json", "/stage.json"):
+            assert (await client.get(public + path)).status_code == 404, path
+            assert (await client.get(admin + path)).status_code == 200, path
         assert (await client.post(admin + PATH, content=BODY)).status_code == 404
         assert 'outcome="accepted",status="200"} 1.0' in (await client.get(f"{admin}/metrics")).text
         child.process.send_signal(signal.SIGTERM)

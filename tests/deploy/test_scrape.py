@@ -62,7 +62,8 @@ def seen(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 async def _watched(directory: Path) -> Seen:
     async with Chain(directory, partitions=3, say=lambda _: None) as chain, httpx.AsyncClient(timeout=30) as client:
-        stages = {name: getattr(chain.addresses, name) for name in ("ingest", "transform", "sink")}
+        at = chain.addresses
+        stages = {"ingest": at.probes, "transform": at.transform, "sink": at.sink}
         with _prometheus(directory, stages) as address:
             if address is not None:
                 await _until(client, f"{address}/-/ready")

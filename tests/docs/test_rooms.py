@@ -32,6 +32,7 @@ def test_the_next_module_is_there(room: Path) -> None:
         "kafka/producer",
         "kafka/cluster",
         "kafka/local",
+        "statestore",
         "transform/state",
         "sink",
         "transform",

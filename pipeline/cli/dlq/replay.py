@@ -127,17 +127,17 @@ async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
 
 def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
     """Whether the transform would give a letter up again, with the settings of this environment."""
+    from pipeline.statestore.store import MemoryStore
     from pipeline.transform.decision import decide
     from pipeline.transform.mapping import map_webhook
     from pipeline.transform.policy import Policy
-    from pipeline.transform.state.shelf import MemoryShelf
     from pipeline.transform.verdicts import DeadLettered
 
     policy = Policy.of(settings)
 
     def doomed(record: Record, letter: Letter) -> bool:
         # An empty state: what is known of the customer lies with the worker.
-        shelf = MemoryShelf() if settings.state else None
+        shelf = MemoryStore() if settings.state else None
         return letter.stage == "transform" and isinstance(
             decide(record, policy, map_webhook, shelf).verdict, DeadLettered
         )

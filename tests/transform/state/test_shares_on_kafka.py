@@ -22,8 +22,8 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
+from pipeline.statestore.partition_count import partitions_now
 from pipeline.transform.state.facts import person_key
-from pipeline.transform.state.partitions import partitions_now
 from pipeline.transform.state.repartition import Repartition
 
 if TYPE_CHECKING:
