@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Some machines forbid compiled files. The tests start hundreds of Pythons, and each would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help install demo test lint types unit chaos bench peers lock clean
+.PHONY: help install demo test lint types unit chaos platforms bench peers lock clean
 
 # By the shell, since make's own functions take a path with a blank for two.
 override ROOT := $(shell f='$(MAKEFILE_LIST)'; [ "$${f:0:1}" != " " ] || f="$${f:1}"; cd "$$(dirname "$$f")" && pwd)
@@ -87,6 +87,9 @@ pythons: tools install ## the tests that need no broker, and one of the whole ch
 	echo "Python $$v:"; "$$there/bin/python" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there/bin/python" -m pytest -q $(CHAIN); \
 	done; echo "Python $$mine without the compiled iterator of Faust:"; NO_CYTHON=1 "$(PY)" -m pytest -q $(CHAIN)
 
+platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.4.0'); fetches their jars with Maven
+	@cd "$(ROOT)" && PLATFORMS="$${PLATFORMS:-all}" "$(PY)" -m pytest -m platforms -s -q --timeout 1800 $(T) tests/platforms
+
 bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`
 	@cd "$(ROOT)" && exec "$(PY)" -m tests.bench $(B)
 
@@ -112,7 +115,7 @@ lister: install
 
 lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
-	$$c pyproject.toml --extra javascript --output-file requirements.lock && \
+	$$c pyproject.toml --extra javascript --extra otel --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
 	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
 	$$c --group docs --output-file requirements-docs.lock && \

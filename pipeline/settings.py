@@ -378,6 +378,20 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("dodo-customerio-data"), description="Local state and caches; may be lost at any time.")
     log_format: LogFormat = Field("console", description="console for people, json for collectors.")
 
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]",
+        description="OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://collector:4318; "
+        "/v1/traces is appended. Unset: no traces. Needs the extra otel.",
+    )
+    trace_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of webhooks whose trace is kept, 0 to 1. A webhook whose request names a trace "
+        "(traceparent) is kept as that one is.",
+    )
+
     @field_validator(
         "dodo_webhook_secrets", "dodo_test_webhook_secrets", "metadata_keys", "webhook_paths", mode="before"
     )

@@ -20,6 +20,9 @@ from pipeline.settings import PREFIX, Settings
 
 BROKER_VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
 
+INHERITED = (f"{PREFIX}KAFKA_", f"{PREFIX}OTLP_", f"{PREFIX}TRACE_")
+"""Settings of the caller's environment that the stages have too: the way to its brokers, and to its collector."""
+
 OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS", "PEERS"})
 """Settings that say how the stages run, not where."""
 
@@ -161,7 +164,7 @@ class Chain:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(PREFIX) or name.startswith(f"{PREFIX}KAFKA_")
+            if not name.startswith(PREFIX) or name.startswith(INHERITED)
         }
         return {
             **inherited,

@@ -31,8 +31,10 @@ from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
 from pipeline.sink.recent import recent_of
 from pipeline.sink.removals import LookAhead, Removals
-from pipeline.sink.sink import Sink
+from pipeline.sink.sink import Observer, Sink
 from pipeline.sink.unsaying import Unsaying
+from pipeline.telemetry.opening import counts_of, open_traces
+from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
 
 log = logs.get(__name__)
@@ -67,7 +69,7 @@ class SinkProcess:
             lanes=settings.lanes,
             patience_s=settings.undeliverable_after_seconds,
             crash=self.app.crash_soon,
-            observers=[self._watch.metrics],
+            observers=[self._watch.metrics, *self._spans()],
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
             is_successor=settings.group_instance_id is not None,
             unsay=self._unsaying,
@@ -92,6 +94,17 @@ class SinkProcess:
         self.app.companion(self.sink.start, self.sink.stop)
         self.app.set_handover(self.sink.handover)
         add_agent(self.app, self.sink)
+
+    def _spans(self) -> list[Observer]:
+        """What makes traces, where they are on."""
+        traces = open_traces(self._settings, "sink")
+        show_spans(self._watch.metrics, counts_of(traces))
+        if traces is None:
+            return []
+        from pipeline.sink.spans import OperationSpans
+
+        self.app.companion(traces.start, traces.stop)
+        return [OperationSpans(traces, self._settings.sink_group)]
 
     async def _check(self) -> None:
         """What must hold before the group is joined: the rights, the topics, and that dead letters fit into theirs.

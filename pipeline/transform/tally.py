@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.dodo.catalogue import TYPES
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.watch.metrics import OTHER
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpan
 
 Outcome = Literal["operations", "dropped", "dead_letter", "sent_on"]
 
@@ -39,6 +42,14 @@ class ChunkTransformed:
     last: Decision | None = None
 
 
+class Letter(NamedTuple):
+    """A dead letter, for the log: where it came from (`topic/partition/offset`), why, and its trace if that is kept."""
+
+    source: str
+    verdict: DeadLettered
+    trace_id: str | None = None
+
+
 @dataclass(slots=True)
 class Tally:
     """The counts of a chunk in the making."""
@@ -46,8 +57,9 @@ class Tally:
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    letters: list[tuple[str, DeadLettered]] = field(default_factory=list)
-    """(source, verdict) of each dead letter, for the log."""
+    letters: list[Letter] = field(default_factory=list)
+    spans: list[RecordSpan] = field(default_factory=list)
+    """Of webhooks whose trace is kept: to be ended when all is durable. A chunk that is given up leaves none."""
     last: Decision | None = None
 
     def add(self, decision: Decision) -> None:

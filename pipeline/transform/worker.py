@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from faust.types import TP
 
@@ -30,6 +30,7 @@ from pipeline.statestore.partition_count import PartitionWatch, check_equal
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
+from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
@@ -49,7 +50,11 @@ from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.transform.webhook import Reading
+from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpans
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
@@ -94,6 +99,8 @@ def create_app(settings: Settings) -> BatchApp:
     aside = _aside(settings, watch, app.background())
     beside = _beside(settings, policy, watch, app.background(), aside)
 
+    spans = _spans(settings, watch, app)
+
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
@@ -115,6 +122,7 @@ def create_app(settings: Settings) -> BatchApp:
         introductions=introductions,
         lookups=lookups,
         current=deciding if live is not None or beside is not None else None,
+        spans=spans,
     )
 
     async def start_producer() -> None:
@@ -238,6 +246,18 @@ def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> Pro
 
     observe = partial(tell, (watch.metrics, looked_up))
     return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
+
+
+def _spans(settings: Settings, watch: WorkerWatch, app: BatchApp) -> RecordSpans | None:
+    """What makes traces, where they are on."""
+    traces = open_traces(settings, "transform")
+    show_spans(watch.metrics, counts_of(traces))
+    if traces is None:
+        return None
+    from pipeline.transform.spans import RecordSpans
+
+    app.companion(_at_once, traces.stop)
+    return RecordSpans(traces, settings.transform_group, settings.operations_topic)
 
 
 async def _at_once() -> None:

@@ -40,6 +40,9 @@ class Replica:
     process: subprocess.Popen[bytes] | None = None
     watchdog: Watchdog | None = None
     lives: int = 0
+    leaving: bool = False
+    """Told to end; its successor is not the supervisor's business."""
+
     ended: list[str] = field(default_factory=list)
     """How its processes ended that were not killed by the test."""
 
@@ -136,6 +139,16 @@ class Replicas:
             replica.disk = replica.disk.with_name(f"disk-{replica.name}-{replica.lives}")
         self._start(replica)
 
+    async def roll(self, replica: Replica) -> int:
+        """SIGTERM, as a rolling restart does; its exit code, once a successor was started."""
+        assert replica.process is not None
+        replica.leaving = True
+        replica.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(replica.process.wait, STOP_WITHIN_S)
+        self._start(replica)
+        replica.leaving = False
+        return code
+
     async def ready(self, replica: Replica) -> None:
         """Wait until its probe says that it is ready."""
         async with local_client(replica.url, timeout=5) as client:
@@ -184,7 +197,7 @@ class Replicas:
         while True:
             for one in self.workers:
                 code = one.process.poll() if one.process is not None else None
-                if code is not None:
+                if code is not None and not one.leaving:
                     one.ended.append(f"{one.name}, life {one.lives}: exit code {code}\n{one.text}")
                     self._start(one)
             await asyncio.sleep(POLL_S)

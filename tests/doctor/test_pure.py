@@ -222,6 +222,21 @@ async def test_customerio(
     assert told in found[0].text
 
 
+async def test_an_address_that_leads_to_the_other_region() -> None:
+    """A proxy that knows the workspace and whose host redirects batches takes nothing: that is no `ok`."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, content=b'{"region": "eu"}')
+        return httpx.Response(301, headers={"location": "https://track-eu.customer.io/api/v2/batch"})
+
+    settings = Settings.load(**KEYS, customerio_url="https://proxy.example.com")
+    (found, _) = await customerio(settings, transport=httpx.MockTransport(answer))
+    assert found.verdict == "fault"
+    assert "the workspace lives in the eu region, and this address redirects batches (301)" in found.text
+    assert "https://track-eu.customer.io" in (found.remedy or "")
+
+
 async def test_customerio_without_an_answer() -> None:
     """A network that leads nowhere is a fault with the proxy's variables in the remedy."""
 
