@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.customerio.workspace import resolve
 from pipeline.errors import CredentialError
-from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import Settings
 from tests.docs.incidents import Incident, walk
 from tests.docs.pages import DOCS
+from tests.kafka.shared import SharedKafka
 
 PAGE = (DOCS / "incidents.md").read_text(encoding="utf-8")
 START = "PIPELINE_CUSTOMERIO_REGION=us dodo-cio sink"
@@ -51,7 +51,7 @@ async def at_the_start() -> Incident:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(900)
-def test_the_page_is_what_is_said(kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_what_is_said(kafka: SharedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line of each block is among what the command above it prints, but for numbers and times."""
     monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
     said = asyncio.run(walk(tmp_path))

@@ -18,7 +18,7 @@ from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag import read_lag
-from pipeline.kafka.local.broker import LocalKafka
+from tests.kafka.shared import SharedKafka
 from tests.telemetry.collector import Collector, Seen, collecting
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -54,7 +54,7 @@ async def drained(chain: Chain) -> None:
 
 
 async def test_one_trace_from_the_request_to_the_answer(
-    kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: SharedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A webhook whose trace is kept has one that goes through all three stages; others leave nothing.
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import httpx
 from pydantic import ValidationError
 
 from pipeline.deadline import bounded, within
+from pipeline.plain_httpx import httpx
 from pipeline.settings import Peer
 from pipeline.watch.page.document import STAGE_PATH, StageDocument
 

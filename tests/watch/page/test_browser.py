@@ -20,8 +20,8 @@ import pytest
 from pipeline.demo.chain import Chain
 from pipeline.dodo.samples import load
 from pipeline.dodo.signature import sign
-from pipeline.kafka.local.broker import LocalKafka
 from tests.asking import local_client
+from tests.kafka.shared import SharedKafka
 from tests.watch.page.browser import CHROMIUM, DRIVER, PATIENCE_S, SPACE, TAB, Browser, browsing
 
 pytestmark = [
@@ -95,7 +95,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
