@@ -186,12 +186,26 @@ def test_the_sandbox_profile_reaches_no_customer() -> None:
 
 
 def test_only_ingest_is_published() -> None:
-    """Ingest is for the world; broker, sandbox and what watches are for this machine; nothing else is reachable."""
+    """Ingest is for the world; broker, sandbox, status page and what watches are for this machine; nothing else."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.pop("ingest") == ["8080:8080"]
     assert environment("ingest")["PIPELINE_ADMIN_PORT"] not in "8080:8080"
-    assert set(published) == {"kafka", "sandbox", "prometheus", "grafana"}
+    assert set(published) == {"kafka", "transform", "sandbox", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_status_pages_find_the_other_stages() -> None:
+    """Each name of the list is a service, or all of those that go by it, at its port for probes."""
+    named: dict[str, set[str]] = {}
+    for name in STAGES:
+        for alias in (name, *SERVICES[name].get("networks", {}).get("default", {}).get("aliases", ())):
+            named.setdefault(alias, set()).add(name)
+    for stage in STAGES:
+        peers = Settings.load(peers=environment(stage)["PIPELINE_PEERS"]).peers
+        assert set().union(*(named[peer.host] for peer in peers)) == set(STAGES)
+        for peer in peers:
+            for one in map(environment, named[peer.host]):
+                assert one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"]) == str(peer.port)
 
 
 def test_kafka_is_the_broker_of_the_tests() -> None:

@@ -27,6 +27,7 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.closing import close_producer
+from pipeline.kafka.connection import Connection
 from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.producer.appending import Appender
 from pipeline.kafka.producer.aside import Aside
@@ -680,6 +681,18 @@ async def progress_bar() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def kafka_login() -> AsyncIterator[Victim]:
+    """Keeps a session with a broker: without it the broker ends the connection, and its client makes another one."""
+    victim = Victim("kafka login")
+    connection = Connection("broker", 9092)
+    connection._tasks = Tasks(observers=[victim.hear])
+    connection._login_again = victim.forever  # type: ignore[method-assign]
+    connection._begin_login()
+    yield victim
+    await connection._tasks.stop()
+
+
+@asynccontextmanager
 async def records_aside() -> AsyncIterator[Victim]:
     """Writes what may be lost: it goes on."""
     victim = Victim("records aside")
@@ -720,6 +733,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
     "records aside": [records_aside],
+    "kafka login": [kafka_login],
 }
 NOT_OURS = {"kafka metadata"}
 """Played by tasks without work, so that only a cancellation can end them."""

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import httpx
 from pydantic import SecretStr
 
 from pipeline import __version__
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.deadline import bounded, within
 from pipeline.errors import RequestUnansweredError, SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 
 BATCH_PATH: Final = "/api/v2/batch"

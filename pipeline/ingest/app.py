@@ -22,6 +22,7 @@ from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
+from pipeline.ingest.recent import recent_of
 from pipeline.ingest.timeliness import Timeliness
 from pipeline.ingest.workers.member import Member
 from pipeline.kafka.cluster.admin import open_admin
@@ -36,6 +37,11 @@ from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.page.document import Look
+from pipeline.watch.page.figures import families_of
+from pipeline.watch.page.own import Own
+from pipeline.watch.page.peers import Peers
+from pipeline.watch.page.routes import Page
 from pipeline.watch.vitals import Verdict
 
 log = logs.get(__name__)
@@ -119,6 +125,16 @@ def create_app(
             await tasks.stop()
             await producer.stop()
 
+    def page() -> Page:
+        recent = recent_of(metrics)
+
+        async def look() -> Look:
+            now_ready, now_live = health.verdicts()
+            return Look(now_ready, now_live, families_of(metrics.registry), events=recent.events())
+
+        own = Own("ingest", look)
+        return Page(own.document if member is None else member.document(own, recent.events), Peers(settings.peers))
+
     about = [
         *(health.routes() if member is None else member.routes(health)),
         Route(OPENAPI_PATH, lambda _: JSONResponse(document(settings.webhook_paths)), methods=["GET"]),
@@ -133,7 +149,8 @@ def create_app(
     )
     app.state.metrics, app.state.stopping = metrics, stopping
     app.state.directs = {("POST", path): endpoint for path in settings.webhook_paths}
-    app.state.admin = Starlette(routes=about) if settings.admin_port is not None else None
+    # The page is for this company's people: it stands on the port that is not the world's, or not at all.
+    app.state.admin = None if settings.admin_port is None else Starlette(routes=[*about, *page().routes()])
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
 

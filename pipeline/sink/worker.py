@@ -29,6 +29,7 @@ from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.recent import recent_of
 from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.sink.unsaying import Unsaying
@@ -84,6 +85,7 @@ class SinkProcess:
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self._watch.details = self._details
+        self._watch.recent = recent_of(self._watch.metrics).events
         self.app.before_start(self._check)
         self.app.companion(self._connect, self._disconnect)
         self.app.companion(self._start_producer, self._producer.stop)

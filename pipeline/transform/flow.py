@@ -419,4 +419,5 @@ def _told(flight: Flight) -> ChunkTransformed:
         notes=tally.notes,
         mapping_s=flight.mapping_s,
         produce_s=time.perf_counter() - flight.sent_at,
+        last=tally.last,
     )

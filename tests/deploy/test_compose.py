@@ -92,3 +92,12 @@ def test_only_webhooks_are_published() -> None:
     assert environment("ingest")["PIPELINE_ADMIN_PORT"] == "9080"
     for stage, port in DEFAULT_PORTS.items():
         assert environment(stage)["PIPELINE_PORT"] == str(port)
+
+
+def test_status_pages_find_the_other_stages() -> None:
+    """Each name of the list is a service, at its port for probes; all stages have the same list."""
+    lists = {environment(stage)["PIPELINE_PEERS"] for stage in DEFAULT_PORTS}
+    (peers,) = [Settings.load(peers=one).peers for one in lists]
+    ports = {stage: environment(stage) for stage in DEFAULT_PORTS}
+    expected = {(stage, stage, one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"])) for stage, one in ports.items()}
+    assert {(peer.stage, peer.host, str(peer.port)) for peer in peers} == expected

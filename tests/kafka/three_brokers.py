@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -318,10 +319,22 @@ def _prepare(directory: Path, heap_mb: int, properties: Mapping[str, str]) -> li
         )
         (place / "server.properties").write_text(text, encoding="ascii")
         nodes.append(Node(number, host, place, at, java_command(place, jars, heap_mb)))
-    cluster_id = new_cluster_id()
-    with ThreadPoolExecutor(NODES) as threads:
-        list(threads.map(lambda node: format_node(node.directory, node.java, cluster_id), nodes))
+    format_node(nodes[0].directory, nodes[0].java, new_cluster_id())
+    for node in nodes[1:]:
+        _format_like(nodes[0], node)
     return nodes
+
+
+def _format_like(first: Node, node: Node) -> None:
+    """What the tool would write, for 0.8 s of processor time a node: only its number and the id of its disk differ."""
+    source, target = (one.directory / "data" for one in (first, node))
+    shutil.copytree(source, target)
+    meta = target / "meta.properties"
+    own = {"node.id": str(node.number), "directory.id": new_cluster_id()}
+    lines = [line.partition("=") for line in meta.read_text(encoding="ascii").splitlines()]
+    assert own.keys() <= {name for name, _, _ in lines}
+    text = "".join(f"{name}{sign}{own.get(name, value)}\n" for name, sign, value in lines)
+    meta.write_text(text, encoding="ascii")
 
 
 def _own_address() -> str:

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
 from urllib.parse import quote
 
-import httpx
 from pydantic import SecretStr
 
 from pipeline import __version__
@@ -30,6 +29,7 @@ from pipeline.dodo.api.answers import (
 )
 from pipeline.dodo.api.rate import RateLimit
 from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
