@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 import typer
 
 from pipeline import logs
+from pipeline.cli.screen import say
 from pipeline.errors import InputError, SettingsError
 from pipeline.interruption import until_told
 from pipeline.settings import Settings
@@ -137,4 +138,4 @@ def _print_summary(findings: Sequence[Finding]) -> None:
 
     counts = Counter(cast("str", finding.verdict) for finding in findings)
     told = [f"{counts[verdict]} {verdict}" for verdict in ("fault", "warning", "unknown", "ok") if counts[verdict]]
-    typer.echo(f"\n{len(findings)} looks: {', '.join(told)}")
+    say(f"\n{len(findings)} looks: {', '.join(told)}")

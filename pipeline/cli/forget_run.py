@@ -14,6 +14,7 @@ import typer
 from pipeline.backfill.commands import Removal, forget_record
 from pipeline.cli.forget_letters import Letters, look, remove
 from pipeline.cli.progress import share
+from pipeline.cli.screen import say
 from pipeline.errors import InputError
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.producer.producer import BatchProducer
@@ -60,7 +61,7 @@ def perform(settings: Settings, customer_id: str, asked: Asked) -> int:
     one.look()
     if not asked.dry_run and not asked.yes:
         if not asked.as_json:
-            typer.echo(one.letters.sentence(settings), err=True)
+            say(one.letters.sentence(settings), err=True)
         if not _agreed(customer_id, asked):
             _say("Nothing was sent.", one.document(), as_json=asked.as_json)
             return 1
@@ -88,7 +89,7 @@ def perform_for_person(settings: Settings, person: str, asked: Asked) -> int:
         )
     named = f"{person} is {', '.join(found.now)}"
     if not asked.as_json:
-        typer.echo(named, err=True)
+        say(named, err=True)
     if not asked.dry_run and not asked.yes and not _agreed(", ".join(found.now), asked):
         _say("Nothing was sent.", {"person": person, "sent": False, "customers": []}, as_json=asked.as_json)
         return 1
@@ -171,4 +172,4 @@ def _say(text: str, document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
     else:
-        typer.echo(text)
+        say(text)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.preparation import prepare
+from pipeline.cli.screen import say
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.interruption import until_told
 from pipeline.settings import Settings
@@ -72,7 +73,7 @@ def lag(
     else:
         _console().print(as_table(groups, {}))
         if acknowledge:
-            typer.echo(f"\n{acknowledged:,} lost records are acknowledged and not shown again")
+            say(f"\n{acknowledged:,} lost records are acknowledged and not shown again")
     if nothing_is_known(groups):
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.screen import say
 from pipeline.errors import InputError
 from pipeline.settings import Settings
 
@@ -91,12 +92,12 @@ def _say(settings: Settings, returns: Mapping[int, Return], *, written: int | No
         typer.echo(json.dumps(document, indent=2))
         return
     if written:
-        typer.echo(f"{written:,} facts were written to {settings.customers_topic}: transforms can start")
+        say(f"{written:,} facts were written to {settings.customers_topic}: transforms can start")
         return
     for number, one in sorted(returns.items()):
-        typer.echo(
+        say(
             f"{settings.customers_topic}/{number}: {one.facts:,} facts in the mirror, {one.records:,} records in the "
             f"topic, {one.missing:,} missing there"
         )
     if written == 0 and not any(one.missing for one in returns.values()):
-        typer.echo("Nothing to do: the topic has all that the mirrors hold")
+        say("Nothing to do: the topic has all that the mirrors hold")

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.cli.screen import say
 from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.errors import InputError
 from pipeline.kafka.producer.producer import BatchProducer
@@ -44,7 +45,7 @@ def perform(settings: Settings, asked: Asked) -> int:
     try:
         return asyncio.run(_perform(settings, asked))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("Interrupted. Nothing is lost; the same command goes on, and no transform starts before.", err=True)
+        say("Interrupted. Nothing is lost; the same command goes on, and no transform starts before.", err=True)
         return INTERRUPTED
 
 
@@ -57,7 +58,7 @@ async def _perform(settings: Settings, asked: Asked) -> int:
         moved = not (survey.is_settled or asked.dry_run)
         if moved:
             if not (asked.yes or _agreed(settings, survey)):
-                typer.echo("Nothing was written.", err=True)
+                say("Nothing was written.", err=True)
                 return 1
             with stopping(), _bar() as told:
                 await _move(settings, repartition, survey, told)
@@ -90,15 +91,15 @@ def _say(settings: Settings, survey: Survey, asked: Asked, *, moved: bool) -> No
         return
     where = f"{survey.partitions} partitions of {settings.customers_topic}"
     if survey.kept_aside:
-        typer.echo(f"{survey.kept_aside:,} records are no facts of this version; those of a customer move as they are")
+        say(f"{survey.kept_aside:,} records are no facts of this version; those of a customer move as they are")
     if moved:
-        typer.echo(f"Moved {survey.to_move:,} of {survey.facts:,} facts; all lie at their owners in {where}")
+        say(f"Moved {survey.to_move:,} of {survey.facts:,} facts; all lie at their owners in {where}")
     elif survey.is_settled:
-        typer.echo(f"Nothing to do: {survey.facts:,} facts lie at their owners in {where}")
+        say(f"Nothing to do: {survey.facts:,} facts lie at their owners in {where}")
     else:
-        typer.echo(f"Would move {survey.to_move:,} of {survey.facts:,} facts in {where}")
+        say(f"Would move {survey.to_move:,} of {survey.facts:,} facts in {where}")
         for (source, target), count in sorted(survey.misplaced.items()):
-            typer.echo(f"  {source} -> {target}: {count:,}")
+            say(f"  {source} -> {target}: {count:,}")
 
 
 def document_of(settings: Settings, survey: Survey, *, moved: bool) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,3 +117,30 @@ def test_the_sandbox_line_fits() -> None:
     assert shortened(text, 45) == "12 requests · 1,000 operations accepted"
     assert shortened(text, 12) == "12 requests"
     assert shortened(text, 5) == ""
+
+
+@pytest.mark.parametrize("module", ["doctor", "forget_run", "lag", "state_restore", "state_run"])
+def test_sentences_are_wrapped_between_words(module: str) -> None:
+    """What these commands say goes by the screen; `typer.echo`, which a terminal breaks anywhere, prints JSON alone."""
+    tree = ast.parse((Path(screen.__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    echoed = [call.args[0] for call in calls if ast.unparse(call.func) == "typer.echo"]
+    assert all(ast.unparse(one).startswith("json.dumps(") or ast.unparse(one) == "json.dumps(text)" for one in echoed)
+    assert any(ast.unparse(call.func) == "say" for call in calls)
+
+
+def test_a_sentence_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of it is longer than the terminal, and each of its words is whole."""
+    text = "12,345 facts were written to a.topic.with-quite-a-long-name.dodo.customers: transforms can start again now"
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", out := Terminal())
+    screen.say(text)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines).split() == text.split()

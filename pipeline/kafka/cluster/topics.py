@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import ActualTopic, Admin, open_admin, sharing
+from pipeline.kafka.cluster.namesakes import hint
 from pipeline.kafka.cluster.topic_specs import TopicSpec, load_specs
 from pipeline.settings import PREFIX, Settings
 
@@ -266,12 +267,15 @@ async def check_topics(
     wanted = list(dict.fromkeys(names))
     async with sharing(settings, admin, connect_within_s=connect_within_s) as asked:
         found = await asked.partitions(wanted)
-    missing = [name for name in wanted if name not in found]
+        missing = [name for name in wanted if name not in found]
+        existing = await asked.names() if missing else set()
     if missing:
+        fields = [name for name in type(settings).model_fields if name.endswith("_topic")]
+        variables = [f"{PREFIX}{name.upper()}" for name in fields if getattr(settings, name) in missing]
         several = len(missing) > 1
         raise TopicError(
             f"{'topics' if several else 'topic'} {', '.join(missing)} {'do' if several else 'does'} not exist at "
             f"{settings.kafka_bootstrap_servers} (or this user may not see {'them' if several else 'it'}). "
-            "See `dodo-cio topics plan`, create with `dodo-cio topics apply`"
+            f"See `dodo-cio topics plan`, create with `dodo-cio topics apply`{hint(missing, existing, variables)}"
         )
     return {name: found[name][0] for name in wanted}
