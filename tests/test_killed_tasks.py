@@ -26,15 +26,15 @@ from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
-from pipeline.kafka.appending import Appender
-from pipeline.kafka.aside import Aside
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.closing import close_producer
-from pipeline.kafka.consumer_thread import ConsumerThread
-from pipeline.kafka.outgoing import OutgoingChunk
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.appending import Appender
+from pipeline.kafka.producer.aside import Aside
+from pipeline.kafka.producer.outgoing import OutgoingChunk
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.transport import Consumer
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.consumer_thread import ConsumerThread
+from pipeline.kafka.worker.transport import Consumer
 from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
 from pipeline.statestore.cleanup import Cleanup

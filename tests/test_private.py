@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from pipeline import private
 from pipeline.backfill.journal import Journal
-from pipeline.kafka.local import _write_properties
-from pipeline.kafka.local_ports import Ports
+from pipeline.kafka.local.broker import _write_properties
+from pipeline.kafka.local.ports import Ports
 from pipeline.statestore.lmdb_store import LmdbStore
 from tests.statestore.schemas import LARGEST
 

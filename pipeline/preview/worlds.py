@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import DODO_COMMAND, REPARTITIONED_FROM, Headers, Record, text_header, time_ms
-from pipeline.kafka.topic_reader import Span
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook

@@ -15,8 +15,8 @@ import orjson
 
 from pipeline import logs
 from pipeline.errors import PipelineError, TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 

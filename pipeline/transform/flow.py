@@ -21,8 +21,8 @@ from pipeline import logs
 from pipeline.deadletters.envelope import without_content
 from pipeline.deadletters.logged import log_letters
 from pipeline.errors import DeliveryError, RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
 from pipeline.statestore.events import ChangesStored
 from pipeline.statestore.store import KeyValueStore

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline.errors import DeliveryError
-from pipeline.kafka import sending
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.producer import sending
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
 from pipeline.statestore.events import ChangesStored
 from pipeline.statestore.transaction import Transaction, TransactionalStore

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks

@@ -13,15 +13,15 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import PipelineError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.aside import Aside
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.aside import Aside
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.kafka.records import Record
-from pipeline.kafka.sizes import check_sizes, max_message_bytes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.statestore.events import RestoreAdvanced
@@ -249,7 +249,7 @@ def _outputs(settings: Settings) -> tuple[str, ...]:
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
     """Run the transform until a signal or a crash, then exit; `overrides` are settings given as flags."""
-    from pipeline.kafka.worker import run_worker
+    from pipeline.kafka.worker.process import run_worker
 
     settings = Settings.load(**overrides)
     sys.exit(run_worker(create_app(settings), settings))

@@ -19,11 +19,11 @@ from typing import Any, Final, Self
 from aiokafka.producer.message_accumulator import BatchBuilder
 from rich.console import Console
 
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.cluster.sizes import BATCH_BYTES
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.outgoing import Delivered, OutgoingChunk, Part
-from pipeline.kafka.sizes import BATCH_BYTES
+from pipeline.kafka.producer.outgoing import Delivered, OutgoingChunk, Part
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.settings import Settings
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership

@@ -25,7 +25,20 @@ def test_the_next_module_is_there(room: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["kafka", "statestore", "transform/state", "sink", "transform", "ingest", "deadletters"]
+    "room",
+    [
+        "kafka",
+        "kafka/worker",
+        "kafka/producer",
+        "kafka/cluster",
+        "kafka/local",
+        "statestore",
+        "transform/state",
+        "sink",
+        "transform",
+        "ingest",
+        "deadletters",
+    ],
 )
 def test_named_modules_are_there(room: str) -> None:
     """Every module that the docstring of a large room names is one of its modules."""

@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.events import RestoreAdvanced, StateEvent, StateRestored, StoreStartedAnew
 from pipeline.statestore.partitions import PartitionStores

@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
 from pipeline.statestore import changelog

@@ -24,8 +24,8 @@ from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.ingest.records import Unreadable, Webhook, decide
 from pipeline.kafka import records
+from pipeline.kafka.cluster.topics import load_specs
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import load_specs
 from pipeline.settings import Settings
 from pipeline.statestore.partition_count import began_value
 from pipeline.statestore.store import MemoryStore

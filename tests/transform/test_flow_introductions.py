@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform import parked as parked_module

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokenSequenceError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.events import ChangesStored
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.transaction import TransactionalStore

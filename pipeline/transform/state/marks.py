@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import BrokerUnreachableError
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.reach import unreachable
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state.facts import checked, decode, merge_at, split

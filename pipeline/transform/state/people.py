@@ -10,9 +10,9 @@ from collections.abc import Callable
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.reach import unreachable
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state import identity

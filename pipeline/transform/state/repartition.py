@@ -19,10 +19,10 @@ from functools import partial
 from typing import Final
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.lag import Flow, open_lag_reader
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, open_lag_reader
+from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.sending import Producer
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog, Piece
 from pipeline.statestore.changes import BEGAN

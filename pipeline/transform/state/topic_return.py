@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import InputError, StateError, TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
 from pipeline.statestore.changes import BEGAN, News, collapse

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.sink.lanes import Queue
 from pipeline.sink.sink import Sink

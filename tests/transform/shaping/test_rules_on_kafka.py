@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy

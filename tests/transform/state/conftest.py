@@ -21,11 +21,11 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, text_header
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.store import MemoryStore

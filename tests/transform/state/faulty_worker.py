@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.commits import Committer
-from pipeline.kafka.outgoing import Outlet
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.producer.outgoing import Outlet
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.commits import Committer
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.transaction import TransactionalStore

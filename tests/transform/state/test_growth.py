@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN

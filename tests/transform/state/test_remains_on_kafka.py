@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from pipeline.backfill.commands import forget_record
 from pipeline.dodo import samples
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from pipeline.statestore import cleanup
 from pipeline.statestore import directory as directory_module

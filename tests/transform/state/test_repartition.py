@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import began_fact, began_value, partitions_now
