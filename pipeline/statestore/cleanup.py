@@ -137,6 +137,7 @@ class Cleanup:
         since_s = local.remains_since_s
         with store.held():
             try:
+                store.flush()
                 before = local.size_bytes
                 self._copying = local
                 await asyncio.to_thread(local.copy)

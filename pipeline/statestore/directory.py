@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import time
-import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 from pipeline import logs, private
+from pipeline.statestore import marker
+from pipeline.statestore.marker import MAX_AWAY_S
 
 MAX_SLOTS: Final = 16
 """Processes of one machine that may hold a store of one partition at the same time."""
@@ -29,25 +28,15 @@ LOCK_WITHIN_S: Final = 3.0
 
 LOCK_LOOK_S: Final = 0.05
 
-MAX_AWAY_S: Final = 14 * 86_400
-"""An older store is not used: compaction may have removed tombstones that it never saw (`delete.retention.ms` of the
-topic is 30 days), and what was deleted would live on in it."""
-
-MAX_UNCLEAN: Final = 3
-"""Times in a row that a process died over the same files before they are suspected to be the reason."""
-
 SHORT_BYTES: Final = 64 * 4096
 """LMDB counts pages that it allocated and gave back before it wrote them; a file may end that much early."""
 
 NONE_THERE: Final = "there is none"
 """Why a store is empty that has not been here before."""
 
-FORMAT: Final = 2
-"""Raised with whatever older files may hold and this version's must not: 2 has only values that passed `validation`."""
 DATA: Final = "data.mdb"
 COPY: Final = "data.mdb.new"
 MARK: Final = "mark.json"
-PIECE_BYTES: Final = 1024 * 1024
 
 log = logs.get(__name__)
 
@@ -122,12 +111,13 @@ class StateDirectory:
             OSError: the directory cannot be used.
         """
         self.drop_copy()  # of a process that died over it
-        mark = _read_mark(self.path / MARK)
-        fault = self._fault(mark) if (self.path / DATA).exists() else NONE_THERE
+        mark = marker.read(self.path / MARK)
+        data = self.path / DATA
+        fault = marker.fault_of(mark, data) if data.exists() else NONE_THERE
         if fault is not None:
             self.empty()
             mark = {}
-        self._mark(clean=False, unclean=1 + _count(mark))
+        self._mark(clean=False, unclean=1 + marker.deaths(mark))
         return fault
 
     def healthy(self) -> None:
@@ -142,7 +132,7 @@ class StateDirectory:
     def end(self) -> None:
         """Mark the files, which nobody has open any more and which are on the disk, as whole."""
         data = self.path / DATA
-        self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=_checksum(data))
+        self._mark(clean=True, unclean=0, bytes=data.stat().st_size, checksum=marker.checksum(data))
 
     def take_copy(self) -> None:
         """Let the copy take the place of the file: whole, or not at all, whenever the machine goes down."""
@@ -196,31 +186,8 @@ class StateDirectory:
             os.close(self._lock)
             self._lock = -1
 
-    def _fault(self, mark: dict[str, Any]) -> str | None:
-        data = self.path / DATA
-        if mark.get("format") != FORMAT:
-            return "it is of another version, or not ours"
-        if mark.get("broken"):
-            return "it was found broken"
-        if time.time() - data.stat().st_mtime > MAX_AWAY_S:
-            return f"it was not used for {MAX_AWAY_S // 86_400} days"
-        if mark.get("clean"):
-            whole = mark.get("bytes") == data.stat().st_size and mark.get("checksum") == _checksum(data)
-            return None if whole else "its file is not the one that was closed"
-        if not _boot_id() or mark.get("boot") != _boot_id():
-            return "the machine went down while it was open"
-        if _count(mark) >= MAX_UNCLEAN:
-            return f"{MAX_UNCLEAN} processes in a row died soon after they had opened it"
-        return None
-
     def _mark(self, **values: Any) -> None:
-        text = json.dumps({"format": FORMAT, "boot": _boot_id(), **values})
-        unfinished = self.path / f"{MARK}.new"
-        with unfinished.open("w", encoding="ascii") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(self.path / MARK)
+        marker.write(self.path / MARK, **values)
         _sync(self.path)
 
 
@@ -285,38 +252,3 @@ def _lock(path: Path) -> int | None:
         os.close(file)
         raise
     return file
-
-
-def _read_mark(path: Path) -> dict[str, Any]:
-    try:
-        mark = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return mark if isinstance(mark, dict) else {}
-
-
-def _count(mark: dict[str, Any]) -> int:
-    unclean = mark.get("unclean", 0)
-    return unclean if isinstance(unclean, int) else MAX_UNCLEAN
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while piece := stream.read(PIECE_BYTES):
-            yield piece
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32: against a torn or tampered file, not against an attacker. 100 MB take 35 ms."""
-    checksum = 0
-    for piece in _pieces(path):
-        checksum = zlib.crc32(piece, checksum)
-    return checksum
-
-
-def _boot_id() -> str:
-    """Changes with every boot of the machine; what was written before it may not have reached the disk."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return ""  # no Linux: a store that was not closed is never trusted

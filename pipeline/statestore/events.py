@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ChangesStored:
-    """The changes of chunks of one partition became durable in the changelog, and then in the local store.
+    """The changes of chunks of one partition became durable in the changelog, which commits them.
 
     `kinds` counts records by kind of key; a deletion counts as `tombstone`. `took_s` is the time from
     sending the oldest of them until they were stored.

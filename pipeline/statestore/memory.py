@@ -7,6 +7,8 @@ from functools import cache
 from typing import Final
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+LINE_BYTES: Final = 256
+"""More than seven numbers of 64 bits have in text."""
 
 
 def mapped_bytes() -> int:
@@ -21,7 +23,16 @@ def _own_pages() -> int:
 
 def _shared_pages() -> int:
     try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - asked for at every write
-            return int(statm.read().split()[2])
+        return int(os.pread(_statm(os.getpid()), LINE_BYTES, 0).split()[2])
     except OSError:
         return 0
+
+
+@cache
+def _statm(_pid: int) -> int:
+    """The open file, which makes its text anew for each read: it is asked at every write. Of a process: a child's own.
+
+    Raises:
+        OSError: there is none.
+    """
+    return os.open("/proc/self/statm", os.O_RDONLY)

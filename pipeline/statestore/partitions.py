@@ -18,20 +18,19 @@ from pipeline.errors import BrokerUnreachableError, StateError
 from pipeline.incidents import Incident
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
-from pipeline.statestore.changelog import Changelog
-from pipeline.statestore.changes import BEGAN, Change, collapse
+from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.cleanup import Cleanup
 from pipeline.statestore.directory import sweep
 from pipeline.statestore.disk import unusable
-from pipeline.statestore.events import GapRead, StateEvent
+from pipeline.statestore.events import StateEvent
+from pipeline.statestore.gaps import read_gap
 from pipeline.statestore.lmdb_store import LmdbStore, Measure
 from pipeline.statestore.memory import mapped_bytes
 from pipeline.statestore.ownership import Ownership
-from pipeline.statestore.partition_count import check_written, partitions_now
+from pipeline.statestore.partition_count import partitions_now
 from pipeline.statestore.restore import Restore, began_at_ms
 from pipeline.statestore.schema import Schema
 from pipeline.statestore.transaction import TransactionalStore
-from pipeline.statestore.validation import Warnings, sift
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 DIRECTORY: Final = "state"
@@ -269,35 +268,13 @@ class PartitionStores:
         """How many there were when ours were restored; None while there are none."""
         return self._partitions if self._stores else None
 
-    # --- gaps ---------------------------------------------------------------------------------------------------------
-
     async def read_gap(self, partition: int, store: TransactionalStore) -> None:
-        """Merge what others have written between our records, or of ours what the broker lost sight of.
+        """Merge what others have written between our records, see `gaps`.
 
-        What differs is put again with the open transaction, so that it comes to lie on top. What the topic
-        deletes is deleted, unless it was put again since.
+        Raises:
+            TopicError: the records are on their way to other partitions, or the topic cannot be read.
         """
-        local, warnings = store.local, Warnings(self._topic, self._tell)
-        changes: list[Change] = []
-        records = 0
-        async with Changelog.open(self._settings, frozenset({partition}), self._schema) as changelog:
-            end = (await changelog.bounds())[partition].stop
-            async for piece in changelog.read({partition: range(local.next_offset, end)}):
-                sifted = sift(piece.changes, piece.offsets, self._schema)
-                warnings.hear(partition, sifted)
-                if sifted.began is not None and self._partitions is not None:
-                    check_written(self._settings, sifted.began.value, self._partitions)
-                changes += sifted.changes
-                records += len(piece.changes)
-        if store.is_given_up:
-            return
-        store.merge_in(collapse(changes, self._schema.merge))
-        store.gap_read(end)
-        log.warning(
-            "Records of another owner lay between this worker's facts and were merged",
-            topic=self._topic, partition=partition, records=records,
-        )  # fmt: skip
-        self._tell(GapRead(self._topic, partition, records))
+        await read_gap(self._settings, partition, store, self._partitions, self._tell)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

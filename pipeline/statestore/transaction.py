@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.errors import ContractViolationError, TopicError
+from pipeline import logs
+from pipeline.errors import ContractViolationError, PipelineError, TopicError
 from pipeline.statestore.changes import MAX_KEY_BYTES, News
 from pipeline.statestore.checkpoint import Checkpoint
 from pipeline.statestore.lmdb_store import LmdbStore
@@ -19,7 +20,16 @@ from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.schema import Schema
 from pipeline.statestore.store import merged, overlaid
 
+FLUSH_TRANSACTIONS: Final = 16
+FLUSH_KEYS: Final = 4000
+"""After so many committed transactions, or keys in them, the local store is written. Keys that lie side by side share a
+page, and each write costs some of its own. It bounds what waits in memory, and what a restart reads again."""
+
+GONE: Final = "a state store was used after its partition had gone"
+
 _MISSING: Final = object()
+
+log = logs.get(__name__)
 
 
 @dataclass(slots=True)
@@ -42,7 +52,8 @@ class TransactionalStore:
     """A `KeyValueStore` with transactions over the local store, for as long as one assignment of the partition lasts.
 
     Put values, `seal` them as their chunk's transaction, `commit` it when it is durable in the changelog. Until then
-    later reads see them, and nobody else does: a store that is given up takes them with it.
+    later reads see them, and nobody else does: a store that is given up takes them with it. What is committed is
+    written to the local store several transactions at a time, by `flush` at the latest.
     """
 
     def __init__(self, local: LmdbStore, began_at_ms: int, ownership: Ownership | None = None) -> None:
@@ -57,6 +68,8 @@ class TransactionalStore:
         self._open = Transaction(0)
         self._checkpoint = Checkpoint(local.next_offset)
         self._written = local.next_offset
+        self._committed: list[Transaction] = []  # durable in the changelog, and not in the local store yet
+        self._committed_keys = 0
         self._gap_read: tuple[int, int] | None = None  # with which chunk, and up to where
         self._held = 0
 
@@ -64,7 +77,7 @@ class TransactionalStore:
     def local(self) -> LmdbStore:
         """The copy on the disk."""
         if self._local is None:
-            raise ContractViolationError("a state store was used after its partition had gone")
+            raise ContractViolationError(GONE)
         return self._local
 
     # --- KeyValueStore ------------------------------------------------------------------------------------------------
@@ -133,17 +146,18 @@ class TransactionalStore:
         return sealed
 
     def commit(self, transactions: Sequence[Transaction], offsets: Sequence[range | None]) -> None:
-        """Write these, the oldest there are, to the local store: they are durable in the changelog at these offsets.
+        """Take these, the oldest there are, for committed: they are durable in the changelog at these offsets.
 
-        None in place of offsets: nobody knows where they lie.
+        None in place of offsets: nobody knows where they lie. Several of them are written to the local store at once
+        (see `flush`): a crash before that costs nothing but reading them again, from the checkpoint on.
 
         Raises:
             TopicError: the offsets went back, the topic is another one.
             SettingsError: the disk is full.
             StateError: the local store is broken.
         """
-        if not transactions:
-            return
+        if self.is_given_up:
+            raise ContractViolationError(GONE)
         for one, where in zip(transactions, offsets, strict=True):
             if self._gap_read is not None and one.number >= self._gap_read[0]:
                 self._checkpoint.found(self._gap_read[1])
@@ -153,7 +167,26 @@ class TransactionalStore:
                 self._checkpoint.add(where.start, where.stop)
             elif one.values:
                 self._checkpoint.lose()
-        first, *more = transactions
+            self._committed.append(one)
+            self._committed_keys += len(one.values) + len(one.derived)
+        if len(self._committed) >= FLUSH_TRANSACTIONS or self._committed_keys >= FLUSH_KEYS:
+            self.flush()
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the local store has all that is committed."""
+        return not self._committed
+
+    def flush(self) -> None:
+        """Write what is committed to the local store, with the checkpoint.
+
+        Raises:
+            SettingsError: the disk is full.
+            StateError: the local store is broken.
+        """
+        if not self._committed:
+            return
+        first, *more = self._committed
         values, derived = first.values, first.derived
         if more:
             values, derived = dict(values), dict(derived)
@@ -161,7 +194,9 @@ class TransactionalStore:
                 values |= one.values
                 derived |= one.derived
         self.local.write(values, derived, self._checkpoint.next_offset)
-        last = transactions[-1].number
+        last = self._committed[-1].number
+        self._committed.clear()
+        self._committed_keys = 0
         pending = self._values
         for key in values:
             group = key[: key.find(self._separator)]
@@ -203,6 +238,7 @@ class TransactionalStore:
         Args:
             news: what the changelog has beyond what is committed, in its order.
         """
+        self.flush()  # what is committed lies below what others wrote since, and is not pending
         merge, group_of = self.schema.merge, self.schema.group_of
         dropped: set[bytes] = set()
         for key, told in news.items():
@@ -237,7 +273,7 @@ class TransactionalStore:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing is committed meanwhile."""
+        """Nothing is committed meanwhile. `flush` first: whoever gives the store up waits for no file."""
         self._held += 1
         try:
             yield
@@ -245,8 +281,17 @@ class TransactionalStore:
             self._held -= 1
 
     def give_up(self) -> None:
-        """Forget what is pending; whatever still holds this store can do nothing with it."""
+        """Write what is committed, and forget what is pending; whoever still holds it can do nothing with it."""
+        try:
+            if not self.is_given_up:
+                self.flush()
+        except PipelineError as error:
+            log.warning(
+                "What was committed last is not in the local mirror of a partition, and is read from the topic again",
+                topic=self.local.topic, partition=self.local.partition, error=str(error),
+            )  # fmt: skip
         self._local = None
+        self._committed.clear()
         self._values.clear()
         self._derived.clear()
         self._known.clear()

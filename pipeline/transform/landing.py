@@ -1,8 +1,9 @@
 """From durable outputs to the acknowledgement, in the order of a partition's chunks.
 
-Outputs durable, facts durable, mirror written, acknowledged: a crash between any two of them repeats the later steps
-and loses none. Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact
-says that its event is out.
+Outputs durable, facts durable, acknowledged: a crash between any two of them repeats the later steps and loses none.
+Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact says that its
+event is out. The local store is written every few chunks, a second later at most: the topic has the facts, and a
+restart reads from it what the store lacks.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from pipeline.transform.tally import Tally
 
 HOLD_LOOK_S: Final = 0.1
 """How often facts that may not be sent or stored at the moment are looked at again."""
+
+FLUSH_WITHIN_S: Final = 1.0
+"""How long facts that are in the topic may be missing in the local store: what a restart after a crash reads again, and
+how long a person who is forgotten is still in the file before it counts as one to be written anew."""
 
 
 class Outgoing(sending.Outgoing, Protocol):
@@ -97,6 +102,7 @@ class Landing:
     _queue: deque[Flight] = field(default_factory=deque)
     _unsent: deque[Flight] = field(default_factory=deque)
     _look: asyncio.TimerHandle | None = None
+    _flush: asyncio.TimerHandle | None = None
 
     def add(self, flight: Flight) -> None:
         """One more chunk, behind the others."""
@@ -118,9 +124,10 @@ class Landing:
 
     def give_up(self) -> None:
         """The partition has gone, or a new generation began: nothing of these chunks is stored or acknowledged."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+        for timer in (self._look, self._flush):
+            if timer is not None:
+                timer.cancel()
+        self._look = self._flush = None
         flights, self._queue, self._unsent = self._queue, deque(), deque()
         for flight in flights:
             self.landed(flight)
@@ -192,6 +199,16 @@ class Landing:
         for flight in ready:
             flight.batch.done()
             self.landed(flight)
+        if shelf is not None and self._flush is None and not shelf.is_flushed:
+            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, shelf)
+
+    def _flush_now(self, store: TransactionalStore) -> None:
+        self._flush = None
+        try:
+            if not store.is_given_up:
+                store.flush()
+        except Exception as error:  # noqa: BLE001 - as in `move`
+            self.failed(error)
 
     def _store(self, shelf: TransactionalStore, ready: list[Flight]) -> None:
         partition = ready[0].batch.partition

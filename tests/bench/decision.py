@@ -94,9 +94,20 @@ class Here:
         ]
         self._stores = [TransactionalStore(one, 0, Ownership(one.partition, PARTITIONS)) for one in self.local_stores]
 
+    def flush(self) -> None:
+        """Write what is committed to the files, as a worker does every second."""
+        for store in self._stores:
+            store.flush()
+
     def may_finish(self, _generation: int) -> bool:
         """Nobody else has the partitions."""
         return True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for store, local in zip(self._stores, self.local_stores, strict=True):
+            store.give_up()
+            local.close(clean=False)
 
     def store(self, partition: int) -> TransactionalStore:
         """The facts of one partition."""
@@ -136,12 +147,14 @@ class Bench:
         for batch in batches:
             await self._flow.take(batch)
         await self._flow.drained()
+        if self.here is not None:
+            self.here.flush()
         return time.process_time() - began
 
     def close(self) -> None:
         """Let go of the files."""
-        for mirror in () if self.here is None else self.here.local_stores:
-            mirror.close(clean=False)
+        if self.here is not None:
+            self.here.close()
 
 
 def _fail(error: BaseException) -> None:

@@ -54,7 +54,7 @@ class Owner:
         await self.flushes(partition)
 
     async def flushes(self, partition: int) -> None:
-        """What is pending is sealed, sent and stored."""
+        """What is pending is sealed, sent, committed and written to the local store."""
         store, topic = self.stores.store(partition), self.settings.customers_topic
         writes = store.seal()
         if not writes:
@@ -64,6 +64,7 @@ class Owner:
             chunk.append(topic, partition, OutRecord(key, value, CUSTOMERS.headers))
         await chunk.send()
         store.commit([writes], [chunk.offsets(topic, partition) if writes.values else None])
+        store.flush()
 
     def store(self, partition: int) -> TransactionalStore:
         """The facts of a partition."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.statestore import compaction
+from pipeline.statestore import compaction, lmdb_file
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
 from pipeline.statestore.directory import StateDirectory
@@ -185,7 +185,7 @@ def test_killed_in_between(
         patched.setattr(LmdbStore, "drop_copy", dies)  # the dead tidy nothing up
         match step:
             case "copy begun":
-                patched.setattr(lmdb_module, "copy", half)
+                patched.setattr(lmdb_file, "copy", half)
             case "in place":
                 patched.setattr(StateDirectory, "take_copy", dies)
             case "opened":
@@ -252,7 +252,7 @@ def test_a_copy_that_fails(mirrors: Callable[[], LmdbStore], tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(lmdb_module, "copy", breaks)
+        patched.setattr(lmdb_file, "copy", breaks)
         with pytest.raises(SettingsError, match="disk is full"):
             mirror.copy()
     assert mirror.get(next(iter(facts_of(2)))) is not None
@@ -266,7 +266,7 @@ def test_whoever_reads_meanwhile(mirrors: Callable[[], LmdbStore], monkeypatch: 
     mirror = mirrors()
     fill(mirror, 300)
     forget(mirror, 1, 400)
-    monkeypatch.setattr(lmdb_module, "MAX_MAPPED_BYTES", -1)
+    monkeypatch.setattr(lmdb_file, "MAX_MAPPED_BYTES", -1)
     monkeypatch.setattr(lmdb_module, "LOOK_EVERY", 1)
     ours = compaction.copy
 
@@ -276,6 +276,6 @@ def test_whoever_reads_meanwhile(mirrors: Callable[[], LmdbStore], monkeypatch: 
         assert mirror.sheet(name(2)) == b"sheet of " + name(2)
         return whole
 
-    monkeypatch.setattr(lmdb_module, "copy", slowly)
+    monkeypatch.setattr(lmdb_file, "copy", slowly)
     mirror.copy()
     assert mirror.take_copy()

@@ -16,7 +16,7 @@ import lmdb
 import pytest
 
 from pipeline.errors import SettingsError, StateError
-from pipeline.statestore import directory as directory_module
+from pipeline.statestore import lmdb_file, marker
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.disk import BROKEN, REMEDIES, is_broken, unusable
 from pipeline.statestore.lmdb_store import LmdbStore
@@ -26,7 +26,7 @@ TOPIC = "dodo.customers"
 WORKER = Path(__file__).parent / "disk_worker.py"
 FAULT = Path(__file__).parent / "disk_fault.c"
 
-STARTS = directory_module.MAX_UNCLEAN + 1
+STARTS = marker.MAX_UNCLEAN + 1
 """One more than the deaths after which files are suspected."""
 
 
@@ -219,7 +219,7 @@ def test_removed_while_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None], use: Callable[[LmdbStore], object]
 ) -> None:
     """It is said, nothing is decided with an empty mirror in its place, and it is built anew."""
-    monkeypatch.setattr(lmdb_module, "MAX_MAPPED_BYTES", -1)
+    monkeypatch.setattr(lmdb_file, "MAX_MAPPED_BYTES", -1)
     fill(tmp_path)
     mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert mirror.get(b"cus_0001\0payment\0p") == b"1"

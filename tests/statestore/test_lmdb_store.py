@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.errors import SettingsError, StateError
 from pipeline.statestore import directory as directory_module
+from pipeline.statestore import lmdb_file, marker
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
 from pipeline.statestore.lmdb_store import LmdbStore
@@ -209,7 +210,7 @@ def test_a_power_failure_is_not_trusted(open_mirror: Callable[..., LmdbStore], m
     filled(second)
     first.close(clean=False)
     second.close()
-    monkeypatch.setattr(directory_module, "_boot_id", lambda: "another boot")
+    monkeypatch.setattr(marker, "_boot_id", lambda: "another boot")
     assert open_mirror(0).next_offset == 0
     assert open_mirror(1).next_offset == 200
 
@@ -253,7 +254,7 @@ def test_nobody_shares_a_mirror(open_mirror: Callable[..., LmdbStore], monkeypat
 
 def test_it_grows(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A full map is made larger, the write that met it is whole."""
-    monkeypatch.setattr(lmdb_module, "FIRST_MAP_BYTES", 256 * 1024)
+    monkeypatch.setattr(lmdb_file, "FIRST_MAP_BYTES", 256 * 1024)
     mirror = open_mirror()
     facts = {b"cus_%05d\0payment\0" % number: b"x" * 400 for number in range(5000)}
     mirror.write(facts, {}, 1)
@@ -348,7 +349,7 @@ def test_memory_stays_within_its_bound(open_mirror: Callable[..., LmdbStore]) ->
             mirror.get(b"cus_%08d\0payment\0" % (number + step))
         mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
         peak = max(peak, mapped_bytes())
-    assert peak - before < lmdb_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
+    assert peak - before < lmdb_file.MAX_MAPPED_BYTES + 8 * 1024 * 1024
 
 
 def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:

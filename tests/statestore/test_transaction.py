@@ -1,4 +1,4 @@
-"""A shelf over a mirror reads as one in memory does, whatever of it is stored already."""
+"""A store with transactions reads as one in memory does, whatever of it is committed and written already."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from pipeline.errors import ContractViolationError, TopicError
+from pipeline.errors import ContractViolationError, SettingsError, TopicError
+from pipeline.statestore import transaction
 from pipeline.statestore.changes import Change, collapse
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.store import MemoryStore
@@ -23,11 +25,11 @@ BESIDE = [b"%b\0%b" % (customer, name) for customer in CUSTOMERS[:3] for name in
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[LmdbStore]:
+def local(tmp_path: Path) -> Iterator[LmdbStore]:
     """An empty one."""
-    mirror = LmdbStore.open(tmp_path, "t", 0, SMALLEST)
-    yield mirror
-    mirror.close(clean=False)
+    local = LmdbStore.open(tmp_path, "t", 0, SMALLEST)
+    yield local
+    local.close(clean=False)
 
 
 STEPS = st.lists(
@@ -35,7 +37,8 @@ STEPS = st.lists(
         st.tuples(st.just("put"), st.sampled_from(KEYS), st.sampled_from([b"1", b"2", None])),
         st.tuples(st.just("keep"), st.sampled_from([*CUSTOMERS[:3], *BESIDE]), st.sampled_from([b"s", b"t", None])),
         st.tuples(st.just("seal"), st.none(), st.none()),
-        st.tuples(st.just("store"), st.integers(1, 3), st.none()),
+        st.tuples(st.just("commit"), st.integers(1, 3), st.none()),
+        st.tuples(st.just("flush"), st.none(), st.none()),
     ),
     max_size=60,
 )
@@ -43,148 +46,231 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
-def test_it_is_a_shelf(steps: list[tuple[str, object, bytes | None]]) -> None:
-    """Puts, seals and stores in any order: every read is that of the shelf in memory, and so is what was written."""
+def test_it_is_a_store(steps: list[tuple[str, object, bytes | None]]) -> None:
+    """Puts, seals, commits and flushes in any order: reads, and what is kept in the end, are those of memory."""
     with tempfile.TemporaryDirectory() as name:
-        mirror = LmdbStore.open(Path(name), "t", 0, SMALLEST)
+        local = LmdbStore.open(Path(name), "t", 0, SMALLEST)
         try:
-            _compare(TransactionalStore(mirror, 0), mirror, steps)
+            _compare(TransactionalStore(local, 0), local, steps)
         finally:
-            mirror.close(clean=False)
+            local.close(clean=False)
 
 
-def _compare(shelf: TransactionalStore, mirror: LmdbStore, steps: list[tuple[str, object, bytes | None]]) -> None:
+def _compare(store: TransactionalStore, local: LmdbStore, steps: list[tuple[str, object, bytes | None]]) -> None:
     model = MemoryStore()
     sealed: list[Transaction] = []
     offset = 0
     for what, argument, value in steps:
         match what, argument:
             case "put", bytes(key):
-                shelf.put(key, value)
+                store.put(key, value)
                 model.put(key, value)
             case "keep", bytes(key):
-                shelf.keep(key, value)
+                store.keep(key, value)
                 model.keep(key, value)
             case "seal", _:
-                sealed.append(shelf.seal())
-            case "store", int(count):
+                sealed.append(store.seal())
+            case "flush", _:
+                store.flush()
+                assert store.is_flushed
+            case "commit", int(count):
                 ready, sealed = sealed[:count], sealed[count:]
                 offsets = []
                 for chunk in ready:
                     offsets.append(range(offset, offset + len(chunk.values)) if chunk.values else None)
                     offset += len(chunk.values)
-                shelf.commit(ready, offsets)
+                store.commit(ready, offsets)
         for customer in CUSTOMERS:
-            assert list(shelf.scan(customer + b"\0")) == list(model.scan(customer + b"\0"))
-            assert list(shelf.scan(customer + b"\0l\0")) == list(model.scan(customer + b"\0l\0"))
-        assert [shelf.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
-        assert [shelf.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)] == [
+            assert list(store.scan(customer + b"\0")) == list(model.scan(customer + b"\0"))
+            assert list(store.scan(customer + b"\0l\0")) == list(model.scan(customer + b"\0l\0"))
+        assert [store.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
+        assert [store.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)] == [
             model.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)
         ]
         for customer in CUSTOMERS[:3]:
             for start, stop in ((b"\0", b"\0\xff"), (b"\0s1", b"\0s3"), (b"\0p", b"\0s2")):
                 for backwards in (False, True):
                     asked = customer + start, customer + stop
-                    found = list(shelf.entries(*asked, backwards=backwards))
+                    found = list(store.entries(*asked, backwards=backwards))
                     assert found == list(model.entries(*asked, backwards=backwards))
-    rest = [*sealed, shelf.seal()]
+    rest = [*sealed, store.seal()]
     offsets = []
     for chunk in rest:
         offsets.append(range(offset, offset + len(chunk.values)) if chunk.values else None)
         offset += len(chunk.values)
-    shelf.commit(rest, offsets)
-    assert [mirror.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
-    assert mirror.next_offset == offset
+    store.commit(rest, offsets)
+    store.flush()
+    assert [local.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
+    assert local.next_offset == offset
 
 
-def test_what_is_known_is_not_written_again(mirror: LmdbStore) -> None:
+def test_what_is_known_is_not_written_again(local: LmdbStore) -> None:
     """The same value, pending or stored, makes no record; in one chunk only a fact's last value does."""
-    shelf = TransactionalStore(mirror, 0)
-    shelf.put(b"a\0k\0", b"1")
-    shelf.put(b"a\0k\0", b"1")
-    shelf.put(b"a\0k\0", b"2")
-    first = shelf.seal()
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0k\0", b"1")
+    store.put(b"a\0k\0", b"1")
+    store.put(b"a\0k\0", b"2")
+    first = store.seal()
     assert first.values == {b"a\0k\0": b"2"}
-    shelf.put(b"a\0k\0", b"2")
-    second = shelf.seal()
+    store.put(b"a\0k\0", b"2")
+    second = store.seal()
     assert not second
-    shelf.commit([first, second], [range(1), None])
-    shelf.put(b"a\0k\0", b"2")
-    shelf.put(b"b\0k\0", None)
-    assert not shelf.seal()
+    store.commit([first, second], [range(1), None])
+    store.put(b"a\0k\0", b"2")
+    store.put(b"b\0k\0", None)
+    assert not store.seal()
 
 
-def test_keys_that_no_mirror_takes(mirror: LmdbStore) -> None:
+def test_keys_that_no_store_takes(local: LmdbStore) -> None:
     """A key beyond LMDB's limit, or of nobody, is a bug and told as such."""
-    shelf = TransactionalStore(mirror, 0)
+    store = TransactionalStore(local, 0)
     for key in (b"c\0k\0" + b"x" * 508, b"nobody"):
         with pytest.raises(ContractViolationError):
-            shelf.put(key, b"1")
+            store.put(key, b"1")
     with pytest.raises(ContractViolationError):
-        shelf.scan(b"cus")
+        store.scan(b"cus")
 
 
-def test_an_unknown_offset_holds_the_place(mirror: LmdbStore) -> None:
-    """Facts are stored, but the place stays until somebody has read what lies there."""
-    shelf = TransactionalStore(mirror, 0)
-    shelf.put(b"a\0k\0", b"1")
-    shelf.commit([shelf.seal()], [range(5, 6)])
-    assert (mirror.get(b"a\0k\0"), mirror.next_offset, shelf.has_gap) == (b"1", 0, True)
-    shelf.gap_read(6)
-    assert not shelf.has_gap
-    assert mirror.next_offset == 0
-    shelf.put(b"a\0k\0", b"2")
-    shelf.commit([shelf.seal()], [None])
-    assert (mirror.next_offset, shelf.has_gap) == (6, True)
+def test_an_unknown_offset_holds_the_place(local: LmdbStore) -> None:
+    """Values are written, but the checkpoint stays until somebody has read what lies there."""
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0k\0", b"1")
+    store.commit([store.seal()], [range(5, 6)])
+    store.flush()
+    assert (local.get(b"a\0k\0"), local.next_offset, store.has_gap) == (b"1", 0, True)
+    store.gap_read(6)
+    assert not store.has_gap
+    assert local.next_offset == 0
+    store.put(b"a\0k\0", b"2")
+    store.commit([store.seal()], [None])
+    store.flush()
+    assert (local.next_offset, store.has_gap) == (6, True)
 
 
-def test_a_tombstone_under_what_is_on_its_way(mirror: LmdbStore) -> None:
+def test_a_tombstone_under_what_is_on_its_way(local: LmdbStore) -> None:
     """What was put here and is not stored yet stays, and comes to lie on top; merged with what others told."""
-    shelf = TransactionalStore(mirror, 0)
-    shelf.put(b"a\0event\0x", b"[5]")
-    shelf.put(b"a\0event\0y", b"[5]")
-    sealed = shelf.seal()
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0event\0x", b"[5]")
+    store.put(b"a\0event\0y", b"[5]")
+    sealed = store.seal()
     changes: list[Change] = [(b"a\0event\0x", None), (b"a\0event\0y", b"[3]"), (b"a\0event\0z", b"[9]")]
-    shelf.merge_in(collapse(changes, SMALLEST.merge))
-    assert [shelf.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [b"[5]", b"[3]", b"[9]"]
+    store.merge_in(collapse(changes, SMALLEST.merge))
+    assert [store.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [b"[5]", b"[3]", b"[9]"]
     assert sealed.values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[5]"}
-    assert shelf.seal().values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
+    assert store.seal().values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
 
 
-def test_what_others_told_drops_all_that_was_summed_up(mirror: LmdbStore) -> None:
+def test_what_others_told_drops_all_that_was_summed_up(local: LmdbStore) -> None:
     """Of a customer whose fact they changed: the summary and what lies beside it, stored or not, and of nobody else."""
-    shelf = TransactionalStore(mirror, 0)
+    store = TransactionalStore(local, 0)
     for key in (b"a\0event\0x", b"ab\0event\0x"):
-        shelf.put(key, b"[5]")
+        store.put(key, b"[5]")
     for key in (b"a", b"a\0s1", b"ab", b"ab\0s1"):
-        shelf.keep(key, b"1")
-    shelf.commit([shelf.seal()], [range(2)])
-    shelf.keep(b"a\0s2", b"2")
-    shelf.merge_in(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], SMALLEST.merge))
-    assert [shelf.sheet(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
-    assert [shelf.sheet(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
-    shelf.commit([shelf.seal()], [range(2, 4)])
-    assert list(mirror.entries(b"a", b"b")) == [(b"ab", b"1"), (b"ab\0s1", b"1")]
+        store.keep(key, b"1")
+    store.commit([store.seal()], [range(2)])
+    store.keep(b"a\0s2", b"2")
+    store.merge_in(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], SMALLEST.merge))
+    assert [store.sheet(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
+    assert [store.sheet(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
+    store.commit([store.seal()], [range(2, 4)])
+    store.flush()
+    assert list(local.entries(b"a", b"b")) == [(b"ab", b"1"), (b"ab\0s1", b"1")]
 
 
-def test_offsets_that_go_back(mirror: LmdbStore) -> None:
+def test_offsets_that_go_back(local: LmdbStore) -> None:
     """A topic that was made anew under a running worker ends it."""
-    shelf = TransactionalStore(mirror, 0)
-    shelf.put(b"a\0k\0", b"1")
-    shelf.commit([shelf.seal()], [range(7, 8)])
-    shelf.put(b"a\0k\0", b"2")
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0k\0", b"1")
+    store.commit([store.seal()], [range(7, 8)])
+    store.put(b"a\0k\0", b"2")
     with pytest.raises(TopicError, match="made anew"):
-        shelf.commit([shelf.seal()], [range(1)])
+        store.commit([store.seal()], [range(1)])
 
 
-def test_given_up(mirror: LmdbStore) -> None:
-    """After its partition has gone a shelf reads and stores nothing."""
-    shelf = TransactionalStore(mirror, 0)
-    shelf.put(b"a\0k\0", b"1")
-    writes = shelf.seal()
-    shelf.give_up()
+def put(store: TransactionalStore, key: bytes, value: bytes, offset: int) -> None:
+    """One chunk with one value, committed."""
+    store.put(key, value)
+    store.commit([store.seal()], [range(offset, offset + 1)])
+
+
+def test_several_transactions_are_one_write(local: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed is read at once, and in the local store with the last of so many transactions."""
+    monkeypatch.setattr(transaction, "FLUSH_TRANSACTIONS", 3)
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    put(store, b"a\0k\0", b"2", 1)
+    assert (store.get(b"a\0k\0"), store.is_flushed) == (b"2", False)
+    assert (local.get(b"a\0k\0"), local.next_offset) == (None, 0)
+    put(store, b"b\0k\0", b"3", 2)
+    assert store.is_flushed
+    assert (local.get(b"a\0k\0"), local.get(b"b\0k\0"), local.next_offset) == (b"2", b"3", 3)
+
+
+def test_many_keys_are_written_at_once(local: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by keys as well, derived values among them."""
+    monkeypatch.setattr(transaction, "FLUSH_KEYS", 3)
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    store.keep(b"b", b"derived")
+    put(store, b"b\0k\0", b"2", 1)
+    assert (store.is_flushed, local.next_offset, local.sheet(b"b")) == (True, 2, b"derived")
+
+
+def test_the_partition_goes(local: LmdbStore) -> None:
+    """Whoever has it next on this machine finds what was committed, and nothing of what was not."""
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    store.put(b"b\0k\0", b"2")
+    store.seal()
+    store.put(b"c\0k\0", b"3")
+    store.give_up()
+    assert (dict(local.scan(b"")), local.next_offset) == ({b"a\0k\0": b"1"}, 1)
+
+
+def test_the_partition_goes_from_a_disk_that_is_full(local: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes all the same: the topic has what was committed."""
+
+    def full(*_: object) -> None:
+        raise SettingsError("the disk is full")
+
+    monkeypatch.setattr(LmdbStore, "write", full)
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    with capture_logs() as said:
+        store.give_up()
+    assert store.is_given_up
+    assert [line["log_level"] for line in said] == ["warning"]
+
+
+def test_a_write_that_fails_is_tried_again(local: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is forgotten meanwhile, and reads go on."""
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(LmdbStore, "_has_written", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.flush()
+    assert (store.get(b"a\0k\0"), store.is_flushed, local.next_offset) == (b"1", False, 0)
+    store.flush()
+    assert (local.get(b"a\0k\0"), local.next_offset) == (b"1", 1)
+
+
+def test_a_tombstone_over_what_is_committed(local: LmdbStore) -> None:
+    """It lies behind in the topic, written to the local store or not: the value is gone."""
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    store.merge_in(collapse([(b"a\0k\0", None)], SMALLEST.merge))
+    assert store.get(b"a\0k\0") is None
+
+
+def test_given_up(local: LmdbStore) -> None:
+    """After its partition has gone a store reads and commits nothing."""
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0k\0", b"1")
+    writes = store.seal()
+    store.give_up()
     with pytest.raises(ContractViolationError):
-        shelf.commit([writes], [range(1)])
+        store.commit([writes], [range(1)])
     with pytest.raises(ContractViolationError):
-        shelf.get(b"a\0k\0")
-    assert mirror.get(b"a\0k\0") is None
+        store.get(b"a\0k\0")
+    assert local.get(b"a\0k\0") is None

@@ -59,9 +59,10 @@ STEPS: dict[str, tuple[Callable[[Any, str, Act], None], Any, str]] = {
     "facts-due": (before, Landing, "_may_send"),
     "facts-sent": (after, Landing, "_send"),
     "facts-durable": (before, Landing, "_facts_landed"),
-    "mirror-due": (before, LmdbStore, "write"),
-    "mirror-written": (after, TransactionalStore, "commit"),
+    "committed": (after, TransactionalStore, "commit"),
     "acknowledged": (after, RecordBatch, "done"),
+    "store-due": (before, LmdbStore, "write"),
+    "store-written": (after, LmdbStore, "write"),
     "commit-due": (before, Committer, "commit"),
 }
 

@@ -294,7 +294,7 @@ async def test_every_worker_s_disk_after_a_request(
     first = fleet.start(PIPELINE_DATA_DIR=str(disks[0]), PIPELINE_STATE_KEEP_UNOWNED_SECONDS="2")
     await send(settings, [*webhooks(people, 1), *webhooks(people, 2)])
     await fleet.caught_up()
-    assert all(len(found_of(person, disks[0])) == 3 for person in people)
+    await first.until(lambda: all(len(found_of(person, disks[0])) == 3 for person in people))
 
     second = fleet.start(PIPELINE_DATA_DIR=str(disks[1]))
     await second.owns(PARTITIONS // 2)

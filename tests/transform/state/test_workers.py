@@ -24,10 +24,13 @@ MakeFleet = Callable[[Settings], "Fleet"]
 MakeShop = Callable[[Settings, int, int], "ShopTraffic"]
 ReadBooks = Callable[[Settings, int], Awaitable["Books"]]
 
-GAPS = ["outputs-partly", "outputs-durable", "facts-sent", "facts-durable", "mirror-written", "acknowledged"]
-"""One step in each gap between outputs, facts, mirror, acknowledgement and commit."""
+GAPS = [
+    "outputs-partly", "outputs-durable", "facts-sent", "facts-durable", "committed", "acknowledged", "store-due",
+    "store-written",
+]  # fmt: skip
+"""One step in each gap between outputs, facts, acknowledgement, the writing of the local store, and commit."""
 
-OTHERS = ["facts-due", "mirror-due", "commit-due"]
+OTHERS = ["facts-due", "commit-due"]
 """Further steps in those gaps, for the long form."""
 
 ROUNDS = 1 + int(os.environ.get("CHAOS_SECONDS", "0")) // 60
@@ -37,7 +40,7 @@ ROUNDS = 1 + int(os.environ.get("CHAOS_SECONDS", "0")) // 60
 async def test_killed_at_every_step(
     chain_settings: ChainSettings, make_fleet: MakeFleet, make_shop: MakeShop, read_books: ReadBooks, tmp_path: Path
 ) -> None:
-    """SIGKILL between every two of outputs, facts, mirror, acknowledgement and commit: totals exact, no event lost."""
+    """SIGKILL between every two of outputs, facts, acknowledgement, store and commit: totals exact, no event lost."""
     rng = random.Random(os.environ.get("CHAOS_SEED", "5"))
 
     async def die(seed: int, steps: Sequence[str]) -> None:
