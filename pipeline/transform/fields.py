@@ -49,8 +49,8 @@ def whole(value: Any) -> int | None:
 
 def flag(value: Any) -> bool | None:
     """A truth value, also from `"true"`, `"false"`, 1 and 0; None is not false."""
-    if value is True or value is False:
-        return bool(value)
+    if value is None or value is True or value is False:
+        return value
     word = (text(value) or "").lower()
     return True if word in _TRUE else False if word in _FALSE else None
 

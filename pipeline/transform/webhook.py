@@ -6,6 +6,7 @@ value, bytes that are no JSON. Each ends in a value; none stops the flow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Self
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
@@ -27,8 +28,9 @@ from pipeline.kafka.records import (
     time_ms,
 )
 from pipeline.transform.event_times import EventTimes, event_times_of
-from pipeline.transform.fields import members
+from pipeline.transform.fields import country, email, members, person_name, phone
 from pipeline.transform.identity import customer_id_of
+from pipeline.transform.profile import Contact
 from pipeline.transform.verdicts import DeadLettered, Delivery, Mode
 
 MAX_ID_CHARS: Final = 255
@@ -47,7 +49,8 @@ class Webhook(NamedTuple):
     """One webhook, with all of it that is asked for again and again.
 
     `customer` is the body's customer object, empty when it has none; `customer_id` the customer's id, wherever the body
-    tells it. `record` is None of a webhook that came from no topic.
+    tells it; `contact` what the body tells of the customer, each None where it says nothing usable. `record` is None of
+    a webhook that came from no topic.
     """
 
     envelope: Envelope
@@ -55,6 +58,7 @@ class Webhook(NamedTuple):
     times: EventTimes
     customer: dict[str, Any]
     customer_id: str | None
+    contact: Contact
     record: Record | None = None
 
     @classmethod
@@ -63,7 +67,18 @@ class Webhook(NamedTuple):
         data = envelope.data
         customer = members(data.get("customer"))
         times = event_times_of(envelope.timestamp, delivery)
-        return cls(envelope, delivery, times, customer, customer_id_of(customer, data), record)
+        customer_id, contact = customer_id_of(customer, data), contact_of(customer, data)
+        return cls(envelope, delivery, times, customer, customer_id, contact, record)
+
+
+def contact_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> Contact:
+    """What a body, or an object of Dodo's API, tells of its customer; the country is the billing address's."""
+    billing = data.get("billing")
+    lives_in = country(billing.get("country")) if type(billing) is dict else None
+    if not customer:
+        return Contact(country=lives_in)
+    get = customer.get
+    return Contact(email(get("email")), person_name(get("name")), phone(get("phone_number")), lives_in)
 
 
 class Command(NamedTuple):

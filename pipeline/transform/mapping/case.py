@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
-from pipeline.transform.fields import elements, email, members, person_name, text, whole
+from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
@@ -28,14 +28,15 @@ class Case:
     """The inputs of one decision and the readings that several rules share.
 
     `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
-    `knows_the_time` nothing told it, and the latter two are 0. `email` and `name` are the customer's: the body's, else
-    the state's. `profile` is what the person has, `history` what may be asked of the past: with the state a webhook has
-    both.
+    `knows_the_time` nothing told it, and the latter two are 0. `contact` is what the body tells of the customer;
+    `email` and `name` are the body's, else the state's. `profile` is what the person has, `history` what may be asked
+    of the past: with the state a webhook has both.
     """
 
     __slots__ = (
         "body",
         "business_id",
+        "contact",
         "customer",
         "customer_id",
         "data",
@@ -58,7 +59,8 @@ class Case:
     def __init__(
         self, webhook: Webhook, policy: Policy, profile: PersonProfile | None, history: History | None = None
     ) -> None:
-        envelope, self.delivery, times, self.customer, self.customer_id, _ = webhook
+        envelope, self.delivery, times, self.customer, self.customer_id, contact, _ = webhook
+        self.contact = contact
         self.type = envelope.type
         self.data = envelope.data
         self.body = envelope.fields
@@ -67,8 +69,8 @@ class Case:
         self.history = history
         self.warnings: list[str] = []
         self.notes: list[Note] = []
-        self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
-        if profile is not None:
+        self.email, self.name = contact.email, contact.name
+        if profile is not None and (self.email is None or self.name is None):
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp

@@ -47,6 +47,9 @@ class Outs(NamedTuple):
     spoken: str | None
 
 
+NOTHING_OUT: Final = Outs(by_id=False, any=False, spoken=None)
+
+
 def identified(
     case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person, attributes: Attributes
 ) -> Identified:
@@ -58,20 +61,21 @@ def identified(
     told = case.fitted(attributes)
     if told == NOTHING:
         return Identified([], None)
-    profile, identity = case.profile, None
+    profile, identity, is_new = case.profile, None, False
     shown_s = case.snapshot_s
     if profile is not None:
         identity = identity_of(told)
-        if identity == profile.identity and not is_new_person(profile, person):
+        is_new = is_new_person(profile, person)
+        if not is_new and identity == profile.identity:
             case.notice("unchanged-identify", "no profile update: nothing about the person changed")
             return Identified([], identity)
         shown_s = max(shown_s, profile.delivered_at_s)
-        if case.policy.set_created_at and is_new_person(profile, person):
+        if is_new and case.policy.set_created_at:
             told = case.fitted({**attributes, "created_at": first_seen_s(case, profile)})
     identify = MappedOperation(
         op_id=f"{case.delivery.webhook_id}:identify",
         body=track.identify(person.id, told, timestamp_s=shown_s, identifier=identifier_of(person)),
-        barrier=needs_barrier(case, row, mapping, person),
+        barrier=needs_barrier(case, row, mapping) if profile is None else is_new,
         kind="identify",
         name=None,
     )
@@ -97,9 +101,10 @@ def outs(case: Case, op_id: str) -> Outs:
     """Whether the event with this id, or another reading of the webhook, has been told before."""
     history = case.history
     if history is None:
-        return Outs(by_id=False, any=False, spoken=None)
+        return NOTHING_OUT
     is_out = history.emitted(op_id)
-    # What stands for its event is remembered by no id, and none needs to be made.
+    if not is_out and history.stands_for_event:
+        return NOTHING_OUT  # what stands for its event is remembered by no id, and none needs to be made
     spoken, ids = (None, []) if history.stands_for_event else spoken_ids(case, TABLE[case.type][1])
     has_spoken = spoken is not None and history.emitted(spoken)
     left = None if has_spoken or op_id in ids else spoken

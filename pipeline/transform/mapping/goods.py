@@ -21,22 +21,26 @@ def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: 
         subscriptions: ids, of a payment for subscriptions.
     """
     names = case.policy.product_names
-    ids = [product_id for product_id, _ in products]
+    ids: list[str] = []
     if products:
-        into["products"] = [
-            {
-                "product_id": product_id,
-                **({} if quantity is None else {"quantity": quantity}),
-                **({} if (name := names.get(product_id)) is None else {"name": name}),
-            }
-            for product_id, quantity in products
-        ]
+        shown: list[Attributes] = []
+        for product_id, quantity in products:
+            ids.append(product_id)
+            entry: Attributes = {"product_id": product_id}
+            if quantity is not None:
+                entry["quantity"] = quantity
+            if (name := names.get(product_id)) is not None:
+                entry["name"] = name
+            shown.append(entry)
+        into["products"] = shown
     elif case.history is not None and subscriptions:
         plans = [plan for one in subscriptions if (plan := case.history.subscription(one)) is not None]
         found = [plan.product_id for plan in plans if plan.product_id is not None]
         ids = found if len(found) == len(subscriptions) else []
     if len(ids) == 1:
         into.setdefault("product_id", ids[0])
+    if not names:
+        return
     known = [name for product_id in ids if (name := names.get(product_id)) is not None]
     if known and len(known) == len(ids):
         into.setdefault("product_name", ", ".join(known))

@@ -167,9 +167,10 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     put_goods(case, into, [(item["product_id"], item.get("quantity")) for item in cart], paid_for)
     case.money(into, "tax", data.get("tax"), currency)
     case.texts(into, "invoice_id", "invoice_url", "charge_type")
-    codes = [code for entry in elements(data.get("discounts")) if (code := text(members(entry).get("code")))]
-    if codes:
-        into["discount_codes"] = codes
+    if discounts := elements(data.get("discounts")):
+        codes = [code for entry in discounts if (code := text(members(entry).get("code")))]
+        if codes:
+            into["discount_codes"] = codes
     if (retry := whole(data.get("retry_attempt"))) is not None and retry >= 0:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
@@ -186,6 +187,8 @@ def subscription_ids(data: Mapping[str, Any]) -> list[str]:
     single = text(data.get("subscription_id"))
     if single is not None:
         return [single]
+    if not data.get("subscription_ids"):  # as of most purchases
+        return []
     return [found for entry in elements(data.get("subscription_ids")) if (found := text(entry)) is not None]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.errors import ShapingError
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.encoding import Outs, event_operation, identified, outs, said, shown_name
+from pipeline.transform.mapping.encoding import NOTHING_OUT, Outs, event_operation, identified, outs, said, shown_name
 from pipeline.transform.mapping.events import event_attributes, event_id, spoken_id, warn_if_late
 from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
@@ -44,9 +44,6 @@ class _Named(NamedTuple):
     fact: Further
     shown: str
     is_additional: bool = False
-
-
-NOTHING_OUT: Final = Outs(by_id=False, any=False, spoken=None)
 
 
 def failed(error: ShapingError) -> DeadLettered:

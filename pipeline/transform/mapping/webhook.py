@@ -149,7 +149,8 @@ def _warn(case: Case, row: Row, person: Person) -> None:
             f"PIPELINE_PERSON_ID={','.join(case.policy.person_id_chain)} finds nothing in this body: "
             "the customer's id stands in",
         )
-    _warn_of_ids(case, person)
+    if case.policy.asks_metadata:
+        _warn_of_ids(case, person)
     if case.profile is None and case.delivery.mode == "live":
         if row.decides is not None:
             case.notice("state-decides", row.decides)
@@ -161,8 +162,6 @@ def _warn(case: Case, row: Row, person: Person) -> None:
 
 def _warn_of_ids(case: Case, person: Person) -> None:
     chain, customer, data = case.policy.person_id_chain, case.customer, case.data
-    if not any(map(is_metadata, chain)):
-        return
     if person.step != chain[0] and (step := passed_over(chain, customer, data)) is not None:
         case.notice(
             "unusable-person-id",
@@ -191,8 +190,9 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     if row.suppressed:
         case.notice("suppressed-event", TWIN)
     event, spoken = _own_event(case, row, mapping, person, operations)
-    for further in trial_events(case, row, mapping):
-        _add_further(case, person, further, operations)
+    if case.policy.emit_trial_events:
+        for further in trial_events(case, row, mapping):
+            _add_further(case, person, further, operations)
     recoveries = recoveries_of(case)
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)

@@ -92,7 +92,6 @@ class Book:
         self._told = told
         self._revives = False
         self._facts = Known(shelf, customer, told)
-        self._emitted = Emitted(shelf, customer)
         self._known = self._facts.sheet.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         _, _, _, _, _, address, name, phone, country, _ = self._now
@@ -419,19 +418,20 @@ class Book:
 
     def _emit(self, event_id: str) -> None:
         emitted_s, event_key = self._moment[0], key(self._customer, "event", event_id)
-        self._prune(emitted_s)
+        emitted = Emitted(self._shelf, self._customer)
+        self._prune(emitted, emitted_s)
         known = decode("event", self._shelf.get(event_key))
         self._shelf.put(event_key, encode([emitted_s]))
         if known is not None:
-            self._emitted.drop(event_id, known[0])
-        self._emitted.add(event_id, emitted_s)
+            emitted.drop(event_id, known[0])
+        emitted.add(event_id, emitted_s)
         if known is None:
             self._facts.sheet.emit(event_id, emitted_s)
         else:
-            self._facts.sheet.head = self._emitted.first()
+            self._facts.sheet.head = emitted.first()
         self._facts.changed = True
 
-    def _prune(self, now_s: int) -> None:
+    def _prune(self, emitted: Emitted, now_s: int) -> None:
         """Take the event that is out for longest away when its time is over.
 
         One goes where one comes, so they never pile up, and a webhook with a wrong time costs one.
@@ -440,8 +440,8 @@ class Book:
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
         self._shelf.put(key(self._customer, "event", head[0]), None)
-        self._emitted.drop(*head)
-        self._facts.sheet.head = self._emitted.first()
+        emitted.drop(*head)
+        self._facts.sheet.head = emitted.first()
 
     @property
     def _terms(self) -> Fact | None:

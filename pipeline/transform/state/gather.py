@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.event_times import EventTimes
-from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
+from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
 from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
@@ -25,10 +25,13 @@ from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, sho
 from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
 from pipeline.transform.state.turns import READ, SEEN, TURN_OF, Turn, read_as
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
-from pipeline.transform.webhook import Webhook
+from pipeline.transform.webhook import Webhook, contact_of
 
 UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
 """Types that tell of a payment that a mail may ask for again."""
+
+CARD_CHANGES: Final = frozenset({"subscription.update_payment_method", "payment.succeeded"})
+"""Types that may tell of a changed card."""
 
 MAX_LINK_CHARS: Final = 500
 """A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
@@ -66,16 +69,18 @@ def of_webhook(webhook: Webhook, policy: Policy) -> Shown:
     """What a webhook shows."""
     envelope, times = webhook.envelope, webhook.times
     data = envelope.data
-    contact, metadata = _contact(webhook.customer, data, policy)
+    metadata = _metadata(webhook.customer, policy)
     told = _facts(envelope, times, webhook.delivery.webhook_id)
     if_told = _if_told(envelope.type, data, times)
     if policy.forward_card_hints and envelope.type == "payment.succeeded":
         told += _card(data, times.event_ms or 0)
-    return Shown(times, told, contact, metadata, if_told)
+    return Shown(times, told, webhook.contact, metadata, if_told)
 
 
 def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[str, list[Telling]]:
     """The events that say what another webhook must not say again: that a card was changed."""
+    if type_ not in CARD_CHANGES:
+        return _NOTHING
     event_ms, method_id = times.event_ms or 0, text(data.get("payment_method_id"))
     match type_:
         case "subscription.update_payment_method":
@@ -84,9 +89,9 @@ def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[
             fact: Fact = [[event_ms, method_id, "subscription"]]
             return {"subscription_payment_method_updated": [Telling("replacement", (id_,), fact) for id_ in ids]}
         case "payment.succeeded":
-            paid: Fact = [[event_ms, method_id, "payment"]]
             if not (ids := subscription_ids(data)[:MAX_PERIODS]):
                 return _NOTHING
+            paid: Fact = [[event_ms, method_id, "payment"]]
             return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
     return _NOTHING
 
@@ -118,7 +123,8 @@ def of_api_object(
 ) -> Shown:
     """What an object of Dodo's API shows, as read at `read_at_s`; `customer` is the customer in it."""
     times = EventTimes(None, read_at_s * 1000, read_at_s)
-    return Shown(times, _facts_of_object(object_, data, read_at_s), *_contact(customer, data, policy))
+    told = _facts_of_object(object_, data, read_at_s)
+    return Shown(times, told, contact_of(customer, data), _metadata(customer, policy))
 
 
 def nothing(at_s: int) -> Shown:
@@ -142,20 +148,12 @@ def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int
             return []
 
 
-def _contact(
-    customer: Mapping[str, Any], data: Mapping[str, Any], policy: Policy
-) -> tuple[tuple[str | None, ...], dict[str, Any]]:
-    billing = data.get("billing")
-    country_code = country(billing.get("country")) if type(billing) is dict else None
-    if not customer:
-        return (None, None, None, country_code), {}
-    get = customer.get
-    contact = (email(get("email")), person_name(get("name")), phone(get("phone_number")), country_code)
+def _metadata(customer: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
     keys = policy.kept_metadata
     if not keys:
-        return contact, {}
-    pairs = members(get("metadata"))
-    return contact, {key: value for key in keys if (value := scalar(pairs.get(key))) is not None}
+        return {}
+    pairs = members(customer.get("metadata"))
+    return {key: value for key in keys if (value := scalar(pairs.get(key))) is not None}
 
 
 def _currency(value: Any) -> str | None:
@@ -208,10 +206,11 @@ def _goods(data: Mapping[str, Any], paid_for: list[str]) -> Fact | None:
     products = []
     for element in elements(data.get("product_cart")):
         item = members(element)
-        product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
+        product_id = text(item.get("product_id"))
         if product_id is not None and len(product_id) <= MAX_ID_BYTES:
+            quantity = whole(item.get("quantity"))
             products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
-    subscriptions = [found for found in paid_for if len(found) <= MAX_ID_BYTES]
+    subscriptions = [found for found in paid_for if len(found) <= MAX_ID_BYTES] if paid_for else []
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
 
 

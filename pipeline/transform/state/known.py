@@ -22,7 +22,7 @@ class Known:
     Attributes:
         told: fact by key as it was (None: not known) and as it is with what was told now.
         sheet: the summary with what was told now.
-        roster: where the subscriptions stand, with what was told now.
+        roster: where the subscriptions stand, with what was told now; made when it is first asked for.
         changed: whether that is another one than was kept.
         is_money: whether a payment or refund was told, which stands for its own event.
     """
@@ -33,15 +33,22 @@ class Known:
         kept = Sheet.decode(shelf.sheet(customer))
         self._is_new = kept is None and _is_nobody(shelf, customer)
         self.sheet = kept or (Sheet() if self._is_new else summary(shelf, customer))
-        self.roster = Roster(shelf, customer)
-        if self._is_new:
-            self.roster.anew(())  # an earlier version forgets a customer without it
+        self._roster: Roster | None = None
         self.changed = False
         self.is_money = False
         self._shelf = shelf
         self._customer = customer
+        if self._is_new:
+            self.roster.anew(())  # an earlier version forgets a customer without it
         for telling in tellings:
             self.take(telling)
+
+    @property
+    def roster(self) -> Roster:
+        """See above."""
+        if self._roster is None:
+            self._roster = Roster(self._shelf, self._customer)
+        return self._roster
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
         """A fact before this webhook, and with it where the webhook tells it."""
@@ -160,7 +167,8 @@ class Known:
 
     def keep(self) -> None:
         """Keep the summary and what lies beside it."""
-        self.roster.keep()
+        if self._roster is not None:
+            self._roster.keep()
         self._shelf.keep(self._customer, self.sheet.encode())
 
     def _fold(self) -> None:
