@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.profile import Subscription
 
 
-def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: list[str]) -> None:
+def put_goods(case: Case, into: Attributes, products: Sequence[Sequence[Any]], subscriptions: list[str]) -> None:
     """Write `products` (id, quantity, and name where it is known), `product_name` and, of a single one, `product_id`.
 
     `product_name` is what a mail prints in one place: the names of all, and there only if all are known. The product of

@@ -12,7 +12,7 @@ from pipeline.transform.fields import members, scalar, text
 from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.card import fill_card
-from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.case import Attributes, Case, forms
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
@@ -196,7 +196,13 @@ def sum_attributes(case: Case, into: Attributes, profile: PersonProfile) -> None
     _fill_subscriptions(case, into, profile)
     # Last: of a person with more currencies than there is room for, these give way and never the next billing date.
     for code, minor in spent.items():
-        case.profile_money(into, _total_of(code), minor, code)
+        name = _total_of(code)
+        if code == first and into["total_spent"] is not None:  # the same amount under its second name
+            in_value, in_minor = forms(name)
+            into[name], into[in_value] = into["total_spent"], into["total_spent_value"]
+            into[in_minor] = into["total_spent_minor"]
+        else:
+            case.profile_money(into, name, minor, code)
 
 
 def _fill_subscriptions(case: Case, into: Attributes, profile: PersonProfile) -> None:

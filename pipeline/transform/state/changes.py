@@ -42,7 +42,7 @@ class News:
 
 def customer_of(key: bytes) -> bytes:
     """The customer whose fact `key` is; empty for what belongs to the partition."""
-    return key[: key.index(b"\0")] if b"\0" in key else key
+    return key.partition(b"\0")[0]
 
 
 def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:

@@ -15,10 +15,11 @@ from pipeline.dodo.envelope import Envelope
 from pipeline.transform.event_times import EventTimes
 from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
-from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
+from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD
 from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
+from pipeline.transform.paid import Paid, paid_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING, ENDED
 from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, short
@@ -70,18 +71,19 @@ def of_webhook(webhook: Webhook, policy: Policy) -> Shown:
     envelope, times = webhook.envelope, webhook.times
     data = envelope.data
     metadata = _metadata(webhook.customer, policy)
-    told = _facts(envelope, times, webhook.delivery.webhook_id)
-    if_told = _if_told(envelope.type, data, times)
+    told = _facts(webhook)
+    if_told = _if_told(webhook)
     if policy.forward_card_hints and envelope.type == "payment.succeeded":
         told += _card(data, times.event_ms or 0)
     return Shown(times, told, webhook.contact, metadata, if_told)
 
 
-def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[str, list[Telling]]:
+def _if_told(webhook: Webhook) -> Mapping[str, list[Telling]]:
     """The events that say what another webhook must not say again: that a card was changed."""
-    if type_ not in CARD_CHANGES:
+    type_, data = webhook.envelope.type, webhook.envelope.data
+    if type_ not in CARD_CHANGES or (type_ == "payment.succeeded" and not webhook.paid.subscriptions):
         return _NOTHING
-    event_ms, method_id = times.event_ms or 0, text(data.get("payment_method_id"))
+    event_ms, method_id = webhook.times.event_ms or 0, text(data.get("payment_method_id"))
     match type_:
         case "subscription.update_payment_method":
             subscription_id = text(data.get("subscription_id"))
@@ -89,21 +91,20 @@ def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[
             fact: Fact = [[event_ms, method_id, "subscription"]]
             return {"subscription_payment_method_updated": [Telling("replacement", (id_,), fact) for id_ in ids]}
         case "payment.succeeded":
-            if not (ids := subscription_ids(data)[:MAX_PERIODS]):
-                return _NOTHING
-            paid: Fact = [[event_ms, method_id, "payment"]]
+            ids, paid = webhook.paid.subscriptions[:MAX_PERIODS], [[event_ms, method_id, "payment"]]
             return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
     return _NOTHING
 
 
-def _facts(envelope: Envelope, times: EventTimes, webhook_id: str) -> list[Telling]:
+def _facts(webhook: Webhook) -> list[Telling]:
+    envelope, times = webhook.envelope, webhook.times
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
-        return _payment(data, _time(envelope, times), "webhook")
+        return _payment(data, webhook.paid, _time(envelope, times), "webhook")
     if type_ in UNPAID:
-        return _unpaid(data, times)
+        return _unpaid(data, webhook.paid, times)
     if type_.startswith("subscription."):
-        return _subscription_webhook(type_, data, times, webhook_id)
+        return _subscription_webhook(type_, data, times, webhook.delivery.webhook_id)
     if type_ == "refund.succeeded":
         return _refund(data, _time(envelope, times), "webhook")
     if type_ in LOST:
@@ -141,7 +142,7 @@ def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int
             created_at = text(data.get("created_at"))
             usable = created_at is not None and plausible_ms(created_at) is not None
             time = created_at if usable and created_at is not None else iso(read_at_s * 1000)
-            return _payment(data, time, "api") if object_ == "payment" else _refund(data, time, "api")
+            return _payment(data, paid_of(data), time, "api") if object_ == "payment" else _refund(data, time, "api")
         case "subscription":
             return _subscription_object(data, read_at_s)
         case "customer":
@@ -167,16 +168,14 @@ def _code(value: str) -> str | None:
     return code if code is not None and ALPHABETIC.fullmatch(code) else None
 
 
-def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]:
+def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> list[Telling]:
     get = data.get
     payment_id = text(get("payment_id"))
     if payment_id is None:
         return []
-    method = text(get("payment_method"))
-    card_update = flag(get("is_update_payment_method")) is True
-    paid_for = subscription_ids(data)
+    minor, method, card_update, paid_for, _ = paid
     fact: Fact = [
-        minor_of(get("total_amount")),
+        minor,
         _currency(get("currency")),
         time,
         text(get("charge_type")),
@@ -185,7 +184,7 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
-        _goods(data, paid_for),
+        _goods(paid),
     ]
     told = [Telling("payment", (payment_id,), fact)]
     return told + _charges(paid_for, payment_id, fact) if paid_for else told
@@ -201,31 +200,25 @@ def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Tellin
     return [Telling("charge", (subscription_id,), fact) for subscription_id in paid_for[:MAX_PERIODS]]
 
 
-def _goods(data: Mapping[str, Any], paid_for: list[str]) -> Fact | None:
+def _goods(paid: Paid) -> Fact | None:
     """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
-    products = []
-    for element in elements(data.get("product_cart")):
-        item = members(element)
-        product_id = text(item.get("product_id"))
-        if product_id is not None and len(product_id) <= MAX_ID_BYTES:
-            quantity = whole(item.get("quantity"))
-            products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
-    subscriptions = [found for found in paid_for if len(found) <= MAX_ID_BYTES] if paid_for else []
+    products = [[*item] for item in paid.cart if len(item[0]) <= MAX_ID_BYTES]
+    subscriptions = [found for found in paid.subscriptions if len(found) <= MAX_ID_BYTES]
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
 
 
-def _unpaid(data: Mapping[str, Any], times: EventTimes) -> list[Telling]:
+def _unpaid(data: Mapping[str, Any], paid: Paid, times: EventTimes) -> list[Telling]:
     """What a mail about a payment that was not paid wants to print."""
     payment_id = text(data.get("payment_id"))
-    if payment_id is None or flag(data.get("is_update_payment_method")) is True:
+    if payment_id is None or paid.is_card_update:
         return []
     link = text(data.get("payment_link"))
-    products, subscriptions = _goods(data, subscription_ids(data)) or [[], []]
+    products, subscriptions = _goods(paid) or [[], []]
     entry = [
         times.snapshot_s,
         times.occurred_ms or 0,
         short(payment_id),
-        minor_of(data.get("total_amount")),
+        paid.minor,
         _currency(data.get("currency")),
         products,
         subscriptions,

@@ -89,7 +89,7 @@ class MirroredShelf:
         Raises:
             ContractViolationError: no mirror takes such a key.
         """
-        if len(key) > MAX_KEY_BYTES or NUL not in key:
+        if len(key) > MAX_KEY_BYTES or key.find(NUL) < 0:
             raise ContractViolationError(f"a fact's key has {len(key)} bytes, or names no customer")
         if self.get(key) != value:
             self.write(key, value)
