@@ -36,7 +36,7 @@ class PaymentFact(NamedTuple):
     method: str | None
     is_card_update: bool
     source: Source
-    periods: list[tuple[str, int]]
+    periods: list[Fact]
     note: Fact | None
     goods: Fact | None = None
 
