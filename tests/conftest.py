@@ -13,10 +13,10 @@ import hypothesis
 import pytest
 from pydantic import SecretStr
 
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
-from tests.kafka.cluster import Cluster
+from tests.kafka.three_brokers import Cluster
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 

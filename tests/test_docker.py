@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from typer.main import get_command
 
 from pipeline.cli import build
-from pipeline.kafka import local_config
-from pipeline.kafka.distribution import DEFAULT_VERSION
+from pipeline.kafka.local import config as local_config
+from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.demo.processes import Child, Fleet
-from pipeline.kafka import topics
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.cluster import topics
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import PREFIX, Settings
 
 BROKER_VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"

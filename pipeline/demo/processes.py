@@ -19,7 +19,7 @@ from typing import Self
 import httpx
 
 from pipeline.errors import DeliveryError
-from pipeline.kafka.local_process import Watchdog
+from pipeline.kafka.local.process import Watchdog
 
 STOP_GRACE_S = 15
 """A stage promises to stop within 12 s whatever the API does; after this it is killed."""

@@ -15,7 +15,7 @@ from pipeline.doctor.settings import oddities
 from pipeline.doctor.state import state
 from pipeline.doctor.topics import rights, topics
 from pipeline.errors import BrokerUnreachableError, PipelineError
-from pipeline.kafka.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import Admin, open_admin
 from pipeline.settings import Settings
 
 PATIENCE_S = 10.0

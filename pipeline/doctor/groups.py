@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.doctor.findings import Finding
-from pipeline.kafka.lag import GroupLag, flows_of, open_lag_reader
+from pipeline.kafka.cluster.lag import GroupLag, flows_of, open_lag_reader
 from pipeline.settings import Settings
 
 SLOW_S = 300.0

@@ -23,11 +23,11 @@ from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
 from pipeline.ingest.timeliness import Timeliness
 from pipeline.ingest.workers.member import Member
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.sizes import check_sizes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
 from pipeline.watch.clock import Clock

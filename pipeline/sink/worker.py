@@ -14,15 +14,15 @@ from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.events import ProduceStalled
-from pipeline.kafka.notes import Notes
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.sizes import check_sizes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.notes import Notes
 from pipeline.settings import Settings
 from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
@@ -165,7 +165,7 @@ def create_app(settings: Settings) -> BatchApp:
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
     """Run the sink until a signal or a crash, then exit; `overrides` are settings given as flags."""
-    from pipeline.kafka.worker import run_worker
+    from pipeline.kafka.worker.process import run_worker
 
     settings = Settings.load(**overrides)
     sys.exit(run_worker(create_app(settings), settings))

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pipeline.kafka.records import DODO_COMMAND, Record, time_ms
+from pipeline.kafka.records import (
+    DODO_COMMAND,
+    Record,
+    time_ms,
+)
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.failures import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.commands import FORGOTTEN, obey
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import of_webhook
 from pipeline.transform.state.ownership import elsewhere
 from pipeline.transform.state.shares import Commands, shares_of
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, Verdict
 from pipeline.transform.webhook import Command, Reading, Unusable, Webhook, read
 
@@ -51,12 +55,12 @@ class Decision(NamedTuple):
     """When the webhook arrived, unix ms, where that was looked for already; None: the record says it."""
 
 
-def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:
+def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: KeyValueStore | None = None) -> Decision:
     """`judge` of a record that nobody has read yet."""
     return judge(read(record), policy, map_webhook, shelf)
 
 
-def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: Shelf | None = None) -> Decision:
+def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: KeyValueStore | None = None) -> Decision:
     """The decision about a record; never raises for what it holds, as `map_webhook` does not.
 
     With the `shelf` of the record's partition the customer's state decides, and what the record shows is put on it:
@@ -84,7 +88,7 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: Shel
     return Decision(verdict, type_, delivery.webhook_id, commands, customer, delivery.received_at_ms)
 
 
-def _obeyed(command: Command, policy: Policy, shelf: Shelf | None) -> Decision:
+def _obeyed(command: Command, policy: Policy, shelf: KeyValueStore | None) -> Decision:
     type_, record = f"command.{command.name}", command.record
     if not policy.commands:
         return Decision(NO_COMMANDS, type_, command.webhook_id)

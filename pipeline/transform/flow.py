@@ -21,9 +21,12 @@ from pipeline import logs
 from pipeline.deadletters.envelope import without_content
 from pipeline.deadletters.logged import log_letters
 from pipeline.errors import DeliveryError, RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
+from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.store import KeyValueStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
 from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
@@ -32,9 +35,6 @@ from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
 from pipeline.transform.seams import Introductions, Lookups, Producer, State
-from pipeline.transform.state.events import FactsStored
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import Reading, read
@@ -95,19 +95,19 @@ class Flow:
 
     def __init__(
         self,
-        decide: Callable[[Reading, Shelf | None], Decision],
+        decide: Callable[[Reading, KeyValueStore | None], Decision],
         producer: Producer,
         *,
         operations_topic: str,
         dead_letters_topic: str,
-        observe: Callable[[ChunkTransformed | FactsStored], None],
+        observe: Callable[[ChunkTransformed | ChangesStored], None],
         fail: Callable[[BaseException], None],
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
-        current: Callable[[], Callable[[Reading, Shelf | None], Decision]] | None = None,
+        current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -177,7 +177,7 @@ class Flow:
         self._stay += 1
         self._give_up()
         if self._state is not None:
-            self._state.shelves.keep({tp.partition for tp in assigned})
+            self._state.stores.keep({tp.partition for tp in assigned})
         self._open = self._error is None
 
     def _give_up(self) -> None:
@@ -238,14 +238,14 @@ class Flow:
         sending.add_done_callback(lambda done: self._sent(landing, flight, done))
         return None
 
-    async def _shelf(self, chunk: Chunk) -> MirroredShelf | None:
+    async def _shelf(self, chunk: Chunk) -> TransactionalStore | None:
         """The facts of the chunk's partition; none without a state, or when the partition has gone."""
         if self._state is None or not self._takes(chunk):
             return None
         partition = chunk.batch.partition
-        shelf = self._state.shelves.shelf(partition)
+        shelf = self._state.stores.store(partition)
         if shelf.has_gap:
-            await self._state.shelves.read_gap(partition, shelf)
+            await self._state.stores.read_gap(partition, shelf)
         return shelf
 
     async def _map(self, chunk: Chunk) -> Answer | None:
@@ -286,7 +286,9 @@ class Flow:
             chunk.decided += 1
         return None
 
-    def _introduce(self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: Shelf) -> Answer | None:
+    def _introduce(
+        self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: KeyValueStore
+    ) -> Answer | None:
         """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
         customer_id = introductions.stranger(reading, shelf)
         if customer_id is None:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pipeline import logs
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, text
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import nothing, of_api_object
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.webhook import Reading, Webhook
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
@@ -61,7 +61,7 @@ class Introductions:
         self._policy = policy
         self._observe = observe
 
-    def stranger(self, reading: Reading, shelf: Shelf) -> str | None:
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
 
         Nothing is asked of test-mode customers, whom the live API does not know, of forgotten ones, nor of those whose
@@ -97,7 +97,7 @@ class Introductions:
         self._observe(CustomerLookedUp("nobody"))
         return None
 
-    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
+    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:
         """Put what Dodo told onto the shelf, as of when it was true.
 
         An answer about somebody else, or without an address, tells nothing.

@@ -19,14 +19,14 @@ from pipeline.deadletters.masking import mask_body, mask_text, private_in
 from pipeline.dodo.catalogue import TYPES
 from pipeline.kafka.records import DODO_TYPE, SOURCE, WEBHOOK_ID, OutRecord, Record, source_of
 from pipeline.observers import tell
+from pipeline.statestore.draft import Draft
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.decision import Decision, judge
 from pipeline.transform.failures import where
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.differences import Change, ChangeKind, differences
 from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
-from pipeline.transform.state.draft import Draft
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Decided
 from pipeline.transform.webhook import Reading
 from pipeline.watch.metrics import OTHER
@@ -37,7 +37,7 @@ MOST_BYTES: Final = 200_000
 MOST_PLACES: Final = 20
 """Of failures that are logged, each once; all are counted."""
 
-Decide = Callable[[Reading, Shelf | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 log = logs.get(__name__)
 
@@ -84,7 +84,7 @@ class Shadow:
             return live
         policy = replace(self._policy, shaper=shaper)
 
-        def decided(reading: Reading, shelf: Shelf | None) -> Decision:
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
             began = time.perf_counter()
             would = self._tried(reading, policy, shelf)
             took_s = time.perf_counter() - began
@@ -95,7 +95,7 @@ class Shadow:
 
         return decided
 
-    def _tried(self, reading: Reading, policy: Policy, shelf: Shelf | None) -> Decided | None:
+    def _tried(self, reading: Reading, policy: Policy, shelf: KeyValueStore | None) -> Decided | None:
         """What the candidate makes of a record; None when it fails as no candidate may."""
         try:
             return judge(reading, policy, map_webhook, None if shelf is None else Draft(shelf)).verdict

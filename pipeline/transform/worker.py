@@ -13,16 +13,21 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import PipelineError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.aside import Aside
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.aside import Aside
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.sizes import check_sizes, max_message_bytes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
+from pipeline.statestore.events import RestoreAdvanced
+from pipeline.statestore.metrics import observe_state, show_mirrors
+from pipeline.statestore.partition_count import PartitionWatch, check_equal
+from pipeline.statestore.partitions import PartitionStores
+from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
 from pipeline.transform.decision import Decision, judge
@@ -40,11 +45,7 @@ from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
-from pipeline.transform.state.events import RestoreAdvanced
-from pipeline.transform.state.metrics import observe_state, show_mirrors
-from pipeline.transform.state.partitions import PartitionWatch, check_equal
-from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.state.store import Store
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.transform.webhook import Reading
 from pipeline.watch.worker import WorkerWatch
 
@@ -60,7 +61,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Reading, Shelf | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(reading: Reading, shelf: Shelf | None) -> Decision:
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
             return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
@@ -199,13 +200,13 @@ def _aside(settings: Settings, watch: WorkerWatch, background: Tasks) -> Aside |
     return Aside(settings, settings.shadow_topic, background, partial(tell, (watch.metrics,)))
 
 
-def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> PartitionStores:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
-    observe_state(watch.metrics)
-    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    observe_state(watch.metrics, KINDS)
+    store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
     show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
@@ -248,7 +249,7 @@ def _outputs(settings: Settings) -> tuple[str, ...]:
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
     """Run the transform until a signal or a crash, then exit; `overrides` are settings given as flags."""
-    from pipeline.kafka.worker import run_worker
+    from pipeline.kafka.worker.process import run_worker
 
     settings = Settings.load(**overrides)
     sys.exit(run_worker(create_app(settings), settings))

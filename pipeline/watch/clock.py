@@ -19,7 +19,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.kafka.events import BatchProduced, ChunkDelivered, RebalanceEnded
-from pipeline.kafka.log_bounds import LogBounds
+from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.watch.metrics import Metrics
 
 TOLERANCE_S: Final = 30.0

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health

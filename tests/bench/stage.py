@@ -20,10 +20,10 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from pipeline.customerio.operations import event
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.local_process import Watchdog
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.process import Watchdog
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import PREFIX, Settings
 from tests.asking import local_client
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes

@@ -26,7 +26,7 @@ from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.dodo.signature import sign
 from pipeline.ingest import PATH, server
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings

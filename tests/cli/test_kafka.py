@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.errors import InputError
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 
 VARIABLE = "PIPELINE_KAFKA_BOOTSTRAP_SERVERS"
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.errors import InputError
-from pipeline.kafka.distribution import java, libraries
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.distribution import java, libraries
 from pipeline.settings import Settings
 
 

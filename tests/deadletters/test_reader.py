@@ -16,11 +16,11 @@ from pipeline.deadletters.letter import Place
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import receipt
 from pipeline.errors import BrokerUnreachableError, InputError, TopicError
-from pipeline.kafka import topic_reader as reader_module
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.cluster import topic_reader as reader_module
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_reader import SKEW_MS, Span
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topic_reader import SKEW_MS, Span
 from pipeline.settings import Settings
 from tests.admin import admin_client
 from tests.kafka.record_bytes import CODECS, Wire, batch, put

@@ -22,7 +22,7 @@ from pipeline.demo.expect import expect
 from pipeline.demo.run import SEED, run
 from pipeline.demo.stage import exports
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 

@@ -15,9 +15,9 @@ from typer.main import get_command
 from pipeline import __version__
 from pipeline.cli import build
 from pipeline.ingest.server import GRACE_S
-from pipeline.kafka.rights_render import strimzi_users
-from pipeline.kafka.topic_render import strimzi
-from pipeline.kafka.topics import load_specs
+from pipeline.kafka.cluster.rights_render import strimzi_users
+from pipeline.kafka.cluster.topic_render import strimzi
+from pipeline.kafka.cluster.topics import load_specs
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings, Stage
 
 HERE: Final = Path(__file__).parents[2] / "docs" / "deploy" / "kubernetes"

@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.run import run
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]

@@ -17,14 +17,14 @@ from aiokafka.structs import TopicPartition
 
 from pipeline.doctor.examination import examine
 from pipeline.doctor.findings import CHECKS, Finding
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.rights import rights_of
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE
-from pipeline.kafka.rights import rights_of
 from pipeline.settings import Settings
-from pipeline.transform.state.facts import BEGAN
-from pipeline.transform.state.partitions import began_value
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.partition_count import began_value
 from tests.conftest import ChainSettings
-from tests.kafka.test_rights import created, names, until_allowed
+from tests.kafka.cluster.test_rights import created, names, until_allowed
 
 pytestmark = pytest.mark.kafka
 

@@ -15,7 +15,7 @@ from pipeline.doctor.findings import CHECKS, Finding, Verdict, exit_code
 from pipeline.doctor.groups import of_group
 from pipeline.doctor.mapping import mapping
 from pipeline.doctor.settings import faults, oddities
-from pipeline.kafka.lag import GroupLag, PartitionLag
+from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
 from pipeline.settings import Settings
 
 NOW_S = 1_795_000_000.0

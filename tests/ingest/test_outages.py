@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.ingest.events import RequestEnded
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 

@@ -10,9 +10,9 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pipeline.kafka import readers
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.settings import Settings
 from tests.kafka.record_bytes import GZIP, Wire, batch, put

@@ -19,13 +19,13 @@ from pipeline.errors import BrokerUnreachableError, SettingsError, TopicError
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.store import NotStored, Stored
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.lag import Flow, read_lag
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.topics import TopicSpec, actual_topics, apply, check_topics, plan
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options, faust_broker
-from pipeline.kafka.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.settings import Settings
 from pipeline.watch.vitals import PATIENCE_S
 from tests.admin import admin_client

@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.errors import BrokerUnreachableError, InputError, RulesError
-from pipeline.kafka.local import free_port
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.local.broker import free_port
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from pipeline.transform.shaping.differences import KINDS
 

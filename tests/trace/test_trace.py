@@ -21,8 +21,8 @@ from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
-from pipeline.kafka.lag import read_lag
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.cluster.lag import read_lag
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka.fetched import UnreadableRecord
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import NO_COMMANDS, NO_STATE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
 from pipeline.transform.webhook import LONG_ID, NO_MODE, NO_VALUE, Webhook
 
@@ -133,7 +133,7 @@ def test_command(name: str) -> None:
 
 def test_commands_that_are_switched_off() -> None:
     """Whoever may write the topic forgets nobody: nothing is known of the customer afterwards, and the letter waits."""
-    shelf, mapping = MemoryShelf(), Mapping()
+    shelf, mapping = MemoryStore(), Mapping()
     order = Consumed(
         headers=(("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
         value=b'{"command":"forget","customer_id":"cus_1","customerio":null,"at":1792000000}',

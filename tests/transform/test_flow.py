@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, text_header
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow

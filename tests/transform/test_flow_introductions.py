@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.statestore.store import KeyValueStore, MemoryStore
+from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform import parked as parked_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import Flow
@@ -18,8 +20,6 @@ from pipeline.transform.landing import Gate
 from pipeline.transform.parked import MAX_PARKED
 from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.seams import Producer, State
-from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
-from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.verdicts import Dropped
 from pipeline.transform.webhook import Reading
 
@@ -37,26 +37,26 @@ class Consumed:
     timestamp: int = 1
 
 
-class Facts(MemoryShelf):
+class Facts(MemoryStore):
     """One for all partitions, and the partitions."""
 
     has_gap = False
     is_given_up = False
     is_held = False
 
-    def shelf(self, partition: int) -> MirroredShelf:  # noqa: ARG002 - one for all
+    def store(self, partition: int) -> TransactionalStore:  # noqa: ARG002 - one for all
         """One for all."""
-        return cast("MirroredShelf", self)
+        return cast("TransactionalStore", self)
 
     def keep(self, partitions: Collection[int]) -> None:  # type: ignore[override]
         """Nothing to close."""
 
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+    async def read_gap(self, partition: int, store: TransactionalStore) -> None:
         """There is none."""
 
-    def seal(self) -> ChunkWrites:
+    def seal(self) -> Transaction:
         """Nothing is put."""
-        return ChunkWrites(0)
+        return Transaction(0)
 
 
 def value_of(reading: Reading) -> bytes:
@@ -74,7 +74,7 @@ class Questions:
         self.known: set[str] = set()
         self.introduced: list[str] = []
 
-    def stranger(self, reading: Reading, shelf: Shelf) -> str | None:  # noqa: ARG002 - the record says it
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
         """Whom the record's value asks for."""
         text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
@@ -92,7 +92,7 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:  # noqa: ARG002 - remembered
+    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
         self.introduced.append(customer_id)
 
@@ -160,7 +160,7 @@ class Bench:
         )
         self.flow.resume(1, frozenset())
 
-    def _decide(self, reading: Reading, _: Shelf | None) -> Decision:
+    def _decide(self, reading: Reading, _: KeyValueStore | None) -> Decision:
         text = value_of(reading).decode()
         if text == "bug":
             raise ValueError(text)

@@ -15,12 +15,12 @@ from pipeline.errors import StateError
 from pipeline.kafka.records import OutRecord, Record
 from pipeline.preview.worlds import Command
 from pipeline.settings import Settings
+from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.transform.decision import Decision, decide, judge
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shadow import MOST_BYTES, NoCandidate, Shadow, ShadowCompared
 from pipeline.transform.shaping.types import Event, Known, Shaped, Shaper, Webhook
-from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.webhook import Reading, read
 
 NOW_MS = 1_790_000_000_000
@@ -80,7 +80,7 @@ class Stage:
     def __init__(self, shaper: Shaper, *, policy: Policy | None = None, put: Any = None) -> None:
         self.told: list[ShadowCompared] = []
         self.policy = policy or Policy()
-        self.shelf: Any = MemoryShelf()
+        self.shelf: Any = MemoryStore()
         self.decide = Shadow(self.policy, self.hears, put).beside(self.live, shaper)
 
     def hears(self, event: object) -> None:
@@ -88,7 +88,7 @@ class Stage:
         assert isinstance(event, ShadowCompared)
         self.told.append(event)
 
-    def live(self, reading: Reading, shelf: Shelf | None) -> Decision:
+    def live(self, reading: Reading, shelf: KeyValueStore | None) -> Decision:
         """As without a candidate."""
         return judge(reading, self.policy, map_webhook, shelf)
 
@@ -109,7 +109,7 @@ class Stage:
 
 def alone(records: list[Record]) -> tuple[list[Decision], list[tuple[bytes, bytes | None]]]:
     """What is decided and remembered without a candidate."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     return [decide(record, Policy(), map_webhook, shelf) for record in records], shelf.changelog
 
 
@@ -167,7 +167,7 @@ def test_events_without_end_would_fail(tmp_path: Path) -> None:
 def test_the_state_s_trouble_is_the_live_flow_s() -> None:
     """A shelf that fails for the candidate alone is counted; one that fails for both ends the process as ever."""
 
-    class Failing(MemoryShelf):
+    class Failing(MemoryStore):
         left = 1
 
         def get(self, key: bytes) -> bytes | None:
@@ -200,7 +200,7 @@ def test_nobody_who_listens_reaches_the_live_flow(tmp_path: Path) -> None:
         raise RuntimeError("full")
 
     records = every_sample()
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     live = Stage(NoCandidate()).live
     decided = Shadow(Policy(), fails, fails).beside(live, rules(tmp_path))
     assert ([decided(read(record), shelf) for record in records], shelf.changelog) == alone(records)

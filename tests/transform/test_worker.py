@@ -25,10 +25,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import free_port
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import OutRecord, text_header
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy

@@ -26,11 +26,11 @@ from pipeline.dodo.api.answers import (
     items_of,
     object_of,
     refuse,
-    retry_after_s,
 )
 from pipeline.dodo.api.rate import RateLimit
 from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
 from pipeline.proxies import heeding
+from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
@@ -57,16 +57,16 @@ _KEY = re.compile(r"[!-~]+")
 class Patience:
     """How often a request is sent before it counts as failed, and how long the pauses are.
 
-    With these figures an API that is away is waited for about two minutes.
+    With these figures an API that is away is waited for about a minute, two at most.
     """
 
-    attempts: int = 8
+    attempts: int = 10
     first_s: float = 0.5
     longest_s: float = 30.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Seconds after so many failures in a row; `chance` in 0 to 1 spreads those who failed together."""
-        return min(self.longest_s, self.first_s * 2.0 ** (failures - 1)) * (0.75 + 0.5 * chance)
+        """Seconds after so many failures in a row; `chance` in [0, 1) spreads those who failed together."""
+        return full_jitter(failures, chance, first_s=self.first_s, longest_s=self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ class DodoApi:
                 if not is_retried(answer.status_code):
                     refuse(answer.status_code, answer.content, shown, self.base_url)
                 trouble = f"HTTP {answer.status_code}"
-                wait_s = retry_after_s(answer.headers, self._clocks.unix())
+                wait_s = retry_after_s(answer.headers.get("retry-after"), now_s=self._clocks.unix())
                 if answer.status_code == TOO_MANY:
                     # Somebody else spends the same account's rate: the next request would be refused as well.
                     self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
@@ -48,7 +49,6 @@ from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import Known
 from pipeline.transform.state.named import CardTold, FlagSeen, PaymentFact, RefundFact, SubscriptionFact
 from pipeline.transform.state.sheet import Sheet, refunded
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations
@@ -77,7 +77,7 @@ class Book:
         shown: what the webhook shows of the customer.
     """
 
-    def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
+    def __init__(self, shelf: KeyValueStore, customer: bytes, shown: Shown) -> None:
         times, told, contact, metadata, self._if_told = shown
         self._shelf = shelf
         self._customer = customer

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.customerio.operations import Identifier
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
@@ -28,7 +29,6 @@ from pipeline.transform.state.facts import Fact, decode, encode, key, person_key
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED, PRODUCT, STATUS, product_order
 from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 
@@ -57,7 +57,7 @@ class News(NamedTuple):
     at_ms: int
 
 
-def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
+def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
     """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
     person = person_key(news.name, news.identifier)
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")

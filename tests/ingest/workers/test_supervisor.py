@@ -23,7 +23,7 @@ from pipeline.dodo import samples
 from pipeline.errors import ConfigurationError
 from pipeline.http.bind import reserve
 from pipeline.ingest import PATH
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import text_header
 from pipeline.settings import PREFIX, Settings
 

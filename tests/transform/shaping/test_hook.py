@@ -16,12 +16,12 @@ from mypy import api
 from pipeline.dodo import samples
 from pipeline.errors import RulesError
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping import Event, Identify, Known, Shaped, Webhook
 from pipeline.transform.shaping.hook import Hook, HookCalled, load_hook
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Operations, Verdict
 from tests.transform.state.consumed import Consumed
 
@@ -48,7 +48,7 @@ def hook(function: Any, **changes: Any) -> Hook:
 def test_it_is_called_after_the_default_mapping() -> None:
     """Renamed events keep their ids, additional ones have their own, and what is known of the customer decides."""
     plain = sent(verdict(hook(lambda _webhook, default, _known: default)))
-    shelf, policy = MemoryShelf(), Policy(shaper=load_hook(f"{SHOP}:shape"))
+    shelf, policy = MemoryStore(), Policy(shaper=load_hook(f"{SHOP}:shape"))
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"].update(total_amount=150_000, currency="USD")
     record = Consumed(orjson.dumps(body), (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792000000")))

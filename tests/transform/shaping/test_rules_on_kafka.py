@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.dodo import samples
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy

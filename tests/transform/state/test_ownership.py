@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.kafka.records import OutRecord, text_header
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.introductions import Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records, sent_on_record
 from pipeline.transform.state.facts import person_key
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import read
 
@@ -53,12 +53,12 @@ def payment(customer_id: str) -> bytes:
     return orjson.dumps(body)
 
 
-def shelves(partitions: int) -> list[MemoryShelf]:
+def shelves(partitions: int) -> list[MemoryStore]:
     """The state of every partition."""
-    return [MemoryShelf(ownership=Ownership(number, partitions)) for number in range(partitions)]
+    return [MemoryStore(ownership=Ownership(number, partitions)) for number in range(partitions)]
 
 
-def decided(record: Consumed, shelf: MemoryShelf, policy: Policy = POLICY) -> Decision:
+def decided(record: Consumed, shelf: MemoryStore, policy: Policy = POLICY) -> Decision:
     """What becomes of it."""
     return decide(record, policy, map_webhook, shelf)
 
@@ -68,7 +68,7 @@ def arrived(copy: OutRecord, partition: int, timestamp: int = TIME_MS + 5_000) -
     return Consumed(copy.value, copy.headers, copy.key, partition=partition, offset=7, timestamp=timestamp)
 
 
-def sent_on(record: Consumed, shelf: MemoryShelf) -> tuple[Consumed, int]:
+def sent_on(record: Consumed, shelf: MemoryStore) -> tuple[Consumed, int]:
     """The copy at its owner."""
     verdict = decided(record, shelf).verdict
     assert isinstance(verdict, SentOn)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.event_times import EventTimes
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
@@ -17,7 +18,6 @@ from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.named import PaymentFact, RefundFact
 from pipeline.transform.state.sheet import VERSION, Sheet, refunded
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import MappedOperation, Operations
 
 CUSTOMER = b"cus_1"
@@ -100,7 +100,7 @@ TELLINGS = st.one_of(
 )
 
 
-def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
+def take(shelf: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
     tellings = [deepcopy(told)] if isinstance(told, Telling) else []
     shown = Shown(EventTimes(None, at_s * 1000, at_s), tellings, (), {})
@@ -114,16 +114,16 @@ def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
     book.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
 
 
-def sums(shelf: MemoryShelf) -> list[Any]:
+def sums(shelf: MemoryStore) -> list[Any]:
     """What the kept summary says, but for the identity, which counts its own writes."""
     kept = shelf.sheet(CUSTOMER)
     found: list[Any] = orjson.loads(kept[1:]) if kept else []
     return found[:-1]
 
 
-def folded(shelf: MemoryShelf) -> dict[bytes, bytes]:
+def folded(shelf: MemoryStore) -> dict[bytes, bytes]:
     """The summary made of all facts, and what lies beside it."""
-    anew = MemoryShelf()
+    anew = MemoryStore()
     for key, value in shelf.scan(facts.prefix(CUSTOMER)):
         anew.put(key, value)
     summary(anew, CUSTOMER)
@@ -133,13 +133,13 @@ def folded(shelf: MemoryShelf) -> dict[bytes, bytes]:
 @given(st.lists(TELLINGS, max_size=14), st.randoms())
 def test_following_is_folding(told: list[Any], rng: Any) -> None:
     """After every webhook, in any order with repetitions, the kept summary is that of all facts."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     tellings = told + [rng.choice(told) for _ in told[:5]]
     rng.shuffle(tellings)
     for one in tellings:
         take(shelf, one)
         assert shelf.sheets == folded(shelf)
-    again = MemoryShelf()
+    again = MemoryStore()
     for one in sorted(tellings, key=repr):
         take(again, one)
     assert sums(again) == sums(shelf)
@@ -148,7 +148,7 @@ def test_following_is_folding(told: list[Any], rng: Any) -> None:
 @given(st.lists(TELLINGS, max_size=8))
 def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
     """Without it, or with one of another version, the facts are folded, and the result is kept."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for one in told:
         take(shelf, one)
     kept = shelf.sheets.copy()
@@ -161,7 +161,7 @@ def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
 
 def test_bytes_come_back() -> None:
     """What was kept is read as it was, and begins with its version."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     take(shelf, payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", periods=[["sub_1", 7]]))
     kept = shelf.sheet(CUSTOMER)
     assert kept is not None
@@ -221,7 +221,7 @@ def test_nothing_comes_back_of_what_does_not_count(other: Telling) -> None:
 
 def test_a_summary_of_the_former_rule_is_made_anew() -> None:
     """A full refund that was not counted, as an earlier version left facts and summary on the disk, counts now."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(b"cus_1\0payment\0pay_1", b'[1000,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null]')
     shelf.put(b"cus_1\0refund\0pay_1\0ref_1", b'[987,"EUR","2026-03-09T00:00:00Z",false,"webhook"]')
     shelf.keep(
@@ -235,7 +235,7 @@ def test_a_summary_of_the_former_rule_is_made_anew() -> None:
 
 def test_a_subscription_of_the_former_version_shows_its_price() -> None:
     """The plans of its fact have it; of a trial it says nothing."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(
         b"cus_1\0subscription\0sub_1",
         b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
@@ -247,7 +247,7 @@ def test_a_subscription_of_the_former_version_shows_its_price() -> None:
 @pytest.mark.parametrize("charge_first", [True, False])
 def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
     """The trial's end is there until more than nothing was paid for the subscription."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     trial = subscription("sub_1", (1, 0), "active", 1)
     trial.fact.extend([9_000, None])
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
