@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -65,16 +66,9 @@ def identify(person_id: str, attributes: Attributes, *, timestamp_s: int, identi
         OversizeError: the operation is larger than Customer.io takes.
         OperationError: the id, the time or an attribute cannot be part of an operation.
     """
-    _check(person_id, timestamp_s)
-    return _serialise(
-        {
-            "type": "person",
-            "identifiers": {identifier: person_id},
-            "action": "identify",
-            "timestamp": timestamp_s,
-            "attributes": _as_member(attributes),
-        }
-    )
+    begin = _of_person(identifier, person_id)
+    _check_time(timestamp_s)
+    return _fitting(b'%b"identify","timestamp":%d,"attributes":%b}' % (begin, timestamp_s, _json(attributes)))
 
 
 def event(
@@ -101,22 +95,14 @@ def event(
         OversizeError: the operation is larger than Customer.io takes.
         OperationError: the person, name, id, time or an attribute cannot be part of an operation.
     """
-    _check(person_id, timestamp_s)
-    name = name.strip()
-    if not name or len(name.encode("utf-8", "replace")) > EVENT_NAME_MAX_BYTES:
-        raise OperationError(f"an event's name has 1 to {EVENT_NAME_MAX_BYTES} bytes", field="name")
+    begin = _of_person(identifier, person_id)
+    _check_time(timestamp_s)
+    named = _named(name)
     if not _ULID.fullmatch(id):
         raise OperationError("an event's id is a ULID: 26 characters of Crockford's base 32, upper case", field="id")
-    return _serialise(
-        {
-            "type": "person",
-            "identifiers": {identifier: person_id},
-            "action": "event",
-            "name": name,
-            "id": id,
-            "timestamp": timestamp_s,
-            "attributes": _as_member(attributes),
-        }
+    return _fitting(
+        b'%b"event","name":%b,"id":"%b","timestamp":%d,"attributes":%b}'
+        % (begin, named, id.encode(), timestamp_s, _json(attributes))
     )
 
 
@@ -161,21 +147,41 @@ def _check_person(person_id: str) -> None:
         raise OperationError(f"a person's id has 1 to {PERSON_ID_MAX_BYTES} bytes", field="identifiers")
 
 
-def _check(person_id: str, timestamp_s: int) -> None:
+@lru_cache(maxsize=1024)
+def _of_person(identifier: Identifier, person_id: str) -> bytes:
+    """How an operation of a person begins, checked: a webhook has two of them, and customers come again."""
     _check_person(person_id)
+    return b'{"type":"person","identifiers":%b,"action":' % _json({identifier: person_id})
+
+
+@lru_cache(maxsize=256)
+def _named(name: str) -> bytes:
+    """An event's name as JSON, checked."""
+    name = name.strip()
+    if not name or len(name.encode("utf-8", "replace")) > EVENT_NAME_MAX_BYTES:
+        raise OperationError(f"an event's name has 1 to {EVENT_NAME_MAX_BYTES} bytes", field="name")
+    return _json(name)
+
+
+def _check_time(timestamp_s: int) -> None:
     if not TIMESTAMP_MIN_S <= timestamp_s <= TIMESTAMP_MAX_S:
         raise OperationError("a timestamp is in unix seconds: milliseconds and zero are not", field="timestamp")
 
 
-def _as_member(attributes: Attributes) -> object:
-    return orjson.Fragment(attributes) if type(attributes) is bytes else attributes
+def _json(value: Attributes | str) -> bytes:
+    if type(value) is bytes:
+        return value
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
 
 
 def _serialise(operation: dict[str, Any]) -> bytes:
-    try:
-        item = orjson.dumps(operation)
-    except TypeError as error:
-        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
+    return _fitting(_json(operation))
+
+
+def _fitting(item: bytes) -> bytes:
     if len(item) > ITEM_MAX_BYTES:
         raise OversizeError(
             f"the operation has {len(item):,} bytes, Customer.io takes {ITEM_MAX_BYTES:,}", field="attributes"

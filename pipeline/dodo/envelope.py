@@ -58,6 +58,10 @@ def parse(body: bytes) -> Envelope:
     except orjson.JSONDecodeError as error:
         # Without the cause: a JSONDecodeError carries the whole document.
         raise UnreadableBodyError(_why_not_json(body, error)) from None
+    if type(decoded) is dict:
+        type_, data = decoded.get("type"), decoded.get("data")
+        if type(type_) is str and type_ and type(data) is dict:  # as nearly always
+            return Envelope(type_, _text(decoded.get("timestamp")), _text(decoded.get("business_id")), data, decoded)
     if not isinstance(decoded, dict):
         raise UnreadableBodyError(f"not an object but {_kind(decoded)}")
     type_, fields = _unwrap(decoded)

@@ -107,7 +107,7 @@ class TransactionalStore:
         Raises:
             ContractViolationError: no local store takes such a key.
         """
-        if len(key) > MAX_KEY_BYTES or self._separator not in key:
+        if len(key) > MAX_KEY_BYTES or key.find(self._separator) < 0:
             raise ContractViolationError(f"a key has {len(key)} bytes, or names no group")
         if self.get(key) != value:
             self.write(key, value)

@@ -51,6 +51,9 @@ class Decision(NamedTuple):
     whose: bytes | None = None
     """Whose state remembers the identify as told."""
 
+    received_at_ms: int | None = None
+    """When the webhook arrived, unix ms, where that was looked for already; None: the record says it."""
+
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: KeyValueStore | None = None) -> Decision:
     """`judge` of a record that nobody has read yet."""
@@ -70,7 +73,8 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: KeyV
         return _obeyed(reading, policy, shelf)
     type_, delivery = reading.envelope.type, reading.delivery
     if shelf is None or delivery.mode == "test":
-        return Decision(map_webhook(reading, policy, None), type_, delivery.webhook_id)
+        verdict = map_webhook(reading, policy, None)
+        return Decision(verdict, type_, delivery.webhook_id, received_at_ms=delivery.received_at_ms)
     customer = customer_key(reading.customer_id)
     if customer is None:
         verdict = map_webhook(reading, policy, None)
@@ -81,7 +85,7 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: KeyV
     ):
         return Decision(away, type_, delivery.webhook_id)
     verdict, commands = _with_state(reading, customer, policy, map_webhook, Draft(shelf))
-    return Decision(verdict, type_, delivery.webhook_id, commands, customer)
+    return Decision(verdict, type_, delivery.webhook_id, commands, customer, delivery.received_at_ms)
 
 
 def _obeyed(command: Command, policy: Policy, shelf: KeyValueStore | None) -> Decision:

@@ -29,6 +29,8 @@ def text(value: Any) -> str | None:
     """Text without surrounding space; a whole number becomes its digits. Empty, `true` and containers are None."""
     if type(value) is str:
         return value.strip() or None
+    if value is None:
+        return None
     if type(value) is int:
         return str(value)
     if type(value) is float and value.is_integer() and abs(value) <= MAX_MINOR:
@@ -40,6 +42,8 @@ def whole(value: Any) -> int | None:
     """A whole number, also from its digits as text; `true` is none."""
     if type(value) is int:
         return value if -MAX_MINOR <= value <= MAX_MINOR else None
+    if value is None:
+        return None
     if type(value) is float:
         return int(value) if value.is_integer() and abs(value) <= MAX_MINOR else None
     if type(value) is str and _DIGITS.fullmatch(value.strip()):
@@ -49,8 +53,8 @@ def whole(value: Any) -> int | None:
 
 def flag(value: Any) -> bool | None:
     """A truth value, also from `"true"`, `"false"`, 1 and 0; None is not false."""
-    if value is True or value is False:
-        return bool(value)
+    if value is None or value is True or value is False:
+        return value
     word = (text(value) or "").lower()
     return True if word in _TRUE else False if word in _FALSE else None
 

@@ -70,7 +70,7 @@ class Introductions:
         if type(reading) is not Webhook or reading.delivery.mode != "live":
             return None
         body = reading.record.value if reading.record is not None else None
-        if body is None or (ADDRESS in body and any(sign in body for sign in CUSTOMER_OBJECT)):
+        if body is None or (body.find(ADDRESS) >= 0 and any(body.find(sign) >= 0 for sign in CUSTOMER_OBJECT)):
             return None
         type_, customer_id = reading.envelope.type, reading.customer_id
         if type_ not in TABLE or (type_ == VOLUME and not self._policy.emit_credit_deducted):

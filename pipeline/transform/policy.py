@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Self
 
 from pipeline.settings import Settings, metadata_attribute
-from pipeline.transform.identity import CUSTOMER_ID_STEP
+from pipeline.transform.identity import CUSTOMER_ID_STEP, is_metadata
 from pipeline.transform.money import ISO_EXPONENTS
 from pipeline.transform.products import load_product_names
 from pipeline.transform.shaping.types import Shaper
@@ -41,7 +41,7 @@ class Policy:
     commands: bool = True
     shaper: Shaper | None = None
 
-    @property
+    @cached_property
     def pools(self) -> bool:
         """Whether several customers can be one person: by whatever names people before the customer's own id does.
 
@@ -49,6 +49,11 @@ class Policy:
         who has only one customer (`state.household`).
         """
         return self.person_id_chain[0] != CUSTOMER_ID_STEP
+
+    @cached_property
+    def asks_metadata(self) -> bool:
+        """Whether a step of the identity policy asks the metadata."""
+        return any(map(is_metadata, self.person_id_chain))
 
     @cached_property
     def kept_metadata(self) -> tuple[str, ...]:

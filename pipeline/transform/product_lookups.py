@@ -152,7 +152,7 @@ class ProductLookups:
         if type(reading) is not Webhook or reading.delivery.mode != "live" or reading.record is None:
             return None
         body = reading.record.value
-        if body is None or b'"product_id"' not in body:
+        if body is None or body.find(b'"product_id"') < 0:
             return None
         unknown = {found for one in PRODUCT_ID.findall(body) if (found := one.decode()) not in self._names}
         if not unknown:

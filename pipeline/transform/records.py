@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from pipeline.customerio.vouching import MORE, word_for
@@ -51,12 +52,14 @@ def operation_records(
     has `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where
     its time is ahead of the clock. `traceparent` names the span that sends them, where their trace is kept.
     """
-    received_at_ms = int_header(record.headers, RECEIVED_AT)
+    received_at_ms = decision.received_at_ms
+    if received_at_ms is None:
+        received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
         received_at_ms = time_ms(record) or operations.event_time_ms
     shared: Pairs = (
         (WEBHOOK_ID, decision.webhook_id.encode()),
-        (DODO_TYPE, (decision.type or "").encode()),
+        _of_type(decision.type or ""),
         (EVENT_TIME, b"%d" % operations.event_time_ms),
         (RECEIVED_AT, b"%d" % received_at_ms),
         (SOURCE, source_of(record).encode()),
@@ -78,6 +81,11 @@ def operation_records(
         headers = ((CHECKED, word), (OP_ID, op_id.encode()), *shared, *told)
         found.append(OutRecord(person_key if key is None else key, body, headers))
     return found
+
+
+@lru_cache(maxsize=256)
+def _of_type(type_: str) -> tuple[str, bytes]:
+    return DODO_TYPE, type_.encode()
 
 
 def _remembered(decision: Decision, operations: Operations) -> Pairs:

@@ -6,7 +6,8 @@ value, bytes that are no JSON. Each ends in a value; none stops the flow.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
@@ -27,8 +28,10 @@ from pipeline.kafka.records import (
     time_ms,
 )
 from pipeline.transform.event_times import EventTimes, event_times_of
-from pipeline.transform.fields import members
+from pipeline.transform.fields import country, email, members, person_name, phone
 from pipeline.transform.identity import customer_id_of
+from pipeline.transform.paid import Paid, paid_of
+from pipeline.transform.profile import Contact
 from pipeline.transform.verdicts import DeadLettered, Delivery, Mode
 
 MAX_ID_CHARS: Final = 255
@@ -43,27 +46,50 @@ _PLAIN: Final = frozenset({*_READ, WEBHOOK_ID, DODO_TYPE, TRACEPARENT})
 """Names as this project writes them: a record with these alone, each once, is read by them as they stand."""
 
 
-class Webhook(NamedTuple):
+class Webhook:
     """One webhook, with all of it that is asked for again and again.
 
-    `customer` is the body's customer object, empty when it has none; `customer_id` the customer's id, wherever the body
-    tells it. `record` is None of a webhook that came from no topic.
+    Args:
+        envelope: its body.
+        delivery: how it arrived.
+        record: what lies in the topic; None of a webhook that came from none.
+
+    Attributes:
+        times: when it happened, and when its body was read.
+        customer: the body's customer object, empty when it has none.
+        customer_id: the customer's id, wherever the body tells it.
+        contact: what the body tells of the customer.
     """
 
-    envelope: Envelope
-    delivery: Delivery
-    times: EventTimes
-    customer: dict[str, Any]
-    customer_id: str | None
-    record: Record | None = None
+    __slots__ = ("_paid", "contact", "customer", "customer_id", "delivery", "envelope", "record", "times")
 
-    @classmethod
-    def of(cls, envelope: Envelope, delivery: Delivery, record: Record | None = None) -> Self:
-        """A webhook by its body and how it was delivered."""
+    def __init__(self, envelope: Envelope, delivery: Delivery, record: Record | None = None) -> None:
         data = envelope.data
-        customer = members(data.get("customer"))
-        times = event_times_of(envelope.timestamp, delivery)
-        return cls(envelope, delivery, times, customer, customer_id_of(customer, data), record)
+        self.envelope = envelope
+        self.delivery = delivery
+        self.record = record
+        self.times: EventTimes = event_times_of(envelope.timestamp, delivery)
+        self.customer: dict[str, Any] = members(data.get("customer"))
+        self.customer_id = customer_id_of(self.customer, data)
+        self.contact = contact_of(self.customer, data)
+        self._paid: Paid | None = None
+
+    @property
+    def paid(self) -> Paid:
+        """What the body shows of a payment; asked of webhooks that are about one."""
+        if self._paid is None:
+            self._paid = paid_of(self.envelope.data)
+        return self._paid
+
+
+def contact_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> Contact:
+    """What a body, or an object of Dodo's API, tells of its customer; the country is the billing address's."""
+    billing = data.get("billing")
+    lives_in = country(billing.get("country")) if type(billing) is dict else None
+    if not customer:
+        return Contact(country=lives_in)
+    get = customer.get
+    return Contact(email(get("email")), person_name(get("name")), phone(get("phone_number")), lives_in)
 
 
 class Command(NamedTuple):
@@ -117,7 +143,7 @@ def read(record: Record) -> Reading:
         # new and overwrite what the profile learnt since.
         received_at_ms = time_ms(record)
     delivery = Delivery(webhook_id, _number(named.get(WEBHOOK_TIMESTAMP)), received_at_ms, mode)
-    return Webhook.of(envelope, delivery, record)
+    return Webhook(envelope, delivery, record)
 
 
 def _named(headers: Headers) -> dict[str, bytes]:

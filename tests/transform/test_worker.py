@@ -244,7 +244,7 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
         envelope = parse(body)
         webhook_id = text_header(record.headers, "webhook-id") or ""
         delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
-        match map_webhook(Webhook.of(envelope, delivery), policy):
+        match map_webhook(Webhook(envelope, delivery), policy):
             case Operations() as verdict:
                 for operation in verdict.operations:
                     headers = [
@@ -382,7 +382,7 @@ def expected(settings: Settings, records: Sequence[OutRecord]) -> dict[bytes, li
         assert record.value is not None
         webhook_id = text_header(record.headers, "webhook-id") or ""
         delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
-        verdict = map_webhook(Webhook.of(parse(record.value), delivery), policy)
+        verdict = map_webhook(Webhook(parse(record.value), delivery), policy)
         assert isinstance(verdict, Operations)
         ids[verdict.person_key] += [operation.op_id for operation in verdict.operations]
     return ids

@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
-from pipeline.transform.fields import elements, email, members, person_name, text, whole
+from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
+from pipeline.transform.paid import Paid
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
 from pipeline.transform.profile import History, PersonProfile
@@ -28,14 +29,15 @@ class Case:
     """The inputs of one decision and the readings that several rules share.
 
     `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
-    `knows_the_time` nothing told it, and the latter two are 0. `email` and `name` are the customer's: the body's, else
-    the state's. `profile` is what the person has, `history` what may be asked of the past: with the state a webhook has
-    both.
+    `knows_the_time` nothing told it, and the latter two are 0. `contact` is what the body tells of the customer;
+    `email` and `name` are the body's, else the state's. `profile` is what the person has, `history` what may be asked
+    of the past: with the state a webhook has both.
     """
 
     __slots__ = (
         "body",
         "business_id",
+        "contact",
         "customer",
         "customer_id",
         "data",
@@ -53,12 +55,18 @@ class Case:
         "snapshot_s",
         "type",
         "warnings",
+        "webhook",
     )
 
     def __init__(
         self, webhook: Webhook, policy: Policy, profile: PersonProfile | None, history: History | None = None
     ) -> None:
-        envelope, self.delivery, times, self.customer, self.customer_id, _ = webhook
+        envelope, contact = webhook.envelope, webhook.contact
+        self.webhook = webhook
+        self.delivery = webhook.delivery
+        self.customer = webhook.customer
+        self.customer_id = webhook.customer_id
+        self.contact = contact
         self.type = envelope.type
         self.data = envelope.data
         self.body = envelope.fields
@@ -67,14 +75,19 @@ class Case:
         self.history = history
         self.warnings: list[str] = []
         self.notes: list[Note] = []
-        self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
-        if profile is not None:
+        self.email, self.name = contact.email, contact.name
+        if profile is not None and (self.email is None or self.name is None):
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
-        self.occurred_ms, event_ms, self.snapshot_s = times
+        self.occurred_ms, event_ms, self.snapshot_s = webhook.times
         self.knows_the_time = event_ms is not None
         self.event_ms = event_ms or 0
+
+    @property
+    def paid(self) -> Paid:
+        """What the body shows of a payment."""
+        return self.webhook.paid
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""
@@ -101,13 +114,10 @@ class Case:
 
     def texts(self, into: Attributes, *fields: str) -> None:
         """Fields of `data` under their own names, where they are text."""
-        data = self.data
+        get = self.data.get
         for name in fields:
-            value = data.get(name)
-            if value is None:
-                continue
-            found = value.strip() if type(value) is str else text(value)
-            if found:
+            value = get(name)
+            if value is not None and (found := value.strip() if type(value) is str else text(value)):
                 into[name] = found
 
     def renamed(self, into: Attributes, name: str, field: str) -> None:
@@ -136,7 +146,7 @@ class Case:
             self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
             return None
         amount = self._amount(name, minor, currency)
-        named = _forms(name)
+        named = forms(name)
         if amount.text is not None:
             into[name] = amount.text
             if amount.value is not None:
@@ -165,7 +175,7 @@ class Case:
         The profile would else go on showing the last one that could, beside the others' new ones. The text is always
         exact; a number is told where every reader keeps it exact.
         """
-        in_value, in_minor = _forms(name)
+        in_value, in_minor = forms(name)
         if minor is None:
             into[name] = into[in_value] = into[in_minor] = None
             return
@@ -231,6 +241,6 @@ class Case:
 
 
 @lru_cache(maxsize=256)
-def _forms(name: str) -> tuple[str, str]:
+def forms(name: str) -> tuple[str, str]:
     """The same strings for every webhook: their hashes are known."""
     return f"{name}_value", f"{name}_minor"

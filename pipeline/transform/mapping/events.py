@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
-from pipeline.transform.fields import country, members, text
+from pipeline.transform.fields import members, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import put_first_name, put_metadata
 from pipeline.transform.mapping.rows import FamilyMapping, Row
@@ -82,7 +82,7 @@ def event_attributes(case: Case, row: Row, mapping: FamilyMapping) -> Attributes
 
 def _country(case: Case) -> str | None:
     known = case.profile.contact.country if case.profile is not None else None
-    return known or country(members(case.data.get("billing")).get("country"))
+    return known or case.contact.country
 
 
 def _speaking(case: Case) -> str | None:

@@ -22,18 +22,17 @@ EXAMPLE_IDS: Final = frozenset(
 """The fixed ids of the vendor's examples (dashboard's "Send example", OpenAPI and docs). Ids are compared whole; the
 example's e-mail and business are not looked at, since somebody may really have them."""
 
-ID_FIELDS: Final = ("payment_id", "customer_id", "subscription_id")
-
 TEST_CHECKOUT: Final = "test.checkout.dodopayments.com"
 """The host of test-mode checkouts; no live payment has a link there."""
 
 
 def is_vendor_example(data: dict[str, Any]) -> bool:
     """Whether `data` carries an example's id or a test checkout's link."""
-    for value in (members(data.get("customer")).get("customer_id"), *map(data.get, ID_FIELDS)):
-        if type(value) is str and value.strip() in EXAMPLE_IDS:
-            return True
-    link = data.get("payment_link")
+    get = data.get
+    ids = [members(get("customer")).get("customer_id"), get("payment_id"), get("customer_id"), get("subscription_id")]
+    if not EXAMPLE_IDS.isdisjoint([value.strip() for value in ids if type(value) is str]):
+        return True
+    link = get("payment_link")
     return type(link) is str and TEST_CHECKOUT in link.lower() and _host(link) == TEST_CHECKOUT
 
 

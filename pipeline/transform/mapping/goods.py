@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.profile import Subscription
 
 
-def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: list[str]) -> None:
+def put_goods(case: Case, into: Attributes, products: Sequence[Sequence[Any]], subscriptions: list[str]) -> None:
     """Write `products` (id, quantity, and name where it is known), `product_name` and, of a single one, `product_id`.
 
     `product_name` is what a mail prints in one place: the names of all, and there only if all are known. The product of
@@ -21,22 +22,26 @@ def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: 
         subscriptions: ids, of a payment for subscriptions.
     """
     names = case.policy.product_names
-    ids = [product_id for product_id, _ in products]
+    ids: list[str] = []
     if products:
-        into["products"] = [
-            {
-                "product_id": product_id,
-                **({} if quantity is None else {"quantity": quantity}),
-                **({} if (name := names.get(product_id)) is None else {"name": name}),
-            }
-            for product_id, quantity in products
-        ]
+        shown: list[Attributes] = []
+        for product_id, quantity in products:
+            ids.append(product_id)
+            entry: Attributes = {"product_id": product_id}
+            if quantity is not None:
+                entry["quantity"] = quantity
+            if (name := names.get(product_id)) is not None:
+                entry["name"] = name
+            shown.append(entry)
+        into["products"] = shown
     elif case.history is not None and subscriptions:
         plans = [plan for one in subscriptions if (plan := case.history.subscription(one)) is not None]
         found = [plan.product_id for plan in plans if plan.product_id is not None]
         ids = found if len(found) == len(subscriptions) else []
     if len(ids) == 1:
         into.setdefault("product_id", ids[0])
+    if not names:
+        return
     known = [name for product_id in ids if (name := names.get(product_id)) is not None]
     if known and len(known) == len(ids):
         into.setdefault("product_name", ", ".join(known))

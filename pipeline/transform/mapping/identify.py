@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from pipeline.customerio.operations import Identifier
 from pipeline.transform.addresses import read
-from pipeline.transform.fields import country, members, phone, scalar, text
+from pipeline.transform.fields import members, scalar, text
 from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.card import fill_card
-from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.case import Attributes, Case, forms
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
@@ -39,9 +39,8 @@ def identify_attributes(
         return into
     live = case.delivery.mode == "live"
     address, name = case.email, case.name
-    own = number = phone(case.customer.get("phone_number"))
-    lives_in = country(members(case.data.get("billing")).get("country"))
-    metadata = members(case.customer.get("metadata"))
+    _, _, number, lives_in = case.contact
+    metadata = members(case.customer.get("metadata")) if case.policy.metadata else {}
     if profile is not None:
         # The state has this body too; an older delivery that comes late must not win over a newer one.
         known = profile.contact
@@ -59,7 +58,7 @@ def identify_attributes(
         into["phone"] = number
     if lives_in is not None:
         into["country"] = lives_in
-    _warn_of_contact(case, own)
+    _warn_of_contact(case)
     if case.policy.metadata:
         put_metadata(case, into, metadata)
     if profile is not None:
@@ -149,17 +148,15 @@ def may_merge(policy: Policy, before: Addressed, person: Person) -> bool:
     return policy.merge_on_email_change and before.identifier == identifier_of(person) == "email"
 
 
-def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person) -> bool:
+def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None) -> bool:
     """Whether the identify must be accepted before the person's next operations are sent.
 
     Order inside a batch is documented nowhere, and an event that arrives before its person has an address starts no
-    mail. With the state: the person's first identify. Without it nobody knows which is the first, so an identify is a
-    barrier where the person may be new: before the event of a checkout or first charge (`charge_type` new or null) and
-    of a subscription's first period. Everybody else was told of by such a webhook. One barrier too many costs a
-    smaller batch, one too few a mail.
+    mail. With the state it is the person's first identify that must (`is_new_person`). Without it, asked here, nobody
+    knows which is the first, so an identify is a barrier where the person may be new: before the event of a checkout or
+    first charge (`charge_type` new or null) and of a subscription's first period. Everybody else was told of by such a
+    webhook. One barrier too many costs a smaller batch, one too few a mail.
     """
-    if case.profile is not None:
-        return is_new_person(case.profile, person)
     return row is not None and row.event is not None and mapping is not None and mapping.maybe_new(case)
 
 
@@ -168,15 +165,15 @@ def _total_of(code: str) -> str:
     return f"total_spent_{code.lower()}"
 
 
-def _warn_of_contact(case: Case, number: str | None) -> None:
+def _warn_of_contact(case: Case) -> None:
     sent = case.customer.get("email")
-    if text(sent) is not None:
+    if sent != case.contact.email and text(sent) is not None:
         reading = read(sent)
         if reading.address is None:
             case.notice("unusable-contact", f"the customer's e-mail is no address ({reading.fault}): left out")
         elif reading.trimmed:
             case.notice("trimmed-address", "invisible characters around the customer's e-mail were removed")
-    if number is None and text(case.customer.get("phone_number")) is not None:
+    if case.contact.phone is None and text(case.customer.get("phone_number")) is not None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
 
 
@@ -199,7 +196,13 @@ def sum_attributes(case: Case, into: Attributes, profile: PersonProfile) -> None
     _fill_subscriptions(case, into, profile)
     # Last: of a person with more currencies than there is room for, these give way and never the next billing date.
     for code, minor in spent.items():
-        case.profile_money(into, _total_of(code), minor, code)
+        name = _total_of(code)
+        if code == first and into["total_spent"] is not None:  # the same amount under its second name
+            in_value, in_minor = forms(name)
+            into[name], into[in_value] = into["total_spent"], into["total_spent_value"]
+            into[in_minor] = into["total_spent_minor"]
+        else:
+            case.profile_money(into, name, minor, code)
 
 
 def _fill_subscriptions(case: Case, into: Attributes, profile: PersonProfile) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from pipeline.transform.fields import elements, flag, members, text, whole
+from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
-from pipeline.transform.money import minor_of
 from pipeline.transform.profile import Card
 
 BY_PAYMENT: Final = Key(("payment_id",))
@@ -90,7 +88,7 @@ CARD: Final = ("card_network", *CARD_HINTS)
 
 
 def _is_card_update(case: Case) -> bool:
-    return flag(case.data.get("is_update_payment_method")) is True
+    return case.paid.is_card_update
 
 
 def _card_update_seen(case: Case) -> bool:
@@ -98,16 +96,16 @@ def _card_update_seen(case: Case) -> bool:
     if case.history is None or not _is_card_update(case):
         return False
     method, told = text(case.data.get("payment_method_id")), case.history.card_told
-    return any(told(each, method, case.event_ms, "subscription") for each in subscription_ids(case.data))
+    return any(told(each, method, case.event_ms, "subscription") for each in case.paid.subscriptions)
 
 
 def _is_free(case: Case) -> bool:
-    return minor_of(case.data.get("total_amount")) == 0
+    return case.paid.minor == 0
 
 
 def _is_free_checkout(case: Case) -> bool:
     opens = (text(case.data.get("charge_type")) or "new") == "new"
-    return opens and _is_free(case) and not subscription_ids(case.data)
+    return opens and _is_free(case) and not case.paid.subscriptions
 
 
 def _needs_customer(case: Case) -> bool:
@@ -151,25 +149,25 @@ ROWS: Final = (
 
 def attributes(case: Case, row: Row, into: Attributes) -> None:
     """What was charged, how, for what."""
-    data = case.data
+    data, paid = case.data, case.paid
     currency = case.currency(into)
     case.main_money(into, "payment_amount", data.get("total_amount"), currency)
-    into["payment_method"] = text(data.get("payment_method")) or UNKNOWN_METHOD
+    into["payment_method"] = paid.method or UNKNOWN_METHOD
     case.texts(into, "payment_method_type", "card_network", "payment_id")
-    paid_for = subscription_ids(data)
+    paid_for = paid.subscriptions
     if len(paid_for) == 1:
         into["subscription_id"] = paid_for[0]
     elif paid_for:
         into["subscription_ids"] = paid_for
     if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.history:
         into["is_first_payment"] = case.history.is_first_payment(payment_id)
-    cart = case.quantities("product_cart", "product_id")
-    put_goods(case, into, [(item["product_id"], item.get("quantity")) for item in cart], paid_for)
+    put_goods(case, into, paid.cart, paid_for)
     case.money(into, "tax", data.get("tax"), currency)
     case.texts(into, "invoice_id", "invoice_url", "charge_type")
-    codes = [code for entry in elements(data.get("discounts")) if (code := text(members(entry).get("code")))]
-    if codes:
-        into["discount_codes"] = codes
+    if discounts := elements(data.get("discounts")):
+        codes = [code for entry in discounts if (code := text(members(entry).get("code")))]
+        if codes:
+            into["discount_codes"] = codes
     if (retry := whole(data.get("retry_attempt"))) is not None and retry >= 0:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
@@ -179,14 +177,6 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
     if case.policy.forward_card_hints:
         case.texts(into, *CARD_HINTS)
-
-
-def subscription_ids(data: Mapping[str, Any]) -> list[str]:
-    """The subscriptions that a payment is for, none for a purchase."""
-    single = text(data.get("subscription_id"))
-    if single is not None:
-        return [single]
-    return [found for entry in elements(data.get("subscription_ids")) if (found := text(entry)) is not None]
 
 
 def _failure(case: Case, into: Attributes) -> None:
@@ -215,7 +205,7 @@ def maybe_new(case: Case) -> bool:
     charge_type = text(case.data.get("charge_type"))
     if charge_type is not None:
         return charge_type == "new"
-    return not subscription_ids(case.data) or text(case.data.get("checkout_session_id")) is not None
+    return not case.paid.subscriptions or text(case.data.get("checkout_session_id")) is not None
 
 
 MAPPING: Final = FamilyMapping(

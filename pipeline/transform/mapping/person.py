@@ -39,7 +39,7 @@ def map_person(
         customers: how many of Dodo's customers the person is.
         again: send it even if it changes nothing here.
     """
-    case = Case(Webhook.of(Envelope("share", None, None, {}, {}), delivery), policy, profile)
+    case = Case(Webhook(Envelope("share", None, None, {}, {}), delivery), policy, profile)
     if customers > 1:
         case.notice("shared-person", f"{customers} customers at Dodo are this one person, with the totals of all")
     sums: Attributes = {}

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.errors import ShapingError
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.encoding import Outs, event_operation, identified, outs, said, shown_name
+from pipeline.transform.mapping.encoding import NOTHING_OUT, Outs, event_operation, identified, outs, said, shown_name
 from pipeline.transform.mapping.events import event_attributes, event_id, spoken_id, warn_if_late
 from pipeline.transform.mapping.further import Further
 from pipeline.transform.mapping.recoveries import recoveries_of, recovery_event
@@ -44,9 +44,6 @@ class _Named(NamedTuple):
     fact: Further
     shown: str
     is_additional: bool = False
-
-
-NOTHING_OUT: Final = Outs(by_id=False, any=False, spoken=None)
 
 
 def failed(error: ShapingError) -> DeadLettered:
@@ -87,7 +84,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     if about and not attributes:
         case.notice("shaped-away", "no profile update: the shaping leaves nothing of it")
         is_shaped_away = True
-    operations, identity = identified(case, row, mapping, person, _held(attributes))
+    operations, identity, shown_s = identified(case, row, mapping, person, _held(attributes))
     if row is not None and row.suppressed:
         case.notice("suppressed-event", TWIN)
     if own is not None and len(events) == len(told) == 1 and events[0].origin == own.name:  # as nearly always
@@ -98,7 +95,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
             operations.append(event_operation(case, person, fact, shown=event.name))
             warn_if_late(case, own.at_ms)
         return said(
-            case, person, operations, identity,
+            case, person, operations, identity, shown_s,
             event=own.name if out.by_id or not out.any else None, spoken=out.spoken,
             recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,
         )  # fmt: skip
@@ -115,7 +112,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     is_told = own is not None and (out.by_id or any(one.fact.id == own.id for one in kept))
     adds = case.profile is not None and any(one.is_additional for one in kept)
     return said(
-        case, person, operations, identity,
+        case, person, operations, identity, shown_s,
         event=own.name if own is not None and is_told else None,
         spoken=spoken_id(case) if adds else out.spoken if kept or out.any else None,
         recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,

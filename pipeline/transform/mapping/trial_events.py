@@ -12,7 +12,6 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.events import event_attributes, event_id
 from pipeline.transform.mapping.further import CONVERTED, STARTED, Further
 from pipeline.transform.mapping.goods import put_plan
-from pipeline.transform.mapping.payment import subscription_ids
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row
 from pipeline.transform.mapping.trials import conversion_of
 from pipeline.transform.profile import Charge
@@ -70,7 +69,7 @@ def _conversions(case: Case, mapping: FamilyMapping) -> Iterator[Further]:
 
 def _subscriptions(case: Case) -> list[str]:
     if case.type == "payment.succeeded":
-        return subscription_ids(case.data)
+        return case.paid.subscriptions
     found = text(case.data.get("subscription_id")) if case.type.startswith("subscription.") else None
     return [] if found is None else [found]
 

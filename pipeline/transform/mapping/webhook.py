@@ -68,7 +68,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
         policy: the operator's settings.
         profile: the customer, with that object.
     """
-    case = Case(Webhook.of(Envelope("backfill", None, None, data, {}), delivery), policy, profile, profile)
+    case = Case(Webhook(Envelope("backfill", None, None, data, {}), delivery), policy, profile, profile)
     person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
     if person is None:
         return _nobody(policy)
@@ -87,7 +87,7 @@ def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile |
         envelope = parse(body)
     except UnreadableBodyError as error:
         return DeadLettered("unreadable", str(error))
-    return map_webhook(Webhook.of(envelope, delivery), policy, profile)
+    return map_webhook(Webhook(envelope, delivery), policy, profile)
 
 
 def decide(webhook: Webhook, policy: Policy, profile: Profile | None = None) -> Verdict:
@@ -149,7 +149,8 @@ def _warn(case: Case, row: Row, person: Person) -> None:
             f"PIPELINE_PERSON_ID={','.join(case.policy.person_id_chain)} finds nothing in this body: "
             "the customer's id stands in",
         )
-    _warn_of_ids(case, person)
+    if case.policy.asks_metadata:
+        _warn_of_ids(case, person)
     if case.profile is None and case.delivery.mode == "live":
         if row.decides is not None:
             case.notice("state-decides", row.decides)
@@ -161,8 +162,6 @@ def _warn(case: Case, row: Row, person: Person) -> None:
 
 def _warn_of_ids(case: Case, person: Person) -> None:
     chain, customer, data = case.policy.person_id_chain, case.customer, case.data
-    if not any(map(is_metadata, chain)):
-        return
     if person.step != chain[0] and (step := passed_over(chain, customer, data)) is not None:
         case.notice(
             "unusable-person-id",
@@ -187,17 +186,18 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     shaper = case.policy.shaper
     if shaper is not None and may_change(shaper, case.type, may_tell(row.event)):
         return shaped_verdict(shaper, case, Mapped(row, mapping), person, about)
-    operations, identity = identified(case, row, mapping, person, about)
+    operations, identity, shown_s = identified(case, row, mapping, person, about)
     if row.suppressed:
         case.notice("suppressed-event", TWIN)
     event, spoken = _own_event(case, row, mapping, person, operations)
-    for further in trial_events(case, row, mapping):
-        _add_further(case, person, further, operations)
+    if case.policy.emit_trial_events:
+        for further in trial_events(case, row, mapping):
+            _add_further(case, person, further, operations)
     recoveries = recoveries_of(case)
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
     return said(
-        case, person, operations, identity, event=event, spoken=spoken, recoveries=recoveries,
+        case, person, operations, identity, shown_s, event=event, spoken=spoken, recoveries=recoveries,
         shaped=shaper.version if shaper is not None else None,
     )  # fmt: skip
 

@@ -4,9 +4,10 @@ Promises: a fact that comes again, late or out of order changes nothing (`facts.
 idempotent), so every total is a function of the set; a webhook sees all facts of the webhooks before it, durable or
 not.
 
-Here is what facts mean: `gather` reads those of one webhook, `book` is the profile that the mapping asks, `sheet` sums
-up, `commands` fills (backfill) and empties (forget), `household` and `shares` add up people who are several customers.
-How they are kept, in a store with a changelog, is `pipeline.statestore`'s. Open `facts` next.
+Here is what facts mean: `gather` reads those of one webhook, `book` is the profile that the mapping asks, `named` has
+names for the fields of facts, `sheet` sums up, `commands` fills (backfill) and empties (forget), `household` and
+`shares` add up people who are several customers. How they are kept, in a store with a changelog, is
+`pipeline.statestore`'s. Open `facts` next.
 """
 
 from __future__ import annotations

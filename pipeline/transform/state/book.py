@@ -32,31 +32,24 @@ from pipeline.transform.profile import (
 from pipeline.transform.state import identity, turns
 from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import (
-    TRIAL_DAYS,
+    NOTE,
     TURNS,
     Fact,
     Kind,
+    Source,
     charges_of,
     decode,
     encode,
     identity_key,
+    in_this_form,
     key,
     short,
-    subscription_of,
 )
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import Known
-from pipeline.transform.state.sheet import (
-    CHARGE_TYPE,
-    CURRENCY,
-    GOODS,
-    MINOR,
-    NOTE,
-    SOURCE,
-    Sheet,
-    refunded,
-)
-from pipeline.transform.state.standing import CREATED, status_of
+from pipeline.transform.state.named import CardTold, FlagSeen, PaymentFact, RefundFact, SubscriptionFact
+from pipeline.transform.state.sheet import Sheet, refunded
+from pipeline.transform.state.standing import CREATED
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations
 
@@ -92,17 +85,13 @@ class Book:
         self._told = told
         self._revives = False
         self._facts = Known(shelf, customer, told)
-        self._emitted = Emitted(shelf, customer)
         self._known = self._facts.sheet.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
-        _, _, _, _, _, address, name, phone, country, _ = self._now
-        self.contact = Contact(
-            # Versions before took more for an address and a name.
-            fields.email(address[2]) if address else None,
-            fields.person_name(name[2]) if name else None,
-            phone[2] if phone else None,
-            country[2] if country else None,
-        )
+        self.contact = identity.contact_of(self._now)
+        if self.contact != contact:
+            # Versions before took more for an address and a name; what this webhook tells was read by this one.
+            address, name, phone, country = self.contact
+            self.contact = Contact(fields.email(address), fields.person_name(name), phone, country)
 
     @property
     def sheet(self) -> Sheet:
@@ -212,49 +201,53 @@ class Book:
 
     def before(self, subscription_id: str) -> Subscription | None:
         """See `Profile`. A state that was read later than this webhook's is not before it."""
-        known, mine = self._facts.both("subscription", subscription_id)
-        if known is None:
+        fact, mine = self._facts.both("subscription", subscription_id)
+        if fact is None:
             return None
-        ahead = (known[0], known[1]) > self._moment
+        known = SubscriptionFact.of(fact)
+        ahead = (known.at_s, known.at_ms) > self._moment
         terms = self._terms if mine is not None else None
-        plans = [plan for plan in known[6] if plan[2:] != terms and (plan[0], plan[1]) <= self._moment]
-        _, _, product_id, minor, currency, interval, count = plans[0] if plans else [None] * 7
+        plans = [one for one in known.plans if one.terms != terms and (one.at_s, one.at_ms) <= self._moment]
+        plan = plans[0] if plans else None
         return Subscription(
             subscription_id=subscription_id,
-            status=None if ahead else status_of(known),
-            product_id=product_id,
-            minor=minor,
-            currency=currency,
-            interval=interval,
-            interval_count=count,
-            next_billing=None if ahead else known[3],
-            cancel_at_next_billing=known[4] and not ahead,
-            created_at_ms=known[5],
+            status=None if ahead else known.standing,
+            product_id=None if plan is None else plan.product_id,
+            minor=None if plan is None else plan.minor,
+            currency=None if plan is None else plan.currency,
+            interval=None if plan is None else plan.interval,
+            interval_count=None if plan is None else plan.interval_count,
+            next_billing=None if ahead else known.next_billing,
+            cancel_at_next_billing=known.cancels and not ahead,
+            created_at_ms=known.created_ms,
         )
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
         """See `Profile`."""
-        known, _ = self._facts.both("cancellation", subscription_id)
-        if known is None:
+        fact, _ = self._facts.both("cancellation", subscription_id)
+        if fact is None:
             return None
-        mine = next((telling.fact[0] for telling in self._told if telling.kind == "cancellation"), None)
-        if mine is not None and any(seen[3] == mine[3] and seen[2] != mine[2] for seen in known):
-            return STALE if mine[2] else None  # a retry that was read anew: the change has a webhook of its own
-        first: dict[Any, Fact] = {}
+        known = [FlagSeen(*seen) for seen in fact]
+        mine = next((FlagSeen(*telling.fact[0]) for telling in self._told if telling.kind == "cancellation"), None)
+        if mine is not None and any(
+            seen.webhook_id == mine.webhook_id and seen.scheduled != mine.scheduled for seen in known
+        ):
+            return STALE if mine.scheduled else None  # a retry that was read anew: the change has a webhook of its own
+        first: dict[Any, FlagSeen] = {}
         for seen in known:  # a retry may say once more what was stored then, and is no later change
-            first.setdefault(seen[3] or tuple(seen), seen)
+            first.setdefault(seen.webhook_id or tuple(seen), seen)
         until_ms = self._moment[1] or self._moment[0] * 1000
-        if mine is not None and any(_seen_at(seen) > until_ms for seen in first.values() if seen[3] != STALE):
-            return STALE if mine[2] else None  # what happened later stands
+        later = [seen for seen in first.values() if seen.seen_ms > until_ms]
+        if mine is not None and any(seen.webhook_id != STALE for seen in later):
+            return STALE if mine.scheduled else None  # what happened later stands
         shown_by: str | None = None
-        for seen in sorted(first.values(), key=lambda seen: (_seen_at(seen), seen[0])):
-            _, _, scheduled, webhook_id = seen
-            if _seen_at(seen) > until_ms:
+        for seen in sorted(first.values(), key=lambda seen: (seen.seen_ms, seen.at_s)):
+            if seen.seen_ms > until_ms:
                 break
-            if not scheduled:
+            if not seen.scheduled:
                 shown_by = None
             elif shown_by is None:
-                shown_by = webhook_id
+                shown_by = seen.webhook_id
         return shown_by
 
     def first_activation(self, subscription_id: str) -> Activation | None:
@@ -264,46 +257,50 @@ class Book:
 
     def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
         """See `Profile`."""
-        fact = self._facts.now("subscription", subscription_id)
-        return fact is not None and turns.lapsed_before(subscription_of(fact)[TURNS], at_ms)
+        known = self._facts.subscription(subscription_id)
+        return known is not None and turns.lapsed_before(known.turns, at_ms)
 
     def recoveries(self, subscription_id: str) -> list[Recovery]:
         """See `Profile`."""
-        fact = self._facts.now("subscription", subscription_id)
-        if fact is None:
+        known = self._facts.subscription(subscription_id)
+        if known is None:
             return []
-        own = [turn for telling in self._told if telling.kind == "subscription" for turn in telling.fact[TURNS]]
-        return turns.recoveries(subscription_of(fact)[TURNS], own, self._moment[0] * 1000)
+        own = [
+            turn
+            for telling in self._told
+            if telling.kind == "subscription"
+            for turn in SubscriptionFact.of(telling.fact).turns
+        ]
+        return turns.recoveries(known.turns, own, self._moment[0] * 1000)
 
     def course(self, subscription_id: str) -> Course:
         """See `Profile`."""
-        fact, charges = self._facts.now("subscription", subscription_id), self._facts.now("charge", subscription_id)
-        created_ms, days = (0, 0) if fact is None else (fact[5], subscription_of(fact)[TRIAL_DAYS])
+        known, charges = self._facts.subscription(subscription_id), self._facts.now("charge", subscription_id)
         paid, free = charges_of(charges) if charges is not None else ((), ())
-        seen_s, seen_ms = (0, 0) if fact is None else fact[6][0][:2]
         return Course(
-            created_ms,
-            days,
+            0 if known is None else known.created_ms,
+            0 if known is None else known.trial_days,
             [Charge(*charge) for charge in paid],
             [Charge(*charge) for charge in free],
-            seen_ms or seen_s * 1000,
+            0 if known is None else known.plan.at_ms or known.plan.at_s * 1000,
         )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
         """See `Profile`."""
         told, _ = self._facts.both("replacement", subscription_id)
         if told is not None:
-            return any(teller == by and _is_one_change(at_ms - ms, method, method_id) for ms, method, teller in told)
+            known = [CardTold(*one) for one in told]
+            return any(one.by == by and _is_one_change(at_ms - one.at_ms, one.method_id, method_id) for one in known)
         shown, _ = self._facts.both("method", subscription_id)
         return by == "subscription" and shown is not None and shown[2] == method_id
 
     def payment(self, payment_id: str) -> Payment | None:
         """See `Profile`."""
-        fact = self._facts.now("payment", payment_id)
-        if fact is None or fact[MINOR] is None:
+        known = self._facts.payment(payment_id)
+        if known is None or known.minor is None:
             return None
-        products, subscriptions = (fact[GOODS] if len(fact) > GOODS else None) or ((), ())
-        return Payment(fact[MINOR], fact[CURRENCY], fact[CHARGE_TYPE], products, subscriptions, payment_id)
+        products, subscriptions = known.goods or ((), ())
+        return Payment(known.minor, known.currency, known.charge_type, products, subscriptions, payment_id)
 
     def is_first_payment(self, payment_id: str) -> bool:
         """See `Profile`."""
@@ -326,11 +323,13 @@ class Book:
 
     def refunded(self, payment_id: str) -> Refunded | None:
         """See `Profile`."""
-        payment = self._facts.now("payment", payment_id)
+        payment = self._facts.payment(payment_id)
         if payment is None:
             return None
         minor = refunded(payment, self._facts.refunds(payment_id))
-        return None if minor is None else Refunded(minor, payment[CURRENCY], fully=minor >= payment[MINOR])
+        if minor is None or payment.minor is None:
+            return None
+        return Refunded(minor, payment.currency, fully=minor >= payment.minor)
 
     @property
     def stands_for_event(self) -> bool:
@@ -341,7 +340,7 @@ class Book:
         """See `Profile`."""
         if self._facts.is_money and not beside:
             known, _ = next(iter(self._facts.told.values()))
-            return known is not None and known[_source_place(self._told[0].kind)] == "webhook"
+            return known is not None and _source_of(self._told[0].kind, known) == "webhook"
         return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
 
     # What is left behind.
@@ -413,25 +412,26 @@ class Book:
     def _answered(self, subscription_id: str, recovery: Recovery) -> None:
         fact = self._facts.now("subscription", subscription_id)
         if fact is not None:
-            fact = subscription_of(fact)
+            fact = in_this_form(fact)
             fact = [*fact[:TURNS], [turns.answer(recovery)], *fact[TURNS + 1 :]]
             self._facts.take(Telling("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:
         emitted_s, event_key = self._moment[0], key(self._customer, "event", event_id)
-        self._prune(emitted_s)
+        emitted = Emitted(self._shelf, self._customer)
+        self._prune(emitted, emitted_s)
         known = decode("event", self._shelf.get(event_key))
         self._shelf.put(event_key, encode([emitted_s]))
         if known is not None:
-            self._emitted.drop(event_id, known[0])
-        self._emitted.add(event_id, emitted_s)
+            emitted.drop(event_id, known[0])
+        emitted.add(event_id, emitted_s)
         if known is None:
             self._facts.sheet.emit(event_id, emitted_s)
         else:
-            self._facts.sheet.head = self._emitted.first()
+            self._facts.sheet.head = emitted.first()
         self._facts.changed = True
 
-    def _prune(self, now_s: int) -> None:
+    def _prune(self, emitted: Emitted, now_s: int) -> None:
         """Take the event that is out for longest away when its time is over.
 
         One goes where one comes, so they never pile up, and a webhook with a wrong time costs one.
@@ -440,19 +440,14 @@ class Book:
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
         self._shelf.put(key(self._customer, "event", head[0]), None)
-        self._emitted.drop(*head)
-        self._facts.sheet.head = self._emitted.first()
+        emitted.drop(*head)
+        self._facts.sheet.head = emitted.first()
 
     @property
-    def _terms(self) -> Fact | None:
+    def _terms(self) -> tuple[Any, ...] | None:
         """The plan that this webhook shows."""
-        return next((telling.fact[6][0][2:] for telling in self._told if telling.kind == "subscription"), None)
-
-
-def _seen_at(observation: Fact) -> int:
-    """When the event happened that shows a flag, unix milliseconds; of what was read from the API, when that was."""
-    at_s, at_ms, _, _ = observation
-    return int(at_ms or at_s * 1000)
+        shown = (telling.fact for telling in self._told if telling.kind == "subscription")
+        return next((SubscriptionFact.of(fact).plan.terms for fact in shown), None)
 
 
 def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
@@ -476,8 +471,8 @@ def spending_of(sheet: Sheet) -> Spending:
     )
 
 
-def _source_place(kind: Kind) -> int:
-    return SOURCE if kind == "payment" else -1
+def _source_of(kind: Kind, fact: Fact) -> Source:
+    return (PaymentFact.of(fact) if kind == "payment" else RefundFact.of(fact)).source
 
 
 def subscription_shown(standing: Fact) -> Subscription:

@@ -86,7 +86,10 @@ NUL: Final = b"\0"
 SEPARATOR: Final = "\0"
 
 TURNS, TRIAL_DAYS = 9, 10
-"""Places in a subscription's fact."""
+"""Places in a subscription's fact; whoever reads one has names for them (`named`)."""
+
+NOTE: Final = 8
+"""The place in a payment's fact for what it confirms of the identity."""
 
 MAX_CUSTOMER_BYTES: Final = 255
 """As for a record's key of the webhooks (`dodo.envelope.MAX_ID_BYTES`)."""
@@ -213,7 +216,7 @@ def _payment(old: Fact, new: Fact) -> Fact:
     A telling of an earlier version does not say what was bought: then whoever does is heard.
     """
     best = _told_best(old[:8], new[:8])
-    notes = [fact[8] for fact in (old, new) if fact[8] is not None]
+    notes = [fact[NOTE] for fact in (old, new) if fact[NOTE] is not None]
     goods = [fact[9] for fact in (old, new) if len(fact) > 9 and fact[9] is not None]  # noqa: PLR2004 - its place
     return [
         *best,
@@ -244,7 +247,7 @@ def _largest(old: Fact, new: Fact) -> Fact:
     return max(old, new, key=lambda fact: (fact[0], encode(fact)))
 
 
-def subscription_of(fact: Fact) -> Fact:
+def in_this_form(fact: Fact) -> Fact:
     """A subscription's fact in this version's form; earlier ones ended with the plans, or with the cancelling."""
     if len(fact) > TRIAL_DAYS:
         return fact
@@ -253,7 +256,7 @@ def subscription_of(fact: Fact) -> Fact:
 
 
 def _subscription(old: Fact, new: Fact) -> Fact:
-    old, new = subscription_of(old), subscription_of(new)
+    old, new = in_this_form(old), in_this_form(new)
     states = [(*fact[:6], *fact[7:9], fact[TRIAL_DAYS]) for fact in (old, new)]
     *register, ends_ms, cancelled_at, days = max(states, key=lambda state: (*state[:2], encode([*state])))
     plans, happened = _plans(old[6], new[6]), turns.merged(old[TURNS], new[TURNS])

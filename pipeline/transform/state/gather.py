@@ -13,22 +13,26 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.event_times import EventTimes
-from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
+from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
-from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
+from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD
 from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
+from pipeline.transform.paid import Paid, paid_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING, ENDED
 from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, short
 from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
 from pipeline.transform.state.turns import READ, SEEN, TURN_OF, Turn, read_as
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
-from pipeline.transform.webhook import Webhook
+from pipeline.transform.webhook import Webhook, contact_of
 
 UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
 """Types that tell of a payment that a mail may ask for again."""
+
+CARD_CHANGES: Final = frozenset({"subscription.update_payment_method", "payment.succeeded"})
+"""Types that may tell of a changed card."""
 
 MAX_LINK_CHARS: Final = 500
 """A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
@@ -66,17 +70,20 @@ def of_webhook(webhook: Webhook, policy: Policy) -> Shown:
     """What a webhook shows."""
     envelope, times = webhook.envelope, webhook.times
     data = envelope.data
-    contact, metadata = _contact(webhook.customer, data, policy)
-    told = _facts(envelope, times, webhook.delivery.webhook_id)
-    if_told = _if_told(envelope.type, data, times)
+    metadata = _metadata(webhook.customer, policy)
+    told = _facts(webhook)
+    if_told = _if_told(webhook)
     if policy.forward_card_hints and envelope.type == "payment.succeeded":
         told += _card(data, times.event_ms or 0)
-    return Shown(times, told, contact, metadata, if_told)
+    return Shown(times, told, webhook.contact, metadata, if_told)
 
 
-def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[str, list[Telling]]:
+def _if_told(webhook: Webhook) -> Mapping[str, list[Telling]]:
     """The events that say what another webhook must not say again: that a card was changed."""
-    event_ms, method_id = times.event_ms or 0, text(data.get("payment_method_id"))
+    type_, data = webhook.envelope.type, webhook.envelope.data
+    if type_ not in CARD_CHANGES or (type_ == "payment.succeeded" and not webhook.paid.subscriptions):
+        return _NOTHING
+    event_ms, method_id = webhook.times.event_ms or 0, text(data.get("payment_method_id"))
     match type_:
         case "subscription.update_payment_method":
             subscription_id = text(data.get("subscription_id"))
@@ -84,21 +91,20 @@ def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[
             fact: Fact = [[event_ms, method_id, "subscription"]]
             return {"subscription_payment_method_updated": [Telling("replacement", (id_,), fact) for id_ in ids]}
         case "payment.succeeded":
-            paid: Fact = [[event_ms, method_id, "payment"]]
-            if not (ids := subscription_ids(data)[:MAX_PERIODS]):
-                return _NOTHING
+            ids, paid = webhook.paid.subscriptions[:MAX_PERIODS], [[event_ms, method_id, "payment"]]
             return {"payment_method_updated": [Telling("replacement", (id_,), paid) for id_ in ids]}
     return _NOTHING
 
 
-def _facts(envelope: Envelope, times: EventTimes, webhook_id: str) -> list[Telling]:
+def _facts(webhook: Webhook) -> list[Telling]:
+    envelope, times = webhook.envelope, webhook.times
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
-        return _payment(data, _time(envelope, times), "webhook")
+        return _payment(data, webhook.paid, _time(envelope, times), "webhook")
     if type_ in UNPAID:
-        return _unpaid(data, times)
+        return _unpaid(data, webhook.paid, times)
     if type_.startswith("subscription."):
-        return _subscription_webhook(type_, data, times, webhook_id)
+        return _subscription_webhook(type_, data, times, webhook.delivery.webhook_id)
     if type_ == "refund.succeeded":
         return _refund(data, _time(envelope, times), "webhook")
     if type_ in LOST:
@@ -118,7 +124,8 @@ def of_api_object(
 ) -> Shown:
     """What an object of Dodo's API shows, as read at `read_at_s`; `customer` is the customer in it."""
     times = EventTimes(None, read_at_s * 1000, read_at_s)
-    return Shown(times, _facts_of_object(object_, data, read_at_s), *_contact(customer, data, policy))
+    told = _facts_of_object(object_, data, read_at_s)
+    return Shown(times, told, contact_of(customer, data), _metadata(customer, policy))
 
 
 def nothing(at_s: int) -> Shown:
@@ -135,27 +142,19 @@ def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int
             created_at = text(data.get("created_at"))
             usable = created_at is not None and plausible_ms(created_at) is not None
             time = created_at if usable and created_at is not None else iso(read_at_s * 1000)
-            return _payment(data, time, "api") if object_ == "payment" else _refund(data, time, "api")
+            return _payment(data, paid_of(data), time, "api") if object_ == "payment" else _refund(data, time, "api")
         case "subscription":
             return _subscription_object(data, read_at_s)
         case "customer":
             return []
 
 
-def _contact(
-    customer: Mapping[str, Any], data: Mapping[str, Any], policy: Policy
-) -> tuple[tuple[str | None, ...], dict[str, Any]]:
-    billing = data.get("billing")
-    country_code = country(billing.get("country")) if type(billing) is dict else None
-    if not customer:
-        return (None, None, None, country_code), {}
-    get = customer.get
-    contact = (email(get("email")), person_name(get("name")), phone(get("phone_number")), country_code)
+def _metadata(customer: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
     keys = policy.kept_metadata
     if not keys:
-        return contact, {}
-    pairs = members(get("metadata"))
-    return contact, {key: value for key in keys if (value := scalar(pairs.get(key))) is not None}
+        return {}
+    pairs = members(customer.get("metadata"))
+    return {key: value for key in keys if (value := scalar(pairs.get(key))) is not None}
 
 
 def _currency(value: Any) -> str | None:
@@ -169,16 +168,14 @@ def _code(value: str) -> str | None:
     return code if code is not None and ALPHABETIC.fullmatch(code) else None
 
 
-def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]:
+def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> list[Telling]:
     get = data.get
     payment_id = text(get("payment_id"))
     if payment_id is None:
         return []
-    method = text(get("payment_method"))
-    card_update = flag(get("is_update_payment_method")) is True
-    paid_for = subscription_ids(data)
+    minor, method, card_update, paid_for, _ = paid
     fact: Fact = [
-        minor_of(get("total_amount")),
+        minor,
         _currency(get("currency")),
         time,
         text(get("charge_type")),
@@ -187,7 +184,7 @@ def _payment(data: Mapping[str, Any], time: str, source: Source) -> list[Telling
         source,
         _periods(data) if not card_update and get("service_periods") else [],
         None,
-        _goods(data, paid_for),
+        _goods(paid),
     ]
     told = [Telling("payment", (payment_id,), fact)]
     return told + _charges(paid_for, payment_id, fact) if paid_for else told
@@ -203,30 +200,25 @@ def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Tellin
     return [Telling("charge", (subscription_id,), fact) for subscription_id in paid_for[:MAX_PERIODS]]
 
 
-def _goods(data: Mapping[str, Any], paid_for: list[str]) -> Fact | None:
+def _goods(paid: Paid) -> Fact | None:
     """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
-    products = []
-    for element in elements(data.get("product_cart")):
-        item = members(element)
-        product_id, quantity = text(item.get("product_id")), whole(item.get("quantity"))
-        if product_id is not None and len(product_id) <= MAX_ID_BYTES:
-            products.append([product_id, quantity if quantity is not None and quantity >= 0 else None])
-    subscriptions = [found for found in paid_for if len(found) <= MAX_ID_BYTES]
+    products = [[*item] for item in paid.cart if len(item[0]) <= MAX_ID_BYTES]
+    subscriptions = [found for found in paid.subscriptions if len(found) <= MAX_ID_BYTES]
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
 
 
-def _unpaid(data: Mapping[str, Any], times: EventTimes) -> list[Telling]:
+def _unpaid(data: Mapping[str, Any], paid: Paid, times: EventTimes) -> list[Telling]:
     """What a mail about a payment that was not paid wants to print."""
     payment_id = text(data.get("payment_id"))
-    if payment_id is None or flag(data.get("is_update_payment_method")) is True:
+    if payment_id is None or paid.is_card_update:
         return []
     link = text(data.get("payment_link"))
-    products, subscriptions = _goods(data, subscription_ids(data)) or [[], []]
+    products, subscriptions = _goods(paid) or [[], []]
     entry = [
         times.snapshot_s,
         times.occurred_ms or 0,
         short(payment_id),
-        minor_of(data.get("total_amount")),
+        paid.minor,
         _currency(data.get("currency")),
         products,
         subscriptions,

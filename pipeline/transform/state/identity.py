@@ -25,14 +25,13 @@ from typing import Any, Final
 import orjson
 
 from pipeline.transform.identity import stands_for_nobody
-from pipeline.transform.profile import Person
+from pipeline.transform.profile import Contact, Person
 
 Fact = list[Any]
 
 VERSION, DELIVERED, DIGEST, TO, PERSON, EMAIL, NAME, PHONE, COUNTRY, METADATA = range(10)
 LENGTH: Final = 10
 BITS: Final = (1, 2, 4, 8)
-_BIT_OF: Final = tuple(zip(range(EMAIL, METADATA), BITS, strict=True))
 
 
 def empty() -> Fact:
@@ -53,21 +52,25 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
     new = old.copy()
     if at_s > old[DELIVERED]:
         new[DELIVERED] = at_s
-    field = EMAIL
-    for value in contact:
+    for field, value in enumerate(contact, EMAIL):
         if value is not None:
             known = old[field]
             if known is None or at_s > known[0]:
                 new[field] = [at_s, at_ms, value]
             elif at_s == known[0]:
                 new[field] = latest(known, [at_s, at_ms, value])
-        field += 1
     if metadata:
         kept = dict(old[METADATA])
         for key, value in metadata.items():
             kept[key] = latest(kept.get(key), [at_s, at_ms, value])
         new[METADATA] = dict(sorted(kept.items()))
     return new
+
+
+def contact_of(record: Fact) -> Contact:
+    """What the record knows of the customer, each field's value alone."""
+    email, name, phone, country = record[EMAIL:METADATA]
+    return Contact(email and email[2], name and name[2], phone and phone[2], country and country[2])
 
 
 def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
@@ -78,11 +81,10 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     """
     if now[DELIVERED] > max(known[DELIVERED], at_s):
         return None
-    if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
+    if known[TO:EMAIL] != now[TO:EMAIL] or known[METADATA] != now[METADATA]:  # to, person
         return None
     fields = 0
-    for place, bit in _BIT_OF:
-        before, after = known[place], now[place]
+    for before, after, bit in zip(known[EMAIL:METADATA], now[EMAIL:METADATA], BITS, strict=True):
         if before is not after:
             if before is None or before[2] != after[2]:
                 return None

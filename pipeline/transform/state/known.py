@@ -8,6 +8,7 @@ from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
+from pipeline.transform.state.named import PaymentFact, RefundFact, SubscriptionFact
 from pipeline.transform.state.roster import Roster
 from pipeline.transform.state.sheet import Folded, Sheet, fold
 from pipeline.transform.state.standing import OTHERS, in_trial, is_charged, place_by, place_of, standing_of
@@ -22,7 +23,7 @@ class Known:
     Attributes:
         told: fact by key as it was (None: not known) and as it is with what was told now.
         sheet: the summary with what was told now.
-        roster: where the subscriptions stand, with what was told now.
+        roster: where the subscriptions stand, with what was told now; made when it is first asked for.
         changed: whether that is another one than was kept.
         is_money: whether a payment or refund was told, which stands for its own event.
     """
@@ -33,15 +34,22 @@ class Known:
         kept = Sheet.decode(shelf.sheet(customer))
         self._is_new = kept is None and _is_nobody(shelf, customer)
         self.sheet = kept or (Sheet() if self._is_new else summary(shelf, customer))
-        self.roster = Roster(shelf, customer)
-        if self._is_new:
-            self.roster.anew(())  # an earlier version forgets a customer without it
+        self._roster: Roster | None = None
         self.changed = False
         self.is_money = False
         self._shelf = shelf
         self._customer = customer
+        if self._is_new:
+            self.roster.anew(())  # an earlier version forgets a customer without it
         for telling in tellings:
             self.take(telling)
+
+    @property
+    def roster(self) -> Roster:
+        """See above."""
+        if self._roster is None:
+            self._roster = Roster(self._shelf, self._customer)
+        return self._roster
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
         """A fact before this webhook, and with it where the webhook tells it."""
@@ -58,12 +66,22 @@ class Known:
         known, mine = self.both(kind, id_)
         return known if mine is None else mine
 
-    def refunds(self, payment_id: str, without: bytes | None = None) -> list[Fact]:
+    def subscription(self, subscription_id: str) -> SubscriptionFact | None:
+        """A subscription with this webhook."""
+        fact = self.now("subscription", subscription_id)
+        return None if fact is None else SubscriptionFact.of(fact)
+
+    def payment(self, payment_id: str) -> PaymentFact | None:
+        """A payment with this webhook."""
+        fact = self.now("payment", payment_id)
+        return None if fact is None else PaymentFact.of(fact)
+
+    def refunds(self, payment_id: str, without: bytes | None = None) -> list[RefundFact]:
         """Those of a payment, with this webhook's; the one with the key `without` left out."""
         begins = prefix(self._customer, "refund", payment_id)
         found = {name: decode("refund", value) for name, value in self._shelf.scan(begins)}
         found |= {name: fact for name, (_, fact) in self.told.items() if name.startswith(begins)}
-        return [fact for name, fact in found.items() if fact is not None and name != without]
+        return [RefundFact.of(fact) for name, fact in found.items() if fact is not None and name != without]
 
     def take(self, telling: Telling) -> None:
         """Merge what was told now, or said because of it."""
@@ -90,16 +108,18 @@ class Known:
         match kind:
             case "payment":
                 refunds = self.refunds(ids[0]) if sheet.refunds else ()
-                return sheet.pay(short(ids[0]), known, fact, refunds)
+                before = None if known is None else PaymentFact.of(known)
+                return sheet.pay(short(ids[0]), before, PaymentFact.of(fact), refunds)
             case "refund":
-                before = self.refunds(ids[0], without=key(self._customer, kind, *ids))
-                now = [*before, fact]
+                others = self.refunds(ids[0], without=key(self._customer, kind, *ids))
+                now = [*others, RefundFact.of(fact)]
                 if known is not None:
-                    before.append(known)
+                    others.append(RefundFact.of(known))
                 payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
-                return sheet.refund(payment, before, now)
+                return sheet.refund(None if payment is None else PaymentFact.of(payment), others, now)
             case "subscription":
-                return self._subscribe(short(ids[0]), known, fact)
+                stood = None if known is None else SubscriptionFact.of(known)
+                return self._subscribe(short(ids[0]), stood, SubscriptionFact.of(fact))
             case "charge":
                 return sheet.charge(short(ids[0])) if is_charged(fact) else True
             case "card":
@@ -108,7 +128,7 @@ class Known:
                 sheet.lost = True
         return True
 
-    def _subscribe(self, subscription_id: str, known: Fact | None, fact: Fact) -> bool:
+    def _subscribe(self, subscription_id: str, known: SubscriptionFact | None, fact: SubscriptionFact) -> bool:
         """A subscription has this state now; False when a place is taken of which there is no fact."""
         sheet, standing = self.sheet, self._standing(subscription_id, fact)
         place = place_of(standing)
@@ -138,12 +158,12 @@ class Known:
             return standing
         if first is None:
             return None
-        fact = self.now("subscription", first)
+        fact = self.subscription(first)
         if fact is None:
             raise LookupError(first)
         return self._standing(first, fact)
 
-    def _standing(self, subscription_id: str, fact: Fact) -> Fact:
+    def _standing(self, subscription_id: str, fact: SubscriptionFact) -> Fact:
         charged = in_trial(fact) and is_charged(self.now("charge", subscription_id))
         return standing_of(subscription_id, fact, charged=charged)
 
@@ -152,7 +172,7 @@ class Known:
         for ahead in (self.sheet.live, self.sheet.rest):
             if ahead is not None and ahead[0] == subscription_id:
                 return ahead
-        fact = self.now("subscription", subscription_id)
+        fact = self.subscription(subscription_id)
         if fact is None:
             return None
         standing = self._standing(short(subscription_id), fact)
@@ -160,7 +180,8 @@ class Known:
 
     def keep(self) -> None:
         """Keep the summary and what lies beside it."""
-        self.roster.keep()
+        if self._roster is not None:
+            self._roster.keep()
         self._shelf.keep(self._customer, self.sheet.encode())
 
     def _fold(self) -> None:

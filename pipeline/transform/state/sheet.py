@@ -16,6 +16,7 @@ import orjson
 from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.state import identity
 from pipeline.transform.state.facts import Fact, decode, split
+from pipeline.transform.state.named import PaymentFact, RefundFact, SubscriptionFact
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.standing import (
     OTHERS,
@@ -33,9 +34,6 @@ VERSION: Final = b"\x08"
 
 MAX_PERIODS: Final = 8
 """Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
-
-MINOR, CURRENCY, TIME, CHARGE_TYPE, METHOD, CARD_UPDATE, SOURCE, PERIODS, NOTE, GOODS = range(10)
-"""Places in a payment's fact; one of an earlier version ends before the goods."""
 
 UNSUMMED: Final = frozenset({"replacement", "method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
@@ -156,21 +154,21 @@ class Sheet:
 
     # One fact after the other. Each returns whether the summary is right now; if not, it is to be folded.
 
-    def pay(self, payment_id: str, old: Fact | None, new: Fact, refunds: Sequence[Fact]) -> bool:
+    def pay(self, payment_id: str, old: PaymentFact | None, new: PaymentFact, refunds: Sequence[RefundFact]) -> bool:
         """A payment is known now, or better than before; `refunds` are all that are known of it."""
         if old is not None:
             return self._pay_again(payment_id, old, new)
         self._pay_with(payment_id, new)
-        if new[PERIODS]:
-            self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new[PERIODS]]
+        if new.periods:
+            self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new.periods]
             self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
-        if not is_counted(new):
+        minor, currency = counted(new), new.currency
+        if minor is None:
             return True
         self.count += 1
-        currency = new[CURRENCY]
         if currency is None:
             return True
-        left = new[MINOR] - (refunded(new, refunds) or 0) if refunds else new[MINOR]
+        left = minor - (refunded(new, refunds) or 0) if refunds else minor
         if currency in self.spent:
             self.spent[currency] += left
         else:
@@ -178,26 +176,28 @@ class Sheet:
             self.spent = dict(sorted(self.spent.items()))
         return True
 
-    def _pay_again(self, payment_id: str, old: Fact, new: Fact) -> bool:
+    def _pay_again(self, payment_id: str, old: PaymentFact, new: PaymentFact) -> bool:
         """The same payment, told better: a webhook after a backfill, or another reading of one webhook."""
-        if any(old[place] != new[place] for place in (MINOR, CURRENCY, CARD_UPDATE, PERIODS)):
+        if (old.minor, old.currency, old.is_card_update, old.periods) != (
+            new.minor, new.currency, new.is_card_update, new.periods,
+        ):  # fmt: skip
             return False
-        before, now = to_ms(old[TIME]) or 0, to_ms(new[TIME]) or 0
+        before, now = to_ms(old.time) or 0, to_ms(new.time) or 0
         stands_in = [entry for entry in (self.first, self.base) if now > before] + [self.last if now < before else None]
-        if new[METHOD] is None or now < before:
+        if new.method is None or now < before:
             stands_in.append(self.method)
         if any(entry is not None and entry[1] == payment_id for entry in stands_in):
             return False  # another payment may take its place
         self._pay_with(payment_id, new)
         return True
 
-    def _pay_with(self, payment_id: str, payment: Fact) -> None:
+    def _pay_with(self, payment_id: str, payment: PaymentFact) -> None:
         """First, last and how."""
-        minor, currency, time, _, method, card_update = payment[:SOURCE]
+        time, currency = payment.time, payment.currency
         ms = to_ms(time) or 0
-        if method is not None and _is_behind(self.method, ms, payment_id):
-            self.method = [ms, payment_id, method]
-        if minor is None or minor <= 0 or card_update:
+        if payment.method is not None and _is_behind(self.method, ms, payment_id):
+            self.method = [ms, payment_id, payment.method]
+        if counted(payment) is None:
             return
         if _is_behind(self.last, ms, payment_id):
             self.last = [ms, payment_id, time]
@@ -206,11 +206,11 @@ class Sheet:
         if currency is not None and _is_ahead(self.base, ms, payment_id):
             self.base = [ms, payment_id, currency]
 
-    def refund(self, payment: Fact | None, before: list[Fact], now: list[Fact]) -> bool:
+    def refund(self, payment: PaymentFact | None, before: list[RefundFact], now: list[RefundFact]) -> bool:
         """A refund is known now, or better than before; `before` and `now` are all that are known of its payment."""
         self.refunds += len(now) - len(before)
-        if payment is not None and is_counted(payment) and payment[CURRENCY] is not None:
-            self.spent[payment[CURRENCY]] += (refunded(payment, before) or 0) - (refunded(payment, now) or 0)
+        if payment is not None and counted(payment) is not None and payment.currency is not None:
+            self.spent[payment.currency] += (refunded(payment, before) or 0) - (refunded(payment, now) or 0)
         return True
 
     def charge(self, subscription_id: str) -> bool:
@@ -239,9 +239,9 @@ class Folded(NamedTuple):
 def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
     """What a customer's facts come to, keys and values as on the shelf; what cannot be read is passed over."""
     sheet = Sheet()
-    payments: list[tuple[str, Fact]] = []
-    refunds: dict[str, list[Fact]] = {}
-    subscriptions: list[tuple[str, Fact]] = []
+    payments: list[tuple[str, PaymentFact]] = []
+    refunds: dict[str, list[RefundFact]] = {}
+    subscriptions: list[tuple[str, SubscriptionFact]] = []
     charged: set[str] = set()
     events: list[tuple[str, int]] = []
     for key, value in facts:
@@ -250,16 +250,16 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
             continue
         match kind:
             case "payment":
-                payments.append((id_, fact))
+                payments.append((id_, PaymentFact.of(fact)))
             case "refund":
-                refunds.setdefault(id_.partition("\0")[0], []).append(fact)
+                refunds.setdefault(id_.partition("\0")[0], []).append(RefundFact.of(fact))
             case "charge":
                 if is_charged(fact):
                     charged.add(id_)
             case "card":
                 sheet.card = fact
             case "subscription":
-                subscriptions.append((id_, fact))
+                subscriptions.append((id_, SubscriptionFact.of(fact)))
             case "dispute":
                 sheet.lost = True
             case "event":
@@ -272,11 +272,11 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
     for payment_id, payment in payments:
         sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     sheet.refunds = sum(map(len, refunds.values()))
-    sheet.identity = identity.hear(sheet.identity, [note for _, paid in payments if (note := paid[NOTE]) is not None])
+    sheet.identity = identity.hear(sheet.identity, [paid.note for _, paid in payments if paid.note is not None])
     return Folded(sheet, _line_up(sheet, subscriptions, charged), events)
 
 
-def _line_up(sheet: Sheet, subscriptions: list[tuple[str, Fact]], charged: set[str]) -> list[Place]:
+def _line_up(sheet: Sheet, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]) -> list[Place]:
     """Say of all subscriptions what the summary has of them; their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
@@ -298,28 +298,29 @@ def sums_of(told: Mapping[str, int | str]) -> dict[str, int]:
     return {currency: int(minor) for currency, minor in told.items()}
 
 
-def is_counted(payment: Fact) -> bool:
-    """Whether a payment is money spent: of more than nothing, and no card update."""
-    minor: int | None = payment[MINOR]
-    return minor is not None and minor > 0 and not payment[CARD_UPDATE]
+def counted(payment: PaymentFact) -> int | None:
+    """What a payment adds to what was spent, in minor units; None of nothing, and of a card update."""
+    minor = payment.minor
+    return minor if minor is not None and minor > 0 and not payment.is_card_update else None
 
 
-def refunded(payment: Fact, refunds: Iterable[Fact]) -> int | None:
+def refunded(payment: PaymentFact, refunds: Iterable[RefundFact]) -> int | None:
     """How much of a payment is back, never more than it; None when nothing of it can be counted.
 
     A refund that is not partial is all that was left of the payment, whatever its own amount and currency say: refunds
     go out at a new rate, and an amount may be missing. Any other one without an amount, or in another currency, is of
     unknown worth and does not count.
     """
-    if not is_counted(payment):
+    paid = counted(payment)
+    if paid is None:
         return None
     total = None
-    for minor, currency, _time, partial, _source in refunds:
-        if partial is False:
-            return int(payment[MINOR])
-        if minor is not None and minor >= 0 and currency is not None and currency == payment[CURRENCY]:
+    for minor, currency, _, is_partial, _ in refunds:
+        if is_partial is False:
+            return paid
+        if minor is not None and minor >= 0 and currency is not None and currency == payment.currency:
             total = (total or 0) + minor
-    return None if total is None else min(total, payment[MINOR])
+    return None if total is None else min(total, paid)
 
 
 def _is_behind(known: Fact | None, ms: int, payment_id: str) -> bool:

@@ -10,15 +10,13 @@ from typing import Final, NamedTuple
 
 from pipeline.transform.profile import ENDED, RANK
 from pipeline.transform.state import turns
-from pipeline.transform.state.facts import NUL, TURNS, Fact, charges_of, subscription_of
+from pipeline.transform.state.facts import NUL, Fact, charges_of
+from pipeline.transform.state.named import SubscriptionFact
 
 OTHERS: Final = len(RANK)
 """Rank of those that have ended, or not begun."""
 
 ACTIVE: Final = RANK["active"]
-
-PLANS_END: Final = 7
-"""A subscription's fact of an earlier version ends here: it tells neither of a trial nor when it was cancelled."""
 
 STATUS, PRODUCT, CREATED, TRIAL_ENDS = 1, 2, 5, 10
 """Elements of a standing."""
@@ -48,12 +46,6 @@ class Place(NamedTuple):
         return self.rank == ACTIVE
 
 
-def status_of(fact: Fact) -> str:
-    """The status that holds for a subscription, by all that is known of it."""
-    fact = subscription_of(fact)
-    return turns.status_of(fact[TURNS], fact[2], fact[1])
-
-
 def place_of(standing: Fact) -> Place:
     """The place of a subscription that stands so."""
     rank = RANK.get(standing[STATUS], OTHERS)
@@ -61,10 +53,11 @@ def place_of(standing: Fact) -> Place:
     return Place(rank, order, standing[PRODUCT] if rank == ACTIVE else None)
 
 
-def place_by(subscription_id: str, fact: Fact) -> Place:
+def place_by(subscription_id: str, fact: SubscriptionFact) -> Place:
     """The place of a subscription by its fact."""
-    rank = RANK.get(status_of(fact), OTHERS)
-    return Place(rank, order_of(rank, fact[5], subscription_id), fact[6][0][2] if rank == ACTIVE else None)
+    rank = RANK.get(fact.standing, OTHERS)
+    order = order_of(rank, fact.created_ms, subscription_id)
+    return Place(rank, order, fact.plan.product_id if rank == ACTIVE else None)
 
 
 def order_of(rank: int, created_ms: int, subscription_id: str = "") -> bytes:
@@ -87,7 +80,7 @@ def product_order(product_id: str) -> bytes:
     return encoded[:PRODUCT_BYTES] + NUL + blake2b(encoded, digest_size=16).digest()
 
 
-def standing_of(subscription_id: str, fact: Fact, *, charged: bool) -> Fact:
+def standing_of(subscription_id: str, fact: SubscriptionFact, *, charged: bool) -> Fact:
     """What a summary says of a subscription.
 
     `[id, status, product, next billing, cancels, created (ms), minor units, currency, interval, intervals in a period,
@@ -98,22 +91,25 @@ def standing_of(subscription_id: str, fact: Fact, *, charged: bool) -> Fact:
         fact: the subscription's.
         charged: more than nothing was paid for it beyond what opened it.
     """
-    next_billing, cancels, created_ms = fact[3:6]
-    _, _, product_id, *price = fact[6][0]  # the latest plan
-    trial_ends_ms, cancelled_at = fact[PLANS_END : PLANS_END + 2] or [None, None]
-    if charged:
-        trial_ends_ms = None
-    happened = subscription_of(fact)[TURNS]
-    status, end = turns.status_of(happened, fact[2], fact[1]), turns.end_of(happened)
-    if end is not None and fact[2] not in ENDED:
+    plan, end, cancelled_at = fact.plan, turns.end_of(fact.turns), fact.cancelled_at
+    if end is not None and fact.status not in ENDED:
         cancelled_at = end[2] if end[2:] else None  # what was read last is older
-    told = [status, product_id, next_billing, cancels, created_ms, *price, trial_ends_ms, cancelled_at]
-    return [subscription_id, *told]
+    return [
+        subscription_id,
+        fact.standing,
+        plan.product_id,
+        fact.next_billing,
+        fact.cancels,
+        fact.created_ms,
+        *plan.price,
+        None if charged else fact.trial_ends_ms,
+        cancelled_at,
+    ]
 
 
-def in_trial(fact: Fact) -> bool:
+def in_trial(fact: SubscriptionFact) -> bool:
     """Whether it was seen last in a free trial: only then it matters whether it was charged since."""
-    return bool(fact[PLANS_END:]) and fact[PLANS_END] is not None
+    return fact.trial_ends_ms is not None
 
 
 def is_charged(charges: Fact | None) -> bool:

@@ -158,7 +158,7 @@ def decided(
     body = orjson.loads(samples.load(name))
     body["data"].update(data)
     delivery = Delivery(webhook_id, attempt_at_s=1_800_000_000)
-    verdict = decide(Webhook.of(parse(orjson.dumps(body)), delivery), policy or Policy(), state)
+    verdict = decide(Webhook(parse(orjson.dumps(body)), delivery), policy or Policy(), state)
     assert isinstance(verdict, Operations)
     assert "state-decides" not in verdict.notes
     return verdict

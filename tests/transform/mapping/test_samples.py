@@ -45,7 +45,7 @@ def verdict_of(name: str, policy: Policy = EVERYTHING) -> Verdict:
     body = samples.load(name)
     mode: Mode = "test" if "dashboard" in name or "--docs" in name else "live"
     delivery = Delivery("msg_sample", attempt_at_s=1_800_000_000, received_at_ms=1_800_000_000_500, mode=mode)
-    return decide(Webhook.of(parse(body), delivery), policy)
+    return decide(Webhook(parse(body), delivery), policy)
 
 
 def secrets_of(node: Any, inside: str = "") -> Iterator[str]:
@@ -67,8 +67,8 @@ def secrets_of(node: Any, inside: str = "") -> Iterator[str]:
 def test_every_sample_is_decided_without_an_exception(name: str) -> None:
     """Also by the vendor's odd examples, under both ways in."""
     delivery = Delivery("msg_sample", attempt_at_s=1_800_000_000)
-    unguarded = decide(Webhook.of(parse(samples.load(name)), delivery), Policy())
-    assert unguarded == map_webhook(Webhook.of(parse(samples.load(name)), delivery), Policy())
+    unguarded = decide(Webhook(parse(samples.load(name)), delivery), Policy())
+    assert unguarded == map_webhook(Webhook(parse(samples.load(name)), delivery), Policy())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,8 +173,8 @@ def test_the_same_webhook_gives_the_same_bytes(name: str) -> None:
 def test_a_retry_keeps_the_events_id(name: str) -> None:
     """The attempt's time and the body's hash are of the delivery; the event's id is of the fact."""
     body = parse(samples.load(name))
-    first = decide(Webhook.of(body, Delivery("msg_1", attempt_at_s=1_800_000_000, mode="test")), EVERYTHING)
-    later = decide(Webhook.of(body, Delivery("msg_1", attempt_at_s=1_800_099_305, mode="test")), EVERYTHING)
+    first = decide(Webhook(body, Delivery("msg_1", attempt_at_s=1_800_000_000, mode="test")), EVERYTHING)
+    later = decide(Webhook(body, Delivery("msg_1", attempt_at_s=1_800_099_305, mode="test")), EVERYTHING)
     if isinstance(first, Operations) and isinstance(later, Operations):
         assert [o.op_id for o in first.operations if o.kind == "event"] == [
             o.op_id for o in later.operations if o.kind == "event"
@@ -187,7 +187,7 @@ def test_an_operation_too_large_is_a_dead_letter() -> None:
     keys = [f"key_{number}" for number in range(40)]
     webhook["data"]["metadata"] = dict.fromkeys(keys, "x" * 900)
     policy = Policy(metadata=tuple((key, f"metadata_{key}") for key in keys))
-    verdict = map_webhook(Webhook.of(parse(orjson.dumps(webhook)), Delivery("msg_1")), policy)
+    verdict = map_webhook(Webhook(parse(orjson.dumps(webhook)), Delivery("msg_1")), policy)
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "oversize"
     assert verdict.field == "attributes"

@@ -165,13 +165,13 @@ def test_a_subscription_is_its_latest_state_with_the_two_latest_plans(told: list
     assert [tuple(plan[:2]) for plan in merged[6]] == sorted(seen.values(), reverse=True)[:2]
 
 
-def test_a_subscription_of_an_earlier_version_is_read_on() -> None:
+def test_a_in_this_form_an_earlier_version_is_read_on() -> None:
     """Its lapse is unanswered, its end stands, and the first telling of this version brings it into this form."""
     plan = [1, 1000, "pdt", 2900, "USD", "Month", 1]
     held, ended = ([9, 1000, status, None, False, 0, [plan]] for status in ("on_hold", "cancelled"))
     assert facts.checked("subscription", facts.encode(held)) == held
-    assert facts.subscription_of(held)[7:] == [None, None, [[1000, "on_hold"]], 0]
-    assert facts.subscription_of([*ended, 7, "2026"])[7:] == [7, "2026", [[9000, "cancelled"]], 0]
+    assert facts.in_this_form(held)[7:] == [None, None, [[1000, "on_hold"]], 0]
+    assert facts.in_this_form([*ended, 7, "2026"])[7:] == [7, "2026", [[9000, "cancelled"]], 0]
     now = [10, 10_000, "active", None, False, 0, [plan], 5, None, [[10_000, "active"]], 14]
     assert facts.merge_facts("subscription", held, now) == [*now[:9], [[1000, "on_hold"], [10_000, "active"]], 14]
     assert facts.checked("subscription", facts.encode([*now[:9], [[1, "unheard of"]], 0])) is None
@@ -237,7 +237,7 @@ def test_no_key_is_too_long_for_a_store(customer: str, one: str, other: str) -> 
         assert split(made)[:2] == (encoded, kind)
 
 
-def test_a_subscription_of_the_former_version_is_read_on() -> None:
+def test_a_in_this_form_the_former_version_is_read_on() -> None:
     """Its seven elements say nothing of a trial; merged with a telling of now it has all, in either order."""
     former = b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]'
     now = b'[2,2000,"active","2026-04-01T00:00:00Z",false,5,[[2,2000,"pdt_1",2900,"USD","Month",1]],7,null,[],14]'

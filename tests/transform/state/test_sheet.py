@@ -16,6 +16,7 @@ from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import summary
+from pipeline.transform.state.named import PaymentFact, RefundFact
 from pipeline.transform.state.sheet import VERSION, Sheet, refunded
 from pipeline.transform.verdicts import MappedOperation, Operations
 
@@ -197,8 +198,9 @@ PAID = payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z").fact
 def test_what_a_refund_takes_back(refunds: list[tuple[Any, ...]], expected: int | None) -> None:
     """Never more than was paid, the whole remainder where that is said, nothing where the worth is not known."""
     told = [refund("pay_1", f"ref_{number}", *one).fact for number, one in enumerate(refunds)]
-    assert refunded(PAID, told) == expected
-    assert refunded(PAID, told[::-1]) == expected
+    paid, known = PaymentFact.of(PAID), [RefundFact.of(one) for one in told]
+    assert refunded(paid, known) == expected
+    assert refunded(paid, known[::-1]) == expected
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,8 @@ def test_what_a_refund_takes_back(refunds: list[tuple[Any, ...]], expected: int 
 )
 def test_nothing_comes_back_of_what_does_not_count(other: Telling) -> None:
     """Zero payments, card updates and amounts without a currency are in no sum to take from."""
-    assert refunded(other.fact, [refund("pay_1", "ref_1", 50, "USD", True).fact]) is None
+    told = RefundFact.of(refund("pay_1", "ref_1", 50, "USD", True).fact)
+    assert refunded(PaymentFact.of(other.fact), [told]) is None
 
 
 def test_a_summary_of_the_former_rule_is_made_anew() -> None:

@@ -116,7 +116,7 @@ def became(case: Case, shaper: Shaper) -> dict[str, Any]:
         envelope = parse(case.given.body)
     except UnreadableBodyError as error:
         return _told(DeadLettered("unreadable", str(error)))
-    return _told(map_webhook(Webhook.of(envelope, Delivery(case.given.webhook_id, mode=case.mode)), policy))
+    return _told(map_webhook(Webhook(envelope, Delivery(case.given.webhook_id, mode=case.mode)), policy))
 
 
 def updated(results: list[Result], path: Path) -> str:

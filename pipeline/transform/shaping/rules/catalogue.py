@@ -117,7 +117,7 @@ def sampled() -> tuple[tuple[str, Webhook, Shaped], ...]:
         listener = _Listener()
         envelope = parse(samples.load(name))
         delivery = Delivery("msg_sample", attempt_at_s=1_794_644_520, received_at_ms=1_794_644_520_000, mode="test")
-        map_webhook(ReadWebhook.of(envelope, delivery), _listening(listener))
+        map_webhook(ReadWebhook(envelope, delivery), _listening(listener))
         if listener.heard is not None:
             webhook, default = listener.heard
             found.append((name, webhook._replace(mode="live"), default))
