@@ -27,6 +27,8 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
 from pipeline.kafka.closing import close_producer
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.producer.appending import Appender
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.outgoing import OutgoingChunk
@@ -47,6 +49,7 @@ from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.shaping.loading import shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper
+from pipeline.transform.webhook import read
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -546,7 +549,8 @@ def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **ans
 
 def bought(product_id: str) -> Any:
     """A webhook that mentions a product."""
-    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+    body = b'{"type":"payment.succeeded","data":{"product_id":"%s"}}' % product_id.encode()
+    return read(FetchedRecord("webhooks", 0, 0, 0, 0, None, body, ()))
 
 
 @asynccontextmanager
@@ -677,6 +681,18 @@ async def progress_bar() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def kafka_login() -> AsyncIterator[Victim]:
+    """Keeps a session with a broker: without it the broker ends the connection, and its client makes another one."""
+    victim = Victim("kafka login")
+    connection = Connection("broker", 9092)
+    connection._tasks = Tasks(observers=[victim.hear])
+    connection._login_again = victim.forever  # type: ignore[method-assign]
+    connection._begin_login()
+    yield victim
+    await connection._tasks.stop()
+
+
+@asynccontextmanager
 async def records_aside() -> AsyncIterator[Victim]:
     """Writes what may be lost: it goes on."""
     victim = Victim("records aside")
@@ -717,6 +733,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
     "records aside": [records_aside],
+    "kafka login": [kafka_login],
 }
 NOT_OURS = {"kafka metadata"}
 """Played by tasks without work, so that only a cancellation can end them."""

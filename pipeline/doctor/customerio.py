@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-import httpx
-
 from pipeline.customerio.client import Response, TrackClient
-from pipeline.customerio.workspace import HOSTS, credentials, found_in, try_batches
+from pipeline.customerio.workspace import HOSTS, NO_OPERATIONS, REDIRECTS, credentials, found_in, try_batches
 from pipeline.doctor.findings import Finding
 from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.settings import PREFIX, Settings
 
 CLOCK_S = 30.0
@@ -67,6 +66,11 @@ async def _workspace(settings: Settings, client: TrackClient, response: Response
         if client.base_url in HOSTS.values() and client.base_url != right:
             text = f"the workspace lives in the {region} region, and this address is the other one's"
             return [Finding("customerio", client.base_url, "fault", text, f"remove {PREFIX}CUSTOMERIO_URL")]
+        # An address of one's own may know the workspace and lead to the other region's host all the same.
+        if client.base_url != right and (status := (await client.send_batch(NO_OPERATIONS)).status) in REDIRECTS:
+            text = f"the workspace lives in the {region} region, and this address redirects batches ({status})"
+            remedy = f"let {PREFIX}CUSTOMERIO_URL lead to {right}, or remove it"
+            return [Finding("customerio", client.base_url, "fault", text, remedy)]
     elif settings.customerio_region not in {"auto", region}:
         text = f"the workspace lives in the {region} region, and {settings.customerio_region} is configured"
         return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +32,9 @@ from pipeline.ingest.replies import Reply
 from pipeline.ingest.store import NotStored, Store, Stored
 from pipeline.observers import tell
 
+if TYPE_CHECKING:
+    from pipeline.ingest.spans import WebhookSpan, WebhookSpans
+
 
 class WebhookEndpoint:
     """The webhook path.
@@ -42,6 +45,7 @@ class WebhookEndpoint:
         webhooks_topic: for genuine webhooks.
         dead_letters_topic: for what is genuine but no webhook.
         observers: see a `RequestEnded` for each request.
+        spans: makes traces, where they are on.
         clock: seconds since the epoch.
 
     `in_flight` is how many requests are being answered now.
@@ -55,11 +59,13 @@ class WebhookEndpoint:
         webhooks_topic: str,
         dead_letters_topic: str,
         observers: Sequence[Observer] = (),
+        spans: WebhookSpans | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.verifier = verifier
         self.store = store
         self.observers = observers
+        self.spans = spans
         self._webhooks_topic = webhooks_topic
         self._dead_letters_topic = dead_letters_topic
         self._clock = clock
@@ -84,7 +90,9 @@ class WebhookEndpoint:
             request.cancel()
         await exchange.send(send)
 
-    def decide(self, headers: Mapping[str, str], body: bytes, mode: Mode) -> Webhook | Unreadable:
+    def decide(
+        self, headers: Mapping[str, str], body: bytes, mode: Mode, traceparent: str | None
+    ) -> Webhook | Unreadable:
         """What a genuine request becomes."""
         return decide(
             body,
@@ -92,7 +100,7 @@ class WebhookEndpoint:
             webhook_timestamp=headers["webhook-timestamp"],
             mode=mode,
             received_at_ms=int(self._clock() * 1000),
-            traceparent=headers.get("traceparent"),
+            traceparent=traceparent,
         )
 
     def topic_of(self, decision: Webhook | Unreadable) -> str:
@@ -103,7 +111,7 @@ class WebhookEndpoint:
 class Request:
     """One request, from its head to its answer."""
 
-    __slots__ = ("_began", "_decision", "_ended", "_endpoint", "_exchange", "_mode", "_size_bytes")
+    __slots__ = ("_began", "_decision", "_ended", "_endpoint", "_exchange", "_mode", "_size_bytes", "_span")
 
     def __init__(self, endpoint: WebhookEndpoint, exchange: Exchange) -> None:
         self._endpoint = endpoint
@@ -112,6 +120,7 @@ class Request:
         self._size_bytes = 0
         self._mode: Mode | None = None
         self._decision: Webhook | Unreadable | None = None
+        self._span: WebhookSpan | None = None
         self._ended = False
 
     def whole(self, body: bytes) -> None:
@@ -124,8 +133,15 @@ class Request:
             skew_s = error.skew_s if isinstance(error, StaleError) else None
             self._end("forged", Reply.of(401, str(error)), str(error), skew_s=skew_s)
             return
-        self._decision = decision = endpoint.decide(headers, body, mode)
-        endpoint.store.put(endpoint.topic_of(decision), decision.record, self._stored)
+        traceparent = headers.get("traceparent")
+        if endpoint.spans is not None:
+            self._span = span = endpoint.spans.begin(traceparent, self._began)
+            traceparent = traceparent if span is None else span.traceparent
+        self._decision = decision = endpoint.decide(headers, body, mode, traceparent)
+        topic = endpoint.topic_of(decision)
+        if self._span is not None:
+            self._span.decided(decision, topic)
+        endpoint.store.put(topic, decision.record, self._stored)
 
     def failed(self, error: BodyError) -> None:
         """There is no body, and why."""
@@ -158,8 +174,11 @@ class Request:
             decision.type if outcome == "accepted" and isinstance(decision, Webhook) else None,
             reason,
             skew_s,
+            decision.webhook_id if decision is not None else b"",
         )
         tell(endpoint.observers, event)
+        if self._span is not None:
+            self._span.ended(event)
         if reply is None:
             self._exchange.leave()
         else:

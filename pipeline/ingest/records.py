@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
 
 from pipeline.deadletters.envelope import dead_letter_of
@@ -18,6 +17,7 @@ from pipeline.kafka.records import (
     WEBHOOK_TIMESTAMP,
     OutRecord,
 )
+from pipeline.telemetry.traceparent import is_valid
 
 MAX_BODY_BYTES: Final = 900_000
 """Cap of a body. Kafka's default of a topic (`max.message.bytes`, 1,048,588) counts key, headers and framing too; what
@@ -30,17 +30,17 @@ reason of 1,000, names and lengths."""
 MAX_TYPE_BYTES: Final = 255
 """The header `dodo-type` is for people and filters; the body keeps the type whole."""
 
-TRACE: Final = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,450})?"
-)
-"""W3C Trace Context §3.2.2; later versions may append fields, version 00 may not."""
-
 
 class Webhook(NamedTuple):
     """To be stored as a webhook."""
 
     record: OutRecord
     type: str
+
+    @property
+    def webhook_id(self) -> bytes:
+        """As it was sent."""
+        return self.record.headers[0][1]
 
 
 class Unreadable(NamedTuple):
@@ -49,6 +49,11 @@ class Unreadable(NamedTuple):
     record: OutRecord
     reason: str
 
+    @property
+    def webhook_id(self) -> bytes:
+        """As it was sent."""
+        return self.record.headers[0][1]
+
 
 def decide(
     body: bytes, *, webhook_id: str, webhook_timestamp: str, mode: Mode, received_at_ms: int, traceparent: str | None
@@ -56,7 +61,7 @@ def decide(
     """The record of a genuine request: the body byte for byte, and what only the request knew as headers."""
     headers = [(WEBHOOK_ID, webhook_id.encode()), (WEBHOOK_TIMESTAMP, webhook_timestamp.encode())]
     where = [(DODO_MODE, mode.encode()), (RECEIVED_AT, b"%d" % received_at_ms)]
-    if traceparent is not None and _is_trace(traceparent):
+    if traceparent is not None and is_valid(traceparent):
         where.append((TRACEPARENT, traceparent.encode()))
     try:
         envelope = parse(body)
@@ -75,7 +80,3 @@ def decide(
     type_ = envelope.type.encode()[:MAX_TYPE_BYTES].decode(errors="ignore").encode()
     record = OutRecord(kafka_key(envelope, webhook_id), body, (*headers, (DODO_TYPE, type_), *where))
     return Webhook(record, envelope.type)
-
-
-def _is_trace(text: str) -> bool:
-    return TRACE.fullmatch(text) is not None and (text[:2] != "00" or len(text) == len("00-") + 32 + 1 + 16 + 3)

@@ -280,7 +280,9 @@ class Delivery:
         def ended(outcome: RequestOutcome, status: int | None) -> None:
             took_s = loop.time() - started
             size = len(group.body)
-            self._emit(RequestEnded(lane.number, len(group.items), size, group.attempts, outcome, status, took_s))
+            self._emit(
+                RequestEnded(lane.number, len(group.items), size, group.attempts, outcome, status, took_s, group.items)
+            )
 
         try:
             answer = await self._post(group.body)

@@ -14,6 +14,7 @@ from pipeline.deadletters.envelope import DeadLetterClass
 from pipeline.kafka.records import Record
 from pipeline.sink.batching import BatchCause
 from pipeline.sink.holds import HoldCause
+from pipeline.sink.item import Item
 
 RequestOutcome = Literal[
     "accepted", "partly-refused", "refused-whole", "retry", "unauthorized", "wrong-region", "unanswered"
@@ -37,7 +38,10 @@ class BatchClosed:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnded:
-    """One request was answered, or its deadline passed. `attempt` counts from 1 for the same bytes."""
+    """One request was answered, or its deadline passed. `attempt` counts from 1 for the same bytes.
+
+    `items` are the operations that it brought.
+    """
 
     lane: int
     operations: int
@@ -46,6 +50,7 @@ class RequestEnded:
     outcome: RequestOutcome
     status: int | None
     took_s: float
+    items: Sequence[Item] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class RecordDeadLettered:
     source: str
     status: int | None
     attempts: int
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pipeline.kafka.records import Record, source_of
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
+from pipeline.telemetry.traceparent import trace_id_of
 
 log = logs.get(__name__)
 
@@ -138,14 +139,17 @@ class DeadLetters:
     def _tell(self, given_up: Sequence[GivenUp]) -> None:
         log_letters(log, given_up, _fields)
         for one in given_up:
-            self._emit(RecordDeadLettered(one.class_, source_of(one.item.record), one.status, one.attempts))
+            record = one.item.record
+            self._emit(RecordDeadLettered(one.class_, source_of(record), one.status, one.attempts, record))
 
 
 def _fields(one: GivenUp) -> dict[str, Any]:
+    trace_id = trace_id_of(one.item.record.headers)
     return {
         "dlq_class": one.class_,
         "source": source_of(one.item.record),
         "field": one.field,
         "status": one.status,
         "attempts": one.attempts,
+        **({} if trace_id is None else {"trace_id": trace_id}),
     }

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
@@ -28,9 +29,12 @@ from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.recent import recent_of
 from pipeline.sink.removals import LookAhead, Removals
-from pipeline.sink.sink import Sink
+from pipeline.sink.sink import Observer, Sink
 from pipeline.sink.unsaying import Unsaying
+from pipeline.telemetry.opening import counts_of, open_traces
+from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
 
 log = logs.get(__name__)
@@ -65,7 +69,7 @@ class SinkProcess:
             lanes=settings.lanes,
             patience_s=settings.undeliverable_after_seconds,
             crash=self.app.crash_soon,
-            observers=[self._watch.metrics],
+            observers=[self._watch.metrics, *self._spans()],
             board=Notes(self.app, settings.operations_topic) if settings.budget_lending else None,
             is_successor=settings.group_instance_id is not None,
             unsay=self._unsaying,
@@ -83,12 +87,24 @@ class SinkProcess:
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self._watch.details = self._details
+        self._watch.recent = recent_of(self._watch.metrics).events
         self.app.before_start(self._check)
         self.app.companion(self._connect, self._disconnect)
         self.app.companion(self._start_producer, self._producer.stop)
         self.app.companion(self.sink.start, self.sink.stop)
         self.app.set_handover(self.sink.handover)
         add_agent(self.app, self.sink)
+
+    def _spans(self) -> list[Observer]:
+        """What makes traces, where they are on."""
+        traces = open_traces(self._settings, "sink")
+        show_spans(self._watch.metrics, counts_of(traces))
+        if traces is None:
+            return []
+        from pipeline.sink.spans import OperationSpans
+
+        self.app.companion(traces.start, traces.stop)
+        return [OperationSpans(traces, self._settings.sink_group)]
 
     async def _check(self) -> None:
         """What must hold before the group is joined: the rights, the topics, and that dead letters fit into theirs.
@@ -97,6 +113,7 @@ class SinkProcess:
             TopicError: a right or a topic is missing, or a topic takes too little.
             BrokerUnreachableError: no broker answered.
         """
+        check_compiled("sink")
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
         async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(self._settings, "sink", admin=admin)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from faust.types import TP
 
@@ -28,6 +28,7 @@ from pipeline.statestore.events import ChangesStored
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
+from pipeline.telemetry.traceparent import trace_id_of
 from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
 from pipeline.transform.landing import Flight, Landing, Outgoing
@@ -35,8 +36,12 @@ from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
 from pipeline.transform.seams import Introductions, Lookups, Producer, State
-from pipeline.transform.tally import ChunkTransformed
+from pipeline.transform.tally import ChunkTransformed, Letter
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.webhook import Reading, read
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpan, RecordSpans
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
@@ -75,7 +80,7 @@ class Flow:
     """Takes chunks one at a time, in the order of delivery.
 
     Args:
-        decide: what becomes of one record, with the facts of its partition; never raises for what the record holds.
+        decide: what becomes of a record that was read, with the facts of its partition; never raises for what it holds.
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
@@ -89,12 +94,13 @@ class Flow:
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: told once of the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
+        spans: makes traces, where they are on.
         clock: unix seconds.
     """
 
     def __init__(
         self,
-        decide: Callable[[Record, KeyValueStore | None], Decision],
+        decide: Callable[[Reading, KeyValueStore | None], Decision],
         producer: Producer,
         *,
         operations_topic: str,
@@ -106,7 +112,8 @@ class Flow:
         is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
-        current: Callable[[], Callable[[Record, KeyValueStore | None], Decision]] | None = None,
+        current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
+        spans: RecordSpans | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -121,6 +128,7 @@ class Flow:
         self._introductions = introductions
         self._lookups = lookups
         self._current = current
+        self._spans = spans
         self._clock = clock
         self._addresses = AddressOwners()
         self._open = False  # until the first assignment
@@ -265,18 +273,24 @@ class Flow:
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(chunk):
                 return None
+            reading = read(record)
             if self._introductions is not None and shelf is not None:
-                answer = self._introduce(self._introductions, chunk, record, shelf)
+                answer = self._introduce(self._introductions, chunk, reading, shelf)
                 if answer is not None:
                     return answer
             if self._lookups is not None:
-                waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
+                waiting = self._lookups.missing(reading, waits=chunk.patience_s > 0)
                 if waiting is not None:
                     return waiting
-            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
+            span = None if self._spans is None else self._spans.begin(record)
+            decision = self._append(chunk.outgoing.operations, record, decide(reading, shelf), span)
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
-                chunk.tally.letters.append((source_of(record), decision.verdict))
+                letter = Letter(source_of(record), decision.verdict, trace_id_of(record.headers))
+                chunk.tally.letters.append(letter)
+            if span is not None:
+                span.decided(decision)
+                chunk.tally.spans.append(span)
             if self._addresses.is_shared(decision):
                 chunk.tally.notes["shared-address"] += 1
             for command in decision.commands:
@@ -285,10 +299,10 @@ class Flow:
         return None
 
     def _introduce(
-        self, introductions: Introductions, chunk: Chunk, record: Record, shelf: KeyValueStore
+        self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: KeyValueStore
     ) -> Answer | None:
         """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
-        customer_id = introductions.stranger(record, shelf)
+        customer_id = introductions.stranger(reading, shelf)
         if customer_id is None:
             return None
         found = introductions.ask(customer_id, waits=chunk.patience_s > 0)
@@ -313,14 +327,17 @@ class Flow:
             observe=self._observe,
         )
 
-    def _append(self, outgoing: Outgoing, record: Record, decision: Decision) -> Decision:
+    def _append(
+        self, outgoing: Outgoing, record: Record, decision: Decision, span: RecordSpan | None = None
+    ) -> Decision:
         """Add what the record becomes; what it became in the end."""
         match decision.verdict:
             case Operations() as operations:
                 topic = self._operations_topic
                 key = operations.person_key
                 partition = self._producer.partition_for(topic, key)
-                for out in operation_records(record, decision, operations):
+                traceparent = None if span is None else span.sends(len(operations.operations))
+                for out in operation_records(record, decision, operations, traceparent):
                     own = partition if out.key is key else self._producer.partition_for(topic, out.key)
                     outgoing.append(topic, own, out)
             case DeadLettered() as verdict:
@@ -340,7 +357,7 @@ class Flow:
                     outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
                 except RecordTooLargeError as error:
                     letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
-                    return self._append(outgoing, record, decision._replace(verdict=letter_of))
+                    return self._append(outgoing, record, decision._replace(verdict=letter_of), span)
             case Dropped():
                 pass
         return decision
@@ -373,6 +390,8 @@ class Flow:
         if error is None:
             landing.outputs_landed(flight)
             log_letters(log, flight.tally.letters, _fields)
+            for span in flight.tally.spans:
+                span.durable()
             tell((self._observe,), _told(flight))
         elif flight in self._flights:  # else it was given up, and is another's
             self._failed(error)
@@ -398,9 +417,10 @@ async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> 
     await commands.send()
 
 
-def _fields(letter: tuple[str, DeadLettered]) -> dict[str, str | None]:
-    source, verdict = letter
-    return {"dlq_class": verdict.class_, "source": source, "field": verdict.field}
+def _fields(letter: Letter) -> dict[str, str | None]:
+    source, verdict, trace_id = letter
+    traced = {} if trace_id is None else {"trace_id": trace_id}
+    return {"dlq_class": verdict.class_, "source": source, "field": verdict.field, **traced}
 
 
 def _told(flight: Flight) -> ChunkTransformed:
@@ -417,4 +437,5 @@ def _told(flight: Flight) -> ChunkTransformed:
         notes=tally.notes,
         mapping_s=flight.mapping_s,
         produce_s=time.perf_counter() - flight.sent_at,
+        last=tally.last,
     )

@@ -19,6 +19,7 @@ from pipeline.kafka.records import (
     REPARTITIONED_FROM,
     RULES,
     SOURCE,
+    TRACEPARENT,
     WEBHOOK_ID,
     OutRecord,
     Record,
@@ -36,14 +37,16 @@ _BARRIER: Final[Pairs] = ((BARRIER, b"1"),)
 _OF_THE_WAY = frozenset({REPARTITIONED_FROM, REPARTITIONED_AMONG})
 
 
-def operation_records(record: Record, decision: Decision, operations: Operations) -> list[OutRecord]:
+def operation_records(
+    record: Record, decision: Decision, operations: Operations, traceparent: bytes | None = None
+) -> list[OutRecord]:
     """The operations of one webhook, in order, each under its person's key.
 
     Headers: `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's time when
     the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and `barrier`
     where the sink must end its batch; `rules` is the version of what shaped them. With the state an identify has
     `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where its
-    time is ahead of the clock.
+    time is ahead of the clock. `traceparent` names the span that sends them, where their trace is kept.
     """
     received_at_ms = int_header(record.headers, RECEIVED_AT)
     if received_at_ms is None:
@@ -57,6 +60,8 @@ def operation_records(record: Record, decision: Decision, operations: Operations
     )
     if operations.shaped is not None:
         shared += ((RULES, operations.shaped.encode()),)
+    if traceparent is not None:
+        shared += ((TRACEPARENT, traceparent),)
     person_key = operations.person_key
     found = []
     for op_id, body, barrier, kind, _, key in operations.operations:

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.kafka.records import Record
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.landing import Gate, Outgoing
 from pipeline.transform.resolver import Asking, Found
+from pipeline.transform.webhook import Reading
 
 
 class Producer(Protocol):
@@ -43,7 +43,7 @@ class Stores(Protocol):
 class Introductions(Protocol):
     """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
 
-    def stranger(self, record: Record, shelf: KeyValueStore) -> str | None:
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
         """The id of the customer to ask for; None, as for most records, when there is nobody."""
 
     def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
@@ -56,8 +56,8 @@ class Introductions(Protocol):
 class Lookups(Protocol):
     """Names of products that nobody has asked for yet (`product_lookups.ProductLookups`)."""
 
-    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
-        """What to wait for before the record is decided, if the caller `waits`; None, as nearly always: go on."""
+    def missing(self, reading: Reading, *, waits: bool) -> asyncio.Future[None] | None:
+        """What to wait for before the webhook is decided, if the caller `waits`; None, as nearly always: go on."""
 
 
 @dataclass(frozen=True, slots=True)

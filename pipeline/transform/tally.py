@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.dodo.catalogue import TYPES
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.watch.metrics import OTHER
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpan
 
 Outcome = Literal["operations", "dropped", "dead_letter", "sent_on"]
 
@@ -22,7 +25,7 @@ class ChunkTransformed:
     `webhooks` counts (type, outcome, reason): the drop's code, the dead letter's class, else "". `operations` counts
     (kind, canonical event name), the name of an identify being "". `notes` counts the mapping's codes: cut attributes,
     events older than 72 h and so on. `mapping_s` is the time of computing, `produce_s` the time from sending until the
-    last record was durable.
+    last record was durable. `last` is what was decided last.
     """
 
     topic: str
@@ -36,6 +39,15 @@ class ChunkTransformed:
     notes: Mapping[str, int]
     mapping_s: float
     produce_s: float
+    last: Decision | None = None
+
+
+class Letter(NamedTuple):
+    """A dead letter, for the log: where it came from (`topic/partition/offset`), why, and its trace if that is kept."""
+
+    source: str
+    verdict: DeadLettered
+    trace_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -45,11 +57,14 @@ class Tally:
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    letters: list[tuple[str, DeadLettered]] = field(default_factory=list)
-    """(source, verdict) of each dead letter, for the log."""
+    letters: list[Letter] = field(default_factory=list)
+    spans: list[RecordSpan] = field(default_factory=list)
+    """Of webhooks whose trace is kept: to be ended when all is durable. A chunk that is given up leaves none."""
+    last: Decision | None = None
 
     def add(self, decision: Decision) -> None:
         """Count one webhook."""
+        self.last = decision
         known = decision.type if decision.type is not None and decision.type in TYPES else OTHER
         verdict = decision.verdict
         if type(verdict) is Operations:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.errors import PipelineError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
@@ -20,7 +21,6 @@ from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.records import Record
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
@@ -30,8 +30,9 @@ from pipeline.statestore.partition_count import PartitionWatch, check_equal
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
+from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -39,6 +40,7 @@ from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
 from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
+from pipeline.transform.recent import recent_of
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.shadow import NoCandidate, Shadow
@@ -47,7 +49,12 @@ from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.state.schema import CUSTOMERS, KINDS
+from pipeline.transform.webhook import Reading
+from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
+
+if TYPE_CHECKING:
+    from pipeline.transform.spans import RecordSpans
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
@@ -61,7 +68,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Record, KeyValueStore | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -78,6 +85,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
+    watch.recent = recent_of(watch.metrics).events
     live = _live(settings, policy, watch, app.background())
     producer = BatchProducer(
         settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
@@ -91,11 +99,13 @@ def create_app(settings: Settings) -> BatchApp:
     aside = _aside(settings, watch, app.background())
     beside = _beside(settings, policy, watch, app.background(), aside)
 
+    spans = _spans(settings, watch, app)
+
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(record: Record, shelf: KeyValueStore | None) -> Decision:
-            return decide(record, now, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
@@ -112,6 +122,7 @@ def create_app(settings: Settings) -> BatchApp:
         introductions=introductions,
         lookups=lookups,
         current=deciding if live is not None or beside is not None else None,
+        spans=spans,
     )
 
     async def start_producer() -> None:
@@ -237,6 +248,18 @@ def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> Pro
     return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
 
 
+def _spans(settings: Settings, watch: WorkerWatch, app: BatchApp) -> RecordSpans | None:
+    """What makes traces, where they are on."""
+    traces = open_traces(settings, "transform")
+    show_spans(watch.metrics, counts_of(traces))
+    if traces is None:
+        return None
+    from pipeline.transform.spans import RecordSpans
+
+    app.companion(_at_once, traces.stop)
+    return RecordSpans(traces, settings.transform_group, settings.operations_topic)
+
+
 async def _at_once() -> None:
     """Nothing to start."""
 
@@ -262,6 +285,7 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
+    check_compiled("transform")
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
     async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
         await check_rights(settings, "transform", admin=admin)

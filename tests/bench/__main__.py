@@ -42,7 +42,7 @@ INTERRUPTED: Final = 130
 
 BENCHMARKS: Final = (
     "transform", "decision", "scale", "state", "rules", "recipes", "restore", "batcher", "lanes", "client", "latency",
-    "throughput", "letters", "ingest", "chain", "backlog",
+    "throughput", "letters", "ingest", "traces", "chain", "backlog",
 )  # fmt: skip
 """Modules of this package, in the order in which they run."""
 

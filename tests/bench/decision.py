@@ -29,12 +29,13 @@ from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.seams import State
 from pipeline.transform.state.schema import CUSTOMERS
+from pipeline.transform.webhook import Reading
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes
@@ -116,8 +117,8 @@ class Bench:
         self.producer = NoBroker()
         self.here = None if directory is None else Here(directory)
 
-        def decided(record: Any, shelf: KeyValueStore | None) -> Decision:
-            return decide(record, policy, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, policy, map_webhook, shelf)
 
         self._flow = Flow(
             decided, self.producer, operations_topic=OPERATIONS, dead_letters_topic=DEAD_LETTERS,

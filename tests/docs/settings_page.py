@@ -17,6 +17,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "person_id": "Who a person is",
     "event_name_style": "What is sent",
     "host": "Ports, files and logs",
+    "otlp_endpoint": "Traces",
 }
 """The first setting of each section, in the order of the model, and the section's title."""
 
@@ -29,6 +30,7 @@ MORE: Final[Mapping[str, str]] = {
     "Who a person is": "What the policies mean: [identity.md](identity.md).",
     "What is sent": "Every event and attribute: [mapping.md](mapping.md).",
     "Ports, files and logs": "Behind a load balancer: [operating.md](operating.md#ingest-behind-a-load-balancer).",
+    "Traces": "What a trace shows, and what it costs: [tracing.md](tracing.md).",
 }
 
 INTRODUCTION: Final = """\

@@ -25,7 +25,7 @@ from pipeline.kafka import tokens
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.lag import Flow, read_lag
 from pipeline.kafka.cluster.topics import check_topics
-from pipeline.kafka.local import distribution
+from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka, java_command
 from pipeline.kafka.local.config import LocalSecurity
 from pipeline.kafka.local.ports import free_port
@@ -115,7 +115,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             place,
             heap_mb=256,
             security=security,
-            jvm_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}"],
+            jvm_options=[
+                *class_archive.options(distribution.libraries()),
+                f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}",
+            ],
             properties=doors(ports, jwks),
         ) as broker:
             secure = SecureKafka(broker, authority)

@@ -218,6 +218,7 @@ class Rig:
     post: Callable[[bytes], Awaitable[Any]] | None = None  # instead of HTTP, which costs the most of a long story
     unix: Callable[[], float] = time.time
     events: list[SinkEvent] = field(default_factory=list)
+    observers: list[Callable[[SinkEvent], None]] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     acked: dict[int, list[int]] = field(default_factory=dict)
     membership: SwitchedMembership = field(default_factory=SwitchedMembership)
@@ -234,7 +235,7 @@ class Rig:
             requests_per_second=self.rate,
             lanes=self.lanes,
             crash=self.crashes.append,
-            observers=[self.events.append],
+            observers=[self.events.append, *self.observers],
             patience_s=self.patience_s,
             memory_bytes=self.memory_bytes,
             board=self.board,

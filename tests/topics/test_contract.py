@@ -325,6 +325,7 @@ def test_headers_of_an_operation() -> None:
         records.BARRIER,
         records.DLQ_REPLAYS,
         records.RULES,
+        records.TRACEPARENT,
         *of_an_identify,
         *document("headers/operation")["required"],
     }

@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
-from pipeline.kafka.records import OutRecord, Record, text_header
+from pipeline.kafka.records import OutRecord, text_header
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
+from pipeline.transform.spans import RecordSpans
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
+from pipeline.transform.webhook import Reading
+from tests.telemetry.keeping import KEPT, NOT_KEPT, TRACE_ID, Keeping
 
 OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
 
@@ -38,13 +41,15 @@ class Consumed:
     timestamp: int = 1
 
 
-def decide(record: Record, _shelf: object = None) -> Decision:
+def decide(reading: Reading, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
     `gone` is about `cus_3` besides.
 
     `share` has a command with it; `ann` and `bea` are customers of one address.
     """
+    record = reading.record
+    assert record is not None
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")
@@ -121,7 +126,7 @@ class FakeProducer:
 class Bench:
     """A flow between fakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: RecordSpans | None = None) -> None:
         self.producer = FakeProducer()
         self.told: list[ChunkTransformed] = []
         self.failures: list[BaseException] = []
@@ -135,6 +140,7 @@ class Bench:
             observe=self._observe,
             fail=self.failures.append,
             may_send=lambda _: self.heard,
+            spans=spans,
             clock=lambda: 1_767_000_000.5,
         )
         self.flow.resume(1, frozenset())
@@ -143,9 +149,12 @@ class Bench:
         assert isinstance(event, ChunkTransformed)
         self.told.append(event)
 
-    def batch(self, first: int, *values: bytes, partition: int = 0, generation: int = 1) -> RecordBatch:
-        """A chunk of these values from offset `first` on."""
-        records = [Consumed(first + i, value, partition=partition) for i, value in enumerate(values)]
+    def batch(
+        self, first: int, *values: bytes, partition: int = 0, generation: int = 1, trace: str | None = None
+    ) -> RecordBatch:
+        """A chunk of these values from offset `first` on, each with this `traceparent`."""
+        headers = () if trace is None else (("traceparent", trace.encode()),)
+        records = [Consumed(first + i, value, headers=headers, partition=partition) for i, value in enumerate(values)]
         return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
 
 
@@ -549,3 +558,39 @@ async def test_a_dead_letter_that_its_topic_cannot_hold() -> None:
     await settle()
     assert bench.acks[0] == [6]
     assert bench.failures == []
+
+
+async def test_a_trace_that_is_kept_goes_on() -> None:
+    """Each record's spans end when all is durable, and say what it became; its operations name who sent them."""
+    keeping = Keeping("transform")
+    bench = Bench(RecordSpans(keeping.traces, "group", OPERATIONS))
+    with capture_logs() as lines:
+        await bench.flow.take(bench.batch(0, b"pay", b"drop", b"bad", b"away", trace=KEPT))
+        await bench.flow.take(bench.batch(4, b"pay", trace=NOT_KEPT))
+        await bench.flow.take(bench.batch(5, b"pay"))
+        for chunk in bench.producer.sent:
+            chunk.durable.set_result(None)
+        await settle()
+    spans = await keeping.spans()
+    told = {(one.attributes or {})["messaging.kafka.offset"]: one for one in spans["process webhooks"]}
+    outcomes = [(told[offset].attributes or {})["dodo_cio.outcome"] for offset in range(4)]
+    assert outcomes == ["operations", "dropped", "dead_letter", "sent_on"]
+    assert len(told) == 4
+    assert {one.context.trace_id for one in told.values() if one.context} == {TRACE_ID}
+    (send,) = spans[f"send {OPERATIONS}"]
+    named = f"00-{TRACE_ID:032x}-{send.context.span_id:016x}-01".encode()
+    sent = [record for chunk in bench.producer.sent for topic, _, record in chunk.records if topic == OPERATIONS]
+    assert [dict(record.headers).get("traceparent") for record in sent] == [named, named, None, None, None, None]
+    assert [line["trace_id"] for line in lines if line["event"] == "dead letter"] == [f"{TRACE_ID:032x}"]
+
+
+async def test_a_chunk_that_is_given_up_leaves_no_span() -> None:
+    """Its next owner's does."""
+    keeping = Keeping("transform")
+    bench = Bench(RecordSpans(keeping.traces, "group", OPERATIONS))
+    await bench.flow.take(bench.batch(0, b"pay", trace=KEPT))
+    bench.flow.begin()
+    bench.flow.abandon()
+    bench.flow.resume(2, frozenset())
+    await settle()
+    assert await keeping.spans() == {}

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.kafka.records import Record
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
@@ -22,6 +21,7 @@ from pipeline.transform.parked import MAX_PARKED
 from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.seams import Producer, State
 from pipeline.transform.verdicts import Dropped
+from pipeline.transform.webhook import Reading
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Facts(MemoryStore):
         return Transaction(0)
 
 
+def value_of(reading: Reading) -> bytes:
+    """What lay in the topic."""
+    assert reading.record is not None
+    return reading.record.value or b""
+
+
 class Questions:
     """Introductions whose answers are a matter of the test."""
 
@@ -68,9 +74,9 @@ class Questions:
         self.known: set[str] = set()
         self.introduced: list[str] = []
 
-    def stranger(self, record: Record, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
         """Whom the record's value asks for."""
-        text = (record.value or b"").decode()
+        text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
 
     def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
@@ -110,9 +116,9 @@ class Names:
         self.waiting: asyncio.Future[None] | None = None
         self.asked: list[bool] = []
 
-    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
+    def missing(self, reading: Reading, *, waits: bool) -> asyncio.Future[None] | None:
         """One for all."""
-        if not (record.value or b"").endswith(b"!"):
+        if not value_of(reading).endswith(b"!"):
             return None
         self.asked.append(waits)
         if self.waiting is None:
@@ -154,8 +160,8 @@ class Bench:
         )
         self.flow.resume(1, frozenset())
 
-    def _decide(self, record: Record, _: KeyValueStore | None) -> Decision:
-        text = (record.value or b"").decode()
+    def _decide(self, reading: Reading, _: KeyValueStore | None) -> Decision:
+        text = value_of(reading).decode()
         if text == "bug":
             raise ValueError(text)
         self.decided.append(text)

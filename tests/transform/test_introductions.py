@@ -22,6 +22,7 @@ from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import encode, key
 from pipeline.transform.state.gather import nothing
 from pipeline.transform.verdicts import Operations
+from pipeline.transform.webhook import read
 
 NOW_S = 1_790_000_000
 POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
@@ -103,12 +104,12 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
     before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
     assert isinstance(before, Operations)
     assert before.person_key == CUSTOMER_ID.encode()
-    customer_id = introductions.stranger(record, shelf)
+    customer_id = introductions.stranger(read(record), shelf)
     assert customer_id == CUSTOMER_ID
     found = await asked(introductions, customer_id)
     assert found == Found(ANN, NOW_S)
     introductions.introduce(found, customer_id, shelf)
-    assert introductions.stranger(record, shelf) is None
+    assert introductions.stranger(read(record), shelf) is None
     verdict = decide(record, POLICY, map_webhook, shelf).verdict
     assert isinstance(verdict, Operations)
     assert verdict.person_key == b"u_1"
@@ -182,7 +183,7 @@ def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
 )
 def test_nobody_to_ask_for(build: Build, record: Written) -> None:
     """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
-    assert build().stranger(record, MemoryStore()) is None
+    assert build().stranger(read(record), MemoryStore()) is None
 
 
 def test_customer_object_without_an_address(build: Build) -> None:
@@ -190,13 +191,13 @@ def test_customer_object_without_an_address(build: Build) -> None:
     data = orjson.loads(samples.load("subscription.active"))
     data["data"]["customer"] = {"customer_id": "cus_1"}
     data["data"]["cancelled_by"] = None
-    assert build().stranger(Written(orjson.dumps(data)), MemoryStore()) == "cus_1"
+    assert build().stranger(read(Written(orjson.dumps(data))), MemoryStore()) == "cus_1"
 
 
 def test_volume_when_it_is_sent(build: Build) -> None:
     """Deducted credits are sent only on demand; then their customers are asked for."""
     record = Written(samples.load("credit.deducted"))
-    assert build(policy=Policy(emit_credit_deducted=True)).stranger(record, MemoryStore()) is not None
+    assert build(policy=Policy(emit_credit_deducted=True)).stranger(read(record), MemoryStore()) is not None
 
 
 def test_known_and_forgotten_customers(build: Build) -> None:
@@ -205,8 +206,8 @@ def test_known_and_forgotten_customers(build: Build) -> None:
     known, forgotten = MemoryStore(), MemoryStore()
     introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
-    assert introductions.stranger(record, known) is None
-    assert introductions.stranger(record, forgotten) is None
+    assert introductions.stranger(read(record), known) is None
+    assert introductions.stranger(read(record), forgotten) is None
 
 
 async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
@@ -237,5 +238,5 @@ def test_nobody_is_asked_for_what_cannot_be_read() -> None:
     body = orjson.dumps(LICENCE)
     record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
     introductions = Introductions(Resolver(Dodo(ANN)), POLICY)
-    assert introductions.stranger(Written(body), MemoryStore()) == CUSTOMER_ID
-    assert introductions.stranger(record, MemoryStore()) is None
+    assert introductions.stranger(read(Written(body)), MemoryStore()) == CUSTOMER_ID
+    assert introductions.stranger(read(record), MemoryStore()) is None

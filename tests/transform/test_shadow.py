@@ -16,11 +16,12 @@ from pipeline.kafka.records import OutRecord, Record
 from pipeline.preview.worlds import Command
 from pipeline.settings import Settings
 from pipeline.statestore.store import KeyValueStore, MemoryStore
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, decide, judge
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shadow import MOST_BYTES, NoCandidate, Shadow, ShadowCompared
 from pipeline.transform.shaping.types import Event, Known, Shaped, Shaper, Webhook
+from pipeline.transform.webhook import Reading, read
 
 NOW_MS = 1_790_000_000_000
 MANY = 10_000
@@ -87,13 +88,13 @@ class Stage:
         assert isinstance(event, ShadowCompared)
         self.told.append(event)
 
-    def live(self, record: Record, shelf: KeyValueStore | None) -> Decision:
+    def live(self, reading: Reading, shelf: KeyValueStore | None) -> Decision:
         """As without a candidate."""
-        return decide(record, self.policy, map_webhook, shelf)
+        return judge(reading, self.policy, map_webhook, shelf)
 
     def all(self, records: list[Record]) -> list[Decision]:
         """Each of them, in order."""
-        return [self.decide(record, self.shelf) for record in records]
+        return [self.decide(read(record), self.shelf) for record in records]
 
     @property
     def outcomes(self) -> set[str]:
@@ -202,7 +203,7 @@ def test_nobody_who_listens_reaches_the_live_flow(tmp_path: Path) -> None:
     shelf = MemoryStore()
     live = Stage(NoCandidate()).live
     decided = Shadow(Policy(), fails, fails).beside(live, rules(tmp_path))
-    assert ([decided(record, shelf) for record in records], shelf.changelog) == alone(records)
+    assert ([decided(read(record), shelf) for record in records], shelf.changelog) == alone(records)
 
 
 def test_differences_go_to_a_topic_without_personal_data(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ what was asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -54,9 +55,18 @@ def items_of(body: bytes, path: str) -> list[dict[str, Any]]:
     Raises:
         UnexpectedAnswerError: it is no page.
     """
-    items = object_of(body, path).get("items")
+    return listed(object_of(body, path), "items", path)
+
+
+def listed(page: Mapping[str, Any], name: str, path: str) -> list[dict[str, Any]]:
+    """The objects that a page has under `name`.
+
+    Raises:
+        UnexpectedAnswerError: it has none there.
+    """
+    items = page.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedAnswerError(f"Dodo's API answered {path} with no list of objects called items")
+        raise UnexpectedAnswerError(f"Dodo's API answered {path} with no list of objects called {name}")
     return items
 
 

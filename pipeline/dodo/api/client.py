@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import random
 import re
 import time
@@ -14,9 +13,9 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
 from urllib.parse import quote
 
-import httpx
 from pydantic import SecretStr
 
+from pipeline import __version__
 from pipeline.deadline import bounded, within
 from pipeline.dodo.api.answers import (
     NOT_FOUND,
@@ -24,11 +23,13 @@ from pipeline.dodo.api.answers import (
     TOO_MANY,
     is_retried,
     items_of,
+    listed,
     object_of,
     refuse,
 )
 from pipeline.dodo.api.rate import RateLimit
 from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
@@ -41,6 +42,9 @@ PAGE_SIZE: Final = 100
 
 SETTLED: Final[Mapping[Collection, str]] = {"payments": "succeeded", "refunds": "succeeded"}
 """Collections that are asked for one status only: no other one moves money."""
+
+MAX_ENDPOINT_PAGES: Final = 10
+"""An account has up to five endpoints; guards against an iterator that does not end."""
 
 TEST_HOST: Final = "test.dodopayments.com"
 
@@ -124,7 +128,7 @@ class DodoApi:
                     headers={
                         "Authorization": f"Bearer {_usable(api_key)}",
                         "Accept": "application/json",
-                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                        "User-Agent": f"dodo-customerio/{__version__}",
                     },
                     timeout=timeouts,
                     limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
@@ -183,6 +187,23 @@ class DodoApi:
     async def product(self, product_id: str) -> dict[str, Any] | None:
         """One product, an archived one too; None when the account has none of this id."""
         return await self._object("/products", product_id)
+
+    async def endpoints(self) -> list[dict[str, Any]] | None:
+        """Every webhook endpoint of the account (`url`, perhaps `disabled` and `filter_types`, …); None: no such route.
+
+        https://docs.dodopayments.com/api-reference/webhooks/list-webhooks: pages are told by an iterator.
+        """
+        path, found, query = "/webhooks", [], dict[str, str | int](limit=PAGE_SIZE)
+        for _ in range(MAX_ENDPOINT_PAGES):
+            body = await self._get(path, query)
+            if body is None:
+                return None
+            page = object_of(body, path)
+            found += listed(page, "data", path)
+            if page.get("done") is not False or not isinstance(page.get("iterator"), str):
+                break
+            query["iterator"] = page["iterator"]
+        return found
 
     async def aclose(self) -> None:
         """Close the connections."""

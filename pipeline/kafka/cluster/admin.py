@@ -29,6 +29,7 @@ from aiokafka.structs import TopicPartition
 
 from pipeline.errors import ConfigurationError, TopicError
 from pipeline.kafka.cluster.incremental import SET, Change, IncrementalAlterConfigsRequest
+from pipeline.kafka.cluster.members import Member, member_of
 from pipeline.kafka.cluster.topic_identity import UNSUPPORTED, TopicsRequest, states_of
 from pipeline.kafka.requests import (
     PASSING,
@@ -390,6 +391,16 @@ class Admin:
         answer = await self._of_group(group, DescribeGroupsRequest([group], include_authorized_operations=False))
         entry = answer.to_object()["groups"][0]
         return GroupState(entry["state"], len(entry["members"]))
+
+    async def members(self, group: str) -> list[Member]:
+        """Who is in the group.
+
+        Raises:
+            ConfigurationError: as `group_state`.
+        """
+        answer = await self._of_group(group, DescribeGroupsRequest([group], include_authorized_operations=False))
+        entry = answer.to_object()["groups"][0]
+        return [member_of(told, entry["protocol_type"]) for told in entry["members"]]
 
     async def _of_group(self, group: str, request: Any) -> Any:
         """Ask the group's coordinator."""

@@ -22,7 +22,8 @@ DEFAULT_VERSION = "4.2.1"
 """Verified with aiokafka 0.14 and faust-streaming 0.15.3; so is 4.3.1."""
 
 LOG4J_VERSION = "2.25.4"
-"""Kafka logs through slf4j 1.7 and brings no binding of its own."""
+"""Kafka logs through slf4j 1.7 and brings no binding of its own; that of Kafka 3, which needs another configuration, is
+left out."""
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 DOWNLOAD_WITHIN_S = 900
@@ -36,7 +37,12 @@ POM = """\
   <modelVersion>4.0.0</modelVersion>
   <groupId>local</groupId><artifactId>local-kafka</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version>
+      <exclusions>
+        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId></exclusion>
+        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-log4j12</artifactId></exclusion>
+      </exclusions>
+    </dependency>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{kafka}</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{log4j}</version></dependency>
   </dependencies>

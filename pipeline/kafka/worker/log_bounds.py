@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from faust.transport.consumer import ensure_TP
-from faust.types import TP
 
 from pipeline.kafka.readers import log_ends
+
+if TYPE_CHECKING:
+    from faust.types import TP
 
 WITHIN_S: Final = 5.0
 """For one partition; who does not tell is asked again a little later."""
@@ -30,6 +31,7 @@ async def ask_for_bounds(consumer: Any) -> dict[TP, LogBounds]:
 
     Together, one partition without a leader would leave all of them without an answer.
     """
+    from faust.transport.consumer import ensure_TP  # ingest knows bounds, and is no Faust app
 
     async def of(tp: TopicPartition) -> LogBounds | None:
         asked_at_ms = time.time() * 1000

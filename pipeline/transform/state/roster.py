@@ -20,8 +20,7 @@ from typing import Final
 
 import orjson
 
-from pipeline.statestore.store import KeyValueStore as Shelf
-from pipeline.statestore.store import overlaid
+from pipeline.statestore.store import KeyValueStore, overlaid
 from pipeline.transform.state.facts import prefix
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.sheet import Sheet
@@ -37,7 +36,7 @@ _BEHIND: Final = b"\xff"
 class Roster:
     """The places of one customer's subscriptions; nothing is written until `keep`."""
 
-    def __init__(self, shelf: Shelf, customer: bytes) -> None:
+    def __init__(self, shelf: KeyValueStore, customer: bytes) -> None:
         self._shelf = shelf
         self._begin = prefix(customer)
         self._moved: dict[bytes, bytes | None] = {}

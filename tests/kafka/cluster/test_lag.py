@@ -31,10 +31,11 @@ from pipeline.kafka.cluster.lag import (
 )
 from pipeline.kafka.cluster.losses import KEPT_MS, Loss
 from pipeline.kafka.cluster.pace import Pace, pace
-from pipeline.kafka.local.broker import LocalKafka, free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 from tests.admin import admin_client
 from tests.kafka.record_bytes import Wire, batch, put
+from tests.kafka.shared import SharedKafka
 
 TP = TopicPartition("t", 0)
 
@@ -190,7 +191,7 @@ def test_no_record_is_counted_twice_or_forgotten(committed: int | None, start: i
     assert (start if committed is None else committed) + found.lost + found.records == end
 
 
-async def topic_with(kafka: LocalKafka, values: int, *, partitions: int = 1, timestamp_ms: int | None = None) -> Flow:
+async def topic_with(kafka: SharedKafka, values: int, *, partitions: int = 1, timestamp_ms: int | None = None) -> Flow:
     """A topic of its own with so many records in each partition, and a group of its own."""
     flow = Flow(f"g-{uuid.uuid4().hex[:8]}", f"t-{uuid.uuid4().hex[:8]}")
     async with open_admin(Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)) as admin:
@@ -205,7 +206,7 @@ async def topic_with(kafka: LocalKafka, values: int, *, partitions: int = 1, tim
     return flow
 
 
-async def commit(kafka: LocalKafka, flow: Flow, offsets: dict[int, int]) -> None:
+async def commit(kafka: SharedKafka, flow: Flow, offsets: dict[int, int]) -> None:
     """Commit as the group does."""
     async with AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap_servers, group_id=flow.group, enable_auto_commit=False
@@ -216,7 +217,7 @@ async def commit(kafka: LocalKafka, flow: Flow, offsets: dict[int, int]) -> None
 
 
 @pytest.mark.kafka
-async def test_lag_on_kafka(kafka: LocalKafka) -> None:
+async def test_lag_on_kafka(kafka: SharedKafka) -> None:
     """Committed at 3 of 5, at the end, and never: 2, 0 and 5 records, as old as the first of them."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 5, partitions=3, timestamp_ms=int(time.time() * 1000) - 60_000)
@@ -229,7 +230,7 @@ async def test_lag_on_kafka(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_looking_changes_nothing(kafka: LocalKafka) -> None:
+async def test_looking_changes_nothing(kafka: SharedKafka) -> None:
     """Ten readings of an idle group leave its offsets, its members and its state as they were."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 5)
@@ -246,7 +247,7 @@ async def test_looking_changes_nothing(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_a_working_group_is_seen_and_undisturbed(kafka: LocalKafka) -> None:
+async def test_a_working_group_is_seen_and_undisturbed(kafka: SharedKafka) -> None:
     """A group at work shows its members, and no reading makes it rebalance."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 5)
@@ -262,7 +263,7 @@ async def test_a_working_group_is_seen_and_undisturbed(kafka: LocalKafka) -> Non
 
 
 @pytest.mark.kafka
-async def test_records_lost_to_retention_on_kafka(kafka: LocalKafka) -> None:
+async def test_records_lost_to_retention_on_kafka(kafka: SharedKafka) -> None:
     """What the broker deleted before it was committed is reported as lost, and the rest has its age."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 10)
@@ -275,7 +276,7 @@ async def test_records_lost_to_retention_on_kafka(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_a_transaction_s_marker_is_no_record(kafka: LocalKafka) -> None:
+async def test_a_transaction_s_marker_is_no_record(kafka: SharedKafka) -> None:
     """The marker behind the last record of a transaction takes an offset, and nobody waits for it."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 0)
@@ -293,7 +294,7 @@ async def test_a_transaction_s_marker_is_no_record(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_what_an_aborted_transaction_left(kafka: LocalKafka) -> None:
+async def test_what_an_aborted_transaction_left(kafka: SharedKafka) -> None:
     """It is no lag, however much of it lies at the end; nor is a record without a time one of 1970."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 3)
@@ -329,7 +330,7 @@ async def test_both_groups_of_the_pipeline(chain_settings: Callable[..., Awaitab
 
 
 @pytest.mark.kafka
-async def test_a_missing_topic(kafka: LocalKafka) -> None:
+async def test_a_missing_topic(kafka: SharedKafka) -> None:
     """A topic that does not exist is named; it is not a lag of nothing."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     with pytest.raises(TopicError, match="nowhere does not exist"):

@@ -26,9 +26,10 @@ from pipeline.kafka.cluster.rights import COMMANDS, STAGES, Operation, Right, mi
 from pipeline.kafka.cluster.rights_render import acls, strimzi_users
 from pipeline.kafka.cluster.start_checks import check_rights
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
-from pipeline.kafka.local.broker import LocalKafka, free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 WITHIN_S = 180.0
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -102,7 +103,7 @@ def test_the_two_forms_say_the_same() -> None:
 
 
 @pytest.mark.kafka
-async def test_a_broker_without_acls_allows_all(kafka: LocalKafka) -> None:
+async def test_a_broker_without_acls_allows_all(kafka: SharedKafka) -> None:
     """Nothing is missing where nobody is asked."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     for stage in STAGES:

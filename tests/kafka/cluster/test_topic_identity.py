@@ -11,9 +11,9 @@ from aiokafka.errors import IncompatibleBrokerVersion
 
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topic_identity import TopicsRequest, ask_for_topics, marked, states_of, unmarked
-from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.requests import UNKNOWN_TOPIC, open_requests
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 
 def test_a_note_keeps_its_place_behind_the_mark() -> None:
@@ -40,7 +40,7 @@ async def test_brokers_that_tell_no_ids() -> None:
 
 
 @pytest.mark.kafka
-async def test_a_topic_made_anew_is_another_one(kafka: LocalKafka) -> None:
+async def test_a_topic_made_anew_is_another_one(kafka: SharedKafka) -> None:
     """The same name, another id; one that is not there has none."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     name = f"t-{uuid.uuid4().hex[:8]}"

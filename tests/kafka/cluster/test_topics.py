@@ -26,8 +26,9 @@ from pipeline.kafka.cluster.topics import (
     load_specs,
     plan,
 )
-from pipeline.kafka.local.broker import LocalKafka, free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 WEBHOOKS = TopicSpec("webhooks", 12, {"cleanup.policy": "delete", "retention.ms": "1000"})
 CUSTOMERS = TopicSpec("customers", 12, {"cleanup.policy": "compact"}, partitions_like="webhooks")
@@ -238,7 +239,7 @@ def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
         load_specs(Settings.load(), directory=tmp_path)
 
 
-def names_of_its_own(kafka: LocalKafka) -> Settings:
+def names_of_its_own(kafka: SharedKafka) -> Settings:
     """Settings whose topics do not exist."""
     prefix = uuid.uuid4().hex[:10]
     names = {f"{name}_topic": f"{prefix}.{name}" for name in ("webhooks", "operations", "dead_letters", "customers")}
@@ -246,7 +247,7 @@ def names_of_its_own(kafka: LocalKafka) -> Settings:
 
 
 @pytest.mark.kafka
-async def test_apply_on_kafka(kafka: LocalKafka) -> None:
+async def test_apply_on_kafka(kafka: SharedKafka) -> None:
     """What apply made, the cluster reports back as equal; what others set on a topic survives a change of ours."""
     settings = names_of_its_own(kafka)
     specs = load_specs(settings, at_most_partitions=2)
@@ -266,7 +267,7 @@ async def test_apply_on_kafka(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_partitions_grow_only_when_asked(kafka: LocalKafka) -> None:
+async def test_partitions_grow_only_when_asked(kafka: SharedKafka) -> None:
     """Held partitions are left out and returned; asked for, both the webhooks and the customers grow."""
     settings = names_of_its_own(kafka)
     small, large = (load_specs(settings, at_most_partitions=count) for count in (2, 3))
@@ -284,7 +285,7 @@ async def test_partitions_grow_only_when_asked(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_a_refusal_has_the_cluster_s_reason(kafka: LocalKafka) -> None:
+async def test_a_refusal_has_the_cluster_s_reason(kafka: SharedKafka) -> None:
     """A replication factor that the cluster cannot give is refused with its own words."""
     settings = names_of_its_own(kafka)
     with pytest.raises(TopicError, match=r"was not created.*[Rr]eplication"):

@@ -19,13 +19,14 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.local import process as local_process
 from pipeline.kafka.local.broker import PORTS, LocalKafka
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A broker that these tests may kill and freeze; small, since the session's one runs beside it."""
+    """A broker that these tests may kill and freeze; small, since the run's one runs beside it."""
     with LocalKafka.start(tmp_path_factory.mktemp("own"), heap_mb=256) as broker:
         yield broker
 
@@ -95,7 +96,7 @@ def test_frozen_and_thawed(own: LocalKafka) -> None:
     assert answers(own, within_s=10)
 
 
-def test_address_is_outside_the_ephemeral_range(kafka: LocalKafka) -> None:
+def test_address_is_outside_the_ephemeral_range(kafka: SharedKafka) -> None:
     """A client that retries a stopped broker can never be given the broker's port as its own and hold it."""
     assert int(kafka.bootstrap_servers.partition(":")[2]) in PORTS
 

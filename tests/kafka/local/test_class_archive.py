@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka
+from tests.kafka.shared import SharedKafka
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ class Runs:
 
 
 @pytest.mark.kafka
-def test_a_broker_uses_it(kafka: LocalKafka) -> None:
-    """The session's broker has the archive mapped, unless its Java is one that cannot."""
+def test_a_broker_uses_it(kafka: SharedKafka) -> None:
+    """The run's broker has the archive mapped, unless its Java is one that cannot."""
     options = class_archive.options(distribution.libraries())
     maps = Path(f"/proc/{kafka.pid}/maps")
     if not options or not maps.exists():

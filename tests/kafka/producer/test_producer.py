@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,30 +133,29 @@ def producer_partition(key: bytes) -> int:
     return int(DefaultPartitioner()(key, [0, 1, 2, 3], [0, 1, 2, 3]))
 
 
-async def test_a_broker_restart_costs_nothing(tmp_path: Path, chain_settings: ChainSettings) -> None:
+async def test_a_broker_restart_costs_nothing(own_kafka: LocalKafka, chain_settings: ChainSettings) -> None:
     """Stopped, then killed, and restarted under load: 0 missing, 0 repeated, order kept."""
-    with LocalKafka.start(tmp_path / "kafka") as kafka:
-        settings = await chain_settings(partitions=4, kafka_bootstrap_servers=kafka.bootstrap_servers)
-        async with producing(settings) as producer:
-            sent: list[asyncio.Future[None]] = []
-            over = asyncio.Event()
+    settings = await chain_settings(partitions=4, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    async with producing(settings) as producer:
+        sent: list[asyncio.Future[None]] = []
+        over = asyncio.Event()
 
-            async def load() -> None:
-                while not over.is_set():
-                    at = len(sent) * 50
-                    sent.append(send_numbers(producer, settings.operations_topic, range(at, at + 50)))
-                    await asyncio.sleep(0.005)
+        async def load() -> None:
+            while not over.is_set():
+                at = len(sent) * 50
+                sent.append(send_numbers(producer, settings.operations_topic, range(at, at + 50)))
+                await asyncio.sleep(0.005)
 
-            loading = asyncio.create_task(load())
-            for end in (kafka.stop, kafka.kill):
-                await settled(sent, 50)
-                await asyncio.to_thread(end)
-                await asyncio.to_thread(kafka.restart)
+        loading = asyncio.create_task(load())
+        for end in (own_kafka.stop, own_kafka.kill):
             await settled(sent, 50)
-            over.set()
-            await loading
-            await asyncio.gather(*sent)
-        found = numbers_of(await stored(settings))
+            await asyncio.to_thread(end)
+            await asyncio.to_thread(own_kafka.restart)
+        await settled(sent, 50)
+        over.set()
+        await loading
+        await asyncio.gather(*sent)
+    found = numbers_of(await stored(settings))
     assert all(numbers == sorted(numbers) for numbers in found.values())
     assert sorted(number for numbers in found.values() for number in numbers) == list(range(len(sent) * 50))
 
@@ -171,7 +169,7 @@ async def settled(sent: list[asyncio.Future[None]], more: int) -> None:
 
 
 async def test_a_broker_that_does_not_answer_is_waited_for(
-    tmp_path: Path, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+    own_kafka: LocalKafka, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen for longer than the request time-out: the same batches are written once it is back, once."""
     monkeypatch.setattr(producer_module, "REQUEST_TIMEOUT_MS", 1000)
@@ -184,67 +182,62 @@ async def test_a_broker_that_does_not_answer_is_waited_for(
         if len(stalls) > 3:
             stalled.set()
 
-    with LocalKafka.start(tmp_path / "kafka") as kafka:
-        settings = await chain_settings(partitions=2, kafka_bootstrap_servers=kafka.bootstrap_servers)
-        async with producing(settings, [observe]) as producer:
-            await send_numbers(producer, settings.operations_topic, range(100))
-            kafka.pause()
-            sent = [
-                send_numbers(producer, settings.operations_topic, range(at, at + 100)) for at in range(100, 1000, 100)
-            ]
-            async with asyncio.timeout(300):
-                await stalled.wait()
-            kafka.resume()
-            await asyncio.gather(*sent)
-        found = numbers_of(await stored(settings))
+    settings = await chain_settings(partitions=2, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    async with producing(settings, [observe]) as producer:
+        await send_numbers(producer, settings.operations_topic, range(100))
+        own_kafka.pause()
+        sent = [send_numbers(producer, settings.operations_topic, range(at, at + 100)) for at in range(100, 1000, 100)]
+        async with asyncio.timeout(300):
+            await stalled.wait()
+        own_kafka.resume()
+        await asyncio.gather(*sent)
+    found = numbers_of(await stored(settings))
     assert all(numbers == sorted(numbers) for numbers in found.values())
     assert sorted(number for numbers in found.values() for number in numbers) == list(range(1000))
 
 
 async def test_a_stop_does_not_wait_for_a_broker_that_is_away(
-    tmp_path: Path, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+    own_kafka: LocalKafka, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was not acknowledged fails; the process can end."""
     monkeypatch.setattr(producer_module, "STOP_S", 0.5)
-    with LocalKafka.start(tmp_path / "kafka") as kafka:
-        settings = await chain_settings(partitions=2, kafka_bootstrap_servers=kafka.bootstrap_servers)
-        producer = BatchProducer(settings)
-        await producer.start()
-        await producer.prime(settings.operations_topic)
-        kafka.pause()
-        sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in range(0, 100, 10)]
-        await asyncio.sleep(0)
-        async with asyncio.timeout(300):
-            await producer.stop()
-        for future in sent:
-            with pytest.raises(DeliveryError, match="stopped"):
-                await future
-        kafka.resume()
+    settings = await chain_settings(partitions=2, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    producer = BatchProducer(settings)
+    await producer.start()
+    await producer.prime(settings.operations_topic)
+    own_kafka.pause()
+    sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in range(0, 100, 10)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(300):
+        await producer.stop()
+    for future in sent:
+        with pytest.raises(DeliveryError, match="stopped"):
+            await future
+    own_kafka.resume()
 
 
 async def test_what_was_abandoned_is_never_written(
-    tmp_path: Path, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+    own_kafka: LocalKafka, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches that wait for a broker fail, and are not there once it is back; a new producer writes on."""
     monkeypatch.setattr(producer_module, "RETRY_S", 0.1)
-    with LocalKafka.start(tmp_path / "kafka") as kafka:
-        settings = await chain_settings(partitions=2, kafka_bootstrap_servers=kafka.bootstrap_servers)
-        async with producing(settings) as producer:
-            await send_numbers(producer, settings.operations_topic, range(10))
-            await asyncio.to_thread(kafka.kill)
-            sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in (10, 20)]
-            await asyncio.sleep(0)
-            producer.abandon()
-            for future in sent:
-                with pytest.raises(DeliveryError, match="given up"):
-                    await future
-            with pytest.raises(DeliveryError, match="not started"):
-                producer.chunk()
-            renewing = asyncio.create_task(producer.renew())
-            await asyncio.to_thread(kafka.restart)
-            await renewing
-            await send_numbers(producer, settings.operations_topic, range(30, 40))
-        found = numbers_of(await stored(settings))
+    settings = await chain_settings(partitions=2, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    async with producing(settings) as producer:
+        await send_numbers(producer, settings.operations_topic, range(10))
+        await asyncio.to_thread(own_kafka.kill)
+        sent = [send_numbers(producer, settings.operations_topic, range(at, at + 10)) for at in (10, 20)]
+        await asyncio.sleep(0)
+        producer.abandon()
+        for future in sent:
+            with pytest.raises(DeliveryError, match="given up"):
+                await future
+        with pytest.raises(DeliveryError, match="not started"):
+            producer.chunk()
+        renewing = asyncio.create_task(producer.renew())
+        await asyncio.to_thread(own_kafka.restart)
+        await renewing
+        await send_numbers(producer, settings.operations_topic, range(30, 40))
+    found = numbers_of(await stored(settings))
     assert sorted(number for numbers in found.values() for number in numbers) == [*range(10), *range(30, 40)]
 
 

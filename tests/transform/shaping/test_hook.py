@@ -14,12 +14,11 @@ import pytest
 from mypy import api
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
 from pipeline.errors import RulesError
 from pipeline.settings import Settings
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping import Event, Identify, Known, Shaped, Webhook
 from pipeline.transform.shaping.hook import Hook, HookCalled, load_hook
@@ -32,7 +31,7 @@ SHOP = "tests.transform.shaping.shop.hooks"
 def verdict(hook: Hook, sample: str = "payment.succeeded", **members: Any) -> Verdict:
     """What a sample becomes."""
     body = {**orjson.loads(samples.load(sample)), **members}
-    return map_webhook(parse(orjson.dumps(body)), Delivery("msg_1"), Policy(shaper=hook))
+    return map_body(orjson.dumps(body), Delivery("msg_1"), Policy(shaper=hook))
 
 
 def sent(found: Any) -> list[dict[str, Any]]:
@@ -75,7 +74,7 @@ def test_it_comes_before_rules_and_both_versions_are_told(tmp_path: Path) -> Non
     rules.write_text("rules: [{match: {event: payment_completed}, event: {set: {shop: a}}}]")
     settings = Settings.load(rules=rules, transform=f"{SHOP}:shape")
     policy = Policy.of(settings)
-    found = map_webhook(parse(samples.load("payment.succeeded")), Delivery("msg_1"), policy)
+    found = map_body(samples.load("payment.succeeded"), Delivery("msg_1"), policy)
     assert isinstance(found, Operations)
     assert found.shaped is not None
     assert len(found.shaped.split("+")) == 2

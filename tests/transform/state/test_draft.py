@@ -20,6 +20,7 @@ from pipeline.transform.state import commands
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.sheet import Sheet
 from pipeline.transform.verdicts import DeadLettered, Operations
+from pipeline.transform.webhook import read
 from tests.transform.state.consumed import Consumed
 
 POLICY = Policy()
@@ -100,7 +101,7 @@ def test_a_bug_on_what_the_api_told(monkeypatch: pytest.MonkeyPatch) -> None:
     body = Consumed(orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1"}}), HEADERS)
     with monkeypatch.context() as patch:
         patch.setattr(Book, "__init__", broken)
-        assert introductions.stranger(body, shelf) is None
+        assert introductions.stranger(read(body), shelf) is None
         introductions.introduce(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", shelf)
     assert (shelf.changelog, shelf.sheets) == ([], {})
-    assert introductions.stranger(body, shelf) == "cus_1"
+    assert introductions.stranger(read(body), shelf) == "cus_1"

@@ -21,6 +21,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records, sent_on_record
 from pipeline.transform.state.facts import person_key
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.webhook import read
 
 POLICY = Policy()
 TIME_MS = 1_792_660_383_300
@@ -220,5 +221,5 @@ def test_nobody_is_asked_for_elsewhere() -> None:
     body = orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1", "id": "lic_1"}})
     introductions = Introductions(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     owner = java("cus_1", 4)
-    asked = [introductions.stranger(Consumed(body, partition=n), shelf) for n, shelf in enumerate(shelves(4))]
+    asked = [introductions.stranger(read(Consumed(body, partition=n)), shelf) for n, shelf in enumerate(shelves(4))]
     assert asked == ["cus_1" if number == owner else None for number in range(4)]

@@ -21,8 +21,8 @@ from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.decision import decide
+from pipeline.transform.event_times import EventTimes
 from pipeline.transform.mapping import map_webhook
-from pipeline.transform.moments import Moments
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
@@ -126,7 +126,7 @@ class Books:
 
 def of(shelf: KeyValueStore, *tellings: Telling) -> Book:
     """The customer's book with these."""
-    return Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), list(tellings), (), {}))
+    return Book(shelf, CUSTOMER, Shown(EventTimes(None, 0, 0), list(tellings), (), {}))
 
 
 def shown(book: Book, ids: Iterable[str]) -> tuple[Any, ...]:
@@ -344,7 +344,7 @@ def crowd(live: int, products: int) -> MemoryStore:
             id_ = f"{begins}{number:05}"
             product = f"pdt_{age % products:05}" if number < 10 else f"pdt_{10 + age % products:05}"
             one = Happened(id_, BEGAN_MS + age * 1000, status, product, BEGAN_MS + age * 1000)
-            Book(shelf, NAME, Shown(Moments(None, 0, 0), [one.telling], (), {})).settle(None)
+            Book(shelf, NAME, Shown(EventTimes(None, 0, 0), [one.telling], (), {})).settle(None)
     return shelf
 
 
@@ -471,7 +471,7 @@ def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
     shelf = crowd(10, 5)
     before = dict(shelf.sheets)
     one = Happened(NEWEST, BEGAN_MS + 10**9, "cancelled", "pdt_1", BEGAN_MS)
-    book = Book(shelf, NAME, Shown(Moments(None, 0, 0), [one.telling], (), {}))
+    book = Book(shelf, NAME, Shown(EventTimes(None, 0, 0), [one.telling], (), {}))
     assert book.speaking is not None
     assert book.speaking.subscription_id != NEWEST
     assert shelf.sheets == before

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.statestore.store import MemoryStore
-from pipeline.transform.moments import Moments
+from pipeline.transform.event_times import EventTimes
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.gather import Shown, Telling
@@ -102,7 +102,7 @@ TELLINGS = st.one_of(
 def take(shelf: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
     tellings = [deepcopy(told)] if isinstance(told, Telling) else []
-    shown = Shown(Moments(None, at_s * 1000, at_s), tellings, (), {})
+    shown = Shown(EventTimes(None, at_s * 1000, at_s), tellings, (), {})
     book = Book(shelf, CUSTOMER, shown)
     if isinstance(told, Telling):
         book.settle(None)
@@ -250,7 +250,7 @@ def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> N
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
     shown = []
     for told in (charge, trial) if charge_first else (trial, charge):
-        book = Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), [told], (), {}))
+        book = Book(shelf, CUSTOMER, Shown(EventTimes(None, 0, 0), [told], (), {}))
         book.settle(None)
         shown.append([book.speaking.trial_ends_ms] if book.speaking is not None else [])
     assert shown == ([[], [None]] if charge_first else [[9_000], [None]])

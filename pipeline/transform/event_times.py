@@ -11,7 +11,7 @@ MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
 """A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
-class Moments(NamedTuple):
+class EventTimes(NamedTuple):
     """When things were.
 
     `occurred_ms` is the body's own time, None when it is unusable. `event_ms` is what the event goes out with: that
@@ -24,22 +24,8 @@ class Moments(NamedTuple):
     snapshot_s: int
 
 
-_last: tuple[Delivery | None, str | None, Moments] = (None, None, Moments(None, None, 0))
-"""A memo of the last answer, since the state and the mapping ask in turn; it changes the speed, never the answer."""
-
-
-def moments_of(timestamp: str | None, delivery: Delivery) -> Moments:
-    """The moments of a webhook whose body says that it happened at `timestamp`."""
-    global _last  # noqa: PLW0603 - a memo, replaced as a whole
-    asked, of, known = _last
-    if asked is delivery and of is timestamp:
-        return known
-    moments = _moments(timestamp, delivery)
-    _last = (delivery, timestamp, moments)
-    return moments
-
-
-def _moments(timestamp: str | None, delivery: Delivery) -> Moments:
+def event_times_of(timestamp: str | None, delivery: Delivery) -> EventTimes:
+    """The times of a webhook whose body says that it happened at `timestamp`."""
     occurred_ms = plausible_ms(timestamp)
     attempt_s = delivery.attempt_at_s
     if attempt_s is not None and MIN_SECONDS <= attempt_s < MAX_SECONDS:
@@ -50,4 +36,4 @@ def _moments(timestamp: str | None, delivery: Delivery) -> Moments:
             delivered_ms = None
     event_ms = occurred_ms if occurred_ms is not None else delivered_ms
     snapshot_ms = delivered_ms if delivered_ms is not None else occurred_ms
-    return Moments(occurred_ms, event_ms, (snapshot_ms or 0) // 1000)
+    return EventTimes(occurred_ms, event_ms, (snapshot_ms or 0) // 1000)

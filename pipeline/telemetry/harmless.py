@@ -1,0 +1,34 @@
+"""What makes spans is nobody's business: an error in it is a log line and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from pipeline import logs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = logs.get(__name__)
+
+_failures: Counter[str] = Counter()
+
+
+def harmless(work: Callable[P, R]) -> Callable[P, R | None]:
+    """`work` that returns None where it would raise; told at the 1st, 2nd, 4th, 8th … time."""
+
+    @wraps(work)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return work(*args, **kwargs)
+        except Exception:  # whatever it was, it must not reach a webhook
+            _failures[work.__qualname__] += 1
+            failures = _failures[work.__qualname__]
+            if failures.bit_count() == 1:
+                log.exception("A span failed", where=work.__qualname__, failures=failures)
+            return None
+
+    return tried
