@@ -25,9 +25,10 @@ python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
 	command -v "$$p" >/dev/null 2>&1 && "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
 # Another environment, current by its stamp as .venv is: $(call environment,directory,lock file,a program of it,what is said).
-environment = $(STRICT); cd "$(ROOT)"; want=$$({ cat $(2); pwd; "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
+# Of the same Python, unless the shell's $by is another.
+environment = $(STRICT); cd "$(ROOT)"; by="$${by:-$(PY)}"; want=$$({ cat $(2); pwd; "$$by" -VV; } | "$$by" $(DIGEST)); \
 	if [ -x "$(1)/bin/$(3)" ] && [ "$$(cat "$(1)/.stamp" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
-	echo "Installing $(4) ..."; rm -rf "$(1)"; "$(PY)" -m venv "$(1)"; \
+	echo "Installing $(4) ..."; rm -rf "$(1)"; "$$by" -m venv "$(1)"; \
 	"$(1)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2); \
 	echo "$$want" > "$(1)/.stamp"
 
@@ -61,14 +62,30 @@ lint: install ## formatting, lint rules, import layers
 types: install ## mypy, strict
 	@cd "$(ROOT)" && "$(PY)" -m mypy
 
-# Most tests wait for a broker or a process, so four at a time fit on two cores; a file stays in one process, with its
-# broker, in the order of tests/conftest.py. Those that measure a rate come last and have the machine to themselves. 5: no
-# test was selected.
+# Most tests wait for a broker or a process and take a third of a core, so six at a time fit on two cores, on one broker
+# (N=4: fewer). A file stays in one process, with what it starts for its tests, in the order of tests/conftest.py. Those
+# that measure a rate come last and have the machine to themselves. 5: no test was selected.
 unit: tools install ## the tests alone (T='tests/sink -k batch')
-	@cd "$(ROOT)" && { "$(PY)" -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }
+	@cd "$(ROOT)" && { "$(PY)" -m pytest -n $(or $(N),6) --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }
 
 chaos: tools install ## the long form of the kill, freeze and restart tests
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} "$(PY)" -m pytest -m chaos --timeout 3600 $(T)
+
+# Each version that is promised and is no .venv's, in an environment beside it; PYTHONS names others, or where they are.
+# The last run has Faust's other iterator, as a platform without its wheel does (docs/install.md).
+.PHONY: pythons
+SHORT := -m "not kafka and not chaos and not alone" --dist loadfile
+CHAIN := tests/demo/test_chain.py -m "kafka and not chaos and not alone" -k reconciles -n 0
+WHICH := -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+pythons: tools install ## the tests that need no broker, and one of the whole chain, on each other Python that is found (PYTHONS='python3.12', N=2)
+	@$(STRICT); cd "$(ROOT)"; mine=$$("$(PY)" $(WHICH)); for p in $(or $(PYTHONS),python3.11 python3.12 python3.13); do \
+	v=$$("$$p" $(WHICH) 2>/dev/null) || { echo "$$p: not found, so not tested"; continue; }; \
+	if [ "$$v" = "$$mine" ]; then continue; fi; there="$(VENV)-$$v"; \
+	(by="$$p"; $(call environment,$(VENV)-$$v,requirements-dev.lock,python,Python $$v into .venv-$$v)); \
+	(cd / && "$$there/bin/python" -c 'import pipeline' 2>/dev/null) || \
+	"$$there/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	echo "Python $$v:"; "$$there/bin/python" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there/bin/python" -m pytest -q $(CHAIN); \
+	done; echo "Python $$mine without the compiled iterator of Faust:"; NO_CYTHON=1 "$(PY)" -m pytest -q $(CHAIN)
 
 bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`
 	@cd "$(ROOT)" && exec "$(PY)" -m tests.bench $(B)
@@ -102,4 +119,4 @@ lock: install ## refresh the five lock files from pyproject.toml (needs uv)
 	$$c --group release --output-file requirements-release.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .venv-bench .venv-docs .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-3.* .venv-bench .venv-docs .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-from pipeline import signals
+from pipeline import plain_faust, signals
+from pipeline.imports import uncollected
 
-STAGES = frozenset({"ingest", "transform", "sink", "sandbox"})
-"""Commands that run until they are told to end; a signal is their normal end."""
+STAGES = {
+    "ingest": "pipeline.ingest.server",
+    "transform": "pipeline.transform.worker",
+    "sink": "pipeline.sink.worker",
+    "sandbox": "pipeline.customerio.sandbox.run",
+}
+"""Commands that run until they are told to end, and what each imports: a signal is their normal end."""
+
+FAUST = frozenset({"transform", "sink"})
+"""Stages that are Faust apps."""
+
+HELP = frozenset({"-h", "--help"})
+"""Whoever asks for it does not wait for what a stage needs."""
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
@@ -21,11 +34,17 @@ def _command(arguments: list[str]) -> str:
 
 def main() -> None:
     """Run the command line; Ctrl-C in its first second is no traceback either."""
-    if _command(sys.argv[1:]) in STAGES:
+    command = _command(sys.argv[1:])
+    if command in STAGES:
         signals.catch()
     try:
-        from pipeline.cli import main as run
+        with uncollected():
+            from pipeline.cli import main as run
 
+            if command in STAGES and not HELP.intersection(sys.argv):
+                if command in FAUST:
+                    plain_faust.load()
+                importlib.import_module(STAGES[command])
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

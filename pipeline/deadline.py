@@ -17,7 +17,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import httpcore
-import httpx
+
+from pipeline.plain_httpx import httpx
 
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
 """When the exchange of this task must have ended, monotonic seconds."""

@@ -11,9 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-import httpx
-
 from pipeline.errors import SettingsError
+from pipeline.plain_httpx import httpx
 
 C = TypeVar("C", httpx.AsyncClient, httpx.Client)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
@@ -43,6 +44,15 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 """ISO 4217 alphabetic codes have three letters."""
 
 BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+PEER = re.compile(
+    r"(?P<stage>ingest|transform|sink)=(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
+
+MAX_PORT = 65_535
+
+MAX_PEERS = 32
+"""Each is asked whenever somebody looks at the status page."""
 
 WEBHOOK_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+;=:@/-]*")
 """RFC 3986 §3.3, without percent-encoding and commas."""
@@ -83,6 +93,24 @@ def _split(value: Any) -> Any:
 
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where another stage answers probes; written `stage=host:port`."""
+
+    stage: Stage
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """`host:port`, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return f"{self.stage}={self.address}"
 
 
 class Settings(BaseSettings):
@@ -305,8 +333,15 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="Ingest's port for probes, metrics and its OpenAPI document: its public one then has the webhook "
-        "paths and nothing else. Unset: all on one port. 0: any free.",
+        description="Ingest's port for probes, metrics, the status page and its OpenAPI document: its public one then "
+        "has the webhook paths and nothing else. Unset: all on one port, without the page. 0: any free.",
+    )
+    peers: Annotated[tuple[Peer, ...], NoDecode] = Field(
+        (),
+        max_length=MAX_PEERS,
+        description="Other stages that the status page shows, stage=host:port of their probes, comma-separated: "
+        "ingest=ingest:9080,transform=transform:8081,sink=sink:8082. Of a name every address is asked. "
+        "All stages may be given the same list (docs/status.md).",
     )
     webhook_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         ("/webhooks/dodo",),
@@ -363,6 +398,24 @@ class Settings(BaseSettings):
                 raise ValueError("must look like CLP=2,UGX=0 (three letters, then 0 to 4 decimals)")
             exponents[code] = int(digits)
         return exponents
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _peers(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = [PEER.fullmatch(part) for part in _split(value)]
+        peers = [
+            {"stage": one["stage"], "host": one["ipv6"] or one["host"], "port": int(one["port"])}
+            for one in found
+            if one is not None and 0 < int(one["port"]) <= MAX_PORT
+        ]
+        if len(peers) < len(found):
+            raise ValueError(
+                "must be stage=host:port, comma-separated, the stage ingest, transform or sink and the port that of "
+                "its probes: ingest=ingest:9080,sink=sink:8082"
+            )
+        return tuple(peers)
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod

@@ -13,16 +13,33 @@ import hypothesis
 import pytest
 from pydantic import SecretStr
 
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.imports import uncollected
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
-from tests.kafka.cluster import Cluster
+from tests.kafka.shared import Keeper, SharedKafka, shared
+from tests.kafka.three_brokers import Cluster
 
 ChainSettings = Callable[..., Awaitable[Settings]]
+
+KEEPER = pytest.StashKey[Keeper]()
+KEEPER_ADDRESS = "kafka_keeper"
+"""What each process of pytest-xdist is given by the one that hands the tests out."""
 
 # Hypothesis would fail an example that took 200 ms, or data that was slow to make: both are about the machine.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Ten thousand tests are no garbage: the collector is off until they are there, and on before the first begins."""
+    with uncollected():
+        return (yield)
+
+
+LONG = ("cli/test_streams.py", "sink/test_group_model.py", "transform/state/test_roster.py")
+"""Files without Kafka that take ten seconds and more: begun last, one would be alone at the end."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -33,7 +50,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     keeps this order).
     """
     slow = {item.path for item in items if item.get_closest_marker("kafka")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, not item.path.as_posix().endswith(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Each process of pytest-xdist is told whom to ask for the run's broker."""
+    stash = node.config.stash
+    if KEEPER not in stash:
+        stash[KEEPER] = Keeper()
+    node.workerinput[KEEPER_ADDRESS] = stash[KEEPER].address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run is over, and so is its broker."""
+    keeper = config.stash.get(KEEPER, None)
+    if keeper is not None:
+        keeper.end()
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +78,34 @@ def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """One broker for the whole run, started on first use; never a broker that the environment names."""
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKafka]:
+    """One broker for the whole run, all its processes too, started on first use; never one that the environment names.
+
+    Others use it at the same time: a test has topics and groups of its own, and looks at no others. One that freezes or
+    stops a broker, or compares all that it holds, takes `own_kafka` or starts one.
+    """
+    address: str | None = getattr(request.config, "workerinput", {}).get(KEEPER_ADDRESS)
+    if address is not None:
+        yield shared(address, tmp_path_factory.getbasetemp().parent / "kafka")
+        return
     with LocalKafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield SharedKafka(broker.bootstrap_servers, broker.pid)
+
+
+@pytest.fixture(scope="module")
+def _module_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    with LocalKafka.start(tmp_path_factory.mktemp("kafka"), heap_mb=256) as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka(_module_kafka: LocalKafka) -> LocalKafka:
+    """A broker for a file's tests alone, started on first use; a test may kill or freeze it, the next has it again."""
+    if _module_kafka.alive:
+        _module_kafka.resume()
+    else:
+        _module_kafka.restart()
+    return _module_kafka
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +135,13 @@ def chain_settings(request: pytest.FixtureRequest, tmp_path: Path) -> ChainSetti
 
     The topics are those of `topics/*.yaml` but for the number of partitions; the dead letters have one, so that their
     order is the order of failing. `kafka_bootstrap_servers` may be overridden too (a broker of the test's own, or the
-    cluster); the session's broker is then not started.
+    cluster); the run's broker is then not started.
     """
 
     async def build(partitions: int = 4, **overrides: Any) -> Settings:
         prefix = f"t{uuid.uuid4().hex[:10]}"
         if "kafka_bootstrap_servers" not in overrides:
-            kafka: LocalKafka = request.getfixturevalue("kafka")
+            kafka: SharedKafka = request.getfixturevalue("kafka")
             overrides["kafka_bootstrap_servers"] = kafka.bootstrap_servers
         settings = Settings.load(
             **{

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,8 +19,9 @@ from pydantic import SecretStr
 from typer.main import get_command
 
 from pipeline.cli import build
-from pipeline.kafka import local_config
-from pipeline.kafka.distribution import DEFAULT_VERSION
+from pipeline.healthcheck import WITHIN_S
+from pipeline.kafka.local import config as local_config
+from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +31,23 @@ MONITORING = {name: service for name, service in SERVICES.items() if service.get
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "dodo-customerio"}
 STAGES = {name: service for name, service in OURS.items() if service["command"][0] in DEFAULT_PORTS}
 
+GIVEN: dict[str, set[str]] = {
+    "topics": set(),
+    "ingest": {"webhook-secrets"},
+    "transform": set(),
+    "sink": {"site-id", "api-key"},
+    "sandbox-sink": set(),
+    "sandbox": set(),
+}
+"""The secrets that each of our services is given, and nothing else."""
+
+SECRETS = {
+    PREFIX + field.upper()
+    for field, info in Settings.model_fields.items()
+    if info.annotation is SecretStr or SecretStr in get_args(info.annotation) or field == "customerio_site_id"
+} | {PREFIX + "DODO_WEBHOOK_SECRETS", PREFIX + "DODO_TEST_WEBHOOK_SECRETS"}
+"""The site id is half of a password, and the two of Dodo are several in one."""
+
 
 def environment(name: str) -> dict[str, str]:
     """A service's variables, `${NAME:-default}` replaced by its default as where nothing is set."""
@@ -33,6 +55,18 @@ def environment(name: str) -> dict[str, str]:
         key: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", str(value))
         for key, value in SERVICES[name].get("environment", {}).items()
     }
+
+
+def with_files(variables: dict[str, str], directory: Path) -> dict[str, str]:
+    """The same with each mounted secret in a file of `directory`; what it holds is its own name."""
+    found = dict(variables)
+    for variable, value in variables.items():
+        if variable.endswith("_FILE"):
+            assert value.startswith("/run/secrets/")
+            file = directory / Path(value).name
+            file.write_text(f"{file.name}\n")
+            found[variable] = str(file)
+    return found
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -61,29 +95,52 @@ def test_compose_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_variables_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable of a service is a real setting, and its value is one that the settings take."""
-    variables = environment(name)
+    variables = with_files(environment(name), tmp_path)
     known = {PREFIX + field.upper() for field in Settings.model_fields}
-    assert set(variables) <= known
+    assert {variable.removesuffix("_FILE") for variable in variables} <= known
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     settings = Settings.load()
-    assert settings.model_fields_set == {variable.removeprefix(PREFIX).lower() for variable in variables}
+    given = {variable.removesuffix("_FILE") for variable, value in variables.items() if value}
+    assert settings.model_fields_set == {variable.removeprefix(PREFIX).lower() for variable in given}
+
+
+def test_every_secret_is_meant() -> None:
+    """What the tests below call a secret is what the settings keep as one, and the site id."""
+    assert len(SECRETS) >= 7
+    assert PREFIX + "KAFKA_SASL_PASSWORD" in SECRETS
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_no_secret_is_written_here(name: str) -> None:
-    """Secrets come from .env, which is optional and never committed; the stand-in's key is none."""
+def test_each_has_its_own_secrets(name: str) -> None:
+    """A service is given what its settings name, and that is what it has use for and nothing else."""
+    named = {Path(value).name for variable, value in environment(name).items() if variable.endswith("_FILE")}
+    assert set(SERVICES[name].get("secrets", ())) == named == GIVEN[name]
+    for secret in named:
+        assert COMPOSE["secrets"][secret] == {"file": f"./secrets/{secret}"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_secret_in_the_environment_file_reaches_nobody(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every secret in .env, which all of them read, a service still knows its own alone, from its file."""
     assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
-    secrets = {
-        PREFIX + field.upper()
-        for field, info in Settings.model_fields.items()
-        if info.annotation is SecretStr or SecretStr in get_args(info.annotation)
-    }
-    assert len(secrets) >= 4
-    assert {environment(name)[variable] for variable in secrets & set(environment(name))} <= {"sandbox"}
-    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    read = dict.fromkeys(SECRETS, "from-the-environment-file")
+    for variable, value in {**read, **with_files(environment(name), tmp_path)}.items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings.load()
+    known = {value for value in (*settings.secrets, settings.customerio_site_id) if value is not None}
+    stand_in = {"sandbox"} if name == "sandbox-sink" else set()
+    assert known == GIVEN[name] | stand_in
+
+
+def test_no_secret_is_declared_for_nobody() -> None:
+    """Nor is one in the repository, nor does it reach a build."""
+    assert set(COMPOSE["secrets"]) == {secret for names in GIVEN.values() for secret in names}
+    assert {"/secrets/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -112,10 +169,7 @@ def test_stages_are_probed_where_they_listen() -> None:
     assert {service["command"][0] for service in STAGES.values()} == set(DEFAULT_PORTS)
     for name, service in STAGES.items():
         assert environment(name)["PIPELINE_PORT"] == str(DEFAULT_PORTS[service["command"][0]])
-        assert "PIPELINE_PORT" in service["healthcheck"]["test"][-1]
-        assert "PIPELINE_ADMIN_PORT" in service["healthcheck"]["test"][-1]
-        assert "/live" in service["healthcheck"]["test"][-1]
-        compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
+        assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "pipeline.healthcheck"]
         assert int(service["stop_grace_period"].removesuffix("s")) >= 30
         assert service["init"] is True
 
@@ -132,12 +186,26 @@ def test_the_sandbox_profile_reaches_no_customer() -> None:
 
 
 def test_only_ingest_is_published() -> None:
-    """Ingest is for the world; broker, sandbox and what watches are for this machine; nothing else is reachable."""
+    """Ingest is for the world; broker, sandbox, status page and what watches are for this machine; nothing else."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.pop("ingest") == ["8080:8080"]
     assert environment("ingest")["PIPELINE_ADMIN_PORT"] not in "8080:8080"
-    assert set(published) == {"kafka", "sandbox", "prometheus", "grafana"}
+    assert set(published) == {"kafka", "transform", "sandbox", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_status_pages_find_the_other_stages() -> None:
+    """Each name of the list is a service, or all of those that go by it, at its port for probes."""
+    named: dict[str, set[str]] = {}
+    for name in STAGES:
+        for alias in (name, *SERVICES[name].get("networks", {}).get("default", {}).get("aliases", ())):
+            named.setdefault(alias, set()).add(name)
+    for stage in STAGES:
+        peers = Settings.load(peers=environment(stage)["PIPELINE_PEERS"]).peers
+        assert set().union(*(named[peer.host] for peer in peers)) == set(STAGES)
+        for peer in peers:
+            for one in map(environment, named[peer.host]):
+                assert one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"]) == str(peer.port)
 
 
 def test_kafka_is_the_broker_of_the_tests() -> None:
@@ -177,6 +245,58 @@ def test_the_image_runs_as_nobody() -> None:
     assert [int(port) for port in every("EXPOSE")[0].split()] == [*sorted(DEFAULT_PORTS.values()), admin]
     for service in OURS.values():
         assert service["read_only"] is True
+
+
+def test_the_image_knows_whether_it_lives() -> None:
+    """Where nobody says how to probe it, it asks its stage, without a program that the image would need for that."""
+    (check,) = every("HEALTHCHECK")
+    options, _, command = check.partition(" CMD ")
+    assert json.loads(command) == STAGES["ingest"]["healthcheck"]["test"][1:]
+    compose = STAGES["ingest"]["healthcheck"]
+    assert options.split() == [
+        f"--{name.replace('_', '-')}={compose[name]}" for name in ("interval", "timeout", "start_period")
+    ]
+    assert float(compose["timeout"].removesuffix("s")) > WITHIN_S
+
+
+def test_the_image_says_what_it_is() -> None:
+    """Its labels are those of the project, with the commit that it was built from."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', " ".join(every("LABEL"))))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert labels["title"] == project["name"]
+    assert labels["version"] == project["version"]
+    assert labels["licenses"] == project["license"]
+    assert project["description"].startswith(labels["description"].partition(",")[0])
+    assert labels["revision"] == "$COMMIT"
+    after_last_from = instructions()[max(i for i, (name, _) in enumerate(instructions()) if name == "FROM") :]
+    assert ("ARG", "COMMIT=") in after_last_from
+
+
+def test_a_release_can_pin_its_base() -> None:
+    """Both stages are built on an argument, so that a digest can take the place of the tag."""
+    assert set(every("FROM")) == {"${BASE} AS build", "${BASE}"}
+    assert "BASE=python:3.12-slim" in every("ARG")
+    assert "@sha256:" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_may_do_and_take_no_more_than_it_needs(name: str) -> None:
+    """No capability, no way to gain one, bounds of memory and processes, none of the processor."""
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["pids_limit"] >= 256
+    assert "cpus" not in service
+
+
+@pytest.mark.parametrize("stage", DEFAULT_PORTS)
+def test_memory_is_that_of_the_manifests(stage: str) -> None:
+    """What was measured for Kubernetes is the bound here."""
+    manifests = yaml.safe_load_all((ROOT / "docs" / "deploy" / "kubernetes" / f"{stage}.yaml").read_text())
+    pods = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in {"Deployment", "StatefulSet"}]
+    (limit,) = (container["resources"]["limits"]["memory"] for pod in pods for container in pod["containers"])
+    assert SERVICES[stage]["mem_limit"] == limit.lower().removesuffix("i")
 
 
 def test_what_is_copied_reaches_the_build() -> None:
@@ -222,3 +342,30 @@ def test_the_dashboard_lies_where_grafana_looks() -> None:
     assert str(Path(home).parent) == provider["options"]["path"]
     (source,) = yaml.safe_load((grafana / "datasource.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
+
+
+def test_what_the_image_has_is_enough(tmp_path: Path) -> None:
+    """The image has the package and its libraries, and no metadata of the project: whatever talks to others starts."""
+    site = tmp_path / "site"
+    site.mkdir()
+    ours = ("dodo_customerio", "_editable_impl_", "__editable__", "pipeline")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith(ours):
+            (site / path.name).symlink_to(path)
+    for source in ("pipeline", "topics"):
+        (site / source).symlink_to(ROOT / source)
+    program = """
+import importlib.metadata
+from pydantic import SecretStr
+from pipeline.customerio.client import TrackClient
+from pipeline.dodo.api import DodoApi
+try:
+    raise SystemExit(importlib.metadata.version("dodo-customerio"))
+except importlib.metadata.PackageNotFoundError:
+    TrackClient("https://track.customer.io", "site", "key", lanes=1)
+    DodoApi("https://live.dodopayments.com", SecretStr("key"))
+"""
+    command = [sys.executable, "-S", "-c", program]
+    environ = {**os.environ, "PYTHONPATH": str(site)}
+    run = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -26,17 +26,22 @@ from pipeline.http import server as http_server
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.workers.supervisor import WORKER, Supervisor
-from pipeline.kafka.appending import Appender
-from pipeline.kafka.aside import Aside
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.closing import close_producer
-from pipeline.kafka.consumer_thread import ConsumerThread
-from pipeline.kafka.outgoing import OutgoingChunk
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.fetched import FetchedRecord
+from pipeline.kafka.producer.appending import Appender
+from pipeline.kafka.producer.aside import Aside
+from pipeline.kafka.producer.outgoing import OutgoingChunk
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.transport import Consumer
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.consumer_thread import ConsumerThread
+from pipeline.kafka.worker.transport import Consumer
 from pipeline.settings import Settings
 from pipeline.sink.sink import Sink
+from pipeline.statestore.cleanup import Cleanup
+from pipeline.statestore.partition_count import PartitionWatch
+from pipeline.statestore.partitions import PartitionStores
 from pipeline.tasks import DECLARED, OnEnd, TaskFailed, Tasks
 from pipeline.transform.parked import Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
@@ -44,9 +49,7 @@ from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.shaping.loading import shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper
-from pipeline.transform.state.partitions import PartitionWatch
-from pipeline.transform.state.store import Store
-from pipeline.transform.state.upkeep import Upkeep
+from pipeline.transform.webhook import read
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LoopLag
 from pipeline.watch.losses import Losses
@@ -55,6 +58,7 @@ from pipeline.watch.server import HealthServer
 from pipeline.watch.unread import Unread
 from pipeline.watch.vitals import Verdict
 from tests.asking import local_client
+from tests.statestore.schemas import LARGEST
 
 WITHIN_S = 60.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
@@ -545,7 +549,8 @@ def product_lookups(victim: Victim, tmp_path: Path, *, again_s: float = 0, **ans
 
 def bought(product_id: str) -> Any:
     """A webhook that mentions a product."""
-    return SimpleNamespace(value=b'{"product_id": "%s"}' % product_id.encode(), headers=[])
+    body = b'{"type":"payment.succeeded","data":{"product_id":"%s"}}' % product_id.encode()
+    return read(FetchedRecord("webhooks", 0, 0, 0, 0, None, body, ()))
 
 
 @asynccontextmanager
@@ -627,11 +632,11 @@ async def chunk_in_waiting() -> AsyncIterator[Victim]:
 async def mirror_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
     """A partition that went: its next restore does not wait for it for ever."""
     victim = Victim("mirror closing")
-    store = Store(Settings.load(data_dir=tmp_path), SimpleNamespace(), victim.hear)
+    store = PartitionStores(Settings.load(data_dir=tmp_path), LARGEST, SimpleNamespace(), victim.hear)
     store._tasks._observers = [victim.hear]
     monkeypatch.setattr(asyncio, "to_thread", victim.forever)
     mirror: Any = SimpleNamespace()
-    store._mirrors[0] = mirror
+    store._local_stores[0] = mirror
     store.keep(())
     await until(victim.works.is_set)
     yield victim
@@ -656,7 +661,9 @@ async def mirror_upkeep(tmp_path: Path) -> AsyncIterator[Victim]:
     """Takes what was forgotten off the disk: it goes on."""
     victim = Victim("mirror upkeep")
     tasks = Tasks(observers=[victim.hear])
-    upkeep = Upkeep(Settings.load(), tmp_path, shelves={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None)
+    upkeep = Cleanup(
+        Settings.load(), tmp_path, LARGEST, stores={}, wanted=(), closing={}, tasks=tasks, tell=lambda _: None
+    )
     upkeep._watch = victim.forever  # type: ignore[method-assign]
     upkeep.assigned()
     yield victim
@@ -671,6 +678,18 @@ async def progress_bar() -> AsyncIterator[Victim]:
     tasks.start(demo.SHOWING, victim.forever)
     yield victim
     await tasks.stop()
+
+
+@asynccontextmanager
+async def kafka_login() -> AsyncIterator[Victim]:
+    """Keeps a session with a broker: without it the broker ends the connection, and its client makes another one."""
+    victim = Victim("kafka login")
+    connection = Connection("broker", 9092)
+    connection._tasks = Tasks(observers=[victim.hear])
+    connection._login_again = victim.forever  # type: ignore[method-assign]
+    connection._begin_login()
+    yield victim
+    await connection._tasks.stop()
 
 
 @asynccontextmanager
@@ -714,6 +733,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "mirror upkeep": [mirror_upkeep],
     "progress bar": [progress_bar],
     "records aside": [records_aside],
+    "kafka login": [kafka_login],
 }
 NOT_OURS = {"kafka metadata"}
 """Played by tasks without work, so that only a cancellation can end them."""

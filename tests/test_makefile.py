@@ -18,6 +18,13 @@ case "$*" in
     "-m pip "*) echo pip >> "$LOG"; exit ${PIP_ENDS:-0} ;;
     *"import pipeline"*) exit 0 ;;
     *hashlib*) exec "$REAL" "$@" ;;
+    *'%d.%d'*)
+        case "$0" in
+            *.venv/bin/python) echo 3.12 ;;
+            *.venv-3*) basename "${0%/bin/python}" | cut -c7- ;;
+            *) basename "$0" | cut -c7- ;;
+        esac ;;
+    "-m pytest "*) echo "pytest $0 $NO_CYTHON" >> "$LOG.pytest"; exit ${PYTEST_ENDS:-0} ;;
     -VV) echo Python 3.12 ;;
 esac
 """
@@ -94,3 +101,42 @@ def test_no_sha256sum(place: Path, tmp_path: Path) -> None:
         lock.write("# another\n")
     assert install(place, PATH=str(tools)) == 0
     assert calls(place) == 4
+
+
+def pythons(place: Path, *names: str, **variables: str) -> tuple[int, list[str], str]:
+    """`make pythons` with these interpreters: the exit code, which interpreter ran tests, and what was said."""
+    directory = place.parents[1]
+    for name in ("java", "mvn", *names):
+        shutil.copy(directory / "python3.stub", directory / name)
+    real = shutil.which("python3", path=os.defpath + ":" + os.environ["PATH"])
+    path = f"{directory}:{os.environ['PATH']}"
+    environment = {"PATH": path, "REAL": str(real), "LOG": str(place / "log"), "NO_CYTHON": "", **variables}
+    command = ["make", "-s", "-f", str(place / "Makefile"), f"PYTHON={directory / 'python3.stub'}", *OLD, "pythons"]
+    command.append("PYTHONS=" + " ".join([*(str(directory / name) for name in names), "python3.99"]))
+    run = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    ran = place / "log.pytest"
+    lines = [line.partition("/dodo/")[2] for line in ran.read_text().splitlines()] if ran.exists() else []
+    ran.unlink(missing_ok=True)
+    return run.returncode, lines, run.stdout
+
+
+def test_other_pythons(place: Path) -> None:
+    """Each version that is not .venv's runs both kinds of tests in an environment of its own; one not found is said."""
+    code, ran, said = pythons(place, "python3.11", "python3.12", "python3.13")
+    assert code == 0
+    assert ran == [
+        ".venv-3.11/bin/python ", ".venv-3.11/bin/python ", ".venv-3.13/bin/python ", ".venv-3.13/bin/python ",
+        ".venv/bin/python 1",
+    ]  # fmt: skip
+    assert "python3.99: not found, so not tested" in said
+    done = calls(place)
+    assert done == 2 + 2
+    assert pythons(place, "python3.11", "python3.12", "python3.13")[0] == 0
+    assert calls(place) == done
+
+
+def test_a_python_on_which_tests_fail(place: Path) -> None:
+    """The target fails there and then, also with make 3.81."""
+    code, ran, _ = pythons(place, "python3.11", "python3.13", PYTEST_ENDS="1")
+    assert code != 0
+    assert ran == [".venv-3.11/bin/python "]

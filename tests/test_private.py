@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 
 from pipeline import private
 from pipeline.backfill.journal import Journal
-from pipeline.kafka.local import _write_properties
-from pipeline.kafka.local_ports import Ports
-from pipeline.transform.state.mirror import Mirror
+from pipeline.kafka.local.broker import _write_properties
+from pipeline.kafka.local.ports import Ports
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +77,12 @@ def test_someone_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mirror(tmp_path: Path) -> None:
     """Its directories and LMDB's file are the user's alone, also those of an earlier version."""
     base = tmp_path / "customers"
-    Mirror.open(base, "dodo.customers", 3).close()
+    LmdbStore.open(base, "dodo.customers", 3, LARGEST).close()
     (data,) = base.rglob("data.mdb")
     assert (mode(base / "dodo.customers"), mode(data.parent), mode(data)) == (0o700, 0o700, 0o600)
     data.chmod(0o644)
     data.parent.chmod(0o755)
-    Mirror.open(base, "dodo.customers", 3).close()
+    LmdbStore.open(base, "dodo.customers", 3, LARGEST).close()
     assert (mode(data.parent), mode(data)) == (0o700, 0o600)
 
 

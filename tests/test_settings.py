@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from pipeline.errors import SettingsError
-from pipeline.settings import Settings
+from pipeline.settings import Peer, Settings
 
 
 def fault(**values: Any) -> str:
@@ -260,3 +260,27 @@ def test_metadata_keys_stay_apart() -> None:
         message == "PIPELINE_METADATA_KEYS: seat-count and seat.count would both be the attribute metadata_seat_count"
     )
     assert Settings.load(metadata_keys="plan,plan").metadata_keys == ("plan", "plan")
+
+
+def test_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each names its stage and the port of its probes; several may be of one stage, and IPv6 is written in brackets."""
+    written = "ingest=ingest:9080,sink=10.0.0.7:8082,sink=[fd00::7]:8082"
+    monkeypatch.setenv("PIPELINE_PEERS", f" {written.replace(',', ' , ')} ,")
+    peers = Settings.load().peers
+    assert peers == (Peer("ingest", "ingest", 9080), Peer("sink", "10.0.0.7", 8082), Peer("sink", "fd00::7", 8082))
+    assert ",".join(map(str, peers)) == written
+
+
+@pytest.mark.parametrize(
+    "peers",
+    ["sink", "sink:8082", "other=sink:8082", "sink=sink", "sink=http://sink:8082", "sink=sink:8082/metrics",
+     "sink=a@b:8082", "sink=sink:0", "sink=sink:65536", "sink=:8082"],
+)  # fmt: skip
+def test_malformed_peers(peers: str) -> None:
+    """Nothing that could lead a request elsewhere is an address: no URL, path or user."""
+    assert fault(peers=f"ingest=ingest:9080,{peers}").startswith("PIPELINE_PEERS: must be stage=host:port")
+
+
+def test_too_many_peers() -> None:
+    """A page is no load test."""
+    assert fault(peers=",".join(["sink=sink:8082"] * 33)).startswith("PIPELINE_PEERS: ")

@@ -15,8 +15,8 @@ from pipeline.dodo.api import Collection, DodoApi, Page, walk
 from pipeline.dodo.api.client import SETTLED
 from pipeline.dodo.api.listing import ID_FIELDS, begin
 from pipeline.errors import InputError, RecordTooLargeError
+from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.sending import Producer
 
 IDENTIFIED_AT_ONCE: Final = 500
 """Customers between two notes; what a crash in between sends twice."""

@@ -24,8 +24,8 @@ from pipeline.cli.screen import line, output
 from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.dodo.api import Collection, RateLimit, open_api
 from pipeline.errors import InputError, PipelineError
-from pipeline.kafka.producer import BatchProducer
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 
 SUBSECOND = 1

@@ -39,8 +39,8 @@ def doctor(
         Optional[list[str]],
         typer.Option(
             metavar="CHECK",
-            help="Look at this alone; several times for several: settings, brokers, topics, rights, groups, state, "
-            "dead-letters, customerio, dodo, mapping.",
+            help="Look at this alone; several times for several: settings, installation, brokers, topics, rights, "
+            "groups, state, dead-letters, customerio, dodo, mapping.",
             show_default=False,
         ),
     ] = None,
@@ -48,9 +48,10 @@ def doctor(
 ) -> None:
     """Look at everything that can be seen from outside, and say what is wrong and what to do.
 
-    Settings, brokers, topics, rights, the groups and their lag, the customers' state, dead letters, Customer.io, Dodo
-    and the mapping of the samples. It joins no group, commits nothing, writes nothing and sends no operation; what this
-    user may not see is `unknown`, which is no fault. Run it where a stage runs, with that stage's settings.
+    Settings, the installation, brokers, topics, rights, the groups and their lag, the customers' state, dead letters,
+    Customer.io, Dodo and the mapping of the samples. It joins no group, commits nothing, writes nothing and sends no
+    operation; what this user may not see is `unknown`, which is no fault. Run it where a stage runs, with that stage's
+    settings.
 
     Exit codes: 0 all is well as far as can be seen, 1 warnings, 2 faults.
 

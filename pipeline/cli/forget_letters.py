@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.cli.dlq_view import reading, share
+from pipeline.cli.progress import reading, share
 from pipeline.deadletters.erasure import Lying, Whose, bury, find, is_compacted, rewrite, spans_of
-from pipeline.deadletters.moments import written
 from pipeline.deadletters.reader import open_letter_reader
+from pipeline.deadletters.times import written
 from pipeline.errors import TopicError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 
 SHOWN = 10

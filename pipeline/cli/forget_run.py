@@ -12,12 +12,12 @@ import orjson
 import typer
 
 from pipeline.backfill.commands import Removal, forget_record
-from pipeline.cli.dlq_view import share
 from pipeline.cli.forget_letters import Letters, look, remove
+from pipeline.cli.progress import share
 from pipeline.errors import InputError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 
 NOTHING_ELSE = "nothing at Customer.io"

@@ -19,7 +19,7 @@ from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
-    from pipeline.kafka.local import LocalKafka
+    from pipeline.kafka.local.broker import LocalKafka
 
 DEFAULT_PORT = 9092
 """The port of the default setting, so that nothing needs to be exported."""
@@ -57,8 +57,8 @@ def up(
 
     Examples: `dodo-cio kafka up`, `dodo-cio kafka up --port 0 --json`, `dodo-cio kafka up --version 4.3.1`
     """
-    from pipeline.kafka.distribution import DEFAULT_VERSION
-    from pipeline.kafka.local import LocalKafka
+    from pipeline.kafka.local.broker import LocalKafka
+    from pipeline.kafka.local.distribution import DEFAULT_VERSION
 
     settings = prepare()
     if _is_given(settings):
@@ -104,7 +104,7 @@ def down(
 
     Examples: `dodo-cio kafka down`, `dodo-cio kafka down --delete-data`
     """
-    from pipeline.kafka.local import LocalKafka
+    from pipeline.kafka.local.broker import LocalKafka
 
     settings = Settings.load()
     directory = directory_of(settings)
@@ -133,7 +133,7 @@ def status(*, as_json: AsJson = False) -> None:
 
     Examples: `dodo-cio kafka status`, `dodo-cio kafka status --json`
     """
-    from pipeline.kafka.local import LocalKafka
+    from pipeline.kafka.local.broker import LocalKafka
 
     settings = prepare()
     broker = None if _is_given(settings) else LocalKafka.attach(directory_of(settings))
@@ -169,7 +169,7 @@ def directory_of(settings: Settings) -> Path:
 
 async def _connect(settings: Settings) -> None:
     """Return when topics can be created: a broker says that it has started a moment before the others know it."""
-    from pipeline.kafka.admin import open_admin
+    from pipeline.kafka.cluster.admin import open_admin
 
     async with open_admin(settings) as admin:
         await admin.ready()

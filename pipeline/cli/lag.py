@@ -22,8 +22,8 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipeline.kafka.lag import GroupLag
-    from pipeline.kafka.pace import Pace
+    from pipeline.kafka.cluster.lag import GroupLag
+    from pipeline.kafka.cluster.pace import Pace
 
 Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
 """The groups, and the pace of each since the reading before."""
@@ -79,7 +79,7 @@ def lag(
 
 async def _once(settings: Settings, *, acknowledge: bool) -> tuple[Sequence[GroupLag], int]:
     """One reading, and how many lost records of it were acknowledged."""
-    from pipeline.kafka.lag import flows_of, open_lag_reader
+    from pipeline.kafka.cluster.lag import flows_of, open_lag_reader
 
     async with open_lag_reader(settings) as reader:
         groups = await reader.read(flows_of(settings))
@@ -102,8 +102,8 @@ async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
 
 async def _readings(settings: Settings, interval: float) -> AsyncIterator[Reading | str]:
     """A reading every `interval` seconds; while no broker answers, the reason. Only the first failure is raised."""
-    from pipeline.kafka.lag import flows_of, open_lag_reader
-    from pipeline.kafka.pace import pace
+    from pipeline.kafka.cluster.lag import flows_of, open_lag_reader
+    from pipeline.kafka.cluster.pace import pace
 
     before: tuple[float, dict[tuple[str, str], GroupLag]] | None = None
     while True:

@@ -111,7 +111,7 @@ def preview(
 def _wanted(last: int | None, since: str | None, types: list[str]) -> Wanted:
     import time
 
-    from pipeline.deadletters.moments import moment_ms
+    from pipeline.deadletters.times import moment_ms
     from pipeline.preview.preview import Wanted
 
     if last is not None and since is not None:
@@ -132,7 +132,7 @@ def _check_types(types: Any, current: Policy, candidate: Policy) -> None:
 
 
 async def _read(settings: Settings, current: Policy, candidate: Policy, wanted: Wanted) -> Previewed:
-    from pipeline.cli.dlq_view import STEP, share
+    from pipeline.cli.progress import STEP, share
     from pipeline.preview.preview import preview as read
 
     with share("Comparing") as tell:

@@ -184,9 +184,8 @@ def _read(file: Path) -> bytes:
 
 def _endpoint(to: str) -> str:
     """The URL, with ingest's path where none was given."""
-    import httpx
-
     from pipeline.errors import InputError
+    from pipeline.plain_httpx import httpx
 
     try:
         url = httpx.URL(to)
@@ -204,12 +203,11 @@ def _post(
     import time
     from datetime import UTC, datetime
 
-    import httpx
-
     from pipeline.dodo.envelope import parse
     from pipeline.dodo.samples.fresh import fresh
     from pipeline.dodo.signature import sign
     from pipeline.errors import UnreadableBodyError
+    from pipeline.plain_httpx import httpx
     from pipeline.proxies import heeding
 
     sample = body
@@ -246,7 +244,7 @@ def _post(
 
 def _advise(status: int, fault: Exception | None, url: str) -> tuple[str | None, int]:
     """What an answer, or its absence, means for the caller, and the exit code."""
-    import httpx
+    from pipeline.plain_httpx import httpx
 
     match fault:
         case httpx.ConnectError() if "CERTIFICATE" in str(fault).upper() or "SSL" in str(fault).upper():

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.errors import InputError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
-from pipeline.transform.state.partitions import partitions_now
+from pipeline.statestore.partition_count import partitions_now
 from pipeline.transform.state.repartition import Advanced, Repartition, Survey, check_quiet
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.kafka.topics import Plan, Step, TopicSpec
+    from pipeline.kafka.cluster.topics import Plan, Step, TopicSpec
 
 KINDS = {
     "CreateTopic": "create",
@@ -107,8 +107,8 @@ def apply(
 
     Examples: `dodo-cio topics apply`, `dodo-cio topics apply --yes --partitions 4`
     """
-    from pipeline.kafka import topics
-    from pipeline.kafka.topics import AddPartitions, CannotChange
+    from pipeline.kafka.cluster import topics
+    from pipeline.kafka.cluster.topics import AddPartitions, CannotChange
 
     settings = prepare()
     found = _plan(settings, partitions, replication_factor, topics_dir, add_partitions=add_partitions)
@@ -177,7 +177,7 @@ def render(
     `dodo-cio topics render --format acls > acls.sh`,
     `dodo-cio topics render --format users --cluster production | kubectl apply -f -`
     """
-    from pipeline.kafka import rights_render, topic_render
+    from pipeline.kafka.cluster import rights_render, topic_render
 
     settings = Settings.load()
     match form:
@@ -194,7 +194,7 @@ def render(
 def _specs(
     settings: Settings, partitions: int | None, replication_factor: int, directory: Path | None
 ) -> Sequence[TopicSpec]:
-    from pipeline.kafka.topics import load_specs
+    from pipeline.kafka.cluster.topics import load_specs
 
     if replication_factor == 0:
         raise InputError("--replication-factor must be -1 (the cluster's default) or at least 1")
@@ -211,7 +211,7 @@ def _plan(
     *,
     add_partitions: bool,
 ) -> Plan:
-    from pipeline.kafka.topics import actual_topics, plan
+    from pipeline.kafka.cluster.topics import actual_topics, plan
 
     specs = _specs(settings, partitions, replication_factor, directory)
     return plan(specs, asyncio.run(actual_topics(settings, specs)), add_partitions=add_partitions)
@@ -219,7 +219,7 @@ def _plan(
 
 def _moves_customers(settings: Settings, found: Plan) -> bool:
     """Whether customers get other owners."""
-    from pipeline.kafka.topics import AddPartitions
+    from pipeline.kafka.cluster.topics import AddPartitions
 
     return any(
         isinstance(step, AddPartitions) and not step.held and step.topic == settings.webhooks_topic

@@ -80,7 +80,7 @@ def trace(
 
     from pipeline.cli.preparation import prepare
     from pipeline.cli.stopping import INTERRUPTED
-    from pipeline.deadletters.moments import moment_ms, written
+    from pipeline.deadletters.times import moment_ms, written
     from pipeline.interruption import until_told
 
     wanted = _wanted(webhook_id=webhook_id, payment_id=payment_id, customer=customer)
@@ -122,7 +122,7 @@ def _wanted(*, webhook_id: str | None, payment_id: str | None, customer: str | N
 
 
 async def _search(settings: Settings, wanted: Wanted, since_ms: int, until_ms: int | None, limit: int) -> Found:
-    from pipeline.cli.dlq_view import share
+    from pipeline.cli.progress import share
     from pipeline.trace.search import search
 
     with share("Reading") as tell:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.metadata
 import importlib.util
 import sys
 import time
@@ -18,12 +17,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import httpx
 from pydantic import SecretStr
 
+from pipeline import __version__
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.deadline import bounded, within
 from pipeline.errors import RequestUnansweredError, SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 
 BATCH_PATH: Final = "/api/v2/batch"
@@ -99,7 +99,7 @@ class TrackClient:
                         "Authorization": _basic(site_id, api_key),
                         "Accept": "application/json",
                         "Accept-Encoding": "identity",  # answers are a few bytes
-                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                        "User-Agent": f"dodo-customerio/{__version__}",
                     },
                     timeout=timeouts.by_phase,
                     limits=limits,

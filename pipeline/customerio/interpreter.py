@@ -32,7 +32,7 @@ from pipeline.customerio.outcomes import (
     Unauthorized,
     WrongRegion,
 )
-from pipeline.customerio.retry_after import retry_after_s
+from pipeline.retry import retry_after_s
 
 RAW_MAX_CHARACTERS: Final = 1_000
 """How much of an answer that cannot be matched goes into dead letters and logs."""

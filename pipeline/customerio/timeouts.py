@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import httpx
+from pipeline.plain_httpx import httpx
 
 
 @dataclass(frozen=True, slots=True)

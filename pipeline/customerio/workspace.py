@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 from pydantic import SecretStr
 
 from pipeline import logs
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 
 HOSTS: Final = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pipeline.deadletters.letter import Letter, json_object
 from pipeline.deadletters.masking import mask_body, mask_text, private_words
-from pipeline.deadletters.moments import written
 from pipeline.deadletters.receipts import PutBack
+from pipeline.deadletters.times import written
 from pipeline.kafka.records import DLQ_AT, EVENT_TIME, RECEIVED_AT, WEBHOOK_TIMESTAMP, Record
 
 TIMES: Final = frozenset({DLQ_AT, RECEIVED_AT, EVENT_TIME, WEBHOOK_TIMESTAMP})

@@ -45,9 +45,6 @@ succeeded. `transform-failed`: the user's own rules or code could not shape it; 
 
 CLASSES: Final[tuple[DeadLetterClass, ...]] = get_args(DeadLetterClass)
 
-OUR_FAULT: Final[frozenset[DeadLetterClass]] = frozenset({"unreadable", "unmappable", "transform-failed"})
-"""Faults that a change of ours or of the feeder would cure, told apart from what Customer.io refused."""
-
 BATCH: Final = "batch "
 """How the field of a letter begins whose value is a batch; its offsets follow."""
 

@@ -23,11 +23,11 @@ from pipeline.deadletters.letter import Letter, Place, read_letter
 from pipeline.deadletters.reader import LetterReader
 from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.fetched import UnreadableRecord
+from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import DLQ_STAGE, DODO_COMMAND, OutRecord, Record, header, text_header
-from pipeline.kafka.sending import Producer
-from pipeline.kafka.topic_reader import Span
 from pipeline.settings import Settings
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024

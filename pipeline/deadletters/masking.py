@@ -34,6 +34,12 @@ NAMES_OF_THINGS: Final = re.compile(
 THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "product_id", "payout_id"})
 """An object with one of these is an operation, whose name is its event's, or a thing of the shop."""
 
+CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
+"""What Dodo calls a customer, and what this pipeline calls one of test mode."""
+
+MESSAGE_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}")
+"""What Dodo calls a webhook."""
+
 FREE_TEXT: Final = frozenset({"custom_field_responses"})
 """Answers of buyers to a shop's questions; every text inside is theirs."""
 
@@ -55,6 +61,23 @@ def mask_text(text: str, private: Iterable[str] = ()) -> str:
     text = SECRET_SHAPES.sub("[secret]", text)
     text = URL.sub("[url]", text)
     return LONG_NUMBER.sub("[number]", text)
+
+
+def mask_person(key: bytes | None) -> str:
+    """Who a record is about, by its key: Dodo's own id stays, since it tells nobody who that is.
+
+    Any other word is hidden: whatever an identity policy takes for an id may be an address or a name.
+    """
+    text = (key or b"").decode("utf-8", "replace")
+    if not text or CUSTOMER_ID.fullmatch(text):
+        return text
+    masked = mask_text(text)
+    return masked if masked in {"[email]", "[number]"} else "[id]"
+
+
+def mask_webhook_id(text: str) -> str:
+    """A webhook's id: Dodo's own stays as it is, whatever digits it holds, since it is there to be asked for."""
+    return text if MESSAGE_ID.fullmatch(text) else mask_text(text)
 
 
 def mask_body(body: Any, private: Iterable[str] = ()) -> Any:

@@ -17,8 +17,8 @@ from pipeline.deadletters.forgotten import FORGOTTEN, Telling, telling_of
 from pipeline.deadletters.letter import Letter, Place
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Refused, Return, Targets, decide
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
-from pipeline.kafka.topic_reader import Span
 
 EXAMPLES: Final = 10
 """Places that are shown of each kind of refusal."""

@@ -8,8 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from pipeline.deadletters.letter import Place
 from pipeline.deadletters.receipts import read_receipt
 from pipeline.errors import InputError
+from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.kafka.records import Record
-from pipeline.kafka.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.settings import Settings
 
 

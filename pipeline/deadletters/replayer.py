@@ -19,7 +19,7 @@ from pipeline.deadletters.pace import Pace, chunk_size
 from pipeline.deadletters.receipts import receipt
 from pipeline.deadletters.replay import Return
 from pipeline.errors import DeliveryError, PipelineError, RecordTooLargeError
-from pipeline.kafka.sending import Producer
+from pipeline.kafka.producer.sending import Producer
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Letters of a megabyte each must not add up to a chunk of half a gigabyte."""

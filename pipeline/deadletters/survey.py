@@ -11,8 +11,8 @@ from pipeline.deadletters.plan import Plan, Rules
 from pipeline.deadletters.reader import LetterReader
 from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.deadletters.replay import Return
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
-from pipeline.kafka.topic_reader import Span
 
 Told = Callable[[], None]
 """Called for each record that was read."""

@@ -13,23 +13,24 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.demo.processes import Child, Fleet
-from pipeline.kafka import topics
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.cluster import topics
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import PREFIX, Settings
 
 BROKER_VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
 
-OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS"})
+OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS", "PEERS"})
 """Settings that say how the stages run, not where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the running chain answers."""
+    """Where the running chain answers; `probes` are those of ingest, whose other port has the webhooks alone."""
 
     kafka: str
     ingest: str
+    probes: str
     transform: str
     sink: str
     sandbox: str
@@ -82,8 +83,8 @@ class Chain:
             broker = LocalKafka.start(self._directory / "kafka", say=self._say)
             self._stack.callback(broker.stop)
             bootstrap = broker.bootstrap_servers
-        ports = {name: free_port() for name in ("sandbox", "ingest", "transform", "sink")}
-        variables = self._variables(bootstrap, f"http://127.0.0.1:{ports['sandbox']}")
+        ports = {name: free_port() for name in ("sandbox", "ingest", "probes", "transform", "sink")}
+        variables = self._variables(bootstrap, ports)
         self.settings = Settings.load(**{name.lower(): value for name, value in variables.items()})
         self._say("Creating the topics")
         await self._create_topics()
@@ -91,7 +92,7 @@ class Chain:
         self._say("Starting sandbox, sink, transform and ingest")
         children = {
             # The last started stops first: ingest takes nothing new while the others finish what is there.
-            name: fleet.start(name, *arguments, environment=self._environment(variables, ports[name]), port=ports[name])
+            name: fleet.start(name, *arguments, environment=self._environment(variables, ports, name), port=ports[name])
             for name, arguments in (
                 ("sandbox", self._sandbox_arguments(ports["sandbox"], variables)),
                 ("sink", ("sink",)),
@@ -99,10 +100,12 @@ class Chain:
                 ("ingest", ("ingest",)),
             )
         }
-        await self._ready(fleet, children)
+        probes = f"http://127.0.0.1:{ports['probes']}"
+        await self._ready(fleet, children | {"ingest": replace(children["ingest"], url=probes)})
         self.exports = {f"{PREFIX}{name}": value for name, value in variables.items() if name not in OF_PROCESSES}
         self.exports |= {f"{PREFIX}PORT": str(ports["ingest"])}
-        self.addresses = Addresses(kafka=bootstrap, **{name: child.url for name, child in children.items()})
+        urls = {name: child.url for name, child in children.items()}
+        self.addresses = Addresses(kafka=bootstrap, probes=probes, **urls)
 
     @staticmethod
     def _sandbox_arguments(port: int, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ class Chain:
         async with open_admin(self.settings) as admin:
             await admin.delete(names)
 
-    def _variables(self, bootstrap: str, sandbox: str) -> dict[str, str]:
+    def _variables(self, bootstrap: str, ports: Mapping[str, int]) -> dict[str, str]:
         """The chain's settings, without prefix; every one that matters is given, whatever the caller's environment."""
         run = secrets.token_hex(4)
         return {
@@ -142,7 +145,11 @@ class Chain:
             "DODO_WEBHOOK_SECRETS": self.secret,
             "CUSTOMERIO_SITE_ID": "demo-site",
             "CUSTOMERIO_API_KEY": secrets.token_hex(16),
-            "CUSTOMERIO_URL": sandbox,
+            "CUSTOMERIO_URL": f"http://127.0.0.1:{ports['sandbox']}",
+            "PEERS": ",".join(
+                f"{stage}=127.0.0.1:{ports[port]}"
+                for stage, port in (("ingest", "probes"), ("transform", "transform"), ("sink", "sink"))
+            ),
             "HOST": "127.0.0.1",
             "DATA_DIR": str(self._directory / "data"),
             "LOG_FORMAT": "json",
@@ -150,7 +157,7 @@ class Chain:
         }
 
     @staticmethod
-    def _environment(variables: Mapping[str, str], port: int) -> dict[str, str]:
+    def _environment(variables: Mapping[str, str], ports: Mapping[str, int], name: str) -> dict[str, str]:
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -159,5 +166,6 @@ class Chain:
         return {
             **inherited,
             **{f"{PREFIX}{name}": value for name, value in variables.items()},
-            f"{PREFIX}PORT": str(port),
+            f"{PREFIX}PORT": str(ports[name]),
+            **({f"{PREFIX}ADMIN_PORT": str(ports["probes"])} if name == "ingest" else {}),
         }

@@ -12,10 +12,10 @@ from pipeline.dodo.envelope import parse
 from pipeline.dodo.simulator import Delivery, Shop
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.records import WEBHOOK_ID, WEBHOOK_TIMESTAMP
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 
 TOLD_BEFORE: Final = frozenset({"suppressed-event", "unchanged-identify"})
@@ -46,7 +46,7 @@ def expect(shop: Shop, deliveries: Sequence[Delivery], policy: Policy, *, state:
             customer: {currency: paid - refunded for currency, (paid, refunded) in purse.items()}
             for customer, purse in shop.ledger.spent.items()
         }
-    shelf = MemoryShelf(int(time.time() * 1000)) if state else None
+    shelf = MemoryStore(int(time.time() * 1000)) if state else None
     for delivery in deliveries:
         if delivery.kind == "forged":
             continue

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.kafka.closing import close
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE, header, text_header
+from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 
 _TOTAL = re.compile("total_spent_([a-z]{3})_minor")

@@ -16,10 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
 from pipeline.errors import DeliveryError
-from pipeline.kafka.local_process import Watchdog
+from pipeline.kafka.local.process import Watchdog
+from pipeline.plain_httpx import httpx
 
 STOP_GRACE_S = 15
 """A stage promises to stop within 12 s whatever the API does; after this it is killed."""

@@ -82,6 +82,7 @@ def _keep(chain: Chain, talk: Console) -> None:
     talk.print(
         f"\nStill running until Ctrl-C:\n"
         f"  Apache Kafka   {at.kafka}\n"
+        f"  status page    {at.sink}/\n"
         f"  ingest         {at.ingest}/webhooks/dodo\n"
         f"  transform      {at.transform}/metrics\n"
         f"  sink           {at.sink}/metrics\n"

@@ -13,11 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import httpx
-
 from pipeline.dodo.simulator import Delivery
 from pipeline.errors import DeliveryError
 from pipeline.kafka.records import WEBHOOK_TIMESTAMP
+from pipeline.plain_httpx import httpx
 
 CONNECTIONS = 16
 """Enough to keep one ingest busy from one httpx process; Dodo itself posts with a few."""

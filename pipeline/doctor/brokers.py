@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pipeline.doctor.findings import Finding
-from pipeline.kafka.admin import Admin
+from pipeline.kafka.cluster.admin import Admin
 from pipeline.settings import Settings
 
 FETCH: Final = 1

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-import httpx
-
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.workspace import HOSTS, credentials, found_in, try_batches
 from pipeline.doctor.findings import Finding
 from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.settings import PREFIX, Settings
 
 CLOCK_S = 30.0

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 from pipeline.doctor.brokers import brokers
+from pipeline.doctor.clock import clock
 from pipeline.doctor.customerio import customerio
 from pipeline.doctor.dodo import dodo
 from pipeline.doctor.findings import CHECKS, ON_KAFKA, Check, Finding
 from pipeline.doctor.groups import groups
+from pipeline.doctor.installation import installation
 from pipeline.doctor.letters import dead_letters
 from pipeline.doctor.mapping import mapping
 from pipeline.doctor.settings import oddities
 from pipeline.doctor.state import state
 from pipeline.doctor.topics import rights, topics
 from pipeline.errors import BrokerUnreachableError, PipelineError
-from pipeline.kafka.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import Admin, open_admin
 from pipeline.settings import Settings
 
 PATIENCE_S = 10.0
@@ -44,6 +46,8 @@ async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
     match check:
         case "settings":
             return oddities(settings)
+        case "installation":
+            return installation()
         case "customerio":
             return await customerio(settings)
         case "dodo":
@@ -74,13 +78,13 @@ async def _on_kafka(settings: Settings, only: Collection[Check]) -> AsyncIterato
 async def _asking(settings: Settings, admin: Admin, check: Check) -> Sequence[Finding]:
     match check:
         case "brokers":
-            return await brokers(settings, admin)
+            return [*await brokers(settings, admin), await clock(settings)]
         case "topics":
             return await topics(settings, admin)
         case "rights":
             return await rights(settings, admin)
         case "groups":
-            return await groups(settings)
+            return await groups(settings, admin)
         case "state":
             return await state(settings)
         case _:

@@ -9,11 +9,13 @@ from typing import Final, Literal
 Verdict = Literal["ok", "warning", "fault", "unknown"]
 
 Check = Literal[
-    "settings", "brokers", "topics", "rights", "groups", "state", "dead-letters", "customerio", "dodo", "mapping"
-]
+    "settings", "installation", "brokers", "topics", "rights", "groups", "state", "dead-letters", "customerio", "dodo",
+    "mapping",
+]  # fmt: skip
 
 CHECKS: Final[tuple[Check, ...]] = (
-    "settings", "brokers", "topics", "rights", "groups", "state", "dead-letters", "customerio", "dodo", "mapping",
+    "settings", "installation", "brokers", "topics", "rights", "groups", "state", "dead-letters", "customerio", "dodo",
+    "mapping",
 )  # fmt: skip
 """In the order in which they are looked at and shown."""
 

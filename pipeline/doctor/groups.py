@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.doctor.findings import Finding
-from pipeline.kafka.lag import GroupLag, flows_of, open_lag_reader
-from pipeline.settings import Settings
+from pipeline.kafka.cluster.admin import Admin
+from pipeline.kafka.cluster.lag import GroupLag, flows_of, open_lag_reader
+from pipeline.kafka.cluster.members import Member
+from pipeline.settings import PREFIX, Settings
 
 SLOW_S = 300.0
 """Seconds that the oldest waiting record may be old before it is worth a word: a rolling restart and a restore take
 minutes at most."""
 
+APART = f"give each deployment {PREFIX}TRANSFORM_GROUP and {PREFIX}SINK_GROUP of its own"
+
 LAG = "`dodo-cio lag --watch` shows whether it shrinks"
 
 
-async def groups(settings: Settings) -> list[Finding]:
+async def groups(settings: Settings, admin: Admin) -> list[Finding]:
     """Members, lag and losses of the transform's and the sink's group; joins none and commits nothing."""
     async with open_lag_reader(settings) as reader:
         found = await reader.read(flows_of(settings))
-    return [finding for group in found for finding in of_group(group)]
+    findings = []
+    for group in found:
+        findings += of_group(group)
+        if group.members:
+            findings += company(group.group, group.topic, len(group.partitions), await admin.members(group.group))
+    return findings
+
+
+def company(group: str, topic: str, partitions: int, members: Sequence[Member]) -> list[Finding]:
+    """Whether the members of a group belong together: two deployments in one group take each other's records.
+
+    While partitions are being given out the coordinator tells nobody who reads what, and nothing is said.
+    """
+    subject = f"members of {group}"
+    settled = [(one, one.topics) for one in members if one.topics is not None]
+    findings = []
+    for one, topics in settled:
+        if topics != {topic}:
+            reads = ", ".join(sorted(topics)) or "nothing"
+            text = f"{one} reads {reads}, and this deployment's group is for {topic} alone"
+            findings.append(Finding("groups", subject, "fault", text, APART))
+    names = sorted({one.client_id for one in members})
+    if len(names) > 1:
+        text = f"they call themselves {', '.join(names)}: are two deployments in it?"
+        findings.append(Finding("groups", subject, "warning", text, f"{APART}, or the same {PREFIX}KAFKA_CLIENT_ID"))
+    given = {tp.partition for one in members for tp in one.assigned or () if tp.topic == topic}
+    if len(settled) < len(members):
+        if not findings:
+            text = "what each reads is not told while partitions are being given out"
+            findings.append(Finding("groups", subject, "unknown", text, "look again in a minute"))
+    elif nobodys := sorted(set(range(partitions)) - given):
+        text = f"partitions {', '.join(map(str, nobodys))} of {topic} were given to none of them"
+        findings.append(Finding("groups", subject, "fault", text, APART))
+    if not findings:
+        hosts = sorted({one.host for one in members})
+        text = f"all read {topic} and nothing else, from {', '.join(hosts)}"
+        findings.append(Finding("groups", subject, "ok", text))
+    return findings
 
 
 def of_group(group: GroupLag) -> list[Finding]:

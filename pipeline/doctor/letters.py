@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.survey import letters, read_history
 from pipeline.doctor.findings import Finding
-from pipeline.kafka.topic_reader import Span
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.settings import Settings
 
 NEWEST = 20_000

@@ -13,8 +13,8 @@ from pipeline.kafka.closing import close
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import new_reader
 from pipeline.settings import PREFIX, Settings
-from pipeline.transform.state.facts import BEGAN
-from pipeline.transform.state.partitions import check_written, partitions_now
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.partition_count import check_written, partitions_now
 
 LOOKED_AT = 2_000
 """Records of a partition, from its start: the one that says under how many is written first, and compaction keeps it

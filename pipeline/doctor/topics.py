@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline.doctor.findings import Finding, Verdict
-from pipeline.kafka.admin import Admin
-from pipeline.kafka.rights import COMMANDS, STAGES, Kind, missing, rights_of, united
-from pipeline.kafka.start_checks import config_faults
-from pipeline.kafka.topics import AddPartitions, ChangeConfig, Step, load_specs, plan
+from pipeline.kafka.cluster.admin import Admin
+from pipeline.kafka.cluster.rights import COMMANDS, STAGES, Kind, missing, rights_of, united
+from pipeline.kafka.cluster.start_checks import config_faults
+from pipeline.kafka.cluster.topics import AddPartitions, ChangeConfig, Step, load_specs, plan
 from pipeline.settings import Settings
 
 RENDER = "`dodo-cio topics render --format acls` prints what each stage needs"

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.dodo.signature import Verifier
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.events import Observer, RecordsStored
@@ -21,13 +22,14 @@ from pipeline.ingest.journal import Journal
 from pipeline.ingest.metrics import observe_ingest
 from pipeline.ingest.openapi import OPENAPI_PATH, document
 from pipeline.ingest.producer import BATCH_BYTES, MAX_RECORD_BYTES, DurableProducer
+from pipeline.ingest.recent import recent_of
 from pipeline.ingest.timeliness import Timeliness
 from pipeline.ingest.workers.member import Member
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.sizes import check_sizes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
 from pipeline.watch.clock import Clock
@@ -35,6 +37,11 @@ from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
 from pipeline.watch.loop import LAG, LoopLag
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.page.document import Look
+from pipeline.watch.page.figures import families_of
+from pipeline.watch.page.own import Own
+from pipeline.watch.page.peers import Peers
+from pipeline.watch.page.routes import Page
 from pipeline.watch.vitals import Verdict
 
 log = logs.get(__name__)
@@ -103,6 +110,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        check_compiled("ingest")
         topics = (settings.webhooks_topic, settings.dead_letters_topic)
         async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(settings, "ingest", admin=admin)
@@ -116,6 +124,16 @@ def create_app(
         finally:
             await tasks.stop()
             await producer.stop()
+
+    def page() -> Page:
+        recent = recent_of(metrics)
+
+        async def look() -> Look:
+            now_ready, now_live = health.verdicts()
+            return Look(now_ready, now_live, families_of(metrics.registry), events=recent.events())
+
+        own = Own("ingest", look)
+        return Page(own.document if member is None else member.document(own, recent.events), Peers(settings.peers))
 
     about = [
         *(health.routes() if member is None else member.routes(health)),
@@ -131,7 +149,8 @@ def create_app(
     )
     app.state.metrics, app.state.stopping = metrics, stopping
     app.state.directs = {("POST", path): endpoint for path in settings.webhook_paths}
-    app.state.admin = Starlette(routes=about) if settings.admin_port is not None else None
+    # The page is for this company's people: it stands on the port that is not the world's, or not at all.
+    app.state.admin = None if settings.admin_port is None else Starlette(routes=[*about, *page().routes()])
     app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
     return app
 

@@ -158,6 +158,7 @@ class Request:
             decision.type if outcome == "accepted" and isinstance(decision, Webhook) else None,
             reason,
             skew_s,
+            decision.webhook_id if decision is not None else b"",
         )
         tell(endpoint.observers, event)
         if reply is None:

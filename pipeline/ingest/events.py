@@ -43,6 +43,8 @@ class RequestEnded(NamedTuple):
     """Why, in words without content of the request; empty for accepted ones."""
     skew_s: float | None = None
     """Of a genuine webhook that was refused for its time: how far that is from our clock (below 0: older)."""
+    webhook_id: bytes = b""
+    """Of a request that was stored."""
 
 
 class RecordsStored(NamedTuple):

@@ -34,9 +34,9 @@ from pipeline.ingest.events import Observer, ProducerReplaced, RecordsStored
 from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES
 from pipeline.ingest.store import STORE_WITHIN_S, NotStored, Stored, Told
-from pipeline.kafka.appending import Appender
 from pipeline.kafka.closing import close_producer
 from pipeline.kafka.lifelines import watch_producer
+from pipeline.kafka.producer.appending import Appender
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.records import LOG_APPEND_TIME, OutRecord

@@ -42,12 +42,22 @@ class Webhook(NamedTuple):
     record: OutRecord
     type: str
 
+    @property
+    def webhook_id(self) -> bytes:
+        """As it was sent."""
+        return self.record.headers[0][1]
+
 
 class Unreadable(NamedTuple):
     """To be stored as a dead letter; `reason` quotes nothing of the body."""
 
     record: OutRecord
     reason: str
+
+    @property
+    def webhook_id(self) -> bytes:
+        """As it was sent."""
+        return self.record.headers[0][1]
 
 
 def decide(

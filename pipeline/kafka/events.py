@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from faust.types import TP
+if TYPE_CHECKING:  # ingest knows events, and is no Faust app
+    from faust.types import TP
 
 
 @dataclass(frozen=True, slots=True)

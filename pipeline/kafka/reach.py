@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka import tokens
 from pipeline.kafka.connection import REFUSED_TOKEN
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import PREFIX, SASL_NEEDS, Settings
 
 UNCONNECTED: Final = (KafkaConnectionError, KafkaTimeoutError, OSError)
 """What a client raises that does not get a connection; TimeoutError is an OSError."""
@@ -86,7 +86,7 @@ async def connecting(settings: Settings, connect: Callable[[], Awaitable[None]],
 def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     """The error for a failed connection; `told` is what the client logged and raised, oldest first."""
     _, cause, names = _row(told)
-    if names == REFUSED_LOGIN[2] and not settings.kafka_sasl_password:
+    if names == REFUSED_LOGIN[2] and "kafka_sasl_password" not in SASL_NEEDS[settings.kafka_sasl_mechanism]:
         _, cause, names = REFUSED_TOKEN_ROW
     check = ", ".join(PREFIX + name for name in names)
     error = BrokerUnreachableError(

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import httpx
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
 from pipeline import logs
 from pipeline.errors import SettingsError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.settings import PREFIX, Settings
 

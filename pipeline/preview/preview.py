@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from pipeline.kafka.topic_reader import TopicReader, open_topic_reader
+from pipeline.kafka.cluster.topic_reader import TopicReader, open_topic_reader
 from pipeline.preview.report import Report
 from pipeline.preview.spans import newest
 from pipeline.preview.worlds import Both, is_echo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.kafka.topic_reader import Span
+from pipeline.kafka.cluster.topic_reader import Span
 
 
 def newest(spans: Mapping[int, Span], count: int) -> dict[int, Span]:

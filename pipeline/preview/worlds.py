@@ -10,30 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import DODO_COMMAND, REPARTITIONED_FROM, Headers, Record, text_header, time_ms
-from pipeline.kafka.topic_reader import Span
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.shares import SHARE
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Decided
 
 MOST_FACTS: Final = 250_000
 """Of one state, about 120 MB. A span that has more of them is decided with states that begin anew in the middle."""
 
 
-class Facts(MemoryShelf):
-    """A shelf whose changelog nobody reads, and that holds no more memory than its facts have bytes."""
+class Facts(MemoryStore):
+    """A store whose changelog nobody reads, and that holds no more memory than its facts have bytes."""
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """See `Shelf`."""
+        """See `KeyValueStore`."""
         super().put(key, _fitted(value))
         self.changelog.clear()
 
-    def keep(self, key: bytes, sheet: bytes | None) -> None:
-        """See `Shelf`."""
-        super().keep(key, _fitted(sheet))
+    def keep(self, key: bytes, value: bytes | None) -> None:
+        """See `KeyValueStore`."""
+        super().keep(key, _fitted(value))
 
 
 def _fitted(value: bytes | None) -> bytes | None:

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from faust.types import TP
 
-from pipeline.kafka.done_ahead import SPAN
 from pipeline.kafka.records import Record
+from pipeline.kafka.worker.done_ahead import SPAN
 from pipeline.sink.handover import Assignment
 
 DONE: Final = 1
@@ -33,7 +33,7 @@ _TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class Delivered(Protocol):
-    """A chunk as the transport hands it over; `pipeline.kafka.batches.RecordBatch` fits."""
+    """A chunk as the transport hands it over; `pipeline.kafka.worker.batches.RecordBatch` fits."""
 
     @property
     def topic(self) -> str:

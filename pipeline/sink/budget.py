@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from pipeline.kafka.membership import since_boot
+from pipeline.kafka.worker.membership import since_boot
 from pipeline.sink.demand import RESERVE, Usage
 from pipeline.sink.events import BudgetShared, LeasesChanged, RateFactorChanged, RequestEnded, SinkEvent, TurnTaken
 from pipeline.sink.handover import SinkHandOver, wake

@@ -18,7 +18,7 @@ STALE_LOOKS_TOLD: Final = 300
 
 
 class Membership(Protocol):
-    """`pipeline.kafka.membership.Membership` fits."""
+    """`pipeline.kafka.worker.membership.Membership` fits."""
 
     def may_send(self, generation: int) -> bool:
         """Whether effects of records delivered under `generation` may leave this process now."""

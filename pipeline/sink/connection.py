@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import httpx
-
 from pipeline import logs
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.customerio.workspace import HOSTS, credentials, find, resolve, try_batches
 from pipeline.errors import CredentialError, DeliveryError, RequestUnansweredError
+from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 from pipeline.sink.backoff import recheck
 

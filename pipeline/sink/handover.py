@@ -36,10 +36,10 @@ NOWHERE: Final = Assignment(NEVER, frozenset())
 class SinkHandOver:
     """Whether work may begin, for which assignment, and what is left of it. Belongs to one event loop.
 
-    Fits `pipeline.kafka.handover.HandOver`. Three phases: *open* between `resume` and `begin`; *finishing* for at most
-    `FINISH_S` after that, in which only operations leave that stand in front of some that already left (the group's
-    offset is a contiguous prefix: what stays behind would let the next owner repeat all beyond it); then *shut*. Every
-    wait that is not a request in flight is a nap, and each change of phase ends all naps at once.
+    Fits `pipeline.kafka.worker.handover.HandOver`. Three phases: *open* between `resume` and `begin`; *finishing* for
+    at most `FINISH_S` after that, in which only operations leave that stand in front of some that already left (the
+    group's offset is a contiguous prefix: what stays behind would let the next owner repeat all beyond it); then
+    *shut*. Every wait that is not a request in flight is a nap, and each change of phase ends all naps at once.
     """
 
     def __init__(self) -> None:

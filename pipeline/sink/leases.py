@@ -7,7 +7,7 @@ ticket, which cannot be earlier, and takes nothing back before `RETURN_S`. So th
 first, whenever the grant arrived, whether or not the lender's commit was answered, and whoever was frozen in between.
 What the borrower may not use any more, nobody uses for a whole window: no second has both.
 
-Pure: clocks are read elsewhere, and go on while the host is suspended (`pipeline.kafka.membership.since_boot`).
+Pure: clocks are read elsewhere, and go on while the host is suspended (`pipeline.kafka.worker.membership.since_boot`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from pipeline import logs
-from pipeline.kafka.membership import since_boot
+from pipeline.kafka.worker.membership import since_boot
 from pipeline.sink.demand import RESERVE, Demand, Usage
 from pipeline.sink.leases import LEASE_S, RETURN_S, Borrowed, Lease, Lent, divide
 from pipeline.sink.statements import MAX_GRANTS, Grant, Statement, parse
@@ -68,7 +68,7 @@ class Purse(Protocol):
 
 
 class Board(Protocol):
-    """`pipeline.kafka.notes.Notes` fits."""
+    """`pipeline.kafka.worker.notes.Notes` fits."""
 
     def say(self, text: str, generation: int) -> None:
         """Let the group read `text` in the place of what this member said before, as soon as can be."""

@@ -13,8 +13,8 @@ from pipeline.customerio.outcomes import Refusal
 from pipeline.deadletters.envelope import DeadLetterClass, dead_letter, without_content
 from pipeline.deadletters.logged import log_letters
 from pipeline.errors import RecordTooLargeError
+from pipeline.kafka.producer.sending import Outgoing, Producer
 from pipeline.kafka.records import Record, source_of
-from pipeline.kafka.sending import Outgoing, Producer
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item

@@ -23,8 +23,8 @@ from aiokafka.structs import TopicPartition
 from pipeline import logs
 from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.incidents import Incident
-from pipeline.kafka.admin import open_admin
 from pipeline.kafka.closing import close
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import Record

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 from pipeline.errors import ContractViolationError
-from pipeline.kafka.membership import since_boot
+from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import Record, source_of
-from pipeline.kafka.sending import Producer
+from pipeline.kafka.worker.membership import since_boot
 from pipeline.observers import tell
 from pipeline.sink.acks import Acks, Delivered, is_owed
 from pipeline.sink.answers import Answer

@@ -1,7 +1,7 @@
 """Statements: what a sink tells the others of its group about its budget, as a short text.
 
-The text lies beside an offset that the sink committed (`pipeline.kafka.notes`). Who else commits for the group may have
-left anything there; what is not a statement of this form is nothing.
+The text lies beside an offset that the sink committed (`pipeline.kafka.worker.notes`). Who else commits for the group
+may have left anything there; what is not a statement of this form is nothing.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import orjson
 
 from pipeline import logs
 from pipeline.errors import TopicError
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import (
     DODO_COMMAND,
     DODO_MODE,

@@ -10,24 +10,26 @@ from typing import Any, Final, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.workspace import credentials
 from pipeline.errors import DeliveryError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.events import ProduceStalled
-from pipeline.kafka.notes import Notes
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.sizes import check_sizes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.notes import Notes
 from pipeline.settings import Settings
 from pipeline.sink.agent import add_agent
 from pipeline.sink.connection import connect
 from pipeline.sink.letters import HEADERS_BYTES
 from pipeline.sink.metrics import observe_sink, show_sink
+from pipeline.sink.recent import recent_of
 from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.sink.unsaying import Unsaying
@@ -83,6 +85,7 @@ class SinkProcess:
         observe_sink(self._watch.metrics, settings.lanes)
         show_sink(self._watch.metrics, self.sink)
         self._watch.details = self._details
+        self._watch.recent = recent_of(self._watch.metrics).events
         self.app.before_start(self._check)
         self.app.companion(self._connect, self._disconnect)
         self.app.companion(self._start_producer, self._producer.stop)
@@ -97,6 +100,7 @@ class SinkProcess:
             TopicError: a right or a topic is missing, or a topic takes too little.
             BrokerUnreachableError: no broker answered.
         """
+        check_compiled("sink")
         operations, dead_letters = self._settings.operations_topic, self._settings.dead_letters_topic
         async with open_admin(self._settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
             await check_rights(self._settings, "sink", admin=admin)
@@ -165,7 +169,7 @@ def create_app(settings: Settings) -> BatchApp:
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
     """Run the sink until a signal or a crash, then exit; `overrides` are settings given as flags."""
-    from pipeline.kafka.worker import run_worker
+    from pipeline.kafka.worker.process import run_worker
 
     settings = Settings.load(**overrides)
     sys.exit(run_worker(create_app(settings), settings))

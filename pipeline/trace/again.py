@@ -13,10 +13,10 @@ from typing import NamedTuple
 from pipeline.errors import ConfigurationError
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, SentOn
 
 
@@ -47,7 +47,7 @@ class Decider:
         alone = decide(record, policy, map_webhook).verdict
         if not self._state:
             return Again(alone, alone)
-        shelf = MemoryShelf()
+        shelf = MemoryStore()
         for other in before:
             if (other.partition, other.offset) == (record.partition, record.offset):
                 break

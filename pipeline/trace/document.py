@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.deadletters.masking import mask_body, mask_text, private_words
-from pipeline.deadletters.moments import written
+from pipeline.deadletters.times import written
 from pipeline.trace.story import Operation, Step, Story
 
 

@@ -14,9 +14,9 @@ from pipeline.deadletters.reader import LetterReader, open_letter_reader
 from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.dodo.envelope import webhook_id_of
 from pipeline.errors import ConfigurationError
-from pipeline.kafka.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
-from pipeline.kafka.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.settings import Settings
 from pipeline.trace.wanted import Wanted, data_of, whose
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errors import ContractViolationError
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.transform.flow import Flow
 
 NAME = "transform.webhooks"

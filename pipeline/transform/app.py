@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline import signals
 
 if TYPE_CHECKING:
-    from pipeline.kafka.app import BatchApp
+    from pipeline.kafka.worker.app import BatchApp
 
 
 def _from_environment() -> BatchApp:

@@ -34,6 +34,7 @@ from pipeline.transform.verdicts import (
     Operations,
     Verdict,
 )
+from pipeline.transform.webhook import Webhook
 
 VerdictWord = Literal["operations", "dropped", "dead_letter"]
 
@@ -126,7 +127,7 @@ def explain(
     except UnreadableBodyError as error:
         envelope, verdict = None, DeadLettered("unreadable", str(error))
     else:
-        verdict = map_webhook(envelope, Delivery(identifier, mode=mode), policy)
+        verdict = map_webhook(Webhook.of(envelope, Delivery(identifier, mode=mode)), policy)
     return explained(envelope, identifier, verdict, settings, now_ms=now_ms, copy=copy)
 
 

@@ -21,9 +21,12 @@ from pipeline import logs
 from pipeline.deadletters.envelope import without_content
 from pipeline.deadletters.logged import log_letters
 from pipeline.errors import DeliveryError, RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord, Record, source_of
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
+from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.store import KeyValueStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
 from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision
@@ -32,11 +35,9 @@ from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
 from pipeline.transform.seams import Introductions, Lookups, Producer, State
-from pipeline.transform.state.events import FactsStored
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.webhook import Reading, read
 
 MAX_CHUNKS: Final = 8
 """Chunks on their way at once: enough to hide a round trip to the brokers behind the mapping of the chunks after it."""
@@ -75,7 +76,7 @@ class Flow:
     """Takes chunks one at a time, in the order of delivery.
 
     Args:
-        decide: what becomes of one record, with the facts of its partition; never raises for what the record holds.
+        decide: what becomes of a record that was read, with the facts of its partition; never raises for what it holds.
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
@@ -94,19 +95,19 @@ class Flow:
 
     def __init__(
         self,
-        decide: Callable[[Record, Shelf | None], Decision],
+        decide: Callable[[Reading, KeyValueStore | None], Decision],
         producer: Producer,
         *,
         operations_topic: str,
         dead_letters_topic: str,
-        observe: Callable[[ChunkTransformed | FactsStored], None],
+        observe: Callable[[ChunkTransformed | ChangesStored], None],
         fail: Callable[[BaseException], None],
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         is_lost: Callable[[int], bool] = lambda _: False,
         introductions: Introductions | None = None,
         lookups: Lookups | None = None,
-        current: Callable[[], Callable[[Record, Shelf | None], Decision]] | None = None,
+        current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -176,7 +177,7 @@ class Flow:
         self._stay += 1
         self._give_up()
         if self._state is not None:
-            self._state.shelves.keep({tp.partition for tp in assigned})
+            self._state.stores.keep({tp.partition for tp in assigned})
         self._open = self._error is None
 
     def _give_up(self) -> None:
@@ -237,14 +238,14 @@ class Flow:
         sending.add_done_callback(lambda done: self._sent(landing, flight, done))
         return None
 
-    async def _shelf(self, chunk: Chunk) -> MirroredShelf | None:
+    async def _shelf(self, chunk: Chunk) -> TransactionalStore | None:
         """The facts of the chunk's partition; none without a state, or when the partition has gone."""
         if self._state is None or not self._takes(chunk):
             return None
         partition = chunk.batch.partition
-        shelf = self._state.shelves.shelf(partition)
+        shelf = self._state.stores.store(partition)
         if shelf.has_gap:
-            await self._state.shelves.read_gap(partition, shelf)
+            await self._state.stores.read_gap(partition, shelf)
         return shelf
 
     async def _map(self, chunk: Chunk) -> Answer | None:
@@ -265,15 +266,16 @@ class Flow:
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(chunk):
                 return None
+            reading = read(record)
             if self._introductions is not None and shelf is not None:
-                answer = self._introduce(self._introductions, chunk, record, shelf)
+                answer = self._introduce(self._introductions, chunk, reading, shelf)
                 if answer is not None:
                     return answer
             if self._lookups is not None:
-                waiting = self._lookups.missing(record, waits=chunk.patience_s > 0)
+                waiting = self._lookups.missing(reading, waits=chunk.patience_s > 0)
                 if waiting is not None:
                     return waiting
-            decision = self._append(chunk.outgoing.operations, record, decide(record, shelf))
+            decision = self._append(chunk.outgoing.operations, record, decide(reading, shelf))
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
                 chunk.tally.letters.append((source_of(record), decision.verdict))
@@ -284,9 +286,11 @@ class Flow:
             chunk.decided += 1
         return None
 
-    def _introduce(self, introductions: Introductions, chunk: Chunk, record: Record, shelf: Shelf) -> Answer | None:
+    def _introduce(
+        self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: KeyValueStore
+    ) -> Answer | None:
         """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
-        customer_id = introductions.stranger(record, shelf)
+        customer_id = introductions.stranger(reading, shelf)
         if customer_id is None:
             return None
         found = introductions.ask(customer_id, waits=chunk.patience_s > 0)
@@ -415,4 +419,5 @@ def _told(flight: Flight) -> ChunkTransformed:
         notes=tally.notes,
         mapping_s=flight.mapping_s,
         produce_s=time.perf_counter() - flight.sent_at,
+        last=tally.last,
     )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES
 from pipeline.transform.fields import email, members, scalar, text
 from pipeline.transform.person_ids import is_placeholder, person_id
-from pipeline.transform.profile import Person, Profile
+from pipeline.transform.profile import Person, PersonProfile
 from pipeline.transform.verdicts import Mode
 
 TEST_PREFIX: Final = "test_"
@@ -30,7 +30,7 @@ def person_of(
     data: Mapping[str, Any],
     *,
     mode: Mode = "live",
-    profile: Profile | None = None,
+    profile: PersonProfile | None = None,
 ) -> Person | None:
     """The person that a webhook is about, None when nothing resolves.
 
@@ -81,7 +81,7 @@ def tells_more(customer: Mapping[str, Any]) -> bool:
     return bool(customer) and not customer.keys() <= _ID_ONLY
 
 
-def is_known(profile: Profile) -> bool:
+def is_known(profile: PersonProfile) -> bool:
     """Whether a body with the customer object, or Dodo's API, told of the customer before."""
     contact = profile.contact
     return contact.email is not None or contact.name is not None or contact.phone is not None or bool(profile.metadata)
@@ -106,7 +106,7 @@ def _value(
     data: Mapping[str, Any],
     *,
     mode: Mode,
-    profile: Profile | None,
+    profile: PersonProfile | None,
 ) -> str | None:
     match step:
         case "customer_id":

@@ -12,27 +12,21 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pipeline import logs
-from pipeline.dodo.envelope import parse
-from pipeline.errors import UnreadableBodyError
-from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.records import DODO_COMMAND, Record, header
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.failures import where
-from pipeline.transform.fields import email, members, text
-from pipeline.transform.identity import customer_id_of
+from pipeline.transform.fields import email, text
 from pipeline.transform.mapping.table import TABLE
-from pipeline.transform.mode import mode_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import Asking, Found, Resolver
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import customer_key
 from pipeline.transform.state.gather import nothing, of_api_object
-from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.webhook import Reading, Webhook
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
 ADDRESS: Final = b'"email"'
-"""With these a body tells the customer itself. Nothing else called so is an object: metadata is flat. Looked for before
-the body is parsed, since most webhooks have both."""
+"""With these a body tells the customer itself. Nothing else called so is an object: metadata is flat."""
 
 VOLUME: Final = "credit.deducted"
 """Dropped by default, and the most frequent type: nobody is asked for what is not sent."""
@@ -67,27 +61,20 @@ class Introductions:
         self._policy = policy
         self._observe = observe
 
-    def stranger(self, record: Record, shelf: Shelf) -> str | None:
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
 
         Nothing is asked of test-mode customers, whom the live API does not know, of forgotten ones, nor of those whose
         facts lie elsewhere.
         """
-        body = record.value
-        if type(record) is UnreadableRecord:
+        if type(reading) is not Webhook or reading.delivery.mode != "live":
             return None
+        body = reading.record.value if reading.record is not None else None
         if body is None or (ADDRESS in body and any(sign in body for sign in CUSTOMER_OBJECT)):
             return None
-        if header(record.headers, DODO_COMMAND) is not None or mode_of(record.headers) != "live":
+        type_, customer_id = reading.envelope.type, reading.customer_id
+        if type_ not in TABLE or (type_ == VOLUME and not self._policy.emit_credit_deducted):
             return None
-        try:
-            envelope = parse(body)
-        except UnreadableBodyError:
-            return None
-        known = TABLE.get(envelope.type)
-        if known is None or (envelope.type == VOLUME and not self._policy.emit_credit_deducted):
-            return None
-        customer_id = customer_id_of(members(envelope.data.get("customer")), envelope.data)
         customer = customer_key(customer_id)
         if customer is None or not (shelf.ownership is None or shelf.ownership.owns(customer)):
             return None
@@ -110,7 +97,7 @@ class Introductions:
         self._observe(CustomerLookedUp("nobody"))
         return None
 
-    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
+    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:
         """Put what Dodo told onto the shelf, as of when it was true.
 
         An answer about somebody else, or without an address, tells nothing.

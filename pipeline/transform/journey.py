@@ -16,12 +16,12 @@ from pipeline.dodo.envelope import Envelope, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.records import DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, Headers
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.copies import Copy
 from pipeline.transform.decision import decide
 from pipeline.transform.explain import Explanation, explained
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.verdicts import DeadLettered, Decided, Mode, Operations
 
@@ -51,7 +51,7 @@ class Walk:
     def __init__(self, policy: Policy, *, mode: Mode) -> None:
         self._policy = policy
         self._mode = mode
-        self._shelf = MemoryShelf()
+        self._shelf = MemoryStore()
         self._workspace = Workspace(SandboxConfig())
         self._delivered_s = 0
         self._offset = 0

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline.errors import DeliveryError
-from pipeline.kafka import sending
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.producer import sending
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
-from pipeline.transform.state.events import FactsStored
-from pipeline.transform.state.facts import split
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
+from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.tally import Tally
 
 HOLD_LOOK_S: Final = 0.1
@@ -64,8 +62,8 @@ class Flight:
     tally: Tally
     mapping_s: float
     sent_at: float
-    shelf: MirroredShelf | None = None
-    writes: ChunkWrites | None = None
+    shelf: TransactionalStore | None = None
+    writes: Transaction | None = None
     outputs_durable: bool = False
     facts: Outgoing | None = None
     facts_sent_at: float = 0.0
@@ -74,7 +72,7 @@ class Flight:
     @property
     def has_facts(self) -> bool:
         """Whether the changelog must have something of it."""
-        return self.writes is not None and bool(self.writes.facts)
+        return self.writes is not None and bool(self.writes.values)
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +93,7 @@ class Landing:
     gate: Gate | None
     landed: Callable[[Flight], None]
     failed: Callable[[BaseException], None]
-    observe: Callable[[FactsStored], None]
+    observe: Callable[[ChangesStored], None]
     _queue: deque[Flight] = field(default_factory=deque)
     _unsent: deque[Flight] = field(default_factory=deque)
     _look: asyncio.TimerHandle | None = None
@@ -158,10 +156,10 @@ class Landing:
         self.move()
 
     def _send(self, flight: Flight) -> None:
-        assert flight.writes is not None  # noqa: S101 - `has_facts` says so
+        assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
         partition = flight.batch.partition
         flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.facts.items(), HEADERS)
+        facts.extend(self.topic, partition, flight.writes.values.items(), flight.shelf.schema.headers)
         flight.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
         sending.add_done_callback(lambda done: self._facts_landed(flight, done))
@@ -195,19 +193,20 @@ class Landing:
             flight.batch.done()
             self.landed(flight)
 
-    def _store(self, shelf: MirroredShelf, ready: list[Flight]) -> None:
+    def _store(self, shelf: TransactionalStore, ready: list[Flight]) -> None:
         partition = ready[0].batch.partition
         written = [(flight, flight.writes) for flight in ready if flight.writes]
         if not written:
             return
         offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
-        shelf.store([writes for _, writes in written], offsets)
+        shelf.commit([writes for _, writes in written], offsets)
         kinds: Counter[str] = Counter()
+        kind_of = shelf.schema.kind_of
         size = 0
         for _, writes in written:
-            for key, value in writes.facts.items():
-                kinds[split(key)[1] if value is not None else "tombstone"] += 1
+            for key, value in writes.values.items():
+                kinds[kind_of(key) if value is not None else "tombstone"] += 1
                 size += len(key) + len(value or b"")
         sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at
-        tell((self.observe,), FactsStored(self.topic, partition, kinds, size, took_s))
+        tell((self.observe,), ChangesStored(self.topic, partition, kinds, size, took_s))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from pipeline.kafka.aside import WrittenAside
+from pipeline.kafka.producer.aside import WrittenAside
 from pipeline.transform.introductions import CustomerLookedUp
 from pipeline.transform.product_lookups import ProductLookedUp
 from pipeline.transform.shadow import ShadowCompared

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.statestore.store import KeyValueStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.decision import Decision
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.tally import Tally
+from pipeline.transform.webhook import Reading
 
 PATIENCE_S: Final = 5.0
 """Longest wait of a chunk, for all its questions: a partition of strangers gets on, if slowly, and no probe of a
@@ -54,13 +54,13 @@ class Chunk:
     batch: RecordBatch
     size: int
     stay: int
-    shelf: MirroredShelf | None = None
+    shelf: TransactionalStore | None = None
     outgoing: Any = None
     tally: Tally = field(default_factory=Tally)
     decided: int = 0
     mapping_s: float = 0.0
     patience_s: float = PATIENCE_S
-    decide: Callable[[Record, Shelf | None], Decision] | None = None
+    decide: Callable[[Reading, KeyValueStore | None], Decision] | None = None
 
 
 class Parked:

@@ -19,12 +19,11 @@ from typing import Any, Final, Literal, Protocol, Self
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
 from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
-from pipeline.kafka.records import DODO_COMMAND, Record, header
 from pipeline.settings import Settings
 from pipeline.tasks import BackgroundTask, Observer, OnEnd, Tasks
-from pipeline.transform.mode import mode_of
 from pipeline.transform.product_names import ProductNames
 from pipeline.transform.resolver import ANSWER_S, AWAY_S, ONCE, REFUSED_S, TIMEOUTS
+from pipeline.transform.webhook import Reading, Webhook
 
 PER_SECOND: Final = 1
 """A new product is rare; with the customers' two a second this stays within the account's 240 a minute."""
@@ -145,18 +144,18 @@ class ProductLookups:
         await self._tasks.stop()
         await self._api.aclose()
 
-    def missing(self, record: Record, *, waits: bool) -> Waiting | None:
-        """What to wait for before this record is decided, if the caller `waits`; None, as nearly always: go on.
+    def missing(self, reading: Reading, *, waits: bool) -> Waiting | None:
+        """What to wait for before this webhook is decided, if the caller `waits`; None, as nearly always: go on.
 
         Never raises for what the record holds or the API does. Test-mode products are not the live account's.
         """
-        body = record.value
+        if type(reading) is not Webhook or reading.delivery.mode != "live" or reading.record is None:
+            return None
+        body = reading.record.value
         if body is None or b'"product_id"' not in body:
             return None
         unknown = {found for one in PRODUCT_ID.findall(body) if (found := one.decode()) not in self._names}
-        if not unknown or header(record.headers, DODO_COMMAND) is not None:
-            return None
-        if mode_of(record.headers) != "live":
+        if not unknown:
             return None
         if self._reading:
             waiting = [] if self._all is None else [self._all]

@@ -1,5 +1,8 @@
 """What the mapping may ask about a customer: the seam through which the state plugs in, as one argument.
 
+Two halves: `PersonProfile` is what a person has, which an identify tells; `History` is what one webhook asks of the
+past. A person who is several customers has the first alone.
+
 `None` in place of a profile means that nothing is known, and each rule then decides by the body alone (with a warning
 where the state would know better). A profile answers for two moments:
 
@@ -207,8 +210,8 @@ class Spending(NamedTuple):
     customer_since_ms: int | None = None
 
 
-class Profile(Protocol):
-    """One customer as the state knows them."""
+class PersonProfile(Protocol):
+    """What a person has: one customer as the state knows them, or several who are one person."""
 
     @property
     def person(self) -> Person | None:
@@ -233,10 +236,6 @@ class Profile(Protocol):
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The customer's metadata, with this webhook."""
-
-    @property
-    def began_at_ms(self) -> int:
-        """When the state began to collect facts: earlier activations may be missing from it."""
 
     @property
     def delivered_at_s(self) -> int:
@@ -265,6 +264,14 @@ class Profile(Protocol):
     @property
     def active(self) -> Active:
         """With this webhook."""
+
+
+class History(Protocol):
+    """What one webhook asks of its customer's past: single subscriptions, payments and events, and what was told."""
+
+    @property
+    def began_at_ms(self) -> int:
+        """When the state began to collect facts: earlier activations may be missing from it."""
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         """A subscription that goes on, or of the others the newest, with this webhook; None: it is none of these."""
@@ -324,6 +331,10 @@ class Profile(Protocol):
 
         A payment or refund that a webhook has told of stands for its own event, not for one that is told `beside` it.
         """
+
+
+class Profile(PersonProfile, History, Protocol):
+    """One customer as the state knows them, at one webhook."""
 
 
 def best(subscriptions: Iterable[Subscription]) -> Subscription | None:

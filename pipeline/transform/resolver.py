@@ -14,12 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, Self
 
-import httpx
-
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
 from pipeline.dodo.api.client import Patience
 from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
+from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 from pipeline.tasks import BackgroundTask, Observer, OnEnd, Tasks
 

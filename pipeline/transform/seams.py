@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.kafka.records import Record
+from pipeline.statestore.store import KeyValueStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.landing import Gate, Outgoing
 from pipeline.transform.resolver import Asking, Found
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.webhook import Reading
 
 
 class Producer(Protocol):
@@ -27,44 +27,44 @@ class Producer(Protocol):
         """Give up what is not known to be durable: it fails, and none of it leaves this process any more."""
 
 
-class Shelves(Protocol):
-    """The facts of the partitions that are ours (`state.store.Store`)."""
+class Stores(Protocol):
+    """The state stores of the partitions that are ours (`statestore.partitions.PartitionStores`)."""
 
-    def shelf(self, partition: int) -> MirroredShelf:
-        """The facts of one partition, restored."""
+    def store(self, partition: int) -> TransactionalStore:
+        """The store of one partition, restored."""
 
     def keep(self, partitions: Collection[int]) -> None:
         """These are ours; let go of all others."""
 
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+    async def read_gap(self, partition: int, store: TransactionalStore) -> None:
         """Take in what lies between our facts in the changelog."""
 
 
 class Introductions(Protocol):
     """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
 
-    def stranger(self, record: Record, shelf: Shelf) -> str | None:
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
         """The id of the customer to ask for; None, as for most records, when there is nobody."""
 
     def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
         """What is known of the customer elsewhere; a question to wait for, if the caller `waits`; None: nothing."""
 
-    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:
+    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:
         """Put it onto the shelf."""
 
 
 class Lookups(Protocol):
     """Names of products that nobody has asked for yet (`product_lookups.ProductLookups`)."""
 
-    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
-        """What to wait for before the record is decided, if the caller `waits`; None, as nearly always: go on."""
+    def missing(self, reading: Reading, *, waits: bool) -> asyncio.Future[None] | None:
+        """What to wait for before the webhook is decided, if the caller `waits`; None, as nearly always: go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What the flow needs to keep the customers' state."""
 
-    shelves: Shelves
+    stores: Stores
     topic: str
     """The customers' topic; the customers of partition n of the webhooks have their facts in partition n."""
 

@@ -19,15 +19,16 @@ from pipeline.deadletters.masking import mask_body, mask_text, private_in
 from pipeline.dodo.catalogue import TYPES
 from pipeline.kafka.records import DODO_TYPE, SOURCE, WEBHOOK_ID, OutRecord, Record, source_of
 from pipeline.observers import tell
-from pipeline.transform.decision import Decision, decide
+from pipeline.statestore.draft import Draft
+from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.failures import where
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.differences import Change, ChangeKind, differences
 from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
-from pipeline.transform.state.draft import Draft
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Decided
+from pipeline.transform.webhook import Reading
 from pipeline.watch.metrics import OTHER
 
 MOST_BYTES: Final = 200_000
@@ -36,7 +37,7 @@ MOST_BYTES: Final = 200_000
 MOST_PLACES: Final = 20
 """Of failures that are logged, each once; all are counted."""
 
-Decide = Callable[[Record, Shelf | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 log = logs.get(__name__)
 
@@ -83,20 +84,21 @@ class Shadow:
             return live
         policy = replace(self._policy, shaper=shaper)
 
-        def decided(record: Record, shelf: Shelf | None) -> Decision:
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
             began = time.perf_counter()
-            would = self._tried(record, policy, shelf)
+            would = self._tried(reading, policy, shelf)
             took_s = time.perf_counter() - began
-            decision = live(record, shelf)
-            self._compare(record, decision, would, shaper.version, took_s)
+            decision = live(reading, shelf)
+            if reading.record is not None:
+                self._compare(reading.record, decision, would, shaper.version, took_s)
             return decision
 
         return decided
 
-    def _tried(self, record: Record, policy: Policy, shelf: Shelf | None) -> Decided | None:
+    def _tried(self, reading: Reading, policy: Policy, shelf: KeyValueStore | None) -> Decided | None:
         """What the candidate makes of a record; None when it fails as no candidate may."""
         try:
-            return decide(record, policy, map_webhook, None if shelf is None else Draft(shelf)).verdict
+            return judge(reading, policy, map_webhook, None if shelf is None else Draft(shelf)).verdict
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the live flow must not learn of it
             self._failed(error, policy.shaper)
             return None

@@ -22,7 +22,7 @@ class ChunkTransformed:
     `webhooks` counts (type, outcome, reason): the drop's code, the dead letter's class, else "". `operations` counts
     (kind, canonical event name), the name of an identify being "". `notes` counts the mapping's codes: cut attributes,
     events older than 72 h and so on. `mapping_s` is the time of computing, `produce_s` the time from sending until the
-    last record was durable.
+    last record was durable. `last` is what was decided last.
     """
 
     topic: str
@@ -36,6 +36,7 @@ class ChunkTransformed:
     notes: Mapping[str, int]
     mapping_s: float
     produce_s: float
+    last: Decision | None = None
 
 
 @dataclass(slots=True)
@@ -47,9 +48,11 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     letters: list[tuple[str, DeadLettered]] = field(default_factory=list)
     """(source, verdict) of each dead letter, for the log."""
+    last: Decision | None = None
 
     def add(self, decision: Decision) -> None:
         """Count one webhook."""
+        self.last = decision
         known = decision.type if decision.type is not None and decision.type in TYPES else OTHER
         verdict = decision.verdict
         if type(verdict) is Operations:

@@ -12,21 +12,26 @@ from typing import Any, Final, NamedTuple, NoReturn
 from faust.types import TP
 
 from pipeline import logs
+from pipeline.compiled import check_compiled
 from pipeline.errors import PipelineError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.aside import Aside
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
+from pipeline.kafka.cluster.start_checks import check_configs, check_rights
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.aside import Aside
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
-from pipeline.kafka.records import Record
-from pipeline.kafka.sizes import check_sizes, max_message_bytes
-from pipeline.kafka.start_checks import check_configs, check_rights
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
+from pipeline.statestore.events import RestoreAdvanced
+from pipeline.statestore.metrics import observe_state, show_mirrors
+from pipeline.statestore.partition_count import PartitionWatch, check_equal
+from pipeline.statestore.partitions import PartitionStores
+from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.transform.agent import add_agent
-from pipeline.transform.decision import Decision, decide
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -34,6 +39,7 @@ from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
 from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
+from pipeline.transform.recent import recent_of
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.seams import State
 from pipeline.transform.shadow import NoCandidate, Shadow
@@ -41,11 +47,8 @@ from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
-from pipeline.transform.state.events import RestoreAdvanced
-from pipeline.transform.state.metrics import observe_state, show_mirrors
-from pipeline.transform.state.partitions import PartitionWatch, check_equal
-from pipeline.transform.state.shelf import Shelf
-from pipeline.transform.state.store import Store
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
+from pipeline.transform.webhook import Reading
 from pipeline.watch.worker import WorkerWatch
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
@@ -60,7 +63,7 @@ without a cycle; looking through them again and again cost 12 % of the throughpu
 
 log = logs.get(__name__)
 
-Decide = Callable[[Record, Shelf | None], Decision]
+Decide = Callable[[Reading, KeyValueStore | None], Decision]
 
 
 def create_app(settings: Settings) -> BatchApp:
@@ -77,6 +80,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     watch = WorkerWatch(app)
     observe_transform(watch.metrics)
+    watch.recent = recent_of(watch.metrics).events
     live = _live(settings, policy, watch, app.background())
     producer = BatchProducer(
         settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
@@ -93,8 +97,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(record: Record, shelf: Shelf | None) -> Decision:
-            return decide(record, now, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, shelf)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
@@ -199,13 +203,13 @@ def _aside(settings: Settings, watch: WorkerWatch, background: Tasks) -> Aside |
     return Aside(settings, settings.shadow_topic, background, partial(tell, (watch.metrics,)))
 
 
-def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> Store:
+def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> PartitionStores:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
             watch.progress.attempted()  # a long restore is no standstill
 
-    observe_state(watch.metrics)
-    store = Store(settings, producer, partial(tell, (watch.metrics, advanced)), background)
+    observe_state(watch.metrics, KINDS)
+    store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
     show_mirrors(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
@@ -248,7 +252,7 @@ def _outputs(settings: Settings) -> tuple[str, ...]:
 
 def run(overrides: Mapping[str, Any]) -> NoReturn:
     """Run the transform until a signal or a crash, then exit; `overrides` are settings given as flags."""
-    from pipeline.kafka.worker import run_worker
+    from pipeline.kafka.worker.process import run_worker
 
     settings = Settings.load(**overrides)
     sys.exit(run_worker(create_app(settings), settings))
@@ -261,6 +265,7 @@ async def _check(settings: Settings) -> None:
         TopicError: a right or a topic is missing, or a topic takes too little or would lose what lies in it.
         BrokerUnreachableError: no broker answered.
     """
+    check_compiled("transform")
     topics = tuple(dict.fromkeys((settings.webhooks_topic, *_outputs(settings))))
     async with open_admin(settings, connect_within_s=BOOTSTRAP_WITHIN_S) as admin:
         await check_rights(settings, "transform", admin=admin)

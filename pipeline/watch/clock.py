@@ -13,14 +13,15 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
-
-from faust.types import TP
+from typing import TYPE_CHECKING, Final
 
 from pipeline import logs
 from pipeline.kafka.events import BatchProduced, ChunkDelivered, RebalanceEnded
-from pipeline.kafka.log_bounds import LogBounds
+from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.watch.metrics import Metrics
+
+if TYPE_CHECKING:  # ingest has a clock, and is no Faust app
+    from faust.types import TP
 
 TOLERANCE_S: Final = 30.0
 """More than clocks with NTP are ever apart; far less than the hour after which brokers refuse a record's own time."""
@@ -48,7 +49,7 @@ class Clock:
     def __init__(self, metrics: Metrics, now_ms: Callable[[], float] = lambda: time.time() * 1000) -> None:
         self._now_ms = now_ms
         self._samples: deque[float] = deque(maxlen=SAMPLES)
-        self._ends: dict[TP, LogBounds] = {}
+        self._ends: dict[tuple[str, int], LogBounds] = {}
         self._told = False
         metrics.gauge(
             "clock_ahead_seconds", "How far this machine's clock is ahead of the brokers' (below 0: behind)."
@@ -60,7 +61,7 @@ class Clock:
             case BatchProduced(appended_at_ms=float() | int() as dated_ms):
                 self.confirmed(dated_ms, event.took_s)
             case ChunkDelivered(appended_at_ms=float() | int() as dated_ms):
-                self._delivered(TP(event.topic, event.partition), event.last_offset, dated_ms)
+                self._delivered((event.topic, event.partition), event.last_offset, dated_ms)
             case RebalanceEnded():
                 self._ends.clear()
 
@@ -71,9 +72,9 @@ class Clock:
 
     def saw(self, bounds: Mapping[TP, LogBounds]) -> None:
         """Where logs ended: what lies behind that was appended later."""
-        self._ends.update(bounds)
+        self._ends.update({(tp.topic, tp.partition): one for tp, one in bounds.items()})
 
-    def _delivered(self, tp: TP, last_offset: int, dated_ms: float) -> None:
+    def _delivered(self, tp: tuple[str, int], last_offset: int, dated_ms: float) -> None:
         now_ms = self._now_ms()
         known = self._ends.get(tp)
         if known is not None and last_offset >= known.end:

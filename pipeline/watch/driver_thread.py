@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.membership import NOT_A_MEMBER
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.membership import NOT_A_MEMBER
 
 
 class DriverThread:

@@ -69,9 +69,9 @@ class Health:
             Route("/metrics", self._answer_metrics, methods=["GET"]),
         ]
 
-    def app(self) -> Starlette:
-        """The four routes as an application of their own."""
-        return Starlette(routes=self.routes())
+    def app(self, *beside: Route) -> Starlette:
+        """The four routes, and those `beside` them, as an application of their own."""
+        return Starlette(routes=[*self.routes(), *beside])
 
     async def _answer_live(self, _request: Request) -> Response:
         return _answer("live", self._live())

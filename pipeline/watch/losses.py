@@ -14,10 +14,10 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import BrokerUnreachableError, ConfigurationError
-from pipeline.kafka.admin import Admin, open_admin
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.cluster.losses import Loss, added, ledger_of, read_loss
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
-from pipeline.kafka.losses import Loss, added, ledger_of, read_loss
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.tasks import BackgroundTask, OnEnd
 
 LOOK_S: Final = 15.0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Final
+
+from starlette.routing import Route
 
 from pipeline import logs
 from pipeline.http.bind import bind
@@ -25,12 +28,16 @@ GRACE_S: Final = 1.0
 
 
 class HealthServer:
-    """Serves `health` on `host:port` between `start()` and `stop()`; `port` 0 takes any free one, see `bound_port`."""
+    """Serves `health` on `host:port` between `start()` and `stop()`; `port` 0 takes any free one, see `bound_port`.
 
-    def __init__(self, host: str, port: int, health: Health) -> None:
+    `beside` are routes that the port answers as well.
+    """
+
+    def __init__(self, host: str, port: int, health: Health, beside: Sequence[Route] = ()) -> None:
         self._host = host
         self._port = port
         self._health = health
+        self._app = health.app(*beside)
         self._lag = LoopLag(health.metrics, health.beat)
         self._server: Server | None = None
         self._tasks = Tasks(observers=[health.metrics])
@@ -45,9 +52,7 @@ class HealthServer:
         """
         listener: socket.socket = bind(self._host, self._port)
         self.bound_port = listener.getsockname()[1]
-        self._server = Server(
-            self._health.app(), listener, LIMITS, observers=(self._health.metrics, ConnectionJournal())
-        )
+        self._server = Server(self._app, listener, LIMITS, observers=(self._health.metrics, ConnectionJournal()))
         self._server.start()
         self._tasks.start(LAG, self._lag.run)
         log.info("health listening", host=self._host, port=self.bound_port)

@@ -69,9 +69,14 @@ def render(processes: Sequence[Sequence[Metric]], ended: Sums, accept: str = "")
         accept: the header of whoever scrapes.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Summed(processes, ended))
+    registry.register(summed(processes, ended))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def summed(processes: Sequence[Sequence[Metric]], ended: Sums) -> Collector:
+    """Their series as one process's; arguments as of `render`."""
+    return _Summed(processes, ended)
 
 
 class _Summed(Collector):

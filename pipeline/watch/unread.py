@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.tasks import BackgroundTask, OnEnd
 from pipeline.watch.lateness import Lateness
 from pipeline.watch.progress import Progress

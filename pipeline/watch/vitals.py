@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
-
-from faust.types import TP
+from typing import TYPE_CHECKING, Final
 
 from pipeline.settings import Settings, Stage
+
+if TYPE_CHECKING:  # ingest knows vitals, and is no Faust app
+    from faust.types import TP
 
 PATIENCE_S: Final = 300.0
 """How long a partition may stand still. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s

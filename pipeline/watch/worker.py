@@ -9,13 +9,18 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
 from pipeline.watch.lateness import Lateness
 from pipeline.watch.losses import Losses
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.page.document import Event, Look, Words
+from pipeline.watch.page.figures import families_of
+from pipeline.watch.page.own import Own
+from pipeline.watch.page.peers import Peers
+from pipeline.watch.page.routes import Page
 from pipeline.watch.progress import Progress
 from pipeline.watch.server import HealthServer
 from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
@@ -39,7 +44,7 @@ class WorkerWatch:
     A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says in
     `restoring` how far a restore is. A stage that holds its records back says why in `holding`, or in `fault` when they
     will not flow before a person acts, which makes it not ready. Each returns None when there is nothing to say.
-    `details` adds to `/status`.
+    `details` adds to `/status`, `recent` are the last events on the status page, personal data masked.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class WorkerWatch:
         self.fault: Callable[[], str | None] = _nothing
         self.attended: Callable[[Collection[TP]], Iterable[TP]] = _nobody
         self.details: Callable[[], Mapping[str, Any]] = dict
+        self.recent: Callable[[], Iterable[Event]] = tuple
         self._thread = DriverThread(app)
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
@@ -67,7 +73,8 @@ class WorkerWatch:
             self.metrics, ready=watchdog.ready, live=watchdog.live, status=lambda: self._status(watchdog)
         )
         settings = app.settings
-        self.server = HealthServer(settings.host, settings.port_of(app.stage), self.health)
+        page = Page(Own(app.stage, self._look).document, Peers(settings.peers))
+        self.server = HealthServer(settings.host, settings.port_of(app.stage), self.health, page.routes())
         unread = Unread(app, self.progress, unread_every_s, self._lateness)
         app.companion(self.server.start, self.server.stop)
         app.companion(unread.start, unread.stop)
@@ -106,6 +113,13 @@ class WorkerWatch:
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
             session_s=self._app.settings.session_timeout_seconds,
         )
+
+    async def _look(self) -> Look:
+        """What the status page shows of this worker."""
+        ready, live = self.health.verdicts()
+        vitals = self.vitals()
+        words = Words(", ".join(sorted(self._app.batch_topics)), vitals.hold, vitals.restoring)
+        return Look(ready, live, families_of(self.metrics.registry), words, self.recent())
 
     def _ask(self, places: Mapping[TP, PartitionVitals]) -> None:
         """Let the stage answer for partitions in which nothing moved since it was asked last."""

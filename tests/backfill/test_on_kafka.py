@@ -25,7 +25,7 @@ from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Delivery, Shop
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving

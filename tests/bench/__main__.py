@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import PipelineError
-from pipeline.kafka.distribution import DEFAULT_VERSION
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from tests.bench import stage
 from tests.bench.figures import Figure
 from tests.bench.machine import Others

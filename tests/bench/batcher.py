@@ -7,7 +7,7 @@ import time
 from typing import Any, cast
 
 from pipeline.customerio.batch import join
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.acks import Acks
 from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group

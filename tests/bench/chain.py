@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.demo.observe import SandboxView
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from tests.bench import stage
 from tests.bench.figures import Figure, median, p99, per
 from tests.bench.load import as_fast_as_it_goes, connections, steadily

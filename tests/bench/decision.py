@@ -19,21 +19,23 @@ from typing import Any, Final, Self
 from aiokafka.producer.message_accumulator import BatchBuilder
 from rich.console import Console
 
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.cluster.sizes import BATCH_BYTES
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.outgoing import Delivered, OutgoingChunk, Part
-from pipeline.kafka.sizes import BATCH_BYTES
+from pipeline.kafka.producer.outgoing import Delivered, OutgoingChunk, Part
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.settings import Settings
-from pipeline.transform.decision import Decision, decide
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.store import KeyValueStore
+from pipeline.statestore.transaction import TransactionalStore
+from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.seams import State
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.shelf import Shelf
+from pipeline.transform.state.schema import CUSTOMERS
+from pipeline.transform.webhook import Reading
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes
@@ -87,21 +89,23 @@ class Here:
     generation = 1
 
     def __init__(self, directory: Path) -> None:
-        self.mirrors = [Mirror.open(directory, CUSTOMERS_TOPIC, number) for number in range(PARTITIONS)]
-        self._shelves = [MirroredShelf(one, 0, Ownership(one.partition, PARTITIONS)) for one in self.mirrors]
+        self.local_stores = [
+            LmdbStore.open(directory, CUSTOMERS_TOPIC, number, CUSTOMERS) for number in range(PARTITIONS)
+        ]
+        self._stores = [TransactionalStore(one, 0, Ownership(one.partition, PARTITIONS)) for one in self.local_stores]
 
     def may_finish(self, _generation: int) -> bool:
         """Nobody else has the partitions."""
         return True
 
-    def shelf(self, partition: int) -> MirroredShelf:
+    def store(self, partition: int) -> TransactionalStore:
         """The facts of one partition."""
-        return self._shelves[partition]
+        return self._stores[partition]
 
     def keep(self, partitions: Collection[int]) -> None:
         """All are ours."""
 
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+    async def read_gap(self, partition: int, store: TransactionalStore) -> None:
         """Nobody else writes."""
 
 
@@ -113,8 +117,8 @@ class Bench:
         self.producer = NoBroker()
         self.here = None if directory is None else Here(directory)
 
-        def decided(record: Any, shelf: Shelf | None) -> Decision:
-            return decide(record, policy, map_webhook, shelf)
+        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+            return judge(reading, policy, map_webhook, shelf)
 
         self._flow = Flow(
             decided, self.producer, operations_topic=OPERATIONS, dead_letters_topic=DEAD_LETTERS,
@@ -136,7 +140,7 @@ class Bench:
 
     def close(self) -> None:
         """Let go of the files."""
-        for mirror in () if self.here is None else self.here.mirrors:
+        for mirror in () if self.here is None else self.here.local_stores:
             mirror.close(clean=False)
 
 

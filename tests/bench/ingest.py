@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import Figure, median, p99, per

@@ -14,7 +14,7 @@ from faust.types import TP
 
 from pipeline.customerio.batch import join
 from pipeline.customerio.client import Response
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.sink import Sink
 from tests.bench import stage
 from tests.bench.figures import Figure, per

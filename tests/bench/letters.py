@@ -11,7 +11,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.customerio.batch import WRAPPER_BYTES
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from tests.bench import stage

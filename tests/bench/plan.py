@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
+from tests.kafka.shared import SharedKafka
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Run:
         contenders: of the transform, those to run; all when empty.
     """
 
-    broker: LocalKafka
+    broker: LocalKafka | SharedKafka
     directory: Path
     sizes: Sizes
     say: Callable[[str], None] = lambda _: None

@@ -18,8 +18,8 @@ from typing import Final
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import per

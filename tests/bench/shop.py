@@ -15,7 +15,7 @@ from typing import Final
 import orjson
 
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 
 PAYMENTS_EACH: Final = 8
 CURRENCIES: Final = ("USD", "USD", "EUR", "JPY")

@@ -21,12 +21,13 @@ from pydantic import SecretStr
 
 from pipeline.customerio.operations import event
 from pipeline.customerio.vouching import word_for
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.local_process import Watchdog
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.process import Watchdog
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import PREFIX, Settings
 from tests.asking import local_client
+from tests.kafka.shared import SharedKafka
 
 Headers = list[tuple[str, bytes]]
 Sent = tuple[bytes, bytes, Headers]
@@ -77,7 +78,7 @@ def operation(number: int) -> Sent:
     return person, value, headers
 
 
-async def topics(broker: LocalKafka, directory: Path, partitions: int, **overrides: Any) -> Settings:
+async def topics(broker: LocalKafka | SharedKafka, directory: Path, partitions: int, **overrides: Any) -> Settings:
     """Settings with topics and groups of their own."""
     prefix = f"b{uuid.uuid4().hex[:10]}"
     settings = Settings.load(

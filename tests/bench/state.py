@@ -10,7 +10,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from tests.bench import stage
 from tests.bench.figures import Figure, median, per

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka.local import LocalKafka
 from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.figures import Figure
 from tests.bench.plan import Run, Sizes
+from tests.kafka.shared import SharedKafka
 
 CONTENDERS = ("ours-state", "aiokafka")
 """Ours and a peer's kind, without the packages that only `.venv-bench` has: they are not in the development lock."""
@@ -24,7 +24,7 @@ COMPUTING = ("decision", "batcher", "lanes", "recipes")
 
 
 @pytest.mark.kafka
-async def test_parts(kafka: LocalKafka, tmp_path: Path) -> None:
+async def test_parts(kafka: SharedKafka, tmp_path: Path) -> None:
     """Every part runs to its end, and its own checks of what arrived hold; most at once, since nothing is timed."""
     run = Run(kafka, tmp_path, Sizes.smoke(), contenders=CONTENDERS)
     found: dict[str, list[Figure]] = {}

@@ -17,11 +17,11 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import TopicError
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord, source_of
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 
 MAX_CHUNKS = 8

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import httpx
 
-from pipeline.kafka.local_ports import free_port
-from pipeline.kafka.local_process import Watchdog
+from pipeline.kafka.local.ports import free_port
+from pipeline.kafka.local.process import Watchdog
 from tests.asking import local_client
 
 STAGES = ("ingest", "transform", "sink")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:

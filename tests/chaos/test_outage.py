@@ -15,7 +15,7 @@ from pipeline.demo.processes import Child, Fleet
 from pipeline.dodo import samples
 from pipeline.dodo.signature import sign
 from pipeline.ingest import PATH
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import PREFIX
 from tests.asking import local_client
 

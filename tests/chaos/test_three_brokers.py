@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.local_ports import free_port
+from pipeline.kafka.local.ports import free_port
 from pipeline.settings import Settings
 from pipeline.transform.policy import Policy
 from tests.chaos.client import Client
 from tests.chaos.replicas import STAGES, Replicas, SandboxView
 from tests.chaos.seen import caught_up, look
 from tests.chaos.truth import faults, work_out
-from tests.kafka.cluster import Cluster
+from tests.kafka.three_brokers import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 

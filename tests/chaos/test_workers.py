@@ -43,7 +43,7 @@ async def test_a_signal_is_a_clean_end(
         assert await worker.ends() == 0
         said = [json.loads(line) for line in worker.text.splitlines() if line.startswith("{")]
         loggers = {line["logger"] for line in said}
-        assert {"pipeline.kafka.app", "faust.worker", "aiokafka.consumer.group_coordinator"} <= loggers
+        assert {"pipeline.kafka.worker.app", "faust.worker", "aiokafka.consumer.group_coordinator"} <= loggers
         assert "INFO" not in worker.text  # as mode's own format has it
         assert "Traceback" not in worker.text
     assert (await fleet.count(traffic.sent)).repeated == 0

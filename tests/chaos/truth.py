@@ -21,10 +21,10 @@ from pipeline.dodo.envelope import parse
 from pipeline.dodo.simulator import Delivery, Shop
 from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.records import WEBHOOK_ID, WEBHOOK_TIMESTAMP
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Operations
 
 SHOWN = 5
@@ -97,7 +97,7 @@ class _Arrived:
 
 def work_out(posted: Iterable[Posted], policy: Policy, *, now_ms: int) -> Outcome:
     """The outcome of these requests, each taken once and in this order."""
-    shelf, workspace = MemoryShelf(now_ms), Workspace(SandboxConfig(keep_events=10_000_000))
+    shelf, workspace = MemoryStore(now_ms), Workspace(SandboxConfig(keep_events=10_000_000))
     truth = Outcome([], {})
     for number, (delivery, timestamp) in enumerate(posted):
         if delivery.kind == "forged":

@@ -25,7 +25,7 @@ from pipeline.backfill.commands import OBJECTS
 from pipeline.cli import build
 from pipeline.dodo.simulator import Shop
 from pipeline.errors import CredentialError, InputError, PipelineError, SettingsError, TopicError
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, error, served

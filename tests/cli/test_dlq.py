@@ -26,8 +26,8 @@ from pipeline.deadletters.envelope import CLASSES, dead_letter_of
 from pipeline.deadletters.pace import chunk_size
 from pipeline.dodo import samples
 from pipeline.errors import BrokerUnreachableError, InputError, PipelineError, TopicError
-from pipeline.kafka.local import free_port
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.local.broker import free_port
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, int_header
 from pipeline.settings import Settings
 

@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.cli import build
 from pipeline.cli.exit_codes import EXIT_CODES, as_help
 from pipeline.errors import PipelineError
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from tests.cli.test_screen import COMMANDS
 
 LEAVES = {path for path in COMMANDS if not any(other[: len(path)] == path and other != path for other in COMMANDS)}

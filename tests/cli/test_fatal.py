@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.ingest.workers.addresses import announce
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 
 STAGES = (["ingest"], ["transform"], ["sink"])

@@ -21,9 +21,9 @@ from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import receipt
 from pipeline.dodo import samples
 from pipeline.errors import InputError, PipelineError, TopicError
-from pipeline.kafka.admin import Admin, open_admin
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings, Stage
 

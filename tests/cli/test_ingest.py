@@ -26,7 +26,7 @@ from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.dodo.signature import sign
 from pipeline.ingest import PATH, server
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
@@ -102,13 +102,6 @@ def start(tmp_path: Path, environment: Environment) -> Iterator[Callable[..., In
         if child.process.poll() is None:
             child.process.kill()
             child.process.wait()
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A broker of this file's own, to be frozen."""
-    with LocalKafka.start(tmp_path_factory.mktemp("kafka")) as started:
-        yield started
 
 
 @asynccontextmanager
@@ -243,22 +236,22 @@ async def test_sigterm_under_load_loses_nothing(chain_settings: Any, start: Any)
 @pytest.mark.kafka
 @pytest.mark.chaos
 async def test_requests_in_flight_at_sigterm_get_their_answer(
-    broker: LocalKafka, chain_settings: Any, start: Any
+    own_kafka: LocalKafka, chain_settings: Any, start: Any
 ) -> None:
     """Requests that wait for Kafka at SIGTERM are answered 200 when it confirms; new connections are refused."""
-    settings = await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
+    settings = await chain_settings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, dodo_webhook_secrets=LIVE)
     child = start(settings)
     address = await child.address()
     async with _client() as client:
         assert await _post(client, address, "msg_first") == 200
-        broker.pause()
+        own_kafka.pause()
         try:
             in_flight = [asyncio.create_task(_post(client, address, f"msg_{number}")) for number in range(10)]
             await _in_flight(client, address, 10)
             child.process.send_signal(signal.SIGTERM)
             await _refused(address)
         finally:
-            broker.resume()
+            own_kafka.resume()
         assert await asyncio.gather(*in_flight) == [200] * 10
     assert await child.ends() == 0
     assert {f"msg_{number}" for number in range(10)} <= set(await _stored_ids(settings))
@@ -266,15 +259,15 @@ async def test_requests_in_flight_at_sigterm_get_their_answer(
 
 @pytest.mark.kafka
 @pytest.mark.chaos
-async def test_sigterm_without_kafka_ends_in_time(broker: LocalKafka, chain_settings: Any, start: Any) -> None:
+async def test_sigterm_without_kafka_ends_in_time(own_kafka: LocalKafka, chain_settings: Any, start: Any) -> None:
     """When Kafka never answers, those who wait get 503, not silence, and the process exits 0 within twelve seconds."""
-    settings = await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
+    settings = await chain_settings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, dodo_webhook_secrets=LIVE)
     child = start(settings)
     address = await child.address()
     try:
         async with _client() as client:
             assert await _post(client, address, "msg_first") == 200
-            broker.pause()
+            own_kafka.pause()
             in_flight = [asyncio.create_task(_post(client, address, f"msg_{number}")) for number in range(10)]
             await _in_flight(client, address, 10)
             child.process.send_signal(signal.SIGTERM)
@@ -283,7 +276,7 @@ async def test_sigterm_without_kafka_ends_in_time(broker: LocalKafka, chain_sett
             assert await child.ends() == 0
             assert time.monotonic() - began < STOP_WITHIN_S
     finally:
-        broker.resume()
+        own_kafka.resume()
     assert "Traceback" not in child.text
 
 
@@ -309,10 +302,10 @@ async def _refused(address: str) -> None:
 
 
 @pytest.mark.kafka
-async def test_sigterm_during_the_start_ends_it(broker: LocalKafka, chain_settings: Any, start: Any) -> None:
+async def test_sigterm_during_the_start_ends_it(own_kafka: LocalKafka, chain_settings: Any, start: Any) -> None:
     """While it still waits for a broker, SIGTERM is obeyed."""
-    settings = await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
-    broker.pause()
+    settings = await chain_settings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, dodo_webhook_secrets=LIVE)
+    own_kafka.pause()
     try:
         port = free_port()
         child = start(settings, "--port", str(port))
@@ -323,7 +316,7 @@ async def test_sigterm_during_the_start_ends_it(broker: LocalKafka, chain_settin
         child.process.send_signal(signal.SIGTERM)
         assert await child.ends() == 0
     finally:
-        broker.resume()
+        own_kafka.resume()
     assert "Traceback" not in child.text
 
 
@@ -357,6 +350,9 @@ async def test_nothing_but_webhooks_is_public(chain_settings: Any, start: Any) -
     async with _client() as client:
         assert await _post(client, webhooks, "msg_1") == 200
         for path in ("/live", "/ready", "/status", "/metrics", "/openapi.json"):
+            assert (await client.get(public + path)).status_code == 404, path
+            assert (await client.get(admin + path)).status_code == 200, path
+        for path in ("/", "/page.json", "/stage.json"):
             assert (await client.get(public + path)).status_code == 404, path
             assert (await client.get(admin + path)).status_code == 200, path
         assert (await client.post(admin + PATH, content=BODY)).status_code == 404

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.errors import InputError
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
+from tests.kafka.shared import SharedKafka
 
 VARIABLE = "PIPELINE_KAFKA_BOOTSTRAP_SERVERS"
 
@@ -81,7 +82,7 @@ def test_a_named_broker_wins(data_dir: Path) -> None:
 
 
 @pytest.mark.kafka
-def test_status_of_a_named_broker(kafka: LocalKafka) -> None:
+def test_status_of_a_named_broker(kafka: SharedKafka) -> None:
     """Status asks the named broker itself: 0 when it answers, 1 with the reason when it does not."""
     code, said, _ = run("status", **{VARIABLE: kafka.bootstrap_servers})
     assert (code, said["status"]) == (0, "given")

@@ -17,10 +17,10 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from pipeline.cli.lag import as_table, nothing_is_known, summary
-from pipeline.kafka.lag import GroupLag, PartitionLag
-from pipeline.kafka.local import LocalKafka, free_port
-from pipeline.kafka.pace import Pace
-from pipeline.kafka.topics import apply, load_specs, plan
+from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
+from pipeline.kafka.cluster.pace import Pace
+from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import Settings
 
 KNOWN = PartitionLag("g", "t", 0, committed=7, start=0, end=1207, records=1200, seconds=3.25, lost=0)

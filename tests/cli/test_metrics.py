@@ -18,7 +18,7 @@ from pipeline.http.events import Reason
 from pipeline.ingest.events import Outcome, RequestEnded
 from pipeline.ingest.metrics import ENDS
 from pipeline.settings import Stage
-from pipeline.transform.state.events import FactsKeptAside
+from pipeline.statestore.events import RecordsKeptAside
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLetterClass, Note
 
@@ -120,6 +120,6 @@ def test_nothing_from_outside_makes_series() -> None:
     numbers = range(1000)
     accepted = [RequestEnded("accepted", 200, 0.1, 10, "live", f"made.up{number}") for number in numbers]
     assert series("ingest", *accepted) == series("ingest", accepted[0])
-    aside = [FactsKeptAside("t", 0, {f"made-up-{number}": 1}) for number in numbers]
+    aside = [RecordsKeptAside("t", 0, {f"made-up-{number}": 1}) for number in numbers]
     assert series("transform", *aside) == 0
     assert series("transform", *map(chunk, numbers)) <= 202

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.main import get_command
 
-from pipeline.cli import build, dlq_list, screen
+from pipeline.cli import build, screen
+from pipeline.cli.dlq import listing as listing_module
 from pipeline.customerio.sandbox.run import shortened
 from tests.cli.screens import STYLES, WIDE, broken, shown
 
@@ -91,13 +92,13 @@ def test_a_long_type_widens_no_list(columns: int, monkeypatch: pytest.MonkeyPatc
     row: dict[str, Any] = dict.fromkeys(("name", "email", "field", "status", "source", "attempts", "customer"))
     row |= {"at": "2026-11-29T10:00:00.000Z", "partition": 0, "letter": "0/1", "stage": "transform", "replays": 0}
     row |= {"class": "unknown-type", "reason": "no such type", "put_back": 0}
-    listing = dlq_list._Listing(10)
+    listing = listing_module._Listing(10)
     listing.add(1, row | {"offset": 1, "type": "payment.succeeded"})
     listing.add(2, row | {"offset": 2, "type": "x" * 200_000})
     out = io.StringIO()
     terminal = columns < screen.UNBOUNDED
-    monkeypatch.setattr(dlq_list, "output", lambda: Console(file=out, width=columns, force_terminal=terminal))
-    dlq_list._print_table(listing, reveal=False)
+    monkeypatch.setattr(listing_module, "output", lambda: Console(file=out, width=columns, force_terminal=terminal))
+    listing_module._print_table(listing, reveal=False)
     assert max(map(len, STYLES.sub("", out.getvalue()).splitlines())) <= min(columns, 3 * screen.LONGEST)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 from tests.listening import listening
 

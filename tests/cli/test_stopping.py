@@ -12,7 +12,7 @@ import pytest
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.demo.processes import Child, Fleet
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import PREFIX
 from tests.cli.test_signals import COMPLAINTS, credentials
 

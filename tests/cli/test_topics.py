@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.errors import InputError
-from pipeline.kafka.distribution import java, libraries
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.distribution import java, libraries
 from pipeline.settings import Settings
+from tests.kafka.shared import SharedKafka
 
 
 @pytest.fixture
 def environ(
-    kafka: LocalKafka, environment: Callable[[Settings], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    kafka: SharedKafka, environment: Callable[[Settings], dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """An environment whose topics do not exist yet."""
     prefix = uuid.uuid4().hex[:10]
@@ -124,7 +124,7 @@ def test_rendered_for_strimzi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.kafka
-def test_the_rendered_script_on_kafka(kafka: LocalKafka, environ: dict[str, str], tmp_path: Path) -> None:
+def test_the_rendered_script_on_kafka(kafka: SharedKafka, environ: dict[str, str], tmp_path: Path) -> None:
     """The shell form, run with Kafka's own tools, leaves a cluster in which plan finds nothing to do."""
     topics, tools = tmp_path / "topics", tmp_path / "tools"
     for directory in (topics, tools):

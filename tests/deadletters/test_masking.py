@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.deadletters.masking import MAX_DEPTH, mask_body, mask_text, private_words
+from pipeline.deadletters.masking import MAX_DEPTH, mask_body, mask_person, mask_text, mask_webhook_id, private_words
 from pipeline.dodo import samples
 
 PRIVATE = {
@@ -128,3 +128,28 @@ json_trees = st.recursive(
 def test_no_address_survives(tree: Any, address: str) -> None:
     """Wherever an address lies, it is not in what is shown."""
     assert address not in json.dumps(mask_body({"a": [tree, f"to {address} now"], "b": {address: tree}}))
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (b"cus_0NhQ4mV2ab", "cus_0NhQ4mV2ab"), (b"test_cus_0NhQ4mV2ab", "test_cus_0NhQ4mV2ab"),
+        (b"ann@example.com", "[email]"), (b"4915112345678", "[number]"), (b"ann-smith", "[id]"),
+        (b"user_17", "[id]"), (b"cus_1 ann@example.com", "[id]"), (b"\xff", "[id]"), (b"", ""), (None, ""),
+    ],
+)  # fmt: skip
+def test_who_it_is_about(key: bytes | None, shown: str) -> None:
+    """Dodo's id tells nobody who that is; whatever else an identity policy takes for one may do."""
+    assert mask_person(key) == shown
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "shown"),
+    [
+        ("msg_3f1092c1234567890123e8", "msg_3f1092c1234567890123e8"), ("mine-1", "mine-1"),
+        ("for ann@example.com", "for [email]"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_webhook_id(webhook_id: str, shown: str) -> None:
+    """Dodo's can be asked for as it is shown; others are masked as every text."""
+    assert mask_webhook_id(webhook_id) == shown

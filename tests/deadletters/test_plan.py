@@ -13,7 +13,7 @@ from pipeline.deadletters.letter import Place
 from pipeline.deadletters.plan import EXAMPLES, Line, Plan, Rules
 from pipeline.deadletters.receipts import History, receipt
 from pipeline.deadletters.replay import Targets
-from pipeline.kafka.topic_reader import Span
+from pipeline.kafka.cluster.topic_reader import Span
 
 TARGETS = Targets("webhooks", "operations")
 

@@ -16,11 +16,11 @@ from pipeline.deadletters.letter import Place
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import receipt
 from pipeline.errors import BrokerUnreachableError, InputError, TopicError
-from pipeline.kafka import topic_reader as reader_module
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.cluster import topic_reader as reader_module
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_reader import SKEW_MS, Span
+from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topic_reader import SKEW_MS, Span
 from pipeline.settings import Settings
 from tests.admin import admin_client
 from tests.kafka.record_bytes import CODECS, Wire, batch, put
@@ -98,9 +98,9 @@ async def test_part_of_a_partition(with_partitions: ChainSettings) -> None:
             assert values == [b"%d" % n for n in range(span.start, span.end)]
 
 
-async def test_no_group_and_no_commit(chain_settings: ChainSettings) -> None:
+async def test_no_group_and_no_commit(own_kafka: LocalKafka, chain_settings: ChainSettings) -> None:
     """Afterwards the cluster knows of no consumer group that it did not know before."""
-    settings = await chain_settings(partitions=1)
+    settings = await chain_settings(partitions=1, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await write(settings, *((0, record) for record in numbered(1, 2)))
     async with admin_client(settings) as admin:
         before = set(await admin.list_consumer_groups())
@@ -220,19 +220,19 @@ async def test_no_broker(chain_settings: ChainSettings) -> None:
 
 
 async def test_a_broker_that_falls_silent(
-    kafka: LocalKafka, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
+    own_kafka: LocalKafka, chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person is told when nothing comes any more, instead of waiting for ever."""
-    settings = await chain_settings(partitions=1)
+    settings = await chain_settings(partitions=1, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await write(settings, *((0, record) for record in numbered(1)))
     monkeypatch.setattr(reader_module, "STALLED_S", 0.5)
     async with open_letter_reader(settings) as reader:
-        kafka.pause()
+        own_kafka.pause()
         try:
             with pytest.raises(BrokerUnreachableError, match=r"dead-letters/0 gave no record for"):
                 [record async for record in reader.records(reader.spans)]
         finally:
-            kafka.resume()
+            own_kafka.resume()
 
 
 async def test_a_topic_that_may_not_be_read(chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pipeline.customerio.operations import event
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.dodo import samples
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import header
 from pipeline.settings import Settings, Stage
 

@@ -22,7 +22,7 @@ from pipeline.demo.expect import expect
 from pipeline.demo.run import SEED, run
 from pipeline.demo.stage import exports
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.local import LocalKafka
+from tests.kafka.shared import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -41,7 +41,7 @@ class Quiet:
 
 
 async def test_chain_reconciles_and_keeps_its_logs_clean(
-    kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: SharedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every number reconciles, and no log line of any process holds an address, a name, a secret or a body."""
     monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)

@@ -57,6 +57,34 @@ def test_no_secret_is_declared_for_nobody() -> None:
     assert (FILE.parent / SERVICES["ingest"]["build"] / "Dockerfile").is_file()
 
 
+@pytest.mark.parametrize(
+    ("file", "stage", "setting"),
+    [
+        ("dodo-api-key.yml", "transform", "PIPELINE_DODO_API_KEY"),
+        ("test-mode.yml", "ingest", "PIPELINE_DODO_TEST_WEBHOOK_SECRETS"),
+    ],
+)
+def test_one_secret_more(file: str, stage: str, setting: str) -> None:
+    """What not everybody has is a file beside it, that gives one secret to one service, of either Compose file."""
+    more = yaml.safe_load((FILE.parent / file).read_text(encoding="utf-8"))
+    ((secret, source),) = more["secrets"].items()
+    assert source == {"file": f"./secrets/{secret}"}
+    assert secret not in COMPOSE["secrets"]
+    assert more["services"] == {
+        stage: {"environment": {f"{setting}_FILE": f"/run/secrets/{secret}"}, "secrets": [secret]}
+    }
+    assert setting.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_bounds(name: str) -> None:
+    """Of memory and processes, as in the Compose file with a broker; of the processor none."""
+    with_broker = yaml.safe_load((FILE.parents[3] / "docker-compose.yml").read_text(encoding="utf-8"))["services"][name]
+    for bound in ("mem_limit", "pids_limit", "read_only", "cap_drop", "security_opt"):
+        assert SERVICES[name][bound] == with_broker[bound]
+    assert "cpus" not in SERVICES[name]
+
+
 def test_only_webhooks_are_published() -> None:
     """Of ingest alone, with a port for each of its containers."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
@@ -64,3 +92,12 @@ def test_only_webhooks_are_published() -> None:
     assert environment("ingest")["PIPELINE_ADMIN_PORT"] == "9080"
     for stage, port in DEFAULT_PORTS.items():
         assert environment(stage)["PIPELINE_PORT"] == str(port)
+
+
+def test_status_pages_find_the_other_stages() -> None:
+    """Each name of the list is a service, at its port for probes; all stages have the same list."""
+    lists = {environment(stage)["PIPELINE_PEERS"] for stage in DEFAULT_PORTS}
+    (peers,) = [Settings.load(peers=one).peers for one in lists]
+    ports = {stage: environment(stage) for stage in DEFAULT_PORTS}
+    expected = {(stage, stage, one.get("PIPELINE_ADMIN_PORT", one["PIPELINE_PORT"])) for stage, one in ports.items()}
+    assert {(peer.stage, peer.host, str(peer.port)) for peer in peers} == expected

@@ -15,9 +15,9 @@ from typer.main import get_command
 from pipeline import __version__
 from pipeline.cli import build
 from pipeline.ingest.server import GRACE_S
-from pipeline.kafka.rights_render import strimzi_users
-from pipeline.kafka.topic_render import strimzi
-from pipeline.kafka.topics import load_specs
+from pipeline.kafka.cluster.rights_render import strimzi_users
+from pipeline.kafka.cluster.topic_render import strimzi
+from pipeline.kafka.cluster.topics import load_specs
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings, Stage
 
 HERE: Final = Path(__file__).parents[2] / "docs" / "deploy" / "kubernetes"
@@ -153,7 +153,7 @@ def test_a_worker_has_a_name_that_is_its_pods() -> None:
 
 
 def test_only_webhooks_are_public() -> None:
-    """The ingress leads to one path of one port; what else may be reached is for the monitoring's namespace."""
+    """The ingress leads to one path of one port; what else may be reached is for the monitoring, and for each other."""
     (ingress,) = [one for _, one in NATIVE if one["kind"] == "Ingress"]
     ((path,),) = [rule["http"]["paths"] for rule in ingress["spec"]["rules"]]
     assert (path["path"], path["pathType"]) == (Settings.load().webhook_paths[0], "Exact")
@@ -162,13 +162,41 @@ def test_only_webhooks_are_public() -> None:
     (port,) = services[backend["name"]]["spec"]["ports"]
     assert port["name"] == backend["port"]["name"] == port["targetPort"] == "webhooks"
     opened = {
-        (rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+        (who(rule["from"]), port["port"])
         for _, one in NATIVE
         if one["kind"] == "NetworkPolicy"
         for rule in one["spec"].get("ingress", ())
         for port in rule["ports"]
     }
-    assert opened == {("monitoring", "health"), ("ingress-nginx", "webhooks")}
+    assert opened == {("monitoring", "health"), ("ingress-nginx", "webhooks"), ("ingest, transform, sink", "health")}
+
+
+def who(allowed: list[dict[str, Any]]) -> str:
+    """The namespace that a policy lets in, or the components of ours."""
+    (one,) = allowed
+    if "namespaceSelector" in one:
+        return str(one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+    (components,) = one["podSelector"]["matchExpressions"]
+    return ", ".join(components["values"])
+
+
+def test_status_pages_find_the_other_stages() -> None:
+    """Each name is a Service that hands out its pods' own addresses, at their port for probes, and the way is open."""
+    peers = Settings.load(peers=environment(pod_of(WORKLOADS["sink"])[1])["PIPELINE_PEERS"]).peers
+    assert [peer.stage for peer in peers] == list(STAGES)
+    services = {one["metadata"]["name"]: one["spec"] for _, one in NATIVE if one["kind"] == "Service"}
+    (policy,) = [one["spec"] for _, one in NATIVE if one["metadata"].get("name") == "dodo-customerio-peers"]
+    (way,) = policy["egress"]
+    for peer in peers:
+        service = services[peer.host]
+        assert service["clusterIP"] == "None"
+        assert service["ports"] == [{"name": "health", "port": peer.port, "targetPort": "health"}]
+        assert service["selector"]["app.kubernetes.io/component"] == peer.stage
+        _, container = pod_of(WORKLOADS[peer.stage])
+        assert {"name": "health", "containerPort": peer.port} in container["ports"]
+        (components,) = way["to"][0]["podSelector"]["matchExpressions"]
+        assert peer.stage in components["values"]
+    assert way["ports"] == [{"port": "health"}]
 
 
 def test_what_selects_finds_its_pods() -> None:

@@ -18,8 +18,9 @@ import yaml
 
 from pipeline.demo.chain import Chain
 from pipeline.demo.run import run
-from pipeline.kafka.local import LocalKafka, free_port
+from pipeline.kafka.local.broker import free_port
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
+from tests.kafka.shared import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -52,7 +53,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One run of the demo, watched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
@@ -61,7 +62,8 @@ def seen(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 async def _watched(directory: Path) -> Seen:
     async with Chain(directory, partitions=3, say=lambda _: None) as chain, httpx.AsyncClient(timeout=30) as client:
-        stages = {name: getattr(chain.addresses, name) for name in ("ingest", "transform", "sink")}
+        at = chain.addresses
+        stages = {"ingest": at.probes, "transform": at.transform, "sink": at.sink}
         with _prometheus(directory, stages) as address:
             if address is not None:
                 await _until(client, f"{address}/-/ready")

@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.cli.exit_codes import as_markdown
 from pipeline.deadletters.advice import ADVICE
-from pipeline.kafka.rights import COMMANDS, STAGES, rights_of, united
+from pipeline.kafka.cluster.rights import COMMANDS, STAGES, rights_of, united
 from pipeline.settings import Settings
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "operating.md"

@@ -24,7 +24,22 @@ def test_the_next_module_is_there(room: Path) -> None:
         assert (room.parent / f"{name}.py").is_file() or (room.parent / name / "__init__.py").is_file(), name
 
 
-@pytest.mark.parametrize("room", ["kafka", "transform/state", "sink", "transform", "ingest", "deadletters"])
+@pytest.mark.parametrize(
+    "room",
+    [
+        "kafka",
+        "kafka/worker",
+        "kafka/producer",
+        "kafka/cluster",
+        "kafka/local",
+        "statestore",
+        "transform/state",
+        "sink",
+        "transform",
+        "ingest",
+        "deadletters",
+    ],
+)
 def test_named_modules_are_there(room: str) -> None:
     """Every module that the docstring of a large room names is one of its modules."""
     folder = ROOT / "pipeline" / room

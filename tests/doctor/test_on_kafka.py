@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from pipeline.doctor.examination import examine
 from pipeline.doctor.findings import CHECKS, Finding
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.rights import rights_of
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE
-from pipeline.kafka.rights import rights_of
 from pipeline.settings import Settings
-from pipeline.transform.state.facts import BEGAN
-from pipeline.transform.state.partitions import began_value
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.partition_count import began_value
 from tests.conftest import ChainSettings
-from tests.kafka.test_rights import created, names, until_allowed
+from tests.kafka.cluster.test_rights import created, names, until_allowed
 
 pytestmark = pytest.mark.kafka
 
-ON_KAFKA = tuple(check for check in CHECKS if check not in {"settings", "customerio", "dodo", "mapping"})
+ON_KAFKA = tuple(
+    check for check in CHECKS if check not in {"settings", "installation", "customerio", "dodo", "mapping"}
+)
 
 
 async def examined(settings: Settings) -> dict[tuple[str, str], Finding]:
@@ -43,6 +45,7 @@ async def test_a_new_deployment(chain_settings: ChainSettings, tmp_path: Path) -
     settings = await chain_settings(partitions=2, data_dir=tmp_path)
     found = await examined(settings)
     assert "1 of 1 brokers answer" in found["brokers", settings.kafka_bootstrap_servers].text
+    assert found.pop(("brokers", "clock")).verdict == "unknown"  # nothing was ever written
     assert {one.verdict for (check, _), one in found.items() if check in {"brokers", "rights", "topics"}} == {"ok"}
     for group in (settings.transform_group, settings.sink_group):
         assert found["groups", group].verdict == "warning"
@@ -69,6 +72,34 @@ async def test_what_is_wrong(chain_settings: ChainSettings, tmp_path: Path) -> N
     assert found["topics", settings.operations_topic].verdict == "fault"
     assert (letters.verdict, letters.text) == ("warning", "1 are open")
     assert "dodo-cio dlq replay --class unmappable" in (letters.remedy or "")
+
+
+async def test_two_deployments_share_a_group(chain_settings: ChainSettings, tmp_path: Path) -> None:
+    """Another shop's worker in this shop's group is named with what it reads; a record shows the brokers' clock."""
+    settings = await chain_settings(partitions=1, data_dir=tmp_path)
+    other = await chain_settings(partitions=1, data_dir=tmp_path)
+    at = {"bootstrap_servers": settings.kafka_bootstrap_servers, "group_id": settings.sink_group}
+    ours = AIOKafkaConsumer(settings.operations_topic, client_id="dodo-cio", **at)
+    theirs = AIOKafkaConsumer(other.operations_topic, client_id="shop-b", **at)
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers) as producer:
+        await producer.send_and_wait(settings.operations_topic, b"{}", key=b"k")
+    subject = ("groups", f"members of {settings.sink_group}")
+    async with ours:
+        await ours.getmany(timeout_ms=0)
+        found = await examined(settings)
+        assert found[subject].verdict == "ok"
+        assert found["brokers", "clock"].verdict == "ok"
+        async with theirs, asyncio.timeout(120):
+            while True:
+                found = {}
+                async for finding in examine(settings, ["groups"]):
+                    found.setdefault((finding.check, finding.subject), finding)
+                if subject in found and found[subject].verdict == "fault":
+                    break
+                await ours.getmany(timeout_ms=50)
+    assert f"reads {other.operations_topic}, and this deployment's group is for" in found[subject].text
+    assert "shop-b at " in found[subject].text
+    assert "PIPELINE_SINK_GROUP" in (found[subject].remedy or "")
 
 
 async def test_facts_of_other_partitions(chain_settings: ChainSettings, tmp_path: Path) -> None:

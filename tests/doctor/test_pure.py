@@ -7,16 +7,21 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka.structs import TopicPartition
 
 from pipeline.cli import doctor
+from pipeline.doctor.clock import judged
 from pipeline.doctor.customerio import customerio
-from pipeline.doctor.dodo import dodo
+from pipeline.doctor.dodo import dodo, subscriptions
 from pipeline.doctor.findings import CHECKS, Finding, Verdict, exit_code
-from pipeline.doctor.groups import of_group
+from pipeline.doctor.groups import company, of_group
 from pipeline.doctor.mapping import mapping
 from pipeline.doctor.settings import faults, oddities
-from pipeline.kafka.lag import GroupLag, PartitionLag
+from pipeline.dodo.catalogue import TYPES
+from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
+from pipeline.kafka.cluster.members import Member
 from pipeline.settings import Settings
+from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
 
 NOW_S = 1_795_000_000.0
 KEYS = {"customerio_site_id": "site", "customerio_api_key": "key"}
@@ -93,6 +98,95 @@ def test_groups(seen: GroupLag, expected: list[Verdict]) -> None:
     found = of_group(seen)
     assert verdicts(found) == expected
     assert all(one.remedy for one in found if one.verdict in {"warning", "fault"})
+
+
+def member(client_id: str = "dodo-cio", topics: set[str] | None = frozenset({"t"}), *given: int) -> Member:  # type: ignore[assignment]
+    """One that reads topic t, or others, with these partitions of it."""
+    assigned = frozenset(TopicPartition("t", number) for number in given)
+    return Member(client_id, "10.0.0.7", None if topics is None else frozenset(topics), assigned)
+
+
+@pytest.mark.parametrize(
+    ("members", "expected", "told"),
+    [
+        ([member("dodo-cio", {"t"}, 0, 1)], ["ok"], "all read t and nothing else, from 10.0.0.7"),
+        ([member("dodo-cio", {"t"}, 1), member("dodo-cio", {"t"}, 0), member()], ["ok"], "all read t"),
+        ([member("dodo-cio", {"t"}, 0), member("shop-b", {"t"}, 1)], ["warning"], "dodo-cio, shop-b: are two"),
+        (
+            [member("dodo-cio", {"t"}, 0, 1), member("dodo-cio", {"b.t"})], ["fault"],
+            "dodo-cio at 10.0.0.7 reads b.t, and this deployment's group is for t alone",
+        ),
+        ([member("dodo-cio", {"t", "x"}, 0, 1)], ["fault"], "reads t, x"),
+        ([member("dodo-cio", {"t"}, 0)], ["fault"], "partitions 1 of t were given to none"),
+        ([member("dodo-cio", {"t"}, 0, 1), member("dodo-cio", None)], ["unknown"], "is not told while"),
+        ([member("dodo-cio", {"t"}, 0), member("dodo-cio", {"b.t"})], ["fault", "fault"], "reads b.t"),
+    ],
+)  # fmt: skip
+def test_two_deployments_in_one_group(members: list[Member], expected: list[Verdict], told: str) -> None:
+    """Seen by what members read, how they call themselves, and by partitions that nobody has."""
+    found = company("g", "t", 2, members)
+    assert verdicts(found) == expected
+    assert told in found[0].text
+    assert all(one.remedy for one in found if one.verdict in {"warning", "fault"})
+
+
+@pytest.mark.parametrize(
+    ("newest_s", "verdict", "told"),
+    [
+        (None, "unknown", "no record"),
+        (NOW_S - 3, "ok", "agrees"),
+        (NOW_S + 29, "ok", "agrees"),
+        (NOW_S + 400, "fault", "at least 400 s behind"),
+        (NOW_S - 400, "unknown", "400 s old"),
+    ],
+)
+def test_the_brokers_clock(newest_s: float | None, verdict: Verdict, told: str) -> None:
+    """A record of the future is a clock that is behind; that it is ahead can be told by a new record alone."""
+    found = judged(None if newest_s is None else int(newest_s * 1000), NOW_S)
+    assert found.verdict == verdict
+    assert told in found.text
+
+
+OURS = "https://shop.example.com/hooks/webhooks/dodo"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "expected", "told"),
+    [
+        ([{"url": OURS, "filter_types": None}], ["ok"], "every type"),
+        ([{"url": OURS, "filter_types": []}, {"url": "https://other.example.com/x"}], ["ok"], "every type"),
+        ([{"url": OURS, "filter_types": [*TYPES, "new.type"]}], ["ok"], "every type"),
+        ([{"url": OURS, "filter_types": [one for one in TYPES if one != "refund.succeeded"]}], ["warning"],
+         "1 of 48 types are not sent to it: refund.succeeded"),
+        ([{"url": OURS, "disabled": True}], ["fault"], "switched off"),
+        ([{"url": OURS, "disabled": True}, {"url": OURS, "disabled": False}], ["warning", "ok"], "switched off"),
+        ([{"url": "https://shop.example.com/other"}], ["unknown"], "none of the account's 1 endpoints"),
+        ([{"url": None}], ["unknown"], "none of"),
+        ([], ["warning"], "none of the account's 0 endpoints"),
+    ],
+)  # fmt: skip
+def test_subscribed_types(endpoints: list[dict[str, Any]], expected: list[Verdict], told: str) -> None:
+    """An endpoint at ingest's path that is off, or is not sent every type, is told with the types."""
+    found = subscriptions(endpoints, Settings.load().webhook_paths)
+    assert verdicts(found) == expected
+    assert told in found[0].text
+
+
+async def test_endpoints_of_an_account() -> None:
+    """Asked of a strict stand-in over pages; a key that may not read them leaves it unknown, and is no fault."""
+    account = Account()
+    account.endpoints = [{"id": f"ep_{n}", "url": f"https://{n}.example.com/x"} for n in range(120)]
+    account.endpoints.append({"id": "ep_ours", "url": OURS, "filter_types": ["payment.succeeded"], "disabled": False})
+    async with serving(account) as url:
+        settings = Settings.load(dodo_api_key=LIVE_KEY, dodo_api_url=url, dodo_webhook_secrets=SECRET)
+        found = await dodo(settings)
+        assert verdicts(found) == ["ok", "ok", "warning"]
+        assert found[-1].text.startswith("47 of 48 types")
+        account.faults.append(lambda request: error(403, "FORBIDDEN") if "webhooks" in request.url.path else None)
+        found = await dodo(settings)
+        assert verdicts(found) == ["ok", "ok", "unknown"]
+        account.faults.append(lambda request: error(404, "NOT_FOUND") if "webhooks" in request.url.path else None)
+        assert verdicts(await dodo(settings)) == ["ok", "ok", "unknown"]
 
 
 def answering(status: int, body: bytes = b"", **headers: str) -> httpx.MockTransport:

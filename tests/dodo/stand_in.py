@@ -57,6 +57,7 @@ class Account:
         limits: pairs of count and seconds, sliding.
         deepest: the highest page number that is taken.
         first_page: the number of the first page; 1 makes 0 and 1 the same page.
+        endpoints: webhook endpoints.
         faults: asked for an answer of their own before each request; one that gives it is used up.
     """
 
@@ -66,6 +67,7 @@ class Account:
     deepest: int = 10_000
     first_page: int = 0
     faults: list[Fault] = field(default_factory=list)
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     arrivals: deque[float] = field(default_factory=deque)
@@ -104,6 +106,8 @@ class Account:
                 return error(429, "TOO_MANY_REQUESTS", {"Retry-After": wait})
         self.arrivals.append(now)
         collection = request.path_params["collection"]
+        if collection == "webhooks":
+            return self._endpoints(request)
         objects = self.objects.get(collection)
         if objects is None:
             return error(404, "NOT_FOUND")
@@ -112,6 +116,13 @@ class Account:
             found = objects.get(object_id)
             return error(404, "NOT_FOUND") if found is None else json(found)
         return self._list(collection, list(objects.values()), request)
+
+    def _endpoints(self, request: Request) -> Response:
+        """Pages by iterator, of 100 at most, as the reference of `GET /webhooks` shows them."""
+        start, size = int(request.query_params.get("iterator", 0)), int(request.query_params.get("limit", 50))
+        stop = start + min(size, 100)
+        done = stop >= len(self.endpoints)
+        return json({"data": self.endpoints[start:stop], "done": done, "iterator": None if done else str(stop)})
 
     def _list(self, collection: str, objects: list[dict[str, Any]], request: Request) -> Response:
         query = request.query_params

@@ -24,8 +24,8 @@ from pipeline.ingest.app import create_app
 from pipeline.ingest.endpoint import WebhookEndpoint
 from pipeline.ingest.server import limits_of
 from pipeline.ingest.store import NotStored, Stored, Told
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from tests.asking import local_client
 

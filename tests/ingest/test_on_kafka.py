@@ -17,7 +17,7 @@ from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.ingest import PATH
 from pipeline.ingest.app import create_app
 from pipeline.ingest.events import ProducerReplaced
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,9 +11,10 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.ingest.events import RequestEnded
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests.conftest import ChainSettings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -27,21 +27,10 @@ ENDS_WITHIN_S = 30.0
 """Kubernetes kills then."""
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A broker of this file's own, to be frozen and killed."""
-    with LocalKafka.start(tmp_path_factory.mktemp("kafka")) as started:
-        yield started
-
-
 @pytest.fixture
-async def outage_settings(broker: LocalKafka, chain_settings: Any) -> AsyncIterator[Settings]:
-    """Settings on that broker; it runs again at the end, whatever the test did to it."""
-    yield await chain_settings(kafka_bootstrap_servers=broker.bootstrap_servers, dodo_webhook_secrets=LIVE)
-    if broker.alive:
-        broker.resume()
-    else:
-        broker.restart()
+async def outage_settings(own_kafka: LocalKafka, chain_settings: ChainSettings) -> Settings:
+    """Settings on a broker that may be frozen and killed."""
+    return await chain_settings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, dodo_webhook_secrets=LIVE)
 
 
 async def _post_many(ingest: Any, prefix: str, times: int = 20) -> dict[str, int]:
@@ -64,17 +53,17 @@ async def _stored(read_topic: Any, settings: Settings) -> set[str | None]:
 
 
 async def test_a_frozen_broker_is_503_and_then_200(
-    broker: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
+    own_kafka: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
 ) -> None:
     """While the broker hangs every request gets its 503 in time, `/ready` says no; after it, all goes on."""
     async with running(outage_settings) as ingest:
         assert set((await _post_many(ingest, "before")).values()) == {200}
-        broker.pause()
+        own_kafka.pause()
         assert set((await _post_many(ingest, "during")).values()) == {503}
         unready = await ingest.becomes(503)
         assert "Kafka" in unready.json()["reason"] or "broker" in unready.json()["reason"]
         assert (await ingest.client.get(f"{ingest.url}/live")).status_code == 200
-        broker.resume()
+        own_kafka.resume()
         await ingest.becomes(200)
         after = await _post_until_stored(ingest, "after")
     stored = await _stored(read_topic, outage_settings)
@@ -82,19 +71,19 @@ async def test_a_frozen_broker_is_503_and_then_200(
 
 
 async def test_a_killed_broker_is_503_and_then_200(
-    broker: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
+    own_kafka: LocalKafka, outage_settings: Settings, running: Any, read_topic: Any
 ) -> None:
     """The same when the broker's process dies under load and comes back: what was answered 200 is there, once."""
     async with running(outage_settings) as ingest:
         statuses = await _post_many(ingest, "before")
         under_load = [asyncio.create_task(_post_many(ingest, f"wave{number}")) for number in range(4)]
-        broker.kill()
+        own_kafka.kill()
         for wave in under_load:
             statuses |= await wave
         statuses |= await _post_many(ingest, "during")
         assert {statuses[f"during_{number}"] for number in range(20)} == {503}
         await ingest.becomes(503)
-        broker.restart()
+        own_kafka.restart()
         await ingest.becomes(200)
         after = await _post_until_stored(ingest, "after")
     records = await read_topic(outage_settings, outage_settings.webhooks_topic)
@@ -105,14 +94,14 @@ async def test_a_killed_broker_is_503_and_then_200(
 
 
 async def test_a_broker_that_goes_down_in_order_is_asked_for_quietly(
-    broker: LocalKafka, outage_settings: Settings, running: Any, caplog: pytest.LogCaptureFixture
+    own_kafka: LocalKafka, outage_settings: Settings, running: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The sender is left with batches of which the broker's last word was that it leads nothing: no loop follows.
 
     Each attempt is a line of aiokafka's (before `quieten` drops it), and without a pause there are thousands a second.
     """
     async with running(outage_settings) as ingest:
-        stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
+        stopping = asyncio.create_task(asyncio.to_thread(own_kafka.stop))
 
         async def post(lane: int) -> None:
             number = 0
@@ -126,7 +115,7 @@ async def test_a_broker_that_goes_down_in_order_is_asked_for_quietly(
         assert set((await _post_many(ingest, "during")).values()) == {503}
         lines = [record for record in caplog.records if record.name.startswith("aiokafka")]
         assert 0 < len(lines) < 10 * (time.monotonic() - began) + 50
-        broker.restart()
+        own_kafka.restart()
         await ingest.becomes(200)
         await _post_until_stored(ingest, "after")
 
@@ -146,10 +135,10 @@ async def _post_until_stored(ingest: Any, prefix: str) -> set[str]:
     return accepted
 
 
-async def test_metrics_tell_of_the_outage(broker: LocalKafka, outage_settings: Settings, running: Any) -> None:
+async def test_metrics_tell_of_the_outage(own_kafka: LocalKafka, outage_settings: Settings, running: Any) -> None:
     """Unanswered requests are counted as such, and `ready` is 0 though nothing is asked for."""
     async with running(outage_settings) as ingest:
-        broker.pause()
+        own_kafka.pause()
         await _post_many(ingest, "during", 3)
         await ingest.becomes(503)
         text = await _metrics_that_say(ingest, "dodo_cio_ready 0.0")
@@ -165,23 +154,23 @@ async def _metrics_that_say(ingest: Any, line: str) -> str:
             await asyncio.sleep(0.1)
 
 
-async def test_an_idle_ingest_notices_too(broker: LocalKafka, outage_settings: Settings, running: Any) -> None:
+async def test_an_idle_ingest_notices_too(own_kafka: LocalKafka, outage_settings: Settings, running: Any) -> None:
     """Without any webhook `/ready` follows the broker, so that a load balancer sends elsewhere."""
     async with running(outage_settings) as ingest:
         assert (await ingest.becomes(200)).status_code == 200
-        broker.kill()
+        own_kafka.kill()
         await ingest.becomes(503)
-        broker.restart()
+        own_kafka.restart()
         await ingest.becomes(200)
 
 
 async def test_the_end_does_not_wait_for_an_absent_broker(
-    broker: LocalKafka, outage_settings: Settings, running: Any
+    own_kafka: LocalKafka, outage_settings: Settings, running: Any
 ) -> None:
     """With records unconfirmed and the broker gone, closing takes seconds."""
     async with AsyncExitStack() as stack:
         ingest = await stack.enter_async_context(running(outage_settings))
-        broker.pause()
+        own_kafka.pause()
         assert set((await _post_many(ingest, "during", 3)).values()) == {503}
         async with asyncio.timeout(ENDS_WITHIN_S):
             await stack.aclose()

@@ -16,7 +16,7 @@ from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
-from tests.kafka.test_appending import Rig, turns
+from tests.kafka.producer.test_appending import Rig, turns
 
 WITHIN_S = 0.2
 

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.local_config import LocalSecurity
-from pipeline.kafka.rights import Right
+from pipeline.kafka.cluster.rights import Right
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.local.config import LocalSecurity
 from pipeline.settings import Settings
 from tests.admin import admin_client
 

@@ -16,9 +16,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.ingest import server
-from pipeline.kafka.app import BatchApp
 from pipeline.kafka.connection import Connection, use_our_connections
-from pipeline.kafka.worker import BatchWorker
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.process import BatchWorker
 from pipeline.settings import Settings
 from tests.listening import listening
 

@@ -39,10 +39,10 @@ def test_places_are_found() -> None:
     """Of each kind one that is known, so that the search cannot go blind."""
     found = {(use.name, use.place.partition(":")[0]) for use in uses()}
     assert {
-        ("_do_heartbeat", "pipeline/kafka/consumer_thread.py"),  # a private attribute of aiokafka's
+        ("_do_heartbeat", "pipeline/kafka/worker/consumer_thread.py"),  # a private attribute of aiokafka's
         ("_get_conn", "pipeline/kafka/reconnect.py"),
-        ("_thread_running", "pipeline/kafka/consumer_thread.py"),  # one that a class of ours inherits
-        ("_consumer_wait_empty", "pipeline/kafka/app.py"),  # overridden
+        ("_thread_running", "pipeline/kafka/worker/consumer_thread.py"),  # one that a class of ours inherits
+        ("_consumer_wait_empty", "pipeline/kafka/worker/app.py"),  # overridden
         ("PartitionRecords", "pipeline/kafka/unpacking.py"),  # replaced in its module
     } <= found
 

@@ -72,7 +72,9 @@ def test_kinds_do_not_hide_each_other() -> None:
     assert gate.filter(line("aiokafka.client"))
 
 
-@pytest.mark.parametrize(("name", "level"), [("pipeline.kafka.app", logging.ERROR), ("aiokafka.conn", logging.INFO)])
+@pytest.mark.parametrize(
+    ("name", "level"), [("pipeline.kafka.worker.app", logging.ERROR), ("aiokafka.conn", logging.INFO)]
+)
 def test_our_lines_and_harmless_ones_always_pass(name: str, level: int) -> None:
     """Only warnings and errors of the Kafka libraries come in floods."""
     gate = FloodGate(Clock())

@@ -10,12 +10,12 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pipeline.kafka import readers
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.local import LocalKafka
 from pipeline.kafka.readers import log_ends, new_reader
 from pipeline.settings import Settings
 from tests.kafka.record_bytes import GZIP, Wire, batch, put
+from tests.kafka.shared import SharedKafka
 
 PIPELINE = Path(readers.__file__).parents[1]
 CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -43,7 +43,7 @@ async def test_what_it_reads() -> None:
     await consumer.stop()
 
 
-async def topic(kafka: LocalKafka, **configs: str) -> TopicPartition:
+async def topic(kafka: SharedKafka, **configs: str) -> TopicPartition:
     """The only partition of a topic of its own."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     async with open_admin(Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)) as admin:
@@ -51,7 +51,7 @@ async def topic(kafka: LocalKafka, **configs: str) -> TopicPartition:
     return TopicPartition(name, 0)
 
 
-async def read(kafka: LocalKafka, tp: TopicPartition, count: int) -> list[object]:
+async def read(kafka: SharedKafka, tp: TopicPartition, count: int) -> list[object]:
     """So many records, from the start."""
     consumer = new_reader(Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers))
     await consumer.start()
@@ -68,7 +68,7 @@ async def read(kafka: LocalKafka, tp: TopicPartition, count: int) -> list[object
 @pytest.mark.kafka
 @pytest.mark.parametrize("level", ["topic", "producer"])
 @pytest.mark.parametrize("codec", CODECS)
-async def test_codecs_on_kafka(kafka: LocalKafka, codec: str, level: str) -> None:
+async def test_codecs_on_kafka(kafka: SharedKafka, codec: str, level: str) -> None:
     """Compressed by the broker for the topic, or by a producer that chose to."""
     tp = await topic(kafka, **({"compression_type": codec} if level == "topic" else {}))
     values = [b"%d " % number * 500 for number in range(20)]
@@ -83,7 +83,7 @@ async def test_codecs_on_kafka(kafka: LocalKafka, codec: str, level: str) -> Non
 
 
 @pytest.mark.kafka
-async def test_any_bytes_on_kafka(kafka: LocalKafka) -> None:
+async def test_any_bytes_on_kafka(kafka: SharedKafka) -> None:
     """Batches that a broker takes and no client of ours writes: names that are no text, far times, a thousand headers,
     nothing at all."""  # noqa: D205, D209 - one promise
     tp = await topic(kafka, message_timestamp_after_max_ms=str(2**63 - 1))
@@ -107,7 +107,7 @@ async def test_any_bytes_on_kafka(kafka: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
-async def test_ends_on_kafka(kafka: LocalKafka) -> None:
+async def test_ends_on_kafka(kafka: SharedKafka) -> None:
     """What can be read ends before an open transaction, and the log behind it."""
     tp = await topic(kafka)
     consumer = new_reader(Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers))

@@ -19,16 +19,16 @@ from pipeline.errors import BrokerUnreachableError, SettingsError, TopicError
 from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.store import NotStored, Stored
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.lag import Flow, read_lag
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options, faust_broker
-from pipeline.kafka.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.settings import Settings
 from pipeline.watch.vitals import PATIENCE_S
 from tests.admin import admin_client
+from tests.kafka.shared import SharedKafka
 
 SASL = {"kafka_sasl_username": "u", "kafka_sasl_password": "p-4711"}
 
@@ -229,7 +229,7 @@ async def test_a_fault_names_its_setting(secure_kafka: Any, fault: str) -> None:
 
 @pytest.mark.usefixtures("_connections_end")
 @pytest.mark.kafka
-async def test_tls_where_none_is_spoken(kafka: LocalKafka) -> None:
+async def test_tls_where_none_is_spoken(kafka: SharedKafka) -> None:
     """TLS to a plaintext listener names the protocol."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers, kafka_security_protocol="SSL")
     with pytest.raises(BrokerUnreachableError, match="PIPELINE_KAFKA_SECURITY_PROTOCOL"):

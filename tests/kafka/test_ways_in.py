@@ -21,17 +21,18 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.doctor.examination import examine
 from pipeline.errors import BrokerUnreachableError, SettingsError
-from pipeline.kafka import distribution, tokens
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.faust_options import faust_options
-from pipeline.kafka.lag import Flow, read_lag
-from pipeline.kafka.local import LocalKafka, java_command
-from pipeline.kafka.local_config import LocalSecurity
-from pipeline.kafka.local_ports import free_port
+from pipeline.kafka import tokens
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.local import class_archive, distribution
+from pipeline.kafka.local.broker import LocalKafka, java_command
+from pipeline.kafka.local.config import LocalSecurity
+from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options, faust_broker
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.worker.options import faust_options
 from pipeline.settings import Settings
 from tests.kafka.conftest import ADMIN, PIPELINE, Authority, SecureKafka, allow_pipeline
 from tests.kafka.issuer import AUDIENCE, CLIENT, SCOPE, SECRET, Issuer, issuing
@@ -114,7 +115,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             place,
             heap_mb=256,
             security=security,
-            jvm_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}"],
+            jvm_options=[
+                *class_archive.options(distribution.libraries()),
+                f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}",
+            ],
             properties=doors(ports, jwks),
         ) as broker:
             secure = SecureKafka(broker, authority)

@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 from pipeline.cli import build
 from pipeline.dodo import samples
 from pipeline.errors import BrokerUnreachableError, InputError, RulesError
-from pipeline.kafka.local import free_port
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.local.broker import LocalKafka, free_port
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from pipeline.transform.shaping.differences import KINDS
 
@@ -122,14 +122,14 @@ class Shop:
 
 
 @pytest.fixture
-def shop(chain_settings: ChainSettings, environment: Environment, tmp_path: Path) -> Shop:
-    """Everything written, nothing read yet."""
-    settings, later = asyncio.run(_filled(chain_settings))
+def shop(own_kafka: LocalKafka, chain_settings: ChainSettings, environment: Environment, tmp_path: Path) -> Shop:
+    """Everything written, nothing read yet; nobody else is on the broker, so that each trace of a command is seen."""
+    settings, later = asyncio.run(_filled(own_kafka, chain_settings))
     return Shop(settings, environment(settings), later, tmp_path)
 
 
-async def _filled(chain_settings: ChainSettings) -> tuple[Settings, str]:
-    settings = await chain_settings(PARTITIONS)
+async def _filled(own_kafka: LocalKafka, chain_settings: ChainSettings) -> tuple[Settings, str]:
+    settings = await chain_settings(PARTITIONS, kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers)
     await producer.start()
     try:

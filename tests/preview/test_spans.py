@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.topic_reader import Span
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.preview.spans import newest
 
 SPANS = st.dictionaries(

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from pipeline.dodo import samples
+from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Headers, Record
-from pipeline.kafka.topic_reader import Span
 from pipeline.preview.report import MOST_ATTRIBUTES, MOST_CHANGES, OTHER, SAMPLES, Report
 from pipeline.preview.worlds import Both, Command, is_echo
 from pipeline.settings import Settings

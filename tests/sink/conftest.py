@@ -15,8 +15,8 @@ from faust.types import TP
 
 from pipeline.customerio.client import TrackClient
 from pipeline.errors import RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import BARRIER, OutRecord, text_header
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.events import SinkEvent
 from pipeline.sink.lending import Board
 from pipeline.sink.sink import Sink

@@ -24,13 +24,13 @@ from faust.types import TP
 
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.errors import RequestUnansweredError
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.commits import Committed, Committer
-from pipeline.kafka.faust_options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S
-from pipeline.kafka.handover import GRACE_S, hand_over
-from pipeline.kafka.membership import NOT_A_MEMBER, Membership
 from pipeline.kafka.records import BARRIER, OutRecord, text_header
-from pipeline.kafka.watermarks import PartitionWatermark, Watermarks
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.commits import Committed, Committer
+from pipeline.kafka.worker.handover import GRACE_S, hand_over
+from pipeline.kafka.worker.membership import NOT_A_MEMBER, Membership
+from pipeline.kafka.worker.options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S
+from pipeline.kafka.worker.watermarks import PartitionWatermark, Watermarks
 from pipeline.sink.sink import Sink
 from tests.sink.conftest import TOPIC, FakeRecord, operation
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.acks import Acks, Chunk
 from pipeline.sink.handover import Assignment
 

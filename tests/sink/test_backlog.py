@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
-from pipeline.kafka.batches import RecordBatch
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.backlog import BACKLOG_RECORDS, FILL_S
 from pipeline.sink.events import BatchClosed
 

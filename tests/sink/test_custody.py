@@ -11,8 +11,8 @@ import httpx
 import pytest
 from faust.types import TP
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, OffsetsCommitted
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.watch.progress import Progress
 from pipeline.watch.vitals import PATIENCE_S, Pulse, Verdict, Vitals, beat, live
 from pipeline.watch.worker import ATTENDED_EVERY_S

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import text_header
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.events import (
     BatchClosed,
     BatchSplit,

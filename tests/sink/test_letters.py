@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from pipeline.deadletters.logged import LOGGED
 from pipeline.errors import BrokenSequenceError
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.kafka.handover import GRACE_S
 from pipeline.kafka.records import OutRecord, text_header
+from pipeline.kafka.worker.handover import GRACE_S
 from pipeline.sink.events import OperationsAccepted, RecordDeadLettered
 
 Virtual = Callable[[Any], Any]

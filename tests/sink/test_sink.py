@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import text_header
+from pipeline.kafka.worker.batches import RecordBatch
 
 Virtual = Callable[[Any], Any]
 

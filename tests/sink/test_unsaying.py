@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 
 from pipeline.errors import TopicError
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import Record, text_header
 from pipeline.settings import Settings
 from pipeline.sink.letters import DeadLetters, GivenUp

@@ -24,17 +24,17 @@ from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
 from pipeline.ingest.records import Unreadable, Webhook, decide
 from pipeline.kafka import records
+from pipeline.kafka.cluster.topics import load_specs
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import load_specs
 from pipeline.settings import Settings
+from pipeline.statestore.partition_count import began_value
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide as decide_record
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.state import facts
-from pipeline.transform.state.partitions import began_value
 from pipeline.transform.state.shape import fits
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 
 ROOT = Path(__file__).parents[2]
@@ -346,7 +346,7 @@ FORGET = Consumed(
 )
 
 
-def shares(record: Consumed, shelf: MemoryShelf) -> Iterator[OutRecord]:
+def shares(record: Consumed, shelf: MemoryStore) -> Iterator[OutRecord]:
     """The shares that follow from a record where people go by an id in their metadata or their address, carried out."""
     policy = Policy(
         person_id_chain=("metadata.app_user_id", "email"),
@@ -360,7 +360,7 @@ def shares(record: Consumed, shelf: MemoryShelf) -> Iterator[OutRecord]:
 
 def test_shares_fit() -> None:
     """What the transform writes of the samples' customers, new, changed and taken back, are commands."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     written: list[OutRecord] = []
     for name in samples.names():
         headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"1792660383"))
@@ -380,7 +380,7 @@ def test_shares_fit() -> None:
 
 def test_every_fact_is_of_its_kind() -> None:
     """Whatever the samples leave behind, told once and again later, has the form that the schema gives its kind."""
-    shelf, shared = MemoryShelf(), MemoryShelf()
+    shelf, shared = MemoryStore(), MemoryStore()
     policy = Policy(
         person_id_chain=("metadata.app_user_id", "customer_id"),
         metadata=(("plan_tier", "metadata_tier"),),

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = """\
 import json
-from pipeline.kafka.topics import load_specs
-from pipeline.kafka.topic_specs import topics_directory
+from pipeline.kafka.cluster.topics import load_specs
+from pipeline.kafka.cluster.topic_specs import topics_directory
 from pipeline.settings import Settings
 print(json.dumps([str(topics_directory()), sorted(spec.name for spec in load_specs(Settings.load()))]))
 """

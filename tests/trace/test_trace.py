@@ -21,9 +21,9 @@ from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
-from pipeline.kafka.lag import read_lag
-from pipeline.kafka.local import LocalKafka
+from pipeline.kafka.cluster.lag import read_lag
 from pipeline.settings import PREFIX, Settings
+from tests.kafka.shared import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -76,7 +76,7 @@ class Traced:
 
 
 @pytest.fixture(scope="module")
-def traced(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+def traced(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     """The chain with all of `traffic`, and what `trace` says of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)

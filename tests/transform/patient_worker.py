@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.transform import resolver
 from pipeline.transform.parked import Answer, Chunk, Parked

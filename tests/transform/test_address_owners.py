@@ -8,15 +8,15 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from tests.transform.state.consumed import Consumed
 
 
-def paid(customer_id: str, shelf: MemoryShelf, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen
+def paid(customer_id: str, shelf: MemoryStore, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen
     """A payment of a customer of one address."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"]["customer"] |= {"customer_id": customer_id, "email": "ann@example.com"} | customer
@@ -27,7 +27,7 @@ def paid(customer_id: str, shelf: MemoryShelf, policy: Policy = Policy(), **cust
 
 def test_the_second_one_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the capitals; the first one, and one alone, is not."""
-    owners, shelf = AddressOwners(), MemoryShelf()
+    owners, shelf = AddressOwners(), MemoryStore()
     assert not owners.is_shared(paid("cus_a", shelf))
     assert not owners.is_shared(paid("cus_a", shelf, name="Ann"))
     assert owners.is_shared(paid("cus_b", shelf, email="ANN@example.com"))
@@ -42,7 +42,7 @@ def test_where_they_are_one_person() -> None:
     """Under a policy by which customers can be one person, and without the state, there is nothing to say."""
     owners, policy = AddressOwners(), Policy(person_id_chain=("email",))
     for customer_id in ("cus_a", "cus_b"):
-        assert not owners.is_shared(paid(customer_id, MemoryShelf(), policy))
+        assert not owners.is_shared(paid(customer_id, MemoryStore(), policy))
     body = orjson.loads(samples.load("payment.succeeded"))
     for customer_id in ("cus_a", "cus_b"):
         body["data"]["customer"] |= {"customer_id": customer_id, "email": "ann@example.com"}
@@ -52,7 +52,7 @@ def test_where_they_are_one_person() -> None:
 
 def test_the_memory_has_an_end() -> None:
     """The address that was met longest ago is forgotten."""
-    owners, shelf = AddressOwners(remembered=2), MemoryShelf()
+    owners, shelf = AddressOwners(remembered=2), MemoryStore()
     for number, customer_id in enumerate(("cus_a", "cus_b", "cus_c")):
         owners.is_shared(paid(customer_id, shelf, email=f"{number}@example.com"))
     assert not owners.is_shared(paid("cus_d", shelf, email="0@example.com"))

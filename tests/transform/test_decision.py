@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dodo.envelope import Envelope
 from pipeline.kafka.fetched import UnreadableRecord
-from pipeline.transform.decision import LONG_ID, NO_COMMANDS, NO_MODE, NO_STATE, NO_VALUE, decide
+from pipeline.statestore.store import MemoryStore
+from pipeline.transform.decision import NO_COMMANDS, NO_STATE, decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
+from pipeline.transform.webhook import LONG_ID, NO_MODE, NO_VALUE, Webhook
 
 BODY = b'{"type":"payout.created","timestamp":"2026-01-02T03:04:05Z","business_id":"bus_1","data":{"payout_id":"po_1"}}'
 POLICY = Policy()
@@ -39,13 +39,13 @@ class Consumed:
 class Mapping:
     """Stands for the mapping and keeps what it was asked."""
 
-    asked: list[tuple[Envelope, Delivery]] = field(default_factory=list)
+    asked: list[Webhook] = field(default_factory=list)
 
-    def __call__(self, envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> Verdict:
+    def __call__(self, webhook: Webhook, policy: Policy, profile: Profile | None) -> Verdict:
         """Drop it."""
         assert policy is POLICY
         assert profile is None
-        self.asked.append((envelope, delivery))
+        self.asked.append(webhook)
         return Dropped("payout", "payouts concern the merchant")
 
 
@@ -53,8 +53,8 @@ def delivery_of(record: Consumed) -> Delivery:
     """What the mapping is told about this record's delivery."""
     mapping = Mapping()
     decide(record, POLICY, mapping)
-    ((_, delivery),) = mapping.asked
-    return delivery
+    (webhook,) = mapping.asked
+    return webhook.delivery
 
 
 def test_all_headers() -> None:
@@ -133,7 +133,7 @@ def test_command(name: str) -> None:
 
 def test_commands_that_are_switched_off() -> None:
     """Whoever may write the topic forgets nobody: nothing is known of the customer afterwards, and the letter waits."""
-    shelf, mapping = MemoryShelf(), Mapping()
+    shelf, mapping = MemoryStore(), Mapping()
     order = Consumed(
         headers=(("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
         value=b'{"command":"forget","customer_id":"cus_1","customerio":null,"at":1792000000}',

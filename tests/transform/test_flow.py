@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeError
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import OutRecord, Record, text_header
+from pipeline.kafka.records import OutRecord, text_header
+from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import flow as flow_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
+from pipeline.transform.webhook import Reading
 
 OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
 
@@ -38,13 +39,15 @@ class Consumed:
     timestamp: int = 1
 
 
-def decide(record: Record, _shelf: object = None) -> Decision:
+def decide(reading: Reading, _shelf: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
     `gone` is about `cus_3` besides.
 
     `share` has a command with it; `ann` and `bea` are customers of one address.
     """
+    record = reading.record
+    assert record is not None
     match record.value:
         case b"drop":
             return Decision(Dropped("payout", "dropped"), "payout.created", "m")

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.records import Record
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.statestore.store import KeyValueStore, MemoryStore
+from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform import parked as parked_module
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import Flow
@@ -19,9 +20,8 @@ from pipeline.transform.landing import Gate
 from pipeline.transform.parked import MAX_PARKED
 from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.seams import Producer, State
-from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
-from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.verdicts import Dropped
+from pipeline.transform.webhook import Reading
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,32 @@ class Consumed:
     timestamp: int = 1
 
 
-class Facts(MemoryShelf):
+class Facts(MemoryStore):
     """One for all partitions, and the partitions."""
 
     has_gap = False
     is_given_up = False
     is_held = False
 
-    def shelf(self, partition: int) -> MirroredShelf:  # noqa: ARG002 - one for all
+    def store(self, partition: int) -> TransactionalStore:  # noqa: ARG002 - one for all
         """One for all."""
-        return cast("MirroredShelf", self)
+        return cast("TransactionalStore", self)
 
     def keep(self, partitions: Collection[int]) -> None:  # type: ignore[override]
         """Nothing to close."""
 
-    async def read_gap(self, partition: int, shelf: MirroredShelf) -> None:
+    async def read_gap(self, partition: int, store: TransactionalStore) -> None:
         """There is none."""
 
-    def seal(self) -> ChunkWrites:
+    def seal(self) -> Transaction:
         """Nothing is put."""
-        return ChunkWrites(0)
+        return Transaction(0)
+
+
+def value_of(reading: Reading) -> bytes:
+    """What lay in the topic."""
+    assert reading.record is not None
+    return reading.record.value or b""
 
 
 class Questions:
@@ -68,9 +74,9 @@ class Questions:
         self.known: set[str] = set()
         self.introduced: list[str] = []
 
-    def stranger(self, record: Record, shelf: Shelf) -> str | None:  # noqa: ARG002 - the record says it
+    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
         """Whom the record's value asks for."""
-        text = (record.value or b"").decode()
+        text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
 
     def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
@@ -86,7 +92,7 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def introduce(self, found: Found, customer_id: str, shelf: Shelf) -> None:  # noqa: ARG002 - remembered
+    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
         self.introduced.append(customer_id)
 
@@ -110,9 +116,9 @@ class Names:
         self.waiting: asyncio.Future[None] | None = None
         self.asked: list[bool] = []
 
-    def missing(self, record: Record, *, waits: bool) -> asyncio.Future[None] | None:
+    def missing(self, reading: Reading, *, waits: bool) -> asyncio.Future[None] | None:
         """One for all."""
-        if not (record.value or b"").endswith(b"!"):
+        if not value_of(reading).endswith(b"!"):
             return None
         self.asked.append(waits)
         if self.waiting is None:
@@ -154,8 +160,8 @@ class Bench:
         )
         self.flow.resume(1, frozenset())
 
-    def _decide(self, record: Record, _: Shelf | None) -> Decision:
-        text = (record.value or b"").decode()
+    def _decide(self, reading: Reading, _: KeyValueStore | None) -> Decision:
+        text = value_of(reading).decode()
         if text == "bug":
             raise ValueError(text)
         self.decided.append(text)

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.kafka.admin import open_admin
-from tests.kafka.cluster import Cluster
+from pipeline.kafka.cluster.admin import open_admin
+from tests.kafka.three_brokers import Cluster
 from tests.transform.test_worker import (
     DODO_CIO,
     ChainSettings,

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.kafka.fetched import UnreadableRecord
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
@@ -20,8 +21,8 @@ from pipeline.transform.resolver import Found, Resolver
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import encode, key
 from pipeline.transform.state.gather import nothing
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
+from pipeline.transform.webhook import read
 
 NOW_S = 1_790_000_000
 POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
@@ -99,16 +100,16 @@ async def asked(introductions: Introductions, customer_id: str) -> Found | None:
 
 async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]) -> None:
     """After the introduction the webhook goes to the policy's person, with address and identify; then it is known."""
-    introductions, shelf, record = build(), MemoryShelf(), Written(body())
-    before = decide(record, POLICY, map_webhook, MemoryShelf()).verdict
+    introductions, shelf, record = build(), MemoryStore(), Written(body())
+    before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
     assert isinstance(before, Operations)
     assert before.person_key == CUSTOMER_ID.encode()
-    customer_id = introductions.stranger(record, shelf)
+    customer_id = introductions.stranger(read(record), shelf)
     assert customer_id == CUSTOMER_ID
     found = await asked(introductions, customer_id)
     assert found == Found(ANN, NOW_S)
     introductions.introduce(found, customer_id, shelf)
-    assert introductions.stranger(record, shelf) is None
+    assert introductions.stranger(read(record), shelf) is None
     verdict = decide(record, POLICY, map_webhook, shelf).verdict
     assert isinstance(verdict, Operations)
     assert verdict.person_key == b"u_1"
@@ -121,7 +122,7 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
 def test_an_introduction_settles_who_it_is(build: Build, metadata: dict[str, Any], person: str) -> None:
     """What Dodo's API told decides for good, as a body with the customer object does; the id alone does not."""
     for introduced in (True, False):
-        shelf = MemoryShelf()
+        shelf = MemoryStore()
         if introduced:
             build().introduce(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, shelf)
         verdict = decide(Written(body()), POLICY, map_webhook, shelf).verdict
@@ -133,7 +134,7 @@ def test_an_introduction_settles_who_it_is(build: Build, metadata: dict[str, Any
 
 def test_introduction_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
-    introductions, shelf = build(), MemoryShelf()
+    introductions, shelf = build(), MemoryStore()
     introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
     introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
     assert [written for written, _ in shelf.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
@@ -146,7 +147,7 @@ def test_introduction_is_a_fact(build: Build) -> None:
 )
 def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
     """An answer that does not tell this customer's address puts nothing on the shelf."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     build().introduce(Found(found, NOW_S), CUSTOMER_ID, shelf)
     assert len(shelf) == 0
 
@@ -182,7 +183,7 @@ def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
 )
 def test_nobody_to_ask_for(build: Build, record: Written) -> None:
     """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
-    assert build().stranger(record, MemoryShelf()) is None
+    assert build().stranger(read(record), MemoryStore()) is None
 
 
 def test_customer_object_without_an_address(build: Build) -> None:
@@ -190,23 +191,23 @@ def test_customer_object_without_an_address(build: Build) -> None:
     data = orjson.loads(samples.load("subscription.active"))
     data["data"]["customer"] = {"customer_id": "cus_1"}
     data["data"]["cancelled_by"] = None
-    assert build().stranger(Written(orjson.dumps(data)), MemoryShelf()) == "cus_1"
+    assert build().stranger(read(Written(orjson.dumps(data))), MemoryStore()) == "cus_1"
 
 
 def test_volume_when_it_is_sent(build: Build) -> None:
     """Deducted credits are sent only on demand; then their customers are asked for."""
     record = Written(samples.load("credit.deducted"))
-    assert build(policy=Policy(emit_credit_deducted=True)).stranger(record, MemoryShelf()) is not None
+    assert build(policy=Policy(emit_credit_deducted=True)).stranger(read(record), MemoryStore()) is not None
 
 
 def test_known_and_forgotten_customers(build: Build) -> None:
     """Whose address the state knows, or who asked to be forgotten, is not asked for."""
     introductions, record = build(), Written(body())
-    known, forgotten = MemoryShelf(), MemoryShelf()
+    known, forgotten = MemoryStore(), MemoryStore()
     introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
-    assert introductions.stranger(record, known) is None
-    assert introductions.stranger(record, forgotten) is None
+    assert introductions.stranger(read(record), known) is None
+    assert introductions.stranger(read(record), forgotten) is None
 
 
 async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
@@ -225,7 +226,7 @@ async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> 
 
 def test_an_old_answer_does_not_win(build: Build) -> None:
     """What a webhook told since the question was asked is later, whenever the answer is put on the shelf."""
-    introductions, shelf = build(), MemoryShelf()
+    introductions, shelf = build(), MemoryStore()
     since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
     introductions.introduce(Found(since, NOW_S), CUSTOMER_ID, shelf)
     introductions.introduce(Found(ANN, NOW_S - 1800), CUSTOMER_ID, shelf)
@@ -237,5 +238,5 @@ def test_nobody_is_asked_for_what_cannot_be_read() -> None:
     body = orjson.dumps(LICENCE)
     record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
     introductions = Introductions(Resolver(Dodo(ANN)), POLICY)
-    assert introductions.stranger(Written(body), MemoryShelf()) == CUSTOMER_ID
-    assert introductions.stranger(record, MemoryShelf()) is None
+    assert introductions.stranger(read(Written(body)), MemoryStore()) == CUSTOMER_ID
+    assert introductions.stranger(read(record), MemoryStore()) is None

@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokenSequenceError
-from pipeline.kafka.batches import RecordBatch
 from pipeline.kafka.records import OutRecord
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform import landing as landing_module
 from pipeline.transform.landing import Flight, Landing
-from pipeline.transform.state.events import FactsStored
 from pipeline.transform.state.facts import SCHEMA_VERSION
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.tally import Tally
 from tests.transform.test_flow import Consumed, settle
 
@@ -77,8 +78,8 @@ class Bench:
     """A landing over a mirror, between fakes."""
 
     def __init__(self, directory: Path) -> None:
-        self.mirror = Mirror.open(directory, "customers", 0)
-        self.shelf = MirroredShelf(self.mirror, 0)
+        self.mirror = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
+        self.shelf = TransactionalStore(self.mirror, 0)
         self.gate = Gate()
         self.offset = 0
         self.sent: list[Facts] = []
@@ -86,7 +87,7 @@ class Bench:
         self.acked: list[int] = []
         self.landed: list[Flight] = []
         self.failures: list[BaseException] = []
-        self.told: list[FactsStored] = []
+        self.told: list[ChangesStored] = []
         self.flights: list[Flight] = []
         self.landing = Landing(
             "customers", lambda: Facts(self), self.gate, self.landed.append, self.failures.append, self.told.append
@@ -104,7 +105,7 @@ class Bench:
         return flight
 
     def _acknowledge(self, offset: int) -> None:
-        for key, value in (self.flights[offset].writes or self.shelf.seal()).facts.items():
+        for key, value in (self.flights[offset].writes or self.shelf.seal()).values.items():
             assert int(self.mirror.get(key) or b"-1") >= int(value or b"0")  # in the mirror before it is acknowledged
         self.acked.append(offset)
 

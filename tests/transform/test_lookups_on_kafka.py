@@ -15,8 +15,8 @@ from aiokafka import AIOKafkaProducer
 from starlette.requests import Request
 
 from pipeline.dodo import samples
-from pipeline.kafka.lag import Flow, read_lag
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
 from tests.transform.state.conftest import Fleet, Worker, sent_of

@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.transform.product_lookups import ALL, MAX_ASKING, PAGE_AGAIN_S, UNKNOWN_S, ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, MAX_NAME_CHARS, ProductNames
 from pipeline.transform.resolver import AWAY_S, REFUSED_S
+from pipeline.transform.webhook import read
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
 
 NEVER_S = 3600.0
@@ -89,7 +90,8 @@ class Bench:
         """What a record with these products waits for."""
         cart = ",".join(f'{{"product_id": "{one}"}}' for one in product_ids)
         pairs = tuple((name.replace("_", "-"), value.encode()) for name, value in headers.items())
-        return self.lookups.missing(Consumed(f'{{"cart":[{cart}]}}'.encode(), pairs), waits=waits)
+        body = f'{{"type":"payment.succeeded","data":{{"cart":[{cart}]}}}}'
+        return self.lookups.missing(read(Consumed(body.encode(), pairs)), waits=waits)
 
     async def settled(self) -> None:
         """Wait for what is being asked."""
@@ -306,9 +308,10 @@ async def test_records_that_ask_for_nothing(tmp_path: Path) -> None:
     assert bench.missing("pdt_1") is None
     assert bench.missing("pdt_2", dodo_mode="test") is None
     assert bench.missing("pdt_2", dodo_command="backfill") is None
-    assert bench.lookups.missing(Consumed(None), waits=True) is None
-    assert bench.lookups.missing(Consumed(b'{"product_id": "\\u0070dt"}'), waits=True) is None
-    assert bench.lookups.missing(Consumed(samples.load("payout.created")), waits=True) is None
+    assert bench.lookups.missing(read(Consumed(None)), waits=True) is None
+    escaped = b'{"type": "x", "data": {"product_id": "\\u0070dt"}}'
+    assert bench.lookups.missing(read(Consumed(escaped)), waits=True) is None
+    assert bench.lookups.missing(read(Consumed(samples.load("payout.created"))), waits=True) is None
     assert dodo.asked == []
     await bench.lookups.close()
 

@@ -15,12 +15,13 @@ from pipeline.errors import StateError
 from pipeline.kafka.records import OutRecord, Record
 from pipeline.preview.worlds import Command
 from pipeline.settings import Settings
-from pipeline.transform.decision import Decision, decide
+from pipeline.statestore.store import KeyValueStore, MemoryStore
+from pipeline.transform.decision import Decision, decide, judge
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shadow import MOST_BYTES, NoCandidate, Shadow, ShadowCompared
 from pipeline.transform.shaping.types import Event, Known, Shaped, Shaper, Webhook
-from pipeline.transform.state.shelf import MemoryShelf, Shelf
+from pipeline.transform.webhook import Reading, read
 
 NOW_MS = 1_790_000_000_000
 MANY = 10_000
@@ -79,7 +80,7 @@ class Stage:
     def __init__(self, shaper: Shaper, *, policy: Policy | None = None, put: Any = None) -> None:
         self.told: list[ShadowCompared] = []
         self.policy = policy or Policy()
-        self.shelf: Any = MemoryShelf()
+        self.shelf: Any = MemoryStore()
         self.decide = Shadow(self.policy, self.hears, put).beside(self.live, shaper)
 
     def hears(self, event: object) -> None:
@@ -87,13 +88,13 @@ class Stage:
         assert isinstance(event, ShadowCompared)
         self.told.append(event)
 
-    def live(self, record: Record, shelf: Shelf | None) -> Decision:
+    def live(self, reading: Reading, shelf: KeyValueStore | None) -> Decision:
         """As without a candidate."""
-        return decide(record, self.policy, map_webhook, shelf)
+        return judge(reading, self.policy, map_webhook, shelf)
 
     def all(self, records: list[Record]) -> list[Decision]:
         """Each of them, in order."""
-        return [self.decide(record, self.shelf) for record in records]
+        return [self.decide(read(record), self.shelf) for record in records]
 
     @property
     def outcomes(self) -> set[str]:
@@ -108,7 +109,7 @@ class Stage:
 
 def alone(records: list[Record]) -> tuple[list[Decision], list[tuple[bytes, bytes | None]]]:
     """What is decided and remembered without a candidate."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     return [decide(record, Policy(), map_webhook, shelf) for record in records], shelf.changelog
 
 
@@ -166,7 +167,7 @@ def test_events_without_end_would_fail(tmp_path: Path) -> None:
 def test_the_state_s_trouble_is_the_live_flow_s() -> None:
     """A shelf that fails for the candidate alone is counted; one that fails for both ends the process as ever."""
 
-    class Failing(MemoryShelf):
+    class Failing(MemoryStore):
         left = 1
 
         def get(self, key: bytes) -> bytes | None:
@@ -199,10 +200,10 @@ def test_nobody_who_listens_reaches_the_live_flow(tmp_path: Path) -> None:
         raise RuntimeError("full")
 
     records = every_sample()
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     live = Stage(NoCandidate()).live
     decided = Shadow(Policy(), fails, fails).beside(live, rules(tmp_path))
-    assert ([decided(record, shelf) for record in records], shelf.changelog) == alone(records)
+    assert ([decided(read(record), shelf) for record in records], shelf.changelog) == alone(records)
 
 
 def test_differences_go_to_a_topic_without_personal_data(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import pytest
 from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from tests.transform.test_reading import ids, until_committed, webhook_ids
 from tests.transform.test_worker import (

@@ -25,14 +25,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import free_port
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import OutRecord, text_header
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations
+from pipeline.transform.webhook import Webhook
 from tests.asking import local_client
 
 pytestmark = pytest.mark.kafka
@@ -243,7 +244,7 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
         envelope = parse(body)
         webhook_id = text_header(record.headers, "webhook-id") or ""
         delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
-        match map_webhook(envelope, delivery, policy):
+        match map_webhook(Webhook.of(envelope, delivery), policy):
             case Operations() as verdict:
                 for operation in verdict.operations:
                     headers = [
@@ -381,7 +382,7 @@ def expected(settings: Settings, records: Sequence[OutRecord]) -> dict[bytes, li
         assert record.value is not None
         webhook_id = text_header(record.headers, "webhook-id") or ""
         delivery = Delivery(webhook_id, ATTEMPT_S, RECEIVED_AT_MS)
-        verdict = map_webhook(parse(record.value), delivery, policy)
+        verdict = map_webhook(Webhook.of(parse(record.value), delivery), policy)
         assert isinstance(verdict, Operations)
         ids[verdict.person_key] += [operation.op_id for operation in verdict.operations]
     return ids

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from pipeline.kafka import app
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker import app
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.transform.worker import create_app
 

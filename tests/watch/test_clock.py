@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pipeline.kafka.events import BatchProduced, ChunkDelivered
-from pipeline.kafka.log_bounds import LogBounds
+from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.watch.clock import TOLERANCE_S, Clock, apart_ms
 from pipeline.watch.metrics import Metrics
 from tests.transform.test_reading import series

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from faust.types import TP
 
-from pipeline.kafka.app import BatchApp
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, RebalanceEnded
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings
 from pipeline.watch import worker
 from pipeline.watch.worker import WorkerWatch

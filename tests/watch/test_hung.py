@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.dodo import samples
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import PREFIX, Settings
 from tests.asking import local_client
 from tests.cli.test_signals import credentials

@@ -15,10 +15,10 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.app import BatchApp
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, read_lag
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
-from pipeline.kafka.lag import Flow, read_lag
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings
 from pipeline.watch.losses import Losses
 from tests.admin import admin_client

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -26,11 +24,7 @@ UNUSABLE: Final = frozenset({400, 422})
 RETRIED: Final = frozenset({408, 409, 425, TOO_MANY})
 """Beside 5xx. The vendor's SDKs repeat 408, 409 and 429 too."""
 
-RETRY_AFTER_MAX_S: Final = 300.0
-"""Guards against a header that would hold a run for hours."""
-
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
-_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
 def is_retried(status: int) -> bool:
@@ -61,9 +55,18 @@ def items_of(body: bytes, path: str) -> list[dict[str, Any]]:
     Raises:
         UnexpectedAnswerError: it is no page.
     """
-    items = object_of(body, path).get("items")
+    return listed(object_of(body, path), "items", path)
+
+
+def listed(page: Mapping[str, Any], name: str, path: str) -> list[dict[str, Any]]:
+    """The objects that a page has under `name`.
+
+    Raises:
+        UnexpectedAnswerError: it has none there.
+    """
+    items = page.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedAnswerError(f"Dodo's API answered {path} with no list of objects called items")
+        raise UnexpectedAnswerError(f"Dodo's API answered {path} with no list of objects called {name}")
     return items
 
 
@@ -86,19 +89,6 @@ def refuse(status: int, body: bytes, path: str, base_url: str) -> NoReturn:
     if status in UNUSABLE:
         raise RefusedRequestError(f"Dodo's API does not take what was asked of {path} ({said})")
     raise UnexpectedAnswerError(f"Dodo's API at {base_url} answered {path} with {said}")
-
-
-def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Seconds that a Retry-After header asks for (RFC 9110 §10.2.3), five minutes at most; None without a good one."""
-    value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value), RETRY_AFTER_MAX_S)
-    try:
-        moment = parsedate_to_datetime(value)
-        at_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(at_s - now_s, 0.0), RETRY_AFTER_MAX_S)
 
 
 def _code(body: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import random
 import re
 import time
@@ -14,9 +13,9 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
 from urllib.parse import quote
 
-import httpx
 from pydantic import SecretStr
 
+from pipeline import __version__
 from pipeline.deadline import bounded, within
 from pipeline.dodo.api.answers import (
     NOT_FOUND,
@@ -24,13 +23,15 @@ from pipeline.dodo.api.answers import (
     TOO_MANY,
     is_retried,
     items_of,
+    listed,
     object_of,
     refuse,
-    retry_after_s,
 )
 from pipeline.dodo.api.rate import RateLimit
 from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
+from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
+from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
@@ -41,6 +42,9 @@ PAGE_SIZE: Final = 100
 
 SETTLED: Final[Mapping[Collection, str]] = {"payments": "succeeded", "refunds": "succeeded"}
 """Collections that are asked for one status only: no other one moves money."""
+
+MAX_ENDPOINT_PAGES: Final = 10
+"""An account has up to five endpoints; guards against an iterator that does not end."""
 
 TEST_HOST: Final = "test.dodopayments.com"
 
@@ -57,16 +61,16 @@ _KEY = re.compile(r"[!-~]+")
 class Patience:
     """How often a request is sent before it counts as failed, and how long the pauses are.
 
-    With these figures an API that is away is waited for about two minutes.
+    With these figures an API that is away is waited for about a minute, two at most.
     """
 
-    attempts: int = 8
+    attempts: int = 10
     first_s: float = 0.5
     longest_s: float = 30.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Seconds after so many failures in a row; `chance` in 0 to 1 spreads those who failed together."""
-        return min(self.longest_s, self.first_s * 2.0 ** (failures - 1)) * (0.75 + 0.5 * chance)
+        """Seconds after so many failures in a row; `chance` in [0, 1) spreads those who failed together."""
+        return full_jitter(failures, chance, first_s=self.first_s, longest_s=self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class DodoApi:
                     headers={
                         "Authorization": f"Bearer {_usable(api_key)}",
                         "Accept": "application/json",
-                        "User-Agent": f"dodo-customerio/{importlib.metadata.version('dodo-customerio')}",
+                        "User-Agent": f"dodo-customerio/{__version__}",
                     },
                     timeout=timeouts,
                     limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
@@ -184,6 +188,23 @@ class DodoApi:
         """One product, an archived one too; None when the account has none of this id."""
         return await self._object("/products", product_id)
 
+    async def endpoints(self) -> list[dict[str, Any]] | None:
+        """Every webhook endpoint of the account (`url`, perhaps `disabled` and `filter_types`, …); None: no such route.
+
+        https://docs.dodopayments.com/api-reference/webhooks/list-webhooks: pages are told by an iterator.
+        """
+        path, found, query = "/webhooks", [], dict[str, str | int](limit=PAGE_SIZE)
+        for _ in range(MAX_ENDPOINT_PAGES):
+            body = await self._get(path, query)
+            if body is None:
+                return None
+            page = object_of(body, path)
+            found += listed(page, "data", path)
+            if page.get("done") is not False or not isinstance(page.get("iterator"), str):
+                break
+            query["iterator"] = page["iterator"]
+        return found
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -227,7 +248,7 @@ class DodoApi:
                 if not is_retried(answer.status_code):
                     refuse(answer.status_code, answer.content, shown, self.base_url)
                 trouble = f"HTTP {answer.status_code}"
-                wait_s = retry_after_s(answer.headers, self._clocks.unix())
+                wait_s = retry_after_s(answer.headers.get("retry-after"), now_s=self._clocks.unix())
                 if answer.status_code == TOO_MANY:
                     # Somebody else spends the same account's rate: the next request would be refused as well.
                     self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))

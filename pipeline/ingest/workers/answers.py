@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import __version__
+from pipeline.watch.page.document import EVENTS, Event
 from pipeline.watch.vitals import Verdict
 
 
@@ -19,6 +20,7 @@ class Said:
     ready: Verdict | None
     live: Verdict | None
     status: Mapping[str, Any]
+    events: Sequence[Event] = ()
 
 
 def ready(workers: Sequence[Said], wanted: int, *, stopping: bool) -> Verdict:
@@ -61,6 +63,12 @@ def status(workers: Sequence[Said], wanted: int, *, stopping: bool) -> dict[str,
             for one in workers
         ],
     }
+
+
+def events(workers: Sequence[Said]) -> list[Event]:
+    """The last events of all, newest first."""
+    found = [event for one in workers for event in one.events]
+    return sorted(found, key=lambda event: event.at_ms, reverse=True)[:EVENTS]
 
 
 def _all(question: str, workers: Sequence[Said], wanted: int) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -15,6 +15,8 @@ from starlette.routing import Route
 from pipeline.errors import ConfigurationError
 from pipeline.ingest.workers.wire import LostError, Reply, Wire
 from pipeline.watch.health import Health
+from pipeline.watch.page.document import STAGE_PATH, Event, StageDocument
+from pipeline.watch.page.own import Own
 
 WIRE_FD: Final = 0
 """A worker's standard input is its end of the wire."""
@@ -29,6 +31,7 @@ class Member:
     def __init__(self) -> None:
         self._wire: Wire | None = None
         self._health: Health | None = None
+        self._recent: Callable[[], Iterable[Event]] = tuple
         self._obey: Callable[[str], None] = self._note
         self._orders: list[str] = []
 
@@ -66,6 +69,26 @@ class Member:
         self._health = health
         return [Route(route.path, self._relayed(route), methods=["GET"]) for route in health.routes()]
 
+    def document(self, own: Own, recent: Callable[[], Iterable[Event]]) -> Callable[[], Awaitable[StageDocument]]:
+        """What the status page shows of all workers; of this one alone when there is no supervisor.
+
+        Args:
+            own: this worker's.
+            recent: its last events, for the supervisor.
+        """
+        self._recent = recent
+
+        async def document() -> StageDocument:
+            try:
+                if self._wire is None:
+                    raise LostError  # noqa: TRY301 - one place answers without it
+                _, _, content = await self._wire.ask([STAGE_PATH, ""], RELAY_WITHIN_S)
+            except (LostError, TimeoutError):
+                return await own.document()
+            return StageDocument.model_validate_json(content)
+
+        return document
+
     def _relayed(self, own: Route) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             try:
@@ -98,6 +121,7 @@ class Member:
                 "ready": [ready.ok, ready.reason],
                 "live": [live.ok, live.reason],
                 "status": health.details(),
-                "metrics": health.metrics.render()[0].decode() if question == "metrics" else "",
+                "metrics": "" if question == "state" else health.metrics.render()[0].decode(),
+                "events": [event.model_dump() for event in self._recent()] if question == "page" else [],
             }
         )

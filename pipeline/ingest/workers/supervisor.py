@@ -28,13 +28,15 @@ from pipeline import logs, signals
 from pipeline.errors import PipelineError
 from pipeline.http.bind import reserve
 from pipeline.ingest.workers.addresses import announce
-from pipeline.ingest.workers.answers import Said, live, ready, status
+from pipeline.ingest.workers.answers import Said, events, live, ready, status
 from pipeline.ingest.workers.series import worker_series
 from pipeline.ingest.workers.wire import LostError, Reply, Wire
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
 from pipeline.watch.metrics import Metrics
-from pipeline.watch.summed import counts, families, render
+from pipeline.watch.page.document import STAGE_PATH, Event, Look
+from pipeline.watch.page.own import Own
+from pipeline.watch.summed import counts, families, render, summed
 from pipeline.watch.vitals import Verdict
 
 log = logs.get(__name__)
@@ -50,6 +52,9 @@ FIRST_S: Final = 0.5
 LONGEST_S: Final = 30.0
 WELL_AFTER_S: Final = 60.0
 """Pauses before a worker is replaced; one that served for so long was well, and is replaced after the shortest."""
+
+QUESTIONS: Final = {"/metrics": "metrics", STAGE_PATH: "page"}
+"""What a worker is asked for a path; for the others how it is."""
 
 ORDERS: Final = ("stop", "now", "give up")
 """What the first signal, the second and every later one order; Ctrl-C begins with the second."""
@@ -85,6 +90,7 @@ class Supervisor:
         self._metrics = Metrics("ingest")
         self._serving, self._replaced = worker_series(self._metrics)
         self._tasks = Tasks(crash=self._crash, observers=[self._metrics])
+        self._own = Own("ingest", self._look)
         self._ended: Counter[Any] = Counter()
         self._workers = [Worker(number) for number in range(1, settings.ingest_workers + 1)]
         self._first = asyncio.Event()
@@ -240,6 +246,10 @@ class Supervisor:
 
     async def _answer(self, path: str, accept: str, reply: Reply) -> None:
         """Status, content type and content for all."""
+        if path == STAGE_PATH:
+            document = await self._own.document()
+            reply([200, "application/json", document.model_dump_json()])
+            return
         serving = [worker for worker in self._workers if worker.serves]
         said = await asyncio.gather(*(self._say_of(worker, path) for worker in serving))
         wanted, stopping = len(self._workers), self.stopping
@@ -255,19 +265,30 @@ class Supervisor:
             case _:
                 reply(_verdict("ready", ready(said, wanted, stopping=stopping)))
 
+    async def _look(self) -> Look:
+        """What the status page shows of all workers."""
+        serving = [worker for worker in self._workers if worker.serves]
+        said = await asyncio.gather(*(self._say_of(worker, STAGE_PATH) for worker in serving))
+        wanted = len(self._workers)
+        series = summed([one.series for one in serving], dict(self._ended))
+        return Look(
+            ready(said, wanted, stopping=self.stopping), live(said, wanted), series.collect(), events=events(said)
+        )
+
     async def _say_of(self, worker: Worker, path: str) -> Said:
         pid = worker.process.pid if worker.process is not None else 0
         try:
             if worker.wire is None:
                 raise LostError  # noqa: TRY301 - one place says what that means
-            said = await worker.wire.ask("metrics" if path == "/metrics" else "state")
+            said = await worker.wire.ask(QUESTIONS.get(path, "state"))
         except (LostError, TimeoutError):
             said = None
         if said is None:
             return Said(worker.number, pid, None, None, {})
         if said["metrics"]:
             worker.series = families(said["metrics"])
-        return Said(worker.number, pid, Verdict(*said["ready"]), Verdict(*said["live"]), said["status"])
+        shown = [Event.model_validate(event) for event in said["events"]]
+        return Said(worker.number, pid, Verdict(*said["ready"]), Verdict(*said["live"]), said["status"], shown)
 
 
 def _argv(number: int) -> Sequence[str]:

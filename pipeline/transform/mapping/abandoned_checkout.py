@@ -8,7 +8,7 @@ from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import History
 
 BY_PAYMENT: Final = Key(("payment_id",), time="abandoned_at")
 DETECTED: Final = "abandoned_checkout.detected"
@@ -50,14 +50,14 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     case.renamed(into, "reason", "abandonment_reason")
     case.texts(into, "recovered_payment_id")
     case.date(into, "abandoned_at", case.data.get("abandoned_at"))
-    if case.profile is not None:
-        _payment(case, case.profile, into)
+    if case.history is not None:
+        _payment(case, case.history, into)
 
 
-def _payment(case: Case, profile: Profile, into: Attributes) -> None:
+def _payment(case: Case, history: History, into: Attributes) -> None:
     left_id, paid_id = into.get("payment_id"), into.get("recovered_payment_id")
-    left = next((unpaid for unpaid in profile.unpaid if unpaid.payment_id == left_id), None)
-    paid = next((found for one in (paid_id, left_id) if one is not None and (found := profile.payment(one))), None)
+    left = next((unpaid for unpaid in history.unpaid if unpaid.payment_id == left_id), None)
+    paid = next((found for one in (paid_id, left_id) if one is not None and (found := history.payment(one))), None)
     shown = paid or left
     if shown is None:
         return

@@ -6,16 +6,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
-from pipeline.dodo.envelope import Envelope
 from pipeline.transform.fields import elements, email, members, person_name, text, whole
-from pipeline.transform.identity import customer_id_of
-from pipeline.transform.moments import moments_of
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import History, PersonProfile
 from pipeline.transform.timestamps import to_s
-from pipeline.transform.verdicts import Delivery, Note
+from pipeline.transform.verdicts import Note
+from pipeline.transform.webhook import Webhook
 
 Attributes = dict[str, Any]
 
@@ -29,19 +27,22 @@ NOTHING: Final = b"{}"
 class Case:
     """The inputs of one decision and the readings that several rules share.
 
-    `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `Moments`. Unless
+    `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
     `knows_the_time` nothing told it, and the latter two are 0. `email` and `name` are the customer's: the body's, else
-    the state's.
+    the state's. `profile` is what the person has, `history` what may be asked of the past: with the state a webhook has
+    both.
     """
 
     __slots__ = (
         "body",
         "business_id",
         "customer",
+        "customer_id",
         "data",
         "delivery",
         "email",
         "event_ms",
+        "history",
         "knows_the_time",
         "name",
         "notes",
@@ -54,26 +55,26 @@ class Case:
         "warnings",
     )
 
-    def __init__(self, envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None) -> None:
+    def __init__(
+        self, webhook: Webhook, policy: Policy, profile: PersonProfile | None, history: History | None = None
+    ) -> None:
+        envelope, self.delivery, times, self.customer, self.customer_id, _ = webhook
         self.type = envelope.type
         self.data = envelope.data
         self.body = envelope.fields
-        self.delivery = delivery
         self.policy = policy
         self.profile = profile
+        self.history = history
         self.warnings: list[str] = []
         self.notes: list[Note] = []
-        self.customer = members(envelope.data.get("customer"))
         self.email, self.name = email(self.customer.get("email")), person_name(self.customer.get("name"))
         if profile is not None:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
-        moments = moments_of(envelope.timestamp, delivery)
-        self.occurred_ms = moments.occurred_ms
-        self.knows_the_time = moments.event_ms is not None
-        self.event_ms = moments.event_ms or 0
-        self.snapshot_s = moments.snapshot_s
+        self.occurred_ms, event_ms, self.snapshot_s = times
+        self.knows_the_time = event_ms is not None
+        self.event_ms = event_ms or 0
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""
@@ -201,10 +202,9 @@ class Case:
         template = self.policy.portal_url
         if template is None:
             return
-        customer_id = customer_id_of(self.customer, self.data)
         link = portal_link(
             template,
-            {"business_id": self.business_id, "customer_id": customer_id, "subscription_id": subscription_id},
+            {"business_id": self.business_id, "customer_id": self.customer_id, "subscription_id": subscription_id},
         )
         if link is not None:
             into["manage_subscription_url"] = link

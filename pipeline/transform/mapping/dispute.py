@@ -51,7 +51,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     case.currency(into)
     case.texts(into, "dispute_stage", "reason")
     payment_id = into.get("payment_id")
-    payment = case.profile.payment(payment_id) if case.profile is not None and payment_id is not None else None
+    payment = case.history.payment(payment_id) if case.history is not None and payment_id is not None else None
     if payment is not None:
         told = case.currency({})
         exponent = case.policy.exponents.get(payment.currency or "")

@@ -8,7 +8,7 @@ from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_plan
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
-from pipeline.transform.profile import BILLING, Profile, Subscription, Unpaid
+from pipeline.transform.profile import BILLING, History, Subscription, Unpaid
 from pipeline.transform.timestamps import DAY_MS, to_ms
 
 BY_ATTEMPT: Final = Key(("subscription_id", "created_at"))
@@ -47,28 +47,28 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     cancellation there is none.
     """
     case.texts(into, "subscription_id", "trigger_state", "payment_id")
-    profile, subscription_id = case.profile, into.get("subscription_id")
-    if profile is None or subscription_id is None:
+    history, subscription_id = case.history, into.get("subscription_id")
+    if history is None or subscription_id is None:
         return
-    plan = profile.subscription(subscription_id)
+    plan = history.subscription(subscription_id)
     if plan is not None:
         _plan(case, into, plan)
-    payment = profile.payment(into["payment_id"]) if "payment_id" in into else None
+    payment = history.payment(into["payment_id"]) if "payment_id" in into else None
     if payment is not None:
         case.money(into, "payment_amount", payment.minor, payment.currency)
-    elif failed := _failed(case, profile, subscription_id):
+    elif failed := _failed(case, history, subscription_id):
         case.money(into, "payment_amount", failed.minor, failed.currency)
         if failed.link is not None:
             into["payment_link"] = failed.link
 
 
-def _failed(case: Case, profile: Profile, subscription_id: str) -> Unpaid | None:
+def _failed(case: Case, history: History, subscription_id: str) -> Unpaid | None:
     """The payment with which the trouble began; one of an earlier period has another amount and a dead link."""
     began_ms = to_ms(case.data.get("created_at"))
     since_ms = (case.event_ms if began_ms is None else began_ms) - DAY_MS
-    for unpaid in profile.unpaid:
+    for unpaid in history.unpaid:
         if subscription_id in unpaid.subscriptions and unpaid.at_ms >= since_ms:
-            return unpaid if profile.payment(unpaid.payment_id) is None else None
+            return unpaid if history.payment(unpaid.payment_id) is None else None
     return None
 
 

@@ -95,15 +95,15 @@ def identified(
 
 def outs(case: Case, op_id: str) -> Outs:
     """Whether the event with this id, or another reading of the webhook, has been told before."""
-    profile = case.profile
-    if profile is None:
+    history = case.history
+    if history is None:
         return Outs(by_id=False, any=False, spoken=None)
-    is_out = profile.emitted(op_id)
+    is_out = history.emitted(op_id)
     # What stands for its event is remembered by no id, and none needs to be made.
-    spoken, ids = (None, []) if profile.stands_for_event else spoken_ids(case, TABLE[case.type][1])
-    has_spoken = spoken is not None and profile.emitted(spoken)
+    spoken, ids = (None, []) if history.stands_for_event else spoken_ids(case, TABLE[case.type][1])
+    has_spoken = spoken is not None and history.emitted(spoken)
     left = None if has_spoken or op_id in ids else spoken
-    if not (is_out or has_spoken or any(map(profile.emitted, ids))):
+    if not (is_out or has_spoken or any(map(history.emitted, ids))):
         return Outs(by_id=False, any=False, spoken=left)
     case.notice("suppressed-event", "skipped, already sent: the event is out")
     return Outs(by_id=is_out, any=True, spoken=left)

@@ -31,8 +31,8 @@ def put_goods(case: Case, into: Attributes, products: list[Any], subscriptions: 
             }
             for product_id, quantity in products
         ]
-    elif case.profile is not None and subscriptions:
-        plans = [plan for one in subscriptions if (plan := case.profile.subscription(one)) is not None]
+    elif case.history is not None and subscriptions:
+        plans = [plan for one in subscriptions if (plan := case.history.subscription(one)) is not None]
         found = [plan.product_id for plan in plans if plan.product_id is not None]
         ids = found if len(found) == len(subscriptions) else []
     if len(ids) == 1:

@@ -16,7 +16,7 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Addressed, Person, Profile
+from pipeline.transform.profile import Addressed, Person, PersonProfile
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 
 _IDENTITY_BYTES: Final = 16
@@ -102,7 +102,7 @@ def identity_of(attributes: bytes) -> bytes:
     return blake2b(attributes, digest_size=_IDENTITY_BYTES).digest()
 
 
-def is_new_person(profile: Profile, person: Person) -> bool:
+def is_new_person(profile: PersonProfile, person: Person) -> bool:
     """Whether no identify of that person was sent; with the policy `email` a changed address is another person."""
     if profile.identity is None:
         return True
@@ -110,7 +110,7 @@ def is_new_person(profile: Profile, person: Person) -> bool:
     return identified is not None and identified != person.id
 
 
-def first_seen_s(case: Case, profile: Profile) -> int:
+def first_seen_s(case: Case, profile: PersonProfile) -> int:
     """When the person was first seen, unix seconds: at the event, the first payment or the subscription's creation.
 
     Told with a person's first identify alone: what came before it is never learnt later, and an app may have set the
@@ -119,8 +119,9 @@ def first_seen_s(case: Case, profile: Profile) -> int:
     moments = [case.event_ms]
     if profile.spending.customer_since_ms is not None:
         moments.append(profile.spending.customer_since_ms)
-    if profile.subscribed_since_ms is not None:
-        moments.append(profile.subscribed_since_ms)
+    since_ms = case.history.subscribed_since_ms if case.history is not None else None
+    if since_ms is not None:
+        moments.append(since_ms)
     return min(ms for ms in moments if ms >= MIN_PLAUSIBLE_MS) // 1000
 
 
@@ -129,7 +130,7 @@ def identifier_of(person: Person) -> Identifier:
     return "email" if person.step == EMAIL_STEP else "id"
 
 
-def left_person(profile: Profile, person: Person) -> Addressed | None:
+def left_person(profile: PersonProfile, person: Person) -> Addressed | None:
     """Whom the customer's operations went to until now, when that is somebody else than `person`."""
     before = profile.addressed
     if before is None or before[:2] == (person.id, identifier_of(person)):
@@ -179,7 +180,7 @@ def _warn_of_contact(case: Case, number: str | None) -> None:
         case.notice("unusable-contact", "the customer's telephone number is not E.164: left out")
 
 
-def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
+def sum_attributes(case: Case, into: Attributes, profile: PersonProfile) -> None:
     """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
     spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
     if first is not None and first in spent:
@@ -201,7 +202,7 @@ def sum_attributes(case: Case, into: Attributes, profile: Profile) -> None:
         case.profile_money(into, _total_of(code), minor, code)
 
 
-def _fill_subscriptions(case: Case, into: Attributes, profile: Profile) -> None:
+def _fill_subscriptions(case: Case, into: Attributes, profile: PersonProfile) -> None:
     speaking = profile.speaking
     if speaking is None:
         return

@@ -95,9 +95,9 @@ def _is_card_update(case: Case) -> bool:
 
 def _card_update_seen(case: Case) -> bool:
     """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
-    if case.profile is None or not _is_card_update(case):
+    if case.history is None or not _is_card_update(case):
         return False
-    method, told = text(case.data.get("payment_method_id")), case.profile.card_told
+    method, told = text(case.data.get("payment_method_id")), case.history.card_told
     return any(told(each, method, case.event_ms, "subscription") for each in subscription_ids(case.data))
 
 
@@ -161,8 +161,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["subscription_id"] = paid_for[0]
     elif paid_for:
         into["subscription_ids"] = paid_for
-    if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.profile:
-        into["is_first_payment"] = case.profile.is_first_payment(payment_id)
+    if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.history:
+        into["is_first_payment"] = case.history.is_first_payment(payment_id)
     cart = case.quantities("product_cart", "product_id")
     put_goods(case, into, [(item["product_id"], item.get("quantity")) for item in cart], paid_for)
     case.money(into, "tax", data.get("tax"), currency)

@@ -70,18 +70,18 @@ def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:
 
 def payment_of(case: Case) -> Payment | None:
     """The payment that a `subscription.renewed` is about, if the state knows it: the body's own, else its period's."""
-    data, profile = case.data, case.profile
+    data, history = case.data, case.history
     subscription_id, payment_id = text(data.get("subscription_id")), text(data.get("payment_id"))
-    if profile is None or subscription_id is None:
+    if history is None or subscription_id is None:
         return None
-    payment = profile.payment(payment_id) if payment_id is not None else None
+    payment = history.payment(payment_id) if payment_id is not None else None
     if payment is not None:
         return payment
     # On demand, many charges have one period: where the body names its own, the first one's says nothing of it.
     starts = to_ms(data.get("previous_billing_date"))
     if starts is None or (payment_id is not None and flag(data.get("on_demand")) is True):
         return None
-    return profile.payment_of_period(subscription_id, starts, tolerance_ms(data))
+    return history.payment_of_period(subscription_id, starts, tolerance_ms(data))
 
 
 def is_first_renewal(case: Case) -> bool:
@@ -92,7 +92,7 @@ def is_first_renewal(case: Case) -> bool:
     payment known as `new` does.
     """
     on_demand = flag(case.data.get("on_demand")) is True
-    if case.profile is not None and text(case.data.get("subscription_id")) is None:
+    if case.history is not None and text(case.data.get("subscription_id")) is None:
         return False
     payment = payment_of(case)
     if payment is not None and payment.charge_type in DECISIVE:

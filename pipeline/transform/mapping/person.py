@@ -11,15 +11,16 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.identify import identify_attributes, identity_of, sum_attributes
 from pipeline.transform.mapping.shaped import failed, shaped_about
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import Addressed, Profile
+from pipeline.transform.profile import Addressed, PersonProfile
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Operations
+from pipeline.transform.webhook import Webhook
 
 
 def map_person(
     who: Addressed,
     delivery: Delivery,
     policy: Policy,
-    profile: Profile,
+    profile: PersonProfile,
     *,
     named: Iterable[str],
     customers: int = 1,
@@ -38,7 +39,7 @@ def map_person(
         customers: how many of Dodo's customers the person is.
         again: send it even if it changes nothing here.
     """
-    case = Case(Envelope("share", None, None, {}, {}), delivery, policy, profile)
+    case = Case(Webhook.of(Envelope("share", None, None, {}, {}), delivery), policy, profile)
     if customers > 1:
         case.notice("shared-person", f"{customers} customers at Dodo are this one person, with the totals of all")
     sums: Attributes = {}

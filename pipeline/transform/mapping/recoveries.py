@@ -24,9 +24,9 @@ def recoveries_of(case: Case) -> tuple[tuple[str, Recovery], ...]:
     That may be the lapse itself, which comes late: what a recovery tells was known before it then.
     """
     subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None or not case.type.startswith("subscription."):
+    if case.history is None or subscription_id is None or not case.type.startswith("subscription."):
         return ()
-    return tuple((subscription_id, recovery) for recovery in case.profile.recoveries(subscription_id))
+    return tuple((subscription_id, recovery) for recovery in case.history.recoveries(subscription_id))
 
 
 def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, recovery: Recovery) -> Further:
@@ -38,16 +38,16 @@ def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, rec
     heard = len(case.notes)
     attributes = event_attributes(case, Row(case.type, REACTIVATED), replace(mapping, status=None))
     del case.notes[heard:]  # what is odd in the body is counted with its own event, or told by `explain`
-    known = case.profile.subscription(subscription_id) if case.profile is not None else None
+    known = case.history.subscription(subscription_id) if case.history is not None else None
     status = text(case.data.get("status")) if known is None else known.status
     if status is not None:
         attributes["subscription_status"] = status
         if status.lower() != "active":
             attributes["superseded"] = True
-    if case.type in LAPSES and case.profile is not None:
+    if case.type in LAPSES and case.history is not None:
         for name in OF_THE_LAPSE:
             attributes.pop(name, None)
-        before = case.profile.before(subscription_id)
+        before = case.history.before(subscription_id)
         of_both = [one.next_billing for one in (before, known) if one is not None and one.next_billing is not None]
         case.date(attributes, "next_billing", next(iter(of_both), None))
     op_id = ulid(recovery.lapsed_ms, REACTIVATED, "fact", subscription_id, str(recovery.lapsed_ms))

@@ -9,7 +9,7 @@ from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_goods
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
 from pipeline.transform.money import currency_code, minor_of
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import History
 
 BY_REFUND: Final = Key(("refund_id",))
 TOTALS: Final = "refunded_total, fully_refunded and the person's total_spent come from the state"
@@ -40,7 +40,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["is_partial"] = partial
     case.texts(into, "reason")
     payment_id = text(data.get("payment_id"))
-    payment = case.profile.payment(payment_id) if case.profile is not None and payment_id is not None else None
+    payment = case.history.payment(payment_id) if case.history is not None and payment_id is not None else None
     if payment is not None:
         case.money(into, "payment_amount", payment.minor, payment.currency)
         if payment.currency is not None:
@@ -50,16 +50,16 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         return
     if partial is False:
         into["fully_refunded"] = True  # the body says so; nothing has to be known of the payment
-    if case.profile is None or payment_id is None:
+    if case.history is None or payment_id is None:
         return
-    _warn_of_unknown_worth(case, case.profile, payment_id)
-    refunded = case.profile.refunded(payment_id)
+    _warn_of_unknown_worth(case, case.history, payment_id)
+    refunded = case.history.refunded(payment_id)
     if refunded is not None:
         case.money(into, "refunded_total", refunded.minor, refunded.currency)
         into["fully_refunded"] = refunded.fully or partial is False
 
 
-def _warn_of_unknown_worth(case: Case, profile: Profile, payment_id: str) -> None:
+def _warn_of_unknown_worth(case: Case, history: History, payment_id: str) -> None:
     """A refund whose worth in the payment's currency nobody can tell is left out of the totals.
 
     A full one is worth what was left of its payment, whatever it says itself.
@@ -70,7 +70,7 @@ def _warn_of_unknown_worth(case: Case, profile: Profile, payment_id: str) -> Non
     if minor_of(data.get("amount")) is None:
         case.notice("uncounted-refund", "a refund without a readable amount that may be partial: not in the totals")
         return
-    payment = profile.payment(payment_id)
+    payment = history.payment(payment_id)
     if payment is not None and payment.currency != currency_code(data.get("currency")):
         case.notice("uncounted-refund", "the refund is not in its payment's currency: not in the totals")
 

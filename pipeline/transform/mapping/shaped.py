@@ -185,11 +185,11 @@ def _is_out(case: Case, one: _Named, own: Further | None, out: Outs) -> bool:
     """
     if own is not None and one.fact.id == own.id:
         return out.any
-    if case.profile is None:
+    if case.history is None:
         return False
-    is_out = case.profile.emitted(one.fact.id, beside=True)
+    is_out = case.history.emitted(one.fact.id, beside=True)
     if one.is_additional:
-        is_out = is_out or out.any or case.profile.emitted(spoken_id(case), beside=True)
+        is_out = is_out or out.any or case.history.emitted(spoken_id(case), beside=True)
     return is_out
 
 

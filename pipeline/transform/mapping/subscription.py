@@ -51,27 +51,27 @@ def _status(case: Case) -> str | None:
 def _is_start(case: Case) -> bool:
     in_first = in_first_period(case.data) is not None and at_creation(case.data, case.occurred_ms)
     subscription_id = text(case.data.get("subscription_id"))
-    profile = case.profile
-    if profile is None or subscription_id is None:
+    history = case.history
+    if history is None or subscription_id is None:
         return in_first
-    first = profile.first_activation(subscription_id)
+    first = history.first_activation(subscription_id)
     earliest = first is None or first.webhook_id == case.delivery.webhook_id or case.event_ms <= first.at_ms
     created = to_ms(case.data.get("created_at"))
-    before_state = created is None or created < profile.began_at_ms
+    before_state = created is None or created < history.began_at_ms
     # What lapsed before had begun before that: its own activation is still on the way.
-    return earliest and (in_first or not before_state) and not profile.lapsed_before(subscription_id, case.event_ms)
+    return earliest and (in_first or not before_state) and not history.lapsed_before(subscription_id, case.event_ms)
 
 
 def _card_told(case: Case) -> bool:
     """The payment's own `payment_method_updated` is known to have told this very change."""
     subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None:
+    if case.history is None or subscription_id is None:
         return False
-    return case.profile.card_told(subscription_id, text(case.data.get("payment_method_id")), case.event_ms, "payment")
+    return case.history.card_told(subscription_id, text(case.data.get("payment_method_id")), case.event_ms, "payment")
 
 
 def _has_state(case: Case) -> bool:
-    return case.profile is not None
+    return case.history is not None
 
 
 def _is_held_first_renewal(case: Case) -> bool:
@@ -82,17 +82,17 @@ def _is_scheduled(case: Case) -> bool:
     if flag(case.data.get("cancel_at_next_billing_date")) is not True or _status(case) not in BILLING:
         return False
     subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None:
+    if case.history is None or subscription_id is None:
         return True
-    return case.profile.cancellation_shown_by(subscription_id) in {None, case.delivery.webhook_id}
+    return case.history.cancellation_shown_by(subscription_id) in {None, case.delivery.webhook_id}
 
 
 def _is_withdrawn(case: Case) -> bool:
     subscription_id = text(case.data.get("subscription_id"))
-    if case.profile is None or subscription_id is None or _status(case) not in BILLING:
+    if case.history is None or subscription_id is None or _status(case) not in BILLING:
         return False
     withdrawn = flag(case.data.get("cancel_at_next_billing_date")) is False
-    return withdrawn and case.profile.cancellation_shown_by(subscription_id) is not None
+    return withdrawn and case.history.cancellation_shown_by(subscription_id) is not None
 
 
 ACTIVATION: Final = (

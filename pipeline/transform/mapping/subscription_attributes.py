@@ -120,14 +120,14 @@ def _renewal(case: Case, into: Attributes) -> None:
     if payment_id is None:
         return
     into["payment_id"] = payment_id
-    payment = case.profile.payment(payment_id) if case.profile is not None else None
+    payment = case.history.payment(payment_id) if case.history is not None else None
     if payment is not None:
         case.money(into, "payment_amount", payment.minor, payment.currency)
 
 
 def _plan_change(case: Case, into: Attributes, currency: str | None) -> None:
     subscription_id = into.get("subscription_id")
-    before = case.profile.before(subscription_id) if case.profile is not None and subscription_id is not None else None
+    before = case.history.before(subscription_id) if case.history is not None and subscription_id is not None else None
     if before is None:
         return
     if before.product_id is not None:

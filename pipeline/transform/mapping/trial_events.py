@@ -56,10 +56,10 @@ def _conversions(case: Case, mapping: FamilyMapping) -> Iterator[Further]:
 
     The charge of a plan change waits for what shows the plan: who took the larger one is not thanked for the other.
     """
-    if case.profile is None:
+    if case.history is None:
         return
     for subscription_id in _subscriptions(case):
-        course = case.profile.course(subscription_id)
+        course = case.history.course(subscription_id)
         charge = conversion_of(course)
         if charge is None or case.snapshot_s * 1000 - charge.at_ms > CONVERSION_MS:
             continue
@@ -91,7 +91,7 @@ def _attributes(case: Case, mapping: FamilyMapping, subscription_id: str, charge
     for name in ("trial_ends_at", "trial_ends_at_unix"):
         into.pop(name, None)
     into |= {"is_trial": False, "is_trial_conversion": True, "payment_id": charge.payment_id}
-    payment = case.profile.payment(charge.payment_id) if case.profile is not None else None
+    payment = case.history.payment(charge.payment_id) if case.history is not None else None
     if payment is not None:
         case.money(into, "payment_amount", payment.minor, payment.currency)
     return into
@@ -100,7 +100,7 @@ def _attributes(case: Case, mapping: FamilyMapping, subscription_id: str, charge
 def _known_plan(subscription_id: str, case: Case, _row: Row, into: Attributes) -> None:
     """The plan as the state knows it; the period that is paid for ends at the next billing."""
     into["subscription_id"] = subscription_id
-    plan = case.profile.subscription(subscription_id) if case.profile is not None else None
+    plan = case.history.subscription(subscription_id) if case.history is not None else None
     if plan is not None:
         put_plan(case, into, plan)
         case.date(into, "next_billing", plan.next_billing)

@@ -34,8 +34,8 @@ def end_ms(case: Case) -> int | None:
     if in_first_period(data) is False and (previous := to_ms(data.get("previous_billing_date"))) is not None:
         ends.append(previous)  # another period has begun
     subscription_id = text(data.get("subscription_id"))
-    if case.profile is not None and subscription_id is not None:
-        paid = case.profile.course(subscription_id).paid
+    if case.history is not None and subscription_id is not None:
+        paid = case.history.course(subscription_id).paid
         ends += [charge.at_ms for charge in _after_opening(paid, created, tolerance_ms(data))]
     return min(ends)
 
@@ -59,9 +59,9 @@ def renewal_converts(case: Case) -> bool:
     # The time of the event stands in for a body that shows a later period by now.
     at_end = any(ms is not None and abs(ms - ends) <= tolerance for ms in (starts, case.occurred_ms))
     subscription_id = text(data.get("subscription_id"))
-    if case.profile is None or subscription_id is None:
+    if case.history is None or subscription_id is None:
         return at_end and not _may_be_free(data)
-    course = case.profile.course(subscription_id)
+    course = case.history.course(subscription_id)
     paid = _after_opening(course.paid, created, tolerance)
     was_free = _began_free(course, ends, tolerance)
     payment = payment_of(case)
@@ -76,10 +76,10 @@ def renewal_converts(case: Case) -> bool:
 
 def charge_converts(case: Case, subscription_ids: Iterable[str]) -> bool:
     """Whether a payment is the first charge of more than nothing after a trial of one of these subscriptions."""
-    payment_id, profile = text(case.data.get("payment_id")), case.profile
-    if profile is None or payment_id is None or text(case.data.get("charge_type")) == "new":
+    payment_id, history = text(case.data.get("payment_id")), case.history
+    if history is None or payment_id is None or text(case.data.get("charge_type")) == "new":
         return False  # without a look at the state: most payments
-    converted = (conversion_of(profile.course(subscription_id)) for subscription_id in subscription_ids)
+    converted = (conversion_of(history.course(subscription_id)) for subscription_id in subscription_ids)
     return any(charge is not None and charge.payment_id == payment_id for charge in converted)
 
 

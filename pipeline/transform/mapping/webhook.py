@@ -26,6 +26,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person, Profile
 from pipeline.transform.shaping.applied import may_change
 from pipeline.transform.verdicts import DeadLettered, Delivery, MappedOperation, Verdict
+from pipeline.transform.webhook import Webhook
 
 ID_ONLY: Final = "the body names the customer by id alone: e-mail, name and identify come from the state"
 
@@ -39,20 +40,19 @@ KEPT: Final = "PIPELINE_PERSON_ID names another person by this body; the custome
 _TYPE_FORM = re.compile(r"[a-z0-9_.]{1,64}")
 
 
-def map_webhook(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
+def map_webhook(webhook: Webhook, policy: Policy, profile: Profile | None = None) -> Verdict:
     """Decide what one webhook becomes.
 
     The same arguments always give the same verdict, byte for byte. Odd input never raises: it is tolerated or ends in
     a verdict.
 
     Args:
-        envelope: the parsed body.
-        delivery: what its headers tell.
+        webhook: as it was read.
         policy: the operator's settings.
         profile: the customer's state; None decides by the body alone. Ignored for test-mode webhooks.
     """
     try:
-        return decide(envelope, delivery, policy, profile)
+        return decide(webhook, policy, profile)
     except (MemoryError, PipelineError):
         raise  # the process's or the state's trouble, not the body's
     except Exception as error:  # noqa: BLE001 - one body that trips a bug of ours must not stop everybody's flow
@@ -68,7 +68,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
         policy: the operator's settings.
         profile: the customer, with that object.
     """
-    case = Case(Envelope("backfill", None, None, data, {}), delivery, policy, profile)
+    case = Case(Webhook.of(Envelope("backfill", None, None, data, {}), delivery), policy, profile, profile)
     person = person_of(policy.person_id_chain, case.customer, data, profile=profile)
     if person is None:
         return _nobody(policy)
@@ -87,11 +87,12 @@ def map_body(body: bytes, delivery: Delivery, policy: Policy, profile: Profile |
         envelope = parse(body)
     except UnreadableBodyError as error:
         return DeadLettered("unreadable", str(error))
-    return map_webhook(envelope, delivery, policy, profile)
+    return map_webhook(Webhook.of(envelope, delivery), policy, profile)
 
 
-def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Profile | None = None) -> Verdict:
+def decide(webhook: Webhook, policy: Policy, profile: Profile | None = None) -> Verdict:
     """`map_webhook` without its net, for tests that look for what the net would catch."""
+    envelope, delivery = webhook.envelope, webhook.delivery
     if delivery.mode == "test":
         if not policy.forward_test_mode:
             return drop("test-mode")
@@ -104,7 +105,7 @@ def decide(envelope: Envelope, delivery: Delivery, policy: Policy, profile: Prof
         shown = f"'{envelope.type}'" if _TYPE_FORM.fullmatch(envelope.type) else "of an unusual form"
         return DeadLettered("unknown-type", f"the type {shown} is not known to this version", field="type")
     mapping, rows = known
-    case = Case(envelope, delivery, policy, profile)
+    case = Case(webhook, policy, profile, profile)
     for row in rows:  # the last one always holds
         if row.when is None or row.when.holds(case):
             break
@@ -218,7 +219,7 @@ def _own_event(
 
 
 def _add_further(case: Case, person: Person, further: Further, operations: list[MappedOperation]) -> None:
-    if case.profile is not None and case.profile.emitted(further.id, beside=True):
+    if case.history is not None and case.history.emitted(further.id, beside=True):
         return
     if not any(operation.kind == "event" for operation in operations):
         warn_if_late(case, further.at_ms)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.transform.profile import Profile
+from pipeline.transform.profile import PersonProfile
 from pipeline.transform.shaping.types import Known, KnownSubscription
 
 NOTHING_KNOWN = Known()
 
 
-def known_of(profile: Profile | None) -> Known:
+def known_of(profile: PersonProfile | None) -> Known:
     """The customer as the state knows them, the webhook included."""
     if profile is None:
         return NOTHING_KNOWN

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform import fields
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.profile import (
@@ -55,7 +56,6 @@ from pipeline.transform.state.sheet import (
     Sheet,
     refunded,
 )
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED, status_of
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
 from pipeline.transform.verdicts import Operations
@@ -84,11 +84,11 @@ class Book:
         shown: what the webhook shows of the customer.
     """
 
-    def __init__(self, shelf: Shelf, customer: bytes, shown: Shown) -> None:
-        moments, told, contact, metadata, self._if_told = shown
+    def __init__(self, shelf: KeyValueStore, customer: bytes, shown: Shown) -> None:
+        times, told, contact, metadata, self._if_told = shown
         self._shelf = shelf
         self._customer = customer
-        self._moment = (moments.snapshot_s, moments.occurred_ms or 0)
+        self._moment = (times.snapshot_s, times.occurred_ms or 0)
         self._told = told
         self._revives = False
         self._facts = Known(shelf, customer, told)

@@ -18,17 +18,18 @@ from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
 from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.event_times import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.failures import where
 from pipeline.transform.fields import email, members, text, whole
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.drops import DROPS
 from pipeline.transform.mapping.webhook import map_profile
-from pipeline.transform.moments import MAX_SECONDS, MIN_SECONDS
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Person
 from pipeline.transform.state import identity
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.draft import Draft, is_the_process_s
 from pipeline.transform.state.facts import (
     PERSON_PREFIX,
     customer_key,
@@ -48,7 +49,6 @@ from pipeline.transform.state.requests import digest_of, remembered, was_carried
 from pipeline.transform.state.shape import digest, fits
 from pipeline.transform.state.shares import SHARE, Commands, Whom, shares_of, withdrawn
 from pipeline.transform.state.sheet import Folded, Sheet
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
 
 FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])
@@ -96,7 +96,7 @@ def obey(
     body: bytes,
     webhook_id: str,
     policy: Policy,
-    shelf: Shelf,
+    shelf: KeyValueStore,
     *,
     at_ms: int = 0,
     headers: Headers = (),
@@ -155,7 +155,7 @@ def _person_of(value: Mapping[str, Any]) -> Whom | None:
     return Whom(id_, "id")
 
 
-def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Carried:
+def _backfill(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
     value = order.value
     object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
     if object_ not in OBJECTS:
@@ -188,7 +188,7 @@ def _backfill(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     return Carried(verdict, commands)
 
 
-def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
+def _forget(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
     value, customer = order.value, order.customer
     action, at_s = value.get("customerio"), _seconds(value.get("at"))
     if action is not None and action not in REMOVALS:
@@ -223,7 +223,7 @@ def _forget(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     return Carried(verdict, commands)
 
 
-def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
+def _share(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
     value = order.value
     who, version, share = _person_of(value), value.get("version"), value.get("share")
     delivered_s = _seconds(value.get("delivered"))
@@ -250,7 +250,7 @@ def _share(order: Order, policy: Policy, shelf: Shelf) -> Carried:
     return Carried(take_in(news, policy, shelf) or DONE)
 
 
-def _untold(order: Order, policy: Policy, shelf: Shelf) -> Carried:  # noqa: ARG001 - as the others
+def _untold(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
     """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
     refused = order.value.get("identity")
     if not digest(refused):

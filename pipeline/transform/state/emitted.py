@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.state.facts import Fact, prefix
-from pipeline.transform.state.shelf import Shelf
 
 EVENT: Final = b"e"
 
@@ -23,7 +23,7 @@ _ZERO: Final = 2**63
 class Emitted:
     """The places of one customer's events; each change is kept at once."""
 
-    def __init__(self, shelf: Shelf, customer: bytes) -> None:
+    def __init__(self, shelf: KeyValueStore, customer: bytes) -> None:
         self._shelf = shelf
         self._begin = prefix(customer) + EVENT
 

@@ -98,9 +98,6 @@ Dodo's ids have about 30."""
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
-BEGAN: Final = b"\0state\0began"
-"""Key of the moment when a partition's state began."""
-
 
 def prefix(customer: bytes, kind: Kind | None = None, first: str = "") -> bytes:
     """What the keys of a customer begin with; of one kind; of the refunds of payment `first`."""

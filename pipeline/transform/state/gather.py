@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.dodo.envelope import Envelope
+from pipeline.transform.event_times import EventTimes
 from pipeline.transform.fields import country, elements, email, flag, members, person_name, phone, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD, subscription_ids
 from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
 from pipeline.transform.mapping.subscription import IMPLIED
-from pipeline.transform.moments import Moments, moments_of
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import BILLING, ENDED
@@ -25,7 +25,7 @@ from pipeline.transform.state.facts import MAX_ID_BYTES, Fact, Kind, Source, sho
 from pipeline.transform.state.shape import MAX_GOODS, MAX_PERIODS
 from pipeline.transform.state.turns import READ, SEEN, TURN_OF, Turn, read_as
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
-from pipeline.transform.verdicts import Delivery
+from pipeline.transform.webhook import Webhook
 
 UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
 """Types that tell of a payment that a mail may ask for again."""
@@ -55,28 +55,28 @@ class Shown(NamedTuple):
     once the event of that name went out.
     """
 
-    moments: Moments
+    times: EventTimes
     facts: list[Telling]
     contact: tuple[str | None, ...]
     metadata: dict[str, Any]
     if_told: Mapping[str, list[Telling]] = _NOTHING
 
 
-def of_webhook(envelope: Envelope, delivery: Delivery, policy: Policy) -> Shown:
+def of_webhook(webhook: Webhook, policy: Policy) -> Shown:
     """What a webhook shows."""
-    moments = moments_of(envelope.timestamp, delivery)
+    envelope, times = webhook.envelope, webhook.times
     data = envelope.data
-    contact, metadata = _contact(members(data.get("customer")), data, policy)
-    told = _facts(envelope, moments, delivery.webhook_id)
-    if_told = _if_told(envelope.type, data, moments)
+    contact, metadata = _contact(webhook.customer, data, policy)
+    told = _facts(envelope, times, webhook.delivery.webhook_id)
+    if_told = _if_told(envelope.type, data, times)
     if policy.forward_card_hints and envelope.type == "payment.succeeded":
-        told += _card(data, moments.event_ms or 0)
-    return Shown(moments, told, contact, metadata, if_told)
+        told += _card(data, times.event_ms or 0)
+    return Shown(times, told, contact, metadata, if_told)
 
 
-def _if_told(type_: str, data: Mapping[str, Any], moments: Moments) -> Mapping[str, list[Telling]]:
+def _if_told(type_: str, data: Mapping[str, Any], times: EventTimes) -> Mapping[str, list[Telling]]:
     """The events that say what another webhook must not say again: that a card was changed."""
-    event_ms, method_id = moments.event_ms or 0, text(data.get("payment_method_id"))
+    event_ms, method_id = times.event_ms or 0, text(data.get("payment_method_id"))
     match type_:
         case "subscription.update_payment_method":
             subscription_id = text(data.get("subscription_id"))
@@ -91,39 +91,39 @@ def _if_told(type_: str, data: Mapping[str, Any], moments: Moments) -> Mapping[s
     return _NOTHING
 
 
-def _facts(envelope: Envelope, moments: Moments, webhook_id: str) -> list[Telling]:
+def _facts(envelope: Envelope, times: EventTimes, webhook_id: str) -> list[Telling]:
     type_, data = envelope.type, envelope.data
     if type_ == "payment.succeeded":
-        return _payment(data, _time(envelope, moments), "webhook")
+        return _payment(data, _time(envelope, times), "webhook")
     if type_ in UNPAID:
-        return _unpaid(data, moments)
+        return _unpaid(data, times)
     if type_.startswith("subscription."):
-        return _subscription_webhook(type_, data, moments, webhook_id)
+        return _subscription_webhook(type_, data, times, webhook_id)
     if type_ == "refund.succeeded":
-        return _refund(data, _time(envelope, moments), "webhook")
+        return _refund(data, _time(envelope, times), "webhook")
     if type_ in LOST:
         dispute_id = text(data.get("dispute_id"))
-        return [] if dispute_id is None else [Telling("dispute", (dispute_id,), [_time(envelope, moments), type_])]
+        return [] if dispute_id is None else [Telling("dispute", (dispute_id,), [_time(envelope, times), type_])]
     return []
 
 
-def _time(envelope: Envelope, moments: Moments) -> str:
+def _time(envelope: Envelope, times: EventTimes) -> str:
     """The body's own time as sent, else that of the event."""
     sent_at = envelope.timestamp
-    return sent_at if sent_at is not None and moments.occurred_ms is not None else iso(moments.event_ms or 0)
+    return sent_at if sent_at is not None and times.occurred_ms is not None else iso(times.event_ms or 0)
 
 
 def of_api_object(
     object_: ApiObject, data: Mapping[str, Any], customer: Mapping[str, Any], read_at_s: int, policy: Policy
 ) -> Shown:
     """What an object of Dodo's API shows, as read at `read_at_s`; `customer` is the customer in it."""
-    moments = Moments(None, read_at_s * 1000, read_at_s)
-    return Shown(moments, _facts_of_object(object_, data, read_at_s), *_contact(customer, data, policy))
+    times = EventTimes(None, read_at_s * 1000, read_at_s)
+    return Shown(times, _facts_of_object(object_, data, read_at_s), *_contact(customer, data, policy))
 
 
 def nothing(at_s: int) -> Shown:
     """No news of the customer."""
-    return Shown(Moments(None, at_s * 1000, at_s), [], (), {})
+    return Shown(EventTimes(None, at_s * 1000, at_s), [], (), {})
 
 
 def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int) -> list[Telling]:
@@ -215,7 +215,7 @@ def _goods(data: Mapping[str, Any], paid_for: list[str]) -> Fact | None:
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
 
 
-def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
+def _unpaid(data: Mapping[str, Any], times: EventTimes) -> list[Telling]:
     """What a mail about a payment that was not paid wants to print."""
     payment_id = text(data.get("payment_id"))
     if payment_id is None or flag(data.get("is_update_payment_method")) is True:
@@ -223,8 +223,8 @@ def _unpaid(data: Mapping[str, Any], moments: Moments) -> list[Telling]:
     link = text(data.get("payment_link"))
     products, subscriptions = _goods(data, subscription_ids(data)) or [[], []]
     entry = [
-        moments.snapshot_s,
-        moments.occurred_ms or 0,
+        times.snapshot_s,
+        times.occurred_ms or 0,
         short(payment_id),
         minor_of(data.get("total_amount")),
         _currency(data.get("currency")),
@@ -262,13 +262,13 @@ def _refund(data: Mapping[str, Any], time: str, source: Source) -> list[Telling]
     return [Telling("refund", (payment_id, refund_id), [minor, _currency(data.get("currency")), time, partial, source])]
 
 
-def _subscription_webhook(type_: str, data: Mapping[str, Any], moments: Moments, webhook_id: str) -> list[Telling]:
+def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes, webhook_id: str) -> list[Telling]:
     subscription_id = text(data.get("subscription_id"))
     if subscription_id is None:
         return []
-    at_s, at_ms = moments.snapshot_s, moments.occurred_ms or 0
+    at_s, at_ms = times.snapshot_s, times.occurred_ms or 0
     status = _status(data, IMPLIED.get(type_))
-    event_ms = moments.event_ms or 0
+    event_ms = times.event_ms or 0
     turn = TURN_OF.get(type_)
     if turn is None and (status == "active" or type_ in IMPLIED):
         turn = SEEN  # a renewal's type says so whatever its retry's body reads

@@ -11,24 +11,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.customerio.operations import Identifier
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.person import map_person
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import (
-    Activation,
     Active,
     Addressed,
     Card,
-    CardTeller,
     Contact,
-    Course,
-    Payment,
     Person,
-    Recovery,
-    Refunded,
     Spending,
-    Subscription,
-    Unpaid,
     best,
 )
 from pipeline.transform.state.book import card_of, spending_of, subscription_shown
@@ -36,7 +29,6 @@ from pipeline.transform.state.facts import Fact, decode, encode, key, person_key
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import Share
 from pipeline.transform.state.sheet import Sheet, sums_of
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import CREATED, PRODUCT, STATUS, product_order
 from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
 
@@ -65,7 +57,7 @@ class News(NamedTuple):
     at_ms: int
 
 
-def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
+def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
     """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
     person = person_key(news.name, news.identifier)
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
@@ -110,7 +102,7 @@ def take_in(news: News, policy: Policy, shelf: Shelf) -> Verdict | None:
 
 
 class Household:
-    """The profile (`transform.profile`) of a person who is one customer or several.
+    """The `PersonProfile` of a person who is one customer or several.
 
     Sums are added, first and last looked for over all, subscriptions united: those that the shares list by their ids,
     and of the others how many are active. Where customers differ in a name or another contact, the one who paid last
@@ -130,7 +122,6 @@ class Household:
         self.addressed = Addressed(name, identifier)
         self.identity = identity
         self.delivered_at_s = delivered_s
-        self.began_at_ms = 0
         self.customers = len(shares)
         self.is_empty = not shares
         self._sheet = Sheet()
@@ -155,87 +146,18 @@ class Household:
 
     @property
     def spending(self) -> Spending:
-        """See `Profile`."""
+        """See `PersonProfile`."""
         return spending_of(self._sheet)
 
     @property
     def has_lost_dispute(self) -> bool:
-        """See `Profile`."""
+        """See `PersonProfile`."""
         return self._sheet.lost
 
     @property
     def card(self) -> Card | None:
-        """See `Profile`."""
+        """See `PersonProfile`."""
         return card_of(self._sheet)
-
-    # What only a webhook of one customer asks.
-
-    def subscription(self, subscription_id: str) -> Subscription | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    @property
-    def subscribed_since_ms(self) -> int | None:
-        """Not known here."""
-        return None
-
-    def before(self, subscription_id: str) -> Subscription | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    def cancellation_shown_by(self, subscription_id: str) -> str | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    def first_activation(self, subscription_id: str) -> Activation | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:  # noqa: ARG002
-        """Not known here."""
-        return False
-
-    def recoveries(self, subscription_id: str) -> tuple[Recovery, ...]:  # noqa: ARG002
-        """Not known here."""
-        return ()
-
-    def course(self, subscription_id: str) -> Course:  # noqa: ARG002
-        """Not known here."""
-        return Course()
-
-    def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:  # noqa: ARG002
-        """Not known here."""
-        return False
-
-    def payment(self, payment_id: str) -> Payment | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    def is_first_payment(self, payment_id: str) -> bool:  # noqa: ARG002
-        """Not known here."""
-        return False
-
-    @property
-    def unpaid(self) -> tuple[Unpaid, ...]:
-        """Not known here."""
-        return ()
-
-    def payment_of_period(self, subscription_id: str, starts_at_ms: int, tolerance_ms: int) -> Payment | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    def refunded(self, payment_id: str) -> Refunded | None:  # noqa: ARG002
-        """Not known here."""
-        return None
-
-    @property
-    def stands_for_event(self) -> bool:
-        """See `Profile`."""
-        return False
-
-    def emitted(self, event_id: str, *, beside: bool = False) -> bool:  # noqa: ARG002
-        """Not known here."""
-        return False
 
 
 def _add(sheet: Sheet, share: Share) -> None:

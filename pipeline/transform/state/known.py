@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.state.emitted import Emitted
 from pipeline.transform.state.facts import Fact, Kind, decode, encode, key, merge_facts, prefix, short
 from pipeline.transform.state.gather import Telling
 from pipeline.transform.state.roster import Roster
 from pipeline.transform.state.sheet import Folded, Sheet, fold
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.state.standing import OTHERS, in_trial, is_charged, place_by, place_of, standing_of
 
 SUMMED: Final = frozenset({"payment", "refund", "charge", "card", "subscription", "dispute"})
@@ -27,7 +27,7 @@ class Known:
         is_money: whether a payment or refund was told, which stands for its own event.
     """
 
-    def __init__(self, shelf: Shelf, customer: bytes, tellings: list[Telling]) -> None:
+    def __init__(self, shelf: KeyValueStore, customer: bytes, tellings: list[Telling]) -> None:
         self.told: dict[bytes, tuple[Fact | None, Fact]] = {}
         self._read: dict[bytes, Fact | None] = {}  # several rules ask for the same subscription
         kept = Sheet.decode(shelf.sheet(customer))
@@ -171,12 +171,12 @@ class Known:
         self.changed = True
 
 
-def _is_nobody(shelf: Shelf, customer: bytes) -> bool:
+def _is_nobody(shelf: KeyValueStore, customer: bytes) -> bool:
     """Whether there is no fact of the customer at all: then none is worth looking for."""
     return next(iter(shelf.scan(prefix(customer))), None) is None
 
 
-def summary(shelf: Shelf, customer: bytes) -> Sheet:
+def summary(shelf: KeyValueStore, customer: bytes) -> Sheet:
     """The customer's summary, made anew and kept when it is missing."""
     sheet = Sheet.decode(shelf.sheet(customer))
     if sheet is None:
@@ -186,7 +186,7 @@ def summary(shelf: Shelf, customer: bytes) -> Sheet:
     return sheet
 
 
-def keep(shelf: Shelf, customer: bytes, folded: Folded) -> None:
+def keep(shelf: KeyValueStore, customer: bytes, folded: Folded) -> None:
     """Keep a summary, and beside it what belongs to it and nothing else."""
     roster = Roster(shelf, customer)
     roster.anew(folded.places)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import BrokerUnreachableError
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.reach import unreachable
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
-from pipeline.transform.state.changelog import Changelog
+from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state.facts import checked, decode, merge_at, split
 from pipeline.transform.state.requests import DIGEST, PEOPLE, digest_of
+from pipeline.transform.state.schema import CUSTOMERS
 
 KINDS = frozenset({"forgotten", "request"})
 
@@ -96,7 +97,7 @@ async def read_all(
     topic = settings.customers_topic
     count = (await check_topics(settings, [topic]))[topic]
     try:
-        async with Changelog.open(settings, frozenset(range(count))) as changelog:
+        async with Changelog.open(settings, frozenset(range(count)), CUSTOMERS) as changelog:
             spans = await changelog.bounds()
             total, done = sum(map(len, spans.values())), dict.fromkeys(spans, 0)
             async for piece in changelog.read(spans):

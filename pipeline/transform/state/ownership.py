@@ -7,31 +7,16 @@ owner's partition and decided there, as Kafka Streams repartitions.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from pipeline.kafka.murmur2 import partition_of
 from pipeline.kafka.records import REPARTITIONED_AMONG, REPARTITIONED_FROM, Headers, int_header, text_header
+from pipeline.statestore.ownership import Ownership
 from pipeline.transform.verdicts import DeadLettered, SentOn
 
 AGAIN: Final = (
     "it was sent on from {origin} already, and partition {here} is not its customer's either: something else than this "
     "project wrote it here"
 )
-
-
-class Ownership(NamedTuple):
-    """One partition of so many, all of the webhooks and of the facts alike."""
-
-    partition: int
-    partitions: int
-
-    def owner(self, customer: bytes) -> int:
-        """The partition of a customer or a person; `customer` is their part of keys (`facts.customer_key`)."""
-        return partition_of(customer, self.partitions)
-
-    def owns(self, customer: bytes) -> bool:
-        """Whether it is this one."""
-        return partition_of(customer, self.partitions) == self.partition
 
 
 def elsewhere(ownership: Ownership | None, customer: bytes, headers: Headers) -> SentOn | DeadLettered | None:

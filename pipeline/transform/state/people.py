@@ -10,15 +10,16 @@ from collections.abc import Callable
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.reach import unreachable
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog
 from pipeline.transform.state import identity
-from pipeline.transform.state.changelog import Changelog
 from pipeline.transform.state.facts import Fact, checked, prefix, split
 from pipeline.transform.state.marks import read_all
 from pipeline.transform.state.requests import DIGEST, PEOPLE, digest_of
+from pipeline.transform.state.schema import CUSTOMERS
 
 
 class People:
@@ -147,7 +148,7 @@ async def read_people(
     partition = partition_of(customer_id.encode(), (await check_topics(settings, [topic]))[topic])
     people = People(customer_id)
     try:
-        async with Changelog.open(settings, frozenset({partition})) as changelog:
+        async with Changelog.open(settings, frozenset({partition}), CUSTOMERS) as changelog:
             spans = await changelog.bounds()
             span = spans[partition]
             async for piece in changelog.read(spans):

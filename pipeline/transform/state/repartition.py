@@ -19,21 +19,21 @@ from functools import partial
 from typing import Final
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.lag import Flow, open_lag_reader
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.lag import Flow, open_lag_reader
+from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.sending import Producer
 from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog, Piece
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.events import RecordsKeptAside
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.partition_count import MOVING, began_fact, began_value
+from pipeline.statestore.validation import Warnings, as_it_was, sift
 from pipeline.transform.state import facts
-from pipeline.transform.state.border import Warnings, as_it_was, sift
-from pipeline.transform.state.changelog import Changelog, Piece
-from pipeline.transform.state.changes import customer_of
-from pipeline.transform.state.events import FactsKeptAside
-from pipeline.transform.state.facts import BEGAN, decode, key, merge_at, split
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.partitions import MOVING, began_fact, began_value
+from pipeline.transform.state.facts import decode, key, merge_at, split
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.timestamps import to_ms
 
 DIRECTORY: Final = "repartition"
@@ -122,7 +122,7 @@ class Repartition:
         self._topic = settings.customers_topic
         self._partitions = partitions
         self._base = settings.data_dir / DIRECTORY
-        self._mirrors: dict[int, Mirror] = {}
+        self._mirrors: dict[int, LmdbStore] = {}
         self._aside: Counter[int] = Counter()
         self._warnings = Warnings(self._topic, self._kept_aside)
 
@@ -134,7 +134,7 @@ class Repartition:
             SettingsError: the data directory cannot be used.
         """
         await asyncio.to_thread(self._open)
-        async with Changelog.open(self._settings, frozenset(self._mirrors)) as changelog:
+        async with Changelog.open(self._settings, frozenset(self._mirrors), CUSTOMERS) as changelog:
             bounds = await changelog.bounds()
             total = sum(map(len, bounds.values()))
             places = {number: span.start for number, span in bounds.items()}
@@ -145,19 +145,19 @@ class Repartition:
                 tell(Advanced("Reading", done, total))
         return await asyncio.to_thread(self._survey)
 
-    def _kept_aside(self, event: FactsKeptAside) -> None:
+    def _kept_aside(self, event: RecordsKeptAside) -> None:
         self._aside[event.partition] += sum(event.kinds.values())
 
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
-            self._mirrors[number] = Mirror.open(self._base, self._topic, number)
+            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
 
     def _absorb(self, piece: Piece) -> None:
-        sifted = sift(piece.changes, piece.offsets)
+        sifted = sift(piece.changes, piece.offsets, CUSTOMERS)
         self._warnings.hear(piece.partition, sifted)
         mirror = self._mirrors[piece.partition]
-        mirror.absorb(sifted.changes, piece.next_offset, sifted.began, merge_at)
+        mirror.absorb(sifted.changes, piece.next_offset, sifted.began)
 
     def _survey(self) -> Survey:
         survey = Survey(self._partitions, kept_aside=self._aside.total())
@@ -166,7 +166,7 @@ class Repartition:
                 survey.written_under[number] = began_fact(mirror.began.value)[2]
             place, last = Ownership(number, self._partitions), b""
             for name, _ in mirror.scan(b""):
-                customer = customer_of(name)
+                customer = CUSTOMERS.group_of(name)
                 if not customer:
                     continue
                 survey.facts += 1
@@ -197,14 +197,14 @@ class Repartition:
         await self._say(producer, at_ms, self._partitions)
 
     @staticmethod
-    def _began_ms(mirror: Mirror) -> int | None:
+    def _began_ms(mirror: LmdbStore) -> int | None:
         return None if mirror.began is None else began_fact(mirror.began.value)[0]
 
     async def _say(self, producer: Producer, at_ms: int, partitions: int) -> None:
         chunk = producer.chunk()
         for number in self._mirrors:
             value = began_value(at_ms, secrets.token_hex(16), partitions)
-            chunk.append(self._topic, number, OutRecord(BEGAN, value, HEADERS))
+            chunk.append(self._topic, number, OutRecord(BEGAN, value, CUSTOMERS.headers))
         await chunk.send()
 
     def _pieces(self, number: int) -> Iterator[dict[bytes, bytes]]:
@@ -213,7 +213,7 @@ class Repartition:
         piece: dict[bytes, bytes] = {}
         last, owned = b"", True
         for name, value in self._mirrors[number].scan(b""):
-            customer = customer_of(name)
+            customer = CUSTOMERS.group_of(name)
             if customer != last:
                 if len(piece) >= PIECE_FACTS:
                     yield piece
@@ -235,14 +235,14 @@ class Repartition:
         for owner, values in copies.items():
             for name, value in values.items():
                 said = None if value is None else as_it_was(value)
-                chunk.append(self._topic, owner, OutRecord(name, said, HEADERS))
+                chunk.append(self._topic, owner, OutRecord(name, said, CUSTOMERS.headers))
         await chunk.send()
         for owner, values in copies.items():
             mirror = self._mirrors[owner]
             await asyncio.to_thread(partial(mirror.write, values, {}, mirror.next_offset))
         chunk = producer.chunk()
         for name in piece:
-            chunk.append(self._topic, source, OutRecord(name, None, HEADERS))
+            chunk.append(self._topic, source, OutRecord(name, None, CUSTOMERS.headers))
         await chunk.send()
 
     async def close(self) -> None:
@@ -256,7 +256,7 @@ class Repartition:
 def _by_customer(piece: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
     found: dict[bytes, dict[bytes, bytes]] = {}
     for name, value in piece.items():
-        found.setdefault(customer_of(name), {})[name] = value
+        found.setdefault(CUSTOMERS.group_of(name), {})[name] = value
     yield from found.items()
 
 

@@ -20,10 +20,10 @@ from typing import Final
 
 import orjson
 
+from pipeline.statestore.store import KeyValueStore, overlaid
 from pipeline.transform.state.facts import prefix
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.sheet import Sheet
-from pipeline.transform.state.shelf import Shelf, overlaid
 from pipeline.transform.state.standing import OTHERS, Place, order_of, product_order, read_order
 
 SUBSCRIPTION: Final = b"s"
@@ -36,7 +36,7 @@ _BEHIND: Final = b"\xff"
 class Roster:
     """The places of one customer's subscriptions; nothing is written until `keep`."""
 
-    def __init__(self, shelf: Shelf, customer: bytes) -> None:
+    def __init__(self, shelf: KeyValueStore, customer: bytes) -> None:
         self._shelf = shelf
         self._begin = prefix(customer)
         self._moved: dict[bytes, bytes | None] = {}

@@ -18,12 +18,12 @@ import orjson
 
 from pipeline.customerio.operations import Identifier
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, OutRecord
+from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import Fact, decode, encode, key, person_key, short
 from pipeline.transform.state.identity import DELIVERED
 from pipeline.transform.state.sheet import told_sums
-from pipeline.transform.state.shelf import Shelf
 from pipeline.transform.verdicts import Operations
 
 SHARE: Final = "share"
@@ -56,7 +56,7 @@ Commands = tuple[OutRecord, ...]
 
 
 def shares_of(
-    shelf: Shelf, customer_id: str, customer: bytes, book: Book, said: Operations, *, at_ms: int, policy: Policy
+    shelf: KeyValueStore, customer_id: str, customer: bytes, book: Book, said: Operations, *, at_ms: int, policy: Policy
 ) -> Commands:
     """What the person's owner must learn after `book` is settled with `said`; nothing where people go by another id.
 
@@ -104,7 +104,7 @@ def _shared(version: int, who: Whom, digest: str) -> Fact:
     return [version, who.name, digest] if who.identifier == "email" else [version, who.name, digest, who.identifier]
 
 
-def withdrawn(shelf: Shelf, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
+def withdrawn(shelf: KeyValueStore, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
     """What takes the share of a forgotten customer back. What stays of it is the version's number."""
     shared_key = key(customer, "shared", "")
     shared = decode("shared", shelf.get(shared_key))

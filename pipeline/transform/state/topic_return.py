@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import InputError, StateError, TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
-from pipeline.transform.state.changelog import Changelog
-from pipeline.transform.state.changes import News, collapse
-from pipeline.transform.state.facts import BEGAN, merge_at
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.last_copy import lacking
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.slot import DATA
-from pipeline.transform.state.store import DIRECTORY
+from pipeline.statestore.changelog import Changelog
+from pipeline.statestore.changes import BEGAN, News, collapse
+from pipeline.statestore.directory import DATA
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.partitions import DIRECTORY
+from pipeline.transform.state.facts import merge_at
+from pipeline.transform.state.lacking import lacking
+from pipeline.transform.state.schema import CUSTOMERS
 
 BATCH_RECORDS: Final = 1000
 """Facts of one request to the brokers."""
@@ -74,7 +74,7 @@ async def check(settings: Settings, partitions: list[int]) -> None:
 
 
 @contextmanager
-def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Mirror]]:
+def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, LmdbStore]]:
     """The mirrors of these partitions.
 
     Raises:
@@ -83,10 +83,10 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Mirr
         SettingsError: the directory cannot be used.
     """
     base = settings.data_dir / DIRECTORY
-    mirrors: dict[int, Mirror] = {}
+    mirrors: dict[int, LmdbStore] = {}
     with ExitStack() as stack:
         for number in partitions:
-            mirror = Mirror.open(base, settings.customers_topic, number)
+            mirror = LmdbStore.open(base, settings.customers_topic, number, CUSTOMERS)
             stack.callback(mirror.close)
             if not mirror.is_first:
                 raise InputError(f"the mirror of partition {number} is in use by another process: stop the transform")
@@ -96,7 +96,7 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Mirr
         yield mirrors
 
 
-async def compare(settings: Settings, mirrors: dict[int, Mirror]) -> dict[int, tuple[Return, dict[bytes, bytes]]]:
+async def compare(settings: Settings, mirrors: dict[int, LmdbStore]) -> dict[int, tuple[Return, dict[bytes, bytes]]]:
     """By partition what is to be written, and how much that is.
 
     Raises:
@@ -107,13 +107,13 @@ async def compare(settings: Settings, mirrors: dict[int, Mirror]) -> dict[int, t
     for number, mirror in mirrors.items():
         topic: dict[bytes, News] = {}
         records = 0
-        async with Changelog.open(settings, frozenset({number})) as changelog:
+        async with Changelog.open(settings, frozenset({number}), CUSTOMERS) as changelog:
             span = (await changelog.bounds())[number]
             async for piece in changelog.read({number: span}):
                 records += len(piece.changes)
                 _take(topic, [change for change in piece.changes if change[0]])
         missing = lacking(mirror.scan(b""), topic)
-        found[number] = Return(number, mirror.facts, records, len(missing)), missing
+        found[number] = Return(number, mirror.count, records, len(missing)), missing
     return found
 
 
@@ -126,7 +126,7 @@ def _take(topic: dict[bytes, News], changes: list[tuple[bytes, bytes | None]]) -
             topic[key] = News(merge_at(key, known.value, news.value), news.latest, known.anew)
 
 
-async def write(settings: Settings, mirror: Mirror, missing: dict[bytes, bytes], progress: Progress) -> None:
+async def write(settings: Settings, mirror: LmdbStore, missing: dict[bytes, bytes], progress: Progress) -> None:
     """Write what is missing of one partition, and give the mirror up once all of it is durable.
 
     Stopped in between, the next run writes the rest: the mirror stays until the end. The moment when the state began
@@ -145,7 +145,7 @@ async def write(settings: Settings, mirror: Mirror, missing: dict[bytes, bytes],
             keys = ordered[start : start + BATCH_RECORDS]
             chunk = producer.chunk()
             for key in keys:
-                chunk.append(topic, number, OutRecord(key, missing[key], HEADERS))
+                chunk.append(topic, number, OutRecord(key, missing[key], CUSTOMERS.headers))
             await chunk.send()
             progress(len(keys))
     finally:

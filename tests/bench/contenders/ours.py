@@ -24,6 +24,11 @@ def decide(record: Record, *_: Any, **__: Any) -> Decision:
     return Decision(Operations(operation.key, (mapped,), operation.time_ms), "payment.succeeded", operation.id)
 
 
+def as_it_is(record: Record) -> Record:
+    """The shared function reads the record itself."""
+    return record
+
+
 def bare_records(record: Record, decision: Decision, operations: Operations) -> Sequence[OutRecord]:  # noqa: ARG001
     """Key and value alone."""
     return [OutRecord(operations.person_key, operation.body) for operation in operations.operations]
@@ -35,7 +40,8 @@ def main() -> None:
     parser.add_argument("--mapping", choices=("shared", "shared-bare", "real"), required=True)
     mapping = parser.parse_args().mapping
     if mapping != "real":
-        vars(worker)["decide"] = decide
+        vars(worker)["judge"] = decide
+        vars(flow)["read"] = as_it_is
     if mapping == "shared-bare":
         vars(flow)["operation_records"] = bare_records
     worker.run({})

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.sink.lanes import Queue
 from pipeline.sink.sink import Sink
+from pipeline.statestore.partitions import PartitionStores
 from pipeline.transform.flow import Flow
-from pipeline.transform.state.store import Store
 from pipeline.watch import worker as watched
 
 PATIENCE_S = 3.0
@@ -66,7 +66,7 @@ def main(stage: str, part: str) -> int:
     defaults: Any = watched.WorkerWatch.__init__.__kwdefaults__
     defaults |= {"patience_s": PATIENCE_S, "unread_every_s": 0.2}
     if part == "restore":
-        Store.restore = never  # type: ignore[method-assign]
+        PartitionStores.restore = never  # type: ignore[method-assign]
     app = importlib.import_module(f"pipeline.{stage}.worker").create_app(settings)
 
     def wait() -> None:

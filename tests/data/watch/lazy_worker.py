@@ -13,8 +13,8 @@ from typing import Any
 
 from faust.types import TP
 
-from pipeline.kafka.app import BatchApp
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
 from pipeline.watch.worker import WorkerWatch
 

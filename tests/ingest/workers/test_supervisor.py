@@ -23,7 +23,7 @@ from pipeline.dodo import samples
 from pipeline.errors import ConfigurationError
 from pipeline.http.bind import reserve
 from pipeline.ingest import PATH
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import text_header
 from pipeline.settings import PREFIX, Settings
 
@@ -304,7 +304,23 @@ async def test_probes_on_a_port_of_their_own(
             assert answer.status_code == 200
             assert (await client.get(f"http://127.0.0.1:{port}/ready")).status_code == 404
         assert await service.counted() == 1
+        await _is_shown(service)
         assert f"Probes and metrics on http://127.0.0.1:{admin_port}" in service.said()
+
+
+async def _is_shown(service: Service) -> None:
+    """The status page is one for all workers, whichever answers: with what each took, and its last events."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            drawn = (await service.get("/page.json")).json()
+            if drawn["flow"]["ingest"]["done"] == 1:
+                break
+            await asyncio.sleep(0.1)
+    assert "workers serve" in drawn["processes"][0]["ready_reason"]
+    assert [event["outcome"] for event in drawn["events"]] == ["accepted"]
+    one = await service.get("/stage.json")
+    assert (one.json()["stage"], one.json()["process"]) == ("ingest", drawn["processes"][0]["id"])
+    assert (await service.get("/")).headers["content-type"].startswith("text/html")
 
 
 def test_a_worker_without_a_supervisor() -> None:

@@ -25,7 +25,7 @@ from pipeline.customerio.operations import event, identify
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.faults import parse_steps
 from pipeline.customerio.sandbox.server import SandboxServer
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import BARRIER, OutRecord
 from pipeline.settings import Settings
 from tests.asking import local_client

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from pipeline import logs
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.sink.demand import RESERVE
 from tests.asking import local_client
 

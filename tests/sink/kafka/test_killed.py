@@ -11,9 +11,9 @@ import pytest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.done_ahead import DoneAhead, Witness, digest_of, parted, rendered
-from pipeline.kafka.topic_identity import marked, unmarked
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_identity import marked, unmarked
+from pipeline.kafka.worker.done_ahead import DoneAhead, Witness, digest_of, parted, rendered
 
 pytestmark = pytest.mark.kafka
 

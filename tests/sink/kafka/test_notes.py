@@ -10,10 +10,10 @@ import pytest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.local import LocalKafka
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.topic_identity import unmarked
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_identity import unmarked
+from pipeline.kafka.local.broker import LocalKafka
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.sink.statements import Statement, parse
 
 pytestmark = pytest.mark.kafka

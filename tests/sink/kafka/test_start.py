@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.customerio.sandbox import SandboxConfig
 from pipeline.customerio.sandbox.server import SandboxServer
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 
 pytestmark = pytest.mark.kafka
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 
 pytestmark = pytest.mark.kafka

@@ -39,10 +39,10 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.dodo.simulator import Delivery
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, SentOn
 
 DATA = Path(__file__).parents[2] / "data" / "journeys"
@@ -183,7 +183,7 @@ class Journey:
 
     def world(self) -> World:
         """A new workspace and an empty state."""
-        return World(self.policy, MemoryShelf(began_at_ms=self.began_at_ms))
+        return World(self.policy, MemoryStore(began_at_ms=self.began_at_ms))
 
 
 def policy_of(settings: dict[str, Any]) -> Policy:
@@ -246,7 +246,7 @@ class World:
     `emitted` counts the ids of the live events that were sent, before Customer.io drops repetitions.
     """
 
-    def __init__(self, policy: Policy, shelf: MemoryShelf) -> None:
+    def __init__(self, policy: Policy, shelf: MemoryStore) -> None:
         self.policy = policy
         self.shelf = shelf
         self.workspace = Workspace(SandboxConfig())
@@ -310,7 +310,7 @@ class World:
 
     def crash(self, changelog: list[tuple[bytes, bytes | None]]) -> None:
         """Lose all but what the changelog has; what Customer.io took stays."""
-        self.shelf = MemoryShelf(began_at_ms=self.shelf.began_at_ms)
+        self.shelf = MemoryStore(began_at_ms=self.shelf.began_at_ms)
         for key, value in changelog:
             self.shelf.put(key, value)
 
@@ -331,7 +331,7 @@ class World:
 @pytest.fixture
 def new_world() -> Callable[[], World]:
     """Builder of a workspace and an empty state under the default policy, from before anything began."""
-    return lambda: World(Policy(), MemoryShelf())
+    return lambda: World(Policy(), MemoryStore())
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
@@ -325,7 +325,7 @@ def test_what_was_told_is_what_the_shop_did(*, anew: bool) -> None:
     """Every doing once, of one lapse one answer, of one card one change, of one trial at most one conversion."""
     for seed in range(LIVES):
         shop = life(seed)
-        shelf, told, conversions, status = MemoryShelf(), Counter[str](), Counter[str](), None
+        shelf, told, conversions, status = MemoryStore(), Counter[str](), Counter[str](), None
         records = delivered(shop, anew=anew)
         for record in records:
             verdict = decide(record, POLICY, map_webhook, shelf).verdict

@@ -19,9 +19,9 @@ import orjson
 
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 from tests.transform.journeys.conftest import DATA, PATHS, journey_at
 
@@ -247,7 +247,7 @@ class End(NamedTuple):
 
 def end_of(journey: Any, webhooks: list[Any]) -> End:
     """Feed the webhooks in this order; an id that is told again is the same event, whatever it says."""
-    shelf, workspace = MemoryShelf(began_at_ms=journey.began_at_ms), Workspace(SandboxConfig())
+    shelf, workspace = MemoryStore(began_at_ms=journey.began_at_ms), Workspace(SandboxConfig())
     events: dict[str, dict[str, Any]] = {}
 
     def take(record: Any) -> None:

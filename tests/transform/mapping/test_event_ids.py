@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Delivery, Operations
 
@@ -25,7 +24,7 @@ def event_id(
     body = orjson.loads(samples.load(name))
     body["data"].update(data)
     body["timestamp"] = timestamp or body["timestamp"]
-    verdict = map_webhook(parse(orjson.dumps(body)), Delivery(webhook_id), policy)
+    verdict = map_body(orjson.dumps(body), Delivery(webhook_id), policy)
     assert isinstance(verdict, Operations)
     return verdict.operations[-1].op_id
 

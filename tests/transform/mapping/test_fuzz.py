@@ -19,6 +19,7 @@ from pipeline.transform.mapping import map_body
 from pipeline.transform.mapping.webhook import decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations, Verdict
+from pipeline.transform.webhook import Webhook
 
 BODIES = {name: orjson.loads(samples.load(name)) for name in samples.names()}
 POLICIES = (
@@ -154,7 +155,7 @@ def test_mutated_samples_end_in_a_verdict(body: bytes, delivery: Delivery, polic
     except UnreadableBodyError:
         check(map_body(body, delivery, policy))
         return
-    check(decide(envelope, delivery, policy))
+    check(decide(Webhook.of(envelope, delivery), policy))
 
 
 @settings(max_examples=300, deadline=None)
@@ -162,7 +163,8 @@ def test_mutated_samples_end_in_a_verdict(body: bytes, delivery: Delivery, polic
 def test_bodies_of_junk_end_in_a_verdict(type_: str, data: dict[str, Any], delivery: Delivery) -> None:
     """A known type over anything at all."""
     data = {"customer_id": "cus_1", **data}
-    check(decide(Envelope(type_, "2026-10-14T08:21:45Z", None, data, {}), delivery, POLICIES[1]))
+    envelope = Envelope(type_, "2026-10-14T08:21:45Z", None, data, {})
+    check(decide(Webhook.of(envelope, delivery), POLICIES[1]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -178,7 +180,7 @@ def test_containers_of_the_wrong_kind(field: str, junk: Any) -> None:
     """A list for an object, an object for a list, a number for either."""
     body = copy.deepcopy(BODIES["payment.succeeded"])
     body["data"][field] = junk
-    check(decide(parse(orjson.dumps(body)), Delivery("msg_1"), POLICIES[1]))
+    check(decide(Webhook.of(parse(orjson.dumps(body)), Delivery("msg_1")), POLICIES[1]))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_endless_digits_are_no_number(name: str, data: dict[str, Any]) -> None:
     """Python refuses to read more than 4,300 digits; the payment is told without the figure."""
     body = copy.deepcopy(BODIES[name])
     body["data"].update(data)
-    verdict = decide(parse(orjson.dumps(body)), Delivery("msg_1"), Policy())
+    verdict = decide(Webhook.of(parse(orjson.dumps(body)), Delivery("msg_1")), Policy())
     assert isinstance(verdict, Operations)
     assert b"9999" not in verdict.operations[-1].body
 

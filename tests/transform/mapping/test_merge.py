@@ -15,10 +15,10 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.errors import OperationError, SettingsError
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import MappedOperation, Operations
 
 MERGING = Policy(person_id_chain=("email",), merge_on_email_change=True)
@@ -56,7 +56,7 @@ class World:
 
     def __init__(self, policy: Policy = MERGING) -> None:
         self.policy = policy
-        self.shelf = MemoryShelf()
+        self.shelf = MemoryStore()
         self.workspace = Workspace(SandboxConfig())
         self.at = 0
 
@@ -130,7 +130,7 @@ def test_redelivery_after_a_crash() -> None:
     world.feed(payment(0, OLD))
     before = list(world.shelf.changelog)
     world.feed(payment(1, NEW))
-    world.shelf = MemoryShelf()
+    world.shelf = MemoryStore()
     for key, value in before:
         world.shelf.put(key, value)
     assert world.kinds(payment(1, NEW)) == ["identify", "merge", "event"]

@@ -35,6 +35,7 @@ from pipeline.transform.profile import (
 )
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS, to_ms
 from pipeline.transform.verdicts import Delivery, Operations
+from pipeline.transform.webhook import Webhook
 
 SUB = "sub_0NExampleSubscript001"
 BEGAN = to_ms("2026-01-01T00:00:00Z") or 0
@@ -157,7 +158,7 @@ def decided(
     body = orjson.loads(samples.load(name))
     body["data"].update(data)
     delivery = Delivery(webhook_id, attempt_at_s=1_800_000_000)
-    verdict = decide(parse(orjson.dumps(body)), delivery, policy or Policy(), state)
+    verdict = decide(Webhook.of(parse(orjson.dumps(body)), delivery), policy or Policy(), state)
     assert isinstance(verdict, Operations)
     assert "state-decides" not in verdict.notes
     return verdict

@@ -20,6 +20,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.mapping.webhook import decide
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Mode, Operations, Verdict
+from pipeline.transform.webhook import Webhook
 
 EXPONENTS = {"USD": 2, "JPY": 0, "KRW": 0, "KWD": 3}
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -44,7 +45,7 @@ def verdict_of(name: str, policy: Policy = EVERYTHING) -> Verdict:
     body = samples.load(name)
     mode: Mode = "test" if "dashboard" in name or "--docs" in name else "live"
     delivery = Delivery("msg_sample", attempt_at_s=1_800_000_000, received_at_ms=1_800_000_000_500, mode=mode)
-    return decide(parse(body), delivery, policy)
+    return decide(Webhook.of(parse(body), delivery), policy)
 
 
 def secrets_of(node: Any, inside: str = "") -> Iterator[str]:
@@ -66,8 +67,8 @@ def secrets_of(node: Any, inside: str = "") -> Iterator[str]:
 def test_every_sample_is_decided_without_an_exception(name: str) -> None:
     """Also by the vendor's odd examples, under both ways in."""
     delivery = Delivery("msg_sample", attempt_at_s=1_800_000_000)
-    unguarded = decide(parse(samples.load(name)), delivery, Policy())
-    assert unguarded == map_webhook(parse(samples.load(name)), delivery, Policy())
+    unguarded = decide(Webhook.of(parse(samples.load(name)), delivery), Policy())
+    assert unguarded == map_webhook(Webhook.of(parse(samples.load(name)), delivery), Policy())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,8 +173,8 @@ def test_the_same_webhook_gives_the_same_bytes(name: str) -> None:
 def test_a_retry_keeps_the_events_id(name: str) -> None:
     """The attempt's time and the body's hash are of the delivery; the event's id is of the fact."""
     body = parse(samples.load(name))
-    first = decide(body, Delivery("msg_1", attempt_at_s=1_800_000_000, mode="test"), EVERYTHING)
-    later = decide(body, Delivery("msg_1", attempt_at_s=1_800_099_305, mode="test"), EVERYTHING)
+    first = decide(Webhook.of(body, Delivery("msg_1", attempt_at_s=1_800_000_000, mode="test")), EVERYTHING)
+    later = decide(Webhook.of(body, Delivery("msg_1", attempt_at_s=1_800_099_305, mode="test")), EVERYTHING)
     if isinstance(first, Operations) and isinstance(later, Operations):
         assert [o.op_id for o in first.operations if o.kind == "event"] == [
             o.op_id for o in later.operations if o.kind == "event"
@@ -186,7 +187,7 @@ def test_an_operation_too_large_is_a_dead_letter() -> None:
     keys = [f"key_{number}" for number in range(40)]
     webhook["data"]["metadata"] = dict.fromkeys(keys, "x" * 900)
     policy = Policy(metadata=tuple((key, f"metadata_{key}") for key in keys))
-    verdict = map_webhook(parse(orjson.dumps(webhook)), Delivery("msg_1"), policy)
+    verdict = map_webhook(Webhook.of(parse(orjson.dumps(webhook)), Delivery("msg_1")), policy)
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "oversize"
     assert verdict.field == "attributes"

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, ShapingError, Webhook
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -55,7 +55,7 @@ def webhook(sample: str, webhook_id: str = "msg_1", *, late_s: int = 0, at_s: in
     return Consumed(orjson.dumps(body), headers)
 
 
-def told(shelf: MemoryShelf | None, record: Consumed, function: Any = None, **changes: Any) -> Decided:
+def told(shelf: MemoryStore | None, record: Consumed, function: Any = None, **changes: Any) -> Decided:
     """What becomes of a record; without a function by the default mapping."""
     chosen = Policy() if function is None else policy(function, **changes)
     return decide(record, chosen, map_webhook, shelf).verdict
@@ -98,7 +98,7 @@ def with_vip(_webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
 @pytest.mark.parametrize("with_state", [False, True])
 def test_a_shaper_that_changes_nothing_changes_nothing(name: str, with_state: bool) -> None:
     """Its operations are those of no shaper, byte for byte, and so is what the state learns."""
-    shelf, other = (MemoryShelf(), MemoryShelf()) if with_state else (None, None)
+    shelf, other = (MemoryStore(), MemoryStore()) if with_state else (None, None)
     shaped, default = told(shelf, webhook(name), as_it_is), told(other, webhook(name))
     if isinstance(shaped, Operations):
         assert shaped.shaped == "v1"
@@ -122,7 +122,7 @@ def test_a_renamed_event_keeps_the_id_of_its_fact() -> None:
 @pytest.mark.parametrize("name", ["payment.succeeded", "payment.failed", "license_key.created", "subscription.active"])
 def test_a_fact_told_under_one_name_is_never_told_under_another(name: str) -> None:
     """The names change between two deliveries: the second says nothing."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     assert len(events(told(shelf, webhook(name)))) == 1
     assert events(told(shelf, webhook(name, late_s=60), renamed)) == []
     assert events(told(shelf, webhook(name, late_s=90), with_vip)) == [], "nor anything beside it"
@@ -149,14 +149,14 @@ def test_additional_events_are_told_once(name: str) -> None:
         return with_vip(webhook, default._replace(events=()), know)
 
     for function in (with_vip, only_vip):
-        shelf = MemoryShelf()
+        shelf = MemoryStore()
         assert "vip_reached" in dict(events(told(shelf, webhook(name), function)))
         assert events(told(shelf, webhook(name, late_s=60), function)) == []
 
 
 def test_additional_events_of_another_reading_of_the_webhook_are_told_once() -> None:
     """A retry's body leads to another row, and so beside another fact: the webhook has spoken."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     first = webhook("dispute.opened", dispute_stage="pre_dispute")
     assert "vip_reached" in dict(events(told(shelf, first, with_vip)))
     again = webhook("dispute.opened", dispute_stage="dispute")
@@ -169,7 +169,7 @@ def test_what_is_dropped_counts_all_the_same() -> None:
     def silent(_webhook: Webhook, _default: Shaped, _know: Any) -> Shaped:
         return Shaped(None)
 
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     verdict = told(shelf, webhook("payment.succeeded"), silent)
     assert sent(verdict) == []
     assert isinstance(verdict, Operations)
@@ -185,7 +185,7 @@ def test_a_changed_shaping_of_the_profile_is_told() -> None:
         assert default.identify is not None
         return default._replace(identify=default.identify.having(plan="gold"))
 
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.failed"))
     assert [one["action"] for one in sent(told(shelf, webhook("payment.failed", late_s=5)))] == []
     (identify,) = sent(told(shelf, webhook("payment.failed", late_s=9), tagged))
@@ -200,7 +200,7 @@ def test_person_time_and_barrier_are_the_pipelines() -> None:
         attributes = {"identifiers": {"id": "x"}, "timestamp": 1, "action": "delete", "id": "y"}
         return Shaped(Identify(attributes), tuple(Event("e", attributes, event.origin) for event in default.events))
 
-    shelf, other = MemoryShelf(), MemoryShelf()
+    shelf, other = MemoryStore(), MemoryStore()
     shaped, default = told(shelf, webhook("payment.succeeded"), meddling), told(other, webhook("payment.succeeded"))
     assert isinstance(shaped, Operations)
     assert isinstance(default, Operations)
@@ -248,7 +248,7 @@ CYCLE["self"] = [CYCLE, CYCLE]
 )
 def test_what_cannot_be_shaped_is_a_dead_letter_that_a_replay_delivers_once(function: Any, reason: str) -> None:
     """Nothing of it is sent or remembered, and nothing of the body is quoted; mended, all of it goes out."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     verdict = told(shelf, webhook("payment.succeeded"), function)
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "transform-failed"
@@ -288,7 +288,7 @@ def test_what_is_known_is_told_with_this_webhook() -> None:
         seen.append(know())
         return default
 
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("subscription.active"), asking)
     told(shelf, webhook("payment.succeeded", "msg_2"), asking)
     told(None, webhook("payment.succeeded", "msg_3"), asking)
@@ -331,7 +331,7 @@ def test_what_no_webhook_brings_is_shaped_as_well() -> None:
         assert default.identify is not None
         return Shaped(default.identify.without("name"), (Event("again"),))
 
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     order = backfill("payment", "payment.succeeded", emit=True)
     failed = told(shelf, order, raising(ShapingError("no")))
     assert isinstance(failed, DeadLettered)
@@ -348,7 +348,7 @@ def test_the_person_of_several_customers_is_shaped_as_well() -> None:
     def nameless(_webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
         return default._replace(identify=default.identify.without("name")) if default.identify is not None else default
 
-    shelf, types = MemoryShelf(), set()
+    shelf, types = MemoryStore(), set()
 
     def listening(webhook: Webhook, default: Shaped, know: Any) -> Shaped:
         types.add(webhook.type)

@@ -14,15 +14,14 @@ import pytest
 from mypy import api
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
 from pipeline.errors import RulesError
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping import Event, Identify, Known, Shaped, Webhook
 from pipeline.transform.shaping.hook import Hook, HookCalled, load_hook
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Delivery, Operations, Verdict
 from tests.transform.state.consumed import Consumed
 
@@ -32,7 +31,7 @@ SHOP = "tests.transform.shaping.shop.hooks"
 def verdict(hook: Hook, sample: str = "payment.succeeded", **members: Any) -> Verdict:
     """What a sample becomes."""
     body = {**orjson.loads(samples.load(sample)), **members}
-    return map_webhook(parse(orjson.dumps(body)), Delivery("msg_1"), Policy(shaper=hook))
+    return map_body(orjson.dumps(body), Delivery("msg_1"), Policy(shaper=hook))
 
 
 def sent(found: Any) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def hook(function: Any, **changes: Any) -> Hook:
 def test_it_is_called_after_the_default_mapping() -> None:
     """Renamed events keep their ids, additional ones have their own, and what is known of the customer decides."""
     plain = sent(verdict(hook(lambda _webhook, default, _known: default)))
-    shelf, policy = MemoryShelf(), Policy(shaper=load_hook(f"{SHOP}:shape"))
+    shelf, policy = MemoryStore(), Policy(shaper=load_hook(f"{SHOP}:shape"))
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"].update(total_amount=150_000, currency="USD")
     record = Consumed(orjson.dumps(body), (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792000000")))
@@ -75,7 +74,7 @@ def test_it_comes_before_rules_and_both_versions_are_told(tmp_path: Path) -> Non
     rules.write_text("rules: [{match: {event: payment_completed}, event: {set: {shop: a}}}]")
     settings = Settings.load(rules=rules, transform=f"{SHOP}:shape")
     policy = Policy.of(settings)
-    found = map_webhook(parse(samples.load("payment.succeeded")), Delivery("msg_1"), policy)
+    found = map_body(samples.load("payment.succeeded"), Delivery("msg_1"), policy)
     assert isinstance(found, Operations)
     assert found.shaped is not None
     assert len(found.shaped.split("+")) == 2

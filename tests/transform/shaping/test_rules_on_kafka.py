@@ -18,10 +18,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
-from pipeline.kafka.topics import check_topics
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.settings import Settings
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.rules.loading import version_of
 from pipeline.transform.verdicts import Delivery, Operations
@@ -76,7 +75,7 @@ class Traffic:
 
 def expected_id(number: int) -> str:
     """The event's id by the default mapping."""
-    verdict = map_webhook(parse(body(number)), Delivery(f"msg_{number}"), Policy())
+    verdict = map_body(body(number), Delivery(f"msg_{number}"), Policy())
     assert isinstance(verdict, Operations)
     return next(one.op_id for one in verdict.operations if one.kind == "event")
 

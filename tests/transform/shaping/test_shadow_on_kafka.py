@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.dodo import samples
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from pipeline.transform.shaping.rules.loading import version_of
 from tests.asking import local_client

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,182 +18,29 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
-from faust.types import TP
 
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, text_header
-from pipeline.kafka.topics import check_topics
 from pipeline.settings import Settings
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.events import MirrorStartedAnew, RestoreAdvanced, StateEvent, StateRestored
-from pipeline.transform.state.headers import HEADERS
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
-from pipeline.transform.state.shelf import MemoryShelf
-from pipeline.transform.state.store import Store
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
 from tests.asking import local_client
+from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
+
+__all__ = ["Fact", "Owner", "facts_in", "own", "put", "records_of"]
 
 ChainSettings = Callable[..., Awaitable[Settings]]
-
-
-@dataclass
-class Owner:
-    """A store that owns partitions, as a worker's does."""
-
-    settings: Settings
-    producer: BatchProducer
-    store: Store
-    told: list[StateEvent] = field(default_factory=list)
-    advanced: asyncio.Event = field(default_factory=asyncio.Event)
-    """A restore has taken something in."""
-
-    def hears(self, event: StateEvent) -> None:
-        """What happened."""
-        self.told.append(event)
-        if isinstance(event, RestoreAdvanced):
-            self.advanced.set()
-
-    async def owns(self, *partitions: int) -> None:
-        """They were assigned, and are restored."""
-        await self.store.restore({TP(self.settings.webhooks_topic, number) for number in partitions}, 1)
-        self.store.keep(partitions)
-
-    async def writes(self, partition: int, facts: dict[bytes, bytes | None], customer: bytes = b"") -> None:
-        """One chunk's facts, durable and stored, with a sheet for `customer`."""
-        shelf = self.store.shelf(partition)
-        for key, value in facts.items():
-            shelf.put(key, value)
-        if customer:
-            shelf.keep(customer, b"sheet")
-        await self.flushes(partition)
-
-    async def flushes(self, partition: int) -> None:
-        """What is pending is sealed, sent and stored."""
-        shelf, topic = self.store.shelf(partition), self.settings.customers_topic
-        writes = shelf.seal()
-        if not writes:
-            return
-        chunk = self.producer.chunk()
-        for key, value in writes.facts.items():
-            chunk.append(topic, partition, OutRecord(key, value, HEADERS))
-        await chunk.send()
-        shelf.store([writes], [chunk.offsets(topic, partition) if writes.facts else None])
-
-    def shelf(self, partition: int) -> MirroredShelf:
-        """The facts of a partition."""
-        return self.store.shelf(partition)
-
-    @property
-    def records_read(self) -> int:
-        """Of the last restore."""
-        return next(event.records for event in reversed(self.told) if isinstance(event, StateRestored))
-
-    @property
-    def started_anew(self) -> list[str]:
-        """Why mirrors were built anew."""
-        return [event.why for event in self.told if isinstance(event, MirrorStartedAnew)]
-
-
-@asynccontextmanager
-async def owner(settings: Settings) -> AsyncIterator[Owner]:
-    """A worker's store and producer, without the worker."""
-    producer = BatchProducer(settings)
-    await producer.start()
-    store = Store(settings, producer, lambda event: found.hears(event))  # noqa: PLW0108 - it comes later
-    found = Owner(settings, producer, store)
-    try:
-        await producer.prime(settings.customers_topic)
-        await store.start()
-        yield found
-    finally:
-        await store.stop()
-        await producer.stop()
-
-
-@pytest.fixture
-def own() -> Callable[[Settings], AbstractAsyncContextManager[Owner]]:
-    """Makes an owner of some settings for a while."""
-    return owner
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A record of the customers' topic."""
-
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-
-async def records_of(settings: Settings, topic: str) -> list[Any]:
-    """Every record that lies in a topic now, by partition and offset."""
-    partitions = (await check_topics(settings, [topic]))[topic]
-    tps = [TopicPartition(topic, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    found: list[Any] = []
-    try:
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        left = {tp for tp in tps if ends[tp]}
-        while left:
-            for records in (await consumer.getmany(*left, timeout_ms=200)).values():
-                found += records
-            left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
-    return sorted(found, key=lambda record: (record.partition, record.offset))
-
-
-async def facts_of(settings: Settings) -> list[Fact]:
-    """Every record of the customers' topic, by partition and offset."""
-    return [
-        Fact(record.partition, record.offset, record.key, record.value, tuple(record.headers))
-        for record in await records_of(settings, settings.customers_topic)
-    ]
-
-
-def latest(facts: Iterable[Fact]) -> dict[tuple[int, bytes], bytes]:
-    """What compaction would leave: the last value of each key, without tombstones."""
-    values = {(fact.partition, fact.key): fact.value for fact in facts}
-    return {place: value for place, value in values.items() if value is not None}
-
-
-async def put_facts(settings: Settings, partition: int, facts: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Records that somebody else writes into the customers' topic."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await producer.start()
-    try:
-        for key, value in facts:
-            await producer.send(settings.customers_topic, value, key=key, partition=partition)
-        await producer.flush()
-    finally:
-        await producer.stop()
-
-
-@pytest.fixture
-def facts_in() -> Callable[[Settings], Awaitable[list[Fact]]]:
-    """Reads the records of the customers' topic."""
-    return facts_of
-
-
-@pytest.fixture
-def put() -> Callable[..., Awaitable[None]]:
-    """Writes facts of a partition as somebody else."""
-    return put_facts
 
 
 # --- whole workers ----------------------------------------------------------------------------------------------------
@@ -352,7 +198,7 @@ class ShopTraffic:
         self.payments: set[str] = set()
         self.records: list[OutRecord] = []
         self.partitions = partitions
-        self._shelf = MemoryShelf(int(time.time() * 1000))
+        self._shelf = MemoryStore(int(time.time() * 1000))
         self._policy = Policy.of(settings)
 
     @property
@@ -465,7 +311,7 @@ async def books_of(settings: Settings, partitions: int) -> Books:
     values = latest(facts)
     mirrored = True
     for partition in range(partitions):
-        mirror = Mirror.open(settings.data_dir / "state", settings.customers_topic, partition)
+        mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
         stored = {(partition, key): value for key, value in mirror.scan(b"")}
         mirror.close()
         mirrored &= stored == {place: value for place, value in values.items() if place[0] == partition}

@@ -14,15 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.kafka.batches import RecordBatch
-from pipeline.kafka.commits import Committer
-from pipeline.kafka.outgoing import Outlet
-from pipeline.kafka.worker import run_worker
+from pipeline.kafka.producer.outgoing import Outlet
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.worker.commits import Committer
+from pipeline.kafka.worker.process import run_worker
 from pipeline.settings import Settings
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.flow import Flow
 from pipeline.transform.landing import Landing
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
 from pipeline.transform.worker import create_app
 
 Act = Callable[[], None]
@@ -59,8 +59,8 @@ STEPS: dict[str, tuple[Callable[[Any, str, Act], None], Any, str]] = {
     "facts-due": (before, Landing, "_may_send"),
     "facts-sent": (after, Landing, "_send"),
     "facts-durable": (before, Landing, "_facts_landed"),
-    "mirror-due": (before, Mirror, "write"),
-    "mirror-written": (after, MirroredShelf, "store"),
+    "mirror-due": (before, LmdbStore, "write"),
+    "mirror-written": (after, TransactionalStore, "commit"),
     "acknowledged": (after, RecordBatch, "done"),
     "commit-due": (before, Committer, "commit"),
 }

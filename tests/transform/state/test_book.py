@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import EVENT_KEPT_S
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -38,7 +38,7 @@ def webhook(sample: str, webhook_id: str = "msg_1", *, at_s: int = NOW_S, mode: 
 class CountingShelf:
     """Counts calls, and how far scans are read."""
 
-    shelf: MemoryShelf = field(default_factory=MemoryShelf)
+    shelf: MemoryStore = field(default_factory=MemoryStore)
     calls: Counter[str] = field(default_factory=Counter)
     began_at_ms: int = 0
     ownership: None = None
@@ -90,14 +90,14 @@ def kinds(verdict: Decided) -> list[str]:
     return [operation.kind for operation in verdict.operations] if isinstance(verdict, Operations) else [str(verdict)]
 
 
-def remembered(shelf: MemoryShelf) -> list[str]:
+def remembered(shelf: MemoryStore) -> list[str]:
     """Kinds of the facts in the order in which they were written."""
     return [facts.split(key)[1] for key, _ in shelf.changelog]
 
 
 def test_a_payment_is_one_record() -> None:
     """Its fact, with what it confirms of the customer; at first the customer's identity too. Small ones."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded"))
     assert remembered(shelf) == ["payment", "identity"]
     told(shelf, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2"))
@@ -114,7 +114,7 @@ def test_a_payment_is_one_record() -> None:
 )
 def test_a_payment_that_tells_of_the_customer_is_two(changes: dict[str, Any]) -> None:
     """What is new of the contact is a record of its own, and so is what was not known at all."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded"))
     told(shelf, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2", **changes))
     assert remembered(shelf)[2:] == ["payment", "identity"]
@@ -141,7 +141,7 @@ def test_what_each_webhook_leaves(sample: str, expected: list[str]) -> None:
 
     A second event stands for the webhook, where another reading of its body could make another event of it.
     """
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook(sample))
     assert remembered(shelf) == expected
 
@@ -177,7 +177,7 @@ def test_ten_thousand_payments_cost_what_one_costs() -> None:
 
 def test_a_dead_letter_leaves_nothing() -> None:
     """Its replay is told as if it had never come."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     names = Policy(person_id_chain=("metadata.user",))
     nobody = webhook("payment.succeeded", customer={"customer_id": "c" * 200, "email": "a@example.com"})
     assert isinstance(told(shelf, nobody, names), DeadLettered)
@@ -188,7 +188,7 @@ def test_a_dead_letter_leaves_nothing() -> None:
 
 def test_a_repeat_is_not_sent_again() -> None:
     """The same webhook, another webhook of the same fact, a replay of months later: each is told once, and counted."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     assert kinds(told(shelf, webhook("payment.succeeded"))) == ["identify", "event"]
     for again in (
         webhook("payment.succeeded"),
@@ -204,7 +204,7 @@ def test_a_repeat_is_not_sent_again() -> None:
 
 def test_events_are_forgotten_as_new_ones_come() -> None:
     """After 180 days the oldest goes when another comes: a customer's events do not pile up."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     events = facts.prefix(CUSTOMER, "event")
     day = 86_400
     for number in range(5):
@@ -219,7 +219,7 @@ def test_events_are_forgotten_as_new_ones_come() -> None:
 
 def test_a_young_event_with_an_old_id_blocks_nothing() -> None:
     """What goes is the event that is out for longest, wherever a late one stands in the order of ids."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     events = facts.prefix(CUSTOMER, "event")
     day, late = 86_400, NOW_S + EVENT_KEPT_S
     for number in range(5):
@@ -236,7 +236,7 @@ def test_a_young_event_with_an_old_id_blocks_nothing() -> None:
 
 def test_a_repeat_in_one_second_writes_nothing() -> None:
     """A redelivery of what is known is no record of the changelog."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for sample in ("payment.succeeded", "subscription.active", "refund.succeeded", "payment.failed"):
         told(shelf, webhook(sample, f"msg_{sample}"))
         before = len(shelf.changelog)
@@ -246,7 +246,7 @@ def test_a_repeat_in_one_second_writes_nothing() -> None:
 
 def test_the_time_of_a_confirmation_is_written() -> None:
     """A later delivery of the same contact is one record: it must win over what was read between them."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded"))
     before = len(shelf.changelog)
     told(shelf, webhook("payment.succeeded", at_s=NOW_S + 60))
@@ -268,7 +268,7 @@ def test_test_mode_has_no_state(sample: str) -> None:
 @pytest.mark.parametrize("chain", ["customer_id", "email"])
 def test_who_is_not_named_is_not_guessed(customer: dict[str, str] | None, chain: str) -> None:
     """A body without a usable customer id could only use somebody else's state: a dead letter, nothing remembered."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     verdict = told(shelf, webhook("payment.succeeded", customer=customer), Policy(person_id_chain=(chain,)))
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "unmappable"
@@ -277,13 +277,13 @@ def test_who_is_not_named_is_not_guessed(customer: dict[str, str] | None, chain:
 
 def test_a_payout_names_nobody_and_needs_nobody() -> None:
     """What is dropped anyway does not become a dead letter for want of a customer."""
-    assert told(MemoryShelf(), webhook("payout.created")) == told(None, webhook("payout.created"))
-    assert isinstance(told(MemoryShelf(), webhook("payout.created")), Dropped)
+    assert told(MemoryStore(), webhook("payout.created")) == told(None, webhook("payout.created"))
+    assert isinstance(told(MemoryStore(), webhook("payout.created")), Dropped)
 
 
 def test_two_customers_are_strangers() -> None:
     """Also where one's id begins with the other's."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for customer_id in ("cus_1", "cus_11"):
         record = webhook(
             "payment.succeeded", f"msg_{customer_id}", customer={"customer_id": customer_id}, payment_id=customer_id
@@ -295,7 +295,7 @@ def test_two_customers_are_strangers() -> None:
 
 def test_a_changed_address_is_another_person_with_a_barrier() -> None:
     """Under the policy `email` its first identify must be accepted before its events."""
-    shelf, policy = MemoryShelf(), Policy(person_id_chain=("email",))
+    shelf, policy = MemoryStore(), Policy(person_id_chain=("email",))
     sent = []
     for number, address in enumerate(("old@example.com", "old@example.com", "New@example.com", "new@example.com")):
         customer = {"customer_id": "cus_1", "email": address}
@@ -313,7 +313,7 @@ def test_a_changed_address_is_another_person_with_a_barrier() -> None:
 
 def test_who_a_customer_became_stays() -> None:
     """A body that lacks the key of an earlier step does not make a second person."""
-    shelf, policy = MemoryShelf(), Policy(person_id_chain=("metadata.user", "customer_id"))
+    shelf, policy = MemoryStore(), Policy(person_id_chain=("metadata.user", "customer_id"))
     for number, metadata in enumerate(({"user": "u_1"}, {}, {"user": "u_2"})):
         customer = {"customer_id": "cus_1", "email": "a@example.com", "metadata": metadata}
         verdict = told(shelf, webhook("payment.failed", f"msg_{number}", customer=customer), policy)
@@ -323,7 +323,7 @@ def test_who_a_customer_became_stays() -> None:
 
 def test_an_older_delivery_does_not_take_the_address_back() -> None:
     """A delivery that was made earlier and comes later tells an event, and leaves the profile as it is."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     new, old = ({"customer_id": "cus_1", "email": address} for address in ("new@example.com", "old@example.com"))
     told(shelf, webhook("payment.failed", "msg_2", at_s=NOW_S + 100, customer=new))
     late = told(shelf, webhook("payment.failed", "msg_1", at_s=NOW_S, customer=old))
@@ -347,7 +347,7 @@ def test_an_older_delivery_does_not_take_the_address_back() -> None:
 )
 def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: bool) -> None:
     """It is in no total, and the operator can see that."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", total_amount=1000))
     verdict = told(shelf, webhook("refund.succeeded", "msg_2", **refund))
     assert isinstance(verdict, Operations)
@@ -357,7 +357,7 @@ def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: b
 
 def test_a_retry_that_shows_a_later_flag_takes_nothing_back() -> None:
     """Each change of the flag has a webhook of its own; one that was read anew says the same twice."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
 
     def flagged(webhook_id: str, at_s: int, later_s: int, *, scheduled: bool) -> list[str | None]:
         record = webhook("subscription.updated", webhook_id, at_s=at_s, cancel_at_next_billing_date=scheduled)

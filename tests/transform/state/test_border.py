@@ -16,16 +16,17 @@ from prometheus_client import CollectorRegistry
 from pipeline.dodo import samples
 from pipeline.errors import TopicError
 from pipeline.settings import Settings
+from pipeline.statestore.changes import BEGAN, Began, Change
+from pipeline.statestore.events import RecordsKeptAside
+from pipeline.statestore.metrics import observe_state
+from pipeline.statestore.store import MemoryStore
+from pipeline.statestore.validation import ASIDE, Warnings, as_it_was, sift
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.border import ASIDE, Warnings, as_it_was, sift
-from pipeline.transform.state.changes import Began, Change
-from pipeline.transform.state.events import FactsKeptAside
-from pipeline.transform.state.facts import BEGAN, checked, decode
-from pipeline.transform.state.metrics import observe_state
-from pipeline.transform.state.shelf import MemoryShelf
+from pipeline.transform.state.facts import checked, decode
+from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.transform.verdicts import Operations
 from pipeline.watch.metrics import Metrics
 from tests.transform.state.consumed import Consumed
@@ -82,7 +83,7 @@ def test_a_kind_that_nobody_knows_is_taken_as_it_is() -> None:
 
 def test_sifting() -> None:
     """Facts and tombstones in their order, what is none as what nobody can read; the last beginning counts."""
-    told: list[FactsKeptAside] = []
+    told: list[RecordsKeptAside] = []
     warnings = Warnings("dodo.customers", told.append)
     changes: list[Any] = [
         (BEGAN, b"[1]"),
@@ -98,9 +99,14 @@ def test_sifting() -> None:
         (BEGAN, None),
     ]
     with structlog.testing.capture_logs() as logs:
-        sifted = sift(changes, range(100, 111))
-        again = sift([(key("payment"), b"{}")], [200])
-        for partition, one in ((3, sifted), (3, again), (4, again), (5, sift([(key("event"), b"[1]")], [9]))):
+        sifted = sift(changes, range(100, 111), CUSTOMERS)
+        again = sift([(key("payment"), b"{}")], [200], CUSTOMERS)
+        for partition, one in (
+            (3, sifted),
+            (3, again),
+            (4, again),
+            (5, sift([(key("event"), b"[1]")], [9], CUSTOMERS)),
+        ):
             warnings.hear(partition, one)
     expected: list[Change] = [
         (key("event"), b"[5]"),
@@ -119,7 +125,7 @@ def test_sifting() -> None:
 
 def test_it_goes_with_its_customer() -> None:
     """Who is forgotten leaves nothing behind, whatever somebody wrote under the customer's key."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(key("payment"), ASIDE + b'["jane@example.com"]')
     value = orjson.dumps({"command": "forget", "customer_id": "cus_1", "customerio": None, "at": 1_792_660_000})
     decide(Consumed(value, (("dodo-command", b"forget"), ("webhook-id", b"forget_1"))), Policy(), map_webhook, shelf)
@@ -131,7 +137,7 @@ def test_a_fact_takes_its_place() -> None:
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"]["customer"]["customer_id"] = "cus_1"
     payment_id = body["data"]["payment_id"].encode()
-    clean, odd = MemoryShelf(), MemoryShelf()
+    clean, odd = MemoryStore(), MemoryStore()
     for kind, length in LENGTHS.items():
         odd.put(b"cus_1\0%b\0%b" % (kind.encode(), payment_id), ASIDE + orjson.dumps(["x"] * length))
     odd.put(b"cus_1\0identity\0", ASIDE + orjson.dumps(["x"] * 10))
@@ -146,8 +152,8 @@ def test_a_fact_takes_its_place() -> None:
 def test_they_are_counted() -> None:
     """By kind; what a key invents is no label."""
     metrics = Metrics("transform")
-    observe_state(metrics)
-    metrics(FactsKeptAside("t", 0, {"payment": 2, "none": 1, "invented": 4}))
+    observe_state(metrics, KINDS)
+    metrics(RecordsKeptAside("t", 0, {"payment": 2, "none": 1, "invented": 4}))
     registry: CollectorRegistry = metrics.registry
     found = {
         kind: registry.get_sample_value("dodo_cio_facts_kept_aside_total", {"kind": kind})
@@ -173,7 +179,7 @@ async def test_ill_typed_records_of_every_kind_stop_nobody(
     with structlog.testing.capture_logs() as logs:
         async with own(settings) as owner:
             await owner.owns(0)
-            shelf = owner.shelf(0)
+            shelf = owner.store(0)
             assert (shelf.get(key("event")), shelf.get(b"cus_2\0event\0a")) == (good, good)
             assert [decode(kind, shelf.get(key(kind, 1))) for kind in LENGTHS] == [None] * len(LENGTHS)
             await owner.flushes(0)
@@ -187,7 +193,7 @@ async def test_ill_typed_records_of_every_kind_stop_nobody(
     assert latest[key("event")] == good  # compaction leaves the fact, and not what lay on it
     counted: Counter[str] = Counter()
     for event in owner.told:
-        if isinstance(event, FactsKeptAside):
+        if isinstance(event, RecordsKeptAside):
             counted.update(event.kinds)
     assert counted == Counter({kind: len(ill_typed(kind)) for kind in LENGTHS}) + Counter(event=len(ill_typed("event")))
 

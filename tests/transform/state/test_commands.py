@@ -11,11 +11,11 @@ from pipeline.customerio.sandbox.actions import validate
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
 from tests.transform.state.consumed import Consumed
@@ -58,7 +58,7 @@ def webhook(sample: str, webhook_id: str, *, at_s: int, **data: Any) -> Consumed
     return Consumed(orjson.dumps(body), (("webhook-id", webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s)))
 
 
-def told(shelf: MemoryShelf | None, record: Consumed, policy: Policy | None = None) -> Decided:
+def told(shelf: MemoryStore | None, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
     return decide(record, policy or Policy(), map_webhook, shelf).verdict
 
@@ -71,14 +71,14 @@ def sent(verdict: Decided) -> list[dict[str, Any]]:
     return operations
 
 
-def known(shelf: MemoryShelf, customer_id: str = CUSTOMER_ID) -> list[str]:
+def known(shelf: MemoryStore, customer_id: str = CUSTOMER_ID) -> list[str]:
     """Kinds of the customer's facts."""
     return [facts.split(key)[1] for key, _ in shelf.scan(facts.prefix(customer_id.encode()))]
 
 
 def test_a_past_is_brought_over_in_silence() -> None:
     """Facts of payments, refunds and subscriptions, and not one operation."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for record in (
         backfill("payment", "payment.succeeded"),
         backfill("refund", "refund.succeeded--partial"),
@@ -93,7 +93,7 @@ def test_a_past_is_brought_over_in_silence() -> None:
 
 def test_a_past_counts() -> None:
     """The first webhook after it tells totals with what was before."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, backfill("payment", "payment.succeeded", payment_id="pay_old", total_amount=1000))
     told(shelf, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400, is_partial=True))
     identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 60, total_amount=500)))
@@ -105,7 +105,7 @@ def test_a_past_counts() -> None:
 
 def test_what_was_brought_over_was_not_told() -> None:
     """A webhook of a payment that the backfill had first still sends its event, once, and counts once."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, backfill("payment", "payment.succeeded"))
     identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60)))
     assert identify["attributes"]["total_spent_minor"] == 4665
@@ -116,7 +116,7 @@ def test_what_was_brought_over_was_not_told() -> None:
 
 def test_a_repeated_backfill_writes_nothing() -> None:
     """An interrupted run may begin again."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     records = [backfill("payment", "payment.succeeded"), backfill("subscription", "subscription.active")]
     for record in records:
         told(shelf, record)
@@ -128,7 +128,7 @@ def test_a_repeated_backfill_writes_nothing() -> None:
 
 def test_a_profile_is_sent_when_asked_for() -> None:
     """One identify at the time of the reading, a barrier if it is the first, none when nothing changed."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, backfill("payment", "payment.succeeded"))
     told(shelf, backfill("subscription", "subscription.active"))
     verdict = told(shelf, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
@@ -147,13 +147,13 @@ def test_a_profile_is_sent_when_asked_for() -> None:
 
 def test_nothing_known_is_no_profile() -> None:
     """An identify needs something to tell."""
-    verdict = told(MemoryShelf(), backfill("customer", None, emit=True))
+    verdict = told(MemoryStore(), backfill("customer", None, emit=True))
     assert isinstance(verdict, Dropped)
 
 
 def test_a_scheduled_cancellation_of_before_is_not_announced() -> None:
     """Any later update of that subscription shows the flag again; its withdrawal is news."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, backfill("subscription", "subscription.updated"))
     update = webhook("subscription.updated", "msg_1", at_s=NOW_S + 60)
     assert [operation.get("name") for operation in sent(told(shelf, update))] == [None]
@@ -163,7 +163,7 @@ def test_a_scheduled_cancellation_of_before_is_not_announced() -> None:
 
 def test_a_customer_is_forgotten() -> None:
     """Nothing of the customer is left but the moment; the neighbours stay."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     neighbour = {"customer_id": CUSTOMER_ID + "2", "email": "b@example.com"}
     for number, sample in enumerate(("payment.succeeded", "subscription.updated", "dispute.lost", "refund.succeeded")):
         told(shelf, webhook(sample, f"msg_{number}", at_s=NOW_S - 100))
@@ -179,7 +179,7 @@ def test_a_customer_is_forgotten() -> None:
 @pytest.mark.parametrize("action", ["delete", "suppress"])
 def test_the_person_goes_too_when_asked_for(action: str) -> None:
     """Whom the state knew the customer as, and the id that stands in for them, each under its key, ending its batch."""
-    shelf, policy = MemoryShelf(), Policy(person_id_chain=("email",))
+    shelf, policy = MemoryStore(), Policy(person_id_chain=("email",))
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), policy)
     verdict = told(shelf, forget(action), policy)
     assert sent(verdict) == [
@@ -197,7 +197,7 @@ def test_the_person_goes_too_when_asked_for(action: str) -> None:
 
 def test_who_goes_by_the_customers_id_is_removed_once() -> None:
     """Nobody else can have stood in."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
     [operation] = sent(told(shelf, forget("delete")))
     assert operation["identifiers"] == {"id": CUSTOMER_ID}
@@ -208,7 +208,7 @@ def test_who_goes_by_the_customers_id_is_removed_once() -> None:
 def test_nobody_is_left_of_the_customer(order: tuple[int, int], merges: bool) -> None:
     """What a body with the id alone told of goes as well, whichever came first: the workspace is empty of them."""
     policy = Policy(person_id_chain=("metadata.user",), merge_default_id=merges)
-    shelf, workspace = MemoryShelf(), Workspace(SandboxConfig())
+    shelf, workspace = MemoryStore(), Workspace(SandboxConfig())
     licence = webhook("license_key.created", "msg_0", at_s=NOW_S - 100, customer_id=CUSTOMER_ID)
     payment = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER)
     neighbour = {"customer_id": "cus_n", "email": "n@example.com", "name": "N", "metadata": {"user": "u_8"}}
@@ -223,7 +223,7 @@ def test_nobody_is_left_of_the_customer(order: tuple[int, int], merges: bool) ->
 
 def test_what_happened_before_stays_forgotten() -> None:
     """Late retries, replays and backfills do not bring a forgotten customer back; what happens afterwards does."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
     told(shelf, forget())
     for record in (
@@ -242,7 +242,7 @@ def test_what_happened_before_stays_forgotten() -> None:
 
 def test_a_backfill_may_revive() -> None:
     """Asked to, it brings the past back, and the mark goes."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, forget())
     told(shelf, backfill("payment", "payment.succeeded", revive=True))
     assert sorted(known(shelf)) == ["identity", "payment"]
@@ -252,7 +252,7 @@ def test_a_backfill_may_revive() -> None:
 
 def test_forgetting_again_leaves_what_came_since() -> None:
     """A command that is consumed once more does not take away the customer who came back."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, forget())
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 100))
     assert isinstance(told(shelf, forget("delete")), Dropped)
@@ -263,12 +263,12 @@ def test_forgetting_again_leaves_what_came_since() -> None:
 
 def test_forgetting_that_was_cut_off_is_finished() -> None:
     """The mark is written last: a crash before it forgets from the start."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
     written = len(shelf.changelog)
     told(shelf, forget())
     for durable in range(written, len(shelf.changelog) + 1):
-        restored = MemoryShelf()
+        restored = MemoryStore()
         for key, value in shelf.changelog[:durable]:
             restored.put(key, value)
         told(restored, forget())
@@ -282,7 +282,7 @@ OF_USER = {"customer": {"customer_id": CUSTOMER_ID, "email": "a@example.com", "n
 
 def test_two_requests_of_one_second() -> None:
     """First delete, then suppress: both go out, each once, whatever the clock's second."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
     first, second = forget("delete", webhook_id="forget_1"), forget("suppress", webhook_id="forget_2")
     assert [sent(told(shelf, record))[0]["action"] for record in (first, second)] == ["delete", "suppress"]
@@ -295,7 +295,7 @@ def test_two_requests_of_one_second() -> None:
 @pytest.mark.parametrize("customerio", [None, "delete"])
 def test_a_second_request_names_the_person(customerio: str | None) -> None:
     """When the facts are gone that knew the person's id, the mark still does."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
     told(shelf, forget(customerio), NAMED)
     operations = sent(told(shelf, forget("suppress", at=NOW_S + 5), NAMED))
@@ -307,7 +307,7 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
 @pytest.mark.parametrize("durable", range(1, 4))
 def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
     """A crash between the facts that go does not make the repeated command name another person."""
-    shelf, restored = MemoryShelf(), MemoryShelf()
+    shelf, restored = MemoryStore(), MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
     written = len(shelf.changelog)
     told(shelf, forget("delete"), NAMED)
@@ -319,7 +319,7 @@ def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
 
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:
     """Of an address a digest is kept: the command is a dead letter that says so, and nobody else is deleted."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), BY_ADDRESS)
     told(shelf, forget(), BY_ADDRESS)
     left = dict(shelf.scan(b""))
@@ -334,7 +334,7 @@ def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:
 @pytest.mark.parametrize("policy", [NAMED, BY_ADDRESS, Policy(person_id_chain=("metadata.user", "customer_id"))])
 def test_whom_nothing_is_known_of_is_not_guessed(policy: Policy) -> None:
     """Without a fact only a policy that begins with the customer's id can name the person."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     verdict = told(shelf, forget("delete"), policy)
     assert isinstance(verdict, DeadLettered)
     assert "name" in verdict.reason
@@ -345,7 +345,7 @@ def test_whom_nothing_is_known_of_is_not_guessed(policy: Policy) -> None:
 
 def test_the_stand_in_is_removed() -> None:
     """Who was told of under the customer's id, before the policy's own was known, is deleted under that."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     policy = Policy(person_id_chain=("metadata.user",))
     licence = orjson.loads(samples.load("license_key.created"))
     licence["data"]["customer_id"] = CUSTOMER_ID
@@ -358,7 +358,7 @@ def test_the_stand_in_is_removed() -> None:
 
 def test_a_mark_of_an_earlier_version() -> None:
     """It tells no requests apart, so one of its second is taken for the one that was carried out."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(facts.key(CUSTOMER_ID.encode(), "forgotten", ""), facts.encode([NOW_S]))
     assert isinstance(told(shelf, forget("delete", webhook_id="forget_2")), Dropped)
     assert sent(told(shelf, forget("delete", at=NOW_S + 1)))
@@ -384,7 +384,7 @@ def test_a_mark_of_an_earlier_version() -> None:
 )
 def test_a_command_that_cannot_be_carried_out(name: str, value: Any, class_: str) -> None:
     """A dead letter with its reason, and nothing done."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     verdict = told(shelf, command(name, value))
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == class_

@@ -19,12 +19,12 @@ from pipeline.customerio.sandbox.actions import validate
 from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo.simulator import Delivery, Shop
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.sheet import fold
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
 
@@ -49,9 +49,9 @@ def record(delivery: Delivery, at_s: int) -> Consumed:
     return Consumed(delivery.body, headers)
 
 
-def end_of(records: list[Consumed]) -> tuple[dict[str, Any], MemoryShelf]:
+def end_of(records: list[Consumed]) -> tuple[dict[str, Any], MemoryStore]:
     """What Customer.io shows of the one person, and the state."""
-    shelf, workspace = MemoryShelf(), Workspace(SandboxConfig())
+    shelf, workspace = MemoryStore(), Workspace(SandboxConfig())
     for record_ in records:
         verdict = decide(record_, POLICY, map_webhook, shelf).verdict
         for index, operation in enumerate(verdict.operations if isinstance(verdict, Operations) else ()):
@@ -101,10 +101,10 @@ def test_a_restore_in_between_changes_nothing(data: st.DataObject) -> None:
     life = lives[data.draw(st.sampled_from(sorted(lives)))]
     records = [record(delivery, delivery.timestamp) for delivery in life]
     cut = data.draw(st.integers(0, len(records)))
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for record_ in records[:cut]:
         decide(record_, POLICY, map_webhook, shelf)
-    restored = MemoryShelf()
+    restored = MemoryStore()
     for key, value in shelf.changelog:
         known = restored.get(key)
         restored.put(key, facts.merge_at(key, known, value) if known is not None and value is not None else value)
@@ -117,7 +117,7 @@ def test_no_two_facts_of_the_shop_share_an_id() -> None:
     lives, _ = shop()
     named: dict[str, tuple[str, str]] = {}
     for life in lives.values():
-        shelf = MemoryShelf()
+        shelf = MemoryStore()
         for delivery in life:
             verdict = decide(record(delivery, delivery.timestamp), POLICY, map_webhook, shelf).verdict
             for operation in verdict.operations if isinstance(verdict, Operations) else ():

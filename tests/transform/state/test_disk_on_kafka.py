@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.errors import SettingsError, StateError
 from pipeline.settings import Settings
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.store import MAX_ANEW
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.partitions import MAX_ANEW
 
 if TYPE_CHECKING:
     from tests.transform.state.conftest import Books, Fleet, Owner, ShopTraffic
@@ -42,11 +42,11 @@ async def test_removed_under_a_store(chain_settings: ChainSettings, own: Own) ->
             await owner.writes(0, {event(99): b"[100]"})
         await owner.owns(0, 1)
         assert "it was removed while it was in use" in owner.started_anew
-        assert [owner.shelf(0).get(event(number)) for number in (0, 49, 99)] == [b"[100]", b"[100]", b"[100]"]
+        assert [owner.store(0).get(event(number)) for number in (0, 49, 99)] == [b"[100]", b"[100]", b"[100]"]
         await owner.writes(0, {event(100): b"[100]"})
     async with own(settings) as owner:
         await owner.owns(0, 1)
-        assert owner.shelf(0).get(event(100)) == b"[100]"
+        assert owner.store(0).get(event(100)) == b"[100]"
 
 
 async def test_a_mirror_that_breaks_each_time(
@@ -59,9 +59,9 @@ async def test_a_mirror_that_breaks_each_time(
         await owner.writes(0, {event(1): b"[100]"})
     shutil.rmtree(settings.data_dir)
     begun: list[str] = []
-    ours = Mirror.start_anew
+    ours = LmdbStore.start_anew
 
-    def counted(mirror: Mirror, why: str) -> None:
+    def counted(mirror: LmdbStore, why: str) -> None:
         begun.append(why)
         ours(mirror, why)
 
@@ -70,8 +70,8 @@ async def test_a_mirror_that_breaks_each_time(
 
     async with own(settings) as owner:
         with monkeypatch.context() as patched:
-            patched.setattr(Mirror, "start_anew", counted)
-            patched.setattr(Mirror, "_has_written", breaks)
+            patched.setattr(LmdbStore, "start_anew", counted)
+            patched.setattr(LmdbStore, "_has_written", breaks)
             with pytest.raises(StateError, match=r"begun anew 3 times and broke again \(MDB_CORRUPTED\).*dmesg"):
                 await owner.owns(0)
         assert begun == ["MDB_CORRUPTED"] * MAX_ANEW
@@ -95,7 +95,7 @@ async def test_a_disk_that_is_full_in_a_restore(
     for _ in range(5):
         async with own(settings) as owner:
             with monkeypatch.context() as patched:
-                patched.setattr(Mirror, "_has_written", full)
+                patched.setattr(LmdbStore, "_has_written", full)
                 with pytest.raises(SettingsError, match="disk is full"):
                     await owner.owns(0)
     async with own(settings) as owner:

@@ -9,14 +9,15 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.store import MemoryStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import MirroredShelf
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.state.sheet import VERSION
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.ulid import ulid
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
@@ -28,9 +29,9 @@ PLAN = b'[[1791966120,1791966120000,"pdt_0NExampleProduct00001",2900,"USD","Mont
 ACTIVE = b'[1791966120,1791966120000,"%b","2026-11-14T08:21:58Z",false,1791966091180,' + PLAN + b"%b]"
 
 
-def shelf_with(**written: bytes) -> MemoryShelf:
+def shelf_with(**written: bytes) -> MemoryStore:
     """The customer's facts as they were written, by kind, and a summary of then."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for kind, value in written.items():
         assert facts.checked(kind, value) is not None
         shelf.put(facts.key(CUSTOMER, kind, SUB), value)  # type: ignore[arg-type]
@@ -41,7 +42,7 @@ def shelf_with(**written: bytes) -> MemoryShelf:
     return shelf
 
 
-def told(shelf: MemoryShelf, name: str, webhook_id: str = "msg_now", **data: Any) -> list[str | None]:
+def told(shelf: MemoryStore, name: str, webhook_id: str = "msg_now", **data: Any) -> list[str | None]:
     """The events of a sample that happened now."""
     body = orjson.loads(samples.load(name))
     body["timestamp"] = "2026-11-30T00:53:20Z"
@@ -77,16 +78,16 @@ OF_THEN = (
 
 def test_a_mirror_of_then_is_summed_up_anew(tmp_path: Path) -> None:
     """A mirror's file of the former version: the facts decide, and each subscription has its place."""
-    mirror = Mirror.open(tmp_path, "dodo.customers", 0)
+    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0, CUSTOMERS)
     stored = {
         facts.key(CUSTOMER, "subscription", id_): ACTIVE % (status, b",null,null")
         for id_, status in ((SUB, b"active"), ("sub_2", b"past_due"), ("sub_3", b"cancelled"))
     }
     mirror.write(stored, {CUSTOMER: OF_THEN}, 3)
     mirror.close()
-    mirror = Mirror.open(tmp_path, "dodo.customers", 0)
+    mirror = LmdbStore.open(tmp_path, "dodo.customers", 0, CUSTOMERS)
     assert mirror.why_empty is None
-    shelf = MirroredShelf(mirror, 0)
+    shelf = TransactionalStore(mirror, 0)
     body = orjson.loads(samples.load("payment.succeeded"))
     headers = (("webhook-id", b"msg_now"), ("webhook-timestamp", b"%d" % AT_S))
     verdict = decide(Consumed(orjson.dumps(body), headers), Policy(), map_webhook, shelf).verdict
@@ -94,7 +95,7 @@ def test_a_mirror_of_then_is_summed_up_anew(tmp_path: Path) -> None:
     shown = orjson.loads(verdict.operations[0].body)["attributes"]
     assert (shown["subscription_id"], shown["subscription_status"]) == (SUB, "active")
     assert (shown["active_subscriptions"], shown["active_product_ids"]) == (1, ["pdt_0NExampleProduct00001"])
-    shelf.store([shelf.seal()], [range(3, 5)])
+    shelf.commit([shelf.seal()], [range(3, 5)])
     begin = facts.prefix(CUSTOMER)
     places = [key for key, _ in mirror.entries(begin + b"s", begin + b"t")]
     assert [key[-5:] for key in places] == [SUB[-5:].encode(), b"sub_2", b"sub_3"]
@@ -142,7 +143,7 @@ def test_a_charge_of_then_is_the_first() -> None:
 
 def test_an_event_of_then_is_not_told_under_another_name() -> None:
     """What the webhook's own id makes of each event of its type is looked for; another reading tells nothing."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     out = ulid(AT_MS, "payment_action_required", "webhook", "msg_now")
     shelf.put(facts.key(CUSTOMER, "event", out), b"[1796000000]")
     assert told(shelf, "payment.processing", status="cancelled") == []

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.kafka.records import NOT_BEFORE, Record, text_header
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.state import facts
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
 from tests.transform.state.test_shares import ADDRESS, PERSON, PIECES, World
@@ -127,7 +127,7 @@ def test_what_changes_nothing_takes_no_second() -> None:
 
 def test_a_time_of_the_version_before_is_gone_beyond() -> None:
     """Its facts say the latest delivery, which its last identify carried."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     fact = b'[3,%d,"99999999999999999999999999999999",null,[%d,0,"cus_a","customer_id"],null,null,null,null,{}]'
     shelf.put(facts.identity_key(b"cus_a"), fact % (AT_S, AT_S))
     verdict = decide(webhook("cus_a", 1, AT_S, "Ann", pays=True), Policy(), map_webhook, shelf).verdict
@@ -137,7 +137,7 @@ def test_a_time_of_the_version_before_is_gone_beyond() -> None:
 
 def test_times_ahead_of_the_clock_are_marked() -> None:
     """Up to two seconds ahead goes out at once; what is further ahead says from when on it may."""
-    shelf, marks = MemoryShelf(), []
+    shelf, marks = MemoryStore(), []
     for number in range(6):
         record: Record = webhook("cus_a", number, AT_S, "Ann", pays=True)
         decision = decide(record, Policy(), map_webhook, shelf)

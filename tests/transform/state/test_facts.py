@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.statestore.changes import BEGAN
 from pipeline.transform.state import facts
 from pipeline.transform.state.facts import MAX_CUSTOMER_BYTES, Kind, customer_key, key, merge, merge_at, prefix, split
 from pipeline.transform.state.shape import MAX_OBSERVATIONS
@@ -210,7 +211,7 @@ def test_keys_lead_back() -> None:
     assert key(b"cus_1", "payment", "pay_1") == b"cus_1\0payment\0pay_1"
     assert split(key(b"cus_1", "refund", "pay_1", "ref_1")) == (b"cus_1", "refund", "pay_1\0ref_1")
     assert key(b"cus_1", "identity", "") == facts.identity_key(b"cus_1") == b"cus_1\0identity\0"
-    assert split(facts.BEGAN) == (b"", "state", "began")
+    assert split(BEGAN) == (b"", "state", "began")
     assert split(b"odd") == (b"odd", "", "")
 
 

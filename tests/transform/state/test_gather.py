@@ -13,6 +13,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.state.gather import Shown, Telling, of_api_object, of_webhook
 from pipeline.transform.timestamps import to_ms
 from pipeline.transform.verdicts import Delivery
+from pipeline.transform.webhook import Webhook
 
 SUB = "sub_0NExampleSubscript001"
 AT_S = 1_792_000_000
@@ -23,7 +24,7 @@ def shown(sample: str, timestamp: str | None = "2026-10-14T08:21:45.182629Z", **
     body = orjson.loads(samples.load(sample))
     body["data"].update(data)
     body["timestamp"] = timestamp
-    return of_webhook(parse(orjson.dumps(body)), Delivery("msg_1", attempt_at_s=AT_S), Policy())
+    return of_webhook(Webhook.of(parse(orjson.dumps(body)), Delivery("msg_1", attempt_at_s=AT_S)), Policy())
 
 
 def facts_of(found: Shown) -> dict[str, list[Any]]:
@@ -207,5 +208,5 @@ def test_a_listed_object_may_lack_fields() -> None:
 def test_only_metadata_that_somebody_asks_for_is_kept() -> None:
     """What may go out, and what names the person; not a customer's whole notes."""
     policy = Policy(person_id_chain=("metadata.app_user_id", "email"), metadata=(("plan_tier", "metadata_plan_tier"),))
-    found = of_webhook(parse(samples.load("payment.succeeded")), Delivery("msg_1"), policy)
+    found = of_webhook(Webhook.of(parse(samples.load("payment.succeeded")), Delivery("msg_1")), policy)
     assert found.metadata == {"plan_tier": "pro", "app_user_id": "u_1042"}

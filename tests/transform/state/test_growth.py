@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
-from pipeline.transform.state.facts import BEGAN, split
+from pipeline.statestore.changes import BEGAN
+from pipeline.transform.state.facts import split
 from tests.transform.state.conftest import records_of
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.actions import validate
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.policy import Policy
 from pipeline.transform.state.facts import checked, split
 from pipeline.transform.state.sheet import Sheet, fold, sums_of, told_sums
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
 
@@ -24,7 +24,7 @@ PAYMENTS = 2_100
 """Beyond 2,048 of the largest the sum leaves 64 bits."""
 
 
-def paid(shelf: MemoryShelf, number: int, policy: Policy, customer_id: str = "cus_1") -> Decision:
+def paid(shelf: MemoryStore, number: int, policy: Policy, customer_id: str = "cus_1") -> Decision:
     """One more payment of the largest amount."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"] |= {"payment_id": f"pay_{customer_id}_{number}", "total_amount": MAX_MINOR, "currency": "USD"}
@@ -50,7 +50,7 @@ def dollars(minor: int) -> str:
 
 def test_more_than_64_bits() -> None:
     """The text is exact at every payment; a number that readers would round is null, and never an older one."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for number in range(1, PAYMENTS + 1):
         attributes = identify(paid(shelf, number, Policy()))
         total = number * MAX_MINOR
@@ -67,7 +67,7 @@ def test_more_than_64_bits() -> None:
 
 def test_shares_of_more_than_64_bits() -> None:
     """Two customers of one address add up to the last digit."""
-    policy, shelf = Policy(person_id_chain=("email",)), MemoryShelf()
+    policy, shelf = Policy(person_id_chain=("email",)), MemoryStore()
     told: dict[str, Any] = {}
     for customer_id in ("cus_1", "cus_2"):
         for number in range(1, PAYMENTS + 1):

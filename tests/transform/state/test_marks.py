@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.kafka.local import free_port
+from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 from pipeline.transform.state.marks import Marks, read_marks
 from pipeline.transform.state.requests import digest_of

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from pipeline.dodo import samples
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
@@ -16,7 +17,6 @@ from pipeline.transform.state import identity
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.facts import checked, identity_key, key, merge
 from pipeline.transform.state.gather import nothing
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
 
@@ -33,9 +33,9 @@ NAMED_BADLY = BY_THE_ID_ALONE.replace(b'"cus_1","customer_id"', b'"cafe\xcc\x81\
 NOBODY_YET = b'[1,1790000000,null,null,null,null,null,null,[1790000000,1790000000000,"KR"],{}]'
 
 
-def shelf_with(fact: bytes, *more: tuple[bytes, bytes]) -> MemoryShelf:
+def shelf_with(fact: bytes, *more: tuple[bytes, bytes]) -> MemoryStore:
     """A state that an earlier version left."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     assert checked("identity", fact) is not None
     shelf.put(identity_key(CUSTOMER), fact)
     for name, value in more:
@@ -43,7 +43,7 @@ def shelf_with(fact: bytes, *more: tuple[bytes, bytes]) -> MemoryShelf:
     return shelf
 
 
-def payment(shelf: MemoryShelf, policy: Policy = POLICY, **metadata: Any) -> tuple[Decision, Operations]:
+def payment(shelf: MemoryStore, policy: Policy = POLICY, **metadata: Any) -> tuple[Decision, Operations]:
     """A payment of a later day, with this metadata."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["timestamp"] = "2026-11-01T10:00:00Z"

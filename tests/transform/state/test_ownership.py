@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.kafka.records import OutRecord, text_header
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.introductions import Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records, sent_on_record
 from pipeline.transform.state.facts import person_key
-from pipeline.transform.state.ownership import Ownership
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.webhook import read
 
 POLICY = Policy()
 TIME_MS = 1_792_660_383_300
@@ -52,12 +53,12 @@ def payment(customer_id: str) -> bytes:
     return orjson.dumps(body)
 
 
-def shelves(partitions: int) -> list[MemoryShelf]:
+def shelves(partitions: int) -> list[MemoryStore]:
     """The state of every partition."""
-    return [MemoryShelf(ownership=Ownership(number, partitions)) for number in range(partitions)]
+    return [MemoryStore(ownership=Ownership(number, partitions)) for number in range(partitions)]
 
 
-def decided(record: Consumed, shelf: MemoryShelf, policy: Policy = POLICY) -> Decision:
+def decided(record: Consumed, shelf: MemoryStore, policy: Policy = POLICY) -> Decision:
     """What becomes of it."""
     return decide(record, policy, map_webhook, shelf)
 
@@ -67,7 +68,7 @@ def arrived(copy: OutRecord, partition: int, timestamp: int = TIME_MS + 5_000) -
     return Consumed(copy.value, copy.headers, copy.key, partition=partition, offset=7, timestamp=timestamp)
 
 
-def sent_on(record: Consumed, shelf: MemoryShelf) -> tuple[Consumed, int]:
+def sent_on(record: Consumed, shelf: MemoryStore) -> tuple[Consumed, int]:
     """The copy at its owner."""
     verdict = decided(record, shelf).verdict
     assert isinstance(verdict, SentOn)
@@ -220,5 +221,5 @@ def test_nobody_is_asked_for_elsewhere() -> None:
     body = orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1", "id": "lic_1"}})
     introductions = Introductions(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     owner = java("cus_1", 4)
-    asked = [introductions.stranger(Consumed(body, partition=n), shelf) for n, shelf in enumerate(shelves(4))]
+    asked = [introductions.stranger(read(Consumed(body, partition=n)), shelf) for n, shelf in enumerate(shelves(4))]
     assert asked == ["cus_1" if number == owner else None for number in range(4)]

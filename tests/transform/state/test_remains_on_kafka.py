@@ -17,13 +17,14 @@ from structlog.testing import capture_logs
 
 from pipeline.backfill.commands import forget_record
 from pipeline.dodo import samples
-from pipeline.kafka.murmur2 import partition_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
-from pipeline.transform.state import slot as slot_module
-from pipeline.transform.state import upkeep
-from pipeline.transform.state.events import CompactionFailed, MirrorCompacted, MirrorRemoved
-from pipeline.transform.state.mirror import Mirror
-from tests.transform.state.test_store import make_anew
+from pipeline.statestore import cleanup
+from pipeline.statestore import directory as directory_module
+from pipeline.statestore.events import CompactionFailed, StoreCompacted, StoreRemoved
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.transform.state.schema import CUSTOMERS
+from tests.statestore.test_partitions import make_anew
 
 if TYPE_CHECKING:
     from tests.transform.state.conftest import Fact, Fleet, Owner
@@ -76,7 +77,7 @@ async def test_many_requests_are_one_writing(
     chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is deleted within the set time goes at once with it, and what is put meanwhile is kept."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=1, state_erase_after_seconds=3)
     async with own(settings) as owner:
         await owner.owns(0)
@@ -84,49 +85,49 @@ async def test_many_requests_are_one_writing(
             await owner.writes(0, {fact(number): VALUE}, b"cus_%06d" % number)
         for number in range(20):
             await owner.writes(0, {fact(number): None})
-        await until(lambda: bool(told(owner, MirrorCompacted)))
+        await until(lambda: bool(told(owner, StoreCompacted)))
         await owner.writes(0, {fact(99): VALUE})
-        assert len(told(owner, MirrorCompacted)) == 1
-        assert told(owner, MirrorCompacted)[0].bytes_after > 0
+        assert len(told(owner, StoreCompacted)) == 1
+        assert told(owner, StoreCompacted)[0].bytes_after > 0
         files = files_of(settings.data_dir)
         assert [n for n in range(30) if any(fact(n) in data for data in files.values())] == list(range(20, 30))
-        assert owner.shelf(0).get(fact(99)) == VALUE
+        assert owner.store(0).get(fact(99)) == VALUE
     async with own(settings) as owner:
         await owner.owns(0)
         assert (owner.started_anew, owner.records_read) == ([], 0)
-        assert [number for number in range(100) if owner.shelf(0).get(fact(number))] == [*range(20, 30), 99]
+        assert [number for number in range(100) if owner.store(0).get(fact(number))] == [*range(20, 30), 99]
 
 
 async def test_a_restart_in_between(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one process left to be erased the next one erases."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=1, state_erase_after_seconds=1500)
     async with own(settings) as owner:
         await owner.owns(0)
         await owner.writes(0, {fact(1): VALUE, fact(2): VALUE})
         await owner.writes(0, {fact(1): None})
-        assert not told(owner, MirrorCompacted)
+        assert not told(owner, StoreCompacted)
     async with own(settings.model_copy(update={"state_erase_after_seconds": 0})) as owner:
         await owner.owns(0)
-        await until(lambda: bool(told(owner, MirrorCompacted)))
+        await until(lambda: bool(told(owner, StoreCompacted)))
         assert not any(fact(1) in data for data in files_of(settings.data_dir).values())
-        assert owner.shelf(0).get(fact(2)) == VALUE
+        assert owner.store(0).get(fact(2)) == VALUE
 
 
 async def test_a_disk_without_room(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, tried again later, and the worker goes on."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=1, state_erase_after_seconds=0)
-    ours = Mirror.copy
+    ours = LmdbStore.copy
     full = [OSError(28, "No space left on device")]
 
-    def copy(mirror: Mirror) -> None:
+    def copy(mirror: LmdbStore) -> None:
         if full:
             raise mirror._fault(full.pop())
         ours(mirror)
 
-    monkeypatch.setattr(Mirror, "copy", copy)
-    monkeypatch.setattr(upkeep, "AGAIN_S", 0.2)
+    monkeypatch.setattr(LmdbStore, "copy", copy)
+    monkeypatch.setattr(cleanup, "AGAIN_S", 0.2)
     with capture_logs() as said:
         async with own(settings) as owner:
             await owner.owns(0)
@@ -134,8 +135,8 @@ async def test_a_disk_without_room(chain_settings: ChainSettings, own: Own, monk
             await owner.writes(0, {fact(1): None})
             await until(lambda: bool(told(owner, CompactionFailed)))
             await owner.writes(0, {fact(2): VALUE})
-            await until(lambda: bool(told(owner, MirrorCompacted)))
-            assert owner.shelf(0).get(fact(2)) == VALUE
+            await until(lambda: bool(told(owner, StoreCompacted)))
+            assert owner.store(0).get(fact(2)) == VALUE
     (line,) = [line for line in said if "still on the disk" in line["event"]]
     assert (line["log_level"], "disk is full" in line["error"]) == ("warning", True)
 
@@ -144,7 +145,7 @@ async def test_mirrors_of_others_partitions(
     chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stay for the set time and no longer; at a start they are looked at as well; our own stay."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=3, state_keep_unowned_seconds=1800)
     directory = settings.data_dir / "state" / settings.customers_topic
     async with own(settings) as owner:
@@ -161,17 +162,17 @@ async def test_mirrors_of_others_partitions(
     async with own(settings.model_copy(update={"state_keep_unowned_seconds": 0})) as owner:
         await owner.owns(0)
         await until(lambda: sorted(path.name for path in directory.iterdir() if path.is_dir()) == ["0-0"])
-        assert {event.partition for event in told(owner, MirrorRemoved)} == {1, 2}
+        assert {event.partition for event in told(owner, StoreRemoved)} == {1, 2}
         await owner.owns(0, 1)
-        assert owner.shelf(1).get(fact(1)) == VALUE
-        assert owner.shelf(0).get(fact(0)) == VALUE
+        assert owner.store(1).get(fact(1)) == VALUE
+        assert owner.store(0).get(fact(0)) == VALUE
 
 
 async def test_a_mirror_that_another_process_has(
     chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers of one data directory leave each other's files alone."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=2, state_keep_unowned_seconds=0)
     async with own(settings) as one, own(settings) as other:
         await one.owns(0)
@@ -179,25 +180,25 @@ async def test_a_mirror_that_another_process_has(
         await one.writes(0, {fact(0): VALUE})
         await other.writes(1, {fact(1): VALUE})
         looks = asyncio.Event()
-        ours = slot_module.unused
+        ours = directory_module.unused
 
         def unused(base: Path, for_s: float) -> list[tuple[int, int]]:
             looks.set()
             return ours(base, for_s)
 
-        monkeypatch.setattr(upkeep, "unused", unused)
+        monkeypatch.setattr(cleanup, "unused", unused)
         for _ in range(4):
             looks.clear()
             async with asyncio.timeout(PATIENCE_S):
                 await looks.wait()
         await one.writes(0, {fact(2): VALUE})
         await other.writes(1, {fact(3): VALUE})
-        assert not told(one, MirrorRemoved) + told(other, MirrorRemoved)
+        assert not told(one, StoreRemoved) + told(other, StoreRemoved)
 
 
 async def test_the_last_copy_is_kept(chain_settings: ChainSettings, own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror of somebody else's partition that holds what the topic lost is no rubbish."""
-    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
+    monkeypatch.setattr(cleanup, "LOOK_S", 0.05)
     settings = await chain_settings(partitions=2, state_keep_unowned_seconds=0)
     async with own(settings.model_copy(update={"state_keep_unowned_seconds": 1800})) as owner:
         await owner.owns(0, 1)
@@ -207,8 +208,8 @@ async def test_the_last_copy_is_kept(chain_settings: ChainSettings, own: Own, mo
         async with own(settings) as owner:
             await owner.owns(0)
             await until(lambda: any("it holds more than the topic" in line["event"] for line in said))
-            assert not told(owner, MirrorRemoved)
-    mirror = Mirror.open(settings.data_dir / "state", settings.customers_topic, 1)
+            assert not told(owner, StoreRemoved)
+    mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, 1, CUSTOMERS)
     assert mirror.get(fact(7)) == VALUE
     mirror.close()
 
@@ -317,7 +318,7 @@ async def test_every_worker_s_disk_after_a_request(
     assert "built anew" not in second.text.split('"Customers\' state restored"')[-1]
     latest = {(one.partition, one.key): one.value for one in await facts_in(settings)}
     for partition in range(PARTITIONS):
-        mirror = Mirror.open(disks[1] / "state", settings.customers_topic, partition)
+        mirror = LmdbStore.open(disks[1] / "state", settings.customers_topic, partition, CUSTOMERS)
         wanted = {key: value for (place, key), value in latest.items() if place == partition and value is not None}
         assert dict(mirror.scan(b"")) == wanted
         mirror.close()

@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TopicError
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
+from pipeline.statestore.changes import BEGAN
+from pipeline.statestore.partition_count import began_fact, began_value, partitions_now
 from pipeline.transform.state import repartition as module
-from pipeline.transform.state.facts import BEGAN, merge_at, split
-from pipeline.transform.state.partitions import began_fact, began_value, partitions_now
+from pipeline.transform.state.facts import merge_at, split
 from pipeline.transform.state.repartition import Advanced, Repartition, joined
 
 if TYPE_CHECKING:
-    from tests.transform.state.conftest import Fact, Owner
+    from tests.statestore.conftest import Fact, Owner
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 Own = Callable[[Settings], AbstractAsyncContextManager["Owner"]]
@@ -185,9 +186,9 @@ async def test_every_fact_lies_at_its_owner(chain_settings: ChainSettings, own: 
         assert told[-1].done == told[-1].total > 50
         async with own(settings) as owner:
             await owner.owns(*range(partitions))
-            began[partitions] = {owner.shelf(number).began_at_ms for number in range(partitions)}
+            began[partitions] = {owner.store(number).began_at_ms for number in range(partitions)}
             for number, mine in owned(facts, partitions).items():
-                assert {key: owner.shelf(number).get(key) for key in mine} == mine
+                assert {key: owner.store(number).get(key) for key in mine} == mine
     assert began[6] == began[12]
     assert not (settings.data_dir / module.DIRECTORY).exists()
     work = Repartition(settings, 12)
@@ -244,7 +245,7 @@ async def test_facts_that_lie_elsewhere_are_merged_with_those_of_their_owner(
     }
     async with own(settings) as owner:
         await owner.owns(*range(4))
-        assert owner.shelf(home).began_at_ms == 1_700_000_000_000
+        assert owner.store(home).began_at_ms == 1_700_000_000_000
 
 
 @pytest.mark.kafka

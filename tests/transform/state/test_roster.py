@@ -16,22 +16,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.dodo import samples
+from pipeline.statestore.changes import Change, collapse
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.store import KeyValueStore, MemoryStore
+from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.decision import decide
+from pipeline.transform.event_times import EventTimes
 from pipeline.transform.mapping import map_webhook
-from pipeline.transform.moments import Moments
 from pipeline.transform.policy import Policy
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
-from pipeline.transform.state.changes import Change, collapse
-from pipeline.transform.state.facts import merge_at
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import summary
-from pipeline.transform.state.mirror import Mirror
-from pipeline.transform.state.mirrored_shelf import ChunkWrites, MirroredShelf
 from pipeline.transform.state.roster import Roster
+from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.state.shape import MAX_PRODUCTS
 from pipeline.transform.state.shares import share_of
-from pipeline.transform.state.shelf import MemoryShelf, Shelf
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
 from tests.transform.state.consumed import Consumed
@@ -124,9 +124,9 @@ class Books:
         )
 
 
-def of(shelf: Shelf, *tellings: Telling) -> Book:
+def of(shelf: KeyValueStore, *tellings: Telling) -> Book:
     """The customer's book with these."""
-    return Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), list(tellings), (), {}))
+    return Book(shelf, CUSTOMER, Shown(EventTimes(None, 0, 0), list(tellings), (), {}))
 
 
 def shown(book: Book, ids: Iterable[str]) -> tuple[Any, ...]:
@@ -143,9 +143,9 @@ def shown(book: Book, ids: Iterable[str]) -> tuple[Any, ...]:
     )
 
 
-def anew_of(shelf: Shelf, customer: bytes) -> dict[bytes, bytes]:
+def anew_of(shelf: KeyValueStore, customer: bytes) -> dict[bytes, bytes]:
     """The customer's summary and what lies beside it, made of the facts alone."""
-    anew = MemoryShelf()
+    anew = MemoryStore()
     for key, value in shelf.scan(facts.prefix(customer)):
         anew.put(key, value)
     summary(anew, customer)
@@ -159,25 +159,25 @@ class Worker:
         self._directory = directory
         self._moves = 0
         self._log: list[Change] = []
-        self._waiting: list[tuple[ChunkWrites, range | None]] = []
+        self._waiting: list[tuple[Transaction, range | None]] = []
         self._open()
 
     def _open(self) -> None:
-        self._mirror = Mirror.open(self._directory / str(self._moves), "t", 0)
+        self._mirror = LmdbStore.open(self._directory / str(self._moves), "t", 0, CUSTOMERS)
         if len(self._log) > self._mirror.next_offset:
-            self._mirror.absorb(self._log[self._mirror.next_offset :], len(self._log), None, merge_at)
-        self.shelf = MirroredShelf(self._mirror, 0)
+            self._mirror.absorb(self._log[self._mirror.next_offset :], len(self._log), None)
+        self.shelf = TransactionalStore(self._mirror, 0)
 
     def chunk(self) -> None:
         """What was told since is durable in the changelog, and not in the mirror yet."""
         sealed = self.shelf.seal()
         start = len(self._log)
-        self._log += sealed.facts.items()
-        self._waiting.append((sealed, range(start, len(self._log)) if sealed.facts else None))
+        self._log += sealed.values.items()
+        self._waiting.append((sealed, range(start, len(self._log)) if sealed.values else None))
 
     def store(self) -> None:
         """It is in the mirror as well."""
-        self.shelf.store([chunk for chunk, _ in self._waiting], [where for _, where in self._waiting])
+        self.shelf.commit([chunk for chunk, _ in self._waiting], [where for _, where in self._waiting])
         self._waiting = []
 
     def restart(self) -> None:
@@ -205,7 +205,7 @@ class Worker:
         self.chunk()
         self.store()
         self._log.append((facts.key(CUSTOMER, told.kind, *told.ids), facts.encode(told.fact)))
-        self.shelf.hear(collapse(self._log[self._mirror.next_offset :], merge_at), merge_at)
+        self.shelf.merge_in(collapse(self._log[self._mirror.next_offset :], CUSTOMERS.merge))
         self.shelf.gap_read(len(self._log))
 
     def beside(self) -> dict[bytes, bytes]:
@@ -287,7 +287,7 @@ def test_thousands_of_subscriptions(worker: Worker, products: int) -> None:
 class Meter:
     """A shelf that counts keys that are touched, and their bytes."""
 
-    shelf: MemoryShelf
+    shelf: MemoryStore
     began_at_ms: int = 0
     ownership: None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -335,16 +335,16 @@ NAME: Final = orjson.loads(samples.load("payment.succeeded"))["data"]["customer"
 NEWEST, OLDEST, MIDDLE, ENDED, UNKNOWN = "sub_00009", "sub_00000", "sub_00004", "sub_ended_00009", "sub_new"
 
 
-def crowd(live: int, products: int) -> MemoryShelf:
+def crowd(live: int, products: int) -> MemoryStore:
     """A customer with so many subscriptions that go on, and as many that ended; the named ones are there always."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     numbers = [*range(5), *range(100, 95 + live), *range(5, 10)]  # by creation
     for age, number in enumerate(numbers):
         for begins, status in (("sub_", "active"), ("sub_ended_", "cancelled")):
             id_ = f"{begins}{number:05}"
             product = f"pdt_{age % products:05}" if number < 10 else f"pdt_{10 + age % products:05}"
             one = Happened(id_, BEGAN_MS + age * 1000, status, product, BEGAN_MS + age * 1000)
-            Book(shelf, NAME, Shown(Moments(None, 0, 0), [one.telling], (), {})).settle(None)
+            Book(shelf, NAME, Shown(EventTimes(None, 0, 0), [one.telling], (), {})).settle(None)
     return shelf
 
 
@@ -378,7 +378,7 @@ POLICIES: Final = {
 }
 
 
-def cost(shelf: MemoryShelf, webhooks: list[Webhook], policy: Policy) -> Counter[str]:
+def cost(shelf: MemoryStore, webhooks: list[Webhook], policy: Policy) -> Counter[str]:
     """What the last of these webhooks reads, writes and sends, once its like came before."""
     for number, (sample, changes) in enumerate(webhooks):
         body = orjson.loads(samples.load(sample))
@@ -404,9 +404,9 @@ def crowds() -> dict[tuple[int, int], dict[str, Any]]:
     return {(live, products): vars(crowd(live, products)) for live in (10, 5_000) for products in (5, 5_000)}
 
 
-def copy_of(state: dict[str, Any]) -> MemoryShelf:
+def copy_of(state: dict[str, Any]) -> MemoryStore:
     """Another shelf with the same in it."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     vars(shelf).update({name: value.copy() if hasattr(value, "copy") else value for name, value in state.items()})
     return shelf
 
@@ -440,7 +440,7 @@ def test_a_long_life_costs_what_a_short_one_does() -> None:
     """With 5,000 events of half a year each new one takes the place of the oldest, for the same few reads."""
     counts = []
     for events in (10, 5_000):
-        shelf = MemoryShelf()
+        shelf = MemoryStore()
         for number in range(events):
             out_s = BEGAN_MS // 1000 - 200 * 86_400 + number
             shelf.put(facts.key(NAME, "event", f"{number:026}"), facts.encode([out_s]))
@@ -471,7 +471,7 @@ def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
     shelf = crowd(10, 5)
     before = dict(shelf.sheets)
     one = Happened(NEWEST, BEGAN_MS + 10**9, "cancelled", "pdt_1", BEGAN_MS)
-    book = Book(shelf, NAME, Shown(Moments(None, 0, 0), [one.telling], (), {}))
+    book = Book(shelf, NAME, Shown(EventTimes(None, 0, 0), [one.telling], (), {}))
     assert book.speaking is not None
     assert book.speaking.subscription_id != NEWEST
     assert shelf.sheets == before
@@ -479,7 +479,7 @@ def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
 
 def test_places_that_an_earlier_version_left() -> None:
     """It forgets a customer, and knows nothing of what lies beside the summary: it counts for nobody who comes back."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     of(shelf, Happened("sub_1", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling).settle(None)
     shelf.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
     shelf.keep(CUSTOMER, None)
@@ -491,7 +491,7 @@ def test_places_that_an_earlier_version_left() -> None:
 
 def test_a_place_without_a_fact_is_found_out() -> None:
     """Whatever left it: the summary is made anew of the facts."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for number in range(3):
         id_ = f"sub_{number}"
         of(shelf, Happened(id_, BEGAN_MS + number, "active", "pdt_1", BEGAN_MS + number).telling).settle(None)
@@ -506,7 +506,7 @@ def test_a_place_without_a_fact_is_found_out() -> None:
 @pytest.mark.parametrize("created_ms", [-(2**63), -1, 0, 2**63, 2**64 - 1])
 def test_any_creation_that_a_fact_may_hold(created_ms: int) -> None:
     """The oldest and the newest time that JSON of a fact holds have their places."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for id_, at in (("sub_a", created_ms), ("sub_b", BEGAN_MS)):
         of(shelf, Happened(id_, BEGAN_MS, "active", "pdt_1", at).telling).settle(None)
     speaking = of(shelf).speaking
@@ -516,7 +516,7 @@ def test_any_creation_that_a_fact_may_hold(created_ms: int) -> None:
 
 def test_long_and_odd_product_ids() -> None:
     """Ids of any length, and such as begin alike, are told apart and told in full."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     products = ["p" * 96, "p" * 97, "p" * 5_000, "p\0q", "p", "ü" * 60]
     for number, product in enumerate(products):
         of(shelf, Happened(f"sub_{number}", BEGAN_MS, "active", product, BEGAN_MS).telling).settle(None)

@@ -20,6 +20,7 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.dodo.simulator import Delivery, Shop
 from pipeline.kafka.records import OutRecord
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
@@ -28,7 +29,6 @@ from pipeline.transform.state.facts import person_key
 from pipeline.transform.state.household import Household
 from pipeline.transform.state.shape import fits
 from pipeline.transform.state.shares import NOTHING
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
@@ -51,11 +51,11 @@ class Partition:
 
     log: list[Consumed] = field(default_factory=list)
     acknowledged: int = 0
-    shelf: MemoryShelf = field(default_factory=MemoryShelf)
+    shelf: MemoryStore = field(default_factory=MemoryStore)
 
     def crash(self, durable: int) -> None:
         """Lose all but the first `durable` records of the changelog."""
-        before, self.shelf = self.shelf.changelog[:durable], MemoryShelf()
+        before, self.shelf = self.shelf.changelog[:durable], MemoryStore()
         for key, value in before:
             known = self.shelf.get(key)
             self.shelf.put(key, facts.merge_at(key, known, value) if known is not None and value is not None else value)
@@ -114,7 +114,7 @@ class World:
             durable += crash[2] % (len(partition.shelf.changelog) - written + 1)
         partition.crash(durable)
 
-    def decide(self, record: Consumed, shelf: MemoryShelf) -> Decision:
+    def decide(self, record: Consumed, shelf: MemoryStore) -> Decision:
         """The decision; a share leads to no other."""
         decision = decide(record, self.policy, map_webhook, shelf)
         if record.key is not None and record.key.startswith(PERSON):
@@ -350,7 +350,7 @@ def test_first_identify_is_the_customers() -> None:
     assert set(identify["attributes"]) == {"email", "name", "phone", "country"}
     (share,) = decision.commands
     assert share.key == person_key("both@example.com")
-    told = decide(Consumed(share.value, share.headers, share.key), POLICY, map_webhook, MemoryShelf())
+    told = decide(Consumed(share.value, share.headers, share.key), POLICY, map_webhook, MemoryStore())
     assert isinstance(told.verdict, Operations)
     ((person,),) = [[orjson.loads(operation.body) for operation in told.verdict.operations]]
     assert person["identifiers"] == {"email": ADDRESS}
@@ -450,7 +450,7 @@ def test_several_customers_of_one_person_are_noted() -> None:
     account = {"metadata": {"account": ACCOUNT}}
     fed(world, payment("cus_a", 1, customer=account))
     alone = world.decide(
-        Consumed(world.shares[-1].value, world.shares[-1].headers, world.shares[-1].key), MemoryShelf()
+        Consumed(world.shares[-1].value, world.shares[-1].headers, world.shares[-1].key), MemoryStore()
     )
     assert isinstance(alone.verdict, Operations)
     assert "shared-person" not in alone.verdict.notes
@@ -526,7 +526,7 @@ def test_each_identify_is_followed() -> None:
     """An identify of the customer's own that goes out again, after a crash, has the person's behind it again."""
     world = one_partition()
     fed(world, payment("cus_a", 1))
-    before, world.partitions[0].shelf = world.partitions[0].shelf, MemoryShelf()
+    before, world.partitions[0].shelf = world.partitions[0].shelf, MemoryStore()
     for key, value in before.scan(b""):
         if facts.split(key)[1] in {"shared", "share", "person"}:
             world.partitions[0].shelf.put(key, value)
@@ -537,7 +537,7 @@ def test_a_customer_whose_state_was_lost() -> None:
     """Versions go on from the record's time, so the person's owner believes the new share."""
     world = World(lambda key: 1 if key.startswith(PERSON) else 0)
     fed(world, payment("cus_a", 1), payment("cus_a", 2), payment("cus_a", 3))
-    world.partitions[0].shelf = MemoryShelf()
+    world.partitions[0].shelf = MemoryStore()
     fed(world, payment("cus_a", 4))
     assert sums(world.person()) == (1000, 1)
 
@@ -705,7 +705,7 @@ def test_what_is_no_share(wrong: dict[str, Any]) -> None:
     world = one_partition()
     fed(world, payment("cus_a", 1))
     share = world.shares[0]
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     value = orjson.dumps(orjson.loads(share.value or b"") | wrong)
     verdict = decide(Consumed(value, share.headers, share.key), POLICY, map_webhook, shelf).verdict
     assert isinstance(verdict, DeadLettered)

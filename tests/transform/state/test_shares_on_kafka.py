@@ -18,12 +18,12 @@ from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.admin import open_admin
-from pipeline.kafka.murmur2 import partition_of
-from pipeline.kafka.producer import BatchProducer
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.producer.partitioner import partition_of
+from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
+from pipeline.statestore.partition_count import partitions_now
 from pipeline.transform.state.facts import person_key
-from pipeline.transform.state.partitions import partitions_now
 from pipeline.transform.state.repartition import Repartition
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.transform.moments import Moments
+from pipeline.statestore.store import MemoryStore
+from pipeline.transform.event_times import EventTimes
 from pipeline.transform.state import facts
 from pipeline.transform.state.book import Book
 from pipeline.transform.state.gather import Shown, Telling
 from pipeline.transform.state.known import summary
 from pipeline.transform.state.sheet import VERSION, Sheet, refunded
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import MappedOperation, Operations
 
 CUSTOMER = b"cus_1"
@@ -99,10 +99,10 @@ TELLINGS = st.one_of(
 )
 
 
-def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
+def take(shelf: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
     tellings = [deepcopy(told)] if isinstance(told, Telling) else []
-    shown = Shown(Moments(None, at_s * 1000, at_s), tellings, (), {})
+    shown = Shown(EventTimes(None, at_s * 1000, at_s), tellings, (), {})
     book = Book(shelf, CUSTOMER, shown)
     if isinstance(told, Telling):
         book.settle(None)
@@ -113,16 +113,16 @@ def take(shelf: MemoryShelf, told: Any, at_s: int = 1_790_000_000) -> None:
     book.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
 
 
-def sums(shelf: MemoryShelf) -> list[Any]:
+def sums(shelf: MemoryStore) -> list[Any]:
     """What the kept summary says, but for the identity, which counts its own writes."""
     kept = shelf.sheet(CUSTOMER)
     found: list[Any] = orjson.loads(kept[1:]) if kept else []
     return found[:-1]
 
 
-def folded(shelf: MemoryShelf) -> dict[bytes, bytes]:
+def folded(shelf: MemoryStore) -> dict[bytes, bytes]:
     """The summary made of all facts, and what lies beside it."""
-    anew = MemoryShelf()
+    anew = MemoryStore()
     for key, value in shelf.scan(facts.prefix(CUSTOMER)):
         anew.put(key, value)
     summary(anew, CUSTOMER)
@@ -132,13 +132,13 @@ def folded(shelf: MemoryShelf) -> dict[bytes, bytes]:
 @given(st.lists(TELLINGS, max_size=14), st.randoms())
 def test_following_is_folding(told: list[Any], rng: Any) -> None:
     """After every webhook, in any order with repetitions, the kept summary is that of all facts."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     tellings = told + [rng.choice(told) for _ in told[:5]]
     rng.shuffle(tellings)
     for one in tellings:
         take(shelf, one)
         assert shelf.sheets == folded(shelf)
-    again = MemoryShelf()
+    again = MemoryStore()
     for one in sorted(tellings, key=repr):
         take(again, one)
     assert sums(again) == sums(shelf)
@@ -147,7 +147,7 @@ def test_following_is_folding(told: list[Any], rng: Any) -> None:
 @given(st.lists(TELLINGS, max_size=8))
 def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
     """Without it, or with one of another version, the facts are folded, and the result is kept."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     for one in told:
         take(shelf, one)
     kept = shelf.sheets.copy()
@@ -160,7 +160,7 @@ def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
 
 def test_bytes_come_back() -> None:
     """What was kept is read as it was, and begins with its version."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     take(shelf, payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", periods=[["sub_1", 7]]))
     kept = shelf.sheet(CUSTOMER)
     assert kept is not None
@@ -218,7 +218,7 @@ def test_nothing_comes_back_of_what_does_not_count(other: Telling) -> None:
 
 def test_a_summary_of_the_former_rule_is_made_anew() -> None:
     """A full refund that was not counted, as an earlier version left facts and summary on the disk, counts now."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(b"cus_1\0payment\0pay_1", b'[1000,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null]')
     shelf.put(b"cus_1\0refund\0pay_1\0ref_1", b'[987,"EUR","2026-03-09T00:00:00Z",false,"webhook"]')
     shelf.keep(
@@ -232,7 +232,7 @@ def test_a_summary_of_the_former_rule_is_made_anew() -> None:
 
 def test_a_subscription_of_the_former_version_shows_its_price() -> None:
     """The plans of its fact have it; of a trial it says nothing."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     shelf.put(
         b"cus_1\0subscription\0sub_1",
         b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
@@ -244,13 +244,13 @@ def test_a_subscription_of_the_former_version_shows_its_price() -> None:
 @pytest.mark.parametrize("charge_first", [True, False])
 def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
     """The trial's end is there until more than nothing was paid for the subscription."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     trial = subscription("sub_1", (1, 0), "active", 1)
     trial.fact.extend([9_000, None])
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
     shown = []
     for told in (charge, trial) if charge_first else (trial, charge):
-        book = Book(shelf, CUSTOMER, Shown(Moments(None, 0, 0), [told], (), {}))
+        book = Book(shelf, CUSTOMER, Shown(EventTimes(None, 0, 0), [told], (), {}))
         book.settle(None)
         shown.append([book.speaking.trial_ends_ms] if book.speaking is not None else [])
     assert shown == ([[], [None]] if charge_first else [[9_000], [None]])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.kafka.admin import open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
-from tests.transform.state.test_store import event, facts, make_anew
+from tests.statestore.test_partitions import event, facts, make_anew
 from tests.transform.test_worker import (
     ChainSettings,
     Start,
@@ -26,7 +26,7 @@ from tests.transform.test_worker import (
 )
 
 if TYPE_CHECKING:
-    from tests.transform.state.conftest import Fact, Owner
+    from tests.statestore.conftest import Fact, Owner
 
 pytestmark = pytest.mark.kafka
 
@@ -106,7 +106,7 @@ async def test_a_topic_that_was_taken_up_without_the_mirror(
     assert code == 0, err
     async with own(settings) as owner:
         await owner.owns(0)
-        found = [owner.shelf(0).get(event(number, 0)) for number in (4, 5, 6, 99, 500)]
+        found = [owner.store(0).get(event(number, 0)) for number in (4, 5, 6, 99, 500)]
         assert found == [b"[200]", b"[100]", b"[200]", b"[200]", b"[100]"]
 
 

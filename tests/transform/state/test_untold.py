@@ -12,12 +12,12 @@ from pipeline.dodo import samples
 from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.records import OutRecord
 from pipeline.sink.unsaying import command_of
+from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.state.sheet import fold
-from pipeline.transform.state.shelf import MemoryShelf
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 from tests.transform.state.consumed import Consumed
 
@@ -54,7 +54,7 @@ def command(out: OutRecord) -> Consumed:
 
 def test_the_profile_is_told_again() -> None:
     """With a barrier, as of a person who may not be there; then it is remembered again."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     first = paid(0)
     refused = command(identify_of(first, decide(first, BY_ID, map_webhook, shelf)))
     assert kinds(decide(paid(1), BY_ID, map_webhook, shelf)) == []
@@ -70,7 +70,7 @@ def test_the_profile_is_told_again() -> None:
 
 def test_a_lost_summary_knows_it_too() -> None:
     """What is unsaid stays so in the facts, whatever a payment's note says."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     first = paid(0)
     decide(command(identify_of(first, decide(first, BY_ID, map_webhook, shelf))), BY_ID, map_webhook, shelf)
     shelf.keep(CUSTOMER, None)
@@ -79,7 +79,7 @@ def test_a_lost_summary_knows_it_too() -> None:
 
 def test_an_older_refusal_changes_nothing() -> None:
     """Once another profile was told, or nobody is known, the command is without effect; so is a second one."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     first = paid(0)
     refused = command(identify_of(first, decide(first, BY_ID, map_webhook, shelf)))
     body = orjson.loads(BODY)
@@ -88,14 +88,14 @@ def test_an_older_refusal_changes_nothing() -> None:
     before = list(shelf.changelog)
     decide(refused, BY_ID, map_webhook, shelf)
     assert shelf.changelog == before
-    empty = MemoryShelf()
+    empty = MemoryStore()
     decide(refused, BY_ID, map_webhook, empty)
     assert empty.changelog == []
 
 
 def test_of_a_person_of_several_customers() -> None:
     """The sums of an address go out under the person's own key, and are told again with the next share."""
-    shelf = MemoryShelf()
+    shelf = MemoryStore()
     (share,) = decide(paid(0), BY_ADDRESS, map_webhook, shelf).commands
     record = Consumed(share.value, share.headers, share.key)
     summed = decide(record, BY_ADDRESS, map_webhook, shelf)
@@ -121,7 +121,7 @@ def test_of_a_person_of_several_customers() -> None:
 def test_what_is_no_such_command(value: dict[str, Any]) -> None:
     """It is a dead letter, and nothing of it is done."""
     record = Consumed(orjson.dumps({"command": "untold", **value}), (("dodo-command", b"untold"),))
-    assert isinstance(decide(record, BY_ID, map_webhook, MemoryShelf()).verdict, DeadLettered)
+    assert isinstance(decide(record, BY_ID, map_webhook, MemoryStore()).verdict, DeadLettered)
 
 
 def test_what_nobody_remembers_is_not_unsaid() -> None:

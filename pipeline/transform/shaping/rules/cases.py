@@ -27,6 +27,7 @@ from pipeline.transform.shaping.rules.document import At, Fault, Node, meant, re
 from pipeline.transform.shaping.rules.document import read as read_document
 from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Mode, Operations
+from pipeline.transform.webhook import Webhook
 
 FILE: Final = ("cases",)
 INPUT: Final = ("sample", "webhook", "change", "webhook_id")
@@ -115,7 +116,7 @@ def became(case: Case, shaper: Shaper) -> dict[str, Any]:
         envelope = parse(case.given.body)
     except UnreadableBodyError as error:
         return _told(DeadLettered("unreadable", str(error)))
-    return _told(map_webhook(envelope, Delivery(case.given.webhook_id, mode=case.mode), policy))
+    return _told(map_webhook(Webhook.of(envelope, Delivery(case.given.webhook_id, mode=case.mode)), policy))
 
 
 def updated(results: list[Result], path: Path) -> str:

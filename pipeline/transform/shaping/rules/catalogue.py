@@ -19,6 +19,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.rules.expressions import Scope
 from pipeline.transform.shaping.types import Shaped, Webhook
 from pipeline.transform.verdicts import Delivery
+from pipeline.transform.webhook import Webhook as ReadWebhook
 
 REFERENCES: Final[Mapping[str, EventReference]] = {reference.event: reference for reference in event_references()}
 EVENT_NAMES: Final = tuple(REFERENCES)
@@ -116,7 +117,7 @@ def sampled() -> tuple[tuple[str, Webhook, Shaped], ...]:
         listener = _Listener()
         envelope = parse(samples.load(name))
         delivery = Delivery("msg_sample", attempt_at_s=1_794_644_520, received_at_ms=1_794_644_520_000, mode="test")
-        map_webhook(envelope, delivery, _listening(listener))
+        map_webhook(ReadWebhook.of(envelope, delivery), _listening(listener))
         if listener.heard is not None:
             webhook, default = listener.heard
             found.append((name, webhook._replace(mode="live"), default))

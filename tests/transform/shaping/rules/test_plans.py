@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.known import NOTHING_KNOWN
 from pipeline.transform.shaping.rules.catalogue import forms
@@ -268,9 +267,9 @@ class Untold:
 def test_what_no_rule_touches_is_told_as_without_rules(sample: str, documents: list[dict[str, Any]]) -> None:
     """Passed by or looked at, a webhook becomes the same; the version is the rules' all the same."""
     rules = Rules(usable(documents), "v", Path("rules.yaml"))
-    envelope = parse(samples.load(sample))
-    looked_at = map_webhook(envelope, Delivery("msg_1"), Policy(shaper=Untold(rules)))
-    shaped = map_webhook(envelope, Delivery("msg_1"), Policy(shaper=rules))
+    body = samples.load(sample)
+    looked_at = map_body(body, Delivery("msg_1"), Policy(shaper=Untold(rules)))
+    shaped = map_body(body, Delivery("msg_1"), Policy(shaper=rules))
     assert type(shaped) is type(looked_at)
     if isinstance(shaped, Operations) and isinstance(looked_at, Operations):
         assert shaped._replace(warnings=(), notes=()) == looked_at._replace(warnings=(), notes=())

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from pipeline.dodo import samples
-from pipeline.dodo.envelope import parse
 from pipeline.errors import RulesError
-from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.rules.loading import Loaded, load, load_text
 from pipeline.transform.shaping.rules.schema import document
@@ -32,7 +31,7 @@ def verdict(text: str, sample: str = "payment.succeeded", **data: Any) -> Verdic
     body = orjson.loads(samples.load(sample))
     body["data"].update(data)
     policy = Policy(shaper=loaded(text).rules)
-    return map_webhook(parse(orjson.dumps(body)), Delivery("msg_1"), policy)
+    return map_body(orjson.dumps(body), Delivery("msg_1"), policy)
 
 
 def sent(text: str, sample: str = "payment.succeeded", **data: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,528 @@
+"""The local state store of one partition, in LMDB, with the changelog offset up to which it is current.
+
+A copy of the truth, which is the changelog topic: lost, broken, too old or not understood, it is thrown away and
+restored. What one LMDB transaction writes is there whole or not at all, the offset included, whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import lmdb
+
+from pipeline import private
+from pipeline.errors import PipelineError, StateError
+from pipeline.statestore.changes import BEGAN, Began, Change, collapse, put_all, slices, take_in
+from pipeline.statestore.compaction import copy
+from pipeline.statestore.directory import COPY, DATA, SHORT_BYTES, StateDirectory
+from pipeline.statestore.disk import errno_of, in_full, is_broken, unusable
+from pipeline.statestore.memory import mapped_bytes
+from pipeline.statestore.schema import Schema
+
+FIRST_MAP_BYTES: Final = 64 * 1024 * 1024
+"""Address space, not memory; doubled whenever it is full."""
+
+MAX_MAPPED_BYTES: Final = 32 * 1024 * 1024
+"""Pages of the file that stay mapped count as this process's memory, though the kernel could take them back at once. A
+store that sees more of them mapped at a write maps its file anew."""
+
+SLICE_KEYS: Final = 1000
+"""Keys of one transaction. The kernel maps 16 pages around each that is touched, 64 MB at worst; and LMDB keeps the
+pages that it changed, two a key at worst, for the next write to this file."""
+
+LOOK_EVERY: Final = 128
+"""Derived values that are read between two looks at the memory: reading alone maps a large file page by page, too."""
+
+HEALTHY_AFTER_S: Final = 60.0
+
+PLACE: Final = b"place"
+OF: Final = b"of"
+REMAINS: Final = b"remains"
+NEVER: Final = -1
+
+_PLACE: Final = struct.Struct(">qq")
+_SINCE: Final = struct.Struct(">q")
+
+
+class Measure(NamedTuple):
+    """Of a store: the size of its file, and how many values it holds."""
+
+    bytes: int
+    values: int
+
+
+class LmdbStore:
+    """The values and derived values of one partition.
+
+    For one thread at a time, but for `copy`, beside which it may be read; whoever writes waits for the copy's end.
+    `next_offset` is the first record of the changelog that it does not know yet, `remains_since_s` the moment (unix
+    seconds) since which the file holds remains of somebody who was forgotten, None while it holds none.
+
+    Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
+    `is_broken` says whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
+    room, memory, open files, the right to write. The files stay then.
+    """
+
+    def __init__(
+        self, directory: StateDirectory, topic: str, partition: int, schema: Schema, why_empty: str | None
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.schema = schema
+        self.why_empty = why_empty
+        self.next_offset = 0
+        self.began: Began | None = None
+        self.remains_since_s: int | None = None
+        self._directory = directory
+        self._writing = threading.Lock()  # held by whoever writes, copies, maps anew or closes the file
+        self._copied: int | None = None  # the last transaction that the copy has
+        self._gives_up = False
+        self._map_bytes = FIRST_MAP_BYTES
+        self._opened_at: float | None = time.monotonic()
+        self._reader: lmdb.Transaction[bytes] | None = None
+        self._looks = 0
+        self._measured: Measure | None = None
+        self._open()
+
+    @classmethod
+    def open(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self:
+        """The store of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
+
+        Raises:
+            SettingsError: the directory cannot be used.
+        """
+        try:
+            directory = StateDirectory.take(base / topic, str(partition))
+        except OSError as error:
+            raise unusable(base, error) from None
+        return cls._in(directory, topic, partition, schema)
+
+    @classmethod
+    def open_unused(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self | None:
+        """The store in the first place of a partition; None when there is none, or a process has it.
+
+        Raises:
+            SettingsError: the directory cannot be used.
+        """
+        try:
+            directory = StateDirectory.claim(base / topic, str(partition))
+        except OSError as error:
+            raise unusable(base, error) from None
+        return None if directory is None else cls._in(directory, topic, partition, schema)
+
+    @classmethod
+    def _in(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
+        try:
+            return cls._of(directory, topic, partition, schema)
+        except FAULTS as error:
+            directory.release()
+            raise unusable(directory.path, in_full(error, directory.path / DATA)) from None
+        except BaseException:
+            directory.release()
+            raise
+
+    @classmethod
+    def _of(cls, directory: StateDirectory, topic: str, partition: int, schema: Schema) -> Self:
+        fault = directory.begin()
+        try:
+            return cls(directory, topic, partition, schema, fault)
+        except FAULTS as error:
+            if not _is_broken(error):
+                directory.healthy()
+                raise
+            directory.empty()
+            directory.begin()
+            return cls(directory, topic, partition, schema, f"its file cannot be read ({error})")
+
+    def _open(self, *, check: bool = True) -> None:
+        self._env = lmdb.open(
+            str(self._directory.path),
+            map_size=self._map_bytes,
+            mode=private.FILE,
+            max_dbs=3,
+            max_spare_txns=1,
+            sync=False,  # the mark beside the file says whether the machine may have lost something
+            metasync=False,
+            lock=False,  # the directory is this process's, and one thread's at a time
+            readahead=False,
+        )
+        try:
+            self._check_length(check=check)
+            self._values = self._env.open_db(b"facts")
+            self._derived = self._env.open_db(b"sheets")
+            self._meta = self._env.open_db(b"meta")
+            self._read_place()
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _check_length(self, *, check: bool) -> None:
+        """Look only at what is there: a page beyond the end of the file would kill this process."""
+        info = self._env.info()
+        self._map_bytes = info["map_size"]
+        found = (self._directory.path / DATA).stat()
+        self._file = _identity(found)
+        if check and found.st_size + SHORT_BYTES < (info["last_pgno"] + 1) * self._env.stat()["psize"]:
+            raise _UnusableError("it was cut off")
+
+    def _read_place(self) -> None:
+        of = f"{self.topic}/{self.partition}".encode()
+        with self._env.begin(db=self._meta) as txn:
+            found, place, since = txn.get(OF), txn.get(PLACE), txn.get(REMAINS)
+        if found is None:
+            with self._env.begin(db=self._meta, write=True) as txn:
+                txn.put(OF, of)
+        elif found != of:
+            raise _UnusableError("it belongs to another partition")
+        self.next_offset, self.began = 0, None
+        self.remains_since_s = None if since is None else _SINCE.unpack(since)[0]
+        if place is not None:
+            self.next_offset, offset = _PLACE.unpack_from(place)
+            self.began = Began(offset, place[_PLACE.size :]) if offset != NEVER else None
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """A value."""
+        try:
+            return (self._reader or self._begin_reading()).get(key, None, self._values)
+        except lmdb.Error as error:
+            self._judge(error)
+            return None
+
+    def sheet(self, key: bytes) -> bytes | None:
+        """A derived value."""
+        self._looks += 1
+        if not self._looks % LOOK_EVERY and mapped_bytes() > MAX_MAPPED_BYTES and self._writing.acquire(blocking=False):
+            try:
+                self._map_anew()
+            finally:
+                self._writing.release()
+        try:
+            return (self._reader or self._begin_reading()).get(key, None, self._derived)
+        except lmdb.Error as error:
+            self._judge(error)
+            return None
+
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Derived values, see `KeyValueStore`; not to be read on after a write."""
+        try:
+            with (self._reader or self._begin_reading()).cursor(self._derived) as cursor:
+                if not backwards:
+                    if cursor.set_range(start):
+                        for key, value in cursor:
+                            if key >= stop:
+                                return
+                            yield key, value
+                elif cursor.prev() if cursor.set_range(stop) else cursor.last():
+                    for key, value in cursor.iterprev():
+                        if key < start:
+                            return
+                        yield key, value
+        except lmdb.Error as error:
+            raise self._fault(error) from error
+
+    def _judge(self, error: lmdb.Error) -> None:
+        """A key that no store takes has no value; anything else that LMDB complains of is a fault."""
+        if not isinstance(error, lmdb.BadValsizeError):
+            raise self._fault(error) from error
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The values whose keys begin with `prefix`, in the order of keys; not to be read on after a write."""
+        try:
+            with (self._reader or self._begin_reading()).cursor(self._values) as cursor:
+                if not cursor.set_range(prefix):
+                    return
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        return
+                    yield key, value
+        except lmdb.Error as error:
+            raise self._fault(error) from error
+
+    def _begin_reading(self) -> lmdb.Transaction[bytes]:
+        self._reader = reader = self._env.begin()
+        return reader
+
+    def _end_reading(self) -> None:
+        """Without a reader a write may use the pages again that the last one freed."""
+        if self._reader is not None:
+            self._reader.abort()
+            self._reader = None
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(
+        self, values: Mapping[bytes, bytes | None], derived: Mapping[bytes, bytes | None], next_offset: int
+    ) -> None:
+        """Write values that the changelog has up to `next_offset`, and derived values.
+
+        A large write is several transactions, each with all that it has of a group, and the last with the offset: a
+        crash in between leaves values that are read once more.
+        """
+        for keys, beside, last in slices(values, derived, SLICE_KEYS, self.schema):
+
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, beside: list[bytes] = beside) -> bool:
+                put_all(txn, self._derived, derived, beside)
+                return put_all(txn, self._values, values, keys, self.schema)
+
+            self._write(do, next_offset if last else self.next_offset, self.began)
+
+    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None) -> set[bytes]:
+        """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
+
+        A key that has another value gets what both make; the derived values of its group are deleted. `began` is the
+        last record of the kind among them, if there is one: it is not merged, the last one holds. Returns the keys of
+        which the latest of these records is not what both make: a late record of an earlier owner lies on top, and
+        after a compaction it would be all that is left.
+        """
+        differing: set[bytes] = set()
+        news = collapse(changes, self.schema.merge)
+        for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
+
+            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
+                found, remains = take_in(txn, self._values, self._derived, news, keys, schema=self.schema)
+                differing.update(found)
+                if began is not None:
+                    txn.put(BEGAN, began.value, db=self._values)
+                return remains
+
+            if last:
+                self._write(do, next_offset, began or self.began)
+            else:
+                self._write(do, self.next_offset, self.began)
+        return differing
+
+    def _write(self, do: Callable[[lmdb.Transaction[bytes]], bool], next_offset: int, began: Began | None) -> None:
+        place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")
+        with self._writing:
+            self._end_reading()
+            self._look()
+            try:
+                while not self._has_written(do, place):
+                    self._map_bytes *= 2
+                    self._env.set_mapsize(self._map_bytes)
+            except lmdb.Error as error:  # the transaction did not happen, and the files are as they were
+                raise self._fault(error) from error
+            self.next_offset, self.began = next_offset, began
+            if mapped_bytes() > MAX_MAPPED_BYTES:
+                self._map_anew()
+        if self._opened_at is not None and time.monotonic() - self._opened_at > HEALTHY_AFTER_S:
+            self._opened_at = None
+            self._directory.healthy()
+
+    def _has_written(self, do: Callable[[lmdb.Transaction[bytes]], bool], place: bytes) -> bool:
+        """One transaction; whether it had room in the map."""
+        since_s = self.remains_since_s
+        try:
+            with self._env.begin(write=True) as txn:
+                if do(txn) and since_s is None:
+                    since_s = int(time.time())
+                    txn.put(REMAINS, _SINCE.pack(since_s), db=self._meta)
+                txn.put(PLACE, place, db=self._meta)
+        except lmdb.MapFullError:
+            return False
+        self.remains_since_s = since_s
+        return True
+
+    def _map_anew(self) -> None:
+        self._end_reading()
+        self._look()  # LMDB would make a file where there is none, and nobody would miss what was in the other
+        self._env.close()
+        try:
+            self._open(check=False)  # nobody else has written it
+        except FAULTS as error:
+            raise self._fault(error) from error
+
+    # --- what was deleted -------------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Write what it holds, and no remains, beside its file, in a thread of its own; `take_copy` comes next.
+
+        Until then nobody should write: what was written is not in the copy, which is thrown away then. So it is when
+        the store is closed meanwhile, which does not wait for all of it.
+
+        Raises:
+            SettingsError: the machine lacks something; StateError: the file cannot be read. It stays as it is.
+        """
+        with self._writing:
+            databases = {b"facts": self._values, b"sheets": self._derived, b"meta": self._meta}
+            try:
+                at = int(self._env.info()["last_txnid"])
+                whole = copy(
+                    self._env, databases, frozenset({REMAINS}), self._directory.path / COPY, lambda: not self._gives_up
+                )
+            except FAULTS as error:
+                self.drop_copy()
+                raise self._fault(error) from error
+            except BaseException:
+                self.drop_copy()
+                raise
+            if whole:
+                self._copied = at
+            else:
+                self.drop_copy()
+
+    def take_copy(self) -> bool:
+        """Let the copy take the place of the file; False when there is none, or it lacks what was written since.
+
+        In the thread that reads, and not while a scan is read.
+        """
+        with self._writing:
+            self._look()
+            if self._copied != self._env.info()["last_txnid"]:
+                self.drop_copy()
+                return False
+            self._copied = None
+            self._end_reading()
+            self._env.close()
+            try:
+                self._directory.take_copy()
+                self._open()
+            except FAULTS as error:
+                raise self._fault(error) from error
+            return True
+
+    def give_up_copy(self) -> None:
+        """Let a copy that is being written end at once, and begin no other."""
+        self._gives_up = True
+
+    def drop_copy(self) -> None:
+        """Throw a copy away that nobody will take."""
+        self._copied = None
+        self._directory.drop_copy()
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def _fault(self, error: Exception) -> PipelineError:
+        """What to raise for it; broken files are given up, others are kept and not suspected."""
+        what = f"the local mirror of {self.topic}/{self.partition} in {self._directory.path}"
+        if _is_broken(error):
+            self._directory.condemn()
+            return StateError(f"{what} is broken ({error}); the next start builds it anew from the topic")
+        self._directory.healthy()
+        if errno_of(error) is not None:
+            return unusable(self._directory.path, in_full(error, self._directory.path / DATA))
+        return StateError(f"{what} cannot be used any more ({error}); it was kept, and the next start opens it again")
+
+    def _look(self) -> os.stat_result:
+        """What lies in its place; raises when that is not the file that is open here."""
+        try:
+            found = (self._directory.path / DATA).stat()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            raise self._fault(error) from error
+        if found is None or _identity(found) != self._file:
+            gone = _UnusableError("it was removed while it was in use")
+            raise self._fault(gone) from gone
+        return found
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its files were found broken, or removed."""
+        return self._directory.is_condemned
+
+    @property
+    def count(self) -> int:
+        """How many values it holds, the moment when the state began among them."""
+        try:
+            with self._env.begin() as txn:
+                return int(txn.stat(self._values)["entries"])
+        except lmdb.Error as error:
+            raise self._fault(error) from error
+
+    def measure(self) -> Measure | None:
+        """How large it is: as it was last time while it is just being written, None as long as nothing was seen.
+
+        For who only shows it: what hinders the look is no verdict on the files.
+        """
+        if self._writing.acquire(blocking=False):
+            try:
+                size = (self._directory.path / DATA).stat().st_size
+                with self._env.begin() as txn:
+                    self._measured = Measure(size, int(txn.stat(self._values)["entries"]))
+            except (OSError, lmdb.Error):
+                pass  # whoever works with it says so
+            finally:
+                self._writing.release()
+        return self._measured
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it lies in the first place of its partition; in others when another process has that."""
+        return self._directory.is_first
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its file."""
+        return self._look().st_size
+
+    def start_anew(self, why: str) -> None:
+        """Throw away everything: the changelog is read from its start."""
+        with self._writing:
+            self._end_reading()
+            self._env.close()
+            self._map_bytes = FIRST_MAP_BYTES
+            self.why_empty = why
+            self._copied = None
+            try:
+                self._directory.empty()
+                self._directory.begin()
+                self._open()
+            except FAULTS as error:
+                raise self._fault(error) from error
+
+    def remove(self) -> None:
+        """Close it and throw its files away, for good.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        with self._writing:
+            self._end_reading()
+            self._env.close()
+            try:
+                self._directory.remove()
+            finally:
+                self._directory.release()
+
+    def close(self, *, clean: bool = True) -> None:
+        """Close it; `clean` brings everything to the disk first, and the next one to open it trusts it."""
+        self.give_up_copy()
+        with self._writing:
+            try:
+                self._end_reading()
+                if clean and not self.is_broken:
+                    self._look()  # another process may have the place that was removed
+                    self._env.sync(True)
+                    self._env.close()
+                    self.drop_copy()
+                    self._directory.end()
+            except (lmdb.Error, OSError) as error:
+                raise self._fault(error) from error
+            finally:
+                self._env.close()
+                self._directory.release()
+
+
+class _UnusableError(Exception):
+    """A file that LMDB opened, and that is not what it should be."""
+
+
+FAULTS: Final = (lmdb.Error, OSError, _UnusableError, struct.error)
+"""What a file, or the disk below it, may meet us with."""
+
+
+def _is_broken(error: Exception) -> bool:
+    return is_broken(error) or isinstance(error, _UnusableError | struct.error)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -1,0 +1,257 @@
+"""Transactions of a store: what a chunk of records has written, in memory over the store until it is committed.
+
+As with a transaction of Quix Streams or the cache over a store of Kafka Streams: reads see the chunk's own writes at
+once, the changelog gets them when the chunk is done, and the local store only after they are durable there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.errors import ContractViolationError, TopicError
+from pipeline.statestore.changes import MAX_KEY_BYTES, News
+from pipeline.statestore.checkpoint import Checkpoint
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.schema import Schema
+from pipeline.statestore.store import merged, overlaid
+
+_MISSING: Final = object()
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one chunk of records wrote: the last value of each key, in the order of the first puts; None deletes it.
+
+    `values` go to the changelog, `derived` values into the local store alone.
+    """
+
+    number: int
+    values: dict[bytes, bytes | None] = field(default_factory=dict)
+    derived: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self.values or self.derived)
+
+
+class TransactionalStore:
+    """A `KeyValueStore` with transactions over the local store, for as long as one assignment of the partition lasts.
+
+    Put values, `seal` them as their chunk's transaction, `commit` it when it is durable in the changelog. Until then
+    later reads see them, and nobody else does: a store that is given up takes them with it.
+    """
+
+    def __init__(self, local: LmdbStore, began_at_ms: int, ownership: Ownership | None = None) -> None:
+        self.began_at_ms = began_at_ms
+        self.ownership = ownership
+        self.schema: Schema = local.schema
+        self._separator = local.schema.separator
+        self._local: LmdbStore | None = local
+        self._values: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
+        self._derived: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
+        self._known: dict[bytes, bytes | None] = {}  # what the local store said while this chunk was made
+        self._open = Transaction(0)
+        self._checkpoint = Checkpoint(local.next_offset)
+        self._written = local.next_offset
+        self._gap_read: tuple[int, int] | None = None  # with which chunk, and up to where
+        self._held = 0
+
+    @property
+    def local(self) -> LmdbStore:
+        """The copy on the disk."""
+        if self._local is None:
+            raise ContractViolationError("a state store was used after its partition had gone")
+        return self._local
+
+    # --- KeyValueStore ------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `KeyValueStore`."""
+        put = self._values.get(key[: key.find(self._separator)])
+        if put is not None and (entry := put.get(key)) is not None:
+            return entry[0]
+        known = self._known.get(key, _MISSING)
+        if known is _MISSING:
+            known = self._known[key] = self.local.get(key)
+        return known  # type: ignore[return-value]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """See `KeyValueStore`; the prefix names a group."""
+        stored = self.local.scan(prefix)
+        group, nul, _ = prefix.partition(self._separator)
+        if not nul:
+            raise ContractViolationError("a scan goes through the keys of one group")
+        put = self._values.get(group)
+        return merged(stored, put, prefix) if put else stored
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """See `KeyValueStore`.
+
+        Raises:
+            ContractViolationError: no local store takes such a key.
+        """
+        if len(key) > MAX_KEY_BYTES or self._separator not in key:
+            raise ContractViolationError(f"a key has {len(key)} bytes, or names no group")
+        if self.get(key) != value:
+            self.write(key, value)
+
+    def write(self, key: bytes, value: bytes | None) -> None:
+        """Put it whatever is there, so that it comes to lie on top in the changelog."""
+        self._values.setdefault(key[: key.find(self._separator)], {})[key] = (value, self._open.number)
+        self._open.values[key] = value
+
+    def sheet(self, key: bytes) -> bytes | None:
+        """See `KeyValueStore`."""
+        kept = self._derived.get(self.schema.group_of(key))
+        if kept is not None and (entry := kept.get(key)) is not None:
+            return entry[0]
+        return self.local.sheet(key)
+
+    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """See `KeyValueStore`."""
+        stored = self.local.entries(start, stop, backwards=backwards)
+        kept = self._derived.get(self.schema.group_of(start))
+        mine = {key: entry for key, entry in kept.items() if start <= key < stop} if kept else None
+        return overlaid(stored, mine, backwards=backwards) if mine else stored
+
+    def keep(self, key: bytes, value: bytes | None) -> None:
+        """See `KeyValueStore`."""
+        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, self._open.number)
+        self._open.derived[key] = value
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    def seal(self) -> Transaction:
+        """What was put since the last seal; what follows belongs to the next chunk."""
+        sealed = self._open
+        self._open = Transaction(sealed.number + 1)
+        self._known.clear()
+        return sealed
+
+    def commit(self, transactions: Sequence[Transaction], offsets: Sequence[range | None]) -> None:
+        """Write these, the oldest there are, to the local store: they are durable in the changelog at these offsets.
+
+        None in place of offsets: nobody knows where they lie.
+
+        Raises:
+            TopicError: the offsets went back, the topic is another one.
+            SettingsError: the disk is full.
+            StateError: the local store is broken.
+        """
+        if not transactions:
+            return
+        for one, where in zip(transactions, offsets, strict=True):
+            if self._gap_read is not None and one.number >= self._gap_read[0]:
+                self._checkpoint.found(self._gap_read[1])
+                self._gap_read = None
+            if where is not None:
+                self._check_order(where)
+                self._checkpoint.add(where.start, where.stop)
+            elif one.values:
+                self._checkpoint.lose()
+        first, *more = transactions
+        values, derived = first.values, first.derived
+        if more:
+            values, derived = dict(values), dict(derived)
+            for one in more:
+                values |= one.values
+                derived |= one.derived
+        self.local.write(values, derived, self._checkpoint.next_offset)
+        last = transactions[-1].number
+        pending = self._values
+        for key in values:
+            group = key[: key.find(self._separator)]
+            put = pending[group]
+            if put[key][1] <= last:
+                del put[key]
+                if not put:
+                    del pending[group]
+        kept = self._derived
+        for key in derived:
+            group = self.schema.group_of(key)
+            beside = kept[group]
+            if beside[key][1] <= last:
+                del beside[key]
+                if not beside:
+                    del kept[group]
+        self._known.clear()
+
+    def _check_order(self, where: range) -> None:
+        if where.start < self._written:
+            local = self.local
+            raise TopicError(
+                f"{local.topic}/{local.partition}: offset {where.start} was written after {self._written - 1}: the "
+                "topic was made anew or cut while this worker ran; start it again"
+            )
+        self._written = where.stop
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether the changelog has records between ours that nobody has read."""
+        return self._checkpoint.has_gap and self._gap_read is None
+
+    def merge_in(self, news: Mapping[bytes, News]) -> None:
+        """Merge what others wrote to the changelog: what differs is put with the open transaction, on top of theirs.
+
+        The topic's order decides about what was deleted. What is put here and not committed yet lies behind it, or is
+        put once more.
+
+        Args:
+            news: what the changelog has beyond what is committed, in its order.
+        """
+        merge, group_of = self.schema.merge, self.schema.group_of
+        dropped: set[bytes] = set()
+        for key, told in news.items():
+            mine = self.get(key)
+            if self._is_pending(key):
+                both = mine if told.value is None or mine is None else merge(key, mine, told.value)
+            elif told.value is None or told.anew or mine is None:
+                both = told.value
+            else:
+                both = merge(key, mine, told.value)
+            is_news = both != mine or both not in {None, told.latest}
+            if is_news and (both is None or self.schema.is_readable(key, both)):
+                self.write(key, both)
+            if both != mine and (group := group_of(key)) and group not in dropped:
+                dropped.add(group)
+                begin = group + self._separator
+                for beside in [beside for beside, _ in self.entries(begin, begin + b"\xff")]:
+                    self.keep(beside, None)
+                self.keep(group, None)
+
+    def _is_pending(self, key: bytes) -> bool:
+        return key in self._values.get(self.schema.group_of(key), ())
+
+    def gap_read(self, end: int) -> None:
+        """What the changelog has below `end` is known, once the open transaction is committed."""
+        self._gap_read = (self._open.number, end)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing may be committed at the moment: the local store's file is being written anew."""
+        return self._held > 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is committed meanwhile."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    def give_up(self) -> None:
+        """Forget what is pending; whatever still holds this store can do nothing with it."""
+        self._local = None
+        self._values.clear()
+        self._derived.clear()
+        self._known.clear()
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its partition has gone, or was assigned anew."""
+        return self._local is None

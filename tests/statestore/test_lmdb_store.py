@@ -1,0 +1,367 @@
+"""A mirror keeps facts, sheets and its place together, and is thrown away when it cannot be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SettingsError, StateError
+from pipeline.statestore import directory as directory_module
+from pipeline.statestore import lmdb_store as lmdb_module
+from pipeline.statestore.changes import Began
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.memory import mapped_bytes
+from tests.statestore.schemas import LARGEST
+
+TOPIC = "dodo.customers"
+
+
+@pytest.fixture
+def open_mirror(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
+    """`open_mirror(partition=0)`; what is still open at the end is closed."""
+    mirrors: list[LmdbStore] = []
+
+    def begin(partition: int = 0) -> LmdbStore:
+        mirrors.append(LmdbStore.open(tmp_path, TOPIC, partition, LARGEST))
+        return mirrors[-1]
+
+    yield begin
+    for one in mirrors:
+        one.close(clean=False)
+
+
+def filled(mirror: LmdbStore, facts: int = 200) -> dict[bytes, bytes]:
+    """So many facts in it, in two writes."""
+    values = {b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(facts)}
+    half = dict(list(values.items())[: facts // 2])
+    mirror.write(half, {b"cus_0001": b"sheet"}, 100)
+    mirror.write({key: value for key, value in values.items() if key not in half}, {}, 200)
+    return values
+
+
+def data_of(tmp_path: Path, partition: int = 0, slot: int = 0) -> Path:
+    """The file of a partition."""
+    return tmp_path / TOPIC / f"{partition}-{slot}" / "data.mdb"
+
+
+def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., LmdbStore]) -> None:
+    """Facts, sheets, offset and the record with which the state began are there after a restart."""
+    first = open_mirror()
+    assert first.why_empty is not None
+    values = filled(first)
+    first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"))
+    first.close()
+    again = open_mirror()
+    assert again.why_empty is None
+    assert (again.next_offset, again.began) == (201, Began(200, b"[1]"))
+    assert {key: again.get(key) for key in values} == values
+    assert again.sheet(b"cus_0001") == b"sheet"
+    assert list(again.scan(b"cus_0007\0")) == [(b"cus_0007\0payment\0p", b"7")]
+    assert again.get(b"") is None
+
+
+def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., LmdbStore]) -> None:
+    """The sheet and what lies beside it, the last of the file too; also where an earlier version took the sheet."""
+    mirror = open_mirror()
+    sheets = {b"a": b"1", b"a\0p": b"", b"a\0s1": b"", b"ab": b"2", b"ab\0s1": b"", b"b\0s1": b"", b"b\0s2": b""}
+    mirror.write({b"a\0payment\0p": b"1", b"b\0payment\0p": b"1"}, sheets, 1)
+    assert [key for key, _ in mirror.entries(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
+    assert [key for key, _ in mirror.entries(b"a\0p", b"b", backwards=True)] == [b"ab\0s1", b"ab", b"a\0s1", b"a\0p"]
+    assert list(mirror.entries(b"c", b"d", backwards=True)) == list(mirror.entries(b"c", b"d")) == []
+    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None)
+    assert [key for key, _ in mirror.entries(b"", b"c")] == [b"ab", b"ab\0s1"]
+
+
+def test_a_process_that_died_leaves_what_its_last_transaction_had(tmp_path: Path) -> None:
+    """SIGKILL in the middle of writing: offset and facts belong together, and nothing is rebuilt."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from pipeline.statestore.lmdb_store import LmdbStore
+from tests.statestore.schemas import LARGEST
+mirror = LmdbStore.open(Path({str(tmp_path)!r}), {TOPIC!r}, 0, LARGEST)
+for number in range(1, 10_000):
+    mirror.write({{b"c\\0payment\\0%d" % number: b"v", b"c\\0count\\0": b"%d" % number}}, {{}}, number)
+    if number == 50:
+        print("going", flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"going\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    left = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    assert left.why_empty is None
+    assert left.next_offset >= 50
+    assert left.get(b"c\0count\0") == b"%d" % left.next_offset
+    assert len(list(left.scan(b"c\0payment\0"))) == left.next_offset
+    left.close()
+
+
+def cut(data: Path) -> None:
+    """Half of it is gone."""
+    os.truncate(data, data.stat().st_size // 2)
+
+
+def cut_to_nothing(data: Path) -> None:
+    """All of it is gone, the file is there."""
+    os.truncate(data, 0)
+
+
+def garbage_at_the_start(data: Path) -> None:
+    """No LMDB file any more."""
+    with data.open("r+b") as stream:
+        stream.write(os.urandom(8192))
+
+
+def garbage_in_the_middle(data: Path) -> None:
+    """One page of it is garbage, which LMDB itself would not notice at the start."""
+    with data.open("r+b") as stream:
+        stream.seek(4 * 4096)
+        stream.write(os.urandom(4096))
+
+
+def gone(data: Path) -> None:
+    """The file is not there."""
+    data.unlink()
+
+
+def other_version(data: Path) -> None:
+    """Written by another version of this program."""
+    mark = data.parent / "mark.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "format": 99}))
+
+
+def no_mark(data: Path) -> None:
+    """Nobody vouches for it."""
+    (data.parent / "mark.json").unlink()
+
+
+def unreadable_mark(data: Path) -> None:
+    """What vouches for it is garbage."""
+    (data.parent / "mark.json").write_bytes(b"\xff[1]")
+
+
+def old(data: Path) -> None:
+    """Not used for a month: tombstones may have passed it by."""
+    then = time.time() - 30 * 86_400
+    os.utime(data, (then, then))
+
+
+def another_partition(data: Path) -> None:
+    """Copied from another partition by somebody who meant well."""
+    other = LmdbStore.open(data.parents[2], TOPIC, 7, LARGEST)
+    other.write({b"x\0payment\0": b"1"}, {}, 5)
+    other.close()
+    for name in ("data.mdb", "mark.json"):
+        (data.parent / name).write_bytes((data.parents[1] / "7-0" / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut, cut_to_nothing, garbage_at_the_start, garbage_in_the_middle, gone, other_version, no_mark, unreadable_mark,
+        old, another_partition,
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trusted_is_thrown_away(
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Whatever happened to a closed mirror: it is empty, works, and says why."""
+    first = open_mirror()
+    values = filled(first)
+    first.close()
+    damage(data_of(tmp_path))
+    anew = open_mirror()
+    assert anew.why_empty is not None
+    assert (anew.next_offset, anew.began) == (0, None)
+    assert [key for key in values if anew.get(key) is not None] == []
+    anew.write(values, {}, 3)
+    assert anew.get(b"cus_0001\0payment\0p") == b"1"
+
+
+@pytest.mark.parametrize("damage", [cut, garbage_at_the_start])
+def test_damage_to_an_unclosed_mirror_is_noticed(
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Without a checksum, after a kill, a file that is no LMDB file or too short is still not used."""
+    first = open_mirror()
+    filled(first, 20_000)
+    first.close(clean=False)
+    damage(data_of(tmp_path))
+    anew = open_mirror()
+    assert anew.why_empty is not None
+    assert anew.next_offset == 0
+
+
+def test_a_power_failure_is_not_trusted(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open when the machine went down: thrown away; closed in order before that: used."""
+    first, second = open_mirror(0), open_mirror(1)
+    filled(first)
+    filled(second)
+    first.close(clean=False)
+    second.close()
+    monkeypatch.setattr(directory_module, "_boot_id", lambda: "another boot")
+    assert open_mirror(0).next_offset == 0
+    assert open_mirror(1).next_offset == 200
+
+
+def test_files_that_kill_are_suspected(open_mirror: Callable[..., LmdbStore]) -> None:
+    """After three processes in a row died over the same files they are not opened a fourth time."""
+    first = open_mirror()
+    filled(first)
+    first.close(clean=False)
+    for _ in range(2):
+        again = open_mirror()
+        assert again.next_offset == 200
+        again.close(clean=False)
+    assert open_mirror().next_offset == 0
+
+
+def test_long_use_clears_the_suspicion(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that worked for a while before it was killed did not die of the files."""
+    monkeypatch.setattr(lmdb_module, "HEALTHY_AFTER_S", 0.0)
+    for number in range(5):
+        mirror = open_mirror()
+        assert mirror.next_offset == number
+        mirror.write({b"c\0payment\0": b"v"}, {}, number + 1)
+        mirror.close(clean=False)
+
+
+def test_nobody_shares_a_mirror(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second owner has an empty mirror of its own; once both are closed the first one counts, the other is gone."""
+    monkeypatch.setattr(directory_module, "LOCK_WITHIN_S", 0.1)
+    first = open_mirror()
+    filled(first)
+    second = open_mirror()
+    assert second.next_offset == 0
+    second.write({b"c\0payment\0": b"v"}, {}, 7)
+    assert first.get(b"c\0payment\0") is None
+    second.close()
+    first.close()
+    assert open_mirror().next_offset == 200
+    assert open_mirror().next_offset == 0
+
+
+def test_it_grows(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full map is made larger, the write that met it is whole."""
+    monkeypatch.setattr(lmdb_module, "FIRST_MAP_BYTES", 256 * 1024)
+    mirror = open_mirror()
+    facts = {b"cus_%05d\0payment\0" % number: b"x" * 400 for number in range(5000)}
+    mirror.write(facts, {}, 1)
+    assert mirror.size_bytes > 1024 * 1024
+    assert len(list(mirror.scan(b"cus_"))) == 5000
+    mirror.close()
+    assert open_mirror().get(b"cus_04999\0payment\0") == b"x" * 400
+
+
+def test_absorbing(open_mirror: Callable[..., LmdbStore]) -> None:
+    """The changelog's order counts, two values become what both make, and the sheets of what changed are dropped."""
+    mirror = open_mirror()
+    mirror.write(
+        {b"a\0k\0": b"1", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"9"},
+        {b"a": b"s", b"b": b"s", b"c": b"s", b"d": b"s"}, 4,
+    )  # fmt: skip
+    again = mirror.absorb(
+        [
+            (b"a\0k\0", b"2"), (b"a\0k\0", b"3"),  # grows
+            (b"b\0k\0", b"4"),  # a late one: the mirror has more, and the topic's latest must be told again
+            (b"c\0k\0", b"3"),  # known
+            (b"d\0k\0", None), (b"d\0k\0", b"2"),  # taken away, and begun anew
+            (b"e\0k\0", b"1"), (b"e\0k\0", None),  # came and went
+        ],
+        12, None,
+    )  # fmt: skip
+    assert {key: mirror.get(key) for key in (b"a\0k\0", b"b\0k\0", b"c\0k\0", b"d\0k\0", b"e\0k\0")} == {
+        b"a\0k\0": b"3", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"2", b"e\0k\0": None,
+    }  # fmt: skip
+    assert {customer: mirror.sheet(customer) for customer in (b"a", b"b", b"c", b"d")} == {
+        b"a": None, b"b": b"s", b"c": b"s", b"d": None,
+    }  # fmt: skip
+    assert again == {b"b\0k\0"}
+    assert mirror.next_offset == 12
+
+
+def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(
+    open_mirror: Callable[..., LmdbStore], tmp_path: Path
+) -> None:
+    """What LMDB notices while it works ends the worker; the restart does not meet it again."""
+    first = open_mirror()
+    filled(first, 20_000)
+    first.close(clean=False)
+    with data_of(tmp_path).open("r+b") as stream:
+        pages = [stream.read(4096) for _ in range(data_of(tmp_path).stat().st_size // 4096)]
+        for number, page in enumerate(pages):
+            if b"\0payment\0" in page and b"place" not in page and b"facts" not in page:
+                stream.seek(number * 4096)
+                stream.write(bytes(4096))
+    again = open_mirror()
+    assert again.next_offset == 200
+    with pytest.raises(StateError):
+        list(again.scan(b"cus_"))
+    assert again.is_broken
+    again.close()
+    anew = open_mirror()
+    assert (anew.next_offset, anew.why_empty) == (0, "it was found broken")
+
+
+def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
+    """An operator's mistake is told with the setting's name."""
+    (tmp_path / TOPIC).write_text("a file where the directory should be")
+    with pytest.raises(SettingsError, match="PIPELINE_DATA_DIR"):
+        LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+
+
+def test_old_mirrors_are_swept(open_mirror: Callable[..., LmdbStore], tmp_path: Path) -> None:
+    """What was not used for weeks does not stay on the disk; what is in use, or younger, does."""
+    for partition in (0, 1, 2):
+        mirror = open_mirror(partition)
+        filled(mirror)
+        if partition:
+            mirror.close()
+    then = time.time() - 30 * 86_400
+    for partition in (0, 1):
+        os.utime(data_of(tmp_path, partition), (then, then))
+    directory_module.sweep(tmp_path / TOPIC)
+    assert [data_of(tmp_path, partition).exists() for partition in (0, 1, 2)] == [True, False, True]
+
+
+def test_memory_stays_within_its_bound(open_mirror: Callable[..., LmdbStore]) -> None:
+    """Looking at a large mirror does not keep its file in this process's memory."""
+    mirror = open_mirror()
+    for first in range(0, 100_000, 20_000):
+        facts = {b"cus_%08d\0payment\0" % (n * 7919 % 100_003): b"x" * 1000 for n in range(first, first + 20_000)}
+        mirror.write(facts, {}, first + 1)
+    assert mirror.size_bytes > 100_000_000
+    before = mapped_bytes()
+    peak = 0
+    for number in range(0, 100_000, 50):
+        for step in range(50):
+            mirror.get(b"cus_%08d\0payment\0" % (number + step))
+        mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
+        peak = max(peak, mapped_bytes())
+    assert peak - before < lmdb_module.MAX_MAPPED_BYTES + 8 * 1024 * 1024
+
+
+def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
+    """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
+    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    assert mirror.measure() == (mirror.size_bytes, mirror.count)
+    mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
+    with mirror._writing:
+        before = mirror.measure()
+    assert mirror.measure() == (mirror.size_bytes, mirror.count)
+    after = mirror.measure()
+    assert before is not None
+    assert after is not None
+    assert after.values == before.values + 2
+    mirror.close()
+    assert mirror.measure() == after
