@@ -123,6 +123,7 @@ async def test_removed_under_a_worker(
     assert "removed while it was in use" in first.text
     assert "Traceback" not in first.text
     last = fleet.start()
+    await last.says("Customers' state restored")  # the first may have acknowledged everything
     await fleet.caught_up()
     assert await last.end() == 0, last.text[-6000:]
     books = await read_books(settings, 2)
