@@ -6,14 +6,14 @@ once, the changelog gets them when the chunk is done, and the local store only a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline import logs
 from pipeline.errors import ContractViolationError, PipelineError, TopicError
-from pipeline.statestore.changes import MAX_KEY_BYTES, News
+from pipeline.statestore.changes import MAX_KEY_BYTES, Change, News
 from pipeline.statestore.checkpoint import Checkpoint
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
@@ -36,16 +36,32 @@ log = logs.get(__name__)
 class Transaction:
     """What one chunk of records wrote: the last value of each key, in the order of the first puts; None deletes it.
 
-    `values` go to the changelog, `derived` values into the local store alone.
+    `values` go to the changelog, `derived` values into the local store alone. `deleted`: keys that were deleted in it,
+    whatever was put after that.
     """
 
     number: int
     values: dict[bytes, bytes | None] = field(default_factory=dict)
     derived: dict[bytes, bytes | None] = field(default_factory=dict)
+    deleted: set[bytes] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         """Whether there is anything to store."""
         return bool(self.values or self.derived)
+
+    def changes(self) -> Iterable[Change]:
+        """The changelog's records, in order.
+
+        A key that was deleted and put again has its tombstone first: without it, a restore that begins at an older
+        checkpoint would merge what was deleted with what came after.
+        """
+        if not self.deleted:
+            return self.values.items()
+        return [
+            change
+            for key, value in self.values.items()
+            for change in ([(key, None)] if value is not None and key in self.deleted else []) + [(key, value)]
+        ]
 
 
 class TransactionalStore:
@@ -116,6 +132,8 @@ class TransactionalStore:
         """Put it whatever is there, so that it comes to lie on top in the changelog."""
         self._values.setdefault(key[: key.find(self._separator)], {})[key] = (value, self._open.number)
         self._open.values[key] = value
+        if value is None:
+            self._open.deleted.add(key)
 
     def sheet(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""

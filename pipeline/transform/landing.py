@@ -166,7 +166,7 @@ class Landing:
         assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
         partition = flight.batch.partition
         flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.values.items(), flight.shelf.schema.headers)
+        facts.extend(self.topic, partition, flight.writes.changes(), flight.shelf.schema.headers)
         flight.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
         sending.add_done_callback(lambda done: self._facts_landed(flight, done))

@@ -60,7 +60,7 @@ class Owner:
         if not writes:
             return
         chunk = self.producer.chunk()
-        for key, value in writes.values.items():
+        for key, value in writes.changes():
             chunk.append(topic, partition, OutRecord(key, value, CUSTOMERS.headers))
         await chunk.send()
         store.commit([writes], [chunk.offsets(topic, partition) if writes.values else None])

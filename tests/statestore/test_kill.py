@@ -149,9 +149,7 @@ class Killed(RuleBasedStateMachine):
     def works(self, changes: list[tuple[bytes, int | None]], until: str) -> None:
         """A chunk: values grow or go, and with them what follows from them; it comes so far, as do those before it."""
         for key, number in changes:
-            known, open_values = self.store.get(key), self.store._open.values
-            if key in open_values and open_values[key] is None:
-                continue  # of a key that is deleted and put in one chunk the changelog has the last alone
+            known = self.store.get(key)
             one = orjson.dumps([number])
             self.store.put(key, None if number is None else one if known is None else union(key, known, one))
             self.kept(key.split(b"\0")[0])
@@ -168,7 +166,7 @@ class Killed(RuleBasedStateMachine):
         """A transaction is in the changelog, and the process does not know yet."""
         if one.where is None:
             start = len(self.world.log)
-            self.world.log += one.writes.values.items()
+            self.world.log += one.writes.changes()
             one.where = range(start, len(self.world.log))
 
     def commits(self, *, lost: bool) -> None:

@@ -274,3 +274,19 @@ def test_given_up(local: LmdbStore) -> None:
     with pytest.raises(ContractViolationError):
         store.get(b"a\0k\0")
     assert local.get(b"a\0k\0") is None
+
+
+def test_deleted_and_put_in_one_chunk(local: LmdbStore) -> None:
+    """A restore from below the chunk makes of a key what the chunk made of it: what was deleted does not come back."""
+    store = TransactionalStore(local, 0)
+    store.put(b"a\0k\0", b"1")
+    first = store.seal()
+    store.commit([first], [range(1)])
+    store.flush()
+    store.put(b"a\0k\0", None)
+    store.put(b"a\0k\0", b"2")
+    store.put(b"b\0k\0", b"1")
+    changes = list(store.seal().changes())
+    assert changes == [(b"a\0k\0", None), (b"a\0k\0", b"2"), (b"b\0k\0", b"1")]
+    local.absorb(changes, 1 + len(changes), None)
+    assert dict(local.scan(b"a\0")) == {b"a\0k\0": b"2"}

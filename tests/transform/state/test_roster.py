@@ -172,7 +172,7 @@ class Worker:
         """What was told since is durable in the changelog, and not in the mirror yet."""
         sealed = self.shelf.seal()
         start = len(self._log)
-        self._log += sealed.values.items()
+        self._log += sealed.changes()
         self._waiting.append((sealed, range(start, len(self._log)) if sealed.values else None))
 
     def store(self) -> None:
