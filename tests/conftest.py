@@ -38,7 +38,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
 
 
-LONG = ("cli/test_streams.py", "sink/test_group_model.py", "transform/state/test_roster.py")
+LONG = ("cli/test_streams.py", "sink/test_group_model.py", "transform/customers/test_roster.py")
 """Files without Kafka that take ten seconds and more: begun last, one would be alone at the end."""
 
 

@@ -274,7 +274,7 @@ AWAITED: dict[str, set[str]] = {
     "statestore/partitions.py": {"_open"},
     "statestore/restore.py": {"_read"},
     "transform/flow.py": {"send"},
-    "transform/landing.py": {"_send"},
+    "transform/commits.py": {"_send"},
     "watch/unread.py": {"ask"},
 }
 STARTS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}

@@ -67,7 +67,7 @@ async def look(settings: Settings, customer_id: str, *, must: bool) -> Letters:
 
 
 async def _whose(settings: Settings, customer_id: str) -> Whose:
-    from pipeline.transform.state.people import People, read_people
+    from pipeline.transform.customers.people import People, read_people
 
     people = People(customer_id)
     if settings.state:

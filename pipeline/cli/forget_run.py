@@ -77,7 +77,7 @@ def perform_for_person(settings: Settings, person: str, asked: Asked) -> int:
         PipelineError: as for `perform`; of several customers those before the failure are done.
     """
     _check_asking(asked)
-    from pipeline.transform.state.people import read_customers
+    from pipeline.transform.customers.people import read_customers
 
     with share("Reading who the person is") as told:
         found = asyncio.run(read_customers(settings, person, told))

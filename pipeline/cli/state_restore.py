@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.transform.state.topic_return import Return
+    from pipeline.transform.customers.topic_return import Return
 
 
 def restore_topic(
@@ -51,7 +51,7 @@ def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> 
     from rich.console import Console
     from rich.progress import Progress
 
-    from pipeline.transform.state import topic_return
+    from pipeline.transform.customers import topic_return
 
     partitions = topic_return.mirrored_partitions(settings)
     if not partitions:

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 from pipeline.statestore.partition_count import partitions_now
-from pipeline.transform.state.repartition import Advanced, Repartition, Survey, check_quiet
+from pipeline.transform.customers.repartition import Advanced, Repartition, Survey, check_quiet
 
 
 @dataclass(frozen=True, slots=True)

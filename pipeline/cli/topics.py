@@ -228,7 +228,7 @@ def _moves_customers(settings: Settings, found: Plan) -> bool:
 
 
 def _check_quiet(settings: Settings) -> None:
-    from pipeline.transform.state.repartition import check_quiet
+    from pipeline.transform.customers.repartition import check_quiet
 
     asyncio.run(check_quiet(settings))
 

@@ -13,10 +13,10 @@ from typing import Final
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import DODO_COMMAND, REPARTITIONED_FROM, Headers, Record, text_header, time_ms
 from pipeline.statestore.store import MemoryStore
+from pipeline.transform.customers.shares import SHARE
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.state.shares import SHARE
 from pipeline.transform.verdicts import Decided
 
 MOST_FACTS: Final = 250_000

@@ -12,15 +12,15 @@ from pipeline.kafka.records import (
 )
 from pipeline.statestore.draft import Draft, is_the_process_s
 from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.customers.commands import FORGOTTEN, obey
+from pipeline.transform.customers.customer_view import CustomerView
+from pipeline.transform.customers.facts import customer_key
+from pipeline.transform.customers.observations import of_webhook
+from pipeline.transform.customers.ownership import elsewhere
+from pipeline.transform.customers.shares import Commands, shares_of
 from pipeline.transform.failures import where
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
-from pipeline.transform.state.book import Book
-from pipeline.transform.state.commands import FORGOTTEN, obey
-from pipeline.transform.state.facts import customer_key
-from pipeline.transform.state.gather import of_webhook
-from pipeline.transform.state.ownership import elsewhere
-from pipeline.transform.state.shares import Commands, shares_of
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations, Verdict
 from pipeline.transform.webhook import Command, Reading, Unusable, Webhook, read
 
@@ -118,7 +118,7 @@ def _with_state(
 def _judged(
     webhook: Webhook, customer: bytes, policy: Policy, map_webhook: MapWebhook, draft: Draft
 ) -> tuple[Verdict, Commands]:
-    book = Book(draft, customer, of_webhook(webhook, policy))
+    book = CustomerView(draft, customer, of_webhook(webhook, policy))
     if (webhook.times.event_ms or 0) < book.forgotten_s * 1000:
         return FORGOTTEN, ()
     verdict = map_webhook(webhook, policy, book)

@@ -30,13 +30,13 @@ from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.traceparent import trace_id_of
 from pipeline.transform.address_owners import AddressOwners
+from pipeline.transform.chunk_stats import ChunkTransformed, Letter
+from pipeline.transform.commits import InFlightChunk, Outgoing, PartitionCommits
 from pipeline.transform.decision import Decision
-from pipeline.transform.landing import Flight, Landing, Outgoing
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import Found
-from pipeline.transform.seams import Introductions, Lookups, Producer, State
-from pipeline.transform.tally import ChunkTransformed, Letter
+from pipeline.transform.seams import Enrichment, Lookups, Producer, State
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import Reading, read
 
@@ -110,7 +110,7 @@ class Flow:
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         is_lost: Callable[[int], bool] = lambda _: False,
-        introductions: Introductions | None = None,
+        introductions: Enrichment | None = None,
         lookups: Lookups | None = None,
         current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
         spans: RecordSpans | None = None,
@@ -135,8 +135,8 @@ class Flow:
         self._error: BaseException | None = None
         self._generation = -1
         self._stay = 0  # assignments so far; a static member joins again under the generation that it had (KIP-345)
-        self._landings: dict[TP, Landing] = {}
-        self._flights: set[Flight] = set()
+        self._landings: dict[TP, PartitionCommits] = {}
+        self._flights: set[InFlightChunk] = set()
         self._sends: set[asyncio.Future[None]] = set()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -235,7 +235,9 @@ class Flow:
             return None  # what was put is dropped with the shelf: an assignment that is over takes it along
         now, shelf, mapping_s = time.perf_counter(), chunk.shelf, chunk.mapping_s
         writes = shelf.seal() if shelf is not None else None
-        flight = Flight(batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, shelf=shelf, writes=writes)
+        flight = InFlightChunk(
+            batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, shelf=shelf, writes=writes
+        )
         landing = self._landings.get(batch.tp) or self._landings.setdefault(batch.tp, self._new_landing())
         landing.add(flight)
         self._flights.add(flight)
@@ -299,7 +301,7 @@ class Flow:
         return None
 
     def _introduce(
-        self, introductions: Introductions, chunk: Chunk, reading: Reading, shelf: KeyValueStore
+        self, introductions: Enrichment, chunk: Chunk, reading: Reading, shelf: KeyValueStore
     ) -> Answer | None:
         """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
         customer_id = introductions.stranger(reading, shelf)
@@ -317,8 +319,8 @@ class Flow:
             await asyncio.sleep(HOLD_LOOK_S)
         return self._takes(chunk)
 
-    def _new_landing(self) -> Landing:
-        return Landing(
+    def _new_landing(self) -> PartitionCommits:
+        return PartitionCommits(
             topic=self._state.topic if self._state is not None else "",
             chunk=self._producer.chunk,
             gate=self._state.gate if self._state is not None else None,
@@ -382,7 +384,7 @@ class Flow:
 
     # Completions.
 
-    def _sent(self, landing: Landing, flight: Flight, done: asyncio.Future[None]) -> None:
+    def _sent(self, landing: PartitionCommits, flight: InFlightChunk, done: asyncio.Future[None]) -> None:
         """What the chunk sends on is durable, or is not known to be."""
         self._sends.discard(done)
         self._changed.set()
@@ -396,7 +398,7 @@ class Flow:
         elif flight in self._flights:  # else it was given up, and is another's
             self._failed(error)
 
-    def _landed(self, flight: Flight) -> None:
+    def _landed(self, flight: InFlightChunk) -> None:
         """The chunk is done, or another's."""
         if flight in self._flights:
             self._flights.discard(flight)
@@ -423,7 +425,7 @@ def _fields(letter: Letter) -> dict[str, str | None]:
     return {"dlq_class": verdict.class_, "source": source, "field": verdict.field, **traced}
 
 
-def _told(flight: Flight) -> ChunkTransformed:
+def _told(flight: InFlightChunk) -> ChunkTransformed:
     batch, tally = flight.batch, flight.tally
     return ChunkTransformed(
         topic=batch.topic,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from pipeline.kafka.producer.aside import WrittenAside
-from pipeline.transform.introductions import CustomerLookedUp
+from pipeline.transform.chunk_stats import ChunkTransformed
+from pipeline.transform.enrichment import CustomerLookedUp
 from pipeline.transform.product_lookups import ProductLookedUp
 from pipeline.transform.shadow import ShadowCompared
 from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.reloading import ShadowLoaded, ShaperLoaded
-from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLetterClass, Note
 from pipeline.watch.letters import observe_letters
 from pipeline.watch.metrics import OTHER, RECORDS, SECONDS, Metrics

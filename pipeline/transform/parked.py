@@ -18,8 +18,8 @@ from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
+from pipeline.transform.chunk_stats import ChunkStats
 from pipeline.transform.decision import Decision
-from pipeline.transform.tally import Tally
 from pipeline.transform.webhook import Reading
 
 PATIENCE_S: Final = 5.0
@@ -56,7 +56,7 @@ class Chunk:
     stay: int
     shelf: TransactionalStore | None = None
     outgoing: Any = None
-    tally: Tally = field(default_factory=Tally)
+    tally: ChunkStats = field(default_factory=ChunkStats)
     decided: int = 0
     mapping_s: float = 0.0
     patience_s: float = PATIENCE_S

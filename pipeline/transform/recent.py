@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.deadletters.masking import mask_person, mask_text, mask_webhook_id
+from pipeline.transform.chunk_stats import ChunkTransformed
 from pipeline.transform.decision import Decision
-from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.page.document import Event

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
-from pipeline.transform.landing import Gate, Outgoing
+from pipeline.transform.commits import Membership, Outgoing
 from pipeline.transform.resolver import Asking, Found
 from pipeline.transform.webhook import Reading
 
@@ -40,7 +40,7 @@ class Stores(Protocol):
         """Take in what lies between our facts in the changelog."""
 
 
-class Introductions(Protocol):
+class Enrichment(Protocol):
     """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
 
     def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
@@ -68,4 +68,4 @@ class State:
     topic: str
     """The customers' topic; the customers of partition n of the webhooks have their facts in partition n."""
 
-    gate: Gate
+    gate: Membership

@@ -32,9 +32,10 @@ from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
+from pipeline.transform.customers.schema import CUSTOMERS, KINDS
 from pipeline.transform.decision import Decision, judge
+from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
 from pipeline.transform.flow import Flow
-from pipeline.transform.introductions import CustomerLookedUp, Introductions
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
@@ -48,7 +49,6 @@ from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
-from pipeline.transform.state.schema import CUSTOMERS, KINDS
 from pipeline.transform.webhook import Reading
 from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
@@ -224,7 +224,7 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
     return store
 
 
-def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> Introductions | None:
+def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enrichment | None:
     """Look-ups of customers at Dodo, where there is a key for them."""
     resolver = Resolver.of(settings, observers=[watch.metrics])
     if resolver is None:
@@ -234,7 +234,7 @@ def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> In
         if isinstance(event, CustomerLookedUp):
             watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
 
-    return Introductions(resolver, policy, partial(tell, (watch.metrics, looked_up)))
+    return Enrichment(resolver, policy, partial(tell, (watch.metrics, looked_up)))
 
 
 def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> ProductLookups | None:

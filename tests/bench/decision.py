@@ -29,12 +29,12 @@ from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
+from pipeline.transform.customers.schema import CUSTOMERS
 from pipeline.transform.decision import Decision, judge
 from pipeline.transform.flow import Flow
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.seams import State
-from pipeline.transform.state.schema import CUSTOMERS
 from pipeline.transform.webhook import Reading
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure

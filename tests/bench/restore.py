@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.settings import Settings
-from pipeline.transform.state.facts import SCHEMA_VERSION, encode, key
+from pipeline.transform.customers.facts import SCHEMA_VERSION, encode, key
 from tests.asking import local_client
 from tests.bench import stage
 from tests.bench.figures import Figure, per

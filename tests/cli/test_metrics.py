@@ -19,7 +19,7 @@ from pipeline.ingest.events import Outcome, RequestEnded
 from pipeline.ingest.metrics import ENDS
 from pipeline.settings import Stage
 from pipeline.statestore.events import RecordsKeptAside
-from pipeline.transform.tally import ChunkTransformed
+from pipeline.transform.chunk_stats import ChunkTransformed
 from pipeline.transform.verdicts import DeadLetterClass, Note
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.cli import build, state_run
 from pipeline.errors import InputError, SettingsError, TopicError
 from pipeline.settings import Settings
-from pipeline.transform.state.repartition import Advanced, Repartition, Survey
+from pipeline.transform.customers.repartition import Advanced, Repartition, Survey
 
 Invoke = Callable[..., Any]
 

@@ -33,7 +33,7 @@ def test_the_next_module_is_there(room: Path) -> None:
         "kafka/cluster",
         "kafka/local",
         "statestore",
-        "transform/state",
+        "transform/customers",
         "sink",
         "transform",
         "ingest",

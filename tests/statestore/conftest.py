@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.statestore.events import RestoreAdvanced, StateEvent, StateRestored, StoreStartedAnew
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.transaction import TransactionalStore
-from pipeline.transform.state.schema import CUSTOMERS
+from pipeline.transform.customers.schema import CUSTOMERS
 
 
 @dataclass

@@ -26,7 +26,7 @@ from pipeline.statestore import changelog
 from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.events import GapRead, StateRestored
 from pipeline.statestore.partition_count import began_value
-from pipeline.transform.state.facts import SCHEMA_VERSION
+from pipeline.transform.customers.facts import SCHEMA_VERSION
 from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:

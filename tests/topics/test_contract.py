@@ -29,12 +29,12 @@ from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.statestore.partition_count import began_value
 from pipeline.statestore.store import MemoryStore
+from pipeline.transform.customers import facts
+from pipeline.transform.customers.shape import fits
 from pipeline.transform.decision import decide as decide_record
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
-from pipeline.transform.state import facts
-from pipeline.transform.state.shape import fits
 from pipeline.transform.verdicts import Operations
 
 ROOT = Path(__file__).parents[2]

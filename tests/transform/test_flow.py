@@ -17,10 +17,10 @@ from pipeline.errors import BrokenSequenceError, DeliveryError, RecordTooLargeEr
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.transform import flow as flow_module
+from pipeline.transform.chunk_stats import ChunkTransformed
 from pipeline.transform.decision import Decision
 from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.spans import RecordSpans
-from pipeline.transform.tally import ChunkTransformed
 from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
 from pipeline.transform.webhook import Reading
 from tests.telemetry.keeping import KEPT, NOT_KEPT, TRACE_ID, Keeping

@@ -19,7 +19,7 @@ from pipeline.kafka.cluster.lag import Flow, read_lag
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
-from tests.transform.state.conftest import Fleet, Worker, sent_of
+from tests.transform.customers.conftest import Fleet, Worker, sent_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

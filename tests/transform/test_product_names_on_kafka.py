@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline.dodo import samples
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
-from tests.transform.state.conftest import Fleet, sent_of
+from tests.transform.customers.conftest import Fleet, sent_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from pipeline.transform.chunk_stats import ChunkStats, ChunkTransformed
 from pipeline.transform.decision import Decision
 from pipeline.transform.recent import decided, recent_of, shown
-from pipeline.transform.tally import ChunkTransformed, Tally
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, MappedOperation, Operations, SentOn
 from pipeline.watch.metrics import Metrics
 
@@ -41,7 +41,7 @@ def test_what_became_of_it(verdict: Decided, outcome: str, who: str) -> None:
 
 def chunk(decisions: Iterable[Decision]) -> ChunkTransformed:
     """A chunk with these, as the flow tells it."""
-    tally = Tally()
+    tally = ChunkStats()
     for decision in decisions:
         tally.add(decision)
     counts = (tally.webhooks, tally.operations, tally.notes)

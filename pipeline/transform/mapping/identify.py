@@ -13,8 +13,8 @@ from pipeline.transform.first_names import first_name
 from pipeline.transform.identity import EMAIL_STEP
 from pipeline.transform.mapping.card import fill_card
 from pipeline.transform.mapping.case import Attributes, Case, forms
+from pipeline.transform.mapping.primary_subscription import fill_primary_subscription
 from pipeline.transform.mapping.rows import FamilyMapping, Row
-from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed, Person, PersonProfile
 from pipeline.transform.timestamps import MIN_PLAUSIBLE_MS
@@ -209,6 +209,6 @@ def _fill_subscriptions(case: Case, into: Attributes, profile: PersonProfile) ->
     speaking = profile.speaking
     if speaking is None:
         return
-    fill_slot(case, into, speaking)
+    fill_primary_subscription(case, into, speaking)
     into["active_subscriptions"], product_ids = profile.active
     into["active_product_ids"] = list(product_ids)

@@ -7,8 +7,8 @@ from typing import Final
 from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal, trial_end_ms
+from pipeline.transform.mapping.primary_subscription import fill_primary_subscription
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
-from pipeline.transform.mapping.slot import fill_slot
 from pipeline.transform.mapping.subscription_attributes import attributes
 from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import BILLING, ENDED, Subscription
@@ -184,7 +184,7 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
         return
     if case.delivery.mode == "live":
         case.notice("state-decides", SLOT)
-    fill_slot(
+    fill_primary_subscription(
         case,
         into,
         Subscription(

@@ -21,7 +21,7 @@ from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 from tests.sink.kafka.conftest import Stage
-from tests.transform.state.conftest import Fleet
+from tests.transform.customers.conftest import Fleet
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -24,7 +24,7 @@ from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.rules.loading import version_of
 from pipeline.transform.verdicts import Delivery, Operations
-from tests.transform.state.conftest import Fleet, records_of
+from tests.transform.customers.conftest import Fleet, records_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

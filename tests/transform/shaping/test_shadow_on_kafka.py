@@ -21,7 +21,7 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from pipeline.transform.shaping.rules.loading import version_of
 from tests.asking import local_client
-from tests.transform.state.conftest import Fleet, Worker, records_of
+from tests.transform.customers.conftest import Fleet, Worker, records_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -1,0 +1,229 @@
+"""From durable outputs to the acknowledgement, in the order of a partition's chunks.
+
+Outputs durable, facts durable, acknowledged: a crash between any two of them repeats the later steps and loses none.
+Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact says that its
+event is out. The local store is written every few chunks, a second later at most: the topic has the facts, and a
+restart reads from it what the store lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pipeline.errors import DeliveryError
+from pipeline.kafka.producer import sending
+from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.observers import tell
+from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.transaction import Transaction, TransactionalStore
+from pipeline.transform.chunk_stats import ChunkStats
+
+HOLD_LOOK_S: Final = 0.1
+"""How often facts that may not be sent or stored at the moment are looked at again."""
+
+FLUSH_WITHIN_S: Final = 1.0
+"""How long facts that are in the topic may be missing in the local store: what a restart after a crash reads again, and
+how long a person who is forgotten is still in the file before it counts as one to be written anew."""
+
+
+class Outgoing(sending.Outgoing, Protocol):
+    """The same, for the facts of a chunk as well."""
+
+    def extend(
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes, bytes | None]],
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Add many keys and values with the same headers, in order."""
+
+    def offsets(self, topic: str, partition: int) -> range | None:
+        """Where they lie, once durable; None when that is not known."""
+
+
+class Membership(Protocol):
+    """Whether this process may still act for its partitions (`kafka.membership.Membership`)."""
+
+    @property
+    def generation(self) -> int:
+        """The group's generation as it is known now."""
+
+    def may_finish(self, generation: int) -> bool:
+        """Whether work that was begun under `generation` may be ended now."""
+
+
+@dataclass(slots=True, eq=False)
+class InFlightChunk:
+    """A chunk on its way; `shelf` and `writes` only with a state."""
+
+    batch: RecordBatch
+    size: int
+    tally: ChunkStats
+    mapping_s: float
+    sent_at: float
+    shelf: TransactionalStore | None = None
+    writes: Transaction | None = None
+    outputs_durable: bool = False
+    facts: Outgoing | None = None
+    facts_sent_at: float = 0.0
+    facts_durable: bool = False
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether the changelog must have something of it."""
+        return self.writes is not None and bool(self.writes.values)
+
+
+@dataclass(slots=True, eq=False)
+class PartitionCommits:
+    """The chunks of one partition and one generation.
+
+    Args:
+        topic: the customers' topic.
+        chunk: makes an empty chunk of records to send.
+        gate: says whether facts may leave; None where there is no state.
+        landed: called once for each flight that is done, and for each that is given up because its partition has gone.
+        failed: called with the error that ends the flow.
+        observe: told of stored facts.
+    """
+
+    topic: str
+    chunk: Callable[[], Outgoing]
+    gate: Membership | None
+    landed: Callable[[InFlightChunk], None]
+    failed: Callable[[BaseException], None]
+    observe: Callable[[ChangesStored], None]
+    _queue: deque[InFlightChunk] = field(default_factory=deque)
+    _unsent: deque[InFlightChunk] = field(default_factory=deque)
+    _look: asyncio.TimerHandle | None = None
+    _flush: asyncio.TimerHandle | None = None
+
+    def add(self, flight: InFlightChunk) -> None:
+        """One more chunk, behind the others."""
+        self._queue.append(flight)
+        self._unsent.append(flight)
+
+    def outputs_landed(self, flight: InFlightChunk) -> None:
+        """Everything that `flight` sends on is durable."""
+        flight.outputs_durable = True
+        self.move()
+
+    def move(self) -> None:
+        """Take every step that can be taken."""
+        try:
+            self._send_facts()
+            self._finish()
+        except Exception as error:  # noqa: BLE001 - in a completion callback the loop would log it and go on
+            self.failed(error)
+
+    def give_up(self) -> None:
+        """The partition has gone, or a new generation began: nothing of these chunks is stored or acknowledged."""
+        for timer in (self._look, self._flush):
+            if timer is not None:
+                timer.cancel()
+        self._look = self._flush = None
+        flights, self._queue, self._unsent = self._queue, deque(), deque()
+        for flight in flights:
+            self.landed(flight)
+
+    def _send_facts(self) -> None:
+        while self._unsent and self._unsent[0].outputs_durable:
+            flight = self._unsent[0]
+            if flight.has_facts and not self._may_send(flight):
+                return
+            self._unsent.popleft()
+            if flight.has_facts:
+                self._send(flight)
+            else:
+                flight.facts_durable = True
+
+    def _may_send(self, flight: InFlightChunk) -> bool:
+        """Whether its facts may leave now. A worker that was frozen past its session must not write over its heir's."""
+        generation = flight.batch.generation
+        if self.gate is None or self.gate.may_finish(generation):
+            return True
+        if self.gate.generation != generation:
+            self.give_up()
+        else:  # the brokers are away; the same membership may go on
+            self._look_later()
+        return False
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(HOLD_LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self.move()
+
+    def _send(self, flight: InFlightChunk) -> None:
+        assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
+        partition = flight.batch.partition
+        flight.facts = facts = self.chunk()
+        facts.extend(self.topic, partition, flight.writes.changes(), flight.shelf.schema.headers)
+        flight.facts_sent_at = time.perf_counter()
+        sending = asyncio.ensure_future(facts.send())
+        sending.add_done_callback(lambda done: self._facts_landed(flight, done))
+
+    def _facts_landed(self, flight: InFlightChunk, done: asyncio.Future[None]) -> None:
+        error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
+        if error is not None:
+            if flight in self._queue:  # else it was given up, and is another's
+                self.failed(error)
+            return
+        flight.facts_durable = True
+        self.move()
+
+    def _finish(self) -> None:
+        if self._queue and (shelf := self._queue[0].shelf) is not None and shelf.is_held:
+            self._look_later()
+            return
+        ready: list[InFlightChunk] = []
+        while self._queue and self._queue[0].facts_durable:
+            ready.append(self._queue.popleft())
+        if not ready:
+            return
+        shelf = ready[0].shelf
+        if shelf is not None:
+            if shelf.is_given_up:
+                self._queue.extendleft(reversed(ready))
+                self.give_up()
+                return
+            self._store(shelf, ready)
+        for flight in ready:
+            flight.batch.done()
+            self.landed(flight)
+        if shelf is not None and self._flush is None and not shelf.is_flushed:
+            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, shelf)
+
+    def _flush_now(self, store: TransactionalStore) -> None:
+        self._flush = None
+        try:
+            if not store.is_given_up:
+                store.flush()
+        except Exception as error:  # noqa: BLE001 - as in `move`
+            self.failed(error)
+
+    def _store(self, shelf: TransactionalStore, ready: list[InFlightChunk]) -> None:
+        partition = ready[0].batch.partition
+        written = [(flight, flight.writes) for flight in ready if flight.writes]
+        if not written:
+            return
+        offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
+        shelf.commit([writes for _, writes in written], offsets)
+        kinds: Counter[str] = Counter()
+        kind_of = shelf.schema.kind_of
+        size = 0
+        for _, writes in written:
+            for key, value in writes.values.items():
+                kinds[kind_of(key) if value is not None else "tombstone"] += 1
+                size += len(key) + len(value or b"")
+        sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
+        took_s = time.perf_counter() - sent_at
+        tell((self.observe,), ChangesStored(self.topic, partition, kinds, size, took_s))

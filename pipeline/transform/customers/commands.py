@@ -1,0 +1,310 @@
+"""Commands about one customer's state: take in what Dodo's API knows, forget, add to a person, unsay an identify.
+
+They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition (one that lies
+elsewhere is sent on), so that the worker that owns the state applies them between the webhooks. A share lies in the
+person's (`shares`), and nothing follows from it but an identify, so commands never go round. Carrying one out twice
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, get_args
+
+import orjson
+
+from pipeline.customerio import operations as track
+from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
+from pipeline.errors import OperationError
+from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.statestore.draft import Draft, is_the_process_s
+from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.customers import identity
+from pipeline.transform.customers.customer_view import CustomerView
+from pipeline.transform.customers.facts import (
+    PERSON_PREFIX,
+    customer_key,
+    decode,
+    encode,
+    identity_key,
+    key,
+    person_key,
+    prefix,
+)
+from pipeline.transform.customers.merged_facts import keep, summary
+from pipeline.transform.customers.observations import ApiObject, nothing, of_api_object
+from pipeline.transform.customers.ownership import elsewhere
+from pipeline.transform.customers.removal import OnlyDigest, addressed, whom
+from pipeline.transform.customers.requests import digest_of, remembered, was_carried_out
+from pipeline.transform.customers.shape import digest, fits
+from pipeline.transform.customers.shared_person import News, take_in
+from pipeline.transform.customers.shares import SHARE, Commands, Whom, shares_of, withdrawn
+from pipeline.transform.customers.summary import Folded, Summary
+from pipeline.transform.event_times import MAX_SECONDS, MIN_SECONDS
+from pipeline.transform.failures import where
+from pipeline.transform.fields import email, members, text, whole
+from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.mapping.drops import DROPS
+from pipeline.transform.mapping.webhook import map_profile
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Person
+from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, MappedOperation, Operations, Verdict
+
+FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])
+DONE: Final = Dropped("command", DROPS["command"])
+UNKNOWN: Final = DeadLettered("unknown-type", "a command that this version does not know", DODO_COMMAND)
+
+PERSON: Final = re.compile(rf"{PERSON_PREFIX}[0-9a-f]{{32}}")
+"""What the facts of a person who is several customers lie under (`facts.person_key`)."""
+
+OBJECTS: Final[tuple[ApiObject, ...]] = get_args(ApiObject)
+NOBODY: Final = (
+    "is nobody whom PIPELINE_PERSON_ID and the state can name at Customer.io: remove the person there by hand (and "
+    "whoever is there under the customer's id), and forget the customer here without --customerio"
+)
+GONE: Final = (
+    "needs the person's address, and an earlier request has left a digest of it alone: remove the person at "
+    "Customer.io by hand, and whoever is there under the customer's id"
+)
+
+REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
+
+
+class Order(NamedTuple):
+    """One command about one customer."""
+
+    value: Mapping[str, Any]
+    customer_id: str
+    customer: bytes
+    webhook_id: str
+    at_ms: int
+    """When the command was put into its topic, unix milliseconds."""
+
+
+class Carried(NamedTuple):
+    """What a command came to, and what the owners of people must learn of it."""
+
+    verdict: Decided
+    commands: Commands = ()
+    whose: bytes | None = None
+    """Whose state remembers an identify of it as told."""
+
+
+def obey(
+    command: str,
+    body: bytes,
+    webhook_id: str,
+    policy: Policy,
+    shelf: KeyValueStore,
+    *,
+    at_ms: int = 0,
+    headers: Headers = (),
+) -> Carried:
+    """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done.
+
+    `headers` are the record's: they tell whether a command that lies elsewhere was sent on before.
+    """
+    carry_out = _COMMANDS.get(command)
+    if carry_out is None:
+        return Carried(UNKNOWN)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Carried(DeadLettered("unreadable", f"the command {command} is not JSON"))
+    if type(value) is not dict:
+        return Carried(DeadLettered("unreadable", f"the command {command} is not an object"))
+    customer_id = text(value.get("customer_id"))
+    customer = _key_of(command, customer_id)
+    if customer is None or customer_id is None:
+        return _wrong(command, "customer_id", "names no customer")
+    order = Order(value, customer_id, customer, webhook_id, at_ms)
+    if (away := elsewhere(shelf.ownership, _whose(command, order), headers)) is not None:
+        return Carried(away)
+    draft = Draft(shelf)
+    try:
+        carried = carry_out(order, policy, draft)
+    except Exception as error:
+        if is_the_process_s(error):
+            raise
+        return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
+    draft.commit()
+    return carried._replace(whose=_whose(command, order))
+
+
+def _key_of(command: str, customer_id: str | None) -> bytes | None:
+    """The part of keys of whom a command names; what was told of a person is the person's."""
+    if command == UNTOLD and customer_id is not None and PERSON.fullmatch(customer_id):
+        return customer_id.encode()
+    return customer_key(customer_id)
+
+
+def _whose(command: str, order: Order) -> bytes:
+    """Whose facts the command is about: of a share, the person's."""
+    who = _person_of(order.value) if command == SHARE else None
+    return order.customer if who is None else person_key(*who)
+
+
+def _person_of(value: Mapping[str, Any]) -> Whom | None:
+    """The person whom a share names; None when it names none, or by both an address and an id."""
+    address, id_ = value.get("email"), value.get("id")
+    if id_ is None:
+        return Whom(address, "email") if type(address) is str and address == (email(address) or "").lower() else None
+    if address is not None or type(id_) is not str or not id_ or len(id_.encode("utf-8", "replace")) > ID_MAX_BYTES:
+        return None
+    return Whom(id_, "id")
+
+
+def _backfill(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+    value = order.value
+    object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
+    if object_ not in OBJECTS:
+        return _wrong("backfill", "object", f"is none of {', '.join(OBJECTS)}")
+    if type(data) is not dict:
+        return _wrong("backfill", "data", "is not an object")
+    if read_at_s is None:
+        return _wrong("backfill", "read_at", "is no unix time in seconds")
+    revives = value.get("revive") is True
+    if summary(shelf, order.customer).forgotten_s and not revives:
+        return Carried(FORGOTTEN)
+    person = {**(data if object_ == "customer" else members(data.get("customer"))), "customer_id": order.customer_id}
+    book = CustomerView(shelf, order.customer, of_api_object(object_, data, person, read_at_s, policy))
+    if revives:
+        book.revive()
+    if value.get("emit_identify") is not True:
+        book.settle(None)
+        return Carried(DONE)
+    delivery = Delivery(order.webhook_id, attempt_at_s=read_at_s)
+    verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, book)
+    commands: Commands = ()
+    match verdict:
+        case Operations():
+            book.settle(verdict)
+            commands = shares_of(
+                shelf, order.customer_id, order.customer, book, verdict, at_ms=order.at_ms, policy=policy
+            )
+        case Dropped():
+            book.settle(None)
+    return Carried(verdict, commands)
+
+
+def _forget(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+    value, customer = order.value, order.customer
+    action, at_s = value.get("customerio"), _seconds(value.get("at"))
+    if action is not None and action not in REMOVALS:
+        return _wrong("forget", "customerio", f"is none of {', '.join(REMOVALS)}")
+    if at_s is None:
+        return _wrong("forget", "at", "is no unix time in seconds")
+    sheet = summary(shelf, customer)
+    request = key(customer, "request", "")
+    before, this = decode("request", shelf.get(request)), digest_of(order.webhook_id)
+    if sheet.forgotten_s > at_s or (sheet.forgotten_s == at_s and was_carried_out(before, at_s, this)):
+        return Carried(DONE)  # carried out before: what came since is not meant
+    book = CustomerView(shelf, customer, nothing(at_s))
+    person = whom(order.customer_id, policy.person_id_chain, book, before)
+    verdict: Verdict = DONE
+    if action is not None:
+        verdict = _removal(action, order, at_s, person)
+        if isinstance(verdict, DeadLettered):
+            return Carried(verdict)
+    # Before the facts go that name the person: a crash in between must not leave a command that names another one.
+    others = addressed(book, decode("shared", shelf.get(key(customer, "shared", ""))))
+    shelf.put(request, encode(remembered(before, at_s, this, person if isinstance(person, Person) else None, others)))
+    commands = withdrawn(shelf, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
+    kept = key(customer, "shared", "")
+    mark = key(customer, "forgotten", "")
+    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
+        shelf.put(fact_key, None)
+    # The mark last: a crash before it forgets again from the start.
+    shelf.put(mark, encode([at_s]))
+    emptied = Summary()
+    emptied.forgotten_s = at_s
+    keep(shelf, customer, Folded(emptied, [], []))
+    return Carried(verdict, commands)
+
+
+def _share(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+    value = order.value
+    who, version, share = _person_of(value), value.get("version"), value.get("share")
+    delivered_s = _seconds(value.get("delivered"))
+    if who is None:
+        return _wrong(SHARE, "email", "is no address in lower case, and no id stands in its place")
+    if type(version) is not int or version < 0:
+        return _wrong(SHARE, "version", "is no whole number from 0 on")
+    if delivered_s is None:
+        return _wrong(SHARE, "delivered", "is no unix time in seconds")
+    if not fits("share", [0, share]):
+        return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
+    news = News(
+        who.name,
+        who.identifier,
+        order.customer_id,
+        version,
+        delivered_s,
+        share,
+        told=value.get("told") is True,
+        removed=value.get("removed") is True,
+        webhook_id=order.webhook_id,
+        at_ms=order.at_ms,
+    )
+    return Carried(take_in(news, policy, shelf) or DONE)
+
+
+def _untold(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
+    """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
+    refused = order.value.get("identity")
+    if not digest(refused):
+        return _wrong(UNTOLD, "identity", "is no digest")
+    if order.customer.startswith(PERSON_PREFIX.encode()):
+        person = key(order.customer, "person", "")
+        said = decode("person", shelf.get(person))
+        if said is not None and said[2] == refused:
+            shelf.put(person, encode([said[0] + 1, said[1], None, said[3]]))
+        return Carried(DONE)
+    sheet = summary(shelf, order.customer)
+    if sheet.identity[identity.DIGEST] == refused:
+        sheet.identity[identity.VERSION] += 1
+        sheet.identity[identity.DIGEST] = sheet.identity[identity.TO] = None
+        shelf.put(identity_key(order.customer), encode(sheet.identity))
+        shelf.keep(order.customer, sheet.encode())
+    return Carried(DONE)
+
+
+_COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
+
+
+def _removal(action: track.Removal, order: Order, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
+    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is.
+
+    And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then
+    stays there. To remove nobody changes nothing. That operation goes to the partition of what was sent to the id,
+    behind all of it.
+    """
+    if person is None:
+        return _fault("forget", "customer_id", NOBODY)
+    if isinstance(person, OnlyDigest):
+        return _fault("forget", "customerio", GONE)
+    identifier: track.Identifier = "email" if person.step == EMAIL_STEP else "id"
+    op_id = f"{order.webhook_id}:{action}"
+    try:
+        body = track.removal(person.id, action, identifier=identifier)
+    except OperationError as error:
+        return DeadLettered("unmappable", str(error), error.field)
+    operations = [MappedOperation(op_id, body, barrier=True, kind=action, name=None)]
+    if (person.id, identifier) != (order.customer_id, "id") and len(order.customer) <= ID_MAX_BYTES:
+        body = track.removal(order.customer_id, action)
+        operations.append(MappedOperation(f"{op_id}-stand-in", body, True, action, None, order.customer))
+    return Operations(person.id.encode(), tuple(operations), event_time_ms=at_s * 1000)
+
+
+def _seconds(value: Any) -> int | None:
+    seconds = whole(value)
+    return seconds if seconds is not None and MIN_SECONDS <= seconds < MAX_SECONDS else None
+
+
+def _wrong(command: str, field: str, fault: str) -> Carried:
+    return Carried(_fault(command, field, fault))
+
+
+def _fault(command: str, field: str, fault: str) -> DeadLettered:
+    return DeadLettered("unmappable", f"the command {command} cannot be carried out: {field} {fault}", field)

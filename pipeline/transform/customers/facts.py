@@ -1,0 +1,366 @@
+"""What is remembered of a customer: kinds of facts, their keys, and how two tellings of one fact become one.
+
+A fact is a record of the customers' topic: key `customer NUL kind NUL id`, value a compact JSON array. Whatever comes
+again, late, from a worker that lost its partition or from a backfill is merged, and `merge` is commutative,
+associative and idempotent: the same set of tellings gives the same fact in every order.
+
+Moments are pairs `seconds, milliseconds`: when the data was read (the delivery's time), then when the event happened,
+which tells deliveries of one second apart.
+
+| kind | id | value | of two |
+|---|---|---|---|
+| payment | payment | minor, currency, time, type, method, card, source, periods, note, goods | webhook's, earliest |
+| refund | payment NUL refund | minor, currency, time, partial, source | webhook's, earliest |
+| subscription | subscription | see below | the latest, with plans and turns of both |
+| charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
+| unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
+| card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
+| replacement | subscription | tellings of a changed card: event (ms), method id, by whom | latest eight of both |
+| method | subscription | moment, payment method id | latest; an earlier version's replacement |
+| activation | subscription | time (ms), webhook-id | earliest |
+| cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
+| dispute | dispute | time, type | smallest |
+| identity | "" | see `identity` | field by field |
+| event | ULID | seconds | earliest |
+| forgotten | "" | seconds | latest |
+| request | "" | see `requests` | latest, people of both |
+| shared | "" | version, name, digest: the share that was told last; `id` if it is no address | newest |
+| share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
+| person (of a person) | "" | see `household` | newest, attributes of both |
+| state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
+
+A subscription is moment, status, next billing, cancels, created (ms), plans (the latest two), end of its trial (ms),
+cancelled, turns (`turns`), days of its trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final, Literal
+
+import orjson
+
+from pipeline.customerio.operations import Identifier
+from pipeline.transform.customers import identity, requests, turns
+from pipeline.transform.customers.shape import (
+    MAX_CHARGES,
+    MAX_OBSERVATIONS,
+    MAX_PLANS,
+    MAX_REPLACEMENTS,
+    MAX_UNPAID,
+    fits,
+)
+from pipeline.transform.timestamps import to_ms
+
+Kind = Literal[
+    "payment",
+    "refund",
+    "charge",
+    "unpaid",
+    "card",
+    "subscription",
+    "replacement",
+    "method",
+    "activation",
+    "cancellation",
+    "dispute",
+    "identity",
+    "event",
+    "forgotten",
+    "request",
+    "shared",
+    "share",
+    "person",
+    "state",
+]
+Source = Literal["webhook", "api"]
+"""Who told a payment or refund. A webhook's was mapped: its event is out, or by the rules it has none."""
+
+Fact = list[Any]
+
+SCHEMA_VERSION: Final = 2
+"""Header `schema-version` of every record: the form of values and keys."""
+
+NUL: Final = b"\0"
+SEPARATOR: Final = "\0"
+
+TURNS, TRIAL_DAYS = 9, 10
+"""Places in a subscription's fact; whoever reads one has names for them (`named`)."""
+
+NOTE: Final = 8
+"""The place in a payment's fact for what it confirms of the identity."""
+
+MAX_CUSTOMER_BYTES: Final = 255
+"""As for a record's key of the webhooks (`dodo.envelope.MAX_ID_BYTES`)."""
+
+MAX_ID_BYTES: Final = 96
+"""A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
+Dodo's ids have about 30."""
+
+PERSON_PREFIX: Final = "person:"
+"""What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
+
+
+def prefix(customer: bytes, kind: Kind | None = None, first: str = "") -> bytes:
+    """What the keys of a customer begin with; of one kind; of the refunds of payment `first`."""
+    if kind is None:
+        return customer + NUL
+    begin = b"%b\0%b\0" % (customer, kind.encode())
+    return begin + short(first).encode() + NUL if first else begin
+
+
+def key(customer: bytes, kind: Kind, *ids: str) -> bytes:
+    """The key of a fact."""
+    if len(ids) == 1:
+        return b"%b\0%b\0%b" % (customer, kind.encode(), short(ids[0]).encode())
+    return b"%b\0%b\0%b" % (customer, kind.encode(), SEPARATOR.join(map(short, ids)).encode())
+
+
+def identity_key(customer: bytes) -> bytes:
+    """The key of the one record that every webhook reads and writes."""
+    return customer + b"\0identity\0"
+
+
+def split(key: bytes) -> tuple[bytes, str, str]:
+    """Customer, kind and id of a key; what is none of ours has an empty kind."""
+    parts = key.split(NUL, 2)
+    if len(parts) != 3:  # noqa: PLR2004 - customer, kind, id
+        return key, "", ""
+    customer, kind, id_ = parts
+    return customer, kind.decode("utf-8", "replace"), id_.decode("utf-8", "replace")
+
+
+def customer_key(customer_id: str | None) -> bytes | None:
+    """The customer's part of keys; None for an id that cannot have a state: none, too long, with a NUL, a person's."""
+    if not customer_id or SEPARATOR in customer_id or customer_id.startswith(PERSON_PREFIX):
+        return None
+    encoded = customer_id.encode("utf-8", "replace")
+    return encoded if len(encoded) <= MAX_CUSTOMER_BYTES else None
+
+
+def person_key(name: str, identifier: Identifier = "email") -> bytes:
+    """The part of keys of the person who goes by an address or an id; no customer has it.
+
+    It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
+    address. An id that looks like an address is somebody else: Customer.io keeps the two apart.
+    """
+    named = name if identifier == "email" else f"id{SEPARATOR}{name}"
+    return f"{PERSON_PREFIX}{requests.digest_of(named)}".encode()
+
+
+def short(id_: str) -> str:
+    """An id as it stands in a key."""
+    if SEPARATOR not in id_ and (len(id_) <= MAX_ID_BYTES if id_.isascii() else len(id_.encode()) <= MAX_ID_BYTES):
+        return id_
+    encoded = id_.encode()
+    return f"#{blake2b(encoded, digest_size=24).hexdigest()}"
+
+
+def encode(fact: Fact) -> bytes:
+    """The fact as it lies in the topic."""
+    return orjson.dumps(fact)
+
+
+def decode(kind: str, value: bytes | None) -> Fact | None:
+    """The fact that `value` holds; None when there is none, or it is not of this version's form.
+
+    For what has passed the border (`checked`): it is read many times for each webhook, and only its length is looked
+    at.
+    """
+    if value is None:
+        return None
+    try:
+        fact = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return fact if type(fact) is list and len(fact) >= _LENGTHS.get(kind, 0) else None
+
+
+def checked(kind: str, value: bytes) -> Fact | None:
+    """`decode` at the border, where anything may come from: None for whatever is not wholly of the kind's form.
+
+    A kind that this version does not know is taken as it is; nobody looks into it.
+    """
+    try:
+        fact = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return fact if type(fact) is list and fits(kind, fact) else None
+
+
+def merge(kind: str, old: bytes | None, new: bytes) -> bytes:
+    """One fact of two tellings; what cannot be read gives way to what can."""
+    if old is None or old == new:
+        return new
+    merged = merge_facts(kind, decode(kind, old), decode(kind, new))
+    return encode(merged) if merged is not None else max(old, new)
+
+
+def merge_at(key: bytes, old: bytes, new: bytes) -> bytes:
+    """`merge` for whoever has the key; a key that is none of ours keeps the larger value."""
+    return merge(split(key)[1], old, new)
+
+
+def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
+    """The same of decoded facts; None when neither can be read or the kind is unknown."""
+    if old is None or new is None:
+        return old or new
+    join = _MERGES.get(kind)
+    return join(old, new) if join is not None else None
+
+
+def _payment(old: Fact, new: Fact) -> Fact:
+    """The better telling, with the later note (`identity.note_of`) of both.
+
+    A telling of an earlier version does not say what was bought: then whoever does is heard.
+    """
+    best = _told_best(old[:8], new[:8])
+    notes = [fact[NOTE] for fact in (old, new) if fact[NOTE] is not None]
+    goods = [fact[9] for fact in (old, new) if len(fact) > 9 and fact[9] is not None]  # noqa: PLR2004 - its place
+    return [
+        *best,
+        max(notes, key=lambda note: (note[2], encode(note)), default=None),
+        max(goods, key=encode, default=None),
+    ]
+
+
+def _told_best(old: Fact, new: Fact) -> Fact:
+    return min(old, new, key=_telling)
+
+
+def _telling(fact: Fact) -> tuple[bool, int, bytes]:
+    """A webhook's before the API's, which knows no time of success; then the earliest."""
+    ms = to_ms(fact[2])
+    return "webhook" not in fact, ms if ms is not None else 0, encode(fact)
+
+
+def _latest(old: Fact, new: Fact) -> Fact:
+    return max(old, new, key=lambda fact: (fact[0], fact[1], encode(fact)))
+
+
+def _smallest(old: Fact, new: Fact) -> Fact:
+    return min(old, new, key=lambda fact: (fact[0], encode(fact)))
+
+
+def _largest(old: Fact, new: Fact) -> Fact:
+    return max(old, new, key=lambda fact: (fact[0], encode(fact)))
+
+
+def in_this_form(fact: Fact) -> Fact:
+    """A subscription's fact in this version's form; earlier ones ended with the plans, or with the cancelling."""
+    if len(fact) > TRIAL_DAYS:
+        return fact
+    happened = turns.read_as(fact[2], fact[0] * 1000, fact[1] or fact[0] * 1000)
+    return [*fact[:7], *(fact[7:9] or [None, None]), happened, 0]
+
+
+def _subscription(old: Fact, new: Fact) -> Fact:
+    old, new = in_this_form(old), in_this_form(new)
+    states = [(*fact[:6], *fact[7:9], fact[TRIAL_DAYS]) for fact in (old, new)]
+    *register, ends_ms, cancelled_at, days = max(states, key=lambda state: (*state[:2], encode([*state])))
+    plans, happened = _plans(old[6], new[6]), turns.merged(old[TURNS], new[TURNS])
+    return [*register, plans, ends_ms, cancelled_at, happened, days]
+
+
+def charges_of(fact: Fact) -> Fact:
+    """A subscription's charges in this version's form; an earlier one kept the first above 0 alone: `[ms, payment]`."""
+    return fact if type(fact[0]) is list else [[[*fact, None]], []]
+
+
+def _charges(old: Fact, new: Fact) -> Fact:
+    """The earliest that were paid, and those that were free; a payment that was told twice is where it was earliest."""
+    old, new = charges_of(old), charges_of(new)
+    return [_earliest(old[place], new[place]) for place in (0, 1)]
+
+
+def _earliest(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    known: dict[str, Fact] = {}
+    for charge in sorted((*old, *new), key=lambda charge: (charge[0], encode(charge))):
+        known.setdefault(charge[1], charge)
+    return list(known.values())[:MAX_CHARGES]
+
+
+def _replacements(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(telling): telling for telling in (*old, *new)}
+    ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))
+    return [telling for _, telling in ordered[-MAX_REPLACEMENTS:]]
+
+
+def _plans(old: list[Fact], new: list[Fact]) -> list[Fact]:
+    """When each plan was seen last, the latest ones first."""
+    seen: dict[bytes, Fact] = {}
+    for plan in (*old, *new):
+        terms = encode(plan[2:])
+        known = seen.get(terms)
+        if known is None or plan[:2] > known[:2]:
+            seen[terms] = plan
+    latest = sorted(seen.items(), key=lambda item: (item[1][0], item[1][1], item[0]), reverse=True)
+    return [plan for _, plan in latest[:MAX_PLANS]]
+
+
+def _observations(old: Fact, new: Fact) -> Fact:
+    distinct = {encode(observation): observation for observation in (*old, *new)}
+    ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[1][1], item[0]))
+    return [observation for _, observation in ordered[-MAX_OBSERVATIONS:]]
+
+
+def _unpaid(old: Fact, new: Fact) -> Fact:
+    """Of each payment what was seen last, and of the payments the latest ones, the oldest first."""
+    seen: dict[str, Fact] = {}
+    for entry in (*old, *new):
+        known = seen.get(entry[2])
+        if known is None or (entry[:2], encode(entry)) > (known[:2], encode(known)):
+            seen[entry[2]] = entry
+    return sorted(seen.values(), key=lambda entry: (entry[0], entry[1], entry[2]))[-MAX_UNPAID:]
+
+
+def _person(old: Fact, new: Fact) -> Fact:
+    """What was said last, and whatever was on the profile at any time."""
+    said = max(old, new, key=lambda fact: (fact[0], fact[2] or ""))
+    return [said[0], max(old[1], new[1]), said[2], sorted({*old[3], *new[3]})]
+
+
+_MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
+    "payment": _payment,
+    "refund": _told_best,
+    "charge": _charges,
+    "unpaid": _unpaid,
+    "card": _largest,
+    "subscription": _subscription,
+    "replacement": _replacements,
+    "method": _latest,
+    "activation": _smallest,
+    "cancellation": _observations,
+    "dispute": _smallest,
+    "identity": identity.merge,
+    "event": _smallest,
+    "forgotten": _largest,
+    "request": requests.merge,
+    "shared": _largest,
+    "share": _largest,
+    "person": _person,
+    "state": _smallest,
+}
+
+_LENGTHS: Final = {
+    "payment": 9,
+    "refund": 5,
+    "charge": 2,
+    "unpaid": 1,
+    "card": 6,
+    "subscription": 7,
+    "replacement": 1,
+    "method": 3,
+    "activation": 2,
+    "cancellation": 1,
+    "dispute": 2,
+    "identity": identity.LENGTH,
+    "event": 1,
+    "forgotten": 1,
+    "request": requests.LENGTH,
+    "shared": 3,
+    "share": 2,
+    "person": 4,
+    "state": 2,
+}

@@ -1,0 +1,112 @@
+"""Who was forgotten, read from the customers' topic: for whoever sends on what was decided before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import BrokerUnreachableError
+from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.reach import unreachable
+from pipeline.settings import Settings
+from pipeline.statestore.changelog import Changelog
+from pipeline.transform.customers.facts import checked, decode, merge_at, split
+from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
+from pipeline.transform.customers.schema import CUSTOMERS
+
+KINDS = frozenset({"forgotten", "request"})
+
+
+class Marks:
+    """The marks of all customers who were forgotten and not revived since."""
+
+    def __init__(self) -> None:
+        self._facts: dict[bytes, bytes] = {}
+        self._since: dict[str, int] | None = None
+
+    def hear(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one record of the customers' topic, in the order of its partition."""
+        kind = split(key)[1] if key is not None else ""
+        if key is None or kind not in KINDS:
+            return
+        self._since = None
+        if value is None:
+            self._facts.pop(key, None)
+        elif checked(kind, value) is not None:
+            known = self._facts.get(key)
+            self._facts[key] = value if known is None else merge_at(key, known, value)
+
+    @property
+    def count(self) -> int:
+        """How many customers they are of."""
+        return sum(split(key)[1] == "forgotten" for key in self._facts)
+
+    def cover(self, people: Iterable[str], at_ms: int | None) -> bool:
+        """Whether one of these people was forgotten after `at_ms` (unix milliseconds; None: it may be any time).
+
+        People are ids, of Customer.io's or Dodo's, and e-mail addresses in any case.
+        """
+        if self._since is None:
+            self._since = self._gathered()
+        for who in people:
+            for told in (who, who.strip().lower()):
+                since_s = self._since.get(digest_of(told))
+                if since_s is not None and (at_ms is None or at_ms < since_s * 1000):
+                    return True
+        return False
+
+    def _gathered(self) -> dict[str, int]:
+        """When whom: the customer's id and whoever the customer was, all as digests."""
+        since: dict[str, int] = {}
+        for key, value in self._facts.items():
+            customer, kind, _ = split(key)
+            fact = decode(kind, value)
+            if kind != "forgotten" or fact is None:
+                continue
+            request = decode("request", self._facts.get(customer + b"\0request\0"))
+            people = [person[DIGEST] for person in request[PEOPLE]] if request is not None else []
+            for who in (digest_of(customer.decode("utf-8", "replace")), *people):
+                since[who] = max(fact[0], since.get(who, 0))
+        return since
+
+
+async def read_marks(settings: Settings, told: Callable[[int, int], None] = lambda _done, _total: None) -> Marks:
+    """The marks that lie in the customers' topic now.
+
+    There is no way to them but through all facts; `told` hears how many records of how many were passed.
+
+    Raises:
+        TopicError: the topic is missing, may not be read, or holds facts of a newer version.
+        BrokerUnreachableError: no broker answered.
+    """
+    marks = Marks()
+    await read_all(settings, marks.hear, told)
+    return marks
+
+
+async def read_all(
+    settings: Settings, hear: Callable[[bytes | None, bytes | None], None], told: Callable[[int, int], None]
+) -> None:
+    """Let `hear` take in every record that lies in the customers' topic now.
+
+    Raises:
+        TopicError: the topic is missing, may not be read, or holds facts of a newer version.
+        BrokerUnreachableError: no broker answered.
+    """
+    topic = settings.customers_topic
+    count = (await check_topics(settings, [topic]))[topic]
+    try:
+        async with Changelog.open(settings, frozenset(range(count)), CUSTOMERS) as changelog:
+            spans = await changelog.bounds()
+            total, done = sum(map(len, spans.values())), dict.fromkeys(spans, 0)
+            async for piece in changelog.read(spans):
+                for key, value in piece.changes:
+                    hear(key, value)
+                span = spans[piece.partition]
+                done[piece.partition] = min(piece.next_offset, span.stop) - span.start
+                told(sum(done.values()), total)
+    except BrokerUnreachableError:
+        raise
+    except (KafkaError, OSError) as error:
+        raise unreachable(settings, [str(error) or type(error).__name__]) from None

@@ -1,0 +1,57 @@
+"""Whom a request to be forgotten takes out of Customer.io: the one whom the state knows, and never a guess.
+
+A wrong id is worse than none: the person stays, somebody else goes, and nobody hears of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.transform.customers import identity
+from pipeline.transform.customers.customer_view import CustomerView
+from pipeline.transform.customers.facts import Fact
+from pipeline.transform.customers.requests import ID, STEP, latest_person
+from pipeline.transform.identity import EMAIL_STEP, person_of
+from pipeline.transform.profile import Person
+
+CUSTOMER_ID: Final = "customer_id"
+
+
+class OnlyDigest:
+    """The person went by an address, and of that a digest alone is left."""
+
+
+def whom(
+    customer_id: str, chain: tuple[str, ...], book: CustomerView, request: Fact | None
+) -> Person | OnlyDigest | None:
+    """Who the customer is at Customer.io; None when nobody can tell.
+
+    Args:
+        customer_id: Dodo's id.
+        chain: the identity policy.
+        book: what is known of the customer now.
+        request: what an earlier request has left.
+    """
+    found = person_of(chain, {}, {CUSTOMER_ID: customer_id}, profile=book)
+    if book.person is not None:
+        return found
+    if book.identified is not None:
+        return Person(book.identified, found.step if found is not None and found.id == book.identified else None)
+    if book.sheet.identity != identity.empty() and found is not None and found.step is not None:
+        return found  # nothing was said of them yet, and this is who they would have become
+    if book.sheet.head is not None and found is not None:
+        return found  # an event is out, and nobody was named before it: it went to the stand-in
+    before = latest_person(request)
+    if before is not None:
+        return Person(before[ID], before[STEP]) if before[ID] is not None else OnlyDigest()
+    # No fact, and the policy goes by the one id that the request itself has.
+    return found if chain[:1] == (CUSTOMER_ID,) else None
+
+
+def addressed(book: CustomerView, shared: Fact | None) -> set[str]:
+    """Whom operations about the customer may have gone to besides: a stand-in of earlier, an address."""
+    before = book.addressed
+    found = {book.identified, before.id if before is not None else None, shared[1] if shared is not None else None}
+    if book.person is not None and book.person.step == EMAIL_STEP:
+        found |= {book.person.id, book.contact.email and book.contact.email.strip().lower()}
+    return {who for who in found if who is not None}

@@ -1,0 +1,195 @@
+"""The customers whom the identity policy names as one person, as that person: their shares added up.
+
+The shares lie in the person's partition, under a digest of the address or id: what stays of a share that was taken back
+is its version, and no address. The person's identify is later than any that a customer's owner sent before (the share
+says when), and than its own before: Customer.io ignores an older one, and of two with one time it may take either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pipeline.customerio.operations import Identifier
+from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.customers.customer_view import card_of, spending_of, subscription_shown
+from pipeline.transform.customers.facts import Fact, decode, encode, key, person_key, prefix
+from pipeline.transform.customers.shape import MAX_PRODUCTS
+from pipeline.transform.customers.shares import Share
+from pipeline.transform.customers.standing import CREATED, PRODUCT, STATUS, product_order
+from pipeline.transform.customers.summary import Summary, sums_of
+from pipeline.transform.identity import EMAIL_STEP
+from pipeline.transform.mapping.person import map_person
+from pipeline.transform.policy import Policy
+from pipeline.transform.profile import (
+    Active,
+    Addressed,
+    Card,
+    Contact,
+    Person,
+    Spending,
+    best,
+)
+from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
+
+VERSION, DELIVERED, DIGEST, NAMES = range(4)
+"""Places in the person's fact: how often it was written, the time of the identify that was sent last, its digest, and
+the attributes that ever were on the profile, which become null when nothing gives them any more."""
+
+
+class News(NamedTuple):
+    """A share as it arrived: of which customer of which person, how new, and what the customer's owner did before.
+
+    `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
+    even if nothing changed here. `removed`: whom nobody is left of stays untouched, since the person was deleted,
+    merged or is to be left alone. No `share`: it is taken back.
+    """
+
+    name: str
+    identifier: Identifier
+    customer_id: str
+    version: int
+    delivered_s: int
+    share: Share | None
+    told: bool
+    removed: bool
+    webhook_id: str
+    at_ms: int
+
+
+def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
+    """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
+    person = person_key(news.name, news.identifier)
+    share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
+    shares = {name: fact for name, value in shelf.scan(prefix(person, "share")) if (fact := decode("share", value))}
+    known = shares.get(share_key)
+    is_newer = known is None or news.version >= known[0]  # the same again: what it led to may not have been noted
+    if not is_newer and not news.told:
+        return None
+    if is_newer:
+        shares[share_key] = [news.version, news.share]
+    version, delivered_s, digest, names = decode("person", shelf.get(facts_key)) or [0, 0, None, []]
+    household = SharedPerson(
+        news.name,
+        news.identifier,
+        {name: fact[1] for name, fact in shares.items() if fact[1] is not None},
+        max(delivered_s + 1 if version else 0, news.delivered_s + news.told),
+        None if digest is None else bytes.fromhex(digest),
+    )
+    if household.is_empty and news.removed:
+        # The profile stays as it is, and whoever comes next must neither be older than it nor leave its sums there.
+        shelf.put(share_key, encode(shares[share_key]))
+        if version:
+            shelf.put(facts_key, encode([version + 1, delivered_s, None, names]))
+        return None
+    delivery = Delivery(news.webhook_id, attempt_at_s=news.delivered_s, received_at_ms=news.at_ms)
+    verdict, names = map_person(
+        household.addressed,
+        delivery,
+        policy,
+        household,
+        named=names,
+        customers=household.customers,
+        again=news.told,
+    )
+    if isinstance(verdict, DeadLettered):
+        return verdict
+    shelf.put(share_key, encode(shares[share_key]))
+    if verdict is not None and verdict.operations and verdict.identity is not None:
+        said: Fact = [version + 1, household.delivered_at_s, verdict.identity.hex(), names]
+        shelf.put(facts_key, encode(said))
+    return verdict
+
+
+class SharedPerson:
+    """The `PersonProfile` of a person who is one customer or several.
+
+    Sums are added, first and last looked for over all, subscriptions united: those that the shares list by their ids,
+    and of the others how many are active. Where customers differ in a name or another contact, the one who paid last
+    decides, whatever the order in which the shares came.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identifier: Identifier,
+        shares: Mapping[bytes, Share],
+        delivered_s: int,
+        identity: bytes | None = None,
+    ) -> None:
+        self.person = Person(name, EMAIL_STEP if identifier == "email" else None)
+        self.identified = name
+        self.addressed = Addressed(name, identifier)
+        self.identity = identity
+        self.delivered_at_s = delivered_s
+        self.customers = len(shares)
+        self.is_empty = not shares
+        self._sheet = Summary()
+        ordered = [shares[name] for name in sorted(shares)]
+        for share in ordered:
+            _add(self._sheet, share)
+        self._sheet.spent = dict(sorted(self._sheet.spent.items()))
+        live = {id_: [id_, *told] for share in ordered for id_, told in share["live"].items()}
+        self.speaking = best(map(subscription_shown, live.values()))
+        if self.speaking is None and self._sheet.rest is not None:
+            self.speaking = subscription_shown(self._sheet.rest)
+        self.active = _active(
+            list(live.values()), [share["more_active"] for share in ordered if "more_active" in share]
+        )
+        ordered.sort(key=lambda share: share["last"][:2] if share["last"] else [0, ""], reverse=True)
+        fields = zip(*(share["contact"] for share in ordered), strict=True)
+        contact = [next((value for value in values if value is not None), None) for values in fields]
+        self.contact = Contact(*contact)
+        self.metadata: Mapping[str, Any] = {
+            name: value for share in reversed(ordered) for name, value in share["metadata"].items()
+        }
+
+    @property
+    def spending(self) -> Spending:
+        """See `PersonProfile`."""
+        return spending_of(self._sheet)
+
+    @property
+    def has_lost_dispute(self) -> bool:
+        """See `PersonProfile`."""
+        return self._sheet.lost
+
+    @property
+    def card(self) -> Card | None:
+        """See `PersonProfile`."""
+        return card_of(self._sheet)
+
+
+def _add(sheet: Summary, share: Share) -> None:
+    sheet.count += share["payment_count"]
+    for currency, minor in sums_of(share["spent"]).items():
+        sheet.spent[currency] = sheet.spent.get(currency, 0) + minor
+    sheet.first = _one(min, sheet.first, share["first"])
+    sheet.base = _one(min, sheet.base, share["base"])
+    sheet.last = _one(max, sheet.last, share["last"])
+    sheet.method = _one(max, sheet.method, share["method"])
+    sheet.card = _one(max, sheet.card, share.get("card"))
+    sheet.lost |= share["has_lost_dispute"]
+    sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])
+
+
+def _active(listed: list[Fact], more: list[Fact]) -> Active:
+    """How many subscriptions are active: of those that are listed, and of `[how many, products]` that are not."""
+    active = [standing for standing in listed if standing[STATUS] == "active"]
+    products = {standing[PRODUCT] for standing in active if standing[PRODUCT] is not None}
+    products.update(*(product_ids for _, product_ids in more))
+    first = sorted(products, key=product_order)[:MAX_PRODUCTS]
+    return Active(len(active) + sum(count for count, _ in more), sorted(first))
+
+
+def _one(choose: Any, known: Fact | None, other: Fact | None) -> Fact | None:
+    """By time, then by id, as a sheet chooses among one customer's payments."""
+    if known is None or other is None:
+        return known or other
+    found: Fact = choose(known, other)
+    return found
+
+
+def _age(rest: Fact) -> tuple[int, str]:
+    """The newest one is the least."""
+    return -rest[CREATED], rest[0]

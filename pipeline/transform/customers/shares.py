@@ -1,0 +1,175 @@
+"""A customer's part of the person whom the identity policy names, and the commands that carry it to whoever adds up.
+
+Two customers of one address, or with one id in their metadata, are one person and lie in different partitions, under
+different owners. So each owner sends the customer's share to the person's partition (`facts.person_key`), where
+`household` adds the shares up. No owner knows whether another customer is the same person: so it does for everybody,
+unless people go by the customer's id in the first place (`Policy.pools`).
+Of many subscriptions it has the one that speaks for the customer, how many more are active, and their products.
+A share is sent when it changed, and behind every identify of the customer, whose time the person's must not fall below.
+Its version never falls for a customer, so one that comes late or again does not undo a newer one.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from pipeline.customerio.operations import Identifier
+from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, OutRecord
+from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.customers.customer_view import CustomerView
+from pipeline.transform.customers.facts import Fact, decode, encode, key, person_key, short
+from pipeline.transform.customers.identity import DELIVERED
+from pipeline.transform.customers.summary import told_sums
+from pipeline.transform.policy import Policy
+from pipeline.transform.verdicts import Operations
+
+SHARE: Final = "share"
+"""The command."""
+
+Share = dict[str, Any]
+
+NOTHING: Final[Share] = {
+    "payment_count": 0,
+    "spent": {},
+    "first": None,
+    "base": None,
+    "last": None,
+    "method": None,
+    "has_lost_dispute": False,
+    "live": {},
+    "rest": None,
+    "contact": [None, None, None, None],
+    "metadata": {},
+}
+"""The share of a customer of whom nothing is known."""
+
+_DIGEST_BYTES: Final = 16
+
+_BY_ADDRESS: Final = 3
+"""Elements of the fact `shared` about an address; one about an id says so in a fourth."""
+
+Commands = tuple[OutRecord, ...]
+"""Records for the webhooks topic, durable behind the operations of the record that they follow from."""
+
+
+def shares_of(
+    shelf: KeyValueStore,
+    customer_id: str,
+    customer: bytes,
+    book: CustomerView,
+    said: Operations,
+    *,
+    at_ms: int,
+    policy: Policy,
+) -> Commands:
+    """What the person's owner must learn after `book` is settled with `said`; nothing where people go by another id.
+
+    `at_ms` is the time of the record in its topic: a floor for the version, should the state have been lost.
+    """
+    if not policy.pools:
+        return ()
+    who = Whom(said.person_key.decode(), said.identifier)
+    share = share_of(book)
+    digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
+    shared_key = key(customer, "shared", "")
+    shared = decode("shared", shelf.get(shared_key))
+    version, _, known, *_ = shared or (0, None, None)
+    before = shared_with(shared)
+    told = any(operation.kind == "identify" for operation in said.operations)
+    if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
+        return ()
+    version = max(version + 1, at_ms)
+    delivered_s = book.sheet.identity[DELIVERED]
+    commands = [_record(customer_id, who, version, delivered_s, share, told=told)]
+    if before is not None and before != who:
+        # After a merge the former person is gone: an identify would bring an empty one back.
+        by_address = before.identifier == who.identifier == "email"
+        gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
+        commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone))
+    shelf.put(shared_key, encode(_shared(version, who, digest)))
+    return tuple(commands)
+
+
+class Whom(NamedTuple):
+    """A person as whose part a share is sent: an address in lower case, or an id."""
+
+    name: str
+    identifier: Identifier
+
+
+def shared_with(shared: Fact | None) -> Whom | None:
+    """Whose owner was told of the customer's share last; None: nobody's, or it was taken back."""
+    if shared is None or shared[1] is None:
+        return None
+    return Whom(shared[1], "id" if len(shared) > _BY_ADDRESS else "email")
+
+
+def _shared(version: int, who: Whom, digest: str) -> Fact:
+    return [version, who.name, digest] if who.identifier == "email" else [version, who.name, digest, who.identifier]
+
+
+def withdrawn(shelf: KeyValueStore, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
+    """What takes the share of a forgotten customer back. What stays of it is the version's number."""
+    shared_key = key(customer, "shared", "")
+    shared = decode("shared", shelf.get(shared_key))
+    who = shared_with(shared)
+    if shared is None or who is None:
+        return ()
+    version = max(shared[0] + 1, at_ms)
+    shelf.put(shared_key, encode([version, None, None]))
+    return (_record(customer_id, who, version, at_s, None, removed=True),)
+
+
+def share_of(book: CustomerView) -> Share:
+    """What the customer adds to the person."""
+    sheet = book.sheet
+    return {
+        "payment_count": sheet.count,
+        "spent": told_sums(sheet.spent),
+        "first": sheet.first,
+        "base": sheet.base,
+        "last": sheet.last,
+        "method": sheet.method,
+        "has_lost_dispute": sheet.lost,
+        "live": {} if sheet.live is None else {sheet.live[0]: sheet.live[1:]},
+        "rest": sheet.rest,
+        **({"more_active": [sheet.active - 1, sheet.products]} if sheet.active > 1 else {}),
+        **({} if sheet.card is None else {"card": sheet.card}),
+        "contact": list(book.contact),
+        "metadata": book.metadata,
+    }
+
+
+def _record(
+    customer_id: str,
+    who: Whom,
+    version: int,
+    delivered_s: int,
+    share: Share | None,
+    *,
+    told: bool = True,
+    removed: bool = False,
+) -> OutRecord:
+    value = {
+        "command": SHARE,
+        "customer_id": customer_id,
+        who.identifier: who.name,
+        "version": version,
+        "delivered": delivered_s,
+        "told": told,
+        "removed": removed,
+        "share": share,
+    }
+    return OutRecord(
+        person_key(*who),
+        orjson.dumps(value),
+        (
+            (DODO_COMMAND, SHARE.encode()),
+            (WEBHOOK_ID, f"share_{short(customer_id)}_{version}".encode()),
+            (WEBHOOK_TIMESTAMP, b"%d" % delivered_s),
+            (DODO_MODE, b"live"),
+        ),
+    )

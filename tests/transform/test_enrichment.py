@@ -1,0 +1,242 @@
+"""Customers whom a webhook names by id alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.dodo import samples
+from pipeline.kafka.fetched import UnreadableRecord
+from pipeline.statestore.store import MemoryStore
+from pipeline.transform.customers.customer_view import CustomerView
+from pipeline.transform.customers.facts import encode, key
+from pipeline.transform.customers.observations import nothing
+from pipeline.transform.decision import decide
+from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
+from pipeline.transform.mapping import map_webhook
+from pipeline.transform.policy import Policy
+from pipeline.transform.resolver import Found, Resolver
+from pipeline.transform.verdicts import Operations
+from pipeline.transform.webhook import read
+
+NOW_S = 1_790_000_000
+POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
+LICENCE = orjson.loads(samples.load("license_key.created"))
+CUSTOMER_ID: str = LICENCE["data"]["customer_id"]
+ANN = {
+    "customer_id": CUSTOMER_ID,
+    "email": "ann@example.com",
+    "name": "Ann",
+    "metadata": {"app_user_id": "u_1"},
+    "created_at": "2026-01-01T00:00:00Z",
+}
+
+
+@dataclass
+class Written:
+    """A record as it was consumed."""
+
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000"))
+    key: bytes | None = b"k"
+    topic: str = "dodo.webhooks"
+    partition: int = 0
+    offset: int = 7
+    timestamp: int = NOW_S * 1000
+
+
+class Dodo:
+    """An API with one customer."""
+
+    def __init__(self, found: dict[str, Any] | None) -> None:
+        self.found = found
+
+    async def customer(self, customer_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - there is one
+        """As the API."""
+        return self.found
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+Build = Callable[..., Enrichment]
+
+
+@pytest.fixture
+def told() -> list[CustomerLookedUp]:
+    """What was told of look-ups."""
+    return []
+
+
+@pytest.fixture
+def build(told: list[CustomerLookedUp]) -> Build:
+    """`build(found, policy=POLICY)`: introductions by an API that gives this answer."""
+
+    def make(found: dict[str, Any] | None = ANN, policy: Policy = POLICY) -> Enrichment:
+        return Enrichment(Resolver(Dodo(found), unix=lambda: NOW_S), policy, told.append)
+
+    return make
+
+
+def body(**change: Any) -> bytes:
+    """A licence webhook with some members of the envelope changed."""
+    return orjson.dumps(LICENCE | change)
+
+
+async def asked(introductions: Enrichment, customer_id: str) -> Found | None:
+    """What is known once the question has ended."""
+    question = introductions.ask(customer_id, waits=True)
+    assert isinstance(question, asyncio.Task)
+    await question
+    found = introductions.ask(customer_id, waits=True)
+    assert found is None or isinstance(found, Found)
+    return found
+
+
+async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]) -> None:
+    """After the introduction the webhook goes to the policy's person, with address and identify; then it is known."""
+    introductions, shelf, record = build(), MemoryStore(), Written(body())
+    before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
+    assert isinstance(before, Operations)
+    assert before.person_key == CUSTOMER_ID.encode()
+    customer_id = introductions.stranger(read(record), shelf)
+    assert customer_id == CUSTOMER_ID
+    found = await asked(introductions, customer_id)
+    assert found == Found(ANN, NOW_S)
+    introductions.introduce(found, customer_id, shelf)
+    assert introductions.stranger(read(record), shelf) is None
+    verdict = decide(record, POLICY, map_webhook, shelf).verdict
+    assert isinstance(verdict, Operations)
+    assert verdict.person_key == b"u_1"
+    identify, event = (orjson.loads(operation.body) for operation in verdict.operations)
+    assert identify["attributes"]["email"] == event["attributes"]["email"] == "ann@example.com"
+    assert told == [CustomerLookedUp("found")]
+
+
+@pytest.mark.parametrize(("metadata", "person"), [({}, CUSTOMER_ID), ({"app_user_id": "u_1"}, "u_1")])
+def test_an_introduction_settles_who_it_is(build: Build, metadata: dict[str, Any], person: str) -> None:
+    """What Dodo's API told decides for good, as a body with the customer object does; the id alone does not."""
+    for introduced in (True, False):
+        shelf = MemoryStore()
+        if introduced:
+            build().introduce(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, shelf)
+        verdict = decide(Written(body()), POLICY, map_webhook, shelf).verdict
+        assert isinstance(verdict, Operations)
+        settled = CustomerView(shelf, CUSTOMER_ID.encode(), nothing(0)).person
+        assert (settled and settled.id) == (person if introduced else None)
+        assert verdict.person_key.decode() == (person if introduced else CUSTOMER_ID)
+
+
+def test_introduction_is_a_fact(build: Build) -> None:
+    """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
+    introductions, shelf = build(), MemoryStore()
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
+    assert [written for written, _ in shelf.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{}, {"customer_id": "cus_other", "email": "eve@example.com"}, {"customer_id": CUSTOMER_ID, "email": "no address"}],
+    ids=["nothing", "somebody else", "no address"],
+)
+def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
+    """An answer that does not tell this customer's address puts nothing on the shelf."""
+    shelf = MemoryStore()
+    build().introduce(Found(found, NOW_S), CUSTOMER_ID, shelf)
+    assert len(shelf) == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Written(None),
+        Written(b"{}"),
+        Written(b"not json"),
+        Written(samples.load("payment.succeeded")),
+        Written(samples.load("payout.success")),
+        Written(samples.load("unknown.future_event")),
+        Written(samples.load("credit.deducted")),
+        Written(body(), (("dodo-mode", b"test"),)),
+        Written(body(), (("dodo-command", b"forget"),)),
+        Written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
+        Written(body(data={**LICENCE["data"], "customer_id": None})),
+    ],
+    ids=[
+        "tombstone",
+        "no webhook",
+        "unreadable",
+        "tells the customer",
+        "payout",
+        "unknown type",
+        "volume",
+        "test mode",
+        "command",
+        "impossible id",
+        "no id",
+    ],
+)
+def test_nobody_to_ask_for(build: Build, record: Written) -> None:
+    """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
+    assert build().stranger(read(record), MemoryStore()) is None
+
+
+def test_customer_object_without_an_address(build: Build) -> None:
+    """A body whose customer object has no more than the id is no better than one without it."""
+    data = orjson.loads(samples.load("subscription.active"))
+    data["data"]["customer"] = {"customer_id": "cus_1"}
+    data["data"]["cancelled_by"] = None
+    assert build().stranger(read(Written(orjson.dumps(data))), MemoryStore()) == "cus_1"
+
+
+def test_volume_when_it_is_sent(build: Build) -> None:
+    """Deducted credits are sent only on demand; then their customers are asked for."""
+    record = Written(samples.load("credit.deducted"))
+    assert build(policy=Policy(emit_credit_deducted=True)).stranger(read(record), MemoryStore()) is not None
+
+
+def test_known_and_forgotten_customers(build: Build) -> None:
+    """Whose address the state knows, or who asked to be forgotten, is not asked for."""
+    introductions, record = build(), Written(body())
+    known, forgotten = MemoryStore(), MemoryStore()
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, known)
+    forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
+    assert introductions.stranger(read(record), known) is None
+    assert introductions.stranger(read(record), forgotten) is None
+
+
+async def test_nobody(build: Build, told: list[CustomerLookedUp]) -> None:
+    """A customer whom Dodo does not know is counted."""
+    assert await asked(build(None), "cus_1") is None
+    assert told == [CustomerLookedUp("nobody")]
+
+
+async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> None:
+    """Out of patience a webhook goes on at once, and the question is on its way for the next one."""
+    introductions = build()
+    assert introductions.ask(CUSTOMER_ID, waits=False) is None
+    assert told == [CustomerLookedUp("nobody")]
+    assert await asked(introductions, CUSTOMER_ID) == Found(ANN, NOW_S)
+
+
+def test_an_old_answer_does_not_win(build: Build) -> None:
+    """What a webhook told since the question was asked is later, whenever the answer is put on the shelf."""
+    introductions, shelf = build(), MemoryStore()
+    since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
+    introductions.introduce(Found(since, NOW_S), CUSTOMER_ID, shelf)
+    introductions.introduce(Found(ANN, NOW_S - 1800), CUSTOMER_ID, shelf)
+    assert CustomerView(shelf, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
+
+
+def test_nobody_is_asked_for_what_cannot_be_read() -> None:
+    """It will be a dead letter, whoever its customer is."""
+    body = orjson.dumps(LICENCE)
+    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
+    introductions = Enrichment(Resolver(Dodo(ANN)), POLICY)
+    assert introductions.stranger(read(Written(body)), MemoryStore()) == CUSTOMER_ID
+    assert introductions.stranger(read(record), MemoryStore()) is None
