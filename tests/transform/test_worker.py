@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
+from zlib import adler32
 
 import httpx
 import orjson
@@ -247,7 +248,9 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
         match map_webhook(Webhook(envelope, delivery), policy):
             case Operations() as verdict:
                 for operation in verdict.operations:
+                    word = b"%d:%x" % (len(operation.body), adler32(operation.body))
                     headers = [
+                        ("checked", word + b":more" if operation.barrier else word),
                         ("op-id", operation.op_id.encode()),
                         ("webhook-id", webhook_id.encode()),
                         ("dodo-type", envelope.type.encode()),
