@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import socket
 import time
@@ -54,7 +55,11 @@ def exchange(port: int, parts: list[bytes]) -> bytes:
     with connect(port, PATIENCE_S) as client, contextlib.suppress(ConnectionError):
         for part in parts:
             client.sendall(part)
-        client.shutdown(socket.SHUT_WR)
+        try:
+            client.shutdown(socket.SHUT_WR)
+        except OSError as error:  # no ConnectionError where the server has reset the connection already
+            if error.errno != errno.ENOTCONN:
+                raise
         while part := client.recv(2**16):
             said += part
     return said

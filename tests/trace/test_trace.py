@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,14 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag import read_lag
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import Settings
+from tests.conftest import environment_of
 from tests.kafka.shared import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -124,19 +123,10 @@ async def _offsets(settings: Settings) -> list[tuple[str, int, int | None]]:
 async def _trace(settings: Settings, arguments: tuple[str, ...]) -> tuple[int, str]:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pipeline", "trace", *arguments,
-        env={**os.environ, **_variables(settings), "COLUMNS": "100"}, stdout=asyncio.subprocess.PIPE,
+        env=environment_of(settings) | {"COLUMNS": "100"}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     text, _ = await child.communicate()
     return child.returncode or 0, text.decode()
-
-
-def _variables(settings: Settings) -> dict[str, str]:
-    found = {}
-    for name in settings.model_fields_set:
-        value = getattr(settings, name)
-        value = ",".join(one.get_secret_value() for one in value) if isinstance(value, tuple) else value
-        found[f"{PREFIX}{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return found
 
 
 def test_one_that_was_accepted(traced: Traced) -> None:

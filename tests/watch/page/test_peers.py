@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import threading
@@ -106,7 +107,7 @@ async def test_nobody_listens() -> None:
 async def test_a_peer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then does not hold the page: the bound is on the whole exchange."""
     monkeypatch.setattr("pipeline.watch.page.peers.WITHIN_S", 0.3)
-    over = asyncio.Event()
+    over, ended = asyncio.Event(), asyncio.Event()
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -115,11 +116,15 @@ async def test_a_peer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
             writer.write(b" ")
             await asyncio.sleep(0.01)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
         peer = Peer("sink", "127.0.0.1", server.sockets[0].getsockname()[1])
         found = await ask(peer)
         over.set()
+        await ended.wait()
     assert found == Heard(peer, fault=f"{peer.address} does not answer (ReadTimeout)")
 
 
