@@ -118,7 +118,7 @@ def _nobody(_telling: Telling) -> bool:
 
 async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
     """Whether somebody was forgotten since, by the marks that lie in the customers' topic now."""
-    from pipeline.transform.state.marks import read_marks
+    from pipeline.transform.customers.marks import read_marks
 
     with share("Reading who was forgotten") as told:
         marks = await read_marks(settings, told)
