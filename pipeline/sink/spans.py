@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from pipeline.kafka.records import DODO_TYPE, OP_ID, WEBHOOK_ID, Record, text_header
 from pipeline.sink.events import OperationsAccepted, RecordDeadLettered, RequestEnded
 from pipeline.telemetry.traceparent import Parent, sampled_parent
-from pipeline.telemetry.traces import Attributes, Traces, context_of
+from pipeline.telemetry.traces import Attributes, Traces, context_of, processing
 
 MOST_LINKS: Final = 128
 """The SDK's own bound (OTEL_SPAN_LINK_COUNT_LIMIT); a batch may have more than a thousand operations."""
@@ -95,13 +95,7 @@ class OperationSpans:
 
     def _process(self, record: Record, parent: Parent, start_ns: int | None, links: list[Link]) -> Span:
         told: Attributes = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": record.topic,
-            "messaging.destination.partition.id": str(record.partition),
-            "messaging.kafka.offset": record.offset,
-            "messaging.consumer.group.name": self._group,
+            **processing(record, self._group),
             "messaging.message.id": text_header(record.headers, OP_ID) or "",
             "dodo.webhook_id": text_header(record.headers, WEBHOOK_ID) or "",
             "dodo.type": text_header(record.headers, DODO_TYPE) or "",

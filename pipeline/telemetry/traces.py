@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 )
 
 from pipeline import __version__, logs
+from pipeline.kafka.records import Record
 from pipeline.settings import Settings, Stage
 from pipeline.telemetry.counts import SpanCounts
 from pipeline.telemetry.export import MOST_WAITING, Bounded, Counted
@@ -47,6 +48,18 @@ Attributes = Mapping[str, str | int | float | bool]
 
 KAFKA: Final = {"messaging.system": "kafka"}
 """OpenTelemetry's semantic conventions for messaging."""
+
+
+def processing(record: Record, group: str) -> Attributes:
+    """What names the processing of one record by a consumer group."""
+    return KAFKA | {
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.consumer.group.name": group,
+    }
 
 
 class Traces:

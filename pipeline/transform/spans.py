@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
 from pipeline.telemetry.harmless import harmless
 from pipeline.telemetry.traceparent import Parent, sampled_parent
-from pipeline.telemetry.traces import Attributes, Traces, traceparent_of
+from pipeline.telemetry.traces import Attributes, Traces, processing, traceparent_of
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 
@@ -37,13 +37,7 @@ class RecordSpans:
 
     def _process(self, record: Record, parent: Parent) -> Span:
         told: Attributes = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": record.topic,
-            "messaging.destination.partition.id": str(record.partition),
-            "messaging.kafka.offset": record.offset,
-            "messaging.consumer.group.name": self._group,
+            **processing(record, self._group),
             "messaging.message.id": text_header(record.headers, WEBHOOK_ID) or "",
         }
         return self._traces.span(f"process {record.topic}", SpanKind.CONSUMER, parent, told)
