@@ -151,7 +151,7 @@ async def test_an_answer_that_hangs(shop: Shop) -> None:
     assert await shop.told() == shop.written
     first = next(one for one, _ in await sent_of(shop.settings) if one["identifiers"]["id"] == SLOW)
     assert (first["action"], first["attributes"]["email"]) == ("identify", f"{SLOW}@example.com")
-    assert await worker.end() == 0, worker.text[-6000:]
+    assert await worker.stop() == 0, worker.text[-6000:]
 
 
 async def test_hand_over_while_an_answer_hangs(shop: Shop) -> None:
@@ -164,7 +164,7 @@ async def test_hand_over_while_an_answer_hangs(shop: Shop) -> None:
     for who in (*OTHERS, SLOW, NEIGHBOUR):
         await shop.write(who, "payment.succeeded", 3)
     await shop.others_flow()
-    assert await worker.end() == 0, worker.text[-6000:]  # the answer is still kept back
+    assert await worker.stop() == 0, worker.text[-6000:]  # the answer is still kept back
     assert "Traceback" not in worker.text
     assert (await shop.lag())[0] == 1 + 3 + 3
     assert SLOW not in await shop.told()
@@ -172,4 +172,4 @@ async def test_hand_over_while_an_answer_hangs(shop: Shop) -> None:
     heir = shop.start()
     await shop.fleet.caught_up()
     assert await shop.told() == shop.written
-    assert await heir.end() == 0, heir.text[-6000:]
+    assert await heir.stop() == 0, heir.text[-6000:]

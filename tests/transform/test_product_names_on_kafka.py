@@ -71,14 +71,14 @@ async def test_a_product_has_its_name_from_its_first_mail_on(
             await write(settings, ("pay_5", "pdt_book"))
             await fleet.caught_up()
             assert (await names(settings))["pay_5"] == "Book, second edition"
-            assert await worker.end() == 0, worker.text[-6000:]
+            assert await worker.stop() == 0, worker.text[-6000:]
             account.faults += [lambda _: error(503, "AWAY")] * 20
             heir = fleet.start()
             await heir.says('"Partitions assigned"')
             await write(settings, ("pay_4", "pdt_pen"))
             await fleet.caught_up()
             assert (await names(settings))["pay_4"] == "Pen"
-            assert await heir.end() == 0, heir.text[-6000:]
+            assert await heir.stop() == 0, heir.text[-6000:]
             assert "Traceback" not in worker.text + heir.text
         finally:
             fleet.end()

@@ -6,11 +6,12 @@ import asyncio
 import uuid
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from tests.kafka.three_brokers import NODES, Cluster
+from tests.kafka.values import values_of
 
 pytestmark = pytest.mark.kafka
 
@@ -29,21 +30,6 @@ async def topic(kafka_cluster: Cluster) -> str:
     return name
 
 
-async def values_of(cluster: Cluster, topic: str) -> list[bytes | None]:
-    """The records of partition 0."""
-    async with AIOKafkaConsumer(bootstrap_servers=cluster.bootstrap_servers) as consumer:
-        tp = TopicPartition(topic, 0)
-        consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
-        end = (await consumer.end_offsets([tp]))[tp]
-        values: list[bytes | None] = []
-        while await consumer.position(tp) < end:
-            values += [
-                record.value for records in (await consumer.getmany(timeout_ms=500)).values() for record in records
-            ]
-        return values
-
-
 async def test_a_killed_leader_is_replaced_and_comes_back(kafka_cluster: Cluster, topic: str) -> None:
     """Another node leads with everything that was acknowledged; restarted, the old one is a follower in sync."""
     async with AIOKafkaProducer(bootstrap_servers=kafka_cluster.bootstrap_servers, enable_idempotence=True) as producer:
@@ -60,7 +46,7 @@ async def test_a_killed_leader_is_replaced_and_comes_back(kafka_cluster: Cluster
         await asyncio.to_thread(kafka_cluster.terminate, second)
         assert await kafka_cluster.leader(topic, 0) != second
         await producer.send_and_wait(topic, b"after", partition=0)
-    assert await values_of(kafka_cluster, topic) == [b"before", b"meanwhile", b"after"]
+    assert await values_of(kafka_cluster.bootstrap_servers, topic) == [b"before", b"meanwhile", b"after"]
 
 
 async def test_a_frozen_leader_is_replaced(kafka_cluster: Cluster, topic: str) -> None:

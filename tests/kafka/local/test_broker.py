@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from pipeline.errors import BrokerUnreachableError, InputError, ToolMissingError
 from pipeline.kafka.cluster.admin import open_admin
@@ -20,6 +20,7 @@ from pipeline.kafka.local import process as local_process
 from pipeline.kafka.local.broker import PORTS, LocalKafka
 from pipeline.settings import Settings
 from tests.kafka.shared import SharedKafka
+from tests.kafka.values import values_of
 
 pytestmark = pytest.mark.kafka
 
@@ -42,21 +43,6 @@ async def produce(broker: LocalKafka, topic: str, value: bytes) -> None:
         await admin.create(topic, 1, -1, {})
     async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers) as producer:
         await producer.send_and_wait(topic, value)
-
-
-async def values_of(broker: LocalKafka, topic: str) -> list[bytes | None]:
-    """The records of partition 0."""
-    async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers) as consumer:
-        tp = TopicPartition(topic, 0)
-        consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
-        end = (await consumer.end_offsets([tp]))[tp]
-        values: list[bytes | None] = []
-        while await consumer.position(tp) < end:
-            values += [
-                record.value for records in (await consumer.getmany(timeout_ms=500)).values() for record in records
-            ]
-        return values
 
 
 def answers(broker: LocalKafka, within_s: float = 1) -> bool:
@@ -82,7 +68,7 @@ async def test_sigkill_loses_nothing_acknowledged(own: LocalKafka) -> None:
     assert answers(own)
     assert own.bootstrap_servers == address
     assert own.pid != pid
-    assert await values_of(own, "killed") == [b"kept"]
+    assert await values_of(own.bootstrap_servers, "killed") == [b"kept"]
 
 
 def test_frozen_and_thawed(own: LocalKafka) -> None:

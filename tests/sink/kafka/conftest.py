@@ -6,10 +6,9 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +28,10 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import BARRIER, OutRecord
 from pipeline.settings import Settings
 from tests.asking import local_client
+from tests.workers import PATIENCE_S, POLL_S, WorkerProcess
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
 FAUST: Final = (sys.executable, "-m", "faust", "-A", "pipeline.sink.app", "worker", "--without-web")
-PATIENCE_S: Final = 300.0
-"""Limit of every wait; reaching it is a failure."""
-
-POLL_S: Final = 0.05
 AT_S: Final = 1_790_000_000
 ORDER: Final = "number"
 """The attribute by which the sandbox counts a person's events that arrive out of order."""
@@ -53,34 +49,8 @@ def identify_record(person: str) -> OutRecord:
     return OutRecord(person.encode(), body, ((BARRIER, b"1"),))
 
 
-class Worker:
-    """A sink in a process of its own; its log lines are JSON."""
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
-
-    @property
-    def text(self) -> str:
-        """Everything that it said."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def place(self) -> int:
-        """The end of what it said so far: a wait for what it says next begins here."""
-        return len(self.text)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition`, or fail with the log when the process ends first."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert self.process.poll() is None, self.text
-                await asyncio.sleep(POLL_S)
-
-    async def says(self, text: str, since: int = 0) -> None:
-        """Wait until `text` is in the log behind the place `since`: what an earlier generation said is no answer."""
-        await self.until(lambda: text in self.text[since:])
+class Worker(WorkerProcess):
+    """A sink in a process of its own."""
 
     async def port(self) -> int:
         """The health port, once it listens."""
@@ -114,20 +84,6 @@ class Worker:
         async with asyncio.timeout(PATIENCE_S):
             while not condition(await self.series(name)):  # noqa: ASYNC110 - a scrape is a question
                 await asyncio.sleep(POLL_S)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
-
-    async def ended(self) -> int:
-        """The exit code, once the process has ended."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await asyncio.to_thread(self.process.wait)
-
-    async def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.send(signal.SIGTERM)
-        return await self.ended()
 
 
 class Stage:

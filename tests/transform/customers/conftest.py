@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +35,7 @@ from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
 from tests.asking import local_client
 from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
+from tests.workers import PATIENCE_S, WorkerProcess
 
 __all__ = ["Fact", "Owner", "facts_in", "own", "put", "records_of"]
 
@@ -47,37 +46,10 @@ ChainSettings = Callable[..., Awaitable[Settings]]
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 DODO_CIO = (sys.executable, "-m", "pipeline", "transform")
-PATIENCE_S = 300.0
 
 
-class Worker:
-    """A transform in a process of its own; its log lines are JSON."""
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
-
-    @property
-    def text(self) -> str:
-        """Everything that it said."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def place(self) -> int:
-        """The end of what it said so far: a wait for what it says next begins here."""
-        return len(self.text)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for it while the process lives."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert self.process.poll() is None, self.text[-6000:]
-                await asyncio.sleep(0.03)
-
-    async def says(self, *parts: str, since: int = 0) -> None:
-        """Wait until a line behind the place `since` has all of it: what an earlier generation said is no answer."""
-        await self.until(lambda: any(all(part in line for part in parts) for line in self.text[since:].splitlines()))
+class Worker(WorkerProcess):
+    """A transform in a process of its own."""
 
     async def owns(self, partitions: int, since: int = 0) -> None:
         """Wait until it said that so many partitions were assigned."""
@@ -91,16 +63,6 @@ class Worker:
             answer = (await client.get(f"http://127.0.0.1:{lines[0]['port']}{path}")).json()
             assert isinstance(answer, dict)
             return answer
-
-    async def ended(self) -> int:
-        """The exit code, once it has ended by itself."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await asyncio.to_thread(self.process.wait)
-
-    async def end(self) -> int:
-        """SIGTERM, and the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await self.ended()
 
 
 class Fleet:

@@ -217,7 +217,7 @@ async def test_a_worker_beside_ill_typed_records(
     fleet = make_fleet(settings)
     worker = fleet.start()
     await fleet.caught_up()
-    assert await worker.end() == 0, worker.text[-6000:]
+    assert await worker.stop() == 0, worker.text[-6000:]
     assert worker.text.count("kept aside") == 1
     assert "Traceback" not in worker.text
 

@@ -125,7 +125,7 @@ async def test_removed_under_a_worker(
     last = fleet.start()
     await last.says("Customers' state restored")  # the first may have acknowledged everything
     await fleet.caught_up()
-    assert await last.end() == 0, last.text[-6000:]
+    assert await last.stop() == 0, last.text[-6000:]
     books = await read_books(settings, 2)
     assert books.totals == shop.spent
     assert books.events == shop.events

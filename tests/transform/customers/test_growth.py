@@ -157,7 +157,7 @@ async def test_producers_that_key_otherwise(chain_settings: ChainSettings, rig: 
     await caught_up(fleet)
     metrics = [worker.text for worker in workers]
     for worker in workers:
-        assert await worker.end() == 0, worker.text[-6000:]
+        assert await worker.stop() == 0, worker.text[-6000:]
     assert not any("Traceback" in text for text in metrics)
 
     books = await rig.read_books(settings.model_copy(update={"data_dir": settings.data_dir / "a"}), 4)
@@ -187,7 +187,7 @@ async def test_killed_between_the_copy_and_the_commit(chain_settings: ChainSetti
         await fleet.evict()
     worker = fleet.start()
     await caught_up(fleet)
-    assert await worker.end() == 0, worker.text[-6000:]
+    assert await worker.stop() == 0, worker.text[-6000:]
     copies = Counter(
         text_header(r.headers, "repartitioned-from") for r in await records_of(settings, settings.webhooks_topic)
     )
@@ -216,7 +216,7 @@ async def test_topics_that_grow(chain_settings: ChainSettings, rig: Rig) -> None
     grow = ("topics", "apply", "--add-partitions", "--yes", "--partitions", "6")
     code, said = await command.run(*grow)
     assert (code, "stop every transform first" in said) == (2, True), said
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
     code, said = await command.run(*grow)
     assert (code, "all lie at their owners in 6 partitions" in said) == (0, True), said
     assert misplaced(await rig.facts_in(settings), 6) == []
@@ -264,7 +264,7 @@ async def test_topics_that_grow(chain_settings: ChainSettings, rig: Rig) -> None
     await caught_up(fleet)
     await replay(shop)
     await caught_up(fleet)
-    assert await worker.end() == 0, worker.text[-6000:]
+    assert await worker.stop() == 0, worker.text[-6000:]
     books = await rig.read_books(settings, 12)
     assert books.totals == shop.spent
     assert books.mirrored

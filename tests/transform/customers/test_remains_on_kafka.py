@@ -310,11 +310,11 @@ async def test_every_worker_s_disk_after_a_request(
         places = [path for path, data in files_of(*disks).items() if mail.encode() in data and name.encode() in data]
         assert len({path.parent for path in places}) == 1, (id_, places)  # with its owner, and nowhere else
     shared = second.place
-    assert await first.end() == 0, first.text[-6000:]
+    assert await first.stop() == 0, first.text[-6000:]
     await second.owns(PARTITIONS, since=shared)
     await send(settings, webhooks(stay, 4))
     await fleet.caught_up()
-    assert await second.end() == 0, second.text[-6000:]
+    assert await second.stop() == 0, second.text[-6000:]
     assert "built anew" not in second.text.split('"Customers\' state restored"')[-1]
     latest = {(one.partition, one.key): one.value for one in await facts_in(settings)}
     for partition in range(PARTITIONS):

@@ -192,7 +192,7 @@ async def test_people_who_are_two_customers(
     heir = fleet.start(PIPELINE_DATA_DIR=str(disks[0]))
     await heir.says('"Partitions assigned"')
     await caught_up(settings, fleet, PARTITIONS)
-    assert [await worker.end() for worker in (other, heir)] == [0, 0]
+    assert [await worker.stop() for worker in (other, heir)] == [0, 0]
 
     await more_partitions(settings)
     shop.partitions = MORE
@@ -211,7 +211,7 @@ async def test_people_who_are_two_customers(
     name, (leaves, stays) = next(item for item in couples.items() if len(item[1]) > 1 and item[0].startswith("u_"))
     await shop.forget(leaves)
     await caught_up(settings, fleet, MORE)
-    assert await last.end() == 0
+    assert await last.stop() == 0
     (person,) = [person for person in (await workspace_of(settings)).people if person.id == name]
     purse = shop.shop.ledger.spent[stays]
     assert spent_of(person.attributes) == {currency: paid - back for currency, (paid, back) in purse.items()}

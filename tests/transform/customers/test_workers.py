@@ -55,7 +55,7 @@ async def test_killed_at_every_step(
         await shop.deliver(200)
         last = fleet.start()
         await fleet.caught_up()
-        assert await last.end() == 0, last.text[-6000:]
+        assert await last.stop() == 0, last.text[-6000:]
         books = await read_books(settings, 2)
         assert books.totals == shop.spent
         assert books.events == shop.events
@@ -103,13 +103,13 @@ async def test_partitions_move(
         assert len(await facts_in(settings)) == before
 
         sending, shared = asyncio.create_task(shop.deliver(600)), first.place
-        assert await second.end() == 0, second.text[-6000:]
+        assert await second.stop() == 0, second.text[-6000:]
         await sending
         await first.owns(4, since=shared)
         await fleet.caught_up()
     said = (await first.get("/status"))["state"]
     assert [one["partition"] for one in said["partitions"]] == [0, 1, 2, 3]
-    assert await first.end() == 0, first.text[-6000:]
+    assert await first.stop() == 0, first.text[-6000:]
     assert "is built anew" not in first.text.split('"Partitions assigned"', 1)[1]
     books = await read_books(settings.model_copy(update={"data_dir": disks[0]}), 4)
     assert books.totals == shop.spent

@@ -119,14 +119,14 @@ async def test_every_webhook_is_told_once_and_the_bad_one_once_it_is_mended(
             await fleet.caught_up()
             await stage.done()
             assert told(server)["Refunded"] == 1
-            assert await worker.end() == 0, worker.text[-6000:]
+            assert await worker.stop() == 0, worker.text[-6000:]
 
             heir = fleet.start()
             await asyncio.to_thread(replay, environ, "--again")
             await fleet.caught_up()
             await stage.done()
             assert sum(told(server).values()) == 300
-            assert await heir.end() == 0, heir.text[-6000:]
+            assert await heir.stop() == 0, heir.text[-6000:]
             assert "Traceback" not in worker.text + heir.text
         finally:
             fleet.end()

@@ -172,7 +172,7 @@ async def test_rules_change_under_traffic_and_every_event_is_told_once(
         await fleet.caught_up()
 
         check(await events_in(settings), traffic.count, first)
-        assert await worker.end() == 0, worker.text[-6000:]
+        assert await worker.stop() == 0, worker.text[-6000:]
         assert "Traceback" not in worker.text
     finally:
         traffic.ended = True

@@ -140,7 +140,7 @@ async def test_differences_beside_the_live_rules(
 
         assert Counter(await events_in(settings)) == {(f"pay_{number}", "Order Paid"): 1 for number in range(COUNT + 5)}
         assert await records_of(settings, settings.dead_letters_topic) == []
-        assert await worker.end() == 0, worker.text[-6000:]
+        assert await worker.stop() == 0, worker.text[-6000:]
         assert "Traceback" not in worker.text
     finally:
         fleet.end()
@@ -168,7 +168,7 @@ async def test_what_the_candidate_lacks_stops_nobody(
         await fleet.caught_up()
         assert (await series(worker))["dodo_cio_shadow_webhooks_total", "differs"] == 5
         assert Counter(await events_in(settings)) == {(f"pay_{number}", "payment_completed"): 1 for number in range(10)}
-        assert await worker.end() == 0, worker.text[-6000:]
+        assert await worker.stop() == 0, worker.text[-6000:]
         assert "Traceback" not in worker.text
     finally:
         fleet.end()
