@@ -31,9 +31,9 @@ class Facts(MemoryStore):
         super().put(key, _fitted(value))
         self.changelog.clear()
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        super().keep(key, _fitted(value))
+        super().put_derived(key, _fitted(value))
 
 
 def _fitted(value: bytes | None) -> bytes | None:
@@ -64,20 +64,20 @@ class World:
 
     def __init__(self, policy: Policy, *, state: bool) -> None:
         self._policy, self._state = policy, state
-        self._shelf: Facts | None = None
+        self._store: Facts | None = None
 
     @property
     def facts(self) -> int:
         """How many the state holds."""
-        return 0 if self._shelf is None else len(self._shelf)
+        return 0 if self._store is None else len(self._store)
 
     def begin(self, at_ms: int) -> None:
         """Know nobody, since `at_ms` (unix milliseconds)."""
-        self._shelf = Facts(at_ms) if self._state else None
+        self._store = Facts(at_ms) if self._state else None
 
     def decide(self, record: Record) -> tuple[Decision, list[Decided]]:
         """The decision about a record, and its verdict with those of the commands that it led to."""
-        decision = decide(record, self._policy, map_webhook, self._shelf)
+        decision = decide(record, self._policy, map_webhook, self._store)
         verdicts = [decision.verdict]
         for out in decision.commands:
             command = Command(

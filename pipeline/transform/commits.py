@@ -60,14 +60,14 @@ class Membership(Protocol):
 
 @dataclass(slots=True, eq=False)
 class InFlightChunk:
-    """A chunk on its way; `shelf` and `writes` only with a state."""
+    """A chunk on its way; `store` and `writes` only with a state."""
 
     batch: RecordBatch
     size: int
     tally: ChunkStats
     mapping_s: float
     sent_at: float
-    shelf: TransactionalStore | None = None
+    store: TransactionalStore | None = None
     writes: Transaction | None = None
     outputs_durable: bool = False
     facts: Outgoing | None = None
@@ -163,10 +163,10 @@ class PartitionCommits:
         self.move()
 
     def _send(self, flight: InFlightChunk) -> None:
-        assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
+        assert flight.writes is not None and flight.store is not None  # noqa: S101, PT018 - `has_facts` says so
         partition = flight.batch.partition
         flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.changes(), flight.shelf.schema.headers)
+        facts.extend(self.topic, partition, flight.writes.changes(), flight.store.schema.headers)
         flight.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
         sending.add_done_callback(lambda done: self._facts_landed(flight, done))
@@ -181,7 +181,7 @@ class PartitionCommits:
         self.move()
 
     def _finish(self) -> None:
-        if self._queue and (shelf := self._queue[0].shelf) is not None and shelf.is_held:
+        if self._queue and (store := self._queue[0].store) is not None and store.is_held:
             self._look_later()
             return
         ready: list[InFlightChunk] = []
@@ -189,18 +189,18 @@ class PartitionCommits:
             ready.append(self._queue.popleft())
         if not ready:
             return
-        shelf = ready[0].shelf
-        if shelf is not None:
-            if shelf.is_given_up:
+        store = ready[0].store
+        if store is not None:
+            if store.is_given_up:
                 self._queue.extendleft(reversed(ready))
                 self.give_up()
                 return
-            self._store(shelf, ready)
+            self._write(store, ready)
         for flight in ready:
             flight.batch.done()
             self.landed(flight)
-        if shelf is not None and self._flush is None and not shelf.is_flushed:
-            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, shelf)
+        if store is not None and self._flush is None and not store.is_flushed:
+            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, store)
 
     def _flush_now(self, store: TransactionalStore) -> None:
         self._flush = None
@@ -210,15 +210,15 @@ class PartitionCommits:
         except Exception as error:  # noqa: BLE001 - as in `move`
             self.failed(error)
 
-    def _store(self, shelf: TransactionalStore, ready: list[InFlightChunk]) -> None:
+    def _write(self, store: TransactionalStore, ready: list[InFlightChunk]) -> None:
         partition = ready[0].batch.partition
         written = [(flight, flight.writes) for flight in ready if flight.writes]
         if not written:
             return
         offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
-        shelf.commit([writes for _, writes in written], offsets)
+        store.commit([writes for _, writes in written], offsets)
         kinds: Counter[str] = Counter()
-        kind_of = shelf.schema.kind_of
+        kind_of = store.schema.kind_of
         size = 0
         for _, writes in written:
             for key, value in writes.values.items():

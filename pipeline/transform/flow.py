@@ -223,8 +223,8 @@ class Flow:
     async def _go_on(self, chunk: Chunk) -> Answer | None:
         """Map what is left of the chunk and start sending what it became, or return what it must wait for first."""
         batch = chunk.batch
-        if chunk.shelf is None:
-            chunk.shelf = await self._shelf(chunk)
+        if chunk.store is None:
+            chunk.store = await self._store_of(chunk)
         started = time.perf_counter()
         answer = await self._map(chunk)
         now = time.perf_counter()
@@ -232,11 +232,11 @@ class Flow:
         if answer is not None:
             return answer
         if not await self._allowed(chunk):
-            return None  # what was put is dropped with the shelf: an assignment that is over takes it along
-        now, shelf, mapping_s = time.perf_counter(), chunk.shelf, chunk.mapping_s
-        writes = shelf.seal() if shelf is not None else None
+            return None  # what was put is dropped with the store: an assignment that is over takes it along
+        now, store, mapping_s = time.perf_counter(), chunk.store, chunk.mapping_s
+        writes = store.seal() if store is not None else None
         flight = InFlightChunk(
-            batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, shelf=shelf, writes=writes
+            batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, store=store, writes=writes
         )
         landing = self._landings.get(batch.tp) or self._landings.setdefault(batch.tp, self._new_landing())
         landing.add(flight)
@@ -247,22 +247,22 @@ class Flow:
         sending.add_done_callback(lambda done: self._sent(landing, flight, done))
         return None
 
-    async def _shelf(self, chunk: Chunk) -> TransactionalStore | None:
+    async def _store_of(self, chunk: Chunk) -> TransactionalStore | None:
         """The facts of the chunk's partition; none without a state, or when the partition has gone."""
         if self._state is None or not self._takes(chunk):
             return None
         partition = chunk.batch.partition
-        shelf = self._state.stores.store(partition)
-        if shelf.has_gap:
-            await self._state.stores.read_gap(partition, shelf)
-        return shelf
+        store = self._state.stores.store(partition)
+        if store.has_gap:
+            await self._state.stores.read_gap(partition, store)
+        return store
 
     async def _map(self, chunk: Chunk) -> Answer | None:
         """Decide the records that are not yet; stops at one for which there is something to wait for.
 
         It stops as well when the partition is about to go or has gone to another worker.
         """
-        batch, shelf = chunk.batch, chunk.shelf
+        batch, store = chunk.batch, chunk.store
         if chunk.outgoing is None:
             chunk.outgoing = Outcome(self._producer.chunk())
         decide = chunk.decide
@@ -276,8 +276,8 @@ class Flow:
             if not self._takes(chunk):
                 return None
             reading = read(record)
-            if self._introductions is not None and shelf is not None:
-                answer = self._introduce(self._introductions, chunk, reading, shelf)
+            if self._introductions is not None and store is not None:
+                answer = self._introduce(self._introductions, chunk, reading, store)
                 if answer is not None:
                     return answer
             if self._lookups is not None:
@@ -285,7 +285,7 @@ class Flow:
                 if waiting is not None:
                     return waiting
             span = None if self._spans is None else self._spans.begin(record)
-            decision = self._append(chunk.outgoing.operations, record, decide(reading, shelf), span)
+            decision = self._append(chunk.outgoing.operations, record, decide(reading, store), span)
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
                 letter = Letter(source_of(record), decision.verdict, trace_id_of(record.headers))
@@ -301,15 +301,15 @@ class Flow:
         return None
 
     def _introduce(
-        self, introductions: Enrichment, chunk: Chunk, reading: Reading, shelf: KeyValueStore
+        self, introductions: Enrichment, chunk: Chunk, reading: Reading, store: KeyValueStore
     ) -> Answer | None:
-        """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
-        customer_id = introductions.stranger(reading, shelf)
+        """Put into the store who the customer is, if that must be asked; the answer to wait for while there is none."""
+        customer_id = introductions.stranger(reading, store)
         if customer_id is None:
             return None
         found = introductions.ask(customer_id, waits=chunk.patience_s > 0)
         if isinstance(found, Found):
-            introductions.introduce(found, customer_id, shelf)
+            introductions.introduce(found, customer_id, store)
             return None
         return found
 

@@ -51,7 +51,7 @@ class Walk:
     def __init__(self, policy: Policy, *, mode: Mode) -> None:
         self._policy = policy
         self._mode = mode
-        self._shelf = MemoryStore()
+        self._store = MemoryStore()
         self._workspace = Workspace(SandboxConfig())
         self._delivered_s = 0
         self._offset = 0
@@ -79,7 +79,7 @@ class Walk:
     def _decide(self, body: bytes | None, headers: Headers) -> Decided:
         """The decision, and all that follows from it."""
         record = _Record(body, headers, self._delivered_s * 1000, self._offset)
-        decision = decide(record, self._policy, map_webhook, self._shelf)
+        decision = decide(record, self._policy, map_webhook, self._store)
         if isinstance(decision.verdict, Operations):
             for index, operation in enumerate(decision.verdict.operations):
                 arrival = Arrival(self._delivered_s * 1000, self._offset)

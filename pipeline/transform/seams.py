@@ -43,14 +43,14 @@ class Stores(Protocol):
 class Enrichment(Protocol):
     """Who customers are whom a webhook names by id alone (`introductions.Introductions`)."""
 
-    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
+    def stranger(self, reading: Reading, store: KeyValueStore) -> str | None:
         """The id of the customer to ask for; None, as for most records, when there is nobody."""
 
     def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
         """What is known of the customer elsewhere; a question to wait for, if the caller `waits`; None: nothing."""
 
-    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:
-        """Put it onto the shelf."""
+    def introduce(self, found: Found, customer_id: str, store: KeyValueStore) -> None:
+        """Put it into the store."""
 
 
 class Lookups(Protocol):

@@ -25,7 +25,7 @@ from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.statestore.events import RestoreAdvanced
-from pipeline.statestore.metrics import observe_state, show_mirrors
+from pipeline.statestore.metrics import observe_state, show_sizes
 from pipeline.statestore.partition_count import PartitionWatch, check_equal
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
@@ -104,8 +104,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
-            return judge(reading, now, map_webhook, shelf)
+        def decided(reading: Reading, store: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, store)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
@@ -218,7 +218,7 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
 
     observe_state(watch.metrics, KINDS)
     store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
-    show_mirrors(watch.metrics, store.measures)
+    show_sizes(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store

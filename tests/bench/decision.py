@@ -128,8 +128,8 @@ class Bench:
         self.producer = NoBroker()
         self.here = None if directory is None else Here(directory)
 
-        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
-            return judge(reading, policy, map_webhook, shelf)
+        def decided(reading: Reading, store: KeyValueStore | None) -> Decision:
+            return judge(reading, policy, map_webhook, store)
 
         self._flow = Flow(
             decided, self.producer, operations_topic=OPERATIONS, dead_letters_topic=DEAD_LETTERS,

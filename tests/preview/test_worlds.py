@@ -70,7 +70,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         _, ours, theirs = both.decide(payment(number, customer=f"cus_{number}"))
         kinds |= {one.kind for one in differences(ours, theirs)}
         assert both.current.facts < 30
-        assert not both.current._shelf or both.current._shelf.changelog == []
+        assert not both.current._store or both.current._store.changelog == []
     assert kinds == {"event-renamed"}
     assert both.begun_anew > 1
 

@@ -77,11 +77,11 @@ class Membership:
 
 
 class Bench:
-    """A landing over a mirror, between fakes."""
+    """Commits over a local store, between fakes."""
 
     def __init__(self, directory: Path) -> None:
-        self.mirror = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
-        self.shelf = TransactionalStore(self.mirror, 0)
+        self.local = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
+        self.store = TransactionalStore(self.local, 0)
         self.gate = Membership()
         self.offset = 0
         self.sent: list[Facts] = []
@@ -101,16 +101,16 @@ class Bench:
         number = len(self.flights)
         batch = RecordBatch.of("webhooks", 0, [Consumed(number)], 1, self._acknowledge)
         for key in keys:
-            self.shelf.put(key, b"%d" % number)
-        flight = InFlightChunk(batch, 1, ChunkStats(), 0.0, 0.0, self.shelf, self.shelf.seal())
+            self.store.put(key, b"%d" % number)
+        flight = InFlightChunk(batch, 1, ChunkStats(), 0.0, 0.0, self.store, self.store.seal())
         self.flights.append(flight)
         self.landing.add(flight)
         return flight
 
     def _acknowledge(self, offset: int) -> None:
-        for key, value in (self.flights[offset].writes or self.shelf.seal()).values.items():
+        for key, value in (self.flights[offset].writes or self.store.seal()).values.items():
             assert key in self.durable  # in the topic before it is acknowledged
-            assert int(self.shelf.get(key) or b"-1") >= int(value or b"0")
+            assert int(self.store.get(key) or b"-1") >= int(value or b"0")
         self.acked.append(offset)
 
 
@@ -119,7 +119,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench with an empty mirror."""
     bench = Bench(tmp_path)
     yield bench
-    bench.mirror.close(clean=False)
+    bench.local.close(clean=False)
 
 
 async def test_an_observer_that_raises_holds_nothing_back(bench: Bench) -> None:
@@ -143,28 +143,28 @@ async def test_outputs_facts_acknowledgement(bench: Bench) -> None:
     bench.landing.outputs_landed(flight)
     assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"]]
     await settle()
-    assert (bench.acked, bench.mirror.get(b"a\0k\0")) == ([], None)
+    assert (bench.acked, bench.local.get(b"a\0k\0")) == ([], None)
     bench.sent[0].durable.set_result(None)
     await settle()
-    assert (bench.acked, bench.mirror.get(b"a\0k\0"), bench.shelf.get(b"a\0k\0")) == ([0], None, b"0")
+    assert (bench.acked, bench.local.get(b"a\0k\0"), bench.store.get(b"a\0k\0")) == ([0], None, b"0")
     assert bench.landed == [flight]
     assert [(one.kinds, one.bytes) for one in bench.told] == [({"k": 1}, 5)]
 
 
 async def test_a_mirror_that_is_written_anew(bench: Bench) -> None:
     """Facts are sent meanwhile, and stored and acknowledged when it is over, in their order."""
-    with bench.shelf.held():
+    with bench.store.held():
         for key in (b"a\0k\0", b"b\0k\0"):
             bench.landing.outputs_landed(bench.fly(key))
             bench.sent[-1].durable.set_result(None)
         await settle()
         assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"], [b"b\0k\0"]]
-        assert (bench.acked, bench.mirror.next_offset) == ([], 0)
+        assert (bench.acked, bench.local.next_offset) == ([], 0)
     async with asyncio.timeout(60):
         while len(bench.acked) < 2:  # noqa: ASYNC110 - the landing looks again by itself
             await asyncio.sleep(0.01)
-    bench.shelf.flush()
-    assert (bench.acked, bench.mirror.next_offset, bench.failures) == ([0, 1], 2, [])
+    bench.store.flush()
+    assert (bench.acked, bench.local.next_offset, bench.failures) == ([0, 1], 2, [])
 
 
 async def test_facts_wait_for_the_outputs_ahead(bench: Bench) -> None:
@@ -206,11 +206,11 @@ async def test_in_any_order(
             assert bench.acked == list(range(len(bench.acked)))
         assert bench.acked == list(range(len(chunks)))
         assert bench.landed == flights
-        bench.shelf.flush()
-        assert {key: bench.mirror.get(key) for key in wanted} == wanted
-        assert bench.mirror.next_offset == bench.offset
+        bench.store.flush()
+        assert {key: bench.local.get(key) for key in wanted} == wanted
+        assert bench.local.next_offset == bench.offset
     finally:
-        bench.mirror.close(clean=False)
+        bench.local.close(clean=False)
 
 
 async def test_without_heartbeats_facts_are_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,17 +238,17 @@ async def test_a_lost_membership_writes_nothing(bench: Bench) -> None:
     bench.landing.outputs_landed(third)
     await settle()
     assert (bench.sent, bench.acked, bench.landed) == ([], [], [first, second, third])
-    assert list(bench.mirror.scan(b"")) == []
+    assert list(bench.local.scan(b"")) == []
 
 
-async def test_a_shelf_that_was_given_up_takes_nothing(bench: Bench) -> None:
+async def test_a_store_that_was_given_up_takes_nothing(bench: Bench) -> None:
     """Facts that become durable after the partition was assigned anew are the restore's to read."""
     flight = bench.fly(b"a\0k\0")
     bench.landing.outputs_landed(flight)
-    bench.shelf.give_up()
+    bench.store.give_up()
     bench.sent[0].durable.set_result(None)
     await settle()
-    assert (bench.acked, bench.landed, bench.mirror.get(b"a\0k\0")) == ([], [flight], None)
+    assert (bench.acked, bench.landed, bench.local.get(b"a\0k\0")) == ([], [flight], None)
 
 
 async def land(bench: Bench, *keys: bytes) -> None:
@@ -269,10 +269,10 @@ async def test_the_local_store_is_written_soon(bench: Bench, monkeypatch: pytest
     """A second later at most, without another chunk, and again for what comes then."""
     monkeypatch.setattr(landing_module, "FLUSH_WITHIN_S", 0.01)
     await land(bench, b"a\0k\0")
-    await until(lambda: bench.mirror.next_offset == 1)
+    await until(lambda: bench.local.next_offset == 1)
     await land(bench, b"b\0k\0")
-    await until(lambda: bench.mirror.next_offset == 2)
-    assert (bench.mirror.get(b"a\0k\0"), bench.mirror.get(b"b\0k\0"), bench.failures) == (b"0", b"1", [])
+    await until(lambda: bench.local.next_offset == 2)
+    assert (bench.local.get(b"a\0k\0"), bench.local.get(b"b\0k\0"), bench.failures) == (b"0", b"1", [])
 
 
 async def test_many_chunks_are_one_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +296,7 @@ async def test_a_store_that_cannot_be_written_later_ends_the_flow(
     """What was acknowledged is in the topic; the error is not lost in a timer."""
     monkeypatch.setattr(landing_module, "FLUSH_WITHIN_S", 0.001)
     await land(bench, b"a\0k\0")
-    bench.mirror.close(clean=False)
+    bench.local.close(clean=False)
     await until(lambda: bool(bench.failures))
     assert bench.acked == [0]
 
@@ -307,9 +307,9 @@ async def test_given_up_with_facts_to_write(bench: Bench, monkeypatch: pytest.Mo
     await land(bench, b"a\0k\0")
     bench.landing.give_up()
     await asyncio.sleep(0.02)
-    assert bench.mirror.next_offset == 0
-    bench.shelf.give_up()
-    assert (bench.mirror.get(b"a\0k\0"), bench.mirror.next_offset, bench.failures) == (b"0", 1, [])
+    assert bench.local.next_offset == 0
+    bench.store.give_up()
+    assert (bench.local.get(b"a\0k\0"), bench.local.next_offset, bench.failures) == (b"0", 1, [])
 
 
 async def test_failures_end_the_flow(bench: Bench) -> None:

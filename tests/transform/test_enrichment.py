@@ -100,17 +100,17 @@ async def asked(introductions: Enrichment, customer_id: str) -> Found | None:
 
 async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]) -> None:
     """After the introduction the webhook goes to the policy's person, with address and identify; then it is known."""
-    introductions, shelf, record = build(), MemoryStore(), Written(body())
+    introductions, store, record = build(), MemoryStore(), Written(body())
     before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
     assert isinstance(before, Operations)
     assert before.person_key == CUSTOMER_ID.encode()
-    customer_id = introductions.stranger(read(record), shelf)
+    customer_id = introductions.stranger(read(record), store)
     assert customer_id == CUSTOMER_ID
     found = await asked(introductions, customer_id)
     assert found == Found(ANN, NOW_S)
-    introductions.introduce(found, customer_id, shelf)
-    assert introductions.stranger(read(record), shelf) is None
-    verdict = decide(record, POLICY, map_webhook, shelf).verdict
+    introductions.introduce(found, customer_id, store)
+    assert introductions.stranger(read(record), store) is None
+    verdict = decide(record, POLICY, map_webhook, store).verdict
     assert isinstance(verdict, Operations)
     assert verdict.person_key == b"u_1"
     identify, event = (orjson.loads(operation.body) for operation in verdict.operations)
@@ -122,22 +122,22 @@ async def test_stranger_is_introduced(build: Build, told: list[CustomerLookedUp]
 def test_an_introduction_settles_who_it_is(build: Build, metadata: dict[str, Any], person: str) -> None:
     """What Dodo's API told decides for good, as a body with the customer object does; the id alone does not."""
     for introduced in (True, False):
-        shelf = MemoryStore()
+        store = MemoryStore()
         if introduced:
-            build().introduce(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, shelf)
-        verdict = decide(Written(body()), POLICY, map_webhook, shelf).verdict
+            build().introduce(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
+        verdict = decide(Written(body()), POLICY, map_webhook, store).verdict
         assert isinstance(verdict, Operations)
-        settled = CustomerView(shelf, CUSTOMER_ID.encode(), nothing(0)).person
+        settled = CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).person
         assert (settled and settled.id) == (person if introduced else None)
         assert verdict.person_key.decode() == (person if introduced else CUSTOMER_ID)
 
 
 def test_introduction_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
-    introductions, shelf = build(), MemoryStore()
-    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
-    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, shelf)
-    assert [written for written, _ in shelf.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
+    introductions, store = build(), MemoryStore()
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, store)
+    introductions.introduce(Found(ANN, NOW_S), CUSTOMER_ID, store)
+    assert [written for written, _ in store.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_introduction_is_a_fact(build: Build) -> None:
     ids=["nothing", "somebody else", "no address"],
 )
 def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
-    """An answer that does not tell this customer's address puts nothing on the shelf."""
-    shelf = MemoryStore()
-    build().introduce(Found(found, NOW_S), CUSTOMER_ID, shelf)
-    assert len(shelf) == 0
+    """An answer that does not tell this customer's address puts nothing into the store."""
+    store = MemoryStore()
+    build().introduce(Found(found, NOW_S), CUSTOMER_ID, store)
+    assert len(store) == 0
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> 
 
 
 def test_an_old_answer_does_not_win(build: Build) -> None:
-    """What a webhook told since the question was asked is later, whenever the answer is put on the shelf."""
-    introductions, shelf = build(), MemoryStore()
+    """What a webhook told since the question was asked is later, whenever the answer is put into the store."""
+    introductions, store = build(), MemoryStore()
     since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
-    introductions.introduce(Found(since, NOW_S), CUSTOMER_ID, shelf)
-    introductions.introduce(Found(ANN, NOW_S - 1800), CUSTOMER_ID, shelf)
-    assert CustomerView(shelf, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
+    introductions.introduce(Found(since, NOW_S), CUSTOMER_ID, store)
+    introductions.introduce(Found(ANN, NOW_S - 1800), CUSTOMER_ID, store)
+    assert CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
 
 
 def test_nobody_is_asked_for_what_cannot_be_read() -> None:

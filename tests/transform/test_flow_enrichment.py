@@ -49,7 +49,7 @@ class Facts(MemoryStore):
         """One for all."""
         return cast("TransactionalStore", self)
 
-    def keep(self, partitions: Collection[int]) -> None:  # type: ignore[override]
+    def keep(self, partitions: Collection[int]) -> None:
         """Nothing to close."""
 
     async def read_gap(self, partition: int, store: TransactionalStore) -> None:
@@ -75,7 +75,7 @@ class Questions:
         self.known: set[str] = set()
         self.introduced: list[str] = []
 
-    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
+    def stranger(self, reading: Reading, store: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
         """Whom the record's value asks for."""
         text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
@@ -93,7 +93,7 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:  # noqa: ARG002 - remembered
+    def introduce(self, found: Found, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
         self.introduced.append(customer_id)
 
