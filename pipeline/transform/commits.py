@@ -47,6 +47,16 @@ class Outgoing(sending.Outgoing, Protocol):
         """Where they lie, once durable; None when that is not known."""
 
 
+class Producer(sending.Producer, Protocol):
+    """The same, with chunks that take facts as well."""
+
+    def chunk(self) -> Outgoing:
+        """A new, empty chunk."""
+
+    def abandon(self) -> None:
+        """Give up what is not known to be durable: it fails, and none of it leaves this process any more."""
+
+
 class Membership(Protocol):
     """Whether this process may still act for its partitions (`kafka.membership.Membership`)."""
 
@@ -87,16 +97,16 @@ class PartitionCommits:
     Args:
         topic: the customers' topic.
         chunk: makes an empty chunk of records to send.
-        gate: says whether facts may leave; None where there is no state.
-        landed: called once for each flight that is done, and for each that is given up because its partition has gone.
+        membership: says whether facts may leave; None where there is no state.
+        landed: called once for each chunk that is done, and for each that is given up because its partition has gone.
         failed: called with the error that ends the flow.
         observe: told of stored facts.
     """
 
     topic: str
     chunk: Callable[[], Outgoing]
-    gate: Membership | None
-    landed: Callable[[InFlightChunk], None]
+    membership: Membership | None
+    finished: Callable[[InFlightChunk], None]
     failed: Callable[[BaseException], None]
     observe: Callable[[ChangesStored], None]
     _queue: deque[InFlightChunk] = field(default_factory=deque)
@@ -104,14 +114,14 @@ class PartitionCommits:
     _look: asyncio.TimerHandle | None = None
     _flush: asyncio.TimerHandle | None = None
 
-    def add(self, flight: InFlightChunk) -> None:
+    def add(self, sent: InFlightChunk) -> None:
         """One more chunk, behind the others."""
-        self._queue.append(flight)
-        self._unsent.append(flight)
+        self._queue.append(sent)
+        self._unsent.append(sent)
 
-    def outputs_landed(self, flight: InFlightChunk) -> None:
+    def outputs_stored(self, sent: InFlightChunk) -> None:
         """Everything that `flight` sends on is durable."""
-        flight.outputs_durable = True
+        sent.outputs_durable = True
         self.move()
 
     def move(self) -> None:
@@ -128,27 +138,27 @@ class PartitionCommits:
             if timer is not None:
                 timer.cancel()
         self._look = self._flush = None
-        flights, self._queue, self._unsent = self._queue, deque(), deque()
-        for flight in flights:
-            self.landed(flight)
+        given_up, self._queue, self._unsent = self._queue, deque(), deque()
+        for sent in given_up:
+            self.finished(sent)
 
     def _send_facts(self) -> None:
         while self._unsent and self._unsent[0].outputs_durable:
-            flight = self._unsent[0]
-            if flight.has_facts and not self._may_send(flight):
+            sent = self._unsent[0]
+            if sent.has_facts and not self._may_send(sent):
                 return
             self._unsent.popleft()
-            if flight.has_facts:
-                self._send(flight)
+            if sent.has_facts:
+                self._send(sent)
             else:
-                flight.facts_durable = True
+                sent.facts_durable = True
 
-    def _may_send(self, flight: InFlightChunk) -> bool:
+    def _may_send(self, sent: InFlightChunk) -> bool:
         """Whether its facts may leave now. A worker that was frozen past its session must not write over its heir's."""
-        generation = flight.batch.generation
-        if self.gate is None or self.gate.may_finish(generation):
+        generation = sent.batch.generation
+        if self.membership is None or self.membership.may_finish(generation):
             return True
-        if self.gate.generation != generation:
+        if self.membership.generation != generation:
             self.give_up()
         else:  # the brokers are away; the same membership may go on
             self._look_later()
@@ -162,22 +172,22 @@ class PartitionCommits:
         self._look = None
         self.move()
 
-    def _send(self, flight: InFlightChunk) -> None:
-        assert flight.writes is not None and flight.store is not None  # noqa: S101, PT018 - `has_facts` says so
-        partition = flight.batch.partition
-        flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.changes(), flight.store.schema.headers)
-        flight.facts_sent_at = time.perf_counter()
+    def _send(self, sent: InFlightChunk) -> None:
+        assert sent.writes is not None and sent.store is not None  # noqa: S101, PT018 - `has_facts` says so
+        partition = sent.batch.partition
+        sent.facts = facts = self.chunk()
+        facts.extend(self.topic, partition, sent.writes.changes(), sent.store.schema.headers)
+        sent.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
-        sending.add_done_callback(lambda done: self._facts_landed(flight, done))
+        sending.add_done_callback(lambda done: self._facts_stored(sent, done))
 
-    def _facts_landed(self, flight: InFlightChunk, done: asyncio.Future[None]) -> None:
+    def _facts_stored(self, sent: InFlightChunk, done: asyncio.Future[None]) -> None:
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is not None:
-            if flight in self._queue:  # else it was given up, and is another's
+            if sent in self._queue:  # else it was given up, and is another's
                 self.failed(error)
             return
-        flight.facts_durable = True
+        sent.facts_durable = True
         self.move()
 
     def _finish(self) -> None:
@@ -196,9 +206,9 @@ class PartitionCommits:
                 self.give_up()
                 return
             self._write(store, ready)
-        for flight in ready:
-            flight.batch.done()
-            self.landed(flight)
+        for sent in ready:
+            sent.batch.done()
+            self.finished(sent)
         if store is not None and self._flush is None and not store.is_flushed:
             self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, store)
 
@@ -212,10 +222,10 @@ class PartitionCommits:
 
     def _write(self, store: TransactionalStore, ready: list[InFlightChunk]) -> None:
         partition = ready[0].batch.partition
-        written = [(flight, flight.writes) for flight in ready if flight.writes]
+        written = [(sent, sent.writes) for sent in ready if sent.writes]
         if not written:
             return
-        offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
+        offsets = [sent.facts.offsets(self.topic, partition) if sent.facts else None for sent, _ in written]
         store.commit([writes for _, writes in written], offsets)
         kinds: Counter[str] = Counter()
         kind_of = store.schema.kind_of
@@ -224,6 +234,6 @@ class PartitionCommits:
             for key, value in writes.values.items():
                 kinds[kind_of(key) if value is not None else "tombstone"] += 1
                 size += len(key) + len(value or b"")
-        sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
+        sent_at = min((sent.facts_sent_at for sent, _ in written if sent.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at
         tell((self.observe,), ChangesStored(self.topic, partition, kinds, size, took_s))

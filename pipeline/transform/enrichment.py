@@ -1,4 +1,4 @@
-"""Customers whom a webhook names by id alone, introduced to the state before the webhook is mapped.
+"""Customers whom a webhook names by id alone, put into the state before the webhook is mapped.
 
 Licences, credits, checkouts, dunnings and grants carry no customer object. Where the state has no address either, what
 Dodo's API tells of the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
@@ -61,7 +61,7 @@ class Enrichment:
         self._policy = policy
         self._observe = observe
 
-    def stranger(self, reading: Reading, store: KeyValueStore) -> str | None:
+    def unknown_customer(self, reading: Reading, store: KeyValueStore) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
 
         Nothing is asked of test-mode customers, whom the live API does not know, of forgotten ones, nor of those whose
@@ -97,7 +97,7 @@ class Enrichment:
         self._observe(CustomerLookedUp("nobody"))
         return None
 
-    def introduce(self, found: Found, customer_id: str, store: KeyValueStore) -> None:
+    def put(self, found: Found, customer_id: str, store: KeyValueStore) -> None:
         """Put what Dodo told into the store, as of when it was true.
 
         An answer about somebody else, or without an address, tells nothing.

@@ -97,11 +97,11 @@ def test_what_a_person_handed_in_is_a_dead_letter_and_the_state_s_trouble_is_not
 
 def test_a_bug_on_what_the_api_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The webhook goes on by what is known, and nothing of the answer is kept."""
-    store, introductions = MemoryStore(), Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
+    store, enrichment = MemoryStore(), Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     body = Consumed(orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1"}}), HEADERS)
     with monkeypatch.context() as patch:
         patch.setattr(CustomerView, "__init__", broken)
-        assert introductions.stranger(read(body), store) is None
-        introductions.introduce(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", store)
+        assert enrichment.unknown_customer(read(body), store) is None
+        enrichment.put(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", store)
     assert (store.changelog, store.derived_values) == ([], {})
-    assert introductions.stranger(read(body), store) == "cus_1"
+    assert enrichment.unknown_customer(read(body), store) == "cus_1"

@@ -219,7 +219,7 @@ def test_a_share_belongs_to_the_person() -> None:
 def test_nobody_is_asked_for_elsewhere() -> None:
     """Dodo's API is asked by the owner, who knows whether it must be."""
     body = orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1", "id": "lic_1"}})
-    introductions = Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
+    enrichment = Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     owner = java("cus_1", 4)
-    asked = [introductions.stranger(read(Consumed(body, partition=n)), store) for n, store in enumerate(stores(4))]
+    asked = [enrichment.unknown_customer(read(Consumed(body, partition=n)), store) for n, store in enumerate(stores(4))]
     assert asked == ["cus_1" if number == owner else None for number in range(4)]
