@@ -42,7 +42,7 @@ def _fitted(value: bytes | None) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandRecord:
     """A command as a worker would read it from the topic."""
 
     topic: str
@@ -80,7 +80,7 @@ class World:
         decision = decide(record, self._policy, map_webhook, self._store)
         verdicts = [decision.verdict]
         for out in decision.commands:
-            command = Command(
+            command = CommandRecord(
                 record.topic, record.partition, record.offset, record.timestamp, out.key, out.value, out.headers
             )
             verdicts += self.decide(command)[1]

@@ -22,7 +22,7 @@ from pipeline.deadletters.envelope import CLASSES, OWN_HEADERS, DeadLetterClass,
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
-from pipeline.ingest.records import Unreadable, Webhook, decide
+from pipeline.ingest.records import AcceptedWebhook, Unreadable, decide
 from pipeline.kafka import records
 from pipeline.kafka.cluster.topics import load_specs
 from pipeline.kafka.records import OutRecord
@@ -266,7 +266,7 @@ def test_limits_are_the_code_s() -> None:
     assert (timestamp["minimum"], timestamp["maximum"]) == (limits.TIMESTAMP_MIN_S, limits.TIMESTAMP_MAX_S)
 
 
-def stored(body: bytes) -> Webhook | Unreadable:
+def stored(body: bytes) -> AcceptedWebhook | Unreadable:
     """What ingest makes of a request."""
     return decide(
         body,

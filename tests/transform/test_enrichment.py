@@ -20,7 +20,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Found, Resolver
+from pipeline.transform.resolver import FoundCustomer, Resolver
 from pipeline.transform.verdicts import Operations
 from pipeline.transform.webhook import read
 
@@ -88,13 +88,13 @@ def body(**change: Any) -> bytes:
     return orjson.dumps(LICENCE | change)
 
 
-async def asked(enrichment: Enrichment, customer_id: str) -> Found | None:
+async def asked(enrichment: Enrichment, customer_id: str) -> FoundCustomer | None:
     """What is known once the question has ended."""
     question = enrichment.ask(customer_id, waits=True)
     assert isinstance(question, asyncio.Task)
     await question
     found = enrichment.ask(customer_id, waits=True)
-    assert found is None or isinstance(found, Found)
+    assert found is None or isinstance(found, FoundCustomer)
     return found
 
 
@@ -107,7 +107,7 @@ async def test_an_unknown_customer_is_looked_up(build: Build, told: list[Custome
     customer_id = enrichment.unknown_customer(read(record), store)
     assert customer_id == CUSTOMER_ID
     found = await asked(enrichment, customer_id)
-    assert found == Found(ANN, NOW_S)
+    assert found == FoundCustomer(ANN, NOW_S)
     enrichment.put(found, customer_id, store)
     assert enrichment.unknown_customer(read(record), store) is None
     verdict = decide(record, POLICY, map_webhook, store).verdict
@@ -124,7 +124,7 @@ def test_an_answer_settles_who_it_is(build: Build, metadata: dict[str, Any], per
     for answered in (True, False):
         store = MemoryStore()
         if answered:
-            build().put(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
+            build().put(FoundCustomer(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
         verdict = decide(Written(body()), POLICY, map_webhook, store).verdict
         assert isinstance(verdict, Operations)
         settled = CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).person
@@ -135,8 +135,8 @@ def test_an_answer_settles_who_it_is(build: Build, metadata: dict[str, Any], per
 def test_an_answer_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
     enrichment, store = build(), MemoryStore()
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, store)
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, store)
     assert [written for written, _ in store.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
 
 
@@ -148,7 +148,7 @@ def test_an_answer_is_a_fact(build: Build) -> None:
 def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
     """An answer that does not tell this customer's address puts nothing into the store."""
     store = MemoryStore()
-    build().put(Found(found, NOW_S), CUSTOMER_ID, store)
+    build().put(FoundCustomer(found, NOW_S), CUSTOMER_ID, store)
     assert len(store) == 0
 
 
@@ -204,7 +204,7 @@ def test_known_and_forgotten_customers(build: Build) -> None:
     """Whose address the state knows, or who asked to be forgotten, is not asked for."""
     enrichment, record = build(), Written(body())
     known, forgotten = MemoryStore(), MemoryStore()
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, known)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
     assert enrichment.unknown_customer(read(record), known) is None
     assert enrichment.unknown_customer(read(record), forgotten) is None
@@ -221,15 +221,15 @@ async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> 
     enrichment = build()
     assert enrichment.ask(CUSTOMER_ID, waits=False) is None
     assert told == [CustomerLookedUp("nobody")]
-    assert await asked(enrichment, CUSTOMER_ID) == Found(ANN, NOW_S)
+    assert await asked(enrichment, CUSTOMER_ID) == FoundCustomer(ANN, NOW_S)
 
 
 def test_an_old_answer_does_not_win(build: Build) -> None:
     """What a webhook told since the question was asked is later, whenever the answer is put into the store."""
     enrichment, store = build(), MemoryStore()
     since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
-    enrichment.put(Found(since, NOW_S), CUSTOMER_ID, store)
-    enrichment.put(Found(ANN, NOW_S - 1800), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(since, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S - 1800), CUSTOMER_ID, store)
     assert CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
 
 

@@ -21,7 +21,7 @@ from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.flow import Flow, State
 from pipeline.transform.parked import MAX_PARKED
 from pipeline.transform.product_lookups import ProductLookups
-from pipeline.transform.resolver import Asking, Found
+from pipeline.transform.resolver import Asking, FoundCustomer
 from pipeline.transform.verdicts import Dropped
 from pipeline.transform.webhook import Reading
 
@@ -82,10 +82,10 @@ class Questions:
         text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.found else None
 
-    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+    def ask(self, customer_id: str, *, waits: bool) -> FoundCustomer | Asking | None:
         """Known, or a question of the test's."""
         if customer_id in self.known:
-            return Found({"customer_id": customer_id}, 1)
+            return FoundCustomer({"customer_id": customer_id}, 1)
         if customer_id not in self.asking:
             future = self.answers[customer_id] = asyncio.get_running_loop().create_future()
 
@@ -95,7 +95,7 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def put(self, found: Found, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
+    def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
         self.found.append(customer_id)
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pipeline.dodo import samples
 from pipeline.dodo.api import DodoApi, RateLimit
-from pipeline.dodo.api.client import Patience
+from pipeline.dodo.api.client import RetryPolicy
 from pipeline.errors import CredentialError, DeliveryError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.transform.product_lookups import ALL, MAX_ASKING, PAGE_AGAIN_S, UNKNOWN_S, ProductLookedUp, ProductLookups
@@ -339,7 +339,7 @@ async def test_over_http(tmp_path: Path) -> None:
     product = {"product_id": "pdt_1", "name": "Book", "created_at": "2026-01-01T00:00:00Z"}
     account.objects["products"]["pdt_1"] = product
     async with serving(account) as url:
-        api = DodoApi(url, SecretStr(LIVE_KEY), patience=Patience(attempts=1), rate=RateLimit((1000, 1.0)))
+        api = DodoApi(url, SecretStr(LIVE_KEY), patience=RetryPolicy(attempts=1), rate=RateLimit((1000, 1.0)))
         bench = Bench(tmp_path, api)
         await bench.lookups.start()
         await bench.settled()
