@@ -91,7 +91,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             groups = [Right("group", group, Operation.DESCRIBE, needed=False) for group in (transform, sink)]
             return [*_reads(webhooks, operations, dead_letters), *groups]
         case "preview":
-            return _reads(webhooks)
+            return _reads(webhooks, *([customers] if settings.state else []))
         case "dlq":
             marks = _reads(customers) if settings.state else []
             return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]
