@@ -27,9 +27,9 @@ class Facts(MemoryStore):
         super().put(key, _fitted(value))
         self.changelog.clear()
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        super().keep(key, _fitted(value))
+        super().put_derived(key, _fitted(value))
 
 
 def _fitted(value: bytes | None) -> bytes | None:
