@@ -72,9 +72,11 @@ def test_the_topic_of_differences_is_no_need() -> None:
     assert right == Right("topic", "s", Operation.WRITE, needed=False)
 
 
-def test_preview_reads_webhooks_alone() -> None:
-    """It writes nothing, joins no group and reads nobody's facts."""
-    assert rights_of("preview", DEFAULTS) == [Right("topic", "dodo.webhooks", Operation.READ)]
+def test_preview_only_reads() -> None:
+    """It writes nothing and joins no group; facts are nothing to it where there is no state."""
+    webhooks, facts = (Right("topic", name, Operation.READ) for name in ("dodo.webhooks", "dodo.customers"))
+    assert rights_of("preview", DEFAULTS) == [webhooks, facts]
+    assert rights_of("preview", Settings.load(state=False)) == [webhooks]
 
 
 def test_explain_reads_facts_alone() -> None:
