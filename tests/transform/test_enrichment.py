@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import FoundCustomer, Resolver
 from pipeline.transform.verdicts import Operations
 from pipeline.transform.webhook import read
+from tests.records import Consumed
 
 NOW_S = 1_790_000_000
 POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
@@ -37,17 +38,14 @@ ANN = {
 }
 
 
-@dataclass
-class Written:
-    """A record as it was consumed."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000"))
-    key: bytes | None = b"k"
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 7
-    timestamp: int = NOW_S * 1000
+written = partial(
+    Consumed,
+    headers=(("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000")),
+    key=b"k",
+    offset=7,
+    timestamp=NOW_S * 1000,
+)
+"""A record as a consumer hands it out."""
 
 
 class Dodo:
@@ -100,7 +98,7 @@ async def asked(enrichment: Enrichment, customer_id: str) -> FoundCustomer | Non
 
 async def test_an_unknown_customer_is_looked_up(build: Build, told: list[CustomerLookedUp]) -> None:
     """Once Dodo has answered the webhook goes to the policy's person, with address and identify; then it is known."""
-    enrichment, store, record = build(), MemoryStore(), Written(body())
+    enrichment, store, record = build(), MemoryStore(), written(body())
     before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
     assert isinstance(before, Operations)
     assert before.person_key == CUSTOMER_ID.encode()
@@ -125,7 +123,7 @@ def test_an_answer_settles_who_it_is(build: Build, metadata: dict[str, Any], per
         store = MemoryStore()
         if answered:
             build().put(FoundCustomer(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
-        verdict = decide(Written(body()), POLICY, map_webhook, store).verdict
+        verdict = decide(written(body()), POLICY, map_webhook, store).verdict
         assert isinstance(verdict, Operations)
         settled = CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).person
         assert (settled and settled.id) == (person if answered else None)
@@ -155,17 +153,17 @@ def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        Written(None),
-        Written(b"{}"),
-        Written(b"not json"),
-        Written(samples.load("payment.succeeded")),
-        Written(samples.load("payout.success")),
-        Written(samples.load("unknown.future_event")),
-        Written(samples.load("credit.deducted")),
-        Written(body(), (("dodo-mode", b"test"),)),
-        Written(body(), (("dodo-command", b"forget"),)),
-        Written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
-        Written(body(data={**LICENCE["data"], "customer_id": None})),
+        written(None),
+        written(b"{}"),
+        written(b"not json"),
+        written(samples.load("payment.succeeded")),
+        written(samples.load("payout.success")),
+        written(samples.load("unknown.future_event")),
+        written(samples.load("credit.deducted")),
+        written(body(), headers=(("dodo-mode", b"test"),)),
+        written(body(), headers=(("dodo-command", b"forget"),)),
+        written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
+        written(body(data={**LICENCE["data"], "customer_id": None})),
     ],
     ids=[
         "tombstone",
@@ -181,7 +179,7 @@ def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
         "no id",
     ],
 )
-def test_nobody_to_ask_for(build: Build, record: Written) -> None:
+def test_nobody_to_ask_for(build: Build, record: Consumed) -> None:
     """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
     assert build().unknown_customer(read(record), MemoryStore()) is None
 
@@ -191,18 +189,18 @@ def test_customer_object_without_an_address(build: Build) -> None:
     data = orjson.loads(samples.load("subscription.active"))
     data["data"]["customer"] = {"customer_id": "cus_1"}
     data["data"]["cancelled_by"] = None
-    assert build().unknown_customer(read(Written(orjson.dumps(data))), MemoryStore()) == "cus_1"
+    assert build().unknown_customer(read(written(orjson.dumps(data))), MemoryStore()) == "cus_1"
 
 
 def test_volume_when_it_is_sent(build: Build) -> None:
     """Deducted credits are sent only on demand; then their customers are asked for."""
-    record = Written(samples.load("credit.deducted"))
+    record = written(samples.load("credit.deducted"))
     assert build(policy=Policy(emit_credit_deducted=True)).unknown_customer(read(record), MemoryStore()) is not None
 
 
 def test_known_and_forgotten_customers(build: Build) -> None:
     """Whose address the state knows, or who asked to be forgotten, is not asked for."""
-    enrichment, record = build(), Written(body())
+    enrichment, record = build(), written(body())
     known, forgotten = MemoryStore(), MemoryStore()
     enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
@@ -236,7 +234,7 @@ def test_an_old_answer_does_not_win(build: Build) -> None:
 def test_nobody_is_asked_for_what_cannot_be_read() -> None:
     """It will be a dead letter, whoever its customer is."""
     body = orjson.dumps(LICENCE)
-    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
+    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, written(body).headers, "odd")
     enrichment = Enrichment(Resolver(Dodo(ANN)), POLICY)
-    assert enrichment.unknown_customer(read(Written(body)), MemoryStore()) == CUSTOMER_ID
+    assert enrichment.unknown_customer(read(written(body)), MemoryStore()) == CUSTOMER_ID
     assert enrichment.unknown_customer(read(record), MemoryStore()) is None

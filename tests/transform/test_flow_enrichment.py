@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -24,19 +24,10 @@ from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.resolver import Asking, FoundCustomer
 from pipeline.transform.verdicts import Dropped
 from pipeline.transform.webhook import Reading
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out; its value is the customer, one of a question with a `?` behind."""
-
-    offset: int
-    value: bytes
-    partition: int = 0
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "webhooks"
-    timestamp: int = 1
+consumed = partial(Consumed, topic="webhooks", timestamp=1)
+"""A record as a consumer hands it out."""
 
 
 class Facts(MemoryStore):
@@ -172,7 +163,7 @@ class Bench:
 
     def batch(self, first: int, *values: str, partition: int = 0, generation: int = 1) -> RecordBatch:
         """A chunk of these values from offset `first` on."""
-        records = [Consumed(first + i, value.encode(), partition) for i, value in enumerate(values)]
+        records = [consumed(value.encode(), offset=first + i, partition=partition) for i, value in enumerate(values)]
         return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
 
     async def until_acked(self, partition: int, offset: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.transform.product_names import FILE, MAX_NAME_CHARS, ProductNames
 from pipeline.transform.resolver import AWAY_S, REFUSED_S
 from pipeline.transform.webhook import read
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
+from tests.records import Consumed
 
 NEVER_S = 3600.0
 
@@ -56,17 +57,8 @@ class Dodo:
             raise self.fault
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = None
-    topic: str = "webhooks"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 1
+consumed = partial(Consumed, timestamp=1)
+"""A record as a consumer hands it out."""
 
 
 class Bench:
@@ -91,7 +83,7 @@ class Bench:
         cart = ",".join(f'{{"product_id": "{one}"}}' for one in product_ids)
         pairs = tuple((name.replace("_", "-"), value.encode()) for name, value in headers.items())
         body = f'{{"type":"payment.succeeded","data":{{"cart":[{cart}]}}}}'
-        return self.lookups.missing(read(Consumed(body.encode(), pairs)), waits=waits)
+        return self.lookups.missing(read(consumed(body.encode(), pairs)), waits=waits)
 
     async def settled(self) -> None:
         """Wait for what is being asked."""
@@ -308,10 +300,10 @@ async def test_records_that_ask_for_nothing(tmp_path: Path) -> None:
     assert bench.missing("pdt_1") is None
     assert bench.missing("pdt_2", dodo_mode="test") is None
     assert bench.missing("pdt_2", dodo_command="backfill") is None
-    assert bench.lookups.missing(read(Consumed(None)), waits=True) is None
+    assert bench.lookups.missing(read(consumed(None)), waits=True) is None
     escaped = b'{"type": "x", "data": {"product_id": "\\u0070dt"}}'
-    assert bench.lookups.missing(read(Consumed(escaped)), waits=True) is None
-    assert bench.lookups.missing(read(Consumed(samples.load("payout.created"))), waits=True) is None
+    assert bench.lookups.missing(read(consumed(escaped)), waits=True) is None
+    assert bench.lookups.missing(read(consumed(samples.load("payout.created"))), waits=True) is None
     assert dodo.asked == []
     await bench.lookups.close()
 

@@ -21,7 +21,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Operations
 from pipeline.transform.webhook import read
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 POLICY = Policy()
 HEADERS = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660380"))
