@@ -158,7 +158,7 @@ def nothing_is_known(groups: Sequence[GroupLag]) -> bool:
 
 
 def _shared_note(group: GroupLag) -> str | None:
-    """What is to be said of each of several partitions, nothing being known of them: said once."""
+    """The note for several partitions of which nothing is known, printed once."""
     notes = {partition.note for partition in group.partitions}
     unknown = all(partition.records is None for partition in group.partitions)
     return notes.pop() if unknown and len(notes) == 1 and len(group.partitions) > 1 else None
