@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.deadletters.envelope import original_of
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.settings import Settings
 from tests.kafka.record_bytes import GZIP, batch, put, wire

@@ -16,7 +16,8 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings

@@ -20,7 +20,8 @@ from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, open_lag_reader
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import open_lag_reader
 from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
