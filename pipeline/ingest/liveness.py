@@ -23,7 +23,8 @@ from typing import Final
 from aiokafka.errors import AuthenticationFailedError, KafkaError, ProducerClosed
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S, Verdict
+from pipeline.watch.pulse import MAX_STEP_S, PATIENCE_S
+from pipeline.watch.vitals import Verdict
 
 OWN: Final = (AuthenticationFailedError, ProducerClosed, ssl.SSLError)
 """Kafka's errors, or the network's, of which Kafka is not the reason."""

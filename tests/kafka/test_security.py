@@ -27,7 +27,7 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options, faust_broker
 from pipeline.settings import Settings
-from pipeline.watch.vitals import PATIENCE_S
+from pipeline.watch.pulse import PATIENCE_S
 from tests.admin import admin_client
 from tests.kafka.shared import SharedKafka
 
