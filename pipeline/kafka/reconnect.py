@@ -59,7 +59,7 @@ class Backoff:
 
 
 def steady(client: T, watch: Outage = outage) -> T:
-    """Let an `AIOKafkaClient` pause between its attempts, and tell `watch` of brokers that do not answer; returns it.
+    """Let an `AIOKafkaClient` pause between its attempts, and report brokers that do not answer to `watch`; returns it.
 
     Call it before the client is started.
     """

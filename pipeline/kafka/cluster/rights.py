@@ -44,7 +44,7 @@ COMMANDS: Final = ("topics", "lag", "trace", "explain", "preview", "dlq", "backf
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One ACL. Without one that is not `needed` everything works, and something is said to be unknown."""
+    """One ACL. Without one that is not `needed` everything works, and something is shown as unknown."""
 
     kind: Kind
     name: str
@@ -141,7 +141,7 @@ def united(rights: Iterable[Right]) -> dict[tuple[Kind, str], list[Operation]]:
 def missing(rights: Sequence[Right], allowed: dict[tuple[Kind, str], int | None]) -> list[Right]:
     """Those of `rights` that the bits of `allowed` lack, of which Kafka numbers one for each operation.
 
-    What is not in there, or None, is not known, and not said to be missing.
+    What is not in there, or None, is not known, and not counted as missing.
     """
     lacking = []
     for right in rights:
