@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -27,7 +28,7 @@ async def dialed(host: str, port: int) -> socket.socket:
         raise OSError(str(error)) from error
 
 
-async def _addresses(host: str, port: int) -> list[AddrInfoType]:
+async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:
     """Where the host is; the system is asked for names alone: its resolver takes a thread, and may hang."""
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == IPV6 else socket.AF_INET

@@ -169,7 +169,7 @@ def directory_of(settings: Settings) -> Path:
 
 
 async def _connect(settings: Settings) -> None:
-    """Return when topics can be created: a broker says that it has started a moment before the others know it."""
+    """Return when topics can be created: a broker reports its start a moment before the others know it."""
     from pipeline.kafka.cluster.admin import open_admin
 
     async with open_admin(settings) as admin:

@@ -34,9 +34,9 @@ async def connect(
     """A client to the workspace's host, its credentials checked; None when the process is to stop.
 
     While Customer.io cannot be reached this waits: an outage is no fault of the configuration, and a worker without a
-    connection would take partitions from those that have one. `waits_for` is told why, and None in the end. The
-    credentials are tried at every start (one request, of the thousand a second that Customer.io documents), so that a
-    replica with a wrong key ends before it takes anything from those that work.
+    connection would take partitions from those that have one. `waits_for` is called with the reason, and with None in
+    the end. The credentials are tried at every start (one request, of the thousand a second that Customer.io
+    documents), so that a replica with a wrong key ends before it takes anything from those that work.
 
     Raises:
         SettingsError: site id or API key is missing.
@@ -76,7 +76,7 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
 
 
 async def _knows_region(client: TrackClient) -> bool:
-    """Whether the given address could say where the workspace lives: a proxy or stand-in may not have that endpoint.
+    """Whether the given address answers where the workspace lives: a proxy or stand-in may not have that endpoint.
 
     Raises:
         CredentialError: it refuses the credentials, or is not the workspace's region.

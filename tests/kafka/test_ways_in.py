@@ -23,7 +23,8 @@ from pipeline.doctor.examination import examine
 from pipeline.errors import BrokerUnreachableError, SettingsError
 from pipeline.kafka import tokens
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka, java_command
