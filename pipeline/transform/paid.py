@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.money import minor_of
 
 
-class Paid(NamedTuple):
+@dataclass(slots=True)
+class Paid:
     """A payment as its body shows it, each None where the body has no usable value.
 
     Args:
