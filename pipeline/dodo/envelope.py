@@ -53,11 +53,13 @@ def parse(body: bytes) -> Envelope:
     Raises:
         UnreadableBodyError: the bytes are no webhook. The reason quotes nothing of them.
     """
+    why: str | None = None
     try:
         decoded = orjson.loads(body.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
-        # Without the cause: a JSONDecodeError carries the whole document.
-        raise UnreadableBodyError(_why_not_json(body, error)) from None
+        why = _why_not_json(body, error)
+    if why is not None:  # raised out here, it has no context: a JSONDecodeError carries the whole document
+        raise UnreadableBodyError(why)
     if type(decoded) is dict:
         type_, data = decoded.get("type"), decoded.get("data")
         if type(type_) is str and type_ and type(data) is dict:  # as nearly always

@@ -208,7 +208,7 @@ def maybe_new(case: Case) -> bool:
     return not case.paid.subscriptions or text(case.data.get("checkout_session_id")) is not None
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(
