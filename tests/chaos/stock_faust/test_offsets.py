@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faust.transport.consumer import Consumer
 from faust.types import TP
-from intervaltree import IntervalTree
+from intervaltree import IntervalTree  # type: ignore[import-untyped]
 
 PARTITION = TP("a", 0)
 
