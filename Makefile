@@ -90,7 +90,7 @@ pythons: tools install ## the tests that need no broker, and one of the whole ch
 	echo "Python $$v:"; "$$there/bin/python" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there/bin/python" -m pytest -q $(CHAIN); \
 	done; echo "Python $$mine without the compiled iterator of Faust:"; NO_CYTHON=1 "$(PY)" -m pytest -q $(CHAIN)
 
-platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.4.0'); fetches their jars with Maven
+platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.2.1'); fetches their jars with Maven
 	@cd "$(ROOT)" && PLATFORMS="$${PLATFORMS:-all}" "$(PY)" -m pytest -m platforms -s -q --timeout 1800 $(T) tests/platforms
 
 bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`
