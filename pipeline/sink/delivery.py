@@ -8,7 +8,7 @@ An answer is read by `customerio.interpreter`; here stands what follows from it:
   again.) Errors that name no operation of the batch: what was not refused is sent once more, alone; if that answer
   cannot be matched either, it becomes dead letters with the raw answer.
 - refused as a whole, or for its credentials: halves, one after the other, until the culprit is alone; it becomes a dead
-  letter if it is to blame (`judge`). If all may be refused alike it waits, and others go before it (`suspects`).
+  letter if it is to blame (`judge`). If all may be refused alike it waits, and others go before it (`poison.suspects`).
 - try later, no answer: the same bytes again with full jitter, or when Retry-After says, which holds all lanes.
   After the second time-out in a row the halves go instead, since a slow API may never take the whole. What fails for
   minutes, and more often than chance allows, while others succeed is halved as well, down to the record that fails.
@@ -19,7 +19,7 @@ Groups of a batch are kept in a stack with the earliest on top, so nothing is se
 is decided: a person's operations stay in order through every split.
 
 It stays one module though it is long: each consequence works on the same stack and gate, which pieces would hand to and
-fro. What can be decided without them lies beside it (`judge`, `suspects`, `backoff`, `letters`, `clearance`).
+fro. What can be decided without them lies beside it (`judge`, `poison.suspects`, `backoff`, `letters`, `clearance`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ from pipeline.sink.item import Item
 from pipeline.sink.judge import AGAIN, Judge, Ruling
 from pipeline.sink.lanes import Lane, Queue
 from pipeline.sink.letters import DeadLetters
-from pipeline.sink.suspects import set_aside
+from pipeline.sink.poison.suspects import set_aside
 
 SLOW_S: Final = 4.5
 """A request that stayed unanswered for so long was too slow; before, a connection broke. The client's phase time-outs

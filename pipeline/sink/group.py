@@ -9,7 +9,7 @@ from pipeline.customerio.batch import join
 from pipeline.sink.batching import Waiting
 from pipeline.sink.handover import Assignment
 from pipeline.sink.item import Item
-from pipeline.sink.patience import Patience
+from pipeline.sink.poison.patience import Patience
 
 
 @dataclass(slots=True, eq=False)

@@ -148,7 +148,7 @@ class LmdbStore(LmdbFile):
             self._judge(error)
             return None
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """A derived value."""
         self._looks += 1
         if not self._looks % LOOK_EVERY and self._maps_too_much() and self._writing.acquire(blocking=False):
@@ -162,7 +162,7 @@ class LmdbStore(LmdbFile):
             self._judge(error)
             return None
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Derived values, see `KeyValueStore`; not to be read on after a write."""
         try:
             with (self._reader or self._begin_reading()).cursor(self._derived) as cursor:

@@ -135,21 +135,21 @@ class TransactionalStore:
         if value is None:
             self._open.deleted.add(key)
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
         kept = self._derived.get(self.schema.group_of(key))
         if kept is not None and (entry := kept.get(key)) is not None:
             return entry[0]
-        return self.local.sheet(key)
+        return self.local.derived(key)
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """See `KeyValueStore`."""
-        stored = self.local.entries(start, stop, backwards=backwards)
+        stored = self.local.derived_between(start, stop, backwards=backwards)
         kept = self._derived.get(self.schema.group_of(start))
         mine = {key: entry for key, entry in kept.items() if start <= key < stop} if kept else None
         return overlaid(stored, mine, backwards=backwards) if mine else stored
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
         self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, self._open.number)
         self._open.derived[key] = value
@@ -273,9 +273,9 @@ class TransactionalStore:
             if both != mine and (group := group_of(key)) and group not in dropped:
                 dropped.add(group)
                 begin = group + self._separator
-                for beside in [beside for beside, _ in self.entries(begin, begin + b"\xff")]:
-                    self.keep(beside, None)
-                self.keep(group, None)
+                for beside in [beside for beside, _ in self.derived_between(begin, begin + b"\xff")]:
+                    self.put_derived(beside, None)
+                self.put_derived(group, None)
 
     def _is_pending(self, key: bytes) -> bool:
         return key in self._values.get(self.schema.group_of(key), ())

@@ -97,7 +97,7 @@ class _Arrived:
 
 def work_out(posted: Iterable[Posted], policy: Policy, *, now_ms: int) -> Outcome:
     """The outcome of these requests, each taken once and in this order."""
-    shelf, workspace = MemoryStore(now_ms), Workspace(SandboxConfig(keep_events=10_000_000))
+    store, workspace = MemoryStore(now_ms), Workspace(SandboxConfig(keep_events=10_000_000))
     truth = Outcome([], {})
     for number, (delivery, timestamp) in enumerate(posted):
         if delivery.kind == "forged":
@@ -109,7 +109,7 @@ def work_out(posted: Iterable[Posted], policy: Policy, *, now_ms: int) -> Outcom
             continue
         truth.stored.append((delivery.customer_id or "", delivery.webhook_id))
         headers = ((WEBHOOK_ID, delivery.webhook_id.encode()), (WEBHOOK_TIMESTAMP, timestamp))
-        match decide(_Arrived(delivery.body, headers), policy, map_webhook, shelf).verdict:
+        match decide(_Arrived(delivery.body, headers), policy, map_webhook, store).verdict:
             case Operations(operations=operations):
                 for operation in operations:
                     workspace.apply(orjson.loads(operation.body), Arrival(now_ms, number), 0)

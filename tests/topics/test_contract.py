@@ -347,26 +347,26 @@ FORGET = Consumed(
 )
 
 
-def shares(record: Consumed, shelf: MemoryStore) -> Iterator[OutRecord]:
+def shares(record: Consumed, store: MemoryStore) -> Iterator[OutRecord]:
     """The shares that follow from a record where people go by an id in their metadata or their address, carried out."""
     policy = Policy(
         person_id_chain=("metadata.app_user_id", "email"),
         metadata=(("plan_tier", "metadata_tier"),),
         forward_card_hints=True,
     )
-    for share in decide_record(record, policy, map_webhook, shelf).commands:
-        decide_record(Consumed(share.key, share.value, share.headers), policy, map_webhook, shelf)
+    for share in decide_record(record, policy, map_webhook, store).commands:
+        decide_record(Consumed(share.key, share.value, share.headers), policy, map_webhook, store)
         yield share
 
 
 def test_shares_fit() -> None:
     """What the transform writes of the samples' customers, new, changed and taken back, are commands."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     written: list[OutRecord] = []
     for name in samples.names():
         headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"1792660383"))
-        written += shares(Consumed(b"k", samples.load(name), headers), shelf)
-    written += shares(FORGET, shelf)
+        written += shares(Consumed(b"k", samples.load(name), headers), store)
+    written += shares(FORGET, store)
     for share in written:
         schema("command").validate(orjson.loads(share.value or b""))
         schema("headers/command").validate(texts(share))
@@ -381,7 +381,7 @@ def test_shares_fit() -> None:
 
 def test_every_fact_is_of_its_kind() -> None:
     """Whatever the samples leave behind, told once and again later, has the form that the schema gives its kind."""
-    shelf, shared = MemoryStore(), MemoryStore()
+    store, shared = MemoryStore(), MemoryStore()
     policy = Policy(
         person_id_chain=("metadata.app_user_id", "customer_id"),
         metadata=(("plan_tier", "metadata_tier"),),
@@ -390,12 +390,12 @@ def test_every_fact_is_of_its_kind() -> None:
     for attempt in (1792660383, 1792670383):
         for name in samples.names():
             headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"%d" % attempt))
-            decide_record(Consumed(b"k", samples.load(name), headers), policy, map_webhook, shelf)
+            decide_record(Consumed(b"k", samples.load(name), headers), policy, map_webhook, store)
             list(shares(Consumed(b"k", samples.load(name), headers), shared))
-    decide_record(FORGET, policy, map_webhook, shelf)
+    decide_record(FORGET, policy, map_webhook, store)
     list(shares(FORGET, shared))
     found = set()
-    for key, fact in (*shelf.changelog, *shared.changelog):
+    for key, fact in (*store.changelog, *shared.changelog):
         kind = facts.split(key)[1]
         found.add(kind)
         if fact is not None:

@@ -133,16 +133,16 @@ def test_command(name: str) -> None:
 
 def test_commands_that_are_switched_off() -> None:
     """Whoever may write the topic forgets nobody: nothing is known of the customer afterwards, and the letter waits."""
-    shelf, mapping = MemoryStore(), Mapping()
+    store, mapping = MemoryStore(), Mapping()
     order = Consumed(
         headers=(("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
         value=b'{"command":"forget","customer_id":"cus_1","customerio":null,"at":1792000000}',
     )
-    off = decide(order, Policy(commands=False), mapping, shelf)
+    off = decide(order, Policy(commands=False), mapping, store)
     assert (off.verdict, off.commands, mapping.asked) == (NO_COMMANDS, (), [])
-    assert list(shelf.scan(b"")) == []
-    assert decide(order, Policy(), mapping, shelf).verdict != NO_COMMANDS
-    assert list(shelf.scan(b"")) != []
+    assert list(store.scan(b"")) == []
+    assert decide(order, Policy(), mapping, store).verdict != NO_COMMANDS
+    assert list(store.scan(b"")) != []
 
 
 @pytest.mark.parametrize("mode", [b"sandbox", b"\xff", b"live,test"])

@@ -41,7 +41,7 @@ class Consumed:
     timestamp: int = 1
 
 
-def decide(reading: Reading, _shelf: object = None) -> Decision:
+def decide(reading: Reading, _store_of: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
     `gone` is about `cus_3` besides.

@@ -137,9 +137,9 @@ def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
 
     def doomed(record: Record, letter: Letter) -> bool:
         # An empty state: what is known of the customer lies with the worker.
-        shelf = MemoryStore() if settings.state else None
+        store = MemoryStore() if settings.state else None
         return letter.stage == "transform" and isinstance(
-            decide(record, policy, map_webhook, shelf).verdict, DeadLettered
+            decide(record, policy, map_webhook, store).verdict, DeadLettered
         )
 
     return doomed

@@ -38,7 +38,7 @@ Kind = Literal["topic", "group"]
 
 STAGES: Final[tuple[Stage, ...]] = ("ingest", "transform", "sink")
 
-COMMANDS: Final = ("topics", "lag", "trace", "preview", "dlq", "backfill", "forget", "state")
+COMMANDS: Final = ("topics", "lag", "trace", "explain", "preview", "dlq", "backfill", "forget", "state")
 """Groups of commands that talk to the cluster, `doctor`'s questions among them."""
 
 
@@ -90,8 +90,10 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             # Without the groups it says what there is, and not how far the stages are.
             groups = [Right("group", group, Operation.DESCRIBE, needed=False) for group in (transform, sink)]
             return [*_reads(webhooks, operations, dead_letters), *groups]
+        case "explain":
+            return _reads(customers) if settings.state else []  # with --state; else it asks nobody
         case "preview":
-            return _reads(webhooks)
+            return _reads(webhooks, *([customers] if settings.state else []))
         case "dlq":
             marks = _reads(customers) if settings.state else []
             return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]

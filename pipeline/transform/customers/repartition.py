@@ -122,7 +122,7 @@ class Repartition:
         self._topic = settings.customers_topic
         self._partitions = partitions
         self._base = settings.data_dir / DIRECTORY
-        self._mirrors: dict[int, LmdbStore] = {}
+        self._stores: dict[int, LmdbStore] = {}
         self._aside: Counter[int] = Counter()
         self._warnings = Warnings(self._topic, self._kept_aside)
 
@@ -134,7 +134,7 @@ class Repartition:
             SettingsError: the data directory cannot be used.
         """
         await asyncio.to_thread(self._open)
-        async with Changelog.open(self._settings, frozenset(self._mirrors), CUSTOMERS) as changelog:
+        async with Changelog.open(self._settings, frozenset(self._stores), CUSTOMERS) as changelog:
             bounds = await changelog.bounds()
             total = sum(map(len, bounds.values()))
             places = {number: span.start for number, span in bounds.items()}
@@ -151,21 +151,21 @@ class Repartition:
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
-            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
+            self._stores[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
 
     def _absorb(self, piece: Piece) -> None:
         sifted = sift(piece.changes, piece.offsets, CUSTOMERS)
         self._warnings.hear(piece.partition, sifted)
-        mirror = self._mirrors[piece.partition]
-        mirror.absorb(sifted.changes, piece.next_offset, sifted.began)
+        store = self._stores[piece.partition]
+        store.absorb(sifted.changes, piece.next_offset, sifted.began)
 
     def _survey(self) -> Survey:
         survey = Survey(self._partitions, kept_aside=self._aside.total())
-        for number, mirror in self._mirrors.items():
-            if mirror.began is not None:
-                survey.written_under[number] = began_fact(mirror.began.value)[2]
+        for number, store in self._stores.items():
+            if store.began is not None:
+                survey.written_under[number] = began_fact(store.began.value)[2]
             place, last = Ownership(number, self._partitions), b""
-            for name, _ in mirror.scan(b""):
+            for name, _ in store.scan(b""):
                 customer = CUSTOMERS.group_of(name)
                 if not customer:
                     continue
@@ -184,12 +184,12 @@ class Repartition:
             TopicError: a transform has joined its group meanwhile.
             DeliveryError: something is not known to be durable; the next run goes on.
         """
-        at_ms = max((ms for ms in map(self._began_ms, self._mirrors.values()) if ms is not None), default=None)
+        at_ms = max((ms for ms in map(self._began_ms, self._stores.values()) if ms is not None), default=None)
         at_ms = int(time.time() * 1000) if at_ms is None else at_ms
         await self._say(producer, at_ms, MOVING)
         await check_quiet(self._settings, with_backlog=True)  # whoever joins from now on reads that
         moved = 0
-        for number in self._mirrors:
+        for number in self._stores:
             for piece in self._pieces(number):
                 await self._move_piece(producer, number, piece)
                 moved += len(piece)
@@ -197,12 +197,12 @@ class Repartition:
         await self._say(producer, at_ms, self._partitions)
 
     @staticmethod
-    def _began_ms(mirror: LmdbStore) -> int | None:
-        return None if mirror.began is None else began_fact(mirror.began.value)[0]
+    def _began_ms(store: LmdbStore) -> int | None:
+        return None if store.began is None else began_fact(store.began.value)[0]
 
     async def _say(self, producer: Producer, at_ms: int, partitions: int) -> None:
         chunk = producer.chunk()
-        for number in self._mirrors:
+        for number in self._stores:
             value = began_value(at_ms, secrets.token_hex(16), partitions)
             chunk.append(self._topic, number, OutRecord(BEGAN, value, CUSTOMERS.headers))
         await chunk.send()
@@ -212,7 +212,7 @@ class Repartition:
         place = Ownership(number, self._partitions)
         piece: dict[bytes, bytes] = {}
         last, owned = b"", True
-        for name, value in self._mirrors[number].scan(b""):
+        for name, value in self._stores[number].scan(b""):
             customer = CUSTOMERS.group_of(name)
             if customer != last:
                 if len(piece) >= PIECE_FACTS:
@@ -229,7 +229,7 @@ class Repartition:
         copies: dict[int, dict[bytes, bytes | None]] = {}
         for customer, mine in _by_customer(piece):
             owner = Ownership(source, self._partitions).owner(customer)
-            theirs = dict(self._mirrors[owner].scan(facts.prefix(customer)))
+            theirs = dict(self._stores[owner].scan(facts.prefix(customer)))
             copies.setdefault(owner, {}).update(joined(customer, mine, theirs))
         chunk = producer.chunk()
         for owner, values in copies.items():
@@ -238,8 +238,8 @@ class Repartition:
                 chunk.append(self._topic, owner, OutRecord(name, said, CUSTOMERS.headers))
         await chunk.send()
         for owner, values in copies.items():
-            mirror = self._mirrors[owner]
-            await asyncio.to_thread(partial(mirror.write, values, {}, mirror.next_offset))
+            store = self._stores[owner]
+            await asyncio.to_thread(partial(store.write, values, {}, store.next_offset))
         chunk = producer.chunk()
         for name in piece:
             chunk.append(self._topic, source, OutRecord(name, None, CUSTOMERS.headers))
@@ -247,9 +247,9 @@ class Repartition:
 
     async def close(self) -> None:
         """Leave nothing on the disk."""
-        mirrors, self._mirrors = self._mirrors, {}
-        for mirror in mirrors.values():
-            mirror.close(clean=False)
+        stores, self._stores = self._stores, {}
+        for store in stores.values():
+            store.close(clean=False)
         await asyncio.to_thread(shutil.rmtree, self._base, ignore_errors=True)
 
 

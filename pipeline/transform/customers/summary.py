@@ -106,28 +106,28 @@ class Summary:
         """The summary that `value` holds; None when there is none of this version."""
         if value is None or value[:1] != VERSION:
             return None
-        sheet = cls.__new__(cls)
+        summary = cls.__new__(cls)
         (
-            sheet.forgotten_s,
-            sheet.count,
-            sheet.spent,
-            sheet.first,
-            sheet.base,
-            sheet.last,
-            sheet.method,
-            sheet.refunds,
-            sheet.lost,
-            sheet.live,
-            sheet.rest,
-            sheet.active,
-            sheet.products,
-            sheet.periods,
-            sheet.head,
-            sheet.card,
-            sheet.identity,
+            summary.forgotten_s,
+            summary.count,
+            summary.spent,
+            summary.first,
+            summary.base,
+            summary.last,
+            summary.method,
+            summary.refunds,
+            summary.lost,
+            summary.live,
+            summary.rest,
+            summary.active,
+            summary.products,
+            summary.periods,
+            summary.head,
+            summary.card,
+            summary.identity,
         ) = orjson.loads(memoryview(value)[1:])
-        sheet.spent = sums_of(sheet.spent)
-        return sheet
+        summary.spent = sums_of(summary.spent)
+        return summary
 
     def encode(self) -> bytes:
         """The summary to keep."""
@@ -231,14 +231,14 @@ class Folded(NamedTuple):
     """What a customer's facts come to: the summary, and beside it where each subscription stands, and which events are
     out since when (seconds)."""  # noqa: D205, D209 - one sentence
 
-    sheet: Summary
+    summary: Summary
     places: list[Place]
     events: list[tuple[str, int]]
 
 
 def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
-    """What a customer's facts come to, keys and values as on the shelf; what cannot be read is passed over."""
-    sheet = Summary()
+    """What a customer's facts come to, keys and values as in the store; what cannot be read is passed over."""
+    summary = Summary()
     payments: list[tuple[str, PaymentFact]] = []
     refunds: dict[str, list[RefundFact]] = {}
     subscriptions: list[tuple[str, SubscriptionFact]] = []
@@ -257,34 +257,34 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
                 if is_charged(fact):
                     charged.add(id_)
             case "card":
-                sheet.card = fact
+                summary.card = fact
             case "subscription":
                 subscriptions.append((id_, SubscriptionFact.of(fact)))
             case "dispute":
-                sheet.lost = True
+                summary.lost = True
             case "event":
-                sheet.emit(id_, fact[0])
+                summary.emit(id_, fact[0])
                 events.append((id_, fact[0]))
             case "forgotten":
-                sheet.forgotten_s = fact[0]
+                summary.forgotten_s = fact[0]
             case "identity":
-                sheet.identity = fact
+                summary.identity = fact
     for payment_id, payment in payments:
-        sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
-    sheet.refunds = sum(map(len, refunds.values()))
-    sheet.identity = identity.hear(sheet.identity, [paid.note for _, paid in payments if paid.note is not None])
-    return Folded(sheet, _line_up(sheet, subscriptions, charged), events)
+        summary.pay(payment_id, None, payment, refunds.get(payment_id, ()))
+    summary.refunds = sum(map(len, refunds.values()))
+    summary.identity = identity.hear(summary.identity, [paid.note for _, paid in payments if paid.note is not None])
+    return Folded(summary, _line_up(summary, subscriptions, charged), events)
 
 
-def _line_up(sheet: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]) -> list[Place]:
+def _line_up(summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]) -> list[Place]:
     """Say of all subscriptions what the summary has of them; their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
-    sheet.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
-    sheet.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)
-    sheet.active = sum(place.is_active for place, _ in placed)
+    summary.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
+    summary.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)
+    summary.active = sum(place.is_active for place, _ in placed)
     products = {place.product for place, _ in placed if place.product is not None}
-    sheet.products = sorted(products, key=product_order)[:MAX_PRODUCTS]
+    summary.products = sorted(products, key=product_order)[:MAX_PRODUCTS]
     return [place for place, _ in placed]
 
 

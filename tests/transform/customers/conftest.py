@@ -160,7 +160,7 @@ class ShopTraffic:
         self.payments: set[str] = set()
         self.records: list[OutRecord] = []
         self.partitions = partitions
-        self._shelf = MemoryStore(int(time.time() * 1000))
+        self._store = MemoryStore(int(time.time() * 1000))
         self._policy = Policy.of(settings)
 
     @property
@@ -191,7 +191,7 @@ class ShopTraffic:
                 self.records.append(OutRecord(key, delivery.body, tuple(headers)))
                 sends.append(await producer.send(topic, delivery.body, key=written, headers=headers, partition=where))
                 record = FetchedRecord(topic, partition, 0, 0, 0, key, delivery.body, headers)
-                verdict = decide(record, self._policy, map_webhook, self._shelf).verdict
+                verdict = decide(record, self._policy, map_webhook, self._store).verdict
                 if isinstance(verdict, Operations):
                     self.events |= {one.op_id for one in verdict.operations if one.kind == "event"}
                     self.payments |= {one.op_id for one in verdict.operations if one.name in OF_MONEY}
@@ -273,9 +273,9 @@ async def books_of(settings: Settings, partitions: int) -> Books:
     values = latest(facts)
     mirrored = True
     for partition in range(partitions):
-        mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
-        stored = {(partition, key): value for key, value in mirror.scan(b"")}
-        mirror.close()
+        local = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
+        stored = {(partition, key): value for key, value in local.scan(b"")}
+        local.close()
         mirrored &= stored == {place: value for place, value in values.items() if place[0] == partition}
     operations = await operations_of(settings)
     return Books(totals_of(values), len(facts), {op_id for action, op_id in operations if action == "event"}, mirrored)

@@ -56,13 +56,13 @@ class World:
 
     def __init__(self, policy: Policy = MERGING) -> None:
         self.policy = policy
-        self.shelf = MemoryStore()
+        self.store = MemoryStore()
         self.workspace = Workspace(SandboxConfig())
         self.at = 0
 
     def feed(self, record: Record) -> list[MappedOperation]:
         """Decide it, and let the workspace take what it sends, in order, then what follows from the shares."""
-        decision = decide(record, self.policy, map_webhook, self.shelf)
+        decision = decide(record, self.policy, map_webhook, self.store)
         assert isinstance(decision.verdict, Operations)
         for operation in decision.verdict.operations:
             body = orjson.loads(operation.body)
@@ -71,7 +71,7 @@ class World:
             self.workspace.apply(body, Arrival(self.at, self.at), 0)
         for command in decision.commands:
             share = decide(
-                replace(record, value=command.value, headers=command.headers), self.policy, map_webhook, self.shelf
+                replace(record, value=command.value, headers=command.headers), self.policy, map_webhook, self.store
             )
             for operation in share.verdict.operations if isinstance(share.verdict, Operations) else ():
                 self.at += 1
@@ -128,11 +128,11 @@ def test_redelivery_after_a_crash() -> None:
     """If the merge went out and its facts did not last, it goes out again, which changes nothing."""
     world = World()
     world.feed(payment(0, OLD))
-    before = list(world.shelf.changelog)
+    before = list(world.store.changelog)
     world.feed(payment(1, NEW))
-    world.shelf = MemoryStore()
+    world.store = MemoryStore()
     for key, value in before:
-        world.shelf.put(key, value)
+        world.store.put(key, value)
     assert world.kinds(payment(1, NEW)) == ["identify", "merge", "event"]
     assert world.people == {NEW: 2}
 
