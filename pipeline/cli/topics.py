@@ -126,7 +126,7 @@ def apply(
         moves = settings.state and _moves_customers(settings, found)
         if moves:
             _check_quiet(settings)
-        asyncio.run(topics.apply(settings, found, done=lambda step: typer.echo(f"done: {step}")))
+        asyncio.run(topics.apply(settings, found, done=lambda step: say(f"done: {step}", indent=6)))
         if moves:
             from pipeline.cli.state_run import StateOptions, perform
 

@@ -34,6 +34,7 @@ from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
 from pipeline.telemetry.opening import counts_of, open_traces
+from pipeline.watch.clients import show_clients
 from pipeline.watch.clock import Clock
 from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
@@ -79,6 +80,7 @@ def create_app(
     metrics = Metrics("ingest")
     observe_ingest(metrics)
     observe_connections(metrics)
+    show_clients(metrics, settings)
     timeliness, brokers_clock = Timeliness(), Clock(metrics, lambda: clock() * 1000)
 
     def dated(event: object) -> None:

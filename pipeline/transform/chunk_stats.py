@@ -69,8 +69,8 @@ class ChunkStats:
         verdict = decision.verdict
         if type(verdict) is Operations:
             self.webhooks[known, "operations", ""] += 1
-            for _, _, _, kind, name, _ in verdict.operations:
-                self.operations[kind, name or ""] += 1
+            for operation in verdict.operations:
+                self.operations[operation.kind, operation.name or ""] += 1
             for note in verdict.notes:
                 self.notes[note] += 1
         elif type(verdict) is Dropped:

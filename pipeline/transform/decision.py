@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from pipeline.kafka.records import (
     DODO_COMMAND,
@@ -39,7 +40,8 @@ NO_CUSTOMER: Final = DeadLettered(
 )
 
 
-class Decision(NamedTuple):
+@dataclass(slots=True)
+class Decision:
     """What becomes of one record; `type` is None when the body could not be read."""
 
     verdict: Decided

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -370,7 +370,7 @@ class Flow:
                     outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
                 except RecordTooLargeError as error:
                     letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
-                    return self._append(outgoing, record, decision._replace(verdict=letter_of), span)
+                    return self._append(outgoing, record, replace(decision, verdict=letter_of), span)
             case Dropped():
                 pass
         return decision

@@ -32,7 +32,8 @@ RANK: Final = {"active": 0, "past_due": 1, "on_hold": 2, "paused": 3}
 """Which subscription speaks for a person that has several; whatever is not here has ended or not begun."""
 
 
-class Person(NamedTuple):
+@dataclass(slots=True)
+class Person:
     """Who a webhook's operations go to at Customer.io.
 
     Args:

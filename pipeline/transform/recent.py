@@ -40,7 +40,7 @@ def decided(decision: Decision) -> Decided:
     match decision.verdict:
         case Operations() as verdict:
             key = verdict.person_key
-            outcome = ", ".join(name or kind for _, _, _, kind, name, _ in verdict.operations) or "nothing to say"
+            outcome = ", ".join(one.name or one.kind for one in verdict.operations) or "nothing to say"
         case Dropped() as verdict:
             outcome = f"dropped: {verdict.reason}"
         case DeadLettered() as verdict:

@@ -70,15 +70,16 @@ def operation_records(
         shared += ((TRACEPARENT, traceparent),)
     person_key = operations.person_key
     found = []
-    for op_id, body, barrier, kind, _, key in operations.operations:
+    for operation in operations.operations:
+        body, key = operation.body, operation.key
         word = word_for(body)
-        told: Pairs = _remembered(decision, operations) if kind == "identify" else ()
-        if barrier:
+        told: Pairs = _remembered(decision, operations) if operation.kind == "identify" else ()
+        if operation.barrier:
             told += _BARRIER
             word += MORE
         elif told and operations.not_before_s is not None:
             word += MORE
-        headers = ((CHECKED, word), (OP_ID, op_id.encode()), *shared, *told)
+        headers = ((CHECKED, word), (OP_ID, operation.op_id.encode()), *shared, *told)
         found.append(OutRecord(person_key if key is None else key, body, headers))
     return found
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.worker.app import BatchApp
+from pipeline.watch.clients import show_clients
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
@@ -66,6 +67,7 @@ class WorkerWatch:
         self._thread = DriverThread(app)
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
+        show_clients(self.metrics, app.settings)
         show_vitals(self.metrics, self.vitals)
         show_partitions(self.metrics, lambda: self._figures(watchdog), watchdog.held_s)
         self._lateness = Lateness()

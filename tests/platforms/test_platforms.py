@@ -33,7 +33,7 @@ from tests.chaos.seen import caught_up, look
 from tests.chaos.truth import faults, work_out
 from tests.kafka.three_brokers import Cluster
 
-VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.4.0")
+VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.2.1")
 ASKED = os.environ.get("PLATFORMS", "").split()
 
 pytestmark = [

@@ -31,6 +31,7 @@ from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.closing import close
 from pipeline.kafka.cluster.topic_identity import marked, unmarked
+from pipeline.kafka.followers import read_near
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
@@ -119,6 +120,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
+        read_near(consumer, self.app.settings.kafka_client_rack)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer

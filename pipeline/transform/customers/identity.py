@@ -25,7 +25,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.transform.identity import stands_for_nobody
-from pipeline.transform.profile import Contact, Person
+from pipeline.transform.profile import Contact
 
 Fact = list[Any]
 
@@ -81,10 +81,11 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     """
     if now[DELIVERED] > max(known[DELIVERED], at_s):
         return None
-    if known[TO:EMAIL] != now[TO:EMAIL] or known[METADATA] != now[METADATA]:  # to, person
+    if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0
-    for before, after, bit in zip(known[EMAIL:METADATA], now[EMAIL:METADATA], BITS, strict=True):
+    for place, bit in enumerate(BITS, EMAIL):
+        before, after = known[place], now[place]
         if before is not after:
             if before is None or before[2] != after[2]:
                 return None
@@ -138,7 +139,7 @@ def latest(old: Fact | None, new: Fact | None) -> Fact | None:
 
 def is_nobody(person: Fact) -> bool:
     """Whether what an earlier version took for an id stands for no value."""
-    return stands_for_nobody(Person(person[2], person[3]))
+    return stands_for_nobody(person[2], person[3])
 
 
 def _earliest(person: Fact) -> tuple[bool, int, int, bytes]:

@@ -125,7 +125,7 @@ class Summary:
             summary.head,
             summary.card,
             summary.identity,
-        ) = orjson.loads(memoryview(value)[1:])
+        ) = orjson.loads(value[1:])
         summary.spent = sums_of(summary.spent)
         return summary
 
@@ -158,11 +158,11 @@ class Summary:
         """A payment is known now, or better than before; `refunds` are all that are known of it."""
         if old is not None:
             return self._pay_again(payment_id, old, new)
-        self._pay_with(payment_id, new)
+        minor, currency = counted(new), new.currency
+        self._pay_with(payment_id, new, minor)
         if new.periods:
             self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new.periods]
             self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
-        minor, currency = counted(new), new.currency
         if minor is None:
             return True
         self.count += 1
@@ -188,16 +188,16 @@ class Summary:
             stands_in.append(self.method)
         if any(entry is not None and entry[1] == payment_id for entry in stands_in):
             return False  # another payment may take its place
-        self._pay_with(payment_id, new)
+        self._pay_with(payment_id, new, counted(new))
         return True
 
-    def _pay_with(self, payment_id: str, payment: PaymentFact) -> None:
-        """First, last and how."""
+    def _pay_with(self, payment_id: str, payment: PaymentFact, minor: int | None) -> None:
+        """First, last and how; `minor` is what is counted of it."""
         time, currency = payment.time, payment.currency
         ms = to_ms(time) or 0
         if payment.method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, payment.method]
-        if counted(payment) is None:
+        if minor is None:
             return
         if _is_behind(self.last, ms, payment_id):
             self.last = [ms, payment_id, time]
