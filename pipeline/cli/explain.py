@@ -127,9 +127,9 @@ def explain(
         if identifier is not None and len(found) > 1:
             raise InputError("--webhook-id names one webhook, and several were given")
         known = _real_state(settings, [copy for _, copy in found], mode=mode, now_ms=now_ms) if state else None
-        shelf = None if known is None else known.shelf
+        store = None if known is None else known.store
         told = Known(settings.customers_topic, asked=state, state=known)
-        _journey(Journey(settings, mode=mode, now_ms=now_ms, shelf=shelf), found, identifier, told, as_json=as_json)
+        _journey(Journey(settings, mode=mode, now_ms=now_ms, store=store), found, identifier, told, as_json=as_json)
         return
     ((source, copy),) = found
     name = identifier or copy.webhook_id

@@ -39,9 +39,9 @@ async def connect(
 
     While Customer.io cannot be reached this waits, and for `REDIRECTED_S` while a proxy shows a page of its own: an
     outage is no fault of the configuration, and a worker without a connection would take partitions from those that
-    have one. `waits_for` is told why, and None in the end. The credentials are tried at every start (two requests at
-    most, of the thousand a second that Customer.io documents), so that a replica with a wrong key, or an address that
-    leads elsewhere, ends before it takes anything from those that work.
+    have one. `waits_for` is called with the reason, and with None in the end. The credentials are tried at every start
+    (two requests at most, of the thousand a second that Customer.io documents), so that a replica with a wrong key, or
+    an address that leads elsewhere, ends before it takes anything from those that work.
 
     Raises:
         SettingsError: site id or API key is missing.
@@ -106,7 +106,7 @@ async def _takes_batches(client: TrackClient, *, known: bool) -> bool:
 
 
 async def _knows_region(client: TrackClient) -> bool:
-    """Whether the given address could say where the workspace lives: a proxy or stand-in may not have that endpoint.
+    """Whether the given address answers where the workspace lives: a proxy or stand-in may not have that endpoint.
 
     Raises:
         CredentialError: it refuses the credentials, or is not the workspace's region.

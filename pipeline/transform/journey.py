@@ -46,17 +46,17 @@ class Walk:
     Args:
         policy: the operator's.
         mode: of the endpoint that the webhooks would come through.
-        shelf: what is known of customers at the beginning; None: nothing.
+        store: what is known of customers at the beginning; None: nothing.
 
     Attributes:
-        told: parts of keys of the people whose owners were told of a customer's share.
+        told: parts of keys of the people whose owners got a customer's share.
     """
 
-    def __init__(self, policy: Policy, *, mode: Mode, shelf: MemoryStore | None = None) -> None:
+    def __init__(self, policy: Policy, *, mode: Mode, store: MemoryStore | None = None) -> None:
         self.told: set[bytes] = set()
         self._policy = policy
         self._mode = mode
-        self._shelf = MemoryStore() if shelf is None else shelf
+        self._store = MemoryStore() if store is None else store
         self._workspace = Workspace(SandboxConfig())
         self._delivered_s = 0
         self._offset = 0
@@ -84,7 +84,7 @@ class Walk:
     def _decide(self, body: bytes | None, headers: Headers) -> Decided:
         """The decision, and all that follows from it."""
         record = _Record(body, headers, self._delivered_s * 1000, self._offset)
-        decision = decide(record, self._policy, map_webhook, self._shelf)
+        decision = decide(record, self._policy, map_webhook, self._store)
         if isinstance(decision.verdict, Operations):
             for index, operation in enumerate(decision.verdict.operations):
                 arrival = Arrival(self._delivered_s * 1000, self._offset)
@@ -111,11 +111,11 @@ class Journey(Walk):
         settings: the policy and the region.
         mode: of the endpoint that the webhooks would come through.
         now_ms: for how late an event is, unix milliseconds.
-        shelf: what is known of customers at the beginning; None: nothing.
+        store: what is known of customers at the beginning; None: nothing.
     """
 
-    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int, shelf: MemoryStore | None = None) -> None:
-        super().__init__(Policy.of(settings), mode=mode, shelf=shelf)
+    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int, store: MemoryStore | None = None) -> None:
+        super().__init__(Policy.of(settings), mode=mode, store=store)
         self._settings = settings
         self._now_ms = now_ms
 

@@ -63,7 +63,7 @@ class KnownCustomer:
 class RealState:
     """A state to begin with, and whom it knows."""
 
-    shelf: MemoryStore
+    store: MemoryStore
     customers: tuple[KnownCustomer, ...]
 
 
@@ -74,7 +74,7 @@ async def read_state(settings: Settings, webhooks: Sequence[Copy], *, now_ms: in
         settings: the brokers, the topic and the policy.
         webhooks: live ones; what is unreadable or names nobody is passed over.
         now_ms: when a state begins that has not begun yet, unix milliseconds.
-        told: hears how many records of how many were read.
+        told: called with how many records of how many were read.
 
     Raises:
         SettingsError, RulesError: the policy cannot be used.
@@ -86,7 +86,7 @@ async def read_state(settings: Settings, webhooks: Sequence[Copy], *, now_ms: in
     facts = await read_facts(settings, customers.values(), told)
     known = tuple(_known(id_, customer, facts, policy, now_ms) for id_, customer in customers.items())
     if policy.pools:
-        trial = Walk(policy, mode="live", shelf=facts.store(now_ms))
+        trial = Walk(policy, mode="live", store=facts.store(now_ms))
         for copy in webhooks:
             trial.decide(copy, copy.webhook_id or webhook_id_of((), copy.body))
         facts = facts.joined(await read_facts(settings, sorted(trial.told), told))
@@ -107,8 +107,8 @@ def _customers(webhooks: Iterable[Copy]) -> Iterable[tuple[str, bytes]]:
 
 
 def _known(id_: str, customer: bytes, facts: KnownFacts, policy: Policy, now_ms: int) -> KnownCustomer:
-    book = CustomerView(Draft(facts.store(now_ms)), customer, nothing(0))
-    case = Case(Webhook(Envelope("state", None, None, {}, {}), Delivery("state")), policy, book, book)
+    view = CustomerView(Draft(facts.store(now_ms)), customer, nothing(0))
+    case = Case(Webhook(Envelope("state", None, None, {}, {}), Delivery("state")), policy, view, view)
     count = facts.count(customer)
     attributes = identify_attributes(case, None, None) if count else {}
-    return KnownCustomer(id_, facts.owner(customer), count, book.forgotten_s, attributes)
+    return KnownCustomer(id_, facts.owner(customer), count, view.forgotten_s, attributes)

@@ -45,7 +45,7 @@ def facts_after(*webhooks: dict[str, Any], policy: Policy | None = None) -> list
     walk = Walk(policy or Policy(), mode="live")
     for webhook in webhooks:
         walk.decide(Copy(json.dumps(webhook).encode()), f"msg_{webhook['data']['payment_id']}")
-    return list(walk._shelf.changelog)
+    return list(walk._store.changelog)
 
 
 class Desk:

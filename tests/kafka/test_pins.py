@@ -53,7 +53,6 @@ from httpcore import _synchronization as httpcore_synchronization
 from httpcore._async import connection, connection_pool, http11
 from httpcore._async.http11 import AsyncHTTP11Connection
 from httpx import Response
-from httpx._client import BoundAsyncStream
 from mode import Service, Worker
 from mode.supervisors import CrashingSupervisor
 from mode.threads import QueueServiceThread, ServiceThread
@@ -369,6 +368,9 @@ CODE: list[tuple[Any, str, str]] = [
         "a copy with another isolation level asks for the end of the log",
     ),
     (AIOKafkaConsumer.start, "isolation_level=self._isolation_level", "it is read at the start, after we set it"),
+    (AIOKafkaConsumer.start, "client_rack=self._client_rack", "so is the rack"),
+    (AIOKafkaClient._get_conn, "ssl_context=self._ssl_context", "each new connection asks for the context"),
+    (KafkaFetcher._proc_fetch_request, "response = await self._client.send(node_id, request)", "fetches pass by"),
     (create_conn, "conn = AIOKafkaConnection(", "a client's connections are of the class that the module names"),
     (
         AIOKafkaConnection.send,
@@ -423,7 +425,11 @@ CODE: list[tuple[Any, str, str]] = [
         "and self._group_subscription is not None ): metadata_snapshot = self._get_metadata_snapshot()",
         "who has a group subscription sees that partitions were added",
     ),
-    (BoundAsyncStream.__init__, "self._response = response", "an answer's stream refers back to the answer: a cycle"),
+    (
+        httpx.AsyncClient._transport_for_url,
+        "return self._transport if transport is None else transport",
+        "the transport of an address is its proxy's, where the environment names one",
+    ),
     (
         AsyncHTTP11Connection.handle_async_request,
         'Trace( "send_request_headers", logger, request, kwargs )',
@@ -508,6 +514,9 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (PartitionRecords, "self._records"),
     (PartitionRecords, "self._tp"),
     (AIOKafkaClient, "self._sasl_plain_password"),
+    (AIOKafkaClient, "self._ssl_context"),
+    (AIOKafkaClient, "self._client_id"),
+    (AIOKafkaConsumer, "self._client_rack"),
     (AIOKafkaConnection, "self._loop"),
     (AIOKafkaConnection, "self._sasl_oauth_token_provider"),
     (OAuthAuthenticator, "self._token_sent"),
