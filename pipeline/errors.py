@@ -114,7 +114,7 @@ class SignatureError(InputError):
 
 
 class StaleError(SignatureError):
-    """A genuine webhook whose time is too far from this machine's clock; `skew_s` says how far (below 0: older)."""
+    """A genuine webhook whose time is too far from this machine's clock; `skew_s` is how far (below 0: older)."""
 
     def __init__(self, message: str, *, skew_s: float) -> None:
         super().__init__(message)

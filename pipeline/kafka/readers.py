@@ -53,7 +53,7 @@ async def log_ends(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartiti
     `consumer.end_offsets` tells where what can be read ends: at the first record of a transaction that is open.
 
     Raises:
-        KafkaError: the brokers did not tell in time.
+        KafkaError: the brokers did not answer in time.
     """
     # aiokafka asks with the consumer's own isolation level. A copy shares its connections, and starts no task.
     fetcher = copy.copy(consumer._fetcher)  # noqa: SLF001

@@ -62,9 +62,9 @@ class Backoff:
 
 
 def steady(client: T, watch: Outage = outage, quotas: Throttling = throttling) -> T:
-    """Let an `AIOKafkaClient` pause between its attempts, and tell `watch` of brokers that do not answer; returns it.
+    """Let an `AIOKafkaClient` pause between its attempts, and report brokers that do not answer to `watch`; returns it.
 
-    `quotas` hears of each answer, which says whether the broker throttles us.
+    `quotas` gets each answer, which has whether the broker throttles us.
 
     Call it before the client is started.
     """

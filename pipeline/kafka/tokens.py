@@ -171,7 +171,7 @@ def read_answer(url: str, answer: httpx.Response) -> Token:
     """The token in an issuer's answer (RFC 6749 §5).
 
     Raises:
-        TokenError: there is none in it; says what the issuer says.
+        TokenError: there is none in it; the message has the issuer's own.
     """
     try:
         said = answer.json()

@@ -1,10 +1,10 @@
 """Custody: which partitions stand still on purpose: their oldest record is held by something that works.
 
-While Customer.io is down for hours, records stand still and the process is well. A record that no lane holds, lost
-by a bug, stands still too, and only a restart brings it back. The two are distinguished by looking where the
-partition's oldest record is: in a lane that waits on purpose or shows signs of life, or outside because memory is full
-of such records. Nothing is counted for it while records flow; a look goes through what waits, some milliseconds with
-full memory, and is taken only for partitions that have stood still for seconds.
+While Customer.io is down for hours, records stand still and the process is well. A record that no lane holds, lost by a
+bug, stands still too, and only a restart brings it back. The two are distinguished by looking where the partition's
+oldest record is: in a lane that waits on purpose or shows signs of life, or outside because memory is full of such
+records. Nothing is counted for it while records flow; a look goes through what waits, some milliseconds with full
+memory, and is taken only for partitions that have stood still for seconds.
 """
 
 from __future__ import annotations

@@ -368,7 +368,7 @@ class Delivery:
         if refusal.status != BAD_REQUEST:
             pass  # by its size it is refused at once, whoever says so
         elif not from_api:
-            ruling = self._judge.refused_by_stranger(group, now)
+            ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":
                 self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")
                 return self._again(group, reason, lane, ruling)

@@ -1,8 +1,8 @@
 """The gate (circuit breaker) before every request of every lane: shut while Customer.io asks to wait, or is down.
 
 A wrong key, a wrong region and an outage are no fault of any record. So nothing is dropped, the membership is kept, and
-one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and logs: one line when
-a hold begins and one when it ends, and in `holding` whenever probes ask.
+one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and logs: one line when a
+hold begins and one when it ends, and in `holding` whenever probes ask.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Judge:
         aside = not is_first and group.failures >= SUSPECT_FAILURES and (not others.successes or (late and few))
         return Ruling(verdict, aside=aside, soon=late and others.successes > 0)
 
-    def refused_by_stranger(self, group: Group, now: float) -> Ruling:
+    def refused_by_proxy(self, group: Group, now: float) -> Ruling:
         """An operation that is alone was refused with a 400 that Customer.io did not write."""
         others = self.witnesses.since(group.rejections.mark)
         verdict = group.rejections.failed(1, now, self.witnesses, 0.0)

@@ -80,8 +80,8 @@ class Board(Protocol):
 class Lending:
     """What one sink wants, lends and publishes. Pure but for the purse, whose clocks are the caller's.
 
-    `text` is what the group should read of it now. `is_successor`: the process may have taken the place of
-    another one within its generation (static membership).
+    `text` is what the group should read of it now. `is_successor`: the process may have taken the place of another one
+    within its generation (static membership).
     """
 
     def __init__(

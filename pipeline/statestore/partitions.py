@@ -56,8 +56,8 @@ class Sender(Protocol):
 class PartitionStores:
     """The state stores of one worker.
 
-    `restore` is the app's `on_assigned`; `keep` is called with our partitions once records flow. Belongs to the
-    event loop.
+    `restore` is the app's `on_assigned`; `keep` is called with our partitions once records flow. Belongs to the event
+    loop.
 
     Args:
         settings: data directory, topic, brokers.

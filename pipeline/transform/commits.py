@@ -120,7 +120,7 @@ class PartitionCommits:
         self._unsent.append(sent)
 
     def outputs_stored(self, sent: InFlightChunk) -> None:
-        """Everything that `flight` sends on is durable."""
+        """Everything that `sent` sends on is durable."""
         sent.outputs_durable = True
         self.move()
 

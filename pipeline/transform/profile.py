@@ -197,8 +197,8 @@ class Spending(NamedTuple):
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
     `minor` is by currency code, `currency` that of the first payment; dates are texts as sent, and once more in unix
-    milliseconds where they are known so. `payment_method` is that
-    of the last payment that has one, whatever it was for.
+    milliseconds where they are known so. `payment_method` is that of the last payment that has one, whatever it was
+    for.
     """
 
     minor: Mapping[str, int] = MappingProxyType({})

@@ -89,10 +89,10 @@ class MappedOperation:
 class Operations:
     """The webhook becomes these operations, identify first, all of one person; a removal also of who stood in for them.
 
-    `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes
-    to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
-    state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
-    there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
+    `warnings` are for a person who looks (`explain`), never empty words, never values of the body; `notes` are codes to
+    count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the state
+    keeps to know the next one that would change nothing; None without a profile or an identify. With a profile there
+    may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
     `identifier` is the kind of `person_key`. `address` is that of an identify of a customer who goes by their own id.
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an

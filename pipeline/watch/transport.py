@@ -112,7 +112,7 @@ def show_vitals(metrics: Metrics, vitals: Callable[[], Vitals]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
-    """What is shown of one assigned partition; `lag_records` is None until the broker has said where it ends."""
+    """What is shown of one assigned partition; `lag_records` is None until the broker has returned where it ends."""
 
     pulse: PartitionPulse
     lag_records: int | None = None

@@ -43,7 +43,7 @@ class PartitionVitals:
 
     @property
     def uncommitted(self) -> int:
-        """Records that are done without the group's offset saying so."""
+        """Records that are done and not committed yet."""
         return max((self.acknowledged or 0) - (self.committed or 0), 0)
 
     @property
@@ -65,11 +65,11 @@ class Vitals:
 
     `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
-    for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
-    `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
+    for before it joins, such as another system that is down. `restoring` is how far the state of new partitions is.
+    `holding` is why the stage holds its records back, None while they flow; `fault` the same when they will not flow
     before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
-    says that one is outstanding. `lost` says which records were deleted unread, `gone` names topics to read that do
-    not exist, `clock` says how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
+    says that one is outstanding. `lost` has which records were deleted unread, `gone` names topics to read that do
+    not exist, `clock` has how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
     heartbeat that the group answered, `session_s` how old it may become.
     """
 
@@ -122,7 +122,7 @@ class Vitals:
 
     @property
     def uncommitted(self) -> int:
-        """Records that are done without the group's offset saying so."""
+        """Records that are done and not committed yet."""
         return sum(place.uncommitted for place in self.places.values())
 
     @property

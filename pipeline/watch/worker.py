@@ -38,14 +38,14 @@ milliseconds; the verdict looks back five minutes."""
 class WorkerWatch:
     """Watches `app` for as long as it runs.
 
-    A stage registers its own series on `metrics`, and says what is no standstill although a partition's records do not
+    A stage registers its own series on `metrics`, and marks what is no standstill although a partition's records do not
     move. Either it calls `progress.attempted()` whenever it tries something again that concerns all of them; or it sets
     `attended`, which is asked every few seconds about the partitions that stand still, and returns those whose oldest
     record is being tried again, held on purpose, or kept out by others that are.
 
-    A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says in
-    `restoring` how far a restore is. A stage that holds its records back says why in `holding`, or in `fault` when they
-    will not flow before a person acts, which makes it not ready. Each returns None when there is nothing to say.
+    A start that waits for another system sets `waiting_for`, which `/ready` repeats; a stage with a state sets in
+    `restoring` how far a restore is. A stage that holds its records back sets the reason in `holding`, or in `fault`
+    when they will not flow before a person acts, which makes it not ready. Each returns None when there is none.
     `details` adds to `/status`, `recent` are the last events on the status page, personal data masked.
     """
 
@@ -171,7 +171,7 @@ class WorkerWatch:
 
 
 def _nothing() -> None:
-    """There is nothing to say."""
+    """None, always."""
 
 
 def _nobody(_: Collection[TP]) -> Iterable[TP]:

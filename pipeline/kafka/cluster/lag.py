@@ -61,7 +61,7 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True)
 class GroupLag:
-    """One group on one topic; `state` and `members` as its coordinator tells, None when it does not."""
+    """One group on one topic; `state` and `members` by its coordinator, None without an answer."""
 
     group: str
     topic: str
@@ -107,8 +107,8 @@ def partition_lag(
 ) -> PartitionLag:
     """The row of one partition, its age still unknown unless nothing waits.
 
-    `committed` lacks partitions that the broker did not tell, and holds None for those never committed. `stable` is
-    where an open transaction begins; None, or the end, when none is open.
+    `committed` lacks partitions for which the broker did not answer, and holds None for those never committed. `stable`
+    is where an open transaction begins; None, or the end, when none is open.
     """
     row = PartitionLag(group, tp.topic, tp.partition)
     if tp not in committed:
@@ -146,7 +146,7 @@ def partition_lag(
 
 
 def with_losses(row: PartitionLag, known: Loss | None, now_ms: float) -> PartitionLag:
-    """`row` with what the ledger of losses says of its partition.
+    """`row` with what the ledger of losses has of its partition.
 
     An entry beyond the end is of a topic that was there before this one.
     """

@@ -97,7 +97,7 @@ class LagReader:
 
     Args:
         settings: how to reach the brokers once more, where a transaction is open.
-        admin: tells what is committed.
+        admin: reads what is committed.
         consumer: reads as the groups do.
     """
 
@@ -148,7 +148,7 @@ class LagReader:
         return GroupLag(flow.group, flow.topic, state.state, state.members, complete, note)
 
     async def _losses(self, group: str, partitions: Sequence[TopicPartition]) -> tuple[dict[int, Loss], str | None]:
-        """What is written down of losses, by partition; and what is to be said when that cannot be read."""
+        """What is written down of losses, by partition; and the note to show when that cannot be read."""
         try:
             found = await self._admin.noted(ledger_of(group), partitions)
         except ConfigurationError:

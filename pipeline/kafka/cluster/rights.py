@@ -144,7 +144,7 @@ def united(rights: Iterable[Right]) -> dict[tuple[Kind, str], list[Operation]]:
 def missing(rights: Sequence[Right], allowed: dict[tuple[Kind, str], int | None]) -> list[Right]:
     """Those of `rights` that the bits of `allowed` lack, of which Kafka numbers one for each operation.
 
-    What is not in there, or None, is not known, and not said to be missing.
+    What is not in there, or None, is not known, and not counted as missing.
     """
     lacking = []
     for right in rights:

@@ -60,7 +60,7 @@ def java() -> str:
 
 
 def libraries(version: str = DEFAULT_VERSION, *, say: Callable[[str], None] = lambda _: None) -> Path:
-    """The directory of the broker's jars, downloaded when it is not there yet; `say` hears about a download.
+    """The directory of the broker's jars, downloaded when it is not there yet; `say` gets a line about a download.
 
     Raises:
         InputError: `version` does not look like 4.4.0.

@@ -139,9 +139,9 @@ class Watermarks:
     ) -> None:
         """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing.
 
-        The group has no offset of the `unstored` ones, so where they start is to be committed as well: of
-        a partition that was never committed nobody could find out later what retention took unread.
-        `inherited` is what was done beyond the starts.
+        The group has no offset of the `unstored` ones, so where they start is to be committed as well: of a partition
+        that was never committed nobody could find out later what retention took unread. `inherited` is what was done
+        beyond the starts.
         """
         self.generation = generation
         self._partitions = {tp: PartitionWatermark(tp, start, inherited.get(tp)) for tp, start in starts.items()}

@@ -18,9 +18,10 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.known import NOTHING_KNOWN
 from pipeline.transform.shaping.rules.catalogue import forms
 from pipeline.transform.shaping.rules.compiled import Rules
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope
+from pipeline.transform.shaping.rules.expressions import Expression
 from pipeline.transform.shaping.rules.loading import load_text
 from pipeline.transform.shaping.rules.model import Addition, Changes, Constant, Rule, Setting
+from pipeline.transform.shaping.rules.scope import MISSING, Scope
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, ShapingError, Webhook
 from pipeline.transform.verdicts import Delivery, Operations
 
