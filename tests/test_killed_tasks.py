@@ -635,8 +635,8 @@ async def mirror_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     store = PartitionStores(Settings.load(data_dir=tmp_path), LARGEST, SimpleNamespace(), victim.hear)
     store._tasks._observers = [victim.hear]
     monkeypatch.setattr(asyncio, "to_thread", victim.forever)
-    mirror: Any = SimpleNamespace()
-    store._local_stores[0] = mirror
+    local: Any = SimpleNamespace()
+    store._local_stores[0] = local
     store.keep(())
     await until(victim.works.is_set)
     yield victim

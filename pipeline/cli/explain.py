@@ -1,4 +1,4 @@
-"""`dodo-cio explain`: webhooks in, the exact Customer.io operations out, offline."""
+"""`dodo-cio explain`: webhooks in, the exact Customer.io operations out, offline but for what is known of customers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.cli import screen
-from pipeline.errors import InputError, UnreadableBodyError
+from pipeline.cli.explain_screen import NO_BROKERS, Known, show, show_known, show_people, show_step
+from pipeline.errors import InputError, SettingsError, UnreadableBodyError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from pipeline.settings import Settings
     from pipeline.transform.copies import Copy
     from pipeline.transform.explain import Explanation
     from pipeline.transform.journey import Journey
-    from pipeline.transform.verdicts import MappedOperation
+    from pipeline.transform.real_state import RealState
 
 STDIN = Path("-")
 
 MAX_BYTES = 4_000_000
 """Four times what ingest takes: a file beyond that is no webhook, and was given by mistake."""
-
-COLOURS = {"operations": "green", "dropped": "yellow", "dead_letter": "red"}
-WORDS = {"operations": "operations", "dropped": "dropped", "dead_letter": "dead letter"}
 
 
 class BareSample(TyperCommand):
@@ -70,7 +67,8 @@ def explain(
         Literal["live", "test"], typer.Option(help="Which endpoint's secret the webhook would match.")
     ] = "live",
     state: Annotated[
-        bool, typer.Option("--state", help="Know the customer also with one webhook, as with several.")
+        bool,
+        typer.Option("--state", help="Begin with what the customers' topic knows of the webhooks' customers by now."),
     ] = False,
     rules: Annotated[
         Optional[Path],
@@ -78,13 +76,20 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Show what webhooks become: the exact operations, or why there are none. Offline.
+    """Show what webhooks become: the exact operations, or why there are none. Offline, but for --state.
 
     One webhook is explained by itself: where the customer's state would decide, a note says so. Several are a journey:
     they are taken in order with a state in memory, and the profiles at the end are shown. A webhook inside a log line
     or another wrapping is found, and where it was found is said. Settings (PIPELINE_PERSON_ID, …) are read from the
-    environment. Exit code 0 also for a drop or a dead letter, which are answers; 2 when there is nothing to explain (no
-    such file, not a webhook, no such sample).
+    environment.
+
+    With --state the journey begins with the real facts of the webhooks' customers, so that totals are real and what was
+    sent already is said. They are read from their owners' partitions of the customers' topic, which can take a minute;
+    no group is joined, nothing is committed or written. Where PIPELINE_KAFKA_BOOTSTRAP_SERVERS is not set, nobody is
+    asked and nothing is known, which is said as well.
+
+    Exit code 0 also for a drop or a dead letter, which are answers; 2 when there is nothing to explain (no
+    such file, not a webhook, no such sample) or the state cannot be read; 1 when no broker answers.
 
     **Examples**
 
@@ -95,6 +100,8 @@ def explain(
     dodo-cio explain webhook.json --webhook-id msg_2mX4
 
     dodo-cio explain paid.json renewed.json cancelled.json
+
+    dodo-cio explain webhook.json --state
 
     curl -s localhost/last-webhooks.jsonl | dodo-cio explain - --json
 
@@ -119,7 +126,10 @@ def explain(
     if len(found) > 1 or state:
         if identifier is not None and len(found) > 1:
             raise InputError("--webhook-id names one webhook, and several were given")
-        _journey(Journey(settings, mode=mode, now_ms=now_ms), found, identifier, as_json=as_json)
+        known = _real_state(settings, [copy for _, copy in found], mode=mode, now_ms=now_ms) if state else None
+        store = None if known is None else known.store
+        told = Known(settings.customers_topic, asked=state, state=known)
+        _journey(Journey(settings, mode=mode, now_ms=now_ms, store=store), found, identifier, told, as_json=as_json)
         return
     ((source, copy),) = found
     name = identifier or copy.webhook_id
@@ -127,9 +137,33 @@ def explain(
     if as_json:
         _print_json(explanation.document())
     elif explanation.webhook_type is not None:
-        _show(explanation, screen.output())
+        show(explanation, screen.output())
     if explanation.webhook_type is None:
         raise _unreadable(source, explanation)
+
+
+def _real_state(settings: Settings, webhooks: list[Copy], *, mode: str, now_ms: int) -> RealState | None:
+    """What the topic knows of the webhooks' customers; None where no brokers are named."""
+    import asyncio
+
+    from pipeline.cli.preparation import prepare_logs
+    from pipeline.cli.progress import share
+    from pipeline.cli.stopping import INTERRUPTED
+    from pipeline.interruption import until_told
+    from pipeline.transform.real_state import read_state
+
+    if not settings.state:
+        raise SettingsError("PIPELINE_STATE=false: nothing is remembered of customers, leave --state out")
+    if mode == "test":
+        raise InputError("--state with --mode test: events of the test mode never touch the customers' state")
+    if "kafka_bootstrap_servers" not in settings.model_fields_set:
+        return None
+    prepare_logs(settings)
+    with share("Reading facts") as tell:
+        try:
+            return asyncio.run(until_told(read_state(settings, webhooks, now_ms=now_ms, told=tell)))
+        except asyncio.CancelledError:
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _unreadable(source: str, explanation: Explanation) -> UnreadableBodyError:
@@ -146,7 +180,7 @@ def _list_samples(*, as_json: bool) -> None:
         _print_json({"samples": list(samples.names())})
         return
     for name in samples.names():
-        typer.echo(name)
+        screen.say(name)
 
 
 def given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]]:
@@ -162,7 +196,7 @@ def given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]
         main = [name for name in meant if "--" not in name]
         name = meant[0] if len(meant) == 1 else main[0] if len(main) == 1 else sample
         if name != sample and samples.load(name):
-            typer.echo(f"sample {name}", err=True)
+            screen.say(f"sample {name}", err=True)
         return [(f"sample {name}", Copy(samples.load(name)))]
     found = []
     for file in files or ():
@@ -185,18 +219,27 @@ def _read(file: Path) -> bytes:
     return body
 
 
-def _journey(journey: Journey, found: list[tuple[str, Copy]], webhook_id: str | None, *, as_json: bool) -> None:
-    """All of them in order, and the profiles at the end."""
+def _journey(
+    journey: Journey, found: list[tuple[str, Copy]], webhook_id: str | None, known: Known, *, as_json: bool
+) -> None:
+    """What was known, all of them in order, and the profiles at the end."""
     explanations = [(source, journey.feed(copy, webhook_id)) for source, copy in found]
     people = journey.people()
     if as_json:
         documents = [{"source": source, **explanation.document()} for source, explanation in explanations]
-        _print_json({"webhooks": documents, "people": people})
+        state = known.state
+        customers = None if state is None else [customer.document() for customer in state.customers]
+        began = None if customers is None else {"topic": known.topic, "customers": customers}
+        if known.asked and began is None:
+            screen.say(f"The state {NO_BROKERS}", err=True)
+        _print_json({"state": began, "webhooks": documents, "people": people})
     else:
         console = screen.output()
+        if known.asked:
+            show_known(known, console)
         for number, (source, explanation) in enumerate(explanations, 1):
-            _show_step(number, source, explanation, console)
-        _show_people(people, console)
+            show_step(number, source, explanation, console)
+        show_people(people, console)
     unreadable = [pair for pair in explanations if pair[1].webhook_type is None]
     if unreadable:
         raise _unreadable(*unreadable[0])
@@ -206,85 +249,3 @@ def _print_json(document: object) -> None:
     import orjson
 
     sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
-
-
-def _line(console: Console, label: str, value: str, style: str = "") -> None:
-    screen.line(console, (f"{label:<11}", "dim"), (screen.safe(value), style), indent=11)
-
-
-def _verdict(explanation: Explanation) -> str:
-    word = WORDS[explanation.verdict]
-    if explanation.class_ is not None:
-        return f"{word}, {explanation.class_}"
-    if explanation.code is not None:
-        return f"{word}, {explanation.code}"
-    count = len(explanation.operations)
-    return f"{count} operation{'' if count == 1 else 's'}" if count else "nothing to send"
-
-
-def _show_step(number: int, source: str, explanation: Explanation, console: Console) -> None:
-    """One webhook of a journey, in a few lines."""
-    title = f"{number}  {explanation.webhook_type or 'no webhook'}"
-    where = f"{explanation.webhook_id} · {explanation.event_time or 'time unknown'} · {source}"
-    if explanation.found_at is not None:
-        where += f" · found at {explanation.found_at}"
-    screen.line(console, (screen.safe(title), "bold"), (f"  {screen.safe(where)}", "dim"), indent=11)
-    for operation in explanation.operations:
-        what = f"event {operation.name}" if operation.kind == "event" else _kind_of(operation)
-        _line(console, "   sends", what, "green")
-    if not explanation.operations:
-        _line(console, "   verdict", _verdict(explanation), COLOURS[explanation.verdict])
-    if explanation.reason is not None:
-        _line(console, "   reason", explanation.reason)
-    for warning in explanation.warnings:
-        _line(console, "   note", warning, "yellow")
-
-
-def _show_people(people: list[dict[str, Any]], console: Console) -> None:
-    import orjson
-
-    for person in people:
-        console.print()
-        address = f" ({person['email']})" if person["email"] not in {None, person["person"]} else ""
-        _line(console, "profile", f"{person['person']}{address}", "bold cyan")
-        pretty = orjson.dumps(person["attributes"], option=orjson.OPT_INDENT_2).decode()
-        screen.document(console, pretty)
-
-
-def _kind_of(operation: MappedOperation) -> str:
-    return {"identify": "profile update"}.get(operation.kind, operation.kind)
-
-
-def _show(explanation: Explanation, console: Console) -> None:
-    """The form for people; rich leaves colours out without a terminal and under NO_COLOR."""
-    import orjson
-
-    _line(console, "webhook", explanation.webhook_type or "", "bold")
-    _line(console, "webhook-id", explanation.webhook_id)
-    if explanation.found_at is not None:
-        _line(console, "found at", explanation.found_at)
-    _line(console, "event time", explanation.event_time or "unknown")
-    _line(console, "kafka key", explanation.kafka_key)
-    if explanation.shaped is not None:
-        _line(console, "rules", f"version {explanation.shaped}")
-    _line(console, "verdict", _verdict(explanation), f"bold {COLOURS[explanation.verdict]}")
-    if explanation.reason is not None:
-        _line(console, "reason", explanation.reason)
-    for number, operation in enumerate(explanation.operations, start=1):
-        title = f"{number}  {_kind_of(operation) if operation.name is None else f'{operation.kind} {operation.name}'}"
-        details = [f"{len(operation.body):,} bytes"]
-        details.insert(0, f"ULID {operation.op_id}" if operation.kind == "event" else "safe to repeat")
-        if operation.barrier:
-            details.append("sent first, this person's later operations wait")
-        console.print()
-        screen.line(console, (title, "bold cyan"), (f"  {' · '.join(details)}", "dim"), indent=3)
-        pretty = orjson.dumps(orjson.loads(operation.body), option=orjson.OPT_INDENT_2).decode()
-        screen.document(console, pretty)
-    if explanation.warnings:
-        console.print()
-    for warning in explanation.warnings:
-        _line(console, "note", warning, "yellow")
-    if explanation.request is not None:
-        request = explanation.request
-        console.print()
-        _line(console, "request", f"{request.method} {request.url} · {request.bytes:,} bytes")

@@ -14,10 +14,15 @@ OF_CLIENTS = ("aiokafka", "pipeline.kafka.outage")
 def prepare() -> Settings:
     """The settings; log lines of ours from warnings on, none of a client's: its faults become one message of ours."""
     settings = Settings.load()
+    prepare_logs(settings)
+    return settings
+
+
+def prepare_logs(settings: Settings) -> None:
+    """The log lines alone, for a command that connects to brokers only on request."""
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(OF_CLIENTS))
-    return settings
 
 
 def prepare_state() -> Settings:

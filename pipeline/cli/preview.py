@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional
 
@@ -53,6 +54,9 @@ def preview(
         Optional[list[str]],
         typer.Option("--type", metavar="TYPE", help="Compare this type of Dodo's alone; may be given again."),
     ] = None,
+    empty_state: Annotated[
+        bool, typer.Option("--empty-state", help="Know nobody at the first record: the customers' topic is not read.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Compare what candidates would send with what is sent now, on real webhooks.
@@ -61,9 +65,9 @@ def preview(
     mapping), and with the candidate. Joins no group, commits and writes nothing, asks nobody but the brokers.
     Addresses, names and other personal data are masked.
 
-    With PIPELINE_STATE both begin with an empty state in memory at the first record that is read, each its own. So an
-    event counts as told only if another webhook of the span told it, and totals are those of the span: a rule about a
-    lifetime total holds later than it will. Read more (--since) where that matters.
+    With PIPELINE_STATE both begin with a copy in memory of what `dodo.customers` knows of the span's customers, without
+    what the span itself told, so that totals are real. That topic is read whole for it, which can take minutes;
+    --empty-state does without: then totals are those of the span.
 
     Exit code 0 when nothing would change; 3 when something would; 2 for a wrong argument, setting or file of rules; 1
     when the brokers do not answer.
@@ -94,10 +98,10 @@ def preview(
     candidate = Policy.of(settings.model_copy(update=given))
     _check_types(wanted.types, current, candidate)
     try:
-        found = asyncio.run(until_told(_read(settings, current, candidate, wanted)))
+        found = asyncio.run(until_told(_read(settings, current, candidate, wanted, past=not empty_state)))
     except asyncio.CancelledError:
         raise typer.Exit(INTERRUPTED) from None
-    whole = document(found, wanted, current, candidate, state=settings.state)
+    whole = document(found, wanted, current, candidate)
     if as_json:
         import orjson
 
@@ -131,31 +135,45 @@ def _check_types(types: Any, current: Policy, candidate: Policy) -> None:
             raise InputError(f"--type {type_!r} is no type of Dodo's{meant(type_, sorted(known))}")
 
 
-async def _read(settings: Settings, current: Policy, candidate: Policy, wanted: Wanted) -> Previewed:
+async def _read(settings: Settings, current: Policy, candidate: Policy, wanted: Wanted, *, past: bool) -> Previewed:
+    from contextlib import contextmanager
+
     from pipeline.cli.progress import STEP, share
+    from pipeline.preview.preview import Step
     from pipeline.preview.preview import preview as read
 
-    with share("Comparing") as tell:
+    @contextmanager
+    def progress(step: Step) -> Iterator[Callable[[int, int], None]]:
+        shown = 0
+        with share(step) as tell:
 
-        def told(done: int, total: int) -> None:
-            if not done % STEP:
-                tell(done, total)
+            def told(done: int, total: int) -> None:
+                nonlocal shown
+                if done - shown >= STEP or done == total:
+                    shown = done
+                    tell(done, total)
 
-        return await read(settings, current, candidate, wanted, told=told)
+            yield told
+
+    return await read(settings, current, candidate, wanted, progress=progress, past=past)
 
 
 def _print(whole: dict[str, Any]) -> None:
     from pipeline.cli.screen import line, output, visible
 
     console = output()
-    records, begun_anew = whole["records"], whole["state"]["begun_anew"]
+    records, state = whole["records"], whole["state"]
     line(console, (visible(f"{whole['current'] or 'the default mapping'} → {whole['candidate']}"), "bold"))
     counts = f"{records['read']:,} records read, {records['compared']:,} compared, {records['changed']:,} would change"
-    line(console, counts + ("" if whole["state"]["known"] else ", without the customers' state"))
+    line(console, counts + ("" if state["known"] else ", without the customers' state"))
+    if state["customers"]:
+        line(console, f"{state['customers']:,} customers known before, by {state['facts']:,} facts")
     if records["unreadable"]:
         line(console, f"{records['unreadable']:,} of them cannot be read under any rules")
-    if begun_anew:
-        line(console, (f"? too many customers for memory: the state began anew {begun_anew} times", "yellow"))
+    if not state["complete"]:
+        line(console, ("? too many customers for memory: some of them are taken for new ones", "yellow"))
+    if state["begun_anew"]:
+        line(console, (f"? too many facts for memory: the state began anew {state['begun_anew']} times", "yellow"))
     if not records["compared"]:
         line(console, "Nothing to compare: read more with --last or --since.")
     for name, one in whole["types"].items():

@@ -88,7 +88,7 @@ def send_test(
     for answer in _with_progress(_post(url, secret, body, webhook_id, count, renewed=renewed), count, quiet=as_json):
         answers.append(answer)
         if not as_json and (count < PROGRESS_FROM or not answer["ok"]):
-            typer.echo(_line(answer))
+            say(_line(answer), indent=4)
         if answer["advice"] and not as_json:
             say(f"  {answer['advice']}", indent=2, err=True)
         if answer["exit_code"]:
@@ -102,7 +102,7 @@ def send_test(
         typer.echo(json.dumps(document, indent=2))
     else:
         if count > 1:
-            typer.echo(f"{accepted} of {count} accepted")
+            say(f"{accepted} of {count} accepted")
         if accepted:
             for line in _where_to_look(expected, settings):
                 say(line, indent=12)
@@ -124,7 +124,7 @@ def _sample(words: str) -> str:
 
 
 def _expected(body: bytes, settings: Settings, webhook_id: str, *, test_mode: bool) -> dict[str, Any]:
-    """What the pipeline makes of it as far as the body tells: the event's name as it goes out, and the person."""
+    """What the pipeline makes of it, by its body alone: the event's name as it goes out, and the person."""
     import orjson
 
     from pipeline.transform.explain import explain

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.transform.customers.topic_return import Return
+    from pipeline.transform.customers.topic_return import PartitionReturn
 
 
 def restore_topic(
@@ -53,7 +53,7 @@ def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> 
 
     from pipeline.transform.customers import topic_return
 
-    partitions = topic_return.mirrored_partitions(settings)
+    partitions = topic_return.partitions_on_disk(settings)
     if not partitions:
         raise InputError(
             f"PIPELINE_DATA_DIR: there are no mirrors of {settings.customers_topic} under "
@@ -62,8 +62,8 @@ def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> 
     if not (yes or dry_run or sys.stdin.isatty()):
         raise InputError("without a terminal nobody can be asked: add --yes, or --dry-run to see what would be done")
     asyncio.run(topic_return.check(settings, partitions))
-    with topic_return.opened(settings, partitions) as mirrors:
-        compared = asyncio.run(topic_return.compare(settings, mirrors))
+    with topic_return.opened(settings, partitions) as stores:
+        compared = asyncio.run(topic_return.compare(settings, stores))
         returns = {number: one for number, (one, _) in compared.items()}
         missing = sum(one.missing for one in returns.values())
         if dry_run or not missing:
@@ -76,12 +76,12 @@ def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> 
         with Progress(console=Console(stderr=True, quiet=as_json or not sys.stderr.isatty())) as bar:
             task = bar.add_task("writing", total=missing)
             for number, (_, facts) in compared.items():
-                asyncio.run(topic_return.write(settings, mirrors[number], facts, partial(bar.advance, task)))
+                asyncio.run(topic_return.write(settings, stores[number], facts, partial(bar.advance, task)))
         _say(settings, returns, written=missing, as_json=as_json)
     return 0
 
 
-def _say(settings: Settings, returns: Mapping[int, Return], *, written: int | None, as_json: bool) -> None:
+def _say(settings: Settings, returns: Mapping[int, PartitionReturn], *, written: int | None, as_json: bool) -> None:
     if as_json:
         document = {
             "topic": settings.customers_topic,

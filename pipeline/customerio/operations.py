@@ -174,7 +174,8 @@ def _json(value: Attributes | str) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError as error:
-        raise OperationError(f"the operation cannot be JSON: {error}", field="attributes") from None
+        why = str(error)
+    raise OperationError(f"the operation cannot be JSON: {why}", field="attributes")  # without a context that holds it
 
 
 def _serialise(operation: dict[str, Any]) -> bytes:

@@ -38,7 +38,7 @@ class _Arrived:
 def expect(shop: Shop, deliveries: Sequence[Delivery], policy: Policy, *, state: bool) -> Expected:
     """Count what must happen to `deliveries`, all of which the shop has already entered in its ledger.
 
-    A customer's webhooks arrive in this order, so one shelf for all of them knows what each worker's will.
+    A customer's webhooks arrive in this order, so one store for all of them knows what each worker's will.
     """
     expected = Expected(sent=len(deliveries), forged=shop.ledger.kinds["forged"], payments=dict(shop.ledger.payments))
     if state:
@@ -46,7 +46,7 @@ def expect(shop: Shop, deliveries: Sequence[Delivery], policy: Policy, *, state:
             customer: {currency: paid - refunded for currency, (paid, refunded) in purse.items()}
             for customer, purse in shop.ledger.spent.items()
         }
-    shelf = MemoryStore(int(time.time() * 1000)) if state else None
+    store = MemoryStore(int(time.time() * 1000)) if state else None
     for delivery in deliveries:
         if delivery.kind == "forged":
             continue
@@ -57,7 +57,7 @@ def expect(shop: Shop, deliveries: Sequence[Delivery], policy: Policy, *, state:
             expected.dead_letters["ingest unreadable"] += 1
             continue
         headers = ((WEBHOOK_ID, delivery.webhook_id.encode()), (WEBHOOK_TIMESTAMP, b"%d" % delivery.timestamp))
-        match decide(_Arrived(delivery.body, headers), policy, map_webhook, shelf).verdict:
+        match decide(_Arrived(delivery.body, headers), policy, map_webhook, store).verdict:
             case Operations(operations=operations, notes=notes):
                 expected.operations += len(operations)
                 events = [op.op_id for op in operations if op.kind == "event"]

@@ -32,7 +32,7 @@ async def state(settings: Settings) -> list[Finding]:
     try:
         partitions = await partitions_now(settings)
     except TopicError as error:
-        return [Finding("state", settings.customers_topic, "unknown", str(error)), *_mirrors(settings)]
+        return [Finding("state", settings.customers_topic, "unknown", str(error)), *_local_stores(settings)]
     began = await _began(settings, partitions)
     if not began:
         text = "nothing was written yet, or not found at its beginning: the first transform begins it"
@@ -47,7 +47,7 @@ async def state(settings: Settings) -> list[Finding]:
     if began and not faults:
         text = f"the facts were written under {partitions} partitions, as many as there are"
         findings.append(Finding("state", settings.customers_topic, "ok", text))
-    return [*findings, *_mirrors(settings)]
+    return [*findings, *_local_stores(settings)]
 
 
 async def _began(settings: Settings, partitions: int) -> dict[int, bytes]:
@@ -74,7 +74,7 @@ async def _began(settings: Settings, partitions: int) -> dict[int, bytes]:
         await close(consumer)
 
 
-def _mirrors(settings: Settings) -> Iterator[Finding]:
+def _local_stores(settings: Settings) -> Iterator[Finding]:
     base = settings.data_dir / settings.customers_topic
     files = sorted(base.glob("*/data.mdb")) if base.is_dir() else []
     if not files:

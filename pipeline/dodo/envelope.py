@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
@@ -25,7 +26,8 @@ WEBHOOK_ID: Final = "webhook-id"
 """The deduplication key: a header, not part of the body."""
 
 
-class Envelope(NamedTuple):
+@dataclass(slots=True)
+class Envelope:
     """One webhook as sent."""
 
     type: str
@@ -53,11 +55,13 @@ def parse(body: bytes) -> Envelope:
     Raises:
         UnreadableBodyError: the bytes are no webhook. The reason quotes nothing of them.
     """
+    why: str | None = None
     try:
         decoded = orjson.loads(body.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
-        # Without the cause: a JSONDecodeError carries the whole document.
-        raise UnreadableBodyError(_why_not_json(body, error)) from None
+        why = _why_not_json(body, error)
+    if why is not None:  # raised out here, it has no context: a JSONDecodeError carries the whole document
+        raise UnreadableBodyError(why)
     if type(decoded) is dict:
         type_, data = decoded.get("type"), decoded.get("data")
         if type(type_) is str and type_ and type(data) is dict:  # as nearly always

@@ -1,4 +1,4 @@
-"""The ASGI application: the webhook path and what a process says about itself."""
+"""The ASGI application: the webhook path, and the pages of a process about itself."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def create_app(
 ) -> Starlette:
     """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
-    What the process says about itself is part of it, or with `admin_port` an application beside it: `state.admin`.
+    The pages of the process about itself are part of it, or with `admin_port` an application beside it: `state.admin`.
 
     Args:
         settings: of this process.

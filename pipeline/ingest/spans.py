@@ -11,11 +11,11 @@ from typing import Final
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from pipeline.ingest.events import RequestEnded
-from pipeline.ingest.records import Unreadable, Webhook
+from pipeline.ingest.records import AcceptedWebhook, Unreadable
 from pipeline.kafka.records import DODO_MODE, DODO_TYPE, WEBHOOK_ID, text_header
 from pipeline.telemetry.harmless import harmless
 from pipeline.telemetry.traceparent import parse
-from pipeline.telemetry.traces import Traces, traceparent_of
+from pipeline.telemetry.traces import Traces, sending, traceparent_of
 
 SERVER_FAULT: Final = 500
 
@@ -56,15 +56,12 @@ class WebhookSpan:
         self.traceparent = traceparent_of(send)
 
     @harmless
-    def decided(self, decision: Webhook | Unreadable, topic: str) -> None:
+    def decided(self, decision: AcceptedWebhook | Unreadable, topic: str) -> None:
         """What is stored, and where."""
         record = decision.record
         self._send.update_name(f"send {topic}")
         told = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": topic,
+            **sending(topic),
             "messaging.message.id": text_header(record.headers, WEBHOOK_ID),
             "messaging.message.body.size": len(record.value or b""),
             "dodo.type": text_header(record.headers, DODO_TYPE),

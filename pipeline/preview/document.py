@@ -11,14 +11,20 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.differences import KINDS
 
 
-def document(found: Previewed, wanted: Wanted, current: Policy, candidate: Policy, *, state: bool) -> dict[str, Any]:
+def document(found: Previewed, wanted: Wanted, current: Policy, candidate: Policy) -> dict[str, Any]:
     """The whole. Counts are of webhooks, but in `kinds` and `changes`, where one webhook may count more than once."""
-    report = found.report
+    report, past = found.report, found.past
     return {
         "current": _version(current),
         "candidate": _version(candidate),
         "wanted": {"last": wanted.last, "since_ms": wanted.since_ms, "types": sorted(wanted.types)},
-        "state": {"known": state, "begun_anew": found.begun_anew},
+        "state": {
+            "known": past is not None,
+            "customers": 0 if past is None else past.known,
+            "facts": 0 if past is None else len(past.values),
+            "complete": past is None or past.complete,
+            "begun_anew": found.begun_anew,
+        },
         "records": {
             "read": report.read,
             "compared": report.compared,

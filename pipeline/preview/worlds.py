@@ -1,12 +1,8 @@
-"""Two workers side by side: one as it is live, one with the candidate, each with a state of its own in memory.
-
-The state begins empty with the first record that is read. The facts of `dodo.customers` would not do: they are those of
-now, in which everything that was read has been told already, so that nothing would be told again by either.
-"""
+"""Two workers side by side: one as it is live, one with the candidate, each with a state of its own in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +16,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Decided
 
 MOST_FACTS: Final = 250_000
-"""Of one state, about 120 MB. A span that has more of them is decided with states that begin anew in the middle."""
+"""Of one state, about 120 MB. A span that tells more of them is decided with states that begin anew in the middle."""
 
 
 class Facts(MemoryStore):
@@ -31,9 +27,9 @@ class Facts(MemoryStore):
         super().put(key, _fitted(value))
         self.changelog.clear()
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        super().keep(key, _fitted(value))
+        super().put_derived(key, _fitted(value))
 
 
 def _fitted(value: bytes | None) -> bytes | None:
@@ -42,7 +38,7 @@ def _fitted(value: bytes | None) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandRecord:
     """A command as a worker would read it from the topic."""
 
     topic: str
@@ -55,32 +51,22 @@ class Command:
 
 
 class World:
-    """The transform under one policy.
+    """The transform under one policy, with the state that it was given last; without one at first."""
 
-    Args:
-        policy: what decides.
-        state: whether customers are known.
-    """
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.store: Facts | None = None
 
-    def __init__(self, policy: Policy, *, state: bool) -> None:
-        self._policy, self._state = policy, state
-        self._shelf: Facts | None = None
-
-    @property
-    def facts(self) -> int:
-        """How many the state holds."""
-        return 0 if self._shelf is None else len(self._shelf)
-
-    def begin(self, at_ms: int) -> None:
-        """Know nobody, since `at_ms` (unix milliseconds)."""
-        self._shelf = Facts(at_ms) if self._state else None
+    def begin(self, store: Facts | None) -> None:
+        """Go on with this state; None: without any."""
+        self.store = store
 
     def decide(self, record: Record) -> tuple[Decision, list[Decided]]:
         """The decision about a record, and its verdict with those of the commands that it led to."""
-        decision = decide(record, self._policy, map_webhook, self._shelf)
+        decision = decide(record, self._policy, map_webhook, self.store)
         verdicts = [decision.verdict]
         for out in decision.commands:
-            command = Command(
+            command = CommandRecord(
                 record.topic, record.partition, record.offset, record.timestamp, out.key, out.value, out.headers
             )
             verdicts += self.decide(command)[1]
@@ -93,23 +79,32 @@ class Both:
     Args:
         current: as it is live.
         candidate: as it would be.
-        state: whether customers are known.
-        most_facts: of each state.
+        state: a state to begin with, of one's own at each call; it is given the time of the record that comes first
+            (unix milliseconds). None: customers are not known.
+        most_facts: of each state, beyond those with which it begins.
     """
 
-    def __init__(self, current: Policy, candidate: Policy, *, state: bool, most_facts: int = MOST_FACTS) -> None:
-        self.current, self.candidate = World(current, state=state), World(candidate, state=state)
+    def __init__(
+        self,
+        current: Policy,
+        candidate: Policy,
+        *,
+        state: Callable[[int], Facts] | None,
+        most_facts: int = MOST_FACTS,
+    ) -> None:
+        self.current, self.candidate = World(current), World(candidate)
         self.begun_anew = 0
-        """How often both forgot everybody, so that memory holds."""
+        """How often both went back to the beginning, so that memory holds."""
 
-        self._most_facts = most_facts
+        self._state = state
+        self._bound = self._most_facts = most_facts
         self._began = False
 
     def decide(self, record: Record) -> tuple[Decision, list[Decided], list[Decided]]:
         """The live decision about a record, and both worlds' verdicts."""
         if not self._began:
             self._begin(record)
-        elif max(self.current.facts, self.candidate.facts) >= self._most_facts:
+        elif max(map(_size, (self.current, self.candidate))) >= self._bound:
             self.begun_anew += 1
             self._begin(record)
         decision, ours = self.current.decide(record)
@@ -117,9 +112,16 @@ class Both:
 
     def _begin(self, record: Record) -> None:
         self._began = True
+        if self._state is None:
+            return
         at_ms = time_ms(record) or 0
-        self.current.begin(at_ms)
-        self.candidate.begin(at_ms)
+        for world in (self.current, self.candidate):
+            world.begin(self._state(at_ms))
+        self._bound = _size(self.current) + self._most_facts
+
+
+def _size(world: World) -> int:
+    return 0 if world.store is None else len(world.store)
 
 
 def is_echo(record: Record, spans: Mapping[int, Span]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.deadletters.envelope import DeadLetterClass
 from pipeline.kafka.records import Record
-from pipeline.sink.acks import Chunk
+from pipeline.sink.acks import TrackedChunk
 from pipeline.sink.handover import Assignment
 
 
@@ -24,7 +24,7 @@ class Item:
 
     Attributes:
         record: as consumed; what a dead letter keeps.
-        body: the operation, byte for byte as it goes into a batch; empty when `fault` says why it must not.
+        body: the operation, byte for byte as it goes into a batch; empty when there is a `fault` for which it must not.
         key: whose operation it is. No key is in two requests at once.
         barrier: later operations of the same key travel only after this one was accepted or refused.
         chunk: the chunk of its partition that it was delivered with.
@@ -36,7 +36,7 @@ class Item:
     body: bytes
     key: bytes
     barrier: bool
-    chunk: Chunk
+    chunk: TrackedChunk
     index: int
     taken_bytes: int
     fault: Fault | None = None

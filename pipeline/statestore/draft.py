@@ -52,25 +52,25 @@ class Draft:
         """See `KeyValueStore`."""
         self._values[key] = value
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
         put = self._derived.get(key, _MISSING)
-        return self._store.sheet(key) if put is _MISSING else put  # type: ignore[return-value]
+        return self._store.derived(key) if put is _MISSING else put  # type: ignore[return-value]
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
         """See `KeyValueStore`."""
-        kept = self._store.entries(start, stop, backwards=backwards)
+        kept = self._store.derived_between(start, stop, backwards=backwards)
         put = {key: (value, 0) for key, value in self._derived.items() if start <= key < stop}
         return overlaid(iter(kept), put, backwards=backwards) if put else kept
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
         self._derived[key] = value
 
     def commit(self) -> None:
         """Put everything into the store below, in the order of the first puts."""
-        put, keep = self._store.put, self._store.keep
+        put, put_derived = self._store.put, self._store.put_derived
         for key, value in self._values.items():
             put(key, value)
         for key, value in self._derived.items():
-            keep(key, value)
+            put_derived(key, value)

@@ -58,7 +58,7 @@ class LmdbStore(LmdbFile):
     seconds) since which the file holds remains of somebody who was forgotten, None while it holds none.
 
     Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
-    `is_broken` says whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
+    `is_broken`: whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
     room, memory, open files, the right to write. The files stay then.
     """
 
@@ -75,7 +75,7 @@ class LmdbStore(LmdbFile):
 
     @classmethod
     def open(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self:
-        """The store of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
+        """The store of a partition under `base`. Where none can be trusted it is empty; `why_empty` has the reason.
 
         Raises:
             SettingsError: the directory cannot be used.
@@ -148,7 +148,7 @@ class LmdbStore(LmdbFile):
             self._judge(error)
             return None
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """A derived value."""
         self._looks += 1
         if not self._looks % LOOK_EVERY and self._maps_too_much() and self._writing.acquire(blocking=False):
@@ -162,7 +162,7 @@ class LmdbStore(LmdbFile):
             self._judge(error)
             return None
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Derived values, see `KeyValueStore`; not to be read on after a write."""
         try:
             with (self._reader or self._begin_reading()).cursor(self._derived) as cursor:

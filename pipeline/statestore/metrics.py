@@ -87,12 +87,12 @@ def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
     metrics.on(events.GapRead, lambda e: gaps.inc(e.records))
 
 
-def show_mirrors(metrics: Metrics, mirrors: Callable[[], Mapping[int, Measure]]) -> None:
+def show_sizes(metrics: Metrics, stores: Callable[[], Mapping[int, Measure]]) -> None:
     """Register what is read at each scrape: `mirrors()` has each partition that is owned."""
-    metrics.collect(Mirrors(mirrors), BYTES, FACTS)
+    metrics.collect(StoreSizes(stores), BYTES, FACTS)
 
 
-class Mirrors(Collector):
+class StoreSizes(Collector):
     """The local mirrors of the partitions that are owned; they come and go with the assignment."""
 
     def __init__(self, read: Callable[[], Mapping[int, Measure]]) -> None:

@@ -38,20 +38,20 @@ class KeyValueStore(Protocol):
     def put(self, key: bytes, value: bytes | None) -> None:
         """Put a value, None deletes it; both go to the changelog. What is there already is no write."""
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """The derived value of the group `key`, or one that is kept below it under a longer key.
 
         As it was kept last; may be missing at any time, never older than the values of the group. What lies below the
         group's own derived value holds only while that is there.
         """
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterable[tuple[bytes, bytes]]:
         """Derived values of one group from `start` until before `stop`, in the order of keys.
 
         Or `backwards`, the last one first; read lazily. Nothing is kept while they are being read.
         """
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """Keep a derived value; None deletes it, and all of a group's are deleted together.
 
         Local only: it follows from the values, so the changelog does without.
@@ -61,7 +61,7 @@ class KeyValueStore(Protocol):
 class MemoryStore:
     """A store in memory, for tests and for looking at what a record would leave behind.
 
-    `changelog` has every write in order, as it would lie in the topic, `sheets` the derived values.
+    `changelog` has every write in order, as it would lie in the topic, `derived_values` the derived values.
     """
 
     def __init__(self, began_at_ms: int = 0, ownership: Ownership | None = None, separator: bytes = SEPARATOR) -> None:
@@ -69,7 +69,7 @@ class MemoryStore:
         self.ownership = ownership
         self._separator = separator
         self.changelog: list[tuple[bytes, bytes | None]] = []
-        self.sheets: dict[bytes, bytes] = {}
+        self.derived_values: dict[bytes, bytes] = {}
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
         self._beside: list[bytes] = []
@@ -103,26 +103,26 @@ class MemoryStore:
             insort(self._keys, key)
         self._values[key] = value
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
-        return self.sheets.get(key)
+        return self.derived_values.get(key)
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """See `KeyValueStore`."""
         found = range(bisect_left(self._beside, start), bisect_left(self._beside, stop))
         for index in reversed(found) if backwards else found:
             key = self._beside[index]
-            yield key, self.sheets[key]
+            yield key, self.derived_values[key]
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
         if value is None:
-            if self.sheets.pop(key, None) is not None and self._separator in key:
+            if self.derived_values.pop(key, None) is not None and self._separator in key:
                 del self._beside[bisect_left(self._beside, key)]
             return
-        if key not in self.sheets and self._separator in key:
+        if key not in self.derived_values and self._separator in key:
             insort(self._beside, key)
-        self.sheets[key] = value
+        self.derived_values[key] = value
 
 
 def merged(

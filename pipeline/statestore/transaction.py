@@ -100,7 +100,7 @@ class TransactionalStore:
 
     def get(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
-        put = self._values.get(key[: key.find(self._separator)])
+        put = self._values.get(key[: key.find(self._separator)]) if self._values else None
         if put is not None and (entry := put.get(key)) is not None:
             return entry[0]
         known = self._known.get(key, _MISSING)
@@ -123,36 +123,38 @@ class TransactionalStore:
         Raises:
             ContractViolationError: no local store takes such a key.
         """
-        if len(key) > MAX_KEY_BYTES or key.find(self._separator) < 0:
+        if len(key) > MAX_KEY_BYTES or self._separator not in key:
             raise ContractViolationError(f"a key has {len(key)} bytes, or names no group")
         if self.get(key) != value:
             self.write(key, value)
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """Put it whatever is there, so that it comes to lie on top in the changelog."""
-        self._values.setdefault(key[: key.find(self._separator)], {})[key] = (value, self._open.number)
-        self._open.values[key] = value
+        transaction, group = self._open, key[: key.find(self._separator)]
+        self._values.setdefault(group, {})[key] = (value, transaction.number)
+        transaction.values[key] = value
         if value is None:
-            self._open.deleted.add(key)
+            transaction.deleted.add(key)
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
         kept = self._derived.get(self.schema.group_of(key))
         if kept is not None and (entry := kept.get(key)) is not None:
             return entry[0]
-        return self.local.sheet(key)
+        return self.local.derived(key)
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """See `KeyValueStore`."""
-        stored = self.local.entries(start, stop, backwards=backwards)
+        stored = self.local.derived_between(start, stop, backwards=backwards)
         kept = self._derived.get(self.schema.group_of(start))
         mine = {key: entry for key, entry in kept.items() if start <= key < stop} if kept else None
         return overlaid(stored, mine, backwards=backwards) if mine else stored
 
-    def keep(self, key: bytes, value: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, self._open.number)
-        self._open.derived[key] = value
+        transaction = self._open
+        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, transaction.number)
+        transaction.derived[key] = value
 
     # --- transactions -------------------------------------------------------------------------------------------------
 
@@ -273,9 +275,9 @@ class TransactionalStore:
             if both != mine and (group := group_of(key)) and group not in dropped:
                 dropped.add(group)
                 begin = group + self._separator
-                for beside in [beside for beside, _ in self.entries(begin, begin + b"\xff")]:
-                    self.keep(beside, None)
-                self.keep(group, None)
+                for beside in [beside for beside, _ in self.derived_between(begin, begin + b"\xff")]:
+                    self.put_derived(beside, None)
+                self.put_derived(group, None)
 
     def _is_pending(self, key: bytes) -> bool:
         return key in self._values.get(self.schema.group_of(key), ())

@@ -47,12 +47,12 @@ class Decider:
         alone = decide(record, policy, map_webhook).verdict
         if not self._state:
             return Again(alone, alone)
-        shelf = MemoryStore()
+        store = MemoryStore()
         for other in before:
             if (other.partition, other.offset) == (record.partition, record.offset):
                 break
-            decide(other, policy, map_webhook, shelf)
-        return Again(alone, decide(record, policy, map_webhook, shelf).verdict)
+            decide(other, policy, map_webhook, store)
+        return Again(alone, decide(record, policy, map_webhook, store).verdict)
 
 
 def said(verdict: Decided) -> str:

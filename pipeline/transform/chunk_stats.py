@@ -1,4 +1,4 @@
-"""What one chunk of webhooks came to: counted while it is mapped, told to observers once it is durable."""
+"""The results of one chunk of webhooks: counted while it is mapped, reported to observers once it is durable."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChunkTransformed:
     last: Decision | None = None
 
 
-class Letter(NamedTuple):
+class LoggedLetter(NamedTuple):
     """A dead letter, for the log: where it came from (`topic/partition/offset`), why, and its trace if that is kept."""
 
     source: str
@@ -57,7 +57,7 @@ class ChunkStats:
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[LoggedLetter] = field(default_factory=list)
     spans: list[RecordSpan] = field(default_factory=list)
     """Of webhooks whose trace is kept: to be ended when all is durable. A chunk that is given up leaves none."""
     last: Decision | None = None
@@ -69,8 +69,8 @@ class ChunkStats:
         verdict = decision.verdict
         if type(verdict) is Operations:
             self.webhooks[known, "operations", ""] += 1
-            for _, _, _, kind, name, _ in verdict.operations:
-                self.operations[kind, name or ""] += 1
+            for operation in verdict.operations:
+                self.operations[operation.kind, operation.name or ""] += 1
             for note in verdict.notes:
                 self.notes[note] += 1
         elif type(verdict) is Dropped:

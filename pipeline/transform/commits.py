@@ -1,7 +1,7 @@
 """From durable outputs to the acknowledgement, in the order of a partition's chunks.
 
 Outputs durable, facts durable, acknowledged: a crash between any two of them repeats the later steps and loses none.
-Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact says that its
+Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact means that its
 event is out. The local store is written every few chunks, a second later at most: the topic has the facts, and a
 restart reads from it what the store lacks.
 """
@@ -47,6 +47,16 @@ class Outgoing(sending.Outgoing, Protocol):
         """Where they lie, once durable; None when that is not known."""
 
 
+class Producer(sending.Producer, Protocol):
+    """The same, with chunks that take facts as well."""
+
+    def chunk(self) -> Outgoing:
+        """A new, empty chunk."""
+
+    def abandon(self) -> None:
+        """Give up what is not known to be durable: it fails, and none of it leaves this process any more."""
+
+
 class Membership(Protocol):
     """Whether this process may still act for its partitions (`kafka.membership.Membership`)."""
 
@@ -60,14 +70,14 @@ class Membership(Protocol):
 
 @dataclass(slots=True, eq=False)
 class InFlightChunk:
-    """A chunk on its way; `shelf` and `writes` only with a state."""
+    """A chunk on its way; `store` and `writes` only with a state."""
 
     batch: RecordBatch
     size: int
     tally: ChunkStats
     mapping_s: float
     sent_at: float
-    shelf: TransactionalStore | None = None
+    store: TransactionalStore | None = None
     writes: Transaction | None = None
     outputs_durable: bool = False
     facts: Outgoing | None = None
@@ -87,16 +97,16 @@ class PartitionCommits:
     Args:
         topic: the customers' topic.
         chunk: makes an empty chunk of records to send.
-        gate: says whether facts may leave; None where there is no state.
-        landed: called once for each flight that is done, and for each that is given up because its partition has gone.
+        membership: decides whether facts may leave; None where there is no state.
+        landed: called once for each chunk that is done, and for each that is given up because its partition has gone.
         failed: called with the error that ends the flow.
-        observe: told of stored facts.
+        observe: called with stored facts.
     """
 
     topic: str
     chunk: Callable[[], Outgoing]
-    gate: Membership | None
-    landed: Callable[[InFlightChunk], None]
+    membership: Membership | None
+    finished: Callable[[InFlightChunk], None]
     failed: Callable[[BaseException], None]
     observe: Callable[[ChangesStored], None]
     _queue: deque[InFlightChunk] = field(default_factory=deque)
@@ -104,14 +114,14 @@ class PartitionCommits:
     _look: asyncio.TimerHandle | None = None
     _flush: asyncio.TimerHandle | None = None
 
-    def add(self, flight: InFlightChunk) -> None:
+    def add(self, sent: InFlightChunk) -> None:
         """One more chunk, behind the others."""
-        self._queue.append(flight)
-        self._unsent.append(flight)
+        self._queue.append(sent)
+        self._unsent.append(sent)
 
-    def outputs_landed(self, flight: InFlightChunk) -> None:
+    def outputs_stored(self, sent: InFlightChunk) -> None:
         """Everything that `flight` sends on is durable."""
-        flight.outputs_durable = True
+        sent.outputs_durable = True
         self.move()
 
     def move(self) -> None:
@@ -128,27 +138,27 @@ class PartitionCommits:
             if timer is not None:
                 timer.cancel()
         self._look = self._flush = None
-        flights, self._queue, self._unsent = self._queue, deque(), deque()
-        for flight in flights:
-            self.landed(flight)
+        given_up, self._queue, self._unsent = self._queue, deque(), deque()
+        for sent in given_up:
+            self.finished(sent)
 
     def _send_facts(self) -> None:
         while self._unsent and self._unsent[0].outputs_durable:
-            flight = self._unsent[0]
-            if flight.has_facts and not self._may_send(flight):
+            sent = self._unsent[0]
+            if sent.has_facts and not self._may_send(sent):
                 return
             self._unsent.popleft()
-            if flight.has_facts:
-                self._send(flight)
+            if sent.has_facts:
+                self._send(sent)
             else:
-                flight.facts_durable = True
+                sent.facts_durable = True
 
-    def _may_send(self, flight: InFlightChunk) -> bool:
+    def _may_send(self, sent: InFlightChunk) -> bool:
         """Whether its facts may leave now. A worker that was frozen past its session must not write over its heir's."""
-        generation = flight.batch.generation
-        if self.gate is None or self.gate.may_finish(generation):
+        generation = sent.batch.generation
+        if self.membership is None or self.membership.may_finish(generation):
             return True
-        if self.gate.generation != generation:
+        if self.membership.generation != generation:
             self.give_up()
         else:  # the brokers are away; the same membership may go on
             self._look_later()
@@ -162,26 +172,26 @@ class PartitionCommits:
         self._look = None
         self.move()
 
-    def _send(self, flight: InFlightChunk) -> None:
-        assert flight.writes is not None and flight.shelf is not None  # noqa: S101, PT018 - `has_facts` says so
-        partition = flight.batch.partition
-        flight.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, flight.writes.changes(), flight.shelf.schema.headers)
-        flight.facts_sent_at = time.perf_counter()
+    def _send(self, sent: InFlightChunk) -> None:
+        assert sent.writes is not None and sent.store is not None  # noqa: S101, PT018 - `has_facts` says so
+        partition = sent.batch.partition
+        sent.facts = facts = self.chunk()
+        facts.extend(self.topic, partition, sent.writes.changes(), sent.store.schema.headers)
+        sent.facts_sent_at = time.perf_counter()
         sending = asyncio.ensure_future(facts.send())
-        sending.add_done_callback(lambda done: self._facts_landed(flight, done))
+        sending.add_done_callback(lambda done: self._facts_stored(sent, done))
 
-    def _facts_landed(self, flight: InFlightChunk, done: asyncio.Future[None]) -> None:
+    def _facts_stored(self, sent: InFlightChunk, done: asyncio.Future[None]) -> None:
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is not None:
-            if flight in self._queue:  # else it was given up, and is another's
+            if sent in self._queue:  # else it was given up, and is another's
                 self.failed(error)
             return
-        flight.facts_durable = True
+        sent.facts_durable = True
         self.move()
 
     def _finish(self) -> None:
-        if self._queue and (shelf := self._queue[0].shelf) is not None and shelf.is_held:
+        if self._queue and (store := self._queue[0].store) is not None and store.is_held:
             self._look_later()
             return
         ready: list[InFlightChunk] = []
@@ -189,18 +199,18 @@ class PartitionCommits:
             ready.append(self._queue.popleft())
         if not ready:
             return
-        shelf = ready[0].shelf
-        if shelf is not None:
-            if shelf.is_given_up:
+        store = ready[0].store
+        if store is not None:
+            if store.is_given_up:
                 self._queue.extendleft(reversed(ready))
                 self.give_up()
                 return
-            self._store(shelf, ready)
-        for flight in ready:
-            flight.batch.done()
-            self.landed(flight)
-        if shelf is not None and self._flush is None and not shelf.is_flushed:
-            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, shelf)
+            self._write(store, ready)
+        for sent in ready:
+            sent.batch.done()
+            self.finished(sent)
+        if store is not None and self._flush is None and not store.is_flushed:
+            self._flush = asyncio.get_running_loop().call_later(FLUSH_WITHIN_S, self._flush_now, store)
 
     def _flush_now(self, store: TransactionalStore) -> None:
         self._flush = None
@@ -210,20 +220,20 @@ class PartitionCommits:
         except Exception as error:  # noqa: BLE001 - as in `move`
             self.failed(error)
 
-    def _store(self, shelf: TransactionalStore, ready: list[InFlightChunk]) -> None:
+    def _write(self, store: TransactionalStore, ready: list[InFlightChunk]) -> None:
         partition = ready[0].batch.partition
-        written = [(flight, flight.writes) for flight in ready if flight.writes]
+        written = [(sent, sent.writes) for sent in ready if sent.writes]
         if not written:
             return
-        offsets = [flight.facts.offsets(self.topic, partition) if flight.facts else None for flight, _ in written]
-        shelf.commit([writes for _, writes in written], offsets)
+        offsets = [sent.facts.offsets(self.topic, partition) if sent.facts else None for sent, _ in written]
+        store.commit([writes for _, writes in written], offsets)
         kinds: Counter[str] = Counter()
-        kind_of = shelf.schema.kind_of
+        kind_of = store.schema.kind_of
         size = 0
         for _, writes in written:
             for key, value in writes.values.items():
                 kinds[kind_of(key) if value is not None else "tombstone"] += 1
                 size += len(key) + len(value or b"")
-        sent_at = min((flight.facts_sent_at for flight, _ in written if flight.facts), default=time.perf_counter())
+        sent_at = min((sent.facts_sent_at for sent, _ in written if sent.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at
         tell((self.observe,), ChangesStored(self.topic, partition, kinds, size, took_s))

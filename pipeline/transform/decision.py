@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from pipeline.kafka.records import (
     DODO_COMMAND,
@@ -39,7 +40,8 @@ NO_CUSTOMER: Final = DeadLettered(
 )
 
 
-class Decision(NamedTuple):
+@dataclass(slots=True)
+class Decision:
     """What becomes of one record; `type` is None when the body could not be read."""
 
     verdict: Decided
@@ -55,24 +57,24 @@ class Decision(NamedTuple):
     """When the webhook arrived, unix ms, where that was looked for already; None: the record says it."""
 
 
-def decide(record: Record, policy: Policy, map_webhook: MapWebhook, shelf: KeyValueStore | None = None) -> Decision:
+def decide(record: Record, policy: Policy, map_webhook: MapWebhook, store: KeyValueStore | None = None) -> Decision:
     """`judge` of a record that nobody has read yet."""
-    return judge(read(record), policy, map_webhook, shelf)
+    return judge(read(record), policy, map_webhook, store)
 
 
-def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: KeyValueStore | None = None) -> Decision:
+def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyValueStore | None = None) -> Decision:
     """The decision about a record; never raises for what it holds, as `map_webhook` does not.
 
-    With the `shelf` of the record's partition the customer's state decides, and what the record shows is put on it:
-    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. A
-    record about a customer whose facts lie elsewhere is sent on. The shelf's own errors are raised.
+    With the `store` of the record's partition the customer's state decides, and what the record shows is put there:
+    for operations and for a webhook that emits nothing; never for a dead letter, whose replay must be reported. A
+    record about a customer whose facts lie elsewhere is sent on. The store's own errors are raised.
     """
     if isinstance(reading, Unusable):
         return Decision(reading.verdict, reading.type, reading.webhook_id)
     if isinstance(reading, Command):
-        return _obeyed(reading, policy, shelf)
+        return _obeyed(reading, policy, store)
     type_, delivery = reading.envelope.type, reading.delivery
-    if shelf is None or delivery.mode == "test":
+    if store is None or delivery.mode == "test":
         verdict = map_webhook(reading, policy, None)
         return Decision(verdict, type_, delivery.webhook_id, received_at_ms=delivery.received_at_ms)
     customer = customer_key(reading.customer_id)
@@ -81,21 +83,21 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, shelf: KeyV
         return Decision(NO_CUSTOMER if type(verdict) is Operations else verdict, type_, delivery.webhook_id)
     if (
         reading.record is not None
-        and (away := elsewhere(shelf.ownership, customer, reading.record.headers)) is not None
+        and (away := elsewhere(store.ownership, customer, reading.record.headers)) is not None
     ):
         return Decision(away, type_, delivery.webhook_id)
-    verdict, commands = _with_state(reading, customer, policy, map_webhook, Draft(shelf))
+    verdict, commands = _with_state(reading, customer, policy, map_webhook, Draft(store))
     return Decision(verdict, type_, delivery.webhook_id, commands, customer, delivery.received_at_ms)
 
 
-def _obeyed(command: Command, policy: Policy, shelf: KeyValueStore | None) -> Decision:
+def _obeyed(command: Command, policy: Policy, store: KeyValueStore | None) -> Decision:
     type_, record = f"command.{command.name}", command.record
     if not policy.commands:
         return Decision(NO_COMMANDS, type_, command.webhook_id)
-    if shelf is None:
+    if store is None:
         return Decision(NO_STATE, type_, command.webhook_id)
     carried = obey(
-        command.name, command.body, command.webhook_id, policy, shelf,
+        command.name, command.body, command.webhook_id, policy, store,
         at_ms=time_ms(record) or 0, headers=record.headers,
     )  # fmt: skip
     return Decision(carried.verdict, type_, command.webhook_id, carried.commands, carried.whose)
@@ -118,18 +120,18 @@ def _with_state(
 def _judged(
     webhook: Webhook, customer: bytes, policy: Policy, map_webhook: MapWebhook, draft: Draft
 ) -> tuple[Verdict, Commands]:
-    book = CustomerView(draft, customer, of_webhook(webhook, policy))
-    if (webhook.times.event_ms or 0) < book.forgotten_s * 1000:
+    view = CustomerView(draft, customer, of_webhook(webhook, policy))
+    if (webhook.times.event_ms or 0) < view.forgotten_s * 1000:
         return FORGOTTEN, ()
-    verdict = map_webhook(webhook, policy, book)
+    verdict = map_webhook(webhook, policy, view)
     match verdict:
         case Operations():
-            book.settle(verdict)
+            view.settle(verdict)
             if policy.pools:
                 record = webhook.record
                 at_ms = 0 if record is None else time_ms(record) or 0
                 customer_id = webhook.customer_id or ""
-                return verdict, shares_of(draft, customer_id, customer, book, verdict, at_ms=at_ms, policy=policy)
+                return verdict, shares_of(draft, customer_id, customer, view, verdict, at_ms=at_ms, policy=policy)
         case Dropped(reason="no-change"):
-            book.settle(None)
+            view.settle(None)
     return verdict, ()

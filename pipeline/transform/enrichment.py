@@ -1,7 +1,7 @@
-"""Customers whom a webhook names by id alone, introduced to the state before the webhook is mapped.
+"""Customers whom a webhook names by id alone, put into the state before the webhook is mapped.
 
 Licences, credits, checkouts, dunnings and grants carry no customer object. Where the state has no address either, what
-Dodo's API tells of the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
+Dodo's API returns for the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
 there like any other.
 """
 
@@ -21,7 +21,7 @@ from pipeline.transform.failures import where
 from pipeline.transform.fields import email, text
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Asking, Found, Resolver
+from pipeline.transform.resolver import Asking, FoundCustomer, Resolver
 from pipeline.transform.webhook import Reading, Webhook
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
@@ -48,7 +48,7 @@ class Enrichment:
     Args:
         resolver: asks Dodo.
         policy: the operator's settings.
-        observe: told of each customer that was asked for.
+        observe: called with each customer that was looked up.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Enrichment:
         self._policy = policy
         self._observe = observe
 
-    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:
+    def unknown_customer(self, reading: Reading, store: KeyValueStore) -> str | None:
         """The id of the customer of whom neither the webhook nor the state knows an address; None: nobody to ask for.
 
         Nothing is asked of test-mode customers, whom the live API does not know, of forgotten ones, nor of those whose
@@ -76,20 +76,20 @@ class Enrichment:
         if type_ not in TABLE or (type_ == VOLUME and not self._policy.emit_credit_deducted):
             return None
         customer = customer_key(customer_id)
-        if customer is None or not (shelf.ownership is None or shelf.ownership.owns(customer)):
+        if customer is None or not (store.ownership is None or store.ownership.owns(customer)):
             return None
         try:
-            book = CustomerView(shelf, customer, nothing(0))
+            view = CustomerView(store, customer, nothing(0))
         except Exception as error:
             if is_the_process_s(error):
                 raise
             return None
-        return None if book.contact.email is not None or book.forgotten_s else customer_id
+        return None if view.contact.email is not None or view.forgotten_s else customer_id
 
-    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+    def ask(self, customer_id: str, *, waits: bool) -> FoundCustomer | Asking | None:
         """What Dodo knows of the customer; a question to wait for, if the caller `waits`; None: go on without."""
         found = self._resolver.ask(customer_id)
-        if isinstance(found, Found):
+        if isinstance(found, FoundCustomer):
             self._observe(CustomerLookedUp("found"))
             return found
         if found is not None and waits:
@@ -97,16 +97,16 @@ class Enrichment:
         self._observe(CustomerLookedUp("nobody"))
         return None
 
-    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:
-        """Put what Dodo told onto the shelf, as of when it was true.
+    def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:
+        """Put Dodo's answer into the store, as of when it was true.
 
-        An answer about somebody else, or without an address, tells nothing.
+        An answer about somebody else, or without an address, is ignored.
         """
         customer, told = customer_key(customer_id), found.customer
         if customer is None or text(told.get("customer_id")) != customer_id or email(told.get("email")) is None:
             return
         person = {**told, "customer_id": customer_id}
-        draft = Draft(shelf)
+        draft = Draft(store)
         try:
             shown = of_api_object("customer", person, person, found.at_s, self._policy)
             CustomerView(draft, customer, shown).settle(None)

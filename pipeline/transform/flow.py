@@ -2,7 +2,7 @@
 
 While one chunk's records are on their way to the brokers the next is already mapped, within a bound of bytes and
 chunks. A chunk is acknowledged when everything that it caused is durable, and never before the chunk ahead of it in its
-partition (`landing` has the steps). A send that fails is not skipped: the flow ends for good, the worker crashes and
+partition (`commits` has the steps). A send that fails is not skipped: the flow ends for good, the worker crashes and
 Kafka redelivers.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -25,18 +25,20 @@ from pipeline.kafka.records import OutRecord, Record, source_of
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
 from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.traceparent import trace_id_of
 from pipeline.transform.address_owners import AddressOwners
-from pipeline.transform.chunk_stats import ChunkTransformed, Letter
-from pipeline.transform.commits import InFlightChunk, Outgoing, PartitionCommits
+from pipeline.transform.chunk_stats import ChunkTransformed, LoggedLetter
+from pipeline.transform.commits import InFlightChunk, Membership, Outgoing, PartitionCommits, Producer
 from pipeline.transform.decision import Decision
+from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.parked import Answer, Chunk, Parked
+from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
-from pipeline.transform.resolver import Found
-from pipeline.transform.seams import Enrichment, Lookups, Producer, State
+from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import Reading, read
 
@@ -59,6 +61,17 @@ SLICE_S: Final = 0.02
 """Longest piece of mapping without a turn of the event loop, on which probes, sends and rebalances run too."""
 
 log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the flow needs to keep the customers' state."""
+
+    stores: PartitionStores
+    topic: str
+    """The customers' topic; the customers of partition n of the webhooks have their facts in partition n."""
+
+    membership: Membership
 
 
 @dataclass(slots=True)
@@ -84,15 +97,15 @@ class Flow:
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
-        observe: told of each chunk once what it sends on is durable, and of facts once they are stored.
+        observe: called with each chunk once what it sends on is durable, and with facts once they are stored.
         state: the customers' state; without one every record is decided for itself.
         may_send: whether what was delivered under a generation may leave this process now. A worker that was frozen
             and replaced must not write its chunk behind what its heir has written since.
         is_lost: whether the group has gone on without this process since that generation: then nothing of it can leave.
-        introductions: tell the state who customers are before a webhook is decided that does not. The chunk waits for
-            that, and those of its partition behind it; all others go on.
+        enrichment: puts into the state who customers are, before a webhook is decided that does not name their address.
+            The chunk waits for that, and those of its partition behind it; all others go on.
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
-        fail: told once of the error that ended the flow; must end the worker.
+        fail: called once with the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
         spans: makes traces, where they are on.
         clock: unix seconds.
@@ -110,8 +123,8 @@ class Flow:
         state: State | None = None,
         may_send: Callable[[int], bool] = lambda _: True,
         is_lost: Callable[[int], bool] = lambda _: False,
-        introductions: Enrichment | None = None,
-        lookups: Lookups | None = None,
+        enrichment: Enrichment | None = None,
+        lookups: ProductLookups | None = None,
         current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
         spans: RecordSpans | None = None,
         clock: Callable[[], float] = time.time,
@@ -125,7 +138,7 @@ class Flow:
         self._state = state
         self._may_send = may_send
         self._is_lost = is_lost
-        self._introductions = introductions
+        self._enrichment = enrichment
         self._lookups = lookups
         self._current = current
         self._spans = spans
@@ -135,8 +148,8 @@ class Flow:
         self._error: BaseException | None = None
         self._generation = -1
         self._stay = 0  # assignments so far; a static member joins again under the generation that it had (KIP-345)
-        self._landings: dict[TP, PartitionCommits] = {}
-        self._flights: set[InFlightChunk] = set()
+        self._commits: dict[TP, PartitionCommits] = {}
+        self._in_flight: set[InFlightChunk] = set()
         self._sends: set[asyncio.Future[None]] = set()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -145,7 +158,7 @@ class Flow:
     @property
     def in_flight(self) -> int:
         """Chunks that are on their way."""
-        return len(self._flights)
+        return len(self._in_flight)
 
     # Hand-over of partitions, as the transport asks for it.
 
@@ -157,7 +170,7 @@ class Flow:
 
     async def drained(self) -> None:
         """Return when nothing is on its way."""
-        await self._until(lambda: not self._sends and not self._flights)
+        await self._until(lambda: not self._sends and not self._in_flight)
 
     def is_vain(self) -> bool:
         """Whether the producer's gate keeps what is on its way for good.
@@ -173,7 +186,7 @@ class Flow:
         The partitions' next owner maps the same webhooks again, with all that came since. Written behind that, an
         identify with an old total would be the last that Customer.io hears.
         """
-        in_flight = bool(self._sends or self._flights)
+        in_flight = bool(self._sends or self._in_flight)
         self._give_up()
         if in_flight:
             self._producer.abandon()
@@ -189,9 +202,9 @@ class Flow:
 
     def _give_up(self) -> None:
         self._parked.give_up()
-        landings, self._landings = self._landings, {}
-        for landing in landings.values():
-            landing.give_up()
+        given_up, self._commits = self._commits, {}
+        for commits in given_up.values():
+            commits.give_up()
 
     # Chunks.
 
@@ -223,8 +236,8 @@ class Flow:
     async def _go_on(self, chunk: Chunk) -> Answer | None:
         """Map what is left of the chunk and start sending what it became, or return what it must wait for first."""
         batch = chunk.batch
-        if chunk.shelf is None:
-            chunk.shelf = await self._shelf(chunk)
+        if chunk.store is None:
+            chunk.store = await self._store_of(chunk)
         started = time.perf_counter()
         answer = await self._map(chunk)
         now = time.perf_counter()
@@ -232,37 +245,37 @@ class Flow:
         if answer is not None:
             return answer
         if not await self._allowed(chunk):
-            return None  # what was put is dropped with the shelf: an assignment that is over takes it along
-        now, shelf, mapping_s = time.perf_counter(), chunk.shelf, chunk.mapping_s
-        writes = shelf.seal() if shelf is not None else None
-        flight = InFlightChunk(
-            batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, shelf=shelf, writes=writes
+            return None  # what was put is dropped with the store: an assignment that is over takes it along
+        now, store, mapping_s = time.perf_counter(), chunk.store, chunk.mapping_s
+        writes = store.seal() if store is not None else None
+        sent = InFlightChunk(
+            batch, chunk.size, chunk.tally, mapping_s=mapping_s, sent_at=now, store=store, writes=writes
         )
-        landing = self._landings.get(batch.tp) or self._landings.setdefault(batch.tp, self._new_landing())
-        landing.add(flight)
-        self._flights.add(flight)
+        commits = self._commits.get(batch.tp) or self._commits.setdefault(batch.tp, self._new_commits())
+        commits.add(sent)
+        self._in_flight.add(sent)
         self._bytes += chunk.size
         sending = chunk.outgoing.send()
         self._sends.add(sending)
-        sending.add_done_callback(lambda done: self._sent(landing, flight, done))
+        sending.add_done_callback(lambda done: self._sent(commits, sent, done))
         return None
 
-    async def _shelf(self, chunk: Chunk) -> TransactionalStore | None:
+    async def _store_of(self, chunk: Chunk) -> TransactionalStore | None:
         """The facts of the chunk's partition; none without a state, or when the partition has gone."""
         if self._state is None or not self._takes(chunk):
             return None
         partition = chunk.batch.partition
-        shelf = self._state.stores.store(partition)
-        if shelf.has_gap:
-            await self._state.stores.read_gap(partition, shelf)
-        return shelf
+        store = self._state.stores.store(partition)
+        if store.has_gap:
+            await self._state.stores.read_gap(partition, store)
+        return store
 
     async def _map(self, chunk: Chunk) -> Answer | None:
         """Decide the records that are not yet; stops at one for which there is something to wait for.
 
         It stops as well when the partition is about to go or has gone to another worker.
         """
-        batch, shelf = chunk.batch, chunk.shelf
+        batch, store = chunk.batch, chunk.store
         if chunk.outgoing is None:
             chunk.outgoing = Outcome(self._producer.chunk())
         decide = chunk.decide
@@ -276,8 +289,8 @@ class Flow:
             if not self._takes(chunk):
                 return None
             reading = read(record)
-            if self._introductions is not None and shelf is not None:
-                answer = self._introduce(self._introductions, chunk, reading, shelf)
+            if self._enrichment is not None and store is not None:
+                answer = self._enrich(self._enrichment, chunk, reading, store)
                 if answer is not None:
                     return answer
             if self._lookups is not None:
@@ -285,10 +298,10 @@ class Flow:
                 if waiting is not None:
                     return waiting
             span = None if self._spans is None else self._spans.begin(record)
-            decision = self._append(chunk.outgoing.operations, record, decide(reading, shelf), span)
+            decision = self._append(chunk.outgoing.operations, record, decide(reading, store), span)
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
-                letter = Letter(source_of(record), decision.verdict, trace_id_of(record.headers))
+                letter = LoggedLetter(source_of(record), decision.verdict, trace_id_of(record.headers))
                 chunk.tally.letters.append(letter)
             if span is not None:
                 span.decided(decision)
@@ -300,16 +313,14 @@ class Flow:
             chunk.decided += 1
         return None
 
-    def _introduce(
-        self, introductions: Enrichment, chunk: Chunk, reading: Reading, shelf: KeyValueStore
-    ) -> Answer | None:
-        """Put on the shelf who the customer is, if that must be asked; the answer to wait for while there is none."""
-        customer_id = introductions.stranger(reading, shelf)
+    def _enrich(self, enrichment: Enrichment, chunk: Chunk, reading: Reading, store: KeyValueStore) -> Answer | None:
+        """Put into the store who the customer is, if that must be asked; the answer to wait for while there is none."""
+        customer_id = enrichment.unknown_customer(reading, store)
         if customer_id is None:
             return None
-        found = introductions.ask(customer_id, waits=chunk.patience_s > 0)
-        if isinstance(found, Found):
-            introductions.introduce(found, customer_id, shelf)
+        found = enrichment.ask(customer_id, waits=chunk.patience_s > 0)
+        if isinstance(found, FoundCustomer):
+            enrichment.put(found, customer_id, store)
             return None
         return found
 
@@ -319,12 +330,12 @@ class Flow:
             await asyncio.sleep(HOLD_LOOK_S)
         return self._takes(chunk)
 
-    def _new_landing(self) -> PartitionCommits:
+    def _new_commits(self) -> PartitionCommits:
         return PartitionCommits(
             topic=self._state.topic if self._state is not None else "",
             chunk=self._producer.chunk,
-            gate=self._state.gate if self._state is not None else None,
-            landed=self._landed,
+            membership=self._state.membership if self._state is not None else None,
+            finished=self._finished,
             failed=self._failed,
             observe=self._observe,
         )
@@ -359,7 +370,7 @@ class Flow:
                     outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
                 except RecordTooLargeError as error:
                     letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
-                    return self._append(outgoing, record, decision._replace(verdict=letter_of), span)
+                    return self._append(outgoing, record, replace(decision, verdict=letter_of), span)
             case Dropped():
                 pass
         return decision
@@ -373,9 +384,9 @@ class Flow:
         return self._open and chunk.batch.generation == self._generation and chunk.stay == self._stay
 
     def _has_room(self, size: int) -> bool:
-        if not self._flights:
+        if not self._in_flight:
             return True
-        return len(self._sends) < MAX_CHUNKS and len(self._flights) < MAX_WAITING and self._bytes + size <= MAX_BYTES
+        return len(self._sends) < MAX_CHUNKS and len(self._in_flight) < MAX_WAITING and self._bytes + size <= MAX_BYTES
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -384,25 +395,25 @@ class Flow:
 
     # Completions.
 
-    def _sent(self, landing: PartitionCommits, flight: InFlightChunk, done: asyncio.Future[None]) -> None:
+    def _sent(self, commits: PartitionCommits, sent: InFlightChunk, done: asyncio.Future[None]) -> None:
         """What the chunk sends on is durable, or is not known to be."""
         self._sends.discard(done)
         self._changed.set()
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is None:
-            landing.outputs_landed(flight)
-            log_letters(log, flight.tally.letters, _fields)
-            for span in flight.tally.spans:
+            commits.outputs_stored(sent)
+            log_letters(log, sent.tally.letters, _fields)
+            for span in sent.tally.spans:
                 span.durable()
-            tell((self._observe,), _told(flight))
-        elif flight in self._flights:  # else it was given up, and is another's
+            tell((self._observe,), _told(sent))
+        elif sent in self._in_flight:  # else it was given up, and is another's
             self._failed(error)
 
-    def _landed(self, flight: InFlightChunk) -> None:
+    def _finished(self, sent: InFlightChunk) -> None:
         """The chunk is done, or another's."""
-        if flight in self._flights:
-            self._flights.discard(flight)
-            self._bytes -= flight.size
+        if sent in self._in_flight:
+            self._in_flight.discard(sent)
+            self._bytes -= sent.size
             self._changed.set()
 
     def _failed(self, error: BaseException) -> None:
@@ -419,25 +430,25 @@ async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> 
     await commands.send()
 
 
-def _fields(letter: Letter) -> dict[str, str | None]:
+def _fields(letter: LoggedLetter) -> dict[str, str | None]:
     source, verdict, trace_id = letter
     traced = {} if trace_id is None else {"trace_id": trace_id}
     return {"dlq_class": verdict.class_, "source": source, "field": verdict.field, **traced}
 
 
-def _told(flight: InFlightChunk) -> ChunkTransformed:
-    batch, tally = flight.batch, flight.tally
+def _told(sent: InFlightChunk) -> ChunkTransformed:
+    batch, tally = sent.batch, sent.tally
     return ChunkTransformed(
         topic=batch.topic,
         partition=batch.partition,
         first_offset=batch.first_offset,
         last_offset=batch.last_offset,
         records=len(batch),
-        bytes=flight.size,
+        bytes=sent.size,
         webhooks=tally.webhooks,
         operations=tally.operations,
         notes=tally.notes,
-        mapping_s=flight.mapping_s,
-        produce_s=time.perf_counter() - flight.sent_at,
+        mapping_s=sent.mapping_s,
+        produce_s=time.perf_counter() - sent.sent_at,
         last=tally.last,
     )

@@ -46,12 +46,17 @@ class Walk:
     Args:
         policy: the operator's.
         mode: of the endpoint that the webhooks would come through.
+        store: what is known of customers at the beginning; None: nothing.
+
+    Attributes:
+        told: parts of keys of the people whose owners got a customer's share.
     """
 
-    def __init__(self, policy: Policy, *, mode: Mode) -> None:
+    def __init__(self, policy: Policy, *, mode: Mode, store: MemoryStore | None = None) -> None:
+        self.told: set[bytes] = set()
         self._policy = policy
         self._mode = mode
-        self._shelf = MemoryStore()
+        self._store = MemoryStore() if store is None else store
         self._workspace = Workspace(SandboxConfig())
         self._delivered_s = 0
         self._offset = 0
@@ -79,13 +84,15 @@ class Walk:
     def _decide(self, body: bytes | None, headers: Headers) -> Decided:
         """The decision, and all that follows from it."""
         record = _Record(body, headers, self._delivered_s * 1000, self._offset)
-        decision = decide(record, self._policy, map_webhook, self._shelf)
+        decision = decide(record, self._policy, map_webhook, self._store)
         if isinstance(decision.verdict, Operations):
             for index, operation in enumerate(decision.verdict.operations):
                 arrival = Arrival(self._delivered_s * 1000, self._offset)
                 self._workspace.apply(orjson.loads(operation.body), arrival, index)
         self._offset += 1
         for command in decision.commands:
+            if command.key is not None:
+                self.told.add(command.key)
             self._decide(command.value, command.headers)
         return decision.verdict
 
@@ -104,10 +111,11 @@ class Journey(Walk):
         settings: the policy and the region.
         mode: of the endpoint that the webhooks would come through.
         now_ms: for how late an event is, unix milliseconds.
+        store: what is known of customers at the beginning; None: nothing.
     """
 
-    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int) -> None:
-        super().__init__(Policy.of(settings), mode=mode)
+    def __init__(self, settings: Settings, *, mode: Mode, now_ms: int, store: MemoryStore | None = None) -> None:
+        super().__init__(Policy.of(settings), mode=mode, store=store)
         self._settings = settings
         self._now_ms = now_ms
 

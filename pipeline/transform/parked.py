@@ -54,7 +54,7 @@ class Chunk:
     batch: RecordBatch
     size: int
     stay: int
-    shelf: TransactionalStore | None = None
+    store: TransactionalStore | None = None
     outgoing: Any = None
     tally: ChunkStats = field(default_factory=ChunkStats)
     decided: int = 0

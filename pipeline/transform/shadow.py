@@ -1,8 +1,8 @@
-"""A candidate that runs beside what is live, on every record: only what it would change is told.
+"""A candidate that runs beside what is live, on every record: only what it would change is reported.
 
 The candidate decides first, over the customer's facts as they are before the record, and what it would remember is
 dropped; then the record is decided as ever. So a difference is what would be sent if the candidate were live from this
-record on. Nothing that it does reaches the live flow: whatever it raises is counted, what is told of it may be lost.
+record on. Nothing that it does reaches the live flow: whatever it raises is counted, and its reports may be lost.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Shadow:
 
     Args:
         policy: of the process; its shaper is what is live.
-        observe: told of each record.
+        observe: called with each record.
         put: takes records about differences; None: they are counted alone.
     """
 
@@ -84,21 +84,21 @@ class Shadow:
             return live
         policy = replace(self._policy, shaper=shaper)
 
-        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
+        def decided(reading: Reading, store: KeyValueStore | None) -> Decision:
             began = time.perf_counter()
-            would = self._tried(reading, policy, shelf)
+            would = self._tried(reading, policy, store)
             took_s = time.perf_counter() - began
-            decision = live(reading, shelf)
+            decision = live(reading, store)
             if reading.record is not None:
                 self._compare(reading.record, decision, would, shaper.version, took_s)
             return decision
 
         return decided
 
-    def _tried(self, reading: Reading, policy: Policy, shelf: KeyValueStore | None) -> Decided | None:
+    def _tried(self, reading: Reading, policy: Policy, store: KeyValueStore | None) -> Decided | None:
         """What the candidate makes of a record; None when it fails as no candidate may."""
         try:
-            return judge(reading, policy, map_webhook, None if shelf is None else Draft(shelf)).verdict
+            return judge(reading, policy, map_webhook, None if store is None else Draft(store)).verdict
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the live flow must not learn of it
             self._failed(error, policy.shaper)
             return None

@@ -25,7 +25,7 @@ from pipeline.kafka.worker.app import BatchApp
 from pipeline.observers import tell
 from pipeline.settings import PREFIX, Settings
 from pipeline.statestore.events import RestoreAdvanced
-from pipeline.statestore.metrics import observe_state, show_mirrors
+from pipeline.statestore.metrics import observe_state, show_sizes
 from pipeline.statestore.partition_count import PartitionWatch, check_equal
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
@@ -35,7 +35,7 @@ from pipeline.transform.agent import add_agent
 from pipeline.transform.customers.schema import CUSTOMERS, KINDS
 from pipeline.transform.decision import Decision, judge
 from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
-from pipeline.transform.flow import Flow
+from pipeline.transform.flow import Flow, State
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
@@ -43,7 +43,6 @@ from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.recent import recent_of
 from pipeline.transform.resolver import Resolver
-from pipeline.transform.seams import State
 from pipeline.transform.shadow import NoCandidate, Shadow
 from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
@@ -92,7 +91,7 @@ def create_app(settings: Settings) -> BatchApp:
     )
     store = _store(settings, producer, watch, app.background()) if settings.state else None
 
-    introductions = _introductions(settings, policy, watch) if store is not None else None
+    enrichment = _enrichment(settings, policy, watch) if store is not None else None
 
     lookups = _lookups(settings, names, watch)
 
@@ -104,8 +103,8 @@ def create_app(settings: Settings) -> BatchApp:
     def deciding() -> Decide:
         now = policy if live is None else replace(policy, shaper=live.shaper)
 
-        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
-            return judge(reading, now, map_webhook, shelf)
+        def decided(reading: Reading, store: KeyValueStore | None) -> Decision:
+            return judge(reading, now, map_webhook, store)
 
         return decided if beside is None else beside.shadow.beside(decided, beside.candidate.shaper)
 
@@ -119,7 +118,7 @@ def create_app(settings: Settings) -> BatchApp:
         state=State(store, settings.customers_topic, app.membership) if store is not None else None,
         may_send=app.membership.may_send,
         is_lost=app.membership.is_lost,
-        introductions=introductions,
+        enrichment=enrichment,
         lookups=lookups,
         current=deciding if live is not None or beside is not None else None,
         spans=spans,
@@ -148,8 +147,8 @@ def create_app(settings: Settings) -> BatchApp:
             await store.restore(partitions, generation)
 
     app.on_assigned = assigned
-    if introductions is not None:
-        app.companion(_at_once, introductions.close)
+    if enrichment is not None:
+        app.companion(_at_once, enrichment.close)
     if live is not None:
         app.companion(live.start, live.stop)
     if beside is not None:
@@ -218,13 +217,13 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
 
     observe_state(watch.metrics, KINDS)
     store = PartitionStores(settings, CUSTOMERS, producer, partial(tell, (watch.metrics, advanced)), background)
-    show_mirrors(watch.metrics, store.measures)
+    show_sizes(watch.metrics, store.measures)
     watch.restoring = lambda: store.restoring
     watch.details = lambda: {"state": store.status()}
     return store
 
 
-def _introductions(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enrichment | None:
+def _enrichment(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enrichment | None:
     """Look-ups of customers at Dodo, where there is a key for them."""
     resolver = Resolver.of(settings, observers=[watch.metrics])
     if resolver is None:

@@ -23,10 +23,11 @@ from pipeline.watch.page.own import Own
 from pipeline.watch.page.peers import Peers
 from pipeline.watch.page.routes import Page
 from pipeline.watch.progress import Progress
+from pipeline.watch.pulse import PATIENCE_S
 from pipeline.watch.server import HealthServer
 from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
 from pipeline.watch.unread import UNREAD_EVERY_S, Unread
-from pipeline.watch.vitals import PATIENCE_S, PartitionVitals, Vitals
+from pipeline.watch.vitals import PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
 
 ATTENDED_EVERY_S: Final = 5.0

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 from rich.console import Console
@@ -27,14 +27,14 @@ from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.settings import Settings
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.ownership import Ownership
+from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore
 from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.customers.schema import CUSTOMERS
 from pipeline.transform.decision import Decision, judge
-from pipeline.transform.flow import Flow
+from pipeline.transform.flow import Flow, State
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.seams import State
 from pipeline.transform.webhook import Reading
 from pipeline.transform.worker import GC_THRESHOLDS
 from tests.bench.figures import Figure
@@ -128,13 +128,13 @@ class Bench:
         self.producer = NoBroker()
         self.here = None if directory is None else Here(directory)
 
-        def decided(reading: Reading, shelf: KeyValueStore | None) -> Decision:
-            return judge(reading, policy, map_webhook, shelf)
+        def decided(reading: Reading, store: KeyValueStore | None) -> Decision:
+            return judge(reading, policy, map_webhook, store)
 
         self._flow = Flow(
             decided, self.producer, operations_topic=OPERATIONS, dead_letters_topic=DEAD_LETTERS,
             observe=lambda _: None, fail=_fail,
-            state=None if self.here is None else State(self.here, CUSTOMERS_TOPIC, self.here),
+            state=None if self.here is None else State(cast("PartitionStores", self.here), CUSTOMERS_TOPIC, self.here),
         )  # fmt: skip
         self._flow.resume(1, frozenset())
 

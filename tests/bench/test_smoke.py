@@ -19,7 +19,7 @@ CONTENDERS = ("ours-state", "aiokafka")
 PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state", "rules"})
 """They are `transform` again, in other shapes."""
 
-COMPUTING = ("decision", "batcher", "lanes", "recipes", "traces")
+COMPUTING = ("decision", "shapes", "batcher", "lanes", "recipes", "traces")
 """They hold the event loop: beside them a client would miss the broker's answer."""
 
 

@@ -130,7 +130,7 @@ def _transform(count: int) -> Work:
     async def work(traces: Traces | None, share: float) -> None:
         spans = None if traces is None else RecordSpans(traces, "transform", OPERATIONS)
         flow = Flow(
-            lambda reading, shelf: judge(reading, policy, map_webhook, shelf), NoBroker(), operations_topic=OPERATIONS,
+            lambda reading, store: judge(reading, policy, map_webhook, store), NoBroker(), operations_topic=OPERATIONS,
             dead_letters_topic=DEAD_LETTERS, observe=lambda _: None, fail=_fail, spans=spans,
         )  # fmt: skip
         flow.resume(1, frozenset())

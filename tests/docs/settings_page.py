@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The first setting of each section, in the order of the model, and the section's title."""
 
 MORE: Final[Mapping[str, str]] = {
-    "Kafka": "Rights and topics: [operating.md](operating.md#rights).",
+    "Kafka": "Ways in: [kafka-access.md](kafka-access.md). Rights, topics, versions: [kafka.md](kafka.md).",
     "Topics and consumer groups": "Restarts that move no partitions: "
     "[operating.md](operating.md#restarts-that-move-no-partitions).",
+    "Dodo Payments": "What the API key is for: [dodo-api.md](dodo-api.md).",
     "Customer.io": "How several sinks share the rate: [operating.md](operating.md#the-workspaces-rate).",
     "The customers' state": "What it knows and where it lies: [state.md](state.md).",
     "Who a person is": "What the policies mean: [identity.md](identity.md).",
@@ -43,7 +45,7 @@ file that holds the value instead (mounted secrets); giving both is an error. A 
 exit code 2 and one line that names the variable and never repeats the value.
 
 `dodo-cio settings` prints all of them with their present value (of secrets only whether they are set), and
-`dodo-cio settings --env` an environment file to start from.
+`dodo-cio settings --env` an environment file to start from. What each default costs: [costs.md](costs.md).
 """
 
 
@@ -66,6 +68,7 @@ def _line(row: Setting, bounds: list[Any]) -> str:
     form = ", ".join(f"`{word}`" for word in row.form.split("|")) if "|" in row.form else row.form
     secret = ", secret" if row.secret else ""
     description = row.description.replace("|", "\\|").replace("<", "&lt;")
+    description = re.sub(r"\bdocs/([a-z]+\.md)\b", r"[\1](\1)", description)
     cells = (f"`{row.variable}`", default, f"{form}{secret}{_bounds(bounds)}", description)
     return f"| {' | '.join(cells)} |\n"
 

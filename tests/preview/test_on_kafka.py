@@ -208,7 +208,7 @@ def test_the_default_mapping_is_what_is_live_without_rules(shop: Shop) -> None:
     """And without a state every record is for itself."""
     found = shop.document("--rules", shop.file(LIVE), code=3, PIPELINE_STATE="false")
     assert found["current"] is None
-    assert found["state"] == {"known": False, "begun_anew": 0}
+    assert found["state"] == {"known": False, "customers": 0, "facts": 0, "complete": True, "begun_anew": 0}
     told = OLD + 6 + FAILING + 1 + 1 + 1
     assert counts(found) == {("event-renamed", "payment.succeeded", "payment_completed", "Order Paid"): told}
 
@@ -301,7 +301,9 @@ SCHEMA = _object(
         since_ms={"type": ["integer", "null"]},
         types={"type": "array", "items": {"type": "string"}},
     ),
-    state=_object(known={"type": "boolean"}, begun_anew=COUNT),
+    state=_object(
+        known={"type": "boolean"}, customers=COUNT, facts=COUNT, complete={"type": "boolean"}, begun_anew=COUNT
+    ),
     records=_object(read=COUNT, compared=COUNT, echoes=COUNT, unreadable=COUNT, changed=COUNT),
     types={
         "type": "object",

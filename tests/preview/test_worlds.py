@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.dodo import samples
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Headers, Record
 from pipeline.preview.report import MOST_ATTRIBUTES, MOST_CHANGES, OTHER, SAMPLES, Report
-from pipeline.preview.worlds import Both, Command, is_echo
+from pipeline.preview.worlds import Both, CommandRecord, Facts, is_echo
 from pipeline.settings import Settings
 from pipeline.transform.decision import Decision
 from pipeline.transform.policy import Policy
@@ -30,7 +31,7 @@ def payment(number: int, *, customer: str = "cus_1", headers: Headers = (), offs
     body["data"]["customer"]["customer_id"] = customer
     place = number if offset is None else offset
     given = (("webhook-id", b"msg_%d" % number), *headers)
-    return Command("hooks", 0, place, NOW_MS + number, customer.encode(), orjson.dumps(body), given)
+    return CommandRecord("hooks", 0, place, NOW_MS + number, customer.encode(), orjson.dumps(body), given)
 
 
 def policy(tmp_path: Path, text: str, **settings: Any) -> Policy:
@@ -42,35 +43,36 @@ def policy(tmp_path: Path, text: str, **settings: Any) -> Policy:
 
 def test_what_was_told_in_the_span_is_not_told_again(tmp_path: Path) -> None:
     """As a worker with a state does: the second record of a payment changes nothing, in either world."""
-    both = Both(Policy(), policy(tmp_path, RENAMED), state=True)
+    both = Both(Policy(), policy(tmp_path, RENAMED), state=Facts)
     found = [differences(*both.decide(payment(7, offset=place))[1:]) for place in (0, 1)]
     assert [[one.kind for one in changes] for changes in found] == [["event-renamed"], []]
 
 
 def test_without_a_state_each_record_is_for_itself(tmp_path: Path) -> None:
     """As a worker without one does."""
-    both = Both(Policy(), policy(tmp_path, RENAMED), state=False)
+    both = Both(Policy(), policy(tmp_path, RENAMED), state=None)
     found = [differences(*both.decide(payment(7, offset=place))[1:]) for place in (0, 1)]
     assert [[one.kind for one in changes] for changes in found] == [["event-renamed"], ["event-renamed"]]
-    assert both.current.facts == 0
+    assert both.current.store is None
 
 
 def test_the_worlds_do_not_share_what_they_told(tmp_path: Path) -> None:
     """A profile that the candidate never sent is new to its state as often as it comes; the live one sent it."""
-    both = Both(Policy(), policy(tmp_path, DROPPING), state=True)
+    both = Both(Policy(), policy(tmp_path, DROPPING), state=Facts)
     _, ours, theirs = both.decide(payment(1))
     assert [one.kind for one in differences(ours, theirs)] == ["profile-removed"]
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """Both forget at the same record, so that no difference comes of it, and that is counted."""
-    both = Both(Policy(), policy(tmp_path, RENAMED), state=True, most_facts=20)
+    both = Both(Policy(), policy(tmp_path, RENAMED), state=Facts, most_facts=20)
     kinds: set[str] = set()
     for number in range(100):
         _, ours, theirs = both.decide(payment(number, customer=f"cus_{number}"))
         kinds |= {one.kind for one in differences(ours, theirs)}
-        assert both.current.facts < 30
-        assert not both.current._shelf or both.current._shelf.changelog == []
+        assert both.current.store is not None
+        assert len(both.current.store) < 30
+        assert both.current.store.changelog == []
     assert kinds == {"event-renamed"}
     assert both.begun_anew > 1
 
@@ -80,7 +82,7 @@ def test_customers_who_are_one_person_are_compared_through_its_owner(tmp_path: P
     settings = {"person_id": "email"}
     current = Policy.of(Settings.load(**settings))
     rules = "rules:\n- profile: {set: {source: dodo}}\n"
-    both = Both(current, policy(tmp_path, rules, **settings), state=True)
+    both = Both(current, policy(tmp_path, rules, **settings), state=Facts)
     assert current.pools
     decision, ours, theirs = both.decide(payment(1))
     assert decision.commands
@@ -136,6 +138,6 @@ def test_types_that_nobody_knows_are_one() -> None:
     report = Report()
     for number in range(50):
         report.add(payment(number), decided(number, f"made.up{number}"), [])
-    report.add(payment(1), decided(1, None)._replace(verdict=DeadLettered("unreadable", "no")), [])
+    report.add(payment(1), replace(decided(1, None), verdict=DeadLettered("unreadable", "no")), [])
     assert {name: one.webhooks for name, one in report.types.items()} == {OTHER: 50, "unreadable": 1}
     assert report.unreadable == 1

@@ -45,12 +45,12 @@ class Owner:
         self.stores.keep(partitions)
 
     async def writes(self, partition: int, facts: dict[bytes, bytes | None], customer: bytes = b"") -> None:
-        """One chunk's facts, durable and stored, with a sheet for `customer`."""
+        """One chunk's facts, durable and stored, with a derived value for `customer`."""
         store = self.stores.store(partition)
         for key, value in facts.items():
             store.put(key, value)
         if customer:
-            store.keep(customer, b"sheet")
+            store.put_derived(customer, b"derived")
         await self.flushes(partition)
 
     async def flushes(self, partition: int) -> None:

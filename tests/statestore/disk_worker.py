@@ -40,33 +40,33 @@ def file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, resource.RLIM_INFINITY))
 
 
-def writes(mirror: LmdbStore) -> None:
+def writes(store: LmdbStore) -> None:
     """More than fits anywhere."""
-    offset = mirror.next_offset
+    offset = store.next_offset
     for number in range(2000):
         offset += 1
-        mirror.write({b"more_%d\0payment\0%d" % (number, n): b"x" * 1000 for n in range(100)}, {}, offset)
+        store.write({b"more_%d\0payment\0%d" % (number, n): b"x" * 1000 for n in range(100)}, {}, offset)
 
 
 def main(directory: Path, lack: str, mark: str | None) -> dict[str, object]:
     """Meet the fault."""
     at_open = {"address-space": address_space, "open-files": open_files}.get(lack)
-    mirror = None
+    store = None
     try:
         if at_open is not None:
             at_open()
-        mirror = LmdbStore.open(directory, "dodo.customers", 0, LARGEST)
+        store = LmdbStore.open(directory, "dodo.customers", 0, LARGEST)
         if lack == "file-size":
             file_size()
         if mark:
             Path(mark).touch()
-        writes(mirror)
+        writes(store)
     except PipelineError as error:
         return {"kind": type(error).__name__, "message": str(error), "code": error.exit_code}
     finally:
-        if mirror is not None:
+        if store is not None:
             with suppress(PipelineError):
-                mirror.close()
+                store.close()
     return {"kind": None}
 
 

@@ -32,9 +32,9 @@ STARTS = marker.MAX_UNCLEAN + 1
 
 def fill(base: Path) -> None:
     """A mirror of 200 facts, closed in order."""
-    mirror = LmdbStore.open(base, TOPIC, 0, LARGEST)
-    mirror.write({b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(200)}, {}, 200)
-    mirror.close()
+    store = LmdbStore.open(base, TOPIC, 0, LARGEST)
+    store.write({b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(200)}, {}, 200)
+    store.close()
 
 
 def run(base: Path, lack: str, *arguments: str, before: tuple[str, ...] = (), **environment: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_what_vouches_for_it_cannot_be_read_now(
 def test_lmdb_gives_up_for_another_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panic after a failed write ends the process; its files are opened again, not thrown away."""
     fill(tmp_path)
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    store = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
 
     def panics(*_: object) -> bool:
         raise lmdb.PanicError("MDB_PANIC")
@@ -174,9 +174,9 @@ def test_lmdb_gives_up_for_another_reason(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(LmdbStore, "_has_written", panics)
         with pytest.raises(StateError, match=f"mirror of {TOPIC}/0 .*MDB_PANIC.*it was kept"):
-            mirror.write({b"c\0payment\0": b"v"}, {}, 201)
-    assert not mirror.is_broken
-    mirror.close()
+            store.write({b"c\0payment\0": b"v"}, {}, 201)
+    assert not store.is_broken
+    store.close()
     assert_kept(tmp_path)
 
 
@@ -197,20 +197,20 @@ def replaced(directory: Path) -> None:
     shutil.copy(directory / "other.mdb", data)
 
 
-def written(mirror: LmdbStore) -> None:
+def written(store: LmdbStore) -> None:
     """One more fact."""
-    mirror.write({b"c\0payment\0": b"v"}, {}, 201)
+    store.write({b"c\0payment\0": b"v"}, {}, 201)
 
 
-def measured(mirror: LmdbStore) -> object:
+def measured(store: LmdbStore) -> object:
     """The size for the metrics."""
-    return mirror.size_bytes
+    return store.size_bytes
 
 
-def mapped_anew(mirror: LmdbStore) -> object:
-    """A look at a sheet that finds much of the file in memory."""
-    mirror._looks = lmdb_module.LOOK_EVERY - 1
-    return mirror.sheet(b"cus_0001")
+def mapped_anew(store: LmdbStore) -> object:
+    """A look at a derived value that finds much of the file in memory."""
+    store._looks = lmdb_module.LOOK_EVERY - 1
+    return store.derived(b"cus_0001")
 
 
 @pytest.mark.parametrize("harm", [removed, data_removed, replaced])
@@ -221,16 +221,16 @@ def test_removed_while_in_use(
     """It is said, nothing is decided with an empty mirror in its place, and it is built anew."""
     monkeypatch.setattr(lmdb_file, "MAX_MAPPED_BYTES", -1)
     fill(tmp_path)
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
-    assert mirror.get(b"cus_0001\0payment\0p") == b"1"
+    store = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    assert store.get(b"cus_0001\0payment\0p") == b"1"
     harm(tmp_path / TOPIC / "0-0")
     with pytest.raises(StateError, match=r"it was removed while it was in use.*builds it anew"):
-        use(mirror)
-    assert mirror.is_broken
-    mirror.start_anew("it was removed")
-    assert (mirror.next_offset, mirror.get(b"cus_0001\0payment\0p")) == (0, None)
-    written(mirror)
-    mirror.close()
+        use(store)
+    assert store.is_broken
+    store.start_anew("it was removed")
+    assert (store.next_offset, store.get(b"cus_0001\0payment\0p")) == (0, None)
+    written(store)
+    store.close()
     again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == (None, 201)
     again.close()
@@ -239,14 +239,14 @@ def test_removed_while_in_use(
 def test_a_place_that_was_removed_and_taken(tmp_path: Path) -> None:
     """Two processes never write one mirror, though the lock of the first was removed with all the rest."""
     fill(tmp_path)
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    store = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     shutil.rmtree(tmp_path / TOPIC)
     other = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     with pytest.raises(SettingsError, match="its lock was removed, and another process has it"):
-        mirror.start_anew("it was removed")
+        store.start_anew("it was removed")
     written(other)
     with pytest.raises(StateError, match="removed while it was in use"):
-        mirror.close()
+        store.close()
     other.close()
     again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == (None, 201)
@@ -256,10 +256,10 @@ def test_a_place_that_was_removed_and_taken(tmp_path: Path) -> None:
 def test_removed_before_the_end(tmp_path: Path) -> None:
     """Nobody vouches for what lies in a place that is not this process's any more."""
     fill(tmp_path)
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    store = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     replaced(tmp_path / TOPIC / "0-0")
     with pytest.raises(StateError, match="removed while it was in use"):
-        mirror.close()
+        store.close()
     again = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
     assert (again.why_empty, again.next_offset) == ("it was found broken", 0)
     again.close()

@@ -30,8 +30,8 @@ def test_it_is_a_store(stored: dict[bytes, bytes], puts: list[tuple[bytes, bytes
         for prefix in (b"a\0", b"b\0event\0"):
             assert list(draft.scan(prefix)) == sorted((k, v) for k, v in model.items() if k.startswith(prefix))
     assert {name: store.get(name) for name in stored} == stored
-    draft.keep(b"a", b"sheet")
-    assert (draft.sheet(b"a"), store.sheet(b"a"), draft.began_at_ms) == (b"sheet", None, 7)
+    draft.put_derived(b"a", b"derived")
+    assert (draft.derived(b"a"), store.derived(b"a"), draft.began_at_ms) == (b"derived", None, 7)
     draft.commit()
-    assert store.sheet(b"a") == b"sheet"
+    assert store.derived(b"a") == b"derived"
     assert [store.get(one) for one in KEYS] == [model.get(one) for one in KEYS]

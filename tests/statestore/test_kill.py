@@ -124,7 +124,7 @@ class Killed(RuleBasedStateMachine):
         values = dict(self.local.scan(b""))
         assert values == fold(world.log)
         for group in GROUPS:
-            derived = self.local.sheet(group)
+            derived = self.local.derived(group)
             assert derived in {None, self.derived(values, group)}, (group, derived)
         self.store = TransactionalStore(self.local, 0)
         for key in differing:
@@ -140,7 +140,7 @@ class Killed(RuleBasedStateMachine):
 
     def kept(self, group: bytes) -> None:
         """Keep what follows from the group as it is read now."""
-        self.store.keep(group, self.derived(dict(self.store.scan(group + b"\0")), group))
+        self.store.put_derived(group, self.derived(dict(self.store.scan(group + b"\0")), group))
 
     @rule(
         changes=st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.integers(0, 9)), max_size=4),

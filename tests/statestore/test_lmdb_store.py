@@ -1,4 +1,4 @@
-"""A mirror keeps facts, sheets and its place together, and is thrown away when it cannot be trusted."""
+"""A mirror keeps facts, derived values and its place together, and is thrown away when it cannot be trusted."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ TOPIC = "dodo.customers"
 
 
 @pytest.fixture
-def open_mirror(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
+def open_store(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
     """`open_mirror(partition=0)`; what is still open at the end is closed."""
-    mirrors: list[LmdbStore] = []
+    stores: list[LmdbStore] = []
 
     def begin(partition: int = 0) -> LmdbStore:
-        mirrors.append(LmdbStore.open(tmp_path, TOPIC, partition, LARGEST))
-        return mirrors[-1]
+        stores.append(LmdbStore.open(tmp_path, TOPIC, partition, LARGEST))
+        return stores[-1]
 
     yield begin
-    for one in mirrors:
+    for one in stores:
         one.close(clean=False)
 
 
-def filled(mirror: LmdbStore, facts: int = 200) -> dict[bytes, bytes]:
+def filled(store: LmdbStore, facts: int = 200) -> dict[bytes, bytes]:
     """So many facts in it, in two writes."""
     values = {b"cus_%04d\0payment\0p" % number: b"%d" % number for number in range(facts)}
     half = dict(list(values.items())[: facts // 2])
-    mirror.write(half, {b"cus_0001": b"sheet"}, 100)
-    mirror.write({key: value for key, value in values.items() if key not in half}, {}, 200)
+    store.write(half, {b"cus_0001": b"derived"}, 100)
+    store.write({key: value for key, value in values.items() if key not in half}, {}, 200)
     return values
 
 
@@ -52,32 +52,45 @@ def data_of(tmp_path: Path, partition: int = 0, slot: int = 0) -> Path:
     return tmp_path / TOPIC / f"{partition}-{slot}" / "data.mdb"
 
 
-def test_it_is_found_again_after_a_clean_close(open_mirror: Callable[..., LmdbStore]) -> None:
-    """Facts, sheets, offset and the record with which the state began are there after a restart."""
-    first = open_mirror()
+def test_it_is_found_again_after_a_clean_close(open_store: Callable[..., LmdbStore]) -> None:
+    """Facts, derived values, offset and the record with which the state began are there after a restart."""
+    first = open_store()
     assert first.why_empty is not None
     values = filled(first)
     first.absorb([(b"\0state\0began", b"[1]")], 201, Began(200, b"[1]"))
     first.close()
-    again = open_mirror()
+    again = open_store()
     assert again.why_empty is None
     assert (again.next_offset, again.began) == (201, Began(200, b"[1]"))
     assert {key: again.get(key) for key in values} == values
-    assert again.sheet(b"cus_0001") == b"sheet"
+    assert again.derived(b"cus_0001") == b"derived"
     assert list(again.scan(b"cus_0007\0")) == [(b"cus_0007\0payment\0p", b"7")]
     assert again.get(b"") is None
 
 
-def test_a_change_drops_all_that_was_summed_up(open_mirror: Callable[..., LmdbStore]) -> None:
-    """The sheet and what lies beside it, the last of the file too; also where an earlier version took the sheet."""
-    mirror = open_mirror()
-    sheets = {b"a": b"1", b"a\0p": b"", b"a\0s1": b"", b"ab": b"2", b"ab\0s1": b"", b"b\0s1": b"", b"b\0s2": b""}
-    mirror.write({b"a\0payment\0p": b"1", b"b\0payment\0p": b"1"}, sheets, 1)
-    assert [key for key, _ in mirror.entries(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
-    assert [key for key, _ in mirror.entries(b"a\0p", b"b", backwards=True)] == [b"ab\0s1", b"ab", b"a\0s1", b"a\0p"]
-    assert list(mirror.entries(b"c", b"d", backwards=True)) == list(mirror.entries(b"c", b"d")) == []
-    mirror.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None)
-    assert [key for key, _ in mirror.entries(b"", b"c")] == [b"ab", b"ab\0s1"]
+def test_a_change_drops_all_that_was_summed_up(open_store: Callable[..., LmdbStore]) -> None:
+    """The derived value and all that lies below it, the last of the file too; also below one that was taken already."""
+    store = open_store()
+    derived_values = {
+        b"a": b"1",
+        b"a\0p": b"",
+        b"a\0s1": b"",
+        b"ab": b"2",
+        b"ab\0s1": b"",
+        b"b\0s1": b"",
+        b"b\0s2": b"",
+    }
+    store.write({b"a\0payment\0p": b"1", b"b\0payment\0p": b"1"}, derived_values, 1)
+    assert [key for key, _ in store.derived_between(b"a\0", b"a\0\xff")] == [b"a\0p", b"a\0s1"]
+    assert [key for key, _ in store.derived_between(b"a\0p", b"b", backwards=True)] == [
+        b"ab\0s1",
+        b"ab",
+        b"a\0s1",
+        b"a\0p",
+    ]
+    assert list(store.derived_between(b"c", b"d", backwards=True)) == list(store.derived_between(b"c", b"d")) == []
+    store.absorb([(b"a\0payment\0p", None), (b"b\0payment\0p", None)], 3, None)
+    assert [key for key, _ in store.derived_between(b"", b"c")] == [b"ab", b"ab\0s1"]
 
 
 def test_a_process_that_died_leaves_what_its_last_transaction_had(tmp_path: Path) -> None:
@@ -174,14 +187,14 @@ def another_partition(data: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_thrown_away(
-    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
+    open_store: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     """Whatever happened to a closed mirror: it is empty, works, and says why."""
-    first = open_mirror()
+    first = open_store()
     values = filled(first)
     first.close()
     damage(data_of(tmp_path))
-    anew = open_mirror()
+    anew = open_store()
     assert anew.why_empty is not None
     assert (anew.next_offset, anew.began) == (0, None)
     assert [key for key in values if anew.get(key) is not None] == []
@@ -191,87 +204,87 @@ def test_what_cannot_be_trusted_is_thrown_away(
 
 @pytest.mark.parametrize("damage", [cut, garbage_at_the_start])
 def test_damage_to_an_unclosed_mirror_is_noticed(
-    open_mirror: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
+    open_store: Callable[..., LmdbStore], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     """Without a checksum, after a kill, a file that is no LMDB file or too short is still not used."""
-    first = open_mirror()
+    first = open_store()
     filled(first, 20_000)
     first.close(clean=False)
     damage(data_of(tmp_path))
-    anew = open_mirror()
+    anew = open_store()
     assert anew.why_empty is not None
     assert anew.next_offset == 0
 
 
-def test_a_power_failure_is_not_trusted(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_failure_is_not_trusted(open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Open when the machine went down: thrown away; closed in order before that: used."""
-    first, second = open_mirror(0), open_mirror(1)
+    first, second = open_store(0), open_store(1)
     filled(first)
     filled(second)
     first.close(clean=False)
     second.close()
     monkeypatch.setattr(marker, "_boot_id", lambda: "another boot")
-    assert open_mirror(0).next_offset == 0
-    assert open_mirror(1).next_offset == 200
+    assert open_store(0).next_offset == 0
+    assert open_store(1).next_offset == 200
 
 
-def test_files_that_kill_are_suspected(open_mirror: Callable[..., LmdbStore]) -> None:
+def test_files_that_kill_are_suspected(open_store: Callable[..., LmdbStore]) -> None:
     """After three processes in a row died over the same files they are not opened a fourth time."""
-    first = open_mirror()
+    first = open_store()
     filled(first)
     first.close(clean=False)
     for _ in range(2):
-        again = open_mirror()
+        again = open_store()
         assert again.next_offset == 200
         again.close(clean=False)
-    assert open_mirror().next_offset == 0
+    assert open_store().next_offset == 0
 
 
-def test_long_use_clears_the_suspicion(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_use_clears_the_suspicion(open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that worked for a while before it was killed did not die of the files."""
     monkeypatch.setattr(lmdb_module, "HEALTHY_AFTER_S", 0.0)
     for number in range(5):
-        mirror = open_mirror()
-        assert mirror.next_offset == number
-        mirror.write({b"c\0payment\0": b"v"}, {}, number + 1)
-        mirror.close(clean=False)
+        store = open_store()
+        assert store.next_offset == number
+        store.write({b"c\0payment\0": b"v"}, {}, number + 1)
+        store.close(clean=False)
 
 
-def test_nobody_shares_a_mirror(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_shares_a_mirror(open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second owner has an empty mirror of its own; once both are closed the first one counts, the other is gone."""
     monkeypatch.setattr(directory_module, "LOCK_WITHIN_S", 0.1)
-    first = open_mirror()
+    first = open_store()
     filled(first)
-    second = open_mirror()
+    second = open_store()
     assert second.next_offset == 0
     second.write({b"c\0payment\0": b"v"}, {}, 7)
     assert first.get(b"c\0payment\0") is None
     second.close()
     first.close()
-    assert open_mirror().next_offset == 200
-    assert open_mirror().next_offset == 0
+    assert open_store().next_offset == 200
+    assert open_store().next_offset == 0
 
 
-def test_it_grows(open_mirror: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_grows(open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """A full map is made larger, the write that met it is whole."""
     monkeypatch.setattr(lmdb_file, "FIRST_MAP_BYTES", 256 * 1024)
-    mirror = open_mirror()
+    store = open_store()
     facts = {b"cus_%05d\0payment\0" % number: b"x" * 400 for number in range(5000)}
-    mirror.write(facts, {}, 1)
-    assert mirror.size_bytes > 1024 * 1024
-    assert len(list(mirror.scan(b"cus_"))) == 5000
-    mirror.close()
-    assert open_mirror().get(b"cus_04999\0payment\0") == b"x" * 400
+    store.write(facts, {}, 1)
+    assert store.size_bytes > 1024 * 1024
+    assert len(list(store.scan(b"cus_"))) == 5000
+    store.close()
+    assert open_store().get(b"cus_04999\0payment\0") == b"x" * 400
 
 
-def test_absorbing(open_mirror: Callable[..., LmdbStore]) -> None:
-    """The changelog's order counts, two values become what both make, and the sheets of what changed are dropped."""
-    mirror = open_mirror()
-    mirror.write(
+def test_absorbing(open_store: Callable[..., LmdbStore]) -> None:
+    """The changelog's order counts, two values become what both make; what is derived of what changed is dropped."""
+    store = open_store()
+    store.write(
         {b"a\0k\0": b"1", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"9"},
         {b"a": b"s", b"b": b"s", b"c": b"s", b"d": b"s"}, 4,
     )  # fmt: skip
-    again = mirror.absorb(
+    again = store.absorb(
         [
             (b"a\0k\0", b"2"), (b"a\0k\0", b"3"),  # grows
             (b"b\0k\0", b"4"),  # a late one: the mirror has more, and the topic's latest must be told again
@@ -281,21 +294,21 @@ def test_absorbing(open_mirror: Callable[..., LmdbStore]) -> None:
         ],
         12, None,
     )  # fmt: skip
-    assert {key: mirror.get(key) for key in (b"a\0k\0", b"b\0k\0", b"c\0k\0", b"d\0k\0", b"e\0k\0")} == {
+    assert {key: store.get(key) for key in (b"a\0k\0", b"b\0k\0", b"c\0k\0", b"d\0k\0", b"e\0k\0")} == {
         b"a\0k\0": b"3", b"b\0k\0": b"5", b"c\0k\0": b"3", b"d\0k\0": b"2", b"e\0k\0": None,
     }  # fmt: skip
-    assert {customer: mirror.sheet(customer) for customer in (b"a", b"b", b"c", b"d")} == {
+    assert {customer: store.derived(customer) for customer in (b"a", b"b", b"c", b"d")} == {
         b"a": None, b"b": b"s", b"c": b"s", b"d": None,
     }  # fmt: skip
     assert again == {b"b\0k\0"}
-    assert mirror.next_offset == 12
+    assert store.next_offset == 12
 
 
 def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(
-    open_mirror: Callable[..., LmdbStore], tmp_path: Path
+    open_store: Callable[..., LmdbStore], tmp_path: Path
 ) -> None:
     """What LMDB notices while it works ends the worker; the restart does not meet it again."""
-    first = open_mirror()
+    first = open_store()
     filled(first, 20_000)
     first.close(clean=False)
     with data_of(tmp_path).open("r+b") as stream:
@@ -304,13 +317,13 @@ def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(
             if b"\0payment\0" in page and b"place" not in page and b"facts" not in page:
                 stream.seek(number * 4096)
                 stream.write(bytes(4096))
-    again = open_mirror()
+    again = open_store()
     assert again.next_offset == 200
     with pytest.raises(StateError):
         list(again.scan(b"cus_"))
     assert again.is_broken
     again.close()
-    anew = open_mirror()
+    anew = open_store()
     assert (anew.next_offset, anew.why_empty) == (0, "it was found broken")
 
 
@@ -321,13 +334,13 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
         LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
 
 
-def test_old_mirrors_are_swept(open_mirror: Callable[..., LmdbStore], tmp_path: Path) -> None:
+def test_old_mirrors_are_swept(open_store: Callable[..., LmdbStore], tmp_path: Path) -> None:
     """What was not used for weeks does not stay on the disk; what is in use, or younger, does."""
     for partition in (0, 1, 2):
-        mirror = open_mirror(partition)
-        filled(mirror)
+        store = open_store(partition)
+        filled(store)
         if partition:
-            mirror.close()
+            store.close()
     then = time.time() - 30 * 86_400
     for partition in (0, 1):
         os.utime(data_of(tmp_path, partition), (then, then))
@@ -335,34 +348,34 @@ def test_old_mirrors_are_swept(open_mirror: Callable[..., LmdbStore], tmp_path: 
     assert [data_of(tmp_path, partition).exists() for partition in (0, 1, 2)] == [True, False, True]
 
 
-def test_memory_stays_within_its_bound(open_mirror: Callable[..., LmdbStore]) -> None:
+def test_memory_stays_within_its_bound(open_store: Callable[..., LmdbStore]) -> None:
     """Looking at a large mirror does not keep its file in this process's memory."""
-    mirror = open_mirror()
+    store = open_store()
     for first in range(0, 100_000, 20_000):
         facts = {b"cus_%08d\0payment\0" % (n * 7919 % 100_003): b"x" * 1000 for n in range(first, first + 20_000)}
-        mirror.write(facts, {}, first + 1)
-    assert mirror.size_bytes > 100_000_000
+        store.write(facts, {}, first + 1)
+    assert store.size_bytes > 100_000_000
     before = mapped_bytes()
     peak = 0
     for number in range(0, 100_000, 50):
         for step in range(50):
-            mirror.get(b"cus_%08d\0payment\0" % (number + step))
-        mirror.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
+            store.get(b"cus_%08d\0payment\0" % (number + step))
+        store.write({b"cus_1\0payment\0": b"%d" % number}, {}, 200_000 + number)
         peak = max(peak, mapped_bytes())
     assert peak - before < lmdb_file.MAX_MAPPED_BYTES + 8 * 1024 * 1024
 
 
 def test_a_look_at_its_size_hinders_nobody(tmp_path: Path) -> None:
     """Bytes and facts as they are; while somebody writes, as they were; once the file is closed, no error."""
-    mirror = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
-    assert mirror.measure() == (mirror.size_bytes, mirror.count)
-    mirror.write({b"a": b"1", b"b": b"2"}, {}, 2)
-    with mirror._writing:
-        before = mirror.measure()
-    assert mirror.measure() == (mirror.size_bytes, mirror.count)
-    after = mirror.measure()
+    store = LmdbStore.open(tmp_path, TOPIC, 0, LARGEST)
+    assert store.measure() == (store.size_bytes, store.count)
+    store.write({b"a": b"1", b"b": b"2"}, {}, 2)
+    with store._writing:
+        before = store.measure()
+    assert store.measure() == (store.size_bytes, store.count)
+    after = store.measure()
     assert before is not None
     assert after is not None
     assert after.values == before.values + 2
-    mirror.close()
-    assert mirror.measure() == after
+    store.close()
+    assert store.measure() == after

@@ -79,16 +79,16 @@ async def test_a_warm_start_reads_only_the_tail(chain_settings: ChainSettings, o
     async with own(settings) as owner:
         await owner.owns(0, 1)
         assert (owner.records_read, owner.started_anew) == (0, [])
-        assert owner.store(0).sheet(b"cus_000007") == b"sheet"
+        assert owner.store(0).derived(b"cus_000007") == b"derived"
     await put(
         settings, 0, [(event(7, 0), b"[50]"), (event(8, 0), b"[150]"), (event(9, 0), None), (event(700, 0), b"[1]")]
     )
     async with own(settings) as owner:
         await owner.owns(0, 1)
         assert (owner.records_read, owner.started_anew) == (4, [])
-        shelf = owner.store(0)
-        assert [shelf.get(event(n, 0)) for n in (7, 8, 9, 700)] == [b"[50]", b"[100]", None, b"[1]"]
-        assert (shelf.sheet(b"cus_000007"), shelf.sheet(b"cus_000008")) == (None, b"sheet")
+        store = owner.store(0)
+        assert [store.get(event(n, 0)) for n in (7, 8, 9, 700)] == [b"[50]", b"[100]", None, b"[1]"]
+        assert (store.derived(b"cus_000007"), store.derived(b"cus_000008")) == (None, b"derived")
 
 
 async def test_a_late_record_on_top_is_covered_again(
@@ -363,11 +363,11 @@ async def test_a_gap_is_read(chain_settings: ChainSettings, own: Own, put: Put, 
         await owner.writes(0, facts(1, 2))
         await put(settings, 0, [(event(1, 0), b"[900]"), (event(2, 0), b"[5]"), (event(3, 0), b"[7]")])
         await owner.writes(0, facts(4))
-        shelf = owner.store(0)
-        assert shelf.has_gap
-        await owner.stores.read_gap(0, shelf)
+        store = owner.store(0)
+        assert store.has_gap
+        await owner.stores.read_gap(0, store)
         assert [one.records for one in owner.told if isinstance(one, GapRead)] == [4]
-        assert [shelf.get(event(n, 0)) for n in (1, 2, 3)] == [b"[100]", b"[5]", b"[7]"]
+        assert [store.get(event(n, 0)) for n in (1, 2, 3)] == [b"[100]", b"[5]", b"[7]"]
         await owner.flushes(0)
         assert not owner.store(0).has_gap
     latest = {record.key: record.value for record in await facts_in(settings)}
@@ -386,12 +386,12 @@ async def test_a_gap_with_tombstones(chain_settings: ChainSettings, own: Own, pu
         gap = [(event(1, 0), None), (event(2, 0), None), (event(2, 0), b"[900]"), (event(3, 0), b'["x"]')]
         await put(settings, 0, gap)
         await owner.writes(0, facts(4))
-        shelf = owner.store(0)
-        assert shelf.has_gap
-        await owner.stores.read_gap(0, shelf)
+        store = owner.store(0)
+        assert store.has_gap
+        await owner.stores.read_gap(0, store)
         expected = [None, b"[900]", b"[100]", b"[100]", b"[100]"]
-        assert [shelf.get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
-        assert shelf.sheet(b"cus_000001") is None
+        assert [store.get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
+        assert store.derived(b"cus_000001") is None
         await owner.flushes(0)
     latest = {record.key: record.value for record in await facts_in(settings)}
     assert [latest[event(n, 0)] for n in (1, 2, 3, 4, 5)] == expected

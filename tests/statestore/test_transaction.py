@@ -66,8 +66,8 @@ def _compare(store: TransactionalStore, local: LmdbStore, steps: list[tuple[str,
                 store.put(key, value)
                 model.put(key, value)
             case "keep", bytes(key):
-                store.keep(key, value)
-                model.keep(key, value)
+                store.put_derived(key, value)
+                model.put_derived(key, value)
             case "seal", _:
                 sealed.append(store.seal())
             case "flush", _:
@@ -84,15 +84,15 @@ def _compare(store: TransactionalStore, local: LmdbStore, steps: list[tuple[str,
             assert list(store.scan(customer + b"\0")) == list(model.scan(customer + b"\0"))
             assert list(store.scan(customer + b"\0l\0")) == list(model.scan(customer + b"\0l\0"))
         assert [store.get(key) for key in KEYS] == [model.get(key) for key in KEYS]
-        assert [store.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)] == [
-            model.sheet(key) for key in (*CUSTOMERS[:3], *BESIDE)
+        assert [store.derived(key) for key in (*CUSTOMERS[:3], *BESIDE)] == [
+            model.derived(key) for key in (*CUSTOMERS[:3], *BESIDE)
         ]
         for customer in CUSTOMERS[:3]:
             for start, stop in ((b"\0", b"\0\xff"), (b"\0s1", b"\0s3"), (b"\0p", b"\0s2")):
                 for backwards in (False, True):
                     asked = customer + start, customer + stop
-                    found = list(store.entries(*asked, backwards=backwards))
-                    assert found == list(model.entries(*asked, backwards=backwards))
+                    found = list(store.derived_between(*asked, backwards=backwards))
+                    assert found == list(model.derived_between(*asked, backwards=backwards))
     rest = [*sealed, store.seal()]
     offsets = []
     for chunk in rest:
@@ -166,15 +166,15 @@ def test_what_others_told_drops_all_that_was_summed_up(local: LmdbStore) -> None
     for key in (b"a\0event\0x", b"ab\0event\0x"):
         store.put(key, b"[5]")
     for key in (b"a", b"a\0s1", b"ab", b"ab\0s1"):
-        store.keep(key, b"1")
+        store.put_derived(key, b"1")
     store.commit([store.seal()], [range(2)])
-    store.keep(b"a\0s2", b"2")
+    store.put_derived(b"a\0s2", b"2")
     store.merge_in(collapse([(b"a\0event\0x", None), (b"a\0event\0y", None)], SMALLEST.merge))
-    assert [store.sheet(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
-    assert [store.sheet(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
+    assert [store.derived(key) for key in (b"a", b"a\0s1", b"a\0s2")] == [None] * 3
+    assert [store.derived(key) for key in (b"ab", b"ab\0s1")] == [b"1"] * 2
     store.commit([store.seal()], [range(2, 4)])
     store.flush()
-    assert list(local.entries(b"a", b"b")) == [(b"ab", b"1"), (b"ab\0s1", b"1")]
+    assert list(local.derived_between(b"a", b"b")) == [(b"ab", b"1"), (b"ab\0s1", b"1")]
 
 
 def test_offsets_that_go_back(local: LmdbStore) -> None:
@@ -211,9 +211,9 @@ def test_many_keys_are_written_at_once(local: LmdbStore, monkeypatch: pytest.Mon
     monkeypatch.setattr(transaction, "FLUSH_KEYS", 3)
     store = TransactionalStore(local, 0)
     put(store, b"a\0k\0", b"1", 0)
-    store.keep(b"b", b"derived")
+    store.put_derived(b"b", b"derived")
     put(store, b"b\0k\0", b"2", 1)
-    assert (store.is_flushed, local.next_offset, local.sheet(b"b")) == (True, 2, b"derived")
+    assert (store.is_flushed, local.next_offset, local.derived(b"b")) == (True, 2, b"derived")
 
 
 def test_the_partition_goes(local: LmdbStore) -> None:

@@ -13,28 +13,28 @@ from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 
-def paid(customer_id: str, shelf: MemoryStore, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen
+def paid(customer_id: str, store: MemoryStore, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen
     """A payment of a customer of one address."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"]["customer"] |= {"customer_id": customer_id, "email": "ann@example.com"} | customer
     body["data"]["payment_id"] = f"pay_{customer_id}"
     headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660383"))
-    return decide(Consumed(orjson.dumps(body), headers, customer_id.encode()), policy, map_webhook, shelf)
+    return decide(Consumed(orjson.dumps(body), headers, customer_id.encode()), policy, map_webhook, store)
 
 
 def test_the_second_one_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the capitals; the first one, and one alone, is not."""
-    owners, shelf = AddressOwners(), MemoryStore()
-    assert not owners.is_shared(paid("cus_a", shelf))
-    assert not owners.is_shared(paid("cus_a", shelf, name="Ann"))
-    assert owners.is_shared(paid("cus_b", shelf, email="ANN@example.com"))
-    assert owners.is_shared(paid("cus_b", shelf, name="Bea"))
-    assert not owners.is_shared(paid("cus_a", shelf, name="Anna"))
-    assert not owners.is_shared(paid("cus_c", shelf, email="bea@example.com"))
-    assert not owners.is_shared(paid("cus_d", shelf, email="no address"))
+    owners, store = AddressOwners(), MemoryStore()
+    assert not owners.is_shared(paid("cus_a", store))
+    assert not owners.is_shared(paid("cus_a", store, name="Ann"))
+    assert owners.is_shared(paid("cus_b", store, email="ANN@example.com"))
+    assert owners.is_shared(paid("cus_b", store, name="Bea"))
+    assert not owners.is_shared(paid("cus_a", store, name="Anna"))
+    assert not owners.is_shared(paid("cus_c", store, email="bea@example.com"))
+    assert not owners.is_shared(paid("cus_d", store, email="no address"))
     assert "ann@example.com" not in caplog.text
 
 
@@ -52,8 +52,8 @@ def test_where_they_are_one_person() -> None:
 
 def test_the_memory_has_an_end() -> None:
     """The address that was met longest ago is forgotten."""
-    owners, shelf = AddressOwners(remembered=2), MemoryStore()
+    owners, store = AddressOwners(remembered=2), MemoryStore()
     for number, customer_id in enumerate(("cus_a", "cus_b", "cus_c")):
-        owners.is_shared(paid(customer_id, shelf, email=f"{number}@example.com"))
-    assert not owners.is_shared(paid("cus_d", shelf, email="0@example.com"))
-    assert owners.is_shared(paid("cus_e", shelf, email="2@example.com"))
+        owners.is_shared(paid(customer_id, store, email=f"{number}@example.com"))
+    assert not owners.is_shared(paid("cus_d", store, email="0@example.com"))
+    assert owners.is_shared(paid("cus_e", store, email="2@example.com"))

@@ -23,7 +23,8 @@ from pipeline.transform.chunk_stats import ChunkStats
 from pipeline.transform.commits import InFlightChunk, PartitionCommits
 from pipeline.transform.customers.facts import SCHEMA_VERSION
 from pipeline.transform.customers.schema import CUSTOMERS
-from tests.transform.test_flow import Consumed, settle
+from tests.records import Consumed
+from tests.transform.test_flow import settle
 
 
 @dataclass
@@ -77,40 +78,45 @@ class Membership:
 
 
 class Bench:
-    """A landing over a mirror, between fakes."""
+    """Commits over a local store, between fakes."""
 
     def __init__(self, directory: Path) -> None:
-        self.mirror = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
-        self.shelf = TransactionalStore(self.mirror, 0)
-        self.gate = Membership()
+        self.local = LmdbStore.open(directory, "customers", 0, CUSTOMERS)
+        self.store = TransactionalStore(self.local, 0)
+        self.membership = Membership()
         self.offset = 0
         self.sent: list[Facts] = []
         self.sending = asyncio.Event()
         self.acked: list[int] = []
         self.durable: set[bytes] = set()
-        self.landed: list[InFlightChunk] = []
+        self.finished: list[InFlightChunk] = []
         self.failures: list[BaseException] = []
         self.told: list[ChangesStored] = []
-        self.flights: list[InFlightChunk] = []
-        self.landing = PartitionCommits(
-            "customers", lambda: Facts(self), self.gate, self.landed.append, self.failures.append, self.told.append
+        self.chunks: list[InFlightChunk] = []
+        self.commits = PartitionCommits(
+            "customers",
+            lambda: Facts(self),
+            self.membership,
+            self.finished.append,
+            self.failures.append,
+            self.told.append,
         )
 
     def fly(self, *keys: bytes) -> InFlightChunk:
         """One more chunk, which puts these facts."""
-        number = len(self.flights)
-        batch = RecordBatch.of("webhooks", 0, [Consumed(number)], 1, self._acknowledge)
+        number = len(self.chunks)
+        batch = RecordBatch.of("webhooks", 0, [Consumed(offset=number)], 1, self._acknowledge)
         for key in keys:
-            self.shelf.put(key, b"%d" % number)
-        flight = InFlightChunk(batch, 1, ChunkStats(), 0.0, 0.0, self.shelf, self.shelf.seal())
-        self.flights.append(flight)
-        self.landing.add(flight)
-        return flight
+            self.store.put(key, b"%d" % number)
+        chunk = InFlightChunk(batch, 1, ChunkStats(), 0.0, 0.0, self.store, self.store.seal())
+        self.chunks.append(chunk)
+        self.commits.add(chunk)
+        return chunk
 
     def _acknowledge(self, offset: int) -> None:
-        for key, value in (self.flights[offset].writes or self.shelf.seal()).values.items():
+        for key, value in (self.chunks[offset].writes or self.store.seal()).values.items():
             assert key in self.durable  # in the topic before it is acknowledged
-            assert int(self.shelf.get(key) or b"-1") >= int(value or b"0")
+            assert int(self.store.get(key) or b"-1") >= int(value or b"0")
         self.acked.append(offset)
 
 
@@ -119,7 +125,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench with an empty mirror."""
     bench = Bench(tmp_path)
     yield bench
-    bench.mirror.close(clean=False)
+    bench.local.close(clean=False)
 
 
 async def test_an_observer_that_raises_holds_nothing_back(bench: Bench) -> None:
@@ -128,8 +134,8 @@ async def test_an_observer_that_raises_holds_nothing_back(bench: Bench) -> None:
     def broken(event: object) -> None:
         raise ZeroDivisionError(event)
 
-    bench.landing.observe = broken
-    bench.landing.outputs_landed(bench.fly(b"cus_1\0payment\0a"))
+    bench.commits.observe = broken
+    bench.commits.outputs_stored(bench.fly(b"cus_1\0payment\0a"))
     bench.sent[0].durable.set_result(None)
     await settle()
     assert (bench.acked, bench.failures) == ([0], [])
@@ -137,42 +143,42 @@ async def test_an_observer_that_raises_holds_nothing_back(bench: Bench) -> None:
 
 async def test_outputs_facts_acknowledgement(bench: Bench) -> None:
     """Each step waits for the one before it; the local store is written when its time has come."""
-    flight = bench.fly(b"a\0k\0")
-    bench.landing.move()
+    chunk = bench.fly(b"a\0k\0")
+    bench.commits.move()
     assert bench.sent == []
-    bench.landing.outputs_landed(flight)
+    bench.commits.outputs_stored(chunk)
     assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"]]
     await settle()
-    assert (bench.acked, bench.mirror.get(b"a\0k\0")) == ([], None)
+    assert (bench.acked, bench.local.get(b"a\0k\0")) == ([], None)
     bench.sent[0].durable.set_result(None)
     await settle()
-    assert (bench.acked, bench.mirror.get(b"a\0k\0"), bench.shelf.get(b"a\0k\0")) == ([0], None, b"0")
-    assert bench.landed == [flight]
+    assert (bench.acked, bench.local.get(b"a\0k\0"), bench.store.get(b"a\0k\0")) == ([0], None, b"0")
+    assert bench.finished == [chunk]
     assert [(one.kinds, one.bytes) for one in bench.told] == [({"k": 1}, 5)]
 
 
 async def test_a_mirror_that_is_written_anew(bench: Bench) -> None:
     """Facts are sent meanwhile, and stored and acknowledged when it is over, in their order."""
-    with bench.shelf.held():
+    with bench.store.held():
         for key in (b"a\0k\0", b"b\0k\0"):
-            bench.landing.outputs_landed(bench.fly(key))
+            bench.commits.outputs_stored(bench.fly(key))
             bench.sent[-1].durable.set_result(None)
         await settle()
         assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"], [b"b\0k\0"]]
-        assert (bench.acked, bench.mirror.next_offset) == ([], 0)
+        assert (bench.acked, bench.local.next_offset) == ([], 0)
     async with asyncio.timeout(60):
-        while len(bench.acked) < 2:  # noqa: ASYNC110 - the landing looks again by itself
+        while len(bench.acked) < 2:  # noqa: ASYNC110 - it looks again by itself
             await asyncio.sleep(0.01)
-    bench.shelf.flush()
-    assert (bench.acked, bench.mirror.next_offset, bench.failures) == ([0, 1], 2, [])
+    bench.store.flush()
+    assert (bench.acked, bench.local.next_offset, bench.failures) == ([0, 1], 2, [])
 
 
 async def test_facts_wait_for_the_outputs_ahead(bench: Bench) -> None:
     """Facts of a chunk are not sent before everything of the chunks before it is out."""
     first, second = bench.fly(b"a\0k\0"), bench.fly(b"b\0k\0")
-    bench.landing.outputs_landed(second)
+    bench.commits.outputs_stored(second)
     assert bench.sent == []
-    bench.landing.outputs_landed(first)
+    bench.commits.outputs_stored(first)
     assert [facts.keys for facts in bench.sent] == [[b"a\0k\0"], [b"b\0k\0"]]
     bench.sent[1].durable.set_result(None)
     await settle()
@@ -190,37 +196,37 @@ async def test_in_any_order(
     """However completions come, facts are sent and acknowledged in order, and the mirror ends as the last put says."""
     bench = Bench(tmp_path_factory.mktemp("mirror"))
     try:
-        flights = [bench.fly(*keys) for keys in chunks]
+        flown = [bench.fly(*keys) for keys in chunks]
         wanted: dict[bytes, bytes] = {}
         for number, keys in enumerate(chunks):
             wanted |= dict.fromkeys(keys, b"%d" % number)
-        waiting = list(flights)
+        waiting = list(flown)
         while waiting or any(not facts.durable.done() for facts in bench.sent):
             ready = [facts for facts in bench.sent if not facts.durable.done()]
             pick = data.draw(st.integers(0, len(waiting) + len(ready) - 1))
             if pick < len(waiting):
-                bench.landing.outputs_landed(waiting.pop(pick))
+                bench.commits.outputs_stored(waiting.pop(pick))
             else:
                 ready[pick - len(waiting)].durable.set_result(None)
             await settle()
             assert bench.acked == list(range(len(bench.acked)))
         assert bench.acked == list(range(len(chunks)))
-        assert bench.landed == flights
-        bench.shelf.flush()
-        assert {key: bench.mirror.get(key) for key in wanted} == wanted
-        assert bench.mirror.next_offset == bench.offset
+        assert bench.finished == flown
+        bench.store.flush()
+        assert {key: bench.local.get(key) for key in wanted} == wanted
+        assert bench.local.next_offset == bench.offset
     finally:
-        bench.mirror.close(clean=False)
+        bench.local.close(clean=False)
 
 
 async def test_without_heartbeats_facts_are_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the brokers do not answer nothing is sent; when the same membership lives on, it goes on by itself."""
     monkeypatch.setattr(landing_module, "HOLD_LOOK_S", 0.001)
-    bench.gate.alive = False
-    bench.landing.outputs_landed(bench.fly(b"a\0k\0"))
+    bench.membership.alive = False
+    bench.commits.outputs_stored(bench.fly(b"a\0k\0"))
     await asyncio.sleep(0.01)
-    assert (bench.sent, bench.landed) == ([], [])
-    bench.gate.alive = True
+    assert (bench.sent, bench.finished) == ([], [])
+    bench.membership.alive = True
     async with asyncio.timeout(300):
         await bench.sending.wait()
     bench.sent[0].durable.set_result(None)
@@ -231,29 +237,29 @@ async def test_without_heartbeats_facts_are_held(bench: Bench, monkeypatch: pyte
 async def test_a_lost_membership_writes_nothing(bench: Bench) -> None:
     """A worker that was frozen past its session sends no facts, stores none and acknowledges nothing."""
     first, second = bench.fly(b"a\0k\0"), bench.fly(b"b\0k\0")
-    bench.gate.generation = -1
-    bench.landing.outputs_landed(first)
-    bench.landing.outputs_landed(second)
+    bench.membership.generation = -1
+    bench.commits.outputs_stored(first)
+    bench.commits.outputs_stored(second)
     third = bench.fly(b"c\0k\0")
-    bench.landing.outputs_landed(third)
+    bench.commits.outputs_stored(third)
     await settle()
-    assert (bench.sent, bench.acked, bench.landed) == ([], [], [first, second, third])
-    assert list(bench.mirror.scan(b"")) == []
+    assert (bench.sent, bench.acked, bench.finished) == ([], [], [first, second, third])
+    assert list(bench.local.scan(b"")) == []
 
 
-async def test_a_shelf_that_was_given_up_takes_nothing(bench: Bench) -> None:
+async def test_a_store_that_was_given_up_takes_nothing(bench: Bench) -> None:
     """Facts that become durable after the partition was assigned anew are the restore's to read."""
-    flight = bench.fly(b"a\0k\0")
-    bench.landing.outputs_landed(flight)
-    bench.shelf.give_up()
+    chunk = bench.fly(b"a\0k\0")
+    bench.commits.outputs_stored(chunk)
+    bench.store.give_up()
     bench.sent[0].durable.set_result(None)
     await settle()
-    assert (bench.acked, bench.landed, bench.mirror.get(b"a\0k\0")) == ([], [flight], None)
+    assert (bench.acked, bench.finished, bench.local.get(b"a\0k\0")) == ([], [chunk], None)
 
 
 async def land(bench: Bench, *keys: bytes) -> None:
     """A chunk with these facts, acknowledged."""
-    bench.landing.outputs_landed(bench.fly(*keys))
+    bench.commits.outputs_stored(bench.fly(*keys))
     bench.sent[-1].durable.set_result(None)
     await settle()
 
@@ -269,10 +275,10 @@ async def test_the_local_store_is_written_soon(bench: Bench, monkeypatch: pytest
     """A second later at most, without another chunk, and again for what comes then."""
     monkeypatch.setattr(landing_module, "FLUSH_WITHIN_S", 0.01)
     await land(bench, b"a\0k\0")
-    await until(lambda: bench.mirror.next_offset == 1)
+    await until(lambda: bench.local.next_offset == 1)
     await land(bench, b"b\0k\0")
-    await until(lambda: bench.mirror.next_offset == 2)
-    assert (bench.mirror.get(b"a\0k\0"), bench.mirror.get(b"b\0k\0"), bench.failures) == (b"0", b"1", [])
+    await until(lambda: bench.local.next_offset == 2)
+    assert (bench.local.get(b"a\0k\0"), bench.local.get(b"b\0k\0"), bench.failures) == (b"0", b"1", [])
 
 
 async def test_many_chunks_are_one_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,25 +302,25 @@ async def test_a_store_that_cannot_be_written_later_ends_the_flow(
     """What was acknowledged is in the topic; the error is not lost in a timer."""
     monkeypatch.setattr(landing_module, "FLUSH_WITHIN_S", 0.001)
     await land(bench, b"a\0k\0")
-    bench.mirror.close(clean=False)
+    bench.local.close(clean=False)
     await until(lambda: bool(bench.failures))
     assert bench.acked == [0]
 
 
 async def test_given_up_with_facts_to_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The landing's timer ends with it; the store writes what is committed when it is given up itself."""
+    """The timer ends with its partition's chunks; the store writes what is committed when it is given up itself."""
     monkeypatch.setattr(landing_module, "FLUSH_WITHIN_S", 0.001)
     await land(bench, b"a\0k\0")
-    bench.landing.give_up()
+    bench.commits.give_up()
     await asyncio.sleep(0.02)
-    assert bench.mirror.next_offset == 0
-    bench.shelf.give_up()
-    assert (bench.mirror.get(b"a\0k\0"), bench.mirror.next_offset, bench.failures) == (b"0", 1, [])
+    assert bench.local.next_offset == 0
+    bench.store.give_up()
+    assert (bench.local.get(b"a\0k\0"), bench.local.next_offset, bench.failures) == (b"0", 1, [])
 
 
 async def test_failures_end_the_flow(bench: Bench) -> None:
     """Facts that are not known to be durable are not acknowledged."""
-    bench.landing.outputs_landed(bench.fly(b"a\0k\0"))
+    bench.commits.outputs_stored(bench.fly(b"a\0k\0"))
     error = BrokenSequenceError("customers/0")
     bench.sent[0].durable.set_exception(error)
     await settle()
@@ -324,7 +330,7 @@ async def test_failures_end_the_flow(bench: Bench) -> None:
 async def test_chunks_without_facts(bench: Bench) -> None:
     """What leaves no fact is acknowledged in its turn, and nothing is sent or told for it."""
     first, second = bench.fly(), bench.fly()
-    bench.landing.outputs_landed(second)
+    bench.commits.outputs_stored(second)
     assert bench.acked == []
-    bench.landing.outputs_landed(first)
+    bench.commits.outputs_stored(first)
     assert (bench.acked, bench.sent, bench.told) == ([0, 1], [], [])

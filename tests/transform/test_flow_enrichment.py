@@ -5,36 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform import parked as parked_module
-from pipeline.transform.commits import Membership
+from pipeline.transform.commits import Membership, Producer
 from pipeline.transform.decision import Decision
-from pipeline.transform.flow import Flow
+from pipeline.transform.enrichment import Enrichment
+from pipeline.transform.flow import Flow, State
 from pipeline.transform.parked import MAX_PARKED
-from pipeline.transform.resolver import Asking, Found
-from pipeline.transform.seams import Producer, State
+from pipeline.transform.product_lookups import ProductLookups
+from pipeline.transform.resolver import Asking, FoundCustomer
 from pipeline.transform.verdicts import Dropped
 from pipeline.transform.webhook import Reading
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out; its value is the customer, one of a question with a `?` behind."""
-
-    offset: int
-    value: bytes
-    partition: int = 0
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "webhooks"
-    timestamp: int = 1
+consumed = partial(Consumed, topic="webhooks", timestamp=1)
+"""A record as a consumer hands it out."""
 
 
 class Facts(MemoryStore):
@@ -49,7 +42,7 @@ class Facts(MemoryStore):
         """One for all."""
         return cast("TransactionalStore", self)
 
-    def keep(self, partitions: Collection[int]) -> None:  # type: ignore[override]
+    def keep(self, partitions: Collection[int]) -> None:
         """Nothing to close."""
 
     async def read_gap(self, partition: int, store: TransactionalStore) -> None:
@@ -73,17 +66,17 @@ class Questions:
         self.asking: dict[str, Asking] = {}
         self.answers: dict[str, asyncio.Future[None]] = {}
         self.known: set[str] = set()
-        self.introduced: list[str] = []
+        self.found: list[str] = []
 
-    def stranger(self, reading: Reading, shelf: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
+    def unknown_customer(self, reading: Reading, store: KeyValueStore) -> str | None:  # noqa: ARG002 - the record says it
         """Whom the record's value asks for."""
         text = value_of(reading).decode()
-        return text[:-1] if text.endswith("?") and text[:-1] not in self.introduced else None
+        return text[:-1] if text.endswith("?") and text[:-1] not in self.found else None
 
-    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+    def ask(self, customer_id: str, *, waits: bool) -> FoundCustomer | Asking | None:
         """Known, or a question of the test's."""
         if customer_id in self.known:
-            return Found({"customer_id": customer_id}, 1)
+            return FoundCustomer({"customer_id": customer_id}, 1)
         if customer_id not in self.asking:
             future = self.answers[customer_id] = asyncio.get_running_loop().create_future()
 
@@ -93,9 +86,9 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def introduce(self, found: Found, customer_id: str, shelf: KeyValueStore) -> None:  # noqa: ARG002 - remembered
+    def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
-        self.introduced.append(customer_id)
+        self.found.append(customer_id)
 
     def answer(self, customer_id: str) -> None:
         """It came."""
@@ -155,9 +148,9 @@ class Bench:
             dead_letters_topic="dead-letters",
             observe=lambda _: None,
             fail=self.failures.append,
-            state=State(Facts(), "customers", cast("Membership", object())),
-            introductions=self.questions,
-            lookups=self.names,
+            state=State(cast("PartitionStores", Facts()), "customers", cast("Membership", object())),
+            enrichment=cast("Enrichment", self.questions),
+            lookups=cast("ProductLookups", self.names),
         )
         self.flow.resume(1, frozenset())
 
@@ -170,7 +163,7 @@ class Bench:
 
     def batch(self, first: int, *values: str, partition: int = 0, generation: int = 1) -> RecordBatch:
         """A chunk of these values from offset `first` on."""
-        records = [Consumed(first + i, value.encode(), partition) for i, value in enumerate(values)]
+        records = [consumed(value.encode(), offset=first + i, partition=partition) for i, value in enumerate(values)]
         return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
 
     async def until_acked(self, partition: int, offset: int) -> None:
@@ -197,7 +190,7 @@ async def test_only_the_customer_s_partition_waits(bench: Bench) -> None:
     bench.questions.answer("ann")
     await bench.until_acked(0, 3)
     assert bench.decided == ["a", "d", "ann?", "b", "c"]
-    assert (bench.acks[0], bench.questions.introduced, bench.failures) == ([2, 3], ["ann"], [])
+    assert (bench.acks[0], bench.questions.found, bench.failures) == ([2, 3], ["ann"], [])
     await bench.flow.take(bench.batch(4, "e"))  # the partition waits no longer
     assert bench.decided[-1] == "e"
 
@@ -219,7 +212,7 @@ async def test_patience_is_for_a_chunk(bench: Bench, monkeypatch: pytest.MonkeyP
     assert set(bench.questions.asking) == {"ann", "bob", "eve"}  # their answers are for the next webhooks
     bench.questions.answer("bob")
     await bench.flow.take(bench.batch(3, "bob?"))
-    assert (bench.decided[-1], bench.questions.introduced) == ("bob?", ["bob"])
+    assert (bench.decided[-1], bench.questions.found) == ("bob?", ["bob"])
 
 
 async def test_nobody_is_kept_waiting_by_those_who_wait(bench: Bench) -> None:
@@ -245,7 +238,7 @@ async def test_hand_over_while_asking(bench: Bench) -> None:
     bench.questions.answer("ann")
     await bench.flow.take(bench.batch(0, "c", generation=2))
     await bench.until_acked(0, 0)
-    assert (bench.questions.introduced, bench.decided, bench.flow.in_flight) == ([], ["c"], 0)
+    assert (bench.questions.found, bench.decided, bench.flow.in_flight) == ([], ["c"], 0)
 
 
 async def test_hand_over_under_the_same_generation(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.dodo import samples
 from pipeline.errors import StateError
 from pipeline.kafka.records import OutRecord, Record
-from pipeline.preview.worlds import Command
+from pipeline.preview.worlds import CommandRecord
 from pipeline.settings import Settings
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.transform.decision import Decision, decide, judge
@@ -70,7 +70,7 @@ def every_sample() -> list[Record]:
             parsed["data"]["customer"]["customer_id"] = "cus_1"
             value = orjson.dumps(parsed)
         headers = (("webhook-id", b"msg_%d" % len(found)),)
-        found.append(Command("hooks", 0, len(found), NOW_MS, b"cus_1", value, headers))
+        found.append(CommandRecord("hooks", 0, len(found), NOW_MS, b"cus_1", value, headers))
     return found
 
 
@@ -80,7 +80,7 @@ class Stage:
     def __init__(self, shaper: Shaper, *, policy: Policy | None = None, put: Any = None) -> None:
         self.told: list[ShadowCompared] = []
         self.policy = policy or Policy()
-        self.shelf: Any = MemoryStore()
+        self.store: Any = MemoryStore()
         self.decide = Shadow(self.policy, self.hears, put).beside(self.live, shaper)
 
     def hears(self, event: object) -> None:
@@ -88,13 +88,13 @@ class Stage:
         assert isinstance(event, ShadowCompared)
         self.told.append(event)
 
-    def live(self, reading: Reading, shelf: KeyValueStore | None) -> Decision:
+    def live(self, reading: Reading, store: KeyValueStore | None) -> Decision:
         """As without a candidate."""
-        return judge(reading, self.policy, map_webhook, shelf)
+        return judge(reading, self.policy, map_webhook, store)
 
     def all(self, records: list[Record]) -> list[Decision]:
         """Each of them, in order."""
-        return [self.decide(read(record), self.shelf) for record in records]
+        return [self.decide(read(record), self.store) for record in records]
 
     @property
     def outcomes(self) -> set[str]:
@@ -109,8 +109,8 @@ class Stage:
 
 def alone(records: list[Record]) -> tuple[list[Decision], list[tuple[bytes, bytes | None]]]:
     """What is decided and remembered without a candidate."""
-    shelf = MemoryStore()
-    return [decide(record, Policy(), map_webhook, shelf) for record in records], shelf.changelog
+    store = MemoryStore()
+    return [decide(record, Policy(), map_webhook, store) for record in records], store.changelog
 
 
 def rules(tmp_path: Path, text: str = RULES) -> Shaper:
@@ -140,7 +140,7 @@ def test_what_is_live_does_not_notice(candidate: Callable[[Path], Shaper], outco
     """Every decision and every fact is byte for byte the same as without a candidate, whatever it does."""
     records = every_sample()
     stage = Stage(candidate(tmp_path))
-    assert (stage.all(records), stage.shelf.changelog) == alone(records)
+    assert (stage.all(records), stage.store.changelog) == alone(records)
     assert stage.outcomes == outcomes
     assert len(stage.told) == len(records)
 
@@ -165,7 +165,7 @@ def test_events_without_end_would_fail(tmp_path: Path) -> None:
 
 
 def test_the_state_s_trouble_is_the_live_flow_s() -> None:
-    """A shelf that fails for the candidate alone is counted; one that fails for both ends the process as ever."""
+    """A store that fails for the candidate alone is counted; one that fails for both ends the process as ever."""
 
     class Failing(MemoryStore):
         left = 1
@@ -176,19 +176,19 @@ def test_the_state_s_trouble_is_the_live_flow_s() -> None:
                 raise StateError("the mirror is gone")
             return super().get(key)
 
-        def sheet(self, key: bytes) -> bytes | None:
+        def derived(self, key: bytes) -> bytes | None:
             if self.left:
                 self.left -= 1
                 raise StateError("the mirror is gone")
-            return super().sheet(key)
+            return super().derived(key)
 
     payment = next(one for one in every_sample() if b'"payment.succeeded"' in (one.value or b""))
     stage = Stage(Candidate(lambda default: default))
-    stage.shelf = Failing()
+    stage.store = Failing()
     (decision,) = stage.all([payment])
     assert [decision] == alone([payment])[0]
     assert stage.outcomes == {"error"}
-    stage.shelf.left = 2
+    stage.store.left = 2
     with pytest.raises(StateError):
         stage.all([replace(payment, offset=1)])  # type: ignore[type-var]
 
@@ -200,10 +200,10 @@ def test_nobody_who_listens_reaches_the_live_flow(tmp_path: Path) -> None:
         raise RuntimeError("full")
 
     records = every_sample()
-    shelf = MemoryStore()
+    store = MemoryStore()
     live = Stage(NoCandidate()).live
     decided = Shadow(Policy(), fails, fails).beside(live, rules(tmp_path))
-    assert ([decided(read(record), shelf) for record in records], shelf.changelog) == alone(records)
+    assert ([decided(read(record), store) for record in records], store.changelog) == alone(records)
 
 
 def test_differences_go_to_a_topic_without_personal_data(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_name_under_another_name_is_masked(tmp_path: Path) -> None:
     body = orjson.loads(payment.value or b"")
     body["data"]["customer"]["name"] = "Jane Doe"
     stage = Stage(rules(tmp_path, text), put=put.append)
-    stage.all([Command("hooks", 0, 0, NOW_MS, b"cus_1", orjson.dumps(body), (("webhook-id", b"m"),))])
+    stage.all([CommandRecord("hooks", 0, 0, NOW_MS, b"cus_1", orjson.dumps(body), (("webhook-id", b"m"),))])
     (record,) = put
     (change,) = orjson.loads(record.value or b"")["changes"]
     assert change["after"]["attributes"] == {"buyer": "[private]", "hello": "Dear [private]"}
@@ -263,5 +263,5 @@ def test_types_that_nobody_knows_are_one_label(tmp_path: Path) -> None:
     """Whatever a producer writes."""
     stage = Stage(rules(tmp_path))
     body = orjson.dumps({"type": "made.up", "data": {}})
-    stage.all([Command("hooks", 0, 0, NOW_MS, None, body, (("webhook-id", b"m"),))])
+    stage.all([CommandRecord("hooks", 0, 0, NOW_MS, None, body, (("webhook-id", b"m"),))])
     assert [one.type for one in stage.told] == ["other"]

@@ -49,6 +49,11 @@ ALREADY_EXISTS: Final = 36
 INVALID_PARTITIONS: Final = 37
 """Also of an order for as many partitions as there are."""
 
+BROKER_NOT_AVAILABLE: Final = 8
+INVALID_REPLICATION_FACTOR: Final = 38
+ALL_FENCED: Final = "All brokers are currently fenced"
+"""Nothing was done, and it passes with the first heartbeat of a broker."""
+
 DYNAMIC_TOPIC_CONFIG: Final = 1
 """ConfigSource of a value set on the topic itself (DescribeConfigsResponse v1 and later)."""
 
@@ -456,7 +461,15 @@ def _resource_codes(answer: Any) -> list[int]:
 
 
 def _order_codes(answer: Any) -> list[int]:
-    return _second(answer.topic_errors)
+    """Of an order for topics or partitions.
+
+    A broker that has just started, or was frozen, is fenced until its next heartbeat. While all are, Kafka calls the
+    replication factor invalid, as it does where it can never be reached: only its words differ (StripedReplicaPlacer).
+    """
+    return [
+        BROKER_NOT_AVAILABLE if code == INVALID_REPLICATION_FACTOR and ALL_FENCED in _first(message) else code
+        for _, code, *message in answer.topic_errors
+    ]
 
 
 def _second(rows: Iterable[Sequence[Any]]) -> list[int]:

@@ -1,6 +1,6 @@
 """What each stage and each command may have to do with the cluster's topics and groups: the ACLs that a user needs.
 
-One list: the start checks ask from it, `dodo-cio topics render` prints it, and docs/operating.md shows it. READ and
+One list: the start checks ask from it, `dodo-cio topics render` prints it, and docs/kafka.md shows it. READ and
 WRITE on a topic, and READ on a group, include DESCRIBE. An idempotent producer needs nothing beyond WRITE since Kafka
 2.8.
 """
@@ -38,13 +38,13 @@ Kind = Literal["topic", "group"]
 
 STAGES: Final[tuple[Stage, ...]] = ("ingest", "transform", "sink")
 
-COMMANDS: Final = ("topics", "lag", "trace", "preview", "dlq", "backfill", "forget", "state")
+COMMANDS: Final = ("topics", "lag", "trace", "explain", "preview", "dlq", "backfill", "forget", "state")
 """Groups of commands that talk to the cluster, `doctor`'s questions among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One ACL. Without one that is not `needed` everything works, and something is said to be unknown."""
+    """One ACL. Without one that is not `needed` the usual work is done, and something less is known or can be done."""
 
     kind: Kind
     name: str
@@ -80,7 +80,10 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             kinds = (Operation.CREATE, Operation.ALTER, Operation.DESCRIBE)
             managed = [Right("topic", name, kind) for name in every for kind in kinds]
             configs = (Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS)
-            return [*managed, *(Right("topic", name, kind) for name in every for kind in configs)]
+            managed += [Right("topic", name, kind) for name in every for kind in configs]
+            # With --add-partitions the facts move along; nothing else asks for these.
+            moving = rights_of("state", settings) if settings.state else []
+            return [*managed, *(replace(right, needed=False) for right in moving)]
         case "lag":
             # To acknowledge losses takes READ on their groups; to see them DESCRIBE would do.
             groups = [Right("group", group, Operation.DESCRIBE) for group in (transform, sink)]
@@ -90,8 +93,10 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             # Without the groups it says what there is, and not how far the stages are.
             groups = [Right("group", group, Operation.DESCRIBE, needed=False) for group in (transform, sink)]
             return [*_reads(webhooks, operations, dead_letters), *groups]
+        case "explain":
+            return _reads(customers) if settings.state else []  # with --state; else it asks nobody
         case "preview":
-            return _reads(webhooks)
+            return _reads(webhooks, *([customers] if settings.state else []))
         case "dlq":
             marks = _reads(customers) if settings.state else []
             return [*_reads(dead_letters), *_writes(webhooks, operations, dead_letters), *marks]

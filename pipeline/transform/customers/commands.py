@@ -32,13 +32,13 @@ from pipeline.transform.customers.facts import (
     person_key,
     prefix,
 )
-from pipeline.transform.customers.merged_facts import keep, summary
+from pipeline.transform.customers.merged_facts import keep, summary_of
 from pipeline.transform.customers.observations import ApiObject, nothing, of_api_object
 from pipeline.transform.customers.ownership import elsewhere
 from pipeline.transform.customers.removal import OnlyDigest, addressed, whom
 from pipeline.transform.customers.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.customers.shape import digest, fits
-from pipeline.transform.customers.shared_person import News, take_in
+from pipeline.transform.customers.shared_person import ArrivedShare, take_in
 from pipeline.transform.customers.shares import SHARE, Commands, Whom, shares_of, withdrawn
 from pipeline.transform.customers.summary import Folded, Summary
 from pipeline.transform.event_times import MAX_SECONDS, MIN_SECONDS
@@ -71,7 +71,7 @@ GONE: Final = (
 REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
 
 
-class Order(NamedTuple):
+class CustomerCommand(NamedTuple):
     """One command about one customer."""
 
     value: Mapping[str, Any]
@@ -96,14 +96,14 @@ def obey(
     body: bytes,
     webhook_id: str,
     policy: Policy,
-    shelf: KeyValueStore,
+    store: KeyValueStore,
     *,
     at_ms: int = 0,
     headers: Headers = (),
 ) -> Carried:
     """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done.
 
-    `headers` are the record's: they tell whether a command that lies elsewhere was sent on before.
+    `headers` are the record's: they show whether a command that lies elsewhere was sent on before.
     """
     carry_out = _COMMANDS.get(command)
     if carry_out is None:
@@ -118,10 +118,10 @@ def obey(
     customer = _key_of(command, customer_id)
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
-    order = Order(value, customer_id, customer, webhook_id, at_ms)
-    if (away := elsewhere(shelf.ownership, _whose(command, order), headers)) is not None:
+    order = CustomerCommand(value, customer_id, customer, webhook_id, at_ms)
+    if (away := elsewhere(store.ownership, _whose(command, order), headers)) is not None:
         return Carried(away)
-    draft = Draft(shelf)
+    draft = Draft(store)
     try:
         carried = carry_out(order, policy, draft)
     except Exception as error:
@@ -139,7 +139,7 @@ def _key_of(command: str, customer_id: str | None) -> bytes | None:
     return customer_key(customer_id)
 
 
-def _whose(command: str, order: Order) -> bytes:
+def _whose(command: str, order: CustomerCommand) -> bytes:
     """Whose facts the command is about: of a share, the person's."""
     who = _person_of(order.value) if command == SHARE else None
     return order.customer if who is None else person_key(*who)
@@ -155,7 +155,7 @@ def _person_of(value: Mapping[str, Any]) -> Whom | None:
     return Whom(id_, "id")
 
 
-def _backfill(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value = order.value
     object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
     if object_ not in OBJECTS:
@@ -165,65 +165,65 @@ def _backfill(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
     if read_at_s is None:
         return _wrong("backfill", "read_at", "is no unix time in seconds")
     revives = value.get("revive") is True
-    if summary(shelf, order.customer).forgotten_s and not revives:
+    if summary_of(store, order.customer).forgotten_s and not revives:
         return Carried(FORGOTTEN)
     person = {**(data if object_ == "customer" else members(data.get("customer"))), "customer_id": order.customer_id}
-    book = CustomerView(shelf, order.customer, of_api_object(object_, data, person, read_at_s, policy))
+    view = CustomerView(store, order.customer, of_api_object(object_, data, person, read_at_s, policy))
     if revives:
-        book.revive()
+        view.revive()
     if value.get("emit_identify") is not True:
-        book.settle(None)
+        view.settle(None)
         return Carried(DONE)
     delivery = Delivery(order.webhook_id, attempt_at_s=read_at_s)
-    verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, book)
+    verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, view)
     commands: Commands = ()
     match verdict:
         case Operations():
-            book.settle(verdict)
+            view.settle(verdict)
             commands = shares_of(
-                shelf, order.customer_id, order.customer, book, verdict, at_ms=order.at_ms, policy=policy
+                store, order.customer_id, order.customer, view, verdict, at_ms=order.at_ms, policy=policy
             )
         case Dropped():
-            book.settle(None)
+            view.settle(None)
     return Carried(verdict, commands)
 
 
-def _forget(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value, customer = order.value, order.customer
     action, at_s = value.get("customerio"), _seconds(value.get("at"))
     if action is not None and action not in REMOVALS:
         return _wrong("forget", "customerio", f"is none of {', '.join(REMOVALS)}")
     if at_s is None:
         return _wrong("forget", "at", "is no unix time in seconds")
-    sheet = summary(shelf, customer)
+    summary = summary_of(store, customer)
     request = key(customer, "request", "")
-    before, this = decode("request", shelf.get(request)), digest_of(order.webhook_id)
-    if sheet.forgotten_s > at_s or (sheet.forgotten_s == at_s and was_carried_out(before, at_s, this)):
+    before, this = decode("request", store.get(request)), digest_of(order.webhook_id)
+    if summary.forgotten_s > at_s or (summary.forgotten_s == at_s and was_carried_out(before, at_s, this)):
         return Carried(DONE)  # carried out before: what came since is not meant
-    book = CustomerView(shelf, customer, nothing(at_s))
-    person = whom(order.customer_id, policy.person_id_chain, book, before)
+    view = CustomerView(store, customer, nothing(at_s))
+    person = whom(order.customer_id, policy.person_id_chain, view, before)
     verdict: Verdict = DONE
     if action is not None:
         verdict = _removal(action, order, at_s, person)
         if isinstance(verdict, DeadLettered):
             return Carried(verdict)
     # Before the facts go that name the person: a crash in between must not leave a command that names another one.
-    others = addressed(book, decode("shared", shelf.get(key(customer, "shared", ""))))
-    shelf.put(request, encode(remembered(before, at_s, this, person if isinstance(person, Person) else None, others)))
-    commands = withdrawn(shelf, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
+    others = addressed(view, decode("shared", store.get(key(customer, "shared", ""))))
+    store.put(request, encode(remembered(before, at_s, this, person if isinstance(person, Person) else None, others)))
+    commands = withdrawn(store, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
     kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
-    for fact_key in [fact_key for fact_key, _ in shelf.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
-        shelf.put(fact_key, None)
+    for fact_key in [fact_key for fact_key, _ in store.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
+        store.put(fact_key, None)
     # The mark last: a crash before it forgets again from the start.
-    shelf.put(mark, encode([at_s]))
+    store.put(mark, encode([at_s]))
     emptied = Summary()
     emptied.forgotten_s = at_s
-    keep(shelf, customer, Folded(emptied, [], []))
+    keep(store, customer, Folded(emptied, [], []))
     return Carried(verdict, commands)
 
 
-def _share(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
+def _share(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value = order.value
     who, version, share = _person_of(value), value.get("version"), value.get("share")
     delivered_s = _seconds(value.get("delivered"))
@@ -235,7 +235,7 @@ def _share(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
         return _wrong(SHARE, "delivered", "is no unix time in seconds")
     if not fits("share", [0, share]):
         return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
-    news = News(
+    news = ArrivedShare(
         who.name,
         who.identifier,
         order.customer_id,
@@ -247,34 +247,34 @@ def _share(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:
         webhook_id=order.webhook_id,
         at_ms=order.at_ms,
     )
-    return Carried(take_in(news, policy, shelf) or DONE)
+    return Carried(take_in(news, policy, store) or DONE)
 
 
-def _untold(order: Order, policy: Policy, shelf: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
+def _untold(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
     """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
     refused = order.value.get("identity")
     if not digest(refused):
         return _wrong(UNTOLD, "identity", "is no digest")
     if order.customer.startswith(PERSON_PREFIX.encode()):
         person = key(order.customer, "person", "")
-        said = decode("person", shelf.get(person))
+        said = decode("person", store.get(person))
         if said is not None and said[2] == refused:
-            shelf.put(person, encode([said[0] + 1, said[1], None, said[3]]))
+            store.put(person, encode([said[0] + 1, said[1], None, said[3]]))
         return Carried(DONE)
-    sheet = summary(shelf, order.customer)
-    if sheet.identity[identity.DIGEST] == refused:
-        sheet.identity[identity.VERSION] += 1
-        sheet.identity[identity.DIGEST] = sheet.identity[identity.TO] = None
-        shelf.put(identity_key(order.customer), encode(sheet.identity))
-        shelf.keep(order.customer, sheet.encode())
+    summary = summary_of(store, order.customer)
+    if summary.identity[identity.DIGEST] == refused:
+        summary.identity[identity.VERSION] += 1
+        summary.identity[identity.DIGEST] = summary.identity[identity.TO] = None
+        store.put(identity_key(order.customer), encode(summary.identity))
+        store.put_derived(order.customer, summary.encode())
     return Carried(DONE)
 
 
 _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
 
 
-def _removal(action: track.Removal, order: Order, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
-    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is.
+def _removal(action: track.Removal, order: CustomerCommand, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
+    """What takes the person out of Customer.io; a dead letter where it cannot be known who that is.
 
     And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then
     stays there. To remove nobody changes nothing. That operation goes to the partition of what was sent to the id,

@@ -72,20 +72,20 @@ class CustomerView:
     """One customer at one webhook.
 
     Args:
-        shelf: of the partition that the webhook lies in.
+        store: of the partition that the webhook lies in.
         customer: the customer's part of keys (`facts.customer_key`).
         shown: what the webhook shows of the customer.
     """
 
-    def __init__(self, shelf: KeyValueStore, customer: bytes, shown: Observations) -> None:
+    def __init__(self, store: KeyValueStore, customer: bytes, shown: Observations) -> None:
         times, told, contact, metadata, self._if_told = shown
-        self._shelf = shelf
+        self._store = store
         self._customer = customer
         self._moment = (times.snapshot_s, times.occurred_ms or 0)
         self._told = told
         self._revives = False
-        self._facts = MergedFacts(shelf, customer, told)
-        self._known = self._facts.sheet.identity
+        self._facts = MergedFacts(store, customer, told)
+        self._known = self._facts.summary.identity
         self._now = identity.confirm(self._known, *self._moment, contact, metadata)
         self.contact = identity.contact_of(self._now)
         if self.contact != contact:
@@ -94,21 +94,21 @@ class CustomerView:
             self.contact = Contact(fields.email(address), fields.person_name(name), phone, country)
 
     @property
-    def sheet(self) -> Summary:
+    def summary(self) -> Summary:
         """The summary, with this webhook."""
-        return self._facts.sheet
+        return self._facts.summary
 
     @property
     def forgotten_s(self) -> int:
         """When the customer was forgotten, unix seconds; 0: never."""
-        return self._facts.sheet.forgotten_s
+        return self._facts.summary.forgotten_s
 
     # The profile.
 
     @property
     def began_at_ms(self) -> int:
         """See `Profile`."""
-        return self._shelf.began_at_ms
+        return self._store.began_at_ms
 
     @property
     def person(self) -> Person | None:
@@ -143,7 +143,7 @@ class CustomerView:
         if person is not None:
             return Addressed(person[2], "email" if by_address else "id")
         # A version before noted no name where it sent events alone: they went to the stand-in.
-        return Addressed(own, "id", stood_in=True) if self._facts.sheet.head is not None else None
+        return Addressed(own, "id", stood_in=True) if self._facts.summary.head is not None else None
 
     @property
     def delivered_at_s(self) -> int:
@@ -160,29 +160,29 @@ class CustomerView:
     @property
     def spending(self) -> Spending:
         """See `Profile`."""
-        return spending_of(self._facts.sheet)
+        return spending_of(self._facts.summary)
 
     @property
     def has_lost_dispute(self) -> bool:
         """See `Profile`."""
-        return self._facts.sheet.lost
+        return self._facts.summary.lost
 
     @property
     def card(self) -> Card | None:
         """See `Profile`."""
-        return card_of(self._facts.sheet)
+        return card_of(self._facts.summary)
 
     @property
     def speaking(self) -> Subscription | None:
         """See `Profile`."""
-        standing = self._facts.sheet.live or self._facts.sheet.rest
+        standing = self._facts.summary.live or self._facts.summary.rest
         return None if standing is None else subscription_shown(standing)
 
     @property
     def active(self) -> Active:
         """See `Profile`."""
-        sheet = self._facts.sheet
-        return Active(sheet.active, sorted(sheet.products))
+        summary = self._facts.summary
+        return Active(summary.active, sorted(summary.products))
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         """See `Profile`."""
@@ -192,7 +192,7 @@ class CustomerView:
     @property
     def subscribed_since_ms(self) -> int | None:
         """See `Profile`."""
-        rest = self._facts.sheet.rest
+        rest = self._facts.summary.rest
         moments = [
             self._facts.roster.oldest_since_ms(MIN_PLAUSIBLE_MS),
             None if rest is None else rest[CREATED],
@@ -304,7 +304,7 @@ class CustomerView:
 
     def is_first_payment(self, payment_id: str) -> bool:
         """See `Profile`."""
-        first = self._facts.sheet.first
+        first = self._facts.summary.first
         return first is not None and first[1] == short(payment_id)
 
     @property
@@ -316,7 +316,7 @@ class CustomerView:
         """See `Profile`; of several the nearest."""
         near = [
             (abs(starts - starts_at_ms), payment_id)
-            for starts, subscription, payment_id in self._facts.sheet.periods
+            for starts, subscription, payment_id in self._facts.summary.periods
             if subscription == subscription_id and abs(starts - starts_at_ms) <= tolerance_ms
         ]
         return self.payment(min(near)[1]) if near else None
@@ -341,18 +341,18 @@ class CustomerView:
         if self._facts.is_money and not beside:
             known, _ = next(iter(self._facts.told.values()))
             return known is not None and _source_of(self._told[0].kind, known) == "webhook"
-        return decode("event", self._shelf.get(key(self._customer, "event", event_id))) is not None
+        return decode("event", self._store.get(key(self._customer, "event", event_id))) is not None
 
     # What is left behind.
 
     def revive(self) -> None:
         """Know the customer again, who was forgotten."""
-        self._revives = self._facts.sheet.forgotten_s > 0
-        self._facts.sheet.forgotten_s = 0
+        self._revives = self._facts.summary.forgotten_s > 0
+        self._facts.summary.forgotten_s = 0
 
     def settle(self, operations: Operations | None) -> None:
-        """Put this webhook's facts on the shelf, and that `operations` were said; None: there was nothing to say."""
-        put, facts = self._shelf.put, self._facts
+        """Put this webhook's facts into the store, and that `operations` were sent; None: there was nothing to send."""
+        put, facts = self._store.put, self._facts
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)
             put(key(self._customer, "request", ""), None)
@@ -383,7 +383,7 @@ class CustomerView:
         if now == known:
             return None
         now[identity.VERSION] += 1
-        self._facts.sheet.identity, self._facts.changed = now, True
+        self._facts.summary.identity, self._facts.changed = now, True
         if self._told and self._told[0].kind == "payment":
             before, payment = next(iter(self._facts.told.values()))
             note = identity.note_of(known, now, *self._moment) if before is None else None
@@ -418,17 +418,17 @@ class CustomerView:
 
     def _emit(self, event_id: str) -> None:
         emitted_s, event_key = self._moment[0], key(self._customer, "event", event_id)
-        emitted = Emitted(self._shelf, self._customer)
+        emitted = Emitted(self._store, self._customer)
         self._prune(emitted, emitted_s)
-        known = decode("event", self._shelf.get(event_key))
-        self._shelf.put(event_key, encode([emitted_s]))
+        known = decode("event", self._store.get(event_key))
+        self._store.put(event_key, encode([emitted_s]))
         if known is not None:
             emitted.drop(event_id, known[0])
         emitted.add(event_id, emitted_s)
         if known is None:
-            self._facts.sheet.emit(event_id, emitted_s)
+            self._facts.summary.emit(event_id, emitted_s)
         else:
-            self._facts.sheet.head = emitted.first()
+            self._facts.summary.head = emitted.first()
         self._facts.changed = True
 
     def _prune(self, emitted: Emitted, now_s: int) -> None:
@@ -436,12 +436,12 @@ class CustomerView:
 
         One goes where one comes, so they never pile up, and a webhook with a wrong time costs one.
         """
-        head = self._facts.sheet.head
+        head = self._facts.summary.head
         if head is None or head[1] >= now_s - EVENT_KEPT_S:
             return
-        self._shelf.put(key(self._customer, "event", head[0]), None)
+        self._store.put(key(self._customer, "event", head[0]), None)
         emitted.drop(*head)
-        self._facts.sheet.head = emitted.first()
+        self._facts.summary.head = emitted.first()
 
     @property
     def _terms(self) -> tuple[Any, ...] | None:
@@ -456,13 +456,13 @@ def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
     return abs(apart_ms) <= (SAME_CARD_MS if same else SAME_MOMENT_MS)
 
 
-def spending_of(sheet: Summary) -> Spending:
+def spending_of(summary: Summary) -> Spending:
     """The sums of a summary as the mapping asks for them."""
-    base, last, method, first = sheet.base, sheet.last, sheet.method, sheet.first
+    base, last, method, first = summary.base, summary.last, summary.method, summary.first
     return Spending(
-        sheet.spent,
+        summary.spent,
         base[2] if base else None,
-        sheet.count,
+        summary.count,
         last[2] if last else None,
         method[2] if method else None,
         first[2] if first else None,
@@ -496,6 +496,6 @@ def subscription_shown(standing: Fact) -> Subscription:
     )
 
 
-def card_of(sheet: Summary) -> Card | None:
+def card_of(summary: Summary) -> Card | None:
     """The card of a summary as the mapping asks for it."""
-    return None if sheet.card is None else Card(*sheet.card[2:])
+    return None if summary.card is None else Card(*summary.card[2:])

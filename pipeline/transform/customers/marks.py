@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from aiokafka.errors import KafkaError
-
-from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka.cluster.topics import check_topics
-from pipeline.kafka.reach import unreachable
 from pipeline.settings import Settings
-from pipeline.statestore.changelog import Changelog
+from pipeline.statestore.changelog import Piece
 from pipeline.transform.customers.facts import checked, decode, merge_at, split
+from pipeline.transform.customers.reading import Told, nobody, read_partitions
 from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
-from pipeline.transform.customers.schema import CUSTOMERS
 
 KINDS = frozenset({"forgotten", "request"})
 
@@ -71,10 +67,10 @@ class Marks:
         return since
 
 
-async def read_marks(settings: Settings, told: Callable[[int, int], None] = lambda _done, _total: None) -> Marks:
+async def read_marks(settings: Settings, told: Told = nobody) -> Marks:
     """The marks that lie in the customers' topic now.
 
-    There is no way to them but through all facts; `told` hears how many records of how many were passed.
+    There is no way to them but through all facts; `told` is called with how many records of how many were passed.
 
     Raises:
         TopicError: the topic is missing, may not be read, or holds facts of a newer version.
@@ -85,9 +81,7 @@ async def read_marks(settings: Settings, told: Callable[[int, int], None] = lamb
     return marks
 
 
-async def read_all(
-    settings: Settings, hear: Callable[[bytes | None, bytes | None], None], told: Callable[[int, int], None]
-) -> None:
+async def read_all(settings: Settings, hear: Callable[[bytes | None, bytes | None], None], told: Told) -> None:
     """Let `hear` take in every record that lies in the customers' topic now.
 
     Raises:
@@ -96,17 +90,9 @@ async def read_all(
     """
     topic = settings.customers_topic
     count = (await check_topics(settings, [topic]))[topic]
-    try:
-        async with Changelog.open(settings, frozenset(range(count)), CUSTOMERS) as changelog:
-            spans = await changelog.bounds()
-            total, done = sum(map(len, spans.values())), dict.fromkeys(spans, 0)
-            async for piece in changelog.read(spans):
-                for key, value in piece.changes:
-                    hear(key, value)
-                span = spans[piece.partition]
-                done[piece.partition] = min(piece.next_offset, span.stop) - span.start
-                told(sum(done.values()), total)
-    except BrokerUnreachableError:
-        raise
-    except (KafkaError, OSError) as error:
-        raise unreachable(settings, [str(error) or type(error).__name__]) from None
+
+    def hear_all(piece: Piece) -> None:
+        for key, value in piece.changes:
+            hear(key, value)
+
+    await read_partitions(settings, range(count), hear_all, told)

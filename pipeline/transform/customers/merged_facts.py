@@ -21,23 +21,23 @@ class MergedFacts:
     """One customer's facts; nothing is written until `keep`.
 
     Attributes:
-        told: fact by key as it was (None: not known) and as it is with what was told now.
-        sheet: the summary with what was told now.
-        roster: where the subscriptions stand, with what was told now; made when it is first asked for.
+        told: fact by key as it was (None: not known) and as it is with this webhook's.
+        summary: the summary with this webhook's facts.
+        roster: where the subscriptions stand, with this webhook's; made when it is first needed.
         changed: whether that is another one than was kept.
-        is_money: whether a payment or refund was told, which stands for its own event.
+        is_money: whether a payment or refund is among them, which stands for its own event.
     """
 
-    def __init__(self, shelf: KeyValueStore, customer: bytes, tellings: list[Observation]) -> None:
+    def __init__(self, store: KeyValueStore, customer: bytes, tellings: list[Observation]) -> None:
         self.told: dict[bytes, tuple[Fact | None, Fact]] = {}
         self._read: dict[bytes, Fact | None] = {}  # several rules ask for the same subscription
-        kept = Summary.decode(shelf.sheet(customer))
-        self._is_new = kept is None and _is_nobody(shelf, customer)
-        self.sheet = kept or (Summary() if self._is_new else summary(shelf, customer))
+        kept = Summary.decode(store.derived(customer))
+        self._is_new = kept is None and _is_nobody(store, customer)
+        self.summary = kept or (Summary() if self._is_new else summary_of(store, customer))
         self._roster: Roster | None = None
         self.changed = False
         self.is_money = False
-        self._shelf = shelf
+        self._store = store
         self._customer = customer
         if self._is_new:
             self.roster.anew(())  # an earlier version forgets a customer without it
@@ -48,17 +48,17 @@ class MergedFacts:
     def roster(self) -> Roster:
         """See above."""
         if self._roster is None:
-            self._roster = Roster(self._shelf, self._customer)
+            self._roster = Roster(self._store, self._customer)
         return self._roster
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
-        """A fact before this webhook, and with it where the webhook tells it."""
+        """A fact before this webhook, and with it where the webhook has it."""
         fact_key = key(self._customer, kind, id_)
         mine = self.told.get(fact_key)
         if mine is not None:
             return mine
         if fact_key not in self._read:
-            self._read[fact_key] = decode(kind, self._shelf.get(fact_key))
+            self._read[fact_key] = decode(kind, self._store.get(fact_key))
         return self._read[fact_key], None
 
     def now(self, kind: Kind, id_: str) -> Fact | None:
@@ -79,19 +79,19 @@ class MergedFacts:
     def refunds(self, payment_id: str, without: bytes | None = None) -> list[RefundFact]:
         """Those of a payment, with this webhook's; the one with the key `without` left out."""
         begins = prefix(self._customer, "refund", payment_id)
-        found = {name: decode("refund", value) for name, value in self._shelf.scan(begins)}
+        found = {name: decode("refund", value) for name, value in self._store.scan(begins)}
         found |= {name: fact for name, (_, fact) in self.told.items() if name.startswith(begins)}
         return [RefundFact.of(fact) for name, fact in found.items() if fact is not None and name != without]
 
     def take(self, telling: Observation) -> None:
-        """Merge what was told now, or said because of it."""
+        """Merge this webhook's facts, or those of what it emits."""
         kind, ids, told = telling
         fact_key = key(self._customer, kind, *ids)
         known: Fact | None
         if fact_key in self.told:
             stored, known = self.told[fact_key]
         else:
-            stored = known = None if self._is_new else decode(kind, self._shelf.get(fact_key))
+            stored = known = None if self._is_new else decode(kind, self._store.get(fact_key))
         fact = told if known is None else (merge_facts(kind, known, told) or told)
         self.told[fact_key] = (stored, fact)
         if kind in {"payment", "refund"}:
@@ -104,39 +104,39 @@ class MergedFacts:
             self._fold()
 
     def _sum_up(self, kind: Kind, ids: tuple[str, ...], known: Fact | None, fact: Fact) -> bool:
-        sheet = self.sheet
+        summary = self.summary
         match kind:
             case "payment":
-                refunds = self.refunds(ids[0]) if sheet.refunds else ()
+                refunds = self.refunds(ids[0]) if summary.refunds else ()
                 before = None if known is None else PaymentFact.of(known)
-                return sheet.pay(short(ids[0]), before, PaymentFact.of(fact), refunds)
+                return summary.pay(short(ids[0]), before, PaymentFact.of(fact), refunds)
             case "refund":
                 others = self.refunds(ids[0], without=key(self._customer, kind, *ids))
                 now = [*others, RefundFact.of(fact)]
                 if known is not None:
                     others.append(RefundFact.of(known))
-                payment = decode("payment", self._shelf.get(key(self._customer, "payment", ids[0])))
-                return sheet.refund(None if payment is None else PaymentFact.of(payment), others, now)
+                payment = decode("payment", self._store.get(key(self._customer, "payment", ids[0])))
+                return summary.refund(None if payment is None else PaymentFact.of(payment), others, now)
             case "subscription":
                 stood = None if known is None else SubscriptionFact.of(known)
                 return self._subscribe(short(ids[0]), stood, SubscriptionFact.of(fact))
             case "charge":
-                return sheet.charge(short(ids[0])) if is_charged(fact) else True
+                return summary.charge(short(ids[0])) if is_charged(fact) else True
             case "card":
-                sheet.card = fact
+                summary.card = fact
             case "dispute":
-                sheet.lost = True
+                summary.lost = True
         return True
 
     def _subscribe(self, subscription_id: str, known: SubscriptionFact | None, fact: SubscriptionFact) -> bool:
         """A subscription has this state now; False when a place is taken of which there is no fact."""
-        sheet, standing = self.sheet, self._standing(subscription_id, fact)
+        summary, standing = self.summary, self._standing(subscription_id, fact)
         place = place_of(standing)
-        self.roster.move(None if known is None else place_by(subscription_id, known), place, sheet)
+        self.roster.move(None if known is None else place_by(subscription_id, known), place, summary)
         is_live = place.rank < OTHERS
         try:
-            sheet.live = self._ahead(sheet.live, standing if is_live else None, subscription_id, live=True)
-            sheet.rest = self._ahead(sheet.rest, standing if not is_live else None, subscription_id, live=False)
+            summary.live = self._ahead(summary.live, standing if is_live else None, subscription_id, live=True)
+            summary.rest = self._ahead(summary.rest, standing if not is_live else None, subscription_id, live=False)
         except LookupError:
             return False
         return True
@@ -169,7 +169,7 @@ class MergedFacts:
 
     def standing(self, subscription_id: str) -> Fact | None:
         """What is shown of a subscription, of those that go on or of the others the newest; None: nothing is."""
-        for ahead in (self.sheet.live, self.sheet.rest):
+        for ahead in (self.summary.live, self.summary.rest):
             if ahead is not None and ahead[0] == subscription_id:
                 return ahead
         fact = self.subscription(subscription_id)
@@ -182,35 +182,36 @@ class MergedFacts:
         """Keep the summary and what lies beside it."""
         if self._roster is not None:
             self._roster.keep()
-        self._shelf.keep(self._customer, self.sheet.encode())
+        self._store.put_derived(self._customer, self.summary.encode())
 
     def _fold(self) -> None:
         mine = {fact_key: encode(fact) for fact_key, (_, fact) in self.told.items()}
-        facts = dict(self._shelf.scan(prefix(self._customer)))
-        self.sheet, places, _ = fold(sorted((facts | mine).items()))  # no webhook tells of events before it is settled
+        facts = dict(self._store.scan(prefix(self._customer)))
+        # No webhook tells of events before it is settled.
+        self.summary, places, _ = fold(sorted((facts | mine).items()))
         self.roster.anew(places)
         self.changed = True
 
 
-def _is_nobody(shelf: KeyValueStore, customer: bytes) -> bool:
+def _is_nobody(store: KeyValueStore, customer: bytes) -> bool:
     """Whether there is no fact of the customer at all: then none is worth looking for."""
-    return next(iter(shelf.scan(prefix(customer))), None) is None
+    return next(iter(store.scan(prefix(customer))), None) is None
 
 
-def summary(shelf: KeyValueStore, customer: bytes) -> Summary:
+def summary_of(store: KeyValueStore, customer: bytes) -> Summary:
     """The customer's summary, made anew and kept when it is missing."""
-    sheet = Summary.decode(shelf.sheet(customer))
-    if sheet is None:
-        folded = fold(shelf.scan(prefix(customer)))
-        keep(shelf, customer, folded)
-        sheet = folded.sheet
-    return sheet
+    summary = Summary.decode(store.derived(customer))
+    if summary is None:
+        folded = fold(store.scan(prefix(customer)))
+        keep(store, customer, folded)
+        summary = folded.summary
+    return summary
 
 
-def keep(shelf: KeyValueStore, customer: bytes, folded: Folded) -> None:
+def keep(store: KeyValueStore, customer: bytes, folded: Folded) -> None:
     """Keep a summary, and beside it what belongs to it and nothing else."""
-    roster = Roster(shelf, customer)
+    roster = Roster(store, customer)
     roster.anew(folded.places)
     roster.keep()
-    Emitted(shelf, customer).anew(folded.events)
-    shelf.keep(customer, folded.sheet.encode())
+    Emitted(store, customer).anew(folded.events)
+    store.put_derived(customer, folded.summary.encode())

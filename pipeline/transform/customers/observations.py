@@ -173,9 +173,9 @@ def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> 
     payment_id = text(get("payment_id"))
     if payment_id is None:
         return []
-    minor, method, card_update, paid_for, _ = paid
+    method, card_update = paid.method, paid.is_card_update
     fact: Fact = [
-        minor,
+        paid.minor,
         _currency(get("currency")),
         time,
         text(get("charge_type")),
@@ -187,7 +187,7 @@ def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> 
         _goods(paid),
     ]
     told = [Observation("payment", (payment_id,), fact)]
-    return told + _charges(paid_for, payment_id, fact) if paid_for else told
+    return told + _charges(paid.subscriptions, payment_id, fact) if paid.subscriptions else told
 
 
 def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Observation]:

@@ -5,21 +5,15 @@ For whoever looks for what is theirs, or has a request from somebody whom only C
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from aiokafka.errors import KafkaError
-
-from pipeline.errors import BrokerUnreachableError
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.producer.partitioner import partition_of
-from pipeline.kafka.reach import unreachable
 from pipeline.settings import Settings
-from pipeline.statestore.changelog import Changelog
+from pipeline.statestore.changelog import Piece
 from pipeline.transform.customers import identity
 from pipeline.transform.customers.facts import Fact, checked, prefix, split
 from pipeline.transform.customers.marks import read_all
+from pipeline.transform.customers.reading import Told, nobody, read_partitions
 from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
-from pipeline.transform.customers.schema import CUSTOMERS
 
 
 class People:
@@ -121,9 +115,7 @@ def _customer(key: bytes) -> str:
     return split(key)[0].decode("utf-8", "replace")
 
 
-async def read_customers(
-    settings: Settings, person: str, told: Callable[[int, int], None] = lambda _done, _total: None
-) -> Customers:
+async def read_customers(settings: Settings, person: str, told: Told = nobody) -> Customers:
     """Which customers a person is, by all facts that there are.
 
     Raises:
@@ -135,9 +127,7 @@ async def read_customers(
     return customers
 
 
-async def read_people(
-    settings: Settings, customer_id: str, told: Callable[[int, int], None] = lambda _done, _total: None
-) -> People:
+async def read_people(settings: Settings, customer_id: str, told: Told = nobody) -> People:
     """Who a customer is, by the facts of the partition that the customer's id has.
 
     Raises:
@@ -147,16 +137,10 @@ async def read_people(
     topic = settings.customers_topic
     partition = partition_of(customer_id.encode(), (await check_topics(settings, [topic]))[topic])
     people = People(customer_id)
-    try:
-        async with Changelog.open(settings, frozenset({partition}), CUSTOMERS) as changelog:
-            spans = await changelog.bounds()
-            span = spans[partition]
-            async for piece in changelog.read(spans):
-                for key, value in piece.changes:
-                    people.hear(key, value)
-                told(min(piece.next_offset, span.stop) - span.start, len(span))
-    except BrokerUnreachableError:
-        raise
-    except (KafkaError, OSError) as error:
-        raise unreachable(settings, [str(error) or type(error).__name__]) from None
+
+    def hear(piece: Piece) -> None:
+        for key, value in piece.changes:
+            people.hear(key, value)
+
+    await read_partitions(settings, [partition], hear, told)
     return people

@@ -22,24 +22,24 @@ class OnlyDigest:
 
 
 def whom(
-    customer_id: str, chain: tuple[str, ...], book: CustomerView, request: Fact | None
+    customer_id: str, chain: tuple[str, ...], view: CustomerView, request: Fact | None
 ) -> Person | OnlyDigest | None:
-    """Who the customer is at Customer.io; None when nobody can tell.
+    """Who the customer is at Customer.io; None when it cannot be known.
 
     Args:
         customer_id: Dodo's id.
         chain: the identity policy.
-        book: what is known of the customer now.
+        view: what is known of the customer now.
         request: what an earlier request has left.
     """
-    found = person_of(chain, {}, {CUSTOMER_ID: customer_id}, profile=book)
-    if book.person is not None:
+    found = person_of(chain, {}, {CUSTOMER_ID: customer_id}, profile=view)
+    if view.person is not None:
         return found
-    if book.identified is not None:
-        return Person(book.identified, found.step if found is not None and found.id == book.identified else None)
-    if book.sheet.identity != identity.empty() and found is not None and found.step is not None:
+    if view.identified is not None:
+        return Person(view.identified, found.step if found is not None and found.id == view.identified else None)
+    if view.summary.identity != identity.empty() and found is not None and found.step is not None:
         return found  # nothing was said of them yet, and this is who they would have become
-    if book.sheet.head is not None and found is not None:
+    if view.summary.head is not None and found is not None:
         return found  # an event is out, and nobody was named before it: it went to the stand-in
     before = latest_person(request)
     if before is not None:
@@ -48,10 +48,10 @@ def whom(
     return found if chain[:1] == (CUSTOMER_ID,) else None
 
 
-def addressed(book: CustomerView, shared: Fact | None) -> set[str]:
+def addressed(view: CustomerView, shared: Fact | None) -> set[str]:
     """Whom operations about the customer may have gone to besides: a stand-in of earlier, an address."""
-    before = book.addressed
-    found = {book.identified, before.id if before is not None else None, shared[1] if shared is not None else None}
-    if book.person is not None and book.person.step == EMAIL_STEP:
-        found |= {book.person.id, book.contact.email and book.contact.email.strip().lower()}
+    before = view.addressed
+    found = {view.identified, before.id if before is not None else None, shared[1] if shared is not None else None}
+    if view.person is not None and view.person.step == EMAIL_STEP:
+        found |= {view.person.id, view.contact.email and view.contact.email.strip().lower()}
     return {who for who in found if who is not None}

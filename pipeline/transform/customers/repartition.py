@@ -1,7 +1,7 @@
 """Moving every fact to the partition of its owner, when the topics have another number of partitions than before.
 
-Nobody decides a webhook meanwhile: the move begins by saying in every partition that it is under way, which no
-transform starts under, and ends by saying under how many partitions the facts lie now. In between each fact is written
+Nobody decides a webhook meanwhile: the move begins by writing into every partition that it is under way, which no
+transform starts under, and ends by writing under how many partitions the facts lie now. In between each fact is written
 where it belongs, merged with what is known of it there, and taken away where it was once the copy is durable. A move
 that was interrupted is begun again: what is moved already is where it belongs, and a fact that lies twice is merged.
 """
@@ -20,7 +20,8 @@ from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, open_lag_reader
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import open_lag_reader
 from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
@@ -72,7 +73,7 @@ class Survey:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to do: every fact lies at its owner, and every partition that has begun says so."""
+        """Whether there is nothing to do: every fact lies at its owner, and every partition's beginning records it."""
         right = all(count == self.partitions for count in self.written_under.values())
         whole = not self.written_under or len(self.written_under) == self.partitions
         return not self.to_move and right and whole
@@ -96,7 +97,7 @@ async def check_quiet(settings: Settings, *, with_backlog: bool = False) -> None
     if with_backlog:
         return
     async with open_lag_reader(settings) as reader:
-        (lag,) = await reader.read([Flow(group, topic)])
+        (lag,) = await reader.read([ConsumedTopic(group, topic)])
     waiting = {row.partition: row.records for row in lag.partitions if row.records != 0}
     if waiting:
         told = ", ".join(
@@ -122,19 +123,19 @@ class Repartition:
         self._topic = settings.customers_topic
         self._partitions = partitions
         self._base = settings.data_dir / DIRECTORY
-        self._mirrors: dict[int, LmdbStore] = {}
+        self._stores: dict[int, LmdbStore] = {}
         self._aside: Counter[int] = Counter()
         self._warnings = Warnings(self._topic, self._kept_aside)
 
     async def read(self, tell: Callable[[Advanced], None] = lambda _: None) -> Survey:
-        """Read the whole topic; `tell` hears how far it is.
+        """Read the whole topic; `tell` is called with how far it is.
 
         Raises:
             TopicError: it cannot be read.
             SettingsError: the data directory cannot be used.
         """
         await asyncio.to_thread(self._open)
-        async with Changelog.open(self._settings, frozenset(self._mirrors), CUSTOMERS) as changelog:
+        async with Changelog.open(self._settings, frozenset(self._stores), CUSTOMERS) as changelog:
             bounds = await changelog.bounds()
             total = sum(map(len, bounds.values()))
             places = {number: span.start for number, span in bounds.items()}
@@ -151,21 +152,21 @@ class Repartition:
     def _open(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)  # of a move that was killed
         for number in range(self._partitions):
-            self._mirrors[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
+            self._stores[number] = LmdbStore.open(self._base, self._topic, number, CUSTOMERS)
 
     def _absorb(self, piece: Piece) -> None:
         sifted = sift(piece.changes, piece.offsets, CUSTOMERS)
         self._warnings.hear(piece.partition, sifted)
-        mirror = self._mirrors[piece.partition]
-        mirror.absorb(sifted.changes, piece.next_offset, sifted.began)
+        store = self._stores[piece.partition]
+        store.absorb(sifted.changes, piece.next_offset, sifted.began)
 
     def _survey(self) -> Survey:
         survey = Survey(self._partitions, kept_aside=self._aside.total())
-        for number, mirror in self._mirrors.items():
-            if mirror.began is not None:
-                survey.written_under[number] = began_fact(mirror.began.value)[2]
+        for number, store in self._stores.items():
+            if store.began is not None:
+                survey.written_under[number] = began_fact(store.began.value)[2]
             place, last = Ownership(number, self._partitions), b""
-            for name, _ in mirror.scan(b""):
+            for name, _ in store.scan(b""):
                 customer = CUSTOMERS.group_of(name)
                 if not customer:
                     continue
@@ -178,18 +179,18 @@ class Repartition:
         return survey
 
     async def move(self, producer: Producer, survey: Survey, tell: Callable[[Advanced], None] = lambda _: None) -> None:
-        """Bring every fact to its owner; the topic then says under how many partitions they lie.
+        """Bring every fact to its owner; the topic then records under how many partitions they lie.
 
         Raises:
             TopicError: a transform has joined its group meanwhile.
             DeliveryError: something is not known to be durable; the next run goes on.
         """
-        at_ms = max((ms for ms in map(self._began_ms, self._mirrors.values()) if ms is not None), default=None)
+        at_ms = max((ms for ms in map(self._began_ms, self._stores.values()) if ms is not None), default=None)
         at_ms = int(time.time() * 1000) if at_ms is None else at_ms
         await self._say(producer, at_ms, MOVING)
         await check_quiet(self._settings, with_backlog=True)  # whoever joins from now on reads that
         moved = 0
-        for number in self._mirrors:
+        for number in self._stores:
             for piece in self._pieces(number):
                 await self._move_piece(producer, number, piece)
                 moved += len(piece)
@@ -197,12 +198,12 @@ class Repartition:
         await self._say(producer, at_ms, self._partitions)
 
     @staticmethod
-    def _began_ms(mirror: LmdbStore) -> int | None:
-        return None if mirror.began is None else began_fact(mirror.began.value)[0]
+    def _began_ms(store: LmdbStore) -> int | None:
+        return None if store.began is None else began_fact(store.began.value)[0]
 
     async def _say(self, producer: Producer, at_ms: int, partitions: int) -> None:
         chunk = producer.chunk()
-        for number in self._mirrors:
+        for number in self._stores:
             value = began_value(at_ms, secrets.token_hex(16), partitions)
             chunk.append(self._topic, number, OutRecord(BEGAN, value, CUSTOMERS.headers))
         await chunk.send()
@@ -212,7 +213,7 @@ class Repartition:
         place = Ownership(number, self._partitions)
         piece: dict[bytes, bytes] = {}
         last, owned = b"", True
-        for name, value in self._mirrors[number].scan(b""):
+        for name, value in self._stores[number].scan(b""):
             customer = CUSTOMERS.group_of(name)
             if customer != last:
                 if len(piece) >= PIECE_FACTS:
@@ -229,7 +230,7 @@ class Repartition:
         copies: dict[int, dict[bytes, bytes | None]] = {}
         for customer, mine in _by_customer(piece):
             owner = Ownership(source, self._partitions).owner(customer)
-            theirs = dict(self._mirrors[owner].scan(facts.prefix(customer)))
+            theirs = dict(self._stores[owner].scan(facts.prefix(customer)))
             copies.setdefault(owner, {}).update(joined(customer, mine, theirs))
         chunk = producer.chunk()
         for owner, values in copies.items():
@@ -238,8 +239,8 @@ class Repartition:
                 chunk.append(self._topic, owner, OutRecord(name, said, CUSTOMERS.headers))
         await chunk.send()
         for owner, values in copies.items():
-            mirror = self._mirrors[owner]
-            await asyncio.to_thread(partial(mirror.write, values, {}, mirror.next_offset))
+            store = self._stores[owner]
+            await asyncio.to_thread(partial(store.write, values, {}, store.next_offset))
         chunk = producer.chunk()
         for name in piece:
             chunk.append(self._topic, source, OutRecord(name, None, CUSTOMERS.headers))
@@ -247,9 +248,9 @@ class Repartition:
 
     async def close(self) -> None:
         """Leave nothing on the disk."""
-        mirrors, self._mirrors = self._mirrors, {}
-        for mirror in mirrors.values():
-            mirror.close(clean=False)
+        stores, self._stores = self._stores, {}
+        for store in stores.values():
+            store.close(clean=False)
         await asyncio.to_thread(shutil.rmtree, self._base, ignore_errors=True)
 
 
@@ -285,7 +286,7 @@ def joined(customer: bytes, moved: Mapping[bytes, bytes], there: Mapping[bytes, 
 
 
 def _is_before(name: bytes, value: bytes, at_s: int) -> bool:
-    """Whether a fact tells of nothing since a moment; what has no moment stays, it names nobody."""
+    """Whether a fact is older than a time; one without a time stays, it names nobody."""
     kind = split(name)[1]
     fact = decode(kind, value)
     if fact is None:

@@ -23,7 +23,7 @@ import orjson
 from pipeline.statestore.store import KeyValueStore, overlaid
 from pipeline.transform.customers.facts import prefix
 from pipeline.transform.customers.shape import MAX_PRODUCTS
-from pipeline.transform.customers.standing import OTHERS, Place, order_of, product_order, read_order
+from pipeline.transform.customers.standing import OTHERS, RosterPlace, order_of, product_order, read_order
 from pipeline.transform.customers.summary import Summary
 
 SUBSCRIPTION: Final = b"s"
@@ -36,28 +36,28 @@ _BEHIND: Final = b"\xff"
 class Roster:
     """The places of one customer's subscriptions; nothing is written until `keep`."""
 
-    def __init__(self, shelf: KeyValueStore, customer: bytes) -> None:
-        self._shelf = shelf
+    def __init__(self, store: KeyValueStore, customer: bytes) -> None:
+        self._store = store
         self._begin = prefix(customer)
         self._moved: dict[bytes, bytes | None] = {}
 
-    def move(self, before: Place | None, now: Place, sheet: Summary) -> None:
-        """A subscription stands elsewhere now, or is new; `sheet` learns what is active."""
+    def move(self, before: RosterPlace | None, now: RosterPlace, summary: Summary) -> None:
+        """A subscription stands elsewhere now, or is new; `summary` learns what is active."""
         if before is not None and before.order != now.order:
             self._moved[self._subscription(before.order)] = None
         if before is None or before.order != now.order:
             self._moved[self._subscription(now.order)] = b""
         was_active, was = (before.is_active, before.product) if before is not None else (False, None)
-        sheet.active += now.is_active - was_active
+        summary.active += now.is_active - was_active
         if was != now.product:
             if now.product is not None and self._count(now.product, 1) == 1:
-                insort(sheet.products, now.product, key=product_order)
-                del sheet.products[MAX_PRODUCTS:]
-            if was is not None and self._count(was, -1) == 0 and was in sheet.products:
-                was_full = len(sheet.products) == MAX_PRODUCTS
-                sheet.products.remove(was)
+                insort(summary.products, now.product, key=product_order)
+                del summary.products[MAX_PRODUCTS:]
+            if was is not None and self._count(was, -1) == 0 and was in summary.products:
+                was_full = len(summary.products) == MAX_PRODUCTS
+                summary.products.remove(was)
                 if was_full:
-                    sheet.products = self._products()
+                    summary.products = self._products()
 
     def first(self, *, live: bool) -> str | None:
         """Who speaks for the person, of those that go on or of the others; None when there is none."""
@@ -75,30 +75,30 @@ class Roster:
                 oldest.append(read_order(found[0][len(self._subscription(b"")) :])[0])
         return min(oldest, default=None)
 
-    def anew(self, places: Iterable[Place]) -> None:
+    def anew(self, places: Iterable[RosterPlace]) -> None:
         """Have these places and no others."""
         told = list(places)
         wanted = {self._subscription(place.order): b"" for place in told}
         products = Counter(place.product for place in told if place.product is not None)
         wanted |= {self._product(product): orjson.dumps([count, product]) for product, count in products.items()}
-        known = dict(self._shelf.entries(self._begin + PRODUCT, self._begin + SUBSCRIPTION + _BEHIND))
+        known = dict(self._store.derived_between(self._begin + PRODUCT, self._begin + SUBSCRIPTION + _BEHIND))
         self._moved = {key: None for key in known if key not in wanted}
         self._moved |= {key: value for key, value in wanted.items() if known.get(key) != value}
 
     def keep(self) -> None:
         """Keep what was moved."""
         for key, value in self._moved.items():
-            self._shelf.keep(key, value)
+            self._store.put_derived(key, value)
         self._moved = {}
 
     def _scan(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        kept = self._shelf.entries(start, stop, backwards=backwards)
+        kept = self._store.derived_between(start, stop, backwards=backwards)
         mine = {key: (value, 0) for key, value in self._moved.items() if start <= key < stop}
         return overlaid(iter(kept), mine, backwards=backwards) if mine else iter(kept)
 
     def _count(self, product: str, more: int) -> int:
         key = self._product(product)
-        value = self._moved[key] if key in self._moved else self._shelf.sheet(key)
+        value = self._moved[key] if key in self._moved else self._store.derived(key)
         count: int = (orjson.loads(value)[0] if value is not None else 0) + more
         self._moved[key] = orjson.dumps([count, product]) if count > 0 else None
         return count

@@ -37,7 +37,7 @@ VERSION, DELIVERED, DIGEST, NAMES = range(4)
 the attributes that ever were on the profile, which become null when nothing gives them any more."""
 
 
-class News(NamedTuple):
+class ArrivedShare(NamedTuple):
     """A share as it arrived: of which customer of which person, how new, and what the customer's owner did before.
 
     `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
@@ -57,18 +57,18 @@ class News(NamedTuple):
     at_ms: int
 
 
-def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
+def take_in(news: ArrivedShare, policy: Policy, store: KeyValueStore) -> Verdict | None:
     """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
     person = person_key(news.name, news.identifier)
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")
-    shares = {name: fact for name, value in shelf.scan(prefix(person, "share")) if (fact := decode("share", value))}
+    shares = {name: fact for name, value in store.scan(prefix(person, "share")) if (fact := decode("share", value))}
     known = shares.get(share_key)
     is_newer = known is None or news.version >= known[0]  # the same again: what it led to may not have been noted
     if not is_newer and not news.told:
         return None
     if is_newer:
         shares[share_key] = [news.version, news.share]
-    version, delivered_s, digest, names = decode("person", shelf.get(facts_key)) or [0, 0, None, []]
+    version, delivered_s, digest, names = decode("person", store.get(facts_key)) or [0, 0, None, []]
     household = SharedPerson(
         news.name,
         news.identifier,
@@ -78,9 +78,9 @@ def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
     )
     if household.is_empty and news.removed:
         # The profile stays as it is, and whoever comes next must neither be older than it nor leave its sums there.
-        shelf.put(share_key, encode(shares[share_key]))
+        store.put(share_key, encode(shares[share_key]))
         if version:
-            shelf.put(facts_key, encode([version + 1, delivered_s, None, names]))
+            store.put(facts_key, encode([version + 1, delivered_s, None, names]))
         return None
     delivery = Delivery(news.webhook_id, attempt_at_s=news.delivered_s, received_at_ms=news.at_ms)
     verdict, names = map_person(
@@ -94,10 +94,10 @@ def take_in(news: News, policy: Policy, shelf: KeyValueStore) -> Verdict | None:
     )
     if isinstance(verdict, DeadLettered):
         return verdict
-    shelf.put(share_key, encode(shares[share_key]))
+    store.put(share_key, encode(shares[share_key]))
     if verdict is not None and verdict.operations and verdict.identity is not None:
         said: Fact = [version + 1, household.delivered_at_s, verdict.identity.hex(), names]
-        shelf.put(facts_key, encode(said))
+        store.put(facts_key, encode(said))
     return verdict
 
 
@@ -124,15 +124,15 @@ class SharedPerson:
         self.delivered_at_s = delivered_s
         self.customers = len(shares)
         self.is_empty = not shares
-        self._sheet = Summary()
+        self._summary = Summary()
         ordered = [shares[name] for name in sorted(shares)]
         for share in ordered:
-            _add(self._sheet, share)
-        self._sheet.spent = dict(sorted(self._sheet.spent.items()))
+            _add(self._summary, share)
+        self._summary.spent = dict(sorted(self._summary.spent.items()))
         live = {id_: [id_, *told] for share in ordered for id_, told in share["live"].items()}
         self.speaking = best(map(subscription_shown, live.values()))
-        if self.speaking is None and self._sheet.rest is not None:
-            self.speaking = subscription_shown(self._sheet.rest)
+        if self.speaking is None and self._summary.rest is not None:
+            self.speaking = subscription_shown(self._summary.rest)
         self.active = _active(
             list(live.values()), [share["more_active"] for share in ordered if "more_active" in share]
         )
@@ -147,30 +147,30 @@ class SharedPerson:
     @property
     def spending(self) -> Spending:
         """See `PersonProfile`."""
-        return spending_of(self._sheet)
+        return spending_of(self._summary)
 
     @property
     def has_lost_dispute(self) -> bool:
         """See `PersonProfile`."""
-        return self._sheet.lost
+        return self._summary.lost
 
     @property
     def card(self) -> Card | None:
         """See `PersonProfile`."""
-        return card_of(self._sheet)
+        return card_of(self._summary)
 
 
-def _add(sheet: Summary, share: Share) -> None:
-    sheet.count += share["payment_count"]
+def _add(summary: Summary, share: Share) -> None:
+    summary.count += share["payment_count"]
     for currency, minor in sums_of(share["spent"]).items():
-        sheet.spent[currency] = sheet.spent.get(currency, 0) + minor
-    sheet.first = _one(min, sheet.first, share["first"])
-    sheet.base = _one(min, sheet.base, share["base"])
-    sheet.last = _one(max, sheet.last, share["last"])
-    sheet.method = _one(max, sheet.method, share["method"])
-    sheet.card = _one(max, sheet.card, share.get("card"))
-    sheet.lost |= share["has_lost_dispute"]
-    sheet.rest = _one(lambda one, other: min(one, other, key=_age), sheet.rest, share["rest"])
+        summary.spent[currency] = summary.spent.get(currency, 0) + minor
+    summary.first = _one(min, summary.first, share["first"])
+    summary.base = _one(min, summary.base, share["base"])
+    summary.last = _one(max, summary.last, share["last"])
+    summary.method = _one(max, summary.method, share["method"])
+    summary.card = _one(max, summary.card, share.get("card"))
+    summary.lost |= share["has_lost_dispute"]
+    summary.rest = _one(lambda one, other: min(one, other, key=_age), summary.rest, share["rest"])
 
 
 def _active(listed: list[Fact], more: list[Fact]) -> Active:
@@ -183,7 +183,7 @@ def _active(listed: list[Fact], more: list[Fact]) -> Active:
 
 
 def _one(choose: Any, known: Fact | None, other: Fact | None) -> Fact | None:
-    """By time, then by id, as a sheet chooses among one customer's payments."""
+    """By time, then by id, as a summary chooses among one customer's payments."""
     if known is None or other is None:
         return known or other
     found: Fact = choose(known, other)

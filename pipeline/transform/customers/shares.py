@@ -56,40 +56,40 @@ Commands = tuple[OutRecord, ...]
 
 
 def shares_of(
-    shelf: KeyValueStore,
+    store: KeyValueStore,
     customer_id: str,
     customer: bytes,
-    book: CustomerView,
+    view: CustomerView,
     said: Operations,
     *,
     at_ms: int,
     policy: Policy,
 ) -> Commands:
-    """What the person's owner must learn after `book` is settled with `said`; nothing where people go by another id.
+    """What the person's owner must learn after `view` is settled with `said`; nothing where people go by another id.
 
     `at_ms` is the time of the record in its topic: a floor for the version, should the state have been lost.
     """
     if not policy.pools:
         return ()
     who = Whom(said.person_key.decode(), said.identifier)
-    share = share_of(book)
+    share = share_of(view)
     digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
     shared_key = key(customer, "shared", "")
-    shared = decode("shared", shelf.get(shared_key))
+    shared = decode("shared", store.get(shared_key))
     version, _, known, *_ = shared or (0, None, None)
     before = shared_with(shared)
     told = any(operation.kind == "identify" for operation in said.operations)
     if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
         return ()
     version = max(version + 1, at_ms)
-    delivered_s = book.sheet.identity[DELIVERED]
+    delivered_s = view.summary.identity[DELIVERED]
     commands = [_record(customer_id, who, version, delivered_s, share, told=told)]
     if before is not None and before != who:
         # After a merge the former person is gone: an identify would bring an empty one back.
         by_address = before.identifier == who.identifier == "email"
         gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
         commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone))
-    shelf.put(shared_key, encode(_shared(version, who, digest)))
+    store.put(shared_key, encode(_shared(version, who, digest)))
     return tuple(commands)
 
 
@@ -101,7 +101,7 @@ class Whom(NamedTuple):
 
 
 def shared_with(shared: Fact | None) -> Whom | None:
-    """Whose owner was told of the customer's share last; None: nobody's, or it was taken back."""
+    """Whose owner got the customer's share last; None: nobody's, or it was taken back."""
     if shared is None or shared[1] is None:
         return None
     return Whom(shared[1], "id" if len(shared) > _BY_ADDRESS else "email")
@@ -111,35 +111,35 @@ def _shared(version: int, who: Whom, digest: str) -> Fact:
     return [version, who.name, digest] if who.identifier == "email" else [version, who.name, digest, who.identifier]
 
 
-def withdrawn(shelf: KeyValueStore, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
+def withdrawn(store: KeyValueStore, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
     """What takes the share of a forgotten customer back. What stays of it is the version's number."""
     shared_key = key(customer, "shared", "")
-    shared = decode("shared", shelf.get(shared_key))
+    shared = decode("shared", store.get(shared_key))
     who = shared_with(shared)
     if shared is None or who is None:
         return ()
     version = max(shared[0] + 1, at_ms)
-    shelf.put(shared_key, encode([version, None, None]))
+    store.put(shared_key, encode([version, None, None]))
     return (_record(customer_id, who, version, at_s, None, removed=True),)
 
 
-def share_of(book: CustomerView) -> Share:
+def share_of(view: CustomerView) -> Share:
     """What the customer adds to the person."""
-    sheet = book.sheet
+    summary = view.summary
     return {
-        "payment_count": sheet.count,
-        "spent": told_sums(sheet.spent),
-        "first": sheet.first,
-        "base": sheet.base,
-        "last": sheet.last,
-        "method": sheet.method,
-        "has_lost_dispute": sheet.lost,
-        "live": {} if sheet.live is None else {sheet.live[0]: sheet.live[1:]},
-        "rest": sheet.rest,
-        **({"more_active": [sheet.active - 1, sheet.products]} if sheet.active > 1 else {}),
-        **({} if sheet.card is None else {"card": sheet.card}),
-        "contact": list(book.contact),
-        "metadata": book.metadata,
+        "payment_count": summary.count,
+        "spent": told_sums(summary.spent),
+        "first": summary.first,
+        "base": summary.base,
+        "last": summary.last,
+        "method": summary.method,
+        "has_lost_dispute": summary.lost,
+        "live": {} if summary.live is None else {summary.live[0]: summary.live[1:]},
+        "rest": summary.rest,
+        **({"more_active": [summary.active - 1, summary.products]} if summary.active > 1 else {}),
+        **({} if summary.card is None else {"card": summary.card}),
+        "contact": list(view.contact),
+        "metadata": view.metadata,
     }
 
 

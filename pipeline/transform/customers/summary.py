@@ -1,9 +1,9 @@
 """A customer's summary: all that the mapping asks of many facts at once, so that no webhook reads them all.
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
-of all facts; `Summary` follows one fact after the other, and says so in the rare case that only a fold can. Its size
-does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others lie in
-their order beside it (`roster`).
+of all facts; `Summary` follows one fact after the other, and returns false in the rare case that only a fold can. Its
+size does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others
+lie in their order beside it (`roster`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.transform.customers.shape import MAX_PRODUCTS
 from pipeline.transform.customers.standing import (
     OTHERS,
     TRIAL_ENDS,
-    Place,
+    RosterPlace,
     is_charged,
     place_of,
     product_order,
@@ -49,7 +49,7 @@ class Summary:
         first: `[ms, payment, time]` of the first counted payment.
         base: `[ms, payment, currency]` of the first one with a currency.
         last: `[ms, payment, time]` of the last counted payment.
-        method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
+        method: `[ms, payment, method]` of the last payment that has one, whatever it was for.
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
         live: of the subscriptions that go on the one that speaks for the person (`standing.standing_of`).
@@ -106,28 +106,28 @@ class Summary:
         """The summary that `value` holds; None when there is none of this version."""
         if value is None or value[:1] != VERSION:
             return None
-        sheet = cls.__new__(cls)
+        summary = cls.__new__(cls)
         (
-            sheet.forgotten_s,
-            sheet.count,
-            sheet.spent,
-            sheet.first,
-            sheet.base,
-            sheet.last,
-            sheet.method,
-            sheet.refunds,
-            sheet.lost,
-            sheet.live,
-            sheet.rest,
-            sheet.active,
-            sheet.products,
-            sheet.periods,
-            sheet.head,
-            sheet.card,
-            sheet.identity,
-        ) = orjson.loads(memoryview(value)[1:])
-        sheet.spent = sums_of(sheet.spent)
-        return sheet
+            summary.forgotten_s,
+            summary.count,
+            summary.spent,
+            summary.first,
+            summary.base,
+            summary.last,
+            summary.method,
+            summary.refunds,
+            summary.lost,
+            summary.live,
+            summary.rest,
+            summary.active,
+            summary.products,
+            summary.periods,
+            summary.head,
+            summary.card,
+            summary.identity,
+        ) = orjson.loads(value[1:])
+        summary.spent = sums_of(summary.spent)
+        return summary
 
     def encode(self) -> bytes:
         """The summary to keep."""
@@ -158,11 +158,11 @@ class Summary:
         """A payment is known now, or better than before; `refunds` are all that are known of it."""
         if old is not None:
             return self._pay_again(payment_id, old, new)
-        self._pay_with(payment_id, new)
+        minor, currency = counted(new), new.currency
+        self._pay_with(payment_id, new, minor)
         if new.periods:
             self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new.periods]
             self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
-        minor, currency = counted(new), new.currency
         if minor is None:
             return True
         self.count += 1
@@ -188,16 +188,16 @@ class Summary:
             stands_in.append(self.method)
         if any(entry is not None and entry[1] == payment_id for entry in stands_in):
             return False  # another payment may take its place
-        self._pay_with(payment_id, new)
+        self._pay_with(payment_id, new, counted(new))
         return True
 
-    def _pay_with(self, payment_id: str, payment: PaymentFact) -> None:
-        """First, last and how."""
+    def _pay_with(self, payment_id: str, payment: PaymentFact, minor: int | None) -> None:
+        """First, last and how; `minor` is what is counted of it."""
         time, currency = payment.time, payment.currency
         ms = to_ms(time) or 0
         if payment.method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, payment.method]
-        if counted(payment) is None:
+        if minor is None:
             return
         if _is_behind(self.last, ms, payment_id):
             self.last = [ms, payment_id, time]
@@ -231,14 +231,14 @@ class Folded(NamedTuple):
     """What a customer's facts come to: the summary, and beside it where each subscription stands, and which events are
     out since when (seconds)."""  # noqa: D205, D209 - one sentence
 
-    sheet: Summary
-    places: list[Place]
+    summary: Summary
+    places: list[RosterPlace]
     events: list[tuple[str, int]]
 
 
 def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
-    """What a customer's facts come to, keys and values as on the shelf; what cannot be read is passed over."""
-    sheet = Summary()
+    """What a customer's facts come to, keys and values as in the store; what cannot be read is passed over."""
+    summary = Summary()
     payments: list[tuple[str, PaymentFact]] = []
     refunds: dict[str, list[RefundFact]] = {}
     subscriptions: list[tuple[str, SubscriptionFact]] = []
@@ -257,34 +257,36 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
                 if is_charged(fact):
                     charged.add(id_)
             case "card":
-                sheet.card = fact
+                summary.card = fact
             case "subscription":
                 subscriptions.append((id_, SubscriptionFact.of(fact)))
             case "dispute":
-                sheet.lost = True
+                summary.lost = True
             case "event":
-                sheet.emit(id_, fact[0])
+                summary.emit(id_, fact[0])
                 events.append((id_, fact[0]))
             case "forgotten":
-                sheet.forgotten_s = fact[0]
+                summary.forgotten_s = fact[0]
             case "identity":
-                sheet.identity = fact
+                summary.identity = fact
     for payment_id, payment in payments:
-        sheet.pay(payment_id, None, payment, refunds.get(payment_id, ()))
-    sheet.refunds = sum(map(len, refunds.values()))
-    sheet.identity = identity.hear(sheet.identity, [paid.note for _, paid in payments if paid.note is not None])
-    return Folded(sheet, _line_up(sheet, subscriptions, charged), events)
+        summary.pay(payment_id, None, payment, refunds.get(payment_id, ()))
+    summary.refunds = sum(map(len, refunds.values()))
+    summary.identity = identity.hear(summary.identity, [paid.note for _, paid in payments if paid.note is not None])
+    return Folded(summary, _line_up(summary, subscriptions, charged), events)
 
 
-def _line_up(sheet: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]) -> list[Place]:
-    """Say of all subscriptions what the summary has of them; their places."""
+def _line_up(
+    summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]
+) -> list[RosterPlace]:
+    """Set in the summary what it holds of all subscriptions; returns their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
-    sheet.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
-    sheet.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)
-    sheet.active = sum(place.is_active for place, _ in placed)
+    summary.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
+    summary.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)
+    summary.active = sum(place.is_active for place, _ in placed)
     products = {place.product for place, _ in placed if place.product is not None}
-    sheet.products = sorted(products, key=product_order)[:MAX_PRODUCTS]
+    summary.products = sorted(products, key=product_order)[:MAX_PRODUCTS]
     return [place for place, _ in placed]
 
 

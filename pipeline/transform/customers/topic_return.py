@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class PartitionReturn:
     """What a mirror holds, what its topic's partition holds, and what has to be written for the topic to hold all."""
 
     partition: int
@@ -43,7 +43,7 @@ class Return:
     missing: int
 
 
-def mirrored_partitions(settings: Settings) -> list[int]:
+def partitions_on_disk(settings: Settings) -> list[int]:
     """The partitions of which there are mirrors in the data directory."""
     base = settings.data_dir / DIRECTORY / settings.customers_topic
     names = (data.parent.name for data in base.glob(f"*-0/{DATA}"))
@@ -83,28 +83,30 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Lmdb
         SettingsError: the directory cannot be used.
     """
     base = settings.data_dir / DIRECTORY
-    mirrors: dict[int, LmdbStore] = {}
+    stores: dict[int, LmdbStore] = {}
     with ExitStack() as stack:
         for number in partitions:
-            mirror = LmdbStore.open(base, settings.customers_topic, number, CUSTOMERS)
-            stack.callback(mirror.close)
-            if not mirror.is_first:
+            store = LmdbStore.open(base, settings.customers_topic, number, CUSTOMERS)
+            stack.callback(store.close)
+            if not store.is_first:
                 raise InputError(f"the mirror of partition {number} is in use by another process: stop the transform")
-            if mirror.why_empty is not None:
-                raise StateError(f"the mirror of partition {number} cannot be used: {mirror.why_empty}")
-            mirrors[number] = mirror
-        yield mirrors
+            if store.why_empty is not None:
+                raise StateError(f"the mirror of partition {number} cannot be used: {store.why_empty}")
+            stores[number] = store
+        yield stores
 
 
-async def compare(settings: Settings, mirrors: dict[int, LmdbStore]) -> dict[int, tuple[Return, dict[bytes, bytes]]]:
+async def compare(
+    settings: Settings, stores: dict[int, LmdbStore]
+) -> dict[int, tuple[PartitionReturn, dict[bytes, bytes]]]:
     """By partition what is to be written, and how much that is.
 
     Raises:
         TopicError: the topic cannot be read.
         KafkaError, BrokerUnreachableError: the brokers did not answer.
     """
-    found: dict[int, tuple[Return, dict[bytes, bytes]]] = {}
-    for number, mirror in mirrors.items():
+    found: dict[int, tuple[PartitionReturn, dict[bytes, bytes]]] = {}
+    for number, store in stores.items():
         topic: dict[bytes, News] = {}
         records = 0
         async with Changelog.open(settings, frozenset({number}), CUSTOMERS) as changelog:
@@ -112,8 +114,8 @@ async def compare(settings: Settings, mirrors: dict[int, LmdbStore]) -> dict[int
             async for piece in changelog.read({number: span}):
                 records += len(piece.changes)
                 _take(topic, [change for change in piece.changes if change[0]])
-        missing = lacking(mirror.scan(b""), topic)
-        found[number] = Return(number, mirror.count, records, len(missing)), missing
+        missing = lacking(store.scan(b""), topic)
+        found[number] = PartitionReturn(number, store.count, records, len(missing)), missing
     return found
 
 
@@ -126,7 +128,7 @@ def _take(topic: dict[bytes, News], changes: list[tuple[bytes, bytes | None]]) -
             topic[key] = News(merge_at(key, known.value, news.value), news.latest, known.anew)
 
 
-async def write(settings: Settings, mirror: LmdbStore, missing: dict[bytes, bytes], progress: Progress) -> None:
+async def write(settings: Settings, store: LmdbStore, missing: dict[bytes, bytes], progress: Progress) -> None:
     """Write what is missing of one partition, and give the mirror up once all of it is durable.
 
     Stopped in between, the next run writes the rest: the mirror stays until the end. The moment when the state began
@@ -135,7 +137,7 @@ async def write(settings: Settings, mirror: LmdbStore, missing: dict[bytes, byte
     Raises:
         DeliveryError, TopicError: the topic does not take it.
     """
-    topic, number = settings.customers_topic, mirror.partition
+    topic, number = settings.customers_topic, store.partition
     ordered = sorted(missing, key=lambda key: (key != BEGAN, key))
     producer = BatchProducer(settings)
     await producer.start()
@@ -151,7 +153,7 @@ async def write(settings: Settings, mirror: LmdbStore, missing: dict[bytes, byte
     finally:
         await producer.stop()
     if missing:
-        await asyncio.to_thread(mirror.start_anew, WRITTEN_BACK)  # its offsets are those of the topic before
+        await asyncio.to_thread(store.start_anew, WRITTEN_BACK)  # its offsets are those of the topic before
 
 
 def directory_of(settings: Settings) -> Path:

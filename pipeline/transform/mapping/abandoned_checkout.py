@@ -69,7 +69,7 @@ def _payment(case: Case, history: History, into: Attributes) -> None:
         into["payment_link"] = left.link
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -57,7 +57,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     case.texts(into, "transaction_type")
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -63,7 +63,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
         into["is_resolved_by_rdr"] = resolved
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

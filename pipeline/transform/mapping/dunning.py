@@ -79,7 +79,7 @@ def _plan(case: Case, into: Attributes, plan: Subscription) -> None:
         case.date(into, "next_attempt_at", plan.next_billing)
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -43,7 +43,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     case.texts(into, "entitlement_id", "integration_type", "revocation_reason", "payment_id", "subscription_id")
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=("grant_id", "entitlement_id", "integration_type", "revocation_reason", "payment_id", "subscription_id"),

@@ -30,7 +30,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     case.date(into, "expires_at", data.get("expires_at"))
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -17,4 +17,4 @@ def attributes(_case: Case, _row: Row, _into: Attributes) -> None:
     """Nothing: no payout becomes an event."""
 
 
-MAPPING: Final = FamilyMapping(rows=ROWS, attributes=attributes, links=())
+MAPPING: Final[FamilyMapping] = FamilyMapping(rows=ROWS, attributes=attributes, links=())

@@ -75,7 +75,7 @@ def _warn_of_unknown_worth(case: Case, history: History, payment_id: str) -> Non
         case.notice("uncounted-refund", "the refund is not in its payment's currency: not in the totals")
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -210,7 +210,7 @@ def maybe_new(case: Case) -> bool:
     return case.type in {"subscription.active", "subscription.renewed"} and in_first_period(case.data) is not False
 
 
-MAPPING: Final = FamilyMapping(
+MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
     links=(

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from pipeline.kafka.cluster.admin import open_admin
 
 if TYPE_CHECKING:
-    from tests.chaos.conftest import Fleet, Worker
+    from tests.chaos.conftest import Fleet
+    from tests.workers import WorkerProcess
 
 STOCK: Final = Path(__file__).with_name("worker.py")
 POLL_S: Final = 0.1
@@ -55,7 +56,7 @@ class Side:
     end: int = 0
     """The offset behind the last record."""
 
-    def start(self, settings: dict[str, Any] | None = None, **options: str) -> Worker:
+    def start(self, settings: dict[str, Any] | None = None, **options: str) -> WorkerProcess:
         """A worker; `settings` are stock Faust's own, options the scene's (`STOCK_*` here, `COPY_*` on our side)."""
         if not self.is_stock:
             ours = {name: value for name, value in options.items() if name in ("fail_at", "hang_at", "hang_s")}
@@ -66,7 +67,7 @@ class Side:
         given = [f"STOCK_{name.upper()}={value}" for name, value in variables.items()]
         return self.fleet.start("env", *given, sys.executable, str(STOCK))
 
-    async def hangs(self, worker: Worker) -> None:
+    async def hangs(self, worker: WorkerProcess) -> None:
         """Wait until it works on the record that takes for ever."""
         await worker.says("SCENE hangs" if self.is_stock else "Hanging")
 

@@ -17,8 +17,8 @@ from tests.chaos.stock_faust.catalogue import LOSSES
 from tests.chaos.stock_faust.side import Outcome, Side
 
 if TYPE_CHECKING:
-    from tests.chaos.conftest import Worker
     from tests.chaos.stock_faust.conftest import Tell
+    from tests.workers import WorkerProcess
 
 pytestmark = [
     pytest.mark.kafka,
@@ -46,7 +46,7 @@ async def replaced(side: Side) -> None:
     worker = side.start()
     await side.done()
     worker.send(signal.SIGKILL)
-    await worker.ends()
+    await worker.ended()
 
 
 async def play(
@@ -71,10 +71,10 @@ def judge(scene: str, tell: Tell, stock: Outcome, ours: Outcome) -> None:
     assert stock.lost > 0
 
 
-async def gone(worker: Worker, number: int = signal.SIGKILL) -> int:
+async def gone(worker: WorkerProcess, number: int = signal.SIGKILL) -> int:
     """A signal, and the exit code."""
     worker.send(number)
-    return await worker.ends()
+    return await worker.ended()
 
 
 async def test_an_exception_in_the_agent(sides: Sides, tell: Tell) -> None:
@@ -86,7 +86,7 @@ async def test_an_exception_in_the_agent(sides: Sides, tell: Tell) -> None:
             await side.done()
             await gone(worker)
             return ""
-        return f"exit code {await worker.ends()}"
+        return f"exit code {await worker.ended()}"
 
     judge("exception", tell, *await play(sides, bug, records(200)))
 
@@ -96,7 +96,7 @@ async def test_an_exception_where_the_worker_is_to_crash(sides: Sides, tell: Tel
 
     async def bug(side: Side) -> str:
         worker = side.start({"agent_supervisor": "mode.supervisors.CrashingSupervisor"}, fail_at="50:")
-        return f"exit code {await worker.ends()}"
+        return f"exit code {await worker.ended()}"
 
     judge("supervisor", tell, *await play(sides, bug, records(200)))
 
@@ -110,7 +110,7 @@ async def test_batches_while_the_agent_is_down(sides: Sides, tell: Tell) -> None
             await side.done()
             await gone(worker)
             return ""
-        return f"exit code {await worker.ends()}"
+        return f"exit code {await worker.ended()}"
 
     judge("take", tell, *await play(sides, bug, records(200)))
 
@@ -124,7 +124,7 @@ async def test_an_exception_before_an_acknowledgement_by_hand(sides: Sides, tell
             await side.done()
             await gone(worker)
             return ""
-        return f"exit code {await worker.ends()}"
+        return f"exit code {await worker.ended()}"
 
     judge("by hand", tell, *await play(sides, bug, records(200)))
 
@@ -150,7 +150,7 @@ async def test_sigterm_with_work_that_does_not_end(sides: Sides, tell: Tell) -> 
         worker.send(signal.SIGTERM)
         try:
             async with asyncio.timeout(NEVER_ENDS_S):
-                return f"exit code {await worker.ends()}"
+                return f"exit code {await worker.ended()}"
         except TimeoutError:
             await gone(worker)
             return f"does not end within {NEVER_ENDS_S:.0f} s"
@@ -220,7 +220,7 @@ async def test_an_output_that_is_refused(sides: Sides, tell: Tell) -> None:
             await gone(worker)
             note = ""
         else:
-            note = f"exit code {await worker.ends()}"
+            note = f"exit code {await worker.ended()}"
         await side.allow_output_bytes(1_000_000)
         return note
 
@@ -260,7 +260,7 @@ async def test_exactly_once(sides: Sides, tell: Tell) -> None:
         if not side.is_stock:
             return ""
         worker = side.start({"processing_guarantee": "exactly_once"})
-        return f"exit code {await worker.ends()} at the first assignment"
+        return f"exit code {await worker.ended()} at the first assignment"
 
     stock, ours = await play(sides, start, records(20))
     tell("transactions", stock, ours)

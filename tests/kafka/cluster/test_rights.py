@@ -72,9 +72,26 @@ def test_the_topic_of_differences_is_no_need() -> None:
     assert right == Right("topic", "s", Operation.WRITE, needed=False)
 
 
-def test_preview_reads_webhooks_alone() -> None:
-    """It writes nothing, joins no group and reads nobody's facts."""
-    assert rights_of("preview", DEFAULTS) == [Right("topic", "dodo.webhooks", Operation.READ)]
+def test_preview_only_reads() -> None:
+    """It writes nothing and joins no group; facts are nothing to it where there is no state."""
+    webhooks, facts = (Right("topic", name, Operation.READ) for name in ("dodo.webhooks", "dodo.customers"))
+    assert rights_of("preview", DEFAULTS) == [webhooks, facts]
+    assert rights_of("preview", Settings.load(state=False)) == [webhooks]
+
+
+def test_explain_reads_facts_alone() -> None:
+    """With --state; without a state it asks nobody."""
+    assert rights_of("explain", DEFAULTS) == [Right("topic", "dodo.customers", Operation.READ)]
+    assert rights_of("explain", Settings.load(state=False)) == []
+
+
+def test_topics_may_move_the_facts() -> None:
+    """`topics apply --add-partitions` ends with the work of `dodo-cio state`, so it has those rights too."""
+    extra = set(rights_of("topics", DEFAULTS)) - set(rights_of("topics", Settings.load(state=False)))
+    assert {(one.kind, one.name, one.operation) for one in extra} == {
+        (one.kind, one.name, one.operation) for one in rights_of("state", DEFAULTS)
+    }
+    assert not any(one.needed for one in extra)
 
 
 def test_the_two_forms_say_the_same() -> None:
@@ -225,6 +242,7 @@ async def test_all_stages_and_commands_under_exactly_their_rights(
             ("topics", "plan"),
             ("lag", "--acknowledge"),
             ("dlq", "list"),
+            ("explain", "--state", "--sample", "payment.succeeded"),
             ("forget", "cus_0NExampleCustomer0001", "--yes"),
         ):
             code, said = await command(*arguments)
@@ -240,6 +258,24 @@ async def test_all_stages_and_commands_under_exactly_their_rights(
     process = spawn(of("operator", "transform"), "restore", "state", "restore-topic", "--yes")
     code = await asyncio.to_thread(process.wait, WITHIN_S)
     assert code == 0, (tmp_path / "restore.log").read_text()
+
+
+@pytest.mark.kafka
+async def test_partitions_are_added_under_the_rights_of_topics(secure_kafka: Any, tmp_path: Path, spawn: Spawn) -> None:
+    """Who has the rights of `dodo-cio topics` alone adds partitions, and the facts move along."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("blind", **called, data_dir=tmp_path / "data")
+    rights = rights_of("topics", settings)
+    await secure_kafka.allow("blind", set(rights))
+    await until_allowed(settings, rights)
+    async with AIOKafkaProducer(**client_options(secure_kafka.admin())) as producer:
+        await producer.send_and_wait(settings.customers_topic, b"[5]", key=b"cus_1\0forgotten\0")
+    process = spawn(settings, "grow", "topics", "apply", "--yes", "--add-partitions", "--partitions", "3")
+    code = await asyncio.to_thread(process.wait, WITHIN_S)
+    said = (tmp_path / "grow.log").read_text()
+    assert code == 0, said
+    assert f"done: add partitions to topic {settings.customers_topic}: from 1 to 3" in said
 
 
 def _last(directory: Path) -> str:
@@ -270,6 +306,25 @@ async def test_all_that_is_missing_is_named_at_once(secure_kafka: Any, tmp_path:
     assert [str(right) for right in needed if str(right) in str(told.value)] == [
         str(right) for right in needed if right in lacking
     ]
+
+
+@pytest.mark.kafka
+async def test_explain_without_its_right(secure_kafka: Any, tmp_path: Path, spawn: Spawn) -> None:
+    """Who may see the customers' topic and not read it is told so in one line, with exit code 2."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("blind", **called, data_dir=tmp_path / "data")
+    look = Right("topic", settings.customers_topic, Operation.DESCRIBE)
+    await secure_kafka.allow("blind", [look])
+    await until_allowed(settings, [look])
+    async with AIOKafkaProducer(**client_options(secure_kafka.admin())) as producer:
+        await producer.send_and_wait(settings.customers_topic, b"[5]", key=b"cus_1\0forgotten\0")
+    process = spawn(settings, "explain", "explain", "--state", "--sample", "payment.succeeded")
+    code = await asyncio.to_thread(process.wait, WITHIN_S)
+    said = (tmp_path / "explain.log").read_text()
+    assert code == 2, said
+    assert f"topic {settings.customers_topic} may not be read: this user has no Read permission on it" in said
+    assert "Traceback" not in said
 
 
 async def until_assigned(process: subprocess.Popen[bytes], said: Callable[[], str]) -> None:

@@ -33,7 +33,6 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
-from tests.asking import local_client
 from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
 from tests.workers import PATIENCE_S, WorkerProcess
 
@@ -54,15 +53,6 @@ class Worker(WorkerProcess):
     async def owns(self, partitions: int, since: int = 0) -> None:
         """Wait until it said that so many partitions were assigned."""
         await self.says('"Partitions assigned"', f'"partitions": {partitions},', since=since)
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """An answer of the health port."""
-        await self.says('"health listening"')
-        lines = [json.loads(line) for line in self.text.splitlines() if '"health listening"' in line]
-        async with local_client() as client:
-            answer = (await client.get(f"http://127.0.0.1:{lines[0]['port']}{path}")).json()
-            assert isinstance(answer, dict)
-            return answer
 
 
 class Fleet:
@@ -119,9 +109,7 @@ class Fleet:
     def end(self) -> None:
         """Leave no process behind."""
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-            worker.process.wait()
+            worker.kill()
 
 
 @pytest.fixture
@@ -160,7 +148,7 @@ class ShopTraffic:
         self.payments: set[str] = set()
         self.records: list[OutRecord] = []
         self.partitions = partitions
-        self._shelf = MemoryStore(int(time.time() * 1000))
+        self._store = MemoryStore(int(time.time() * 1000))
         self._policy = Policy.of(settings)
 
     @property
@@ -191,7 +179,7 @@ class ShopTraffic:
                 self.records.append(OutRecord(key, delivery.body, tuple(headers)))
                 sends.append(await producer.send(topic, delivery.body, key=written, headers=headers, partition=where))
                 record = FetchedRecord(topic, partition, 0, 0, 0, key, delivery.body, headers)
-                verdict = decide(record, self._policy, map_webhook, self._shelf).verdict
+                verdict = decide(record, self._policy, map_webhook, self._store).verdict
                 if isinstance(verdict, Operations):
                     self.events |= {one.op_id for one in verdict.operations if one.kind == "event"}
                     self.payments |= {one.op_id for one in verdict.operations if one.name in OF_MONEY}
@@ -273,9 +261,9 @@ async def books_of(settings: Settings, partitions: int) -> Books:
     values = latest(facts)
     mirrored = True
     for partition in range(partitions):
-        mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
-        stored = {(partition, key): value for key, value in mirror.scan(b"")}
-        mirror.close()
+        local = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, partition, CUSTOMERS)
+        stored = {(partition, key): value for key, value in local.scan(b"")}
+        local.close()
         mirrored &= stored == {place: value for place, value in values.items() if place[0] == partition}
     operations = await operations_of(settings)
     return Books(totals_of(values), len(facts), {op_id for action, op_id in operations if action == "event"}, mirrored)

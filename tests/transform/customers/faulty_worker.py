@@ -58,7 +58,7 @@ STEPS: dict[str, tuple[Callable[[Any, str, Act], None], Any, str]] = {
     "outputs-durable": (before, Flow, "_sent"),
     "facts-due": (before, PartitionCommits, "_may_send"),
     "facts-sent": (after, PartitionCommits, "_send"),
-    "facts-durable": (before, PartitionCommits, "_facts_landed"),
+    "facts-durable": (before, PartitionCommits, "_facts_stored"),
     "committed": (after, TransactionalStore, "commit"),
     "acknowledged": (after, RecordBatch, "done"),
     "store-due": (before, LmdbStore, "write"),

@@ -29,7 +29,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 from pipeline.watch.metrics import Metrics
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 if TYPE_CHECKING:
     from tests.transform.customers.conftest import Fact, Fleet, Owner
@@ -125,11 +125,11 @@ def test_sifting() -> None:
 
 def test_it_goes_with_its_customer() -> None:
     """Who is forgotten leaves nothing behind, whatever somebody wrote under the customer's key."""
-    shelf = MemoryStore()
-    shelf.put(key("payment"), ASIDE + b'["jane@example.com"]')
+    store = MemoryStore()
+    store.put(key("payment"), ASIDE + b'["jane@example.com"]')
     value = orjson.dumps({"command": "forget", "customer_id": "cus_1", "customerio": None, "at": 1_792_660_000})
-    decide(Consumed(value, (("dodo-command", b"forget"), ("webhook-id", b"forget_1"))), Policy(), map_webhook, shelf)
-    assert [name for name, _ in shelf.scan(b"")] == [b"cus_1\0forgotten\0", b"cus_1\0request\0"]
+    decide(Consumed(value, (("dodo-command", b"forget"), ("webhook-id", b"forget_1"))), Policy(), map_webhook, store)
+    assert [name for name, _ in store.scan(b"")] == [b"cus_1\0forgotten\0", b"cus_1\0request\0"]
 
 
 def test_a_fact_takes_its_place() -> None:
@@ -142,7 +142,7 @@ def test_a_fact_takes_its_place() -> None:
         odd.put(b"cus_1\0%b\0%b" % (kind.encode(), payment_id), ASIDE + orjson.dumps(["x"] * length))
     odd.put(b"cus_1\0identity\0", ASIDE + orjson.dumps(["x"] * 10))
     record = Consumed(orjson.dumps(body), (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660380")))
-    decided = [decide(record, Policy(), map_webhook, shelf).verdict for shelf in (clean, odd)]
+    decided = [decide(record, Policy(), map_webhook, store).verdict for store in (clean, odd)]
     assert isinstance(decided[0], Operations)
     assert decided[0] == decided[1]
     payment = b"cus_1\0payment\0" + payment_id
@@ -179,9 +179,9 @@ async def test_ill_typed_records_of_every_kind_stop_nobody(
     with structlog.testing.capture_logs() as logs:
         async with own(settings) as owner:
             await owner.owns(0)
-            shelf = owner.store(0)
-            assert (shelf.get(key("event")), shelf.get(b"cus_2\0event\0a")) == (good, good)
-            assert [decode(kind, shelf.get(key(kind, 1))) for kind in LENGTHS] == [None] * len(LENGTHS)
+            store = owner.store(0)
+            assert (store.get(key("event")), store.get(b"cus_2\0event\0a")) == (good, good)
+            assert [decode(kind, store.get(key(kind, 1))) for kind in LENGTHS] == [None] * len(LENGTHS)
             await owner.flushes(0)
             before = len(await facts_in(settings))
             await owner.owns(0)

@@ -18,7 +18,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 CUSTOMER_ID = "cus_0NExampleCustomer0001"
 NOW_S = 1_792_000_000
@@ -58,9 +58,9 @@ def webhook(sample: str, webhook_id: str, *, at_s: int, **data: Any) -> Consumed
     return Consumed(orjson.dumps(body), (("webhook-id", webhook_id.encode()), ("webhook-timestamp", b"%d" % at_s)))
 
 
-def told(shelf: MemoryStore | None, record: Consumed, policy: Policy | None = None) -> Decided:
+def told(store: MemoryStore | None, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
-    return decide(record, policy or Policy(), map_webhook, shelf).verdict
+    return decide(record, policy or Policy(), map_webhook, store).verdict
 
 
 def sent(verdict: Decided) -> list[dict[str, Any]]:
@@ -71,32 +71,32 @@ def sent(verdict: Decided) -> list[dict[str, Any]]:
     return operations
 
 
-def known(shelf: MemoryStore, customer_id: str = CUSTOMER_ID) -> list[str]:
+def known(store: MemoryStore, customer_id: str = CUSTOMER_ID) -> list[str]:
     """Kinds of the customer's facts."""
-    return [facts.split(key)[1] for key, _ in shelf.scan(facts.prefix(customer_id.encode()))]
+    return [facts.split(key)[1] for key, _ in store.scan(facts.prefix(customer_id.encode()))]
 
 
 def test_a_past_is_brought_over_in_silence() -> None:
     """Facts of payments, refunds and subscriptions, and not one operation."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for record in (
         backfill("payment", "payment.succeeded"),
         backfill("refund", "refund.succeeded--partial"),
         backfill("subscription", "subscription.active"),
         backfill("customer", None, email="a@example.com", name="Ann"),
     ):
-        verdict = told(shelf, record)
+        verdict = told(store, record)
         assert isinstance(verdict, Dropped)
         assert verdict.reason == "command"
-    assert sorted(known(shelf)) == ["identity", "payment", "refund", "subscription"]
+    assert sorted(known(store)) == ["identity", "payment", "refund", "subscription"]
 
 
 def test_a_past_counts() -> None:
     """The first webhook after it tells totals with what was before."""
-    shelf = MemoryStore()
-    told(shelf, backfill("payment", "payment.succeeded", payment_id="pay_old", total_amount=1000))
-    told(shelf, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400, is_partial=True))
-    identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 60, total_amount=500)))
+    store = MemoryStore()
+    told(store, backfill("payment", "payment.succeeded", payment_id="pay_old", total_amount=1000))
+    told(store, backfill("refund", "refund.succeeded", payment_id="pay_old", amount=400, is_partial=True))
+    identify, event = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 60, total_amount=500)))
     assert identify["attributes"]["total_spent_minor"] == 1100
     assert identify["attributes"]["payment_count"] == 2
     assert identify["attributes"]["customer_since"] == "2026-10-14T08:21:31.152232Z"
@@ -105,33 +105,33 @@ def test_a_past_counts() -> None:
 
 def test_what_was_brought_over_was_not_told() -> None:
     """A webhook of a payment that the backfill had first still sends its event, once, and counts once."""
-    shelf = MemoryStore()
-    told(shelf, backfill("payment", "payment.succeeded"))
-    identify, event = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60)))
+    store = MemoryStore()
+    told(store, backfill("payment", "payment.succeeded"))
+    identify, event = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60)))
     assert identify["attributes"]["total_spent_minor"] == 4665
     assert event["name"] == "payment_completed"
-    told(shelf, backfill("payment", "payment.succeeded"))
-    assert sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))) == []
+    told(store, backfill("payment", "payment.succeeded"))
+    assert sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))) == []
 
 
 def test_a_repeated_backfill_writes_nothing() -> None:
     """An interrupted run may begin again."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     records = [backfill("payment", "payment.succeeded"), backfill("subscription", "subscription.active")]
     for record in records:
-        told(shelf, record)
-    before = len(shelf.changelog)
+        told(store, record)
+    before = len(store.changelog)
     for record in records:
-        told(shelf, record)
-    assert len(shelf.changelog) == before
+        told(store, record)
+    assert len(store.changelog) == before
 
 
 def test_a_profile_is_sent_when_asked_for() -> None:
     """One identify at the time of the reading, a barrier if it is the first, none when nothing changed."""
-    shelf = MemoryStore()
-    told(shelf, backfill("payment", "payment.succeeded"))
-    told(shelf, backfill("subscription", "subscription.active"))
-    verdict = told(shelf, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
+    store = MemoryStore()
+    told(store, backfill("payment", "payment.succeeded"))
+    told(store, backfill("subscription", "subscription.active"))
+    verdict = told(store, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
     (identify,) = sent(verdict)
     assert isinstance(verdict, Operations)
     assert verdict.operations[0].barrier
@@ -141,7 +141,7 @@ def test_a_profile_is_sent_when_asked_for() -> None:
     assert attributes["email"] == "jiwoo.han@example.com"
     assert attributes["total_spent"] == "46.65"
     assert attributes["subscription_status"] == "active"
-    again = told(shelf, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
+    again = told(store, backfill("customer", None, emit=True, customer_id=CUSTOMER_ID))
     assert sent(again) == []
 
 
@@ -153,35 +153,35 @@ def test_nothing_known_is_no_profile() -> None:
 
 def test_a_scheduled_cancellation_of_before_is_not_announced() -> None:
     """Any later update of that subscription shows the flag again; its withdrawal is news."""
-    shelf = MemoryStore()
-    told(shelf, backfill("subscription", "subscription.updated"))
+    store = MemoryStore()
+    told(store, backfill("subscription", "subscription.updated"))
     update = webhook("subscription.updated", "msg_1", at_s=NOW_S + 60)
-    assert [operation.get("name") for operation in sent(told(shelf, update))] == [None]
+    assert [operation.get("name") for operation in sent(told(store, update))] == [None]
     back = webhook("subscription.updated", "msg_2", at_s=NOW_S + 120, cancel_at_next_billing_date=False)
-    assert sent(told(shelf, back))[-1]["name"] == "subscription_cancellation_withdrawn"
+    assert sent(told(store, back))[-1]["name"] == "subscription_cancellation_withdrawn"
 
 
 def test_a_customer_is_forgotten() -> None:
     """Nothing of the customer is left but the moment; the neighbours stay."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     neighbour = {"customer_id": CUSTOMER_ID + "2", "email": "b@example.com"}
     for number, sample in enumerate(("payment.succeeded", "subscription.updated", "dispute.lost", "refund.succeeded")):
-        told(shelf, webhook(sample, f"msg_{number}", at_s=NOW_S - 100))
-    told(shelf, webhook("payment.succeeded", "msg_n", at_s=NOW_S - 100, customer=neighbour))
-    verdict = told(shelf, forget())
+        told(store, webhook(sample, f"msg_{number}", at_s=NOW_S - 100))
+    told(store, webhook("payment.succeeded", "msg_n", at_s=NOW_S - 100, customer=neighbour))
+    verdict = told(store, forget())
     assert isinstance(verdict, Dropped)
-    assert known(shelf) == ["forgotten", "request"]
-    assert sorted(known(shelf, neighbour["customer_id"])) == ["identity", "payment"]
-    left = b"".join(value for _, value in shelf.scan(facts.prefix(CUSTOMER_ID.encode())))
-    assert b"jiwoo" not in left + (shelf.sheet(CUSTOMER_ID.encode()) or b"")
+    assert known(store) == ["forgotten", "request"]
+    assert sorted(known(store, neighbour["customer_id"])) == ["identity", "payment"]
+    left = b"".join(value for _, value in store.scan(facts.prefix(CUSTOMER_ID.encode())))
+    assert b"jiwoo" not in left + (store.derived(CUSTOMER_ID.encode()) or b"")
 
 
 @pytest.mark.parametrize("action", ["delete", "suppress"])
 def test_the_person_goes_too_when_asked_for(action: str) -> None:
     """Whom the state knew the customer as, and the id that stands in for them, each under its key, ending its batch."""
-    shelf, policy = MemoryStore(), Policy(person_id_chain=("email",))
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), policy)
-    verdict = told(shelf, forget(action), policy)
+    store, policy = MemoryStore(), Policy(person_id_chain=("email",))
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), policy)
+    verdict = told(store, forget(action), policy)
     assert sent(verdict) == [
         {"type": "person", "identifiers": {"email": "jiwoo.han@example.com"}, "action": action},
         {"type": "person", "identifiers": {"id": CUSTOMER_ID}, "action": action},
@@ -197,9 +197,9 @@ def test_the_person_goes_too_when_asked_for(action: str) -> None:
 
 def test_who_goes_by_the_customers_id_is_removed_once() -> None:
     """Nobody else can have stood in."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
-    [operation] = sent(told(shelf, forget("delete")))
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    [operation] = sent(told(store, forget("delete")))
     assert operation["identifiers"] == {"id": CUSTOMER_ID}
 
 
@@ -208,13 +208,13 @@ def test_who_goes_by_the_customers_id_is_removed_once() -> None:
 def test_nobody_is_left_of_the_customer(order: tuple[int, int], merges: bool) -> None:
     """What a body with the id alone told of goes as well, whichever came first: the workspace is empty of them."""
     policy = Policy(person_id_chain=("metadata.user",), merge_default_id=merges)
-    shelf, workspace = MemoryStore(), Workspace(SandboxConfig())
+    store, workspace = MemoryStore(), Workspace(SandboxConfig())
     licence = webhook("license_key.created", "msg_0", at_s=NOW_S - 100, customer_id=CUSTOMER_ID)
     payment = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER)
     neighbour = {"customer_id": "cus_n", "email": "n@example.com", "name": "N", "metadata": {"user": "u_8"}}
     beside = webhook("payment.succeeded", "msg_2", at_s=NOW_S - 100, payment_id="pay_n", customer=neighbour)
     for record in [beside, *([licence, payment][place] for place in order), forget("delete")]:
-        verdict = told(shelf, record, policy)
+        verdict = told(store, record, policy)
         assert isinstance(verdict, Operations)
         for index, operation in enumerate(verdict.operations):
             workspace.apply(orjson.loads(operation.body), Arrival(NOW_S * 1000, 0), index)
@@ -223,53 +223,53 @@ def test_nobody_is_left_of_the_customer(order: tuple[int, int], merges: bool) ->
 
 def test_what_happened_before_stays_forgotten() -> None:
     """Late retries, replays and backfills do not bring a forgotten customer back; what happens afterwards does."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
-    told(shelf, forget())
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    told(store, forget())
     for record in (
         webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100),
         webhook("subscription.active", "msg_2", at_s=NOW_S - 1),
         backfill("payment", "payment.succeeded"),
         backfill("customer", None, emit=True),
     ):
-        verdict = told(shelf, record)
+        verdict = told(store, record)
         assert isinstance(verdict, Dropped)
         assert verdict.reason == "forgotten"
-    assert known(shelf) == ["forgotten", "request"]
-    identify, _ = sent(told(shelf, webhook("payment.succeeded", "msg_3", at_s=NOW_S + 9, payment_id="pay_2")))
+    assert known(store) == ["forgotten", "request"]
+    identify, _ = sent(told(store, webhook("payment.succeeded", "msg_3", at_s=NOW_S + 9, payment_id="pay_2")))
     assert identify["attributes"]["payment_count"] == 1
 
 
 def test_a_backfill_may_revive() -> None:
     """Asked to, it brings the past back, and the mark goes."""
-    shelf = MemoryStore()
-    told(shelf, forget())
-    told(shelf, backfill("payment", "payment.succeeded", revive=True))
-    assert sorted(known(shelf)) == ["identity", "payment"]
-    identify, _ = sent(told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)))
+    store = MemoryStore()
+    told(store, forget())
+    told(store, backfill("payment", "payment.succeeded", revive=True))
+    assert sorted(known(store)) == ["identity", "payment"]
+    identify, _ = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)))
     assert identify["attributes"]["payment_count"] == 1
 
 
 def test_forgetting_again_leaves_what_came_since() -> None:
     """A command that is consumed once more does not take away the customer who came back."""
-    shelf = MemoryStore()
-    told(shelf, forget())
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 100))
-    assert isinstance(told(shelf, forget("delete")), Dropped)
-    assert "payment" in known(shelf)
-    told(shelf, forget(at=NOW_S + 200))
-    assert known(shelf) == ["forgotten", "request"]
+    store = MemoryStore()
+    told(store, forget())
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 100))
+    assert isinstance(told(store, forget("delete")), Dropped)
+    assert "payment" in known(store)
+    told(store, forget(at=NOW_S + 200))
+    assert known(store) == ["forgotten", "request"]
 
 
 def test_forgetting_that_was_cut_off_is_finished() -> None:
     """The mark is written last: a crash before it forgets from the start."""
-    shelf = MemoryStore()
-    told(shelf, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
-    written = len(shelf.changelog)
-    told(shelf, forget())
-    for durable in range(written, len(shelf.changelog) + 1):
+    store = MemoryStore()
+    told(store, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
+    written = len(store.changelog)
+    told(store, forget())
+    for durable in range(written, len(store.changelog) + 1):
         restored = MemoryStore()
-        for key, value in shelf.changelog[:durable]:
+        for key, value in store.changelog[:durable]:
             restored.put(key, value)
         told(restored, forget())
         assert known(restored) == ["forgotten", "request"]
@@ -282,12 +282,12 @@ OF_USER = {"customer": {"customer_id": CUSTOMER_ID, "email": "a@example.com", "n
 
 def test_two_requests_of_one_second() -> None:
     """First delete, then suppress: both go out, each once, whatever the clock's second."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100))
     first, second = forget("delete", webhook_id="forget_1"), forget("suppress", webhook_id="forget_2")
-    assert [sent(told(shelf, record))[0]["action"] for record in (first, second)] == ["delete", "suppress"]
+    assert [sent(told(store, record))[0]["action"] for record in (first, second)] == ["delete", "suppress"]
     for record in (first, second):
-        verdict = told(shelf, record)
+        verdict = told(store, record)
         assert isinstance(verdict, Dropped)
         assert verdict.reason == "command"
 
@@ -295,10 +295,10 @@ def test_two_requests_of_one_second() -> None:
 @pytest.mark.parametrize("customerio", [None, "delete"])
 def test_a_second_request_names_the_person(customerio: str | None) -> None:
     """When the facts are gone that knew the person's id, the mark still does."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
-    told(shelf, forget(customerio), NAMED)
-    operations = sent(told(shelf, forget("suppress", at=NOW_S + 5), NAMED))
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    told(store, forget(customerio), NAMED)
+    operations = sent(told(store, forget("suppress", at=NOW_S + 5), NAMED))
     assert operations == [
         {"type": "person", "identifiers": {"id": id_}, "action": "suppress"} for id_ in ("u_7", CUSTOMER_ID)
     ]
@@ -307,11 +307,11 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
 @pytest.mark.parametrize("durable", range(1, 4))
 def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
     """A crash between the facts that go does not make the repeated command name another person."""
-    shelf, restored = MemoryStore(), MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
-    written = len(shelf.changelog)
-    told(shelf, forget("delete"), NAMED)
-    for key, value in shelf.changelog[: written + durable]:
+    store, restored = MemoryStore(), MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    written = len(store.changelog)
+    told(store, forget("delete"), NAMED)
+    for key, value in store.changelog[: written + durable]:
         restored.put(key, value)
     operations = sent(told(restored, forget("delete"), NAMED))
     assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
@@ -319,49 +319,49 @@ def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
 
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:
     """Of an address a digest is kept: the command is a dead letter that says so, and nobody else is deleted."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), BY_ADDRESS)
-    told(shelf, forget(), BY_ADDRESS)
-    left = dict(shelf.scan(b""))
-    verdict = told(shelf, forget("delete", at=NOW_S + 5), BY_ADDRESS)
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100), BY_ADDRESS)
+    told(store, forget(), BY_ADDRESS)
+    left = dict(store.scan(b""))
+    verdict = told(store, forget("delete", at=NOW_S + 5), BY_ADDRESS)
     assert isinstance(verdict, DeadLettered)
     assert "digest" in verdict.reason
     assert "by hand" in verdict.reason
-    assert dict(shelf.scan(b"")) == left
+    assert dict(store.scan(b"")) == left
     assert b"jiwoo" not in b"".join(key + value for key, value in left.items())
 
 
 @pytest.mark.parametrize("policy", [NAMED, BY_ADDRESS, Policy(person_id_chain=("metadata.user", "customer_id"))])
 def test_whom_nothing_is_known_of_is_not_guessed(policy: Policy) -> None:
     """Without a fact only a policy that begins with the customer's id can name the person."""
-    shelf = MemoryStore()
-    verdict = told(shelf, forget("delete"), policy)
+    store = MemoryStore()
+    verdict = told(store, forget("delete"), policy)
     assert isinstance(verdict, DeadLettered)
     assert "name" in verdict.reason
-    assert shelf.changelog == []
-    [operation] = sent(told(shelf, forget("delete")))
+    assert store.changelog == []
+    [operation] = sent(told(store, forget("delete")))
     assert operation["identifiers"] == {"id": CUSTOMER_ID}
 
 
 def test_the_stand_in_is_removed() -> None:
     """Who was told of under the customer's id, before the policy's own was known, is deleted under that."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     policy = Policy(person_id_chain=("metadata.user",))
     licence = orjson.loads(samples.load("license_key.created"))
     licence["data"]["customer_id"] = CUSTOMER_ID
     licence["timestamp"] = iso((NOW_S - 100) * 1000)
     headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"%d" % (NOW_S - 100)))
-    assert sent(told(shelf, Consumed(orjson.dumps(licence), headers), policy))
-    [operation] = sent(told(shelf, forget("delete"), policy))
+    assert sent(told(store, Consumed(orjson.dumps(licence), headers), policy))
+    [operation] = sent(told(store, forget("delete"), policy))
     assert operation["identifiers"] == {"id": CUSTOMER_ID}
 
 
 def test_a_mark_of_an_earlier_version() -> None:
     """It tells no requests apart, so one of its second is taken for the one that was carried out."""
-    shelf = MemoryStore()
-    shelf.put(facts.key(CUSTOMER_ID.encode(), "forgotten", ""), facts.encode([NOW_S]))
-    assert isinstance(told(shelf, forget("delete", webhook_id="forget_2")), Dropped)
-    assert sent(told(shelf, forget("delete", at=NOW_S + 1)))
+    store = MemoryStore()
+    store.put(facts.key(CUSTOMER_ID.encode(), "forgotten", ""), facts.encode([NOW_S]))
+    assert isinstance(told(store, forget("delete", webhook_id="forget_2")), Dropped)
+    assert sent(told(store, forget("delete", at=NOW_S + 1)))
 
 
 @pytest.mark.parametrize(
@@ -384,12 +384,12 @@ def test_a_mark_of_an_earlier_version() -> None:
 )
 def test_a_command_that_cannot_be_carried_out(name: str, value: Any, class_: str) -> None:
     """A dead letter with its reason, and nothing done."""
-    shelf = MemoryStore()
-    verdict = told(shelf, command(name, value))
+    store = MemoryStore()
+    verdict = told(store, command(name, value))
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == class_
     assert "bug" not in verdict.reason
-    assert shelf.changelog == []
+    assert store.changelog == []
 
 
 def test_without_a_state_there_is_nothing_to_command() -> None:

@@ -26,7 +26,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(metadata=(("plan_tier", "metadata_plan_tier"),))
@@ -51,16 +51,16 @@ def record(delivery: Delivery, at_s: int) -> Consumed:
 
 def end_of(records: list[Consumed]) -> tuple[dict[str, Any], MemoryStore]:
     """What Customer.io shows of the one person, and the state."""
-    shelf, workspace = MemoryStore(), Workspace(SandboxConfig())
+    store, workspace = MemoryStore(), Workspace(SandboxConfig())
     for record_ in records:
-        verdict = decide(record_, POLICY, map_webhook, shelf).verdict
+        verdict = decide(record_, POLICY, map_webhook, store).verdict
         for index, operation in enumerate(verdict.operations if isinstance(verdict, Operations) else ()):
             body = orjson.loads(operation.body)
             assert validate(body) == []
             workspace.apply(body, Arrival(0, 0), index)
     people = [{"id": person.id, "email": person.email, **person.attributes} for person in workspace.people]
     assert len(people) <= 1
-    return (people[0] if people else {}), shelf
+    return (people[0] if people else {}), store
 
 
 def paid(books: dict[str, tuple[int, int]]) -> dict[str, int]:
@@ -77,12 +77,12 @@ def test_any_order_with_any_repetition_ends_the_same(data: st.DataObject) -> Non
     life = lives[customer_id]
     spread_s = data.draw(st.sampled_from([0, 0, 1, 3600]))
     records = [record(delivery, delivery.timestamp + number * spread_s) for number, delivery in enumerate(life)]
-    expected, shelf = end_of(records)
+    expected, store = end_of(records)
     again = records + data.draw(st.lists(st.sampled_from(records), max_size=len(records)))
     found, other = end_of(data.draw(st.permutations(again)))
     assert found == expected
     prefix = facts.prefix(customer_id.encode())
-    told = [fold(one.scan(prefix)).sheet.spent for one in (other, shelf)]
+    told = [fold(one.scan(prefix)).summary.spent for one in (other, store)]
     assert told == [paid(spent.get(customer_id, {}))] * 2
     totals = {
         name[12:-6].upper(): value
@@ -101,15 +101,15 @@ def test_a_restore_in_between_changes_nothing(data: st.DataObject) -> None:
     life = lives[data.draw(st.sampled_from(sorted(lives)))]
     records = [record(delivery, delivery.timestamp) for delivery in life]
     cut = data.draw(st.integers(0, len(records)))
-    shelf = MemoryStore()
+    store = MemoryStore()
     for record_ in records[:cut]:
-        decide(record_, POLICY, map_webhook, shelf)
+        decide(record_, POLICY, map_webhook, store)
     restored = MemoryStore()
-    for key, value in shelf.changelog:
+    for key, value in store.changelog:
         known = restored.get(key)
         restored.put(key, facts.merge_at(key, known, value) if known is not None and value is not None else value)
     for record_ in records[cut:]:
-        assert decide(record_, POLICY, map_webhook, restored) == decide(record_, POLICY, map_webhook, shelf)
+        assert decide(record_, POLICY, map_webhook, restored) == decide(record_, POLICY, map_webhook, store)
 
 
 def test_no_two_facts_of_the_shop_share_an_id() -> None:
@@ -117,9 +117,9 @@ def test_no_two_facts_of_the_shop_share_an_id() -> None:
     lives, _ = shop()
     named: dict[str, tuple[str, str]] = {}
     for life in lives.values():
-        shelf = MemoryStore()
+        store = MemoryStore()
         for delivery in life:
-            verdict = decide(record(delivery, delivery.timestamp), POLICY, map_webhook, shelf).verdict
+            verdict = decide(record(delivery, delivery.timestamp), POLICY, map_webhook, store).verdict
             for operation in verdict.operations if isinstance(verdict, Operations) else ():
                 if operation.kind == "event":
                     fact = (operation.name or "", delivery.webhook_id)

@@ -19,7 +19,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 CUSTOMER = b"cus_0NExampleCustomer0001"
 NOW_S = 1_792_000_000
@@ -35,10 +35,10 @@ def webhook(sample: str, webhook_id: str = "msg_1", *, at_s: int = NOW_S, mode: 
 
 
 @dataclass
-class CountingShelf:
+class CountingStore:
     """Counts calls, and how far scans are read."""
 
-    shelf: MemoryStore = field(default_factory=MemoryStore)
+    store: MemoryStore = field(default_factory=MemoryStore)
     calls: Counter[str] = field(default_factory=Counter)
     began_at_ms: int = 0
     ownership: None = None
@@ -46,12 +46,12 @@ class CountingShelf:
     def get(self, key: bytes) -> bytes | None:
         """One read."""
         self.calls["get"] += 1
-        return self.shelf.get(key)
+        return self.store.get(key)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """One read for each entry."""
         self.calls["scan"] += 1
-        for entry in self.shelf.scan(prefix):
+        for entry in self.store.scan(prefix):
             self.calls["scanned"] += 1
             yield entry
 
@@ -59,30 +59,30 @@ class CountingShelf:
         """One write."""
         self.calls["put"] += 1
         self.calls["put bytes"] += len(value or b"")
-        self.shelf.put(key, value)
+        self.store.put(key, value)
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """One read."""
-        self.calls["sheet"] += 1
-        return self.shelf.sheet(key)
+        self.calls["derived"] += 1
+        return self.store.derived(key)
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """One read for each entry."""
         self.calls["scan"] += 1
-        for entry in self.shelf.entries(start, stop, backwards=backwards):
+        for entry in self.store.derived_between(start, stop, backwards=backwards):
             self.calls["scanned"] += 1
             yield entry
 
-    def keep(self, key: bytes, sheet: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """One write of a mirror."""
-        self.calls["keep"] += 1
-        self.calls["keep bytes"] += len(sheet or b"")
-        self.shelf.keep(key, sheet)
+        self.calls["put_derived"] += 1
+        self.calls["put_derived bytes"] += len(value or b"")
+        self.store.put_derived(key, value)
 
 
-def told(shelf: Any, record: Consumed, policy: Policy | None = None) -> Decided:
+def told(store: Any, record: Consumed, policy: Policy | None = None) -> Decided:
     """What becomes of a record."""
-    return decide(record, policy or Policy(), map_webhook, shelf).verdict
+    return decide(record, policy or Policy(), map_webhook, store).verdict
 
 
 def kinds(verdict: Decided) -> list[str]:
@@ -90,19 +90,19 @@ def kinds(verdict: Decided) -> list[str]:
     return [operation.kind for operation in verdict.operations] if isinstance(verdict, Operations) else [str(verdict)]
 
 
-def remembered(shelf: MemoryStore) -> list[str]:
+def remembered(store: MemoryStore) -> list[str]:
     """Kinds of the facts in the order in which they were written."""
-    return [facts.split(key)[1] for key, _ in shelf.changelog]
+    return [facts.split(key)[1] for key, _ in store.changelog]
 
 
 def test_a_payment_is_one_record() -> None:
     """Its fact, with what it confirms of the customer; at first the customer's identity too. Small ones."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded"))
-    assert remembered(shelf) == ["payment", "identity"]
-    told(shelf, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2"))
-    assert remembered(shelf)[2:] == ["payment"]
-    assert max(len(value or b"") for _, value in shelf.changelog) < 400
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded"))
+    assert remembered(store) == ["payment", "identity"]
+    told(store, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2"))
+    assert remembered(store)[2:] == ["payment"]
+    assert max(len(value or b"") for _, value in store.changelog) < 400
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_a_payment_is_one_record() -> None:
 )
 def test_a_payment_that_tells_of_the_customer_is_two(changes: dict[str, Any]) -> None:
     """What is new of the contact is a record of its own, and so is what was not known at all."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded"))
-    told(shelf, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2", **changes))
-    assert remembered(shelf)[2:] == ["payment", "identity"]
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded"))
+    told(store, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2", **changes))
+    assert remembered(store)[2:] == ["payment", "identity"]
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_what_each_webhook_leaves(sample: str, expected: list[str]) -> None:
 
     A second event stands for the webhook, where another reading of its body could make another event of it.
     """
-    shelf = MemoryStore()
-    told(shelf, webhook(sample))
-    assert remembered(shelf) == expected
+    store = MemoryStore()
+    told(store, webhook(sample))
+    assert remembered(store) == expected
 
 
 def test_ten_thousand_payments_cost_what_one_costs() -> None:
     """Reads, writes and their sizes do not grow with a customer's past; refunds read their own payment's refunds."""
-    shelf = CountingShelf()
+    store = CountingStore()
     costs = []
     for number in range(10_000):
         record = webhook(
@@ -157,108 +157,108 @@ def test_ten_thousand_payments_cost_what_one_costs() -> None:
             at_s=NOW_S + number,
             payment_id=f"pay_{number:06d}",
         )
-        before = shelf.calls.copy()
-        told(shelf, record)
-        costs.append(shelf.calls - before)
+        before = store.calls.copy()
+        told(store, record)
+        costs.append(store.calls - before)
     late = costs[-1]
-    assert late["get"] + late["sheet"] + late["scan"] + late["scanned"] <= 4
-    assert (late["put"], late["keep"]) == (1, 1)
+    assert late["get"] + late["derived"] + late["scan"] + late["scanned"] <= 4
+    assert (late["put"], late["put_derived"]) == (1, 1)
     assert late["put bytes"] < costs[10]["put bytes"] + 20
-    assert late["keep bytes"] < costs[10]["keep bytes"] + 20
-    before = shelf.calls.copy()
-    told(shelf, webhook("refund.succeeded", "msg_ref", at_s=NOW_S + 20_000, payment_id="pay_000007", amount=100))
-    refund = shelf.calls - before
+    assert late["put_derived bytes"] < costs[10]["put_derived bytes"] + 20
+    before = store.calls.copy()
+    told(store, webhook("refund.succeeded", "msg_ref", at_s=NOW_S + 20_000, payment_id="pay_000007", amount=100))
+    refund = store.calls - before
     assert refund["scanned"] <= 1
     assert refund["put"] == 2
-    before = shelf.calls.copy()
-    told(shelf, webhook("payment.succeeded", "msg_last", at_s=NOW_S + 30_000, payment_id="pay_last"))
-    assert (shelf.calls - before)["scanned"] == 0
+    before = store.calls.copy()
+    told(store, webhook("payment.succeeded", "msg_last", at_s=NOW_S + 30_000, payment_id="pay_last"))
+    assert (store.calls - before)["scanned"] == 0
 
 
 def test_a_dead_letter_leaves_nothing() -> None:
     """Its replay is told as if it had never come."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     names = Policy(person_id_chain=("metadata.user",))
     nobody = webhook("payment.succeeded", customer={"customer_id": "c" * 200, "email": "a@example.com"})
-    assert isinstance(told(shelf, nobody, names), DeadLettered)
-    assert shelf.changelog == []
+    assert isinstance(told(store, nobody, names), DeadLettered)
+    assert store.changelog == []
     found = webhook("payment.succeeded", customer={"customer_id": "c" * 200, "metadata": {"user": "u_1"}})
-    assert kinds(told(shelf, found, names)) == ["identify", "event"]
+    assert kinds(told(store, found, names)) == ["identify", "event"]
 
 
 def test_a_repeat_is_not_sent_again() -> None:
     """The same webhook, another webhook of the same fact, a replay of months later: each is told once, and counted."""
-    shelf = MemoryStore()
-    assert kinds(told(shelf, webhook("payment.succeeded"))) == ["identify", "event"]
+    store = MemoryStore()
+    assert kinds(told(store, webhook("payment.succeeded"))) == ["identify", "event"]
     for again in (
         webhook("payment.succeeded"),
         webhook("payment.succeeded", "msg_2", at_s=NOW_S + 5),
         webhook("payment.succeeded", at_s=NOW_S + 170 * 86_400),
     ):
-        verdict = told(shelf, again)
+        verdict = told(store, again)
         assert isinstance(verdict, Operations)
         assert "event" not in kinds(verdict)
         assert "suppressed-event" in verdict.notes
-    assert "event" in kinds(told(shelf, webhook("payment.succeeded", "msg_3", payment_id="pay_2")))
+    assert "event" in kinds(told(store, webhook("payment.succeeded", "msg_3", payment_id="pay_2")))
 
 
 def test_events_are_forgotten_as_new_ones_come() -> None:
     """After 180 days the oldest goes when another comes: a customer's events do not pile up."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     events = facts.prefix(CUSTOMER, "event")
     day = 86_400
     for number in range(5):
-        told(shelf, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
-    assert len(list(shelf.scan(events))) == 5
+        told(store, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
+    assert len(list(store.scan(events))) == 5
     for number in range(4):
-        told(shelf, webhook("payment.failed", f"msg_late_{number}", at_s=NOW_S + EVENT_KEPT_S + (3 + number) * day))
-    kept = [key for key, _ in shelf.scan(events)]
+        told(store, webhook("payment.failed", f"msg_late_{number}", at_s=NOW_S + EVENT_KEPT_S + (3 + number) * day))
+    kept = [key for key, _ in store.scan(events)]
     assert len(kept) == 5
-    assert "event" in kinds(told(shelf, webhook("payment.failed", "msg_0", at_s=NOW_S)))
+    assert "event" in kinds(told(store, webhook("payment.failed", "msg_0", at_s=NOW_S)))
 
 
 def test_a_young_event_with_an_old_id_blocks_nothing() -> None:
     """What goes is the event that is out for longest, wherever a late one stands in the order of ids."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     events = facts.prefix(CUSTOMER, "event")
     day, late = 86_400, NOW_S + EVENT_KEPT_S
     for number in range(5):
-        told(shelf, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
+        told(store, webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number * day))
     replayed = webhook("payment.failed", "msg_replayed", at_s=NOW_S - 9 * day)
     delivered = (("webhook-id", b"msg_replayed"), ("webhook-timestamp", b"%d" % (late - day)))
-    told(shelf, replace(replayed, headers=delivered))
-    assert len(list(shelf.scan(events))) == 6
+    told(store, replace(replayed, headers=delivered))
+    assert len(list(store.scan(events))) == 6
     for number in range(3):
-        told(shelf, webhook("payment.failed", f"msg_late_{number}", at_s=late + (4 + number) * day))
-        assert len(list(shelf.scan(events))) == 6
-    assert "event" not in kinds(told(shelf, replace(replayed, headers=delivered)))
+        told(store, webhook("payment.failed", f"msg_late_{number}", at_s=late + (4 + number) * day))
+        assert len(list(store.scan(events))) == 6
+    assert "event" not in kinds(told(store, replace(replayed, headers=delivered)))
 
 
 def test_a_repeat_in_one_second_writes_nothing() -> None:
     """A redelivery of what is known is no record of the changelog."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for sample in ("payment.succeeded", "subscription.active", "refund.succeeded", "payment.failed"):
-        told(shelf, webhook(sample, f"msg_{sample}"))
-        before = len(shelf.changelog)
-        told(shelf, webhook(sample, f"msg_{sample}"))
-        assert len(shelf.changelog) == before
+        told(store, webhook(sample, f"msg_{sample}"))
+        before = len(store.changelog)
+        told(store, webhook(sample, f"msg_{sample}"))
+        assert len(store.changelog) == before
 
 
 def test_the_time_of_a_confirmation_is_written() -> None:
     """A later delivery of the same contact is one record: it must win over what was read between them."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded"))
-    before = len(shelf.changelog)
-    told(shelf, webhook("payment.succeeded", at_s=NOW_S + 60))
-    assert remembered(shelf)[before:] == ["identity"]
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded"))
+    before = len(store.changelog)
+    told(store, webhook("payment.succeeded", at_s=NOW_S + 60))
+    assert remembered(store)[before:] == ["identity"]
 
 
 @pytest.mark.parametrize("sample", ["payment.succeeded", "subscription.active", "refund.succeeded", "dunning.started"])
 def test_test_mode_has_no_state(sample: str) -> None:
     """Test money is in no total, and reads none."""
-    shelf = CountingShelf()
-    told(shelf, webhook(sample, mode="test"), Policy(forward_test_mode=True))
-    assert shelf.calls == Counter()
+    store = CountingStore()
+    told(store, webhook(sample, mode="test"), Policy(forward_test_mode=True))
+    assert store.calls == Counter()
 
 
 @pytest.mark.parametrize(
@@ -268,11 +268,11 @@ def test_test_mode_has_no_state(sample: str) -> None:
 @pytest.mark.parametrize("chain", ["customer_id", "email"])
 def test_who_is_not_named_is_not_guessed(customer: dict[str, str] | None, chain: str) -> None:
     """A body without a usable customer id could only use somebody else's state: a dead letter, nothing remembered."""
-    shelf = MemoryStore()
-    verdict = told(shelf, webhook("payment.succeeded", customer=customer), Policy(person_id_chain=(chain,)))
+    store = MemoryStore()
+    verdict = told(store, webhook("payment.succeeded", customer=customer), Policy(person_id_chain=(chain,)))
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "unmappable"
-    assert shelf.changelog == []
+    assert store.changelog == []
 
 
 def test_a_payout_names_nobody_and_needs_nobody() -> None:
@@ -283,24 +283,24 @@ def test_a_payout_names_nobody_and_needs_nobody() -> None:
 
 def test_two_customers_are_strangers() -> None:
     """Also where one's id begins with the other's."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for customer_id in ("cus_1", "cus_11"):
         record = webhook(
             "payment.succeeded", f"msg_{customer_id}", customer={"customer_id": customer_id}, payment_id=customer_id
         )
-        verdict = told(shelf, record)
+        verdict = told(store, record)
         assert isinstance(verdict, Operations)
         assert orjson.loads(verdict.operations[0].body)["attributes"]["payment_count"] == 1
 
 
 def test_a_changed_address_is_another_person_with_a_barrier() -> None:
     """Under the policy `email` its first identify must be accepted before its events."""
-    shelf, policy = MemoryStore(), Policy(person_id_chain=("email",))
+    store, policy = MemoryStore(), Policy(person_id_chain=("email",))
     sent = []
     for number, address in enumerate(("old@example.com", "old@example.com", "New@example.com", "new@example.com")):
         customer = {"customer_id": "cus_1", "email": address}
         record = webhook("payment.failed", f"msg_{number}", at_s=NOW_S + number, customer=customer)
-        verdict = told(shelf, record, policy)
+        verdict = told(store, record, policy)
         assert isinstance(verdict, Operations)
         sent.append((verdict.person_key, [(operation.kind, operation.barrier) for operation in verdict.operations]))
     assert sent == [
@@ -313,20 +313,20 @@ def test_a_changed_address_is_another_person_with_a_barrier() -> None:
 
 def test_who_a_customer_became_stays() -> None:
     """A body that lacks the key of an earlier step does not make a second person."""
-    shelf, policy = MemoryStore(), Policy(person_id_chain=("metadata.user", "customer_id"))
+    store, policy = MemoryStore(), Policy(person_id_chain=("metadata.user", "customer_id"))
     for number, metadata in enumerate(({"user": "u_1"}, {}, {"user": "u_2"})):
         customer = {"customer_id": "cus_1", "email": "a@example.com", "metadata": metadata}
-        verdict = told(shelf, webhook("payment.failed", f"msg_{number}", customer=customer), policy)
+        verdict = told(store, webhook("payment.failed", f"msg_{number}", customer=customer), policy)
         assert isinstance(verdict, Operations)
         assert verdict.person_key == b"u_1"
 
 
 def test_an_older_delivery_does_not_take_the_address_back() -> None:
     """A delivery that was made earlier and comes later tells an event, and leaves the profile as it is."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     new, old = ({"customer_id": "cus_1", "email": address} for address in ("new@example.com", "old@example.com"))
-    told(shelf, webhook("payment.failed", "msg_2", at_s=NOW_S + 100, customer=new))
-    late = told(shelf, webhook("payment.failed", "msg_1", at_s=NOW_S, customer=old))
+    told(store, webhook("payment.failed", "msg_2", at_s=NOW_S + 100, customer=new))
+    late = told(store, webhook("payment.failed", "msg_1", at_s=NOW_S, customer=old))
     assert isinstance(late, Operations)
     assert kinds(late) == ["event"]
     assert "unchanged-identify" in late.notes
@@ -347,9 +347,9 @@ def test_an_older_delivery_does_not_take_the_address_back() -> None:
 )
 def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: bool) -> None:
     """It is in no total, and the operator can see that."""
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.succeeded", total_amount=1000))
-    verdict = told(shelf, webhook("refund.succeeded", "msg_2", **refund))
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", total_amount=1000))
+    verdict = told(store, webhook("refund.succeeded", "msg_2", **refund))
     assert isinstance(verdict, Operations)
     assert ("uncounted-refund" in verdict.notes) is noted
     assert ("identify" not in kinds(verdict)) is noted
@@ -357,13 +357,13 @@ def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: b
 
 def test_a_retry_that_shows_a_later_flag_takes_nothing_back() -> None:
     """Each change of the flag has a webhook of its own; one that was read anew says the same twice."""
-    shelf = MemoryStore()
+    store = MemoryStore()
 
     def flagged(webhook_id: str, at_s: int, later_s: int, *, scheduled: bool) -> list[str | None]:
         record = webhook("subscription.updated", webhook_id, at_s=at_s, cancel_at_next_billing_date=scheduled)
         headers = tuple((name, b"%d" % (at_s + later_s) if name == "webhook-timestamp" else value)
                         for name, value in record.headers)  # fmt: skip
-        verdict = told(shelf, Consumed(record.value, headers))
+        verdict = told(store, Consumed(record.value, headers))
         return [o.name for o in verdict.operations if o.kind == "event"] if isinstance(verdict, Operations) else []
 
     assert flagged("msg_1", NOW_S, 1, scheduled=True) == ["subscription_cancellation_scheduled"]

@@ -61,9 +61,9 @@ async def test_a_mirror_that_breaks_each_time(
     begun: list[str] = []
     ours = LmdbStore.start_anew
 
-    def counted(mirror: LmdbStore, why: str) -> None:
+    def counted(store: LmdbStore, why: str) -> None:
         begun.append(why)
-        ours(mirror, why)
+        ours(store, why)
 
     def breaks(*_: Any) -> bool:
         raise lmdb.CorruptedError("MDB_CORRUPTED")

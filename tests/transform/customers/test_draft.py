@@ -18,10 +18,10 @@ from pipeline.transform.decision import decide
 from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Found
+from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Operations
 from pipeline.transform.webhook import read
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 POLICY = Policy()
 HEADERS = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660380"))
@@ -36,7 +36,7 @@ def broken(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize("where", ["settle", "encode", "shares"])
 def test_a_bug_leaves_nothing(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Wherever it strikes, also behind the first fact: a dead letter, an untouched state, and a replay that is told."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     policy = Policy(person_id_chain=("email",))
     with monkeypatch.context() as patch:
         match where:
@@ -46,31 +46,31 @@ def test_a_bug_leaves_nothing(monkeypatch: pytest.MonkeyPatch, where: str) -> No
                 patch.setattr(Summary, "encode", broken)
             case "shares":
                 patch.setattr(decision, "shares_of", broken)
-        verdict = decide(RECORD, policy, map_webhook, shelf).verdict
+        verdict = decide(RECORD, policy, map_webhook, store).verdict
     assert isinstance(verdict, DeadLettered)
     assert (verdict.class_, "KeyError" in verdict.reason, "a bug to report" in verdict.reason) == (
         "unmappable",
         True,
         True,
     )
-    assert (shelf.changelog, shelf.sheets) == ([], {})
-    again = decide(RECORD, policy, map_webhook, shelf).verdict
+    assert (store.changelog, store.derived_values) == ([], {})
+    again = decide(RECORD, policy, map_webhook, store).verdict
     assert isinstance(again, Operations)
     assert [one.name for one in again.operations if one.kind == "event"] == ["payment_completed"]
 
 
 def test_a_bug_on_a_command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for what `forget` would have begun."""
-    shelf = MemoryStore()
-    decide(RECORD, POLICY, map_webhook, shelf)
-    before = list(shelf.changelog)
+    store = MemoryStore()
+    decide(RECORD, POLICY, map_webhook, store)
+    before = list(store.changelog)
     customer_id = orjson.loads(RECORD.value or b"")["data"]["customer"]["customer_id"]
     value = orjson.dumps({"command": "forget", "customer_id": customer_id, "customerio": None, "at": 1_792_660_000})
     record = Consumed(value, (("dodo-command", b"forget"), ("webhook-id", b"forget_1")))
     with monkeypatch.context() as patch:
         patch.setattr(commands, "encode", broken)
-        assert isinstance(decide(record, POLICY, map_webhook, shelf).verdict, DeadLettered)
-    assert shelf.changelog == before
+        assert isinstance(decide(record, POLICY, map_webhook, store).verdict, DeadLettered)
+    assert store.changelog == before
 
 
 def test_what_a_person_handed_in_is_a_dead_letter_and_the_state_s_trouble_is_not(
@@ -97,11 +97,11 @@ def test_what_a_person_handed_in_is_a_dead_letter_and_the_state_s_trouble_is_not
 
 def test_a_bug_on_what_the_api_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The webhook goes on by what is known, and nothing of the answer is kept."""
-    shelf, introductions = MemoryStore(), Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
+    store, enrichment = MemoryStore(), Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     body = Consumed(orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1"}}), HEADERS)
     with monkeypatch.context() as patch:
         patch.setattr(CustomerView, "__init__", broken)
-        assert introductions.stranger(read(body), shelf) is None
-        introductions.introduce(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", shelf)
-    assert (shelf.changelog, shelf.sheets) == ([], {})
-    assert introductions.stranger(read(body), shelf) == "cus_1"
+        assert enrichment.unknown_customer(read(body), store) is None
+        enrichment.put(FoundCustomer({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", store)
+    assert (store.changelog, store.derived_values) == ([], {})
+    assert enrichment.unknown_customer(read(body), store) == "cus_1"

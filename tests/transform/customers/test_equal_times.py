@@ -26,7 +26,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 from tests.transform.customers.test_shares import ADDRESS, PERSON, PIECES, World
 
 AT_S = 1_790_000_000
@@ -127,20 +127,20 @@ def test_what_changes_nothing_takes_no_second() -> None:
 
 def test_a_time_of_the_version_before_is_gone_beyond() -> None:
     """Its facts say the latest delivery, which its last identify carried."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     fact = b'[3,%d,"99999999999999999999999999999999",null,[%d,0,"cus_a","customer_id"],null,null,null,null,{}]'
-    shelf.put(facts.identity_key(b"cus_a"), fact % (AT_S, AT_S))
-    verdict = decide(webhook("cus_a", 1, AT_S, "Ann", pays=True), Policy(), map_webhook, shelf).verdict
+    store.put(facts.identity_key(b"cus_a"), fact % (AT_S, AT_S))
+    verdict = decide(webhook("cus_a", 1, AT_S, "Ann", pays=True), Policy(), map_webhook, store).verdict
     assert isinstance(verdict, Operations)
     assert orjson.loads(verdict.operations[0].body)["timestamp"] == AT_S + 1
 
 
 def test_times_ahead_of_the_clock_are_marked() -> None:
     """Up to two seconds ahead goes out at once; what is further ahead says from when on it may."""
-    shelf, marks = MemoryStore(), []
+    store, marks = MemoryStore(), []
     for number in range(6):
         record: Record = webhook("cus_a", number, AT_S, "Ann", pays=True)
-        decision = decide(record, Policy(), map_webhook, shelf)
+        decision = decide(record, Policy(), map_webhook, store)
         assert isinstance(decision.verdict, Operations)
         identify, event = operation_records(record, decision, decision.verdict)
         assert text_header(event.headers, NOT_BEFORE) is None

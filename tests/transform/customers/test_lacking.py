@@ -16,28 +16,28 @@ VALUES = [b"[%d]" % second for second in (100, 200, 300)]
 
 def test_who_was_forgotten_in_the_topic_stays_forgotten() -> None:
     """Whatever the mirror still knows of the customer; the others come back."""
-    mirror = [(key, b"[100]") for key in KEYS]
+    store = [(key, b"[100]") for key in KEYS]
     topic = collapse([(b"cus_1\0forgotten\0", b"[500]")], merge_at)
-    assert set(lacking(mirror, topic)) == {key for key in KEYS if key.startswith(b"cus_2")}
+    assert set(lacking(store, topic)) == {key for key in KEYS if key.startswith(b"cus_2")}
 
 
 changes = st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.sampled_from(VALUES)), max_size=12)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES)), changes)
-def test_afterwards_the_topic_has_all(mirror: dict[bytes, bytes], written: list[Change]) -> None:
+def test_afterwards_the_topic_has_all(store: dict[bytes, bytes], written: list[Change]) -> None:
     """Each fact is what both tellings make, what the topic took away stays away, and a second run has nothing to do."""
     before = collapse(written, merge_at)
-    missing = lacking(mirror.items(), before)
+    missing = lacking(store.items(), before)
     after = {key: news.value for key, news in collapse([*written, *missing.items()], merge_at).items()}
-    for key, value in mirror.items():
+    for key, value in store.items():
         told = before.get(key)
         seconds = [value] if told is None else [told.value, value]
         assert after[key] == (None if None in seconds else min(one for one in seconds if one is not None))
-    assert {key: value for key, value in after.items() if key not in mirror} == {
-        key: news.value for key, news in before.items() if key not in mirror
+    assert {key: value for key, value in after.items() if key not in store} == {
+        key: news.value for key, news in before.items() if key not in store
     }
-    assert lacking(mirror.items(), collapse([*written, *missing.items()], merge_at)) == {}
+    assert lacking(store.items(), collapse([*written, *missing.items()], merge_at)) == {}
 
 
 def test_the_beginning_is_the_mirror_s() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.transform.customers.facts import Fact, in_this_form
-from pipeline.transform.customers.named import FlagSeen, PaymentFact, Plan, SubscriptionFact
+from pipeline.transform.customers.named import FlagSeen, PaymentFact, SubscriptionFact, SubscriptionPlan
 
 NOW = [10, 11, "pdt_2", 4900, "USD", "Month", 1]
 BEFORE = [1, 2, "pdt_1", 2900, "EUR", "Year", 3]
@@ -40,7 +42,7 @@ def test_a_payment_of_any_version() -> None:
     found = PaymentFact.of(PAYMENT)
     assert (found.minor, found.source, found.goods) == (4665, "webhook", PAYMENT[9])
     assert found.periods == [["sub_1", 5]]
-    assert PaymentFact.of(PAYMENT[:9]) == found._replace(goods=None)
+    assert PaymentFact.of(PAYMENT[:9]) == replace(found, goods=None)
 
 
 def test_when_a_flag_was_seen() -> None:
@@ -51,4 +53,4 @@ def test_when_a_flag_was_seen() -> None:
 
 def test_a_plan_without_its_moment() -> None:
     """Two readings of one plan have the same terms."""
-    assert Plan(1, 2, *NOW[2:]).terms == Plan(*NOW).terms  # type: ignore[arg-type]
+    assert SubscriptionPlan(1, 2, *NOW[2:]).terms == SubscriptionPlan(*NOW).terms  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 POLICY = Policy(person_id_chain=("metadata.user_id", "customer_id"))
 MERGING = Policy(person_id_chain=("metadata.user_id", "customer_id"), merge_default_id=True)
@@ -33,23 +33,23 @@ NAMED_BADLY = BY_THE_ID_ALONE.replace(b'"cus_1","customer_id"', b'"cafe\xcc\x81\
 NOBODY_YET = b'[1,1790000000,null,null,null,null,null,null,[1790000000,1790000000000,"KR"],{}]'
 
 
-def shelf_with(fact: bytes, *more: tuple[bytes, bytes]) -> MemoryStore:
+def store_with(fact: bytes, *more: tuple[bytes, bytes]) -> MemoryStore:
     """A state that an earlier version left."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     assert checked("identity", fact) is not None
-    shelf.put(identity_key(CUSTOMER), fact)
+    store.put(identity_key(CUSTOMER), fact)
     for name, value in more:
-        shelf.put(name, value)
-    return shelf
+        store.put(name, value)
+    return store
 
 
-def payment(shelf: MemoryStore, policy: Policy = POLICY, **metadata: Any) -> tuple[Decision, Operations]:
+def payment(store: MemoryStore, policy: Policy = POLICY, **metadata: Any) -> tuple[Decision, Operations]:
     """A payment of a later day, with this metadata."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["timestamp"] = "2026-11-01T10:00:00Z"
     body["data"]["customer"] |= {"customer_id": "cus_1", "metadata": metadata}
     headers = (("webhook-id", b"msg_9"), ("webhook-timestamp", b"1793527202"))
-    decision = decide(Consumed(orjson.dumps(body), headers, CUSTOMER), policy, map_webhook, shelf)
+    decision = decide(Consumed(orjson.dumps(body), headers, CUSTOMER), policy, map_webhook, store)
     assert isinstance(decision.verdict, Operations)
     return decision, decision.verdict
 
@@ -57,7 +57,7 @@ def payment(shelf: MemoryStore, policy: Policy = POLICY, **metadata: Any) -> tup
 @pytest.mark.parametrize("policy", [POLICY, MERGING])
 def test_whom_a_body_with_the_id_alone_named(policy: Policy) -> None:
     """The person stays: nobody can tell any more what decided. A note counts that a body says another."""
-    _, verdict = payment(shelf_with(BY_THE_ID_ALONE), policy, user_id="u_7")
+    _, verdict = payment(store_with(BY_THE_ID_ALONE), policy, user_id="u_7")
     assert verdict.person_key == b"cus_1"
     assert "kept-person" in verdict.notes
     assert {operation.kind for operation in verdict.operations} == {"identify", "event"}
@@ -66,7 +66,7 @@ def test_whom_a_body_with_the_id_alone_named(policy: Policy) -> None:
 @pytest.mark.parametrize("metadata", [{}, {"user_id": "undefined"}, {"user_id": "caf\u00e9"}])
 def test_an_id_that_would_be_written_otherwise_now(metadata: dict[str, Any]) -> None:
     """Sent as it was sent before, byte for byte."""
-    _, verdict = payment(shelf_with(NAMED_BADLY), **metadata)
+    _, verdict = payment(store_with(NAMED_BADLY), **metadata)
     assert verdict.person_key == "cafe\u0301\u200b".encode()
 
 
@@ -76,16 +76,16 @@ def test_an_id_that_would_be_written_otherwise_now(metadata: dict[str, Any]) -> 
 )
 def test_strangers_who_were_one_placeholder(policy: Policy, metadata: dict[str, Any], person: bytes) -> None:
     """Each goes by the next step, as a new person, with a note; what lies behind the placeholder is never merged."""
-    shelf = shelf_with(PLACEHOLDER)
-    _, verdict = payment(shelf, policy, **metadata)
+    store = store_with(PLACEHOLDER)
+    _, verdict = payment(store, policy, **metadata)
     assert verdict.person_key == person
     assert [operation.kind for operation in verdict.operations] == ["identify", "event"]
     assert verdict.operations[0].barrier
     assert "left-person" in verdict.notes
-    book = CustomerView(shelf, CUSTOMER, nothing(0))
-    assert book.person is not None
-    assert book.person.id.encode() == person
-    _, again = payment(shelf, policy, **metadata)
+    view = CustomerView(store, CUSTOMER, nothing(0))
+    assert view.person is not None
+    assert view.person.id.encode() == person
+    _, again = payment(store, policy, **metadata)
     assert "left-person" not in again.notes
 
 
@@ -94,15 +94,15 @@ def test_strangers_who_were_one_placeholder(policy: Policy, metadata: dict[str, 
 )
 def test_events_alone_went_to_the_stand_in(policy: Policy, kinds: list[str]) -> None:
     """A version before left no name then; that an event is out tells enough."""
-    shelf = shelf_with(NOBODY_YET, (key(CUSTOMER, "event", "01KJYPZCN0DEB79T60B04WC4EP"), b"[1790000000]"))
-    _, verdict = payment(shelf, policy, user_id="u_7")
+    store = store_with(NOBODY_YET, (key(CUSTOMER, "event", "01KJYPZCN0DEB79T60B04WC4EP"), b"[1790000000]"))
+    _, verdict = payment(store, policy, user_id="u_7")
     assert [operation.kind for operation in verdict.operations] == kinds
     assert ("left-person" in verdict.notes) == ("merge" not in kinds)
 
 
 def test_nothing_went_anywhere() -> None:
     """Of a customer who was only filled in nothing is left behind."""
-    _, verdict = payment(shelf_with(NOBODY_YET), MERGING, user_id="u_7")
+    _, verdict = payment(store_with(NOBODY_YET), MERGING, user_id="u_7")
     assert [operation.kind for operation in verdict.operations] == ["identify", "event"]
     assert "left-person" not in verdict.notes
 
@@ -137,4 +137,4 @@ def test_a_placeholder_that_comes_back() -> None:
 )
 def test_whom_operations_went_to(fact: bytes, went_to: Addressed | None) -> None:
     """Read off the fact, whichever version wrote it."""
-    assert CustomerView(shelf_with(fact), CUSTOMER, nothing(0)).addressed == went_to
+    assert CustomerView(store_with(fact), CUSTOMER, nothing(0)).addressed == went_to

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import orjson
 import pytest
@@ -22,22 +23,14 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records, sent_on_record
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import read
+from tests.records import Consumed
 
 POLICY = Policy()
 TIME_MS = 1_792_660_383_300
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"),)
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 41
-    timestamp: int = TIME_MS
+consumed = partial(Consumed, headers=(("webhook-id", b"msg_1"),), offset=41, timestamp=TIME_MS)
+"""A record as a consumer hands it out."""
 
 
 def java(customer_id: str, partitions: int) -> int:
@@ -53,24 +46,24 @@ def payment(customer_id: str) -> bytes:
     return orjson.dumps(body)
 
 
-def shelves(partitions: int) -> list[MemoryStore]:
+def stores(partitions: int) -> list[MemoryStore]:
     """The state of every partition."""
     return [MemoryStore(ownership=Ownership(number, partitions)) for number in range(partitions)]
 
 
-def decided(record: Consumed, shelf: MemoryStore, policy: Policy = POLICY) -> Decision:
+def decided(record: Consumed, store: MemoryStore, policy: Policy = POLICY) -> Decision:
     """What becomes of it."""
-    return decide(record, policy, map_webhook, shelf)
+    return decide(record, policy, map_webhook, store)
 
 
 def arrived(copy: OutRecord, partition: int, timestamp: int = TIME_MS + 5_000) -> Consumed:
     """The copy as its owner reads it."""
-    return Consumed(copy.value, copy.headers, copy.key, partition=partition, offset=7, timestamp=timestamp)
+    return consumed(copy.value, headers=copy.headers, key=copy.key, partition=partition, offset=7, timestamp=timestamp)
 
 
-def sent_on(record: Consumed, shelf: MemoryStore) -> tuple[Consumed, int]:
+def sent_on(record: Consumed, store: MemoryStore) -> tuple[Consumed, int]:
     """The copy at its owner."""
-    verdict = decided(record, shelf).verdict
+    verdict = decided(record, store).verdict
     assert isinstance(verdict, SentOn)
     return arrived(sent_on_record(record, verdict), verdict.partition), verdict.partition
 
@@ -84,21 +77,21 @@ def test_the_owner_is_javas(customer_id: str, partitions: int) -> None:
         return
     owner = java(customer_id, partitions)
     body = payment(customer_id)
-    for number, shelf in enumerate(shelves(partitions)):
-        verdict = decided(Consumed(body, partition=number), shelf).verdict
+    for number, store in enumerate(stores(partitions)):
+        verdict = decided(consumed(body, partition=number), store).verdict
         if number == owner:
             assert isinstance(verdict, Operations)
         else:
             assert verdict == SentOn(customer_id.encode(), owner, partitions)
-            assert shelf.changelog == []
+            assert store.changelog == []
 
 
 def test_the_copy_is_decided_as_the_webhook_would_have_been() -> None:
     """Ids, bytes and headers of the operations are those of a webhook that lay at its owner at once."""
     owner = java("cus_1", 6)
     headers = (("Webhook-Id", b"msg_1"), ("webhook-timestamp", b"1792660380"), ("traceparent", b"00-1"), ("x", b"\xff"))
-    record = Consumed(payment("cus_1"), headers, b"some key", partition=(owner + 1) % 6)
-    before = shelves(6)
+    record = consumed(payment("cus_1"), headers=headers, key=b"some key", partition=(owner + 1) % 6)
+    before = stores(6)
     copy, partition = sent_on(record, before[record.partition])
     assert (partition, copy.value, copy.key) == (owner, record.value, b"cus_1")
     assert copy.headers[:4] == headers
@@ -107,7 +100,7 @@ def test_the_copy_is_decided_as_the_webhook_would_have_been() -> None:
         "repartitioned-from": b"dodo.webhooks/%d/41" % record.partition,
         "repartitioned-among": b"6",
     }
-    moved, direct = decided(copy, before[owner]), decided(replace(record, partition=owner), shelves(6)[owner])
+    moved, direct = decided(copy, before[owner]), decided(replace(record, partition=owner), stores(6)[owner])
     assert moved == direct
     assert isinstance(moved.verdict, Operations)
     ours = operation_records(replace(copy, offset=41), moved, moved.verdict)
@@ -117,8 +110,8 @@ def test_the_copy_is_decided_as_the_webhook_would_have_been() -> None:
 def test_a_second_copy_is_absorbed() -> None:
     """After a crash between the copy and the commit it is written again; the event keeps its id and is out once."""
     owner = java("cus_1", 6)
-    state = shelves(6)
-    record = Consumed(payment("cus_1"), partition=(owner + 1) % 6)
+    state = stores(6)
+    record = consumed(payment("cus_1"), partition=(owner + 1) % 6)
     ids = []
     for _ in range(2):
         copy, _ = sent_on(record, state[record.partition])
@@ -138,8 +131,8 @@ def test_a_reception_that_is_known_is_kept() -> None:
         ((("received-at", b"soon"),), b"%d" % TIME_MS),
         ((("dlq-replays", b"1"),), None),
     ):
-        record = Consumed(payment("cus_1"), headers, partition=elsewhere)
-        copy, _ = sent_on(record, shelves(6)[elsewhere])
+        record = consumed(payment("cus_1"), headers=headers, partition=elsewhere)
+        copy, _ = sent_on(record, stores(6)[elsewhere])
         found = text_header(copy.headers, "received-at")
         assert found == (told.decode() if told else None)
 
@@ -148,19 +141,19 @@ def test_nothing_goes_round() -> None:
     """What was sent on lies at its owner or is a dead letter; only after the topic grew it is sent on once more."""
     owner = java("cus_1", 6)
     elsewhere = (owner + 1) % 6
-    copy, _ = sent_on(Consumed(payment("cus_1"), partition=elsewhere), shelves(6)[elsewhere])
+    copy, _ = sent_on(consumed(payment("cus_1"), partition=elsewhere), stores(6)[elsewhere])
     lost = replace(copy, partition=elsewhere)
-    shelf = shelves(6)[elsewhere]
-    verdict = decided(lost, shelf).verdict
+    store = stores(6)[elsewhere]
+    verdict = decided(lost, store).verdict
     assert isinstance(verdict, DeadLettered)
     assert (verdict.class_, verdict.field) == ("unmappable", "repartitioned-from")
     assert f"dodo.webhooks/{elsewhere}/41" in verdict.reason
-    assert shelf.changelog == []
+    assert store.changelog == []
     unsaid = tuple(pair for pair in lost.headers if pair[0] != "repartitioned-among")
-    assert isinstance(decided(replace(lost, headers=unsaid), shelf).verdict, DeadLettered)
+    assert isinstance(decided(replace(lost, headers=unsaid), store).verdict, DeadLettered)
 
     grown = (java("cus_1", 12) + 1) % 12
-    again, partition = sent_on(replace(lost, partition=grown), shelves(12)[grown])
+    again, partition = sent_on(replace(lost, partition=grown), stores(12)[grown])
     assert partition == java("cus_1", 12)
     names = [name for name, _ in again.headers]
     assert (names.count("repartitioned-from"), text_header(again.headers, "repartitioned-among")) == (1, "12")
@@ -176,8 +169,10 @@ def test_what_is_decided_where_it_lies() -> None:
         (b"\xff", ()),
         (None, ()),
     ):
-        for number, shelf in enumerate(shelves(4)):
-            verdict = decided(Consumed(body, headers, partition=number), shelf, Policy(forward_test_mode=True)).verdict
+        for number, store in enumerate(stores(4)):
+            verdict = decided(
+                consumed(body, headers=headers, partition=number), store, Policy(forward_test_mode=True)
+            ).verdict
             assert not isinstance(verdict, SentOn)
 
 
@@ -192,19 +187,19 @@ def test_commands_are_carried_out_at_the_owner(command: str) -> None:
     }
     headers = (("dodo-command", command.encode()), ("webhook-id", b"backfill_1"))
     owner = java("cus_1", 4)
-    for number, shelf in enumerate(shelves(4)):
-        record = Consumed(orjson.dumps(value), headers, b"k", partition=number)
-        verdict = decided(record, shelf).verdict
+    for number, store in enumerate(stores(4)):
+        record = consumed(orjson.dumps(value), headers=headers, key=b"k", partition=number)
+        verdict = decided(record, store).verdict
         assert isinstance(verdict, Dropped if number == owner else SentOn)
-        assert bool(shelf.changelog) == (number == owner)
+        assert bool(store.changelog) == (number == owner)
 
 
 def test_a_share_belongs_to_the_person() -> None:
     """The record's key and the person's facts lie in one partition, which follows from the facts' keys alone."""
     policy = Policy(person_id_chain=("email",))
-    state = shelves(4)
+    state = stores(4)
     owner = java("cus_1", 4)
-    (share,) = decided(Consumed(payment("cus_1"), partition=owner), state[owner], policy).commands
+    (share,) = decided(consumed(payment("cus_1"), partition=owner), state[owner], policy).commands
     assert share.key is not None
     address = orjson.loads(share.value or b"")["email"]
     assert share.key == person_key(address)
@@ -219,7 +214,7 @@ def test_a_share_belongs_to_the_person() -> None:
 def test_nobody_is_asked_for_elsewhere() -> None:
     """Dodo's API is asked by the owner, who knows whether it must be."""
     body = orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1", "id": "lic_1"}})
-    introductions = Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
+    enrichment = Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     owner = java("cus_1", 4)
-    asked = [introductions.stranger(read(Consumed(body, partition=n)), shelf) for n, shelf in enumerate(shelves(4))]
+    asked = [enrichment.unknown_customer(read(consumed(body, partition=n)), store) for n, store in enumerate(stores(4))]
     assert asked == ["cus_1" if number == owner else None for number in range(4)]

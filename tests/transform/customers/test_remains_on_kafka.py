@@ -121,10 +121,10 @@ async def test_a_disk_without_room(chain_settings: ChainSettings, own: Own, monk
     ours = LmdbStore.copy
     full = [OSError(28, "No space left on device")]
 
-    def copy(mirror: LmdbStore) -> None:
+    def copy(store: LmdbStore) -> None:
         if full:
-            raise mirror._fault(full.pop())
-        ours(mirror)
+            raise store._fault(full.pop())
+        ours(store)
 
     monkeypatch.setattr(LmdbStore, "copy", copy)
     monkeypatch.setattr(cleanup, "AGAIN_S", 0.2)
@@ -209,9 +209,9 @@ async def test_the_last_copy_is_kept(chain_settings: ChainSettings, own: Own, mo
             await owner.owns(0)
             await until(lambda: any("it holds more than the topic" in line["event"] for line in said))
             assert not told(owner, StoreRemoved)
-    mirror = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, 1, CUSTOMERS)
-    assert mirror.get(fact(7)) == VALUE
-    mirror.close()
+    store = LmdbStore.open(settings.data_dir / "state", settings.customers_topic, 1, CUSTOMERS)
+    assert store.get(fact(7)) == VALUE
+    store.close()
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ async def test_every_worker_s_disk_after_a_request(
     assert "built anew" not in second.text.split('"Customers\' state restored"')[-1]
     latest = {(one.partition, one.key): one.value for one in await facts_in(settings)}
     for partition in range(PARTITIONS):
-        mirror = LmdbStore.open(disks[1] / "state", settings.customers_topic, partition, CUSTOMERS)
+        store = LmdbStore.open(disks[1] / "state", settings.customers_topic, partition, CUSTOMERS)
         wanted = {key: value for (place, key), value in latest.items() if place == partition and value is not None}
-        assert dict(mirror.scan(b"")) == wanted
-        mirror.close()
+        assert dict(store.scan(b"")) == wanted
+        store.close()

@@ -22,7 +22,7 @@ from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.customers import facts
 from pipeline.transform.customers.customer_view import CustomerView
-from pipeline.transform.customers.merged_facts import summary
+from pipeline.transform.customers.merged_facts import summary_of
 from pipeline.transform.customers.observations import Observation, Observations
 from pipeline.transform.customers.roster import Roster
 from pipeline.transform.customers.schema import CUSTOMERS
@@ -34,7 +34,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 CUSTOMER: Final = b"cus_1"
 BEGAN_MS: Final = 1_790_000_000_000
@@ -124,35 +124,35 @@ class Books:
         )
 
 
-def of(shelf: KeyValueStore, *tellings: Observation) -> CustomerView:
-    """The customer's book with these."""
-    return CustomerView(shelf, CUSTOMER, Observations(EventTimes(None, 0, 0), list(tellings), (), {}))
+def of(store: KeyValueStore, *tellings: Observation) -> CustomerView:
+    """The customer's view with these."""
+    return CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), list(tellings), (), {}))
 
 
-def shown(book: CustomerView, ids: Iterable[str]) -> tuple[Any, ...]:
+def shown(view: CustomerView, ids: Iterable[str]) -> tuple[Any, ...]:
     """The same of the profile, with whatever these ids are."""
-    asked = {id_: one for id_ in ids if (one := book.subscription(id_)) is not None}
+    asked = {id_: one for id_ in ids if (one := view.subscription(id_)) is not None}
     listed = {id_: (one.subscription_id, one.status, one.product_id, one.created_at_ms) for id_, one in asked.items()}
-    speaking = book.speaking
+    speaking = view.speaking
     return (
         None if speaking is None else listed[speaking.subscription_id],
-        book.active.subscriptions,
-        list(book.active.product_ids),
-        book.subscribed_since_ms,
+        view.active.subscriptions,
+        list(view.active.product_ids),
+        view.subscribed_since_ms,
         listed,
     )
 
 
-def anew_of(shelf: KeyValueStore, customer: bytes) -> dict[bytes, bytes]:
+def anew_of(store: KeyValueStore, customer: bytes) -> dict[bytes, bytes]:
     """The customer's summary and what lies beside it, made of the facts alone."""
     anew = MemoryStore()
-    for key, value in shelf.scan(facts.prefix(customer)):
+    for key, value in store.scan(facts.prefix(customer)):
         anew.put(key, value)
-    summary(anew, customer)
-    return anew.sheets
+    summary_of(anew, customer)
+    return anew.derived_values
 
 
-class Worker:
+class Owner:
     """The owner of a partition: its mirror, and a changelog that outlives both."""
 
     def __init__(self, directory: Path) -> None:
@@ -163,34 +163,34 @@ class Worker:
         self._open()
 
     def _open(self) -> None:
-        self._mirror = LmdbStore.open(self._directory / str(self._moves), "t", 0, CUSTOMERS)
-        if len(self._log) > self._mirror.next_offset:
-            self._mirror.absorb(self._log[self._mirror.next_offset :], len(self._log), None)
-        self.shelf = TransactionalStore(self._mirror, 0)
+        self._local = LmdbStore.open(self._directory / str(self._moves), "t", 0, CUSTOMERS)
+        if len(self._log) > self._local.next_offset:
+            self._local.absorb(self._log[self._local.next_offset :], len(self._log), None)
+        self.store = TransactionalStore(self._local, 0)
 
     def chunk(self) -> None:
         """What was told since is durable in the changelog, and not in the mirror yet."""
-        sealed = self.shelf.seal()
+        sealed = self.store.seal()
         start = len(self._log)
         self._log += sealed.changes()
         self._waiting.append((sealed, range(start, len(self._log)) if sealed.values else None))
 
-    def store(self) -> None:
+    def commit(self) -> None:
         """It is in the mirror as well."""
-        self.shelf.commit([chunk for chunk, _ in self._waiting], [where for _, where in self._waiting])
+        self.store.commit([chunk for chunk, _ in self._waiting], [where for _, where in self._waiting])
         self._waiting = []
 
     def restart(self) -> None:
         """In order: all is stored, and found again."""
         self.chunk()
-        self.store()
+        self.commit()
         self.close()
         self._open()
 
     def crash(self) -> None:
         """What was durable and not stored is read from the changelog."""
         self.chunk()
-        self.shelf.give_up()
+        self.store.give_up()
         self._waiting = []
         self.close()
         self._open()
@@ -203,37 +203,37 @@ class Worker:
     def another(self, told: Observation) -> None:
         """A worker that lost the partition writes a fact between ours, and ours hears of it."""
         self.chunk()
-        self.store()
+        self.commit()
         self._log.append((facts.key(CUSTOMER, told.kind, *told.ids), facts.encode(told.fact)))
-        self.shelf.merge_in(collapse(self._log[self._mirror.next_offset :], CUSTOMERS.merge))
-        self.shelf.gap_read(len(self._log))
+        self.store.merge_in(collapse(self._log[self._local.next_offset :], CUSTOMERS.merge))
+        self.store.gap_read(len(self._log))
 
     def beside(self) -> dict[bytes, bytes]:
         """The summary, and what lies beside it."""
-        summary(self.shelf, CUSTOMER)
+        summary_of(self.store, CUSTOMER)
         begin = facts.prefix(CUSTOMER)
-        kept = self.shelf.sheet(CUSTOMER)
+        kept = self.store.derived(CUSTOMER)
         assert kept is not None
-        return {CUSTOMER: kept, **dict(self.shelf.entries(begin, begin + b"\xff"))}
+        return {CUSTOMER: kept, **dict(self.store.derived_between(begin, begin + b"\xff"))}
 
     def anew(self) -> dict[bytes, bytes]:
         """The same, made of the facts alone."""
-        return anew_of(self.shelf, CUSTOMER)
+        return anew_of(self.store, CUSTOMER)
 
     def close(self) -> None:
         """End it."""
-        self._mirror.close()
+        self._local.close()
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
+def worker(tmp_path: Path) -> Iterator[Owner]:
     """A worker over an empty partition."""
-    worker = Worker(tmp_path)
+    worker = Owner(tmp_path)
     yield worker
     worker.close()
 
 
-def live_on(worker: Worker, told: list[Happened], rng: random.Random, *, every: int) -> None:
+def live_on(worker: Owner, told: list[Happened], rng: random.Random, *, every: int) -> None:
     """Let all of it arrive, with repetitions; look every so many, and through whatever befalls a worker."""
     books = Books()
     told = told + rng.sample(told, len(told) // 10)
@@ -243,20 +243,20 @@ def live_on(worker: Worker, told: list[Happened], rng: random.Random, *, every: 
         if rng.random() < 2 / every:
             worker.another(one.telling)
         else:
-            of(worker.shelf, one.telling).settle(None)
+            of(worker.store, one.telling).settle(None)
         if rng.random() < 0.1:
             worker.chunk()
         if rng.random() < 0.05:
-            worker.store()
+            worker.commit()
         if number % every and number < len(told):
             continue
-        book = of(worker.shelf)
+        view = of(worker.store)
         *expected, listed = books.shown()
         ids = {*rng.sample(sorted(books.arrived), min(len(books.arrived), 40))}
         ids |= {expected[0][0]} if expected[0] else set()
-        assert shown(book, ids) == (*expected, {id_: one for id_, one in listed.items() if id_ in ids})
+        assert shown(view, ids) == (*expected, {id_: one for id_, one in listed.items() if id_ in ids})
         assert worker.beside() == worker.anew()
-        share = share_of(book)
+        share = share_of(view)
         assert len(share["live"]) <= 1
         rng.choice([worker.restart, worker.crash, worker.move])()
 
@@ -266,7 +266,7 @@ def live_on(worker: Worker, told: list[Happened], rng: random.Random, *, every: 
 def test_any_order_through_whatever_befalls(rng: random.Random, subscriptions: int, products: int) -> None:
     """Subscriptions start, change, end and return in any order, through restarts, crashes, moves and other owners."""
     with tempfile.TemporaryDirectory() as name:
-        worker = Worker(Path(name))
+        worker = Owner(Path(name))
         try:
             live_on(worker, lives(rng, subscriptions, products), rng, every=5)
         finally:
@@ -274,7 +274,7 @@ def test_any_order_through_whatever_befalls(rng: random.Random, subscriptions: i
 
 
 @pytest.mark.parametrize("products", [3, 3_000], ids=["few products", "as many products"])
-def test_thousands_of_subscriptions(worker: Worker, products: int) -> None:
+def test_thousands_of_subscriptions(worker: Owner, products: int) -> None:
     """The same with three thousand: an account that looks through all of them agrees."""
     rng = random.Random(products)
     live_on(worker, lives(rng, 3_000, products), rng, every=700)
@@ -285,9 +285,9 @@ def test_thousands_of_subscriptions(worker: Worker, products: int) -> None:
 
 @dataclass
 class Meter:
-    """A shelf that counts keys that are touched, and their bytes."""
+    """A store that counts keys that are touched, and their bytes."""
 
-    shelf: MemoryStore
+    store: MemoryStore
     began_at_ms: int = 0
     ownership: None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -298,37 +298,37 @@ class Meter:
 
     def get(self, key: bytes) -> bytes | None:
         """One read."""
-        value = self.shelf.get(key)
+        value = self.store.get(key)
         self._count("read", key, value)
         return value
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """One read for each."""
-        for entry in self.shelf.scan(prefix):
+        for entry in self.store.scan(prefix):
             self._count("read", *entry)
             yield entry
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """One write."""
         self._count("write", key, value)
-        self.shelf.put(key, value)
+        self.store.put(key, value)
 
-    def sheet(self, key: bytes) -> bytes | None:
+    def derived(self, key: bytes) -> bytes | None:
         """One read."""
-        value = self.shelf.sheet(key)
+        value = self.store.derived(key)
         self._count("read", key, value)
         return value
 
-    def entries(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def derived_between(self, start: bytes, stop: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """One read for each."""
-        for entry in self.shelf.entries(start, stop, backwards=backwards):
+        for entry in self.store.derived_between(start, stop, backwards=backwards):
             self._count("read", *entry)
             yield entry
 
-    def keep(self, key: bytes, sheet: bytes | None) -> None:
+    def put_derived(self, key: bytes, value: bytes | None) -> None:
         """One write."""
-        self._count("write", key, sheet)
-        self.shelf.keep(key, sheet)
+        self._count("write", key, value)
+        self.store.put_derived(key, value)
 
 
 NAME: Final = orjson.loads(samples.load("payment.succeeded"))["data"]["customer"]["customer_id"].encode()
@@ -337,15 +337,15 @@ NEWEST, OLDEST, MIDDLE, ENDED, UNKNOWN = "sub_00009", "sub_00000", "sub_00004", 
 
 def crowd(live: int, products: int) -> MemoryStore:
     """A customer with so many subscriptions that go on, and as many that ended; the named ones are there always."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     numbers = [*range(5), *range(100, 95 + live), *range(5, 10)]  # by creation
     for age, number in enumerate(numbers):
         for begins, status in (("sub_", "active"), ("sub_ended_", "cancelled")):
             id_ = f"{begins}{number:05}"
             product = f"pdt_{age % products:05}" if number < 10 else f"pdt_{10 + age % products:05}"
             one = Happened(id_, BEGAN_MS + age * 1000, status, product, BEGAN_MS + age * 1000)
-            CustomerView(shelf, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {})).settle(None)
-    return shelf
+            CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {})).settle(None)
+    return store
 
 
 Webhook = tuple[str, dict[str, Any]]
@@ -378,7 +378,7 @@ POLICIES: Final = {
 }
 
 
-def cost(shelf: MemoryStore, webhooks: list[Webhook], policy: Policy) -> Counter[str]:
+def cost(store: MemoryStore, webhooks: list[Webhook], policy: Policy) -> Counter[str]:
     """What the last of these webhooks reads, writes and sends, once its like came before."""
     for number, (sample, changes) in enumerate(webhooks):
         body = orjson.loads(samples.load(sample))
@@ -390,7 +390,7 @@ def cost(shelf: MemoryStore, webhooks: list[Webhook], policy: Policy) -> Counter
         if isinstance(body["data"].get("customer"), dict):
             body["data"]["customer"] |= {"customer_id": NAME.decode(), **customer}
         headers = (("webhook-id", b"msg_%d" % number), ("webhook-timestamp", b"%d" % at_s))
-        meter = Meter(shelf)
+        meter = Meter(store)
         decision = decide(Consumed(orjson.dumps(body), headers), policy, map_webhook, meter)
         assert isinstance(decision.verdict, Operations), decision.verdict
         meter.counts["sent bytes"] = sum(len(one.body) for one in decision.verdict.operations)
@@ -405,10 +405,10 @@ def crowds() -> dict[tuple[int, int], dict[str, Any]]:
 
 
 def copy_of(state: dict[str, Any]) -> MemoryStore:
-    """Another shelf with the same in it."""
-    shelf = MemoryStore()
-    vars(shelf).update({name: value.copy() if hasattr(value, "copy") else value for name, value in state.items()})
-    return shelf
+    """Another store with the same in it."""
+    store = MemoryStore()
+    vars(store).update({name: value.copy() if hasattr(value, "copy") else value for name, value in state.items()})
+    return store
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -440,24 +440,24 @@ def test_a_long_life_costs_what_a_short_one_does() -> None:
     """With 5,000 events of half a year each new one takes the place of the oldest, for the same few reads."""
     counts = []
     for events in (10, 5_000):
-        shelf = MemoryStore()
+        store = MemoryStore()
         for number in range(events):
             out_s = BEGAN_MS // 1000 - 200 * 86_400 + number
-            shelf.put(facts.key(NAME, "event", f"{number:026}"), facts.encode([out_s]))
-        summary(shelf, NAME)
+            store.put(facts.key(NAME, "event", f"{number:026}"), facts.encode([out_s]))
+        summary_of(store, NAME)
         body = orjson.loads(samples.load("payment.failed"))
         for number in range(3):
             at_s = BEGAN_MS // 1000 + number
             body["timestamp"] = iso(at_s * 1000)
             body["data"]["payment_id"] = f"pay_{number}"
             headers = (("webhook-id", b"msg_%d" % number), ("webhook-timestamp", b"%d" % at_s))
-            meter = Meter(shelf)
+            meter = Meter(store)
             decide(Consumed(orjson.dumps(body), headers), Policy(), map_webhook, meter)
         counts.append(meter.counts)
-        kept = [key for key, _ in shelf.scan(facts.prefix(NAME, "event"))]
+        kept = [key for key, _ in store.scan(facts.prefix(NAME, "event"))]
         assert len(kept) == events
         assert kept[0].endswith(b"%026d" % 3)  # the oldest of them have gone, one for each
-        assert shelf.sheets == anew_of(shelf, NAME)
+        assert store.derived_values == anew_of(store, NAME)
     few, many = counts
     assert few["read keys"] == many["read keys"]
     assert few["write keys"] == many["write keys"]
@@ -467,61 +467,61 @@ def test_a_long_life_costs_what_a_short_one_does() -> None:
 
 
 def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
-    """A book that is not settled leaves every place as it was."""
-    shelf = crowd(10, 5)
-    before = dict(shelf.sheets)
+    """A view that is not settled leaves every place as it was."""
+    store = crowd(10, 5)
+    before = dict(store.derived_values)
     one = Happened(NEWEST, BEGAN_MS + 10**9, "cancelled", "pdt_1", BEGAN_MS)
-    book = CustomerView(shelf, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {}))
-    assert book.speaking is not None
-    assert book.speaking.subscription_id != NEWEST
-    assert shelf.sheets == before
+    view = CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {}))
+    assert view.speaking is not None
+    assert view.speaking.subscription_id != NEWEST
+    assert store.derived_values == before
 
 
 def test_places_that_an_earlier_version_left() -> None:
     """It forgets a customer, and knows nothing of what lies beside the summary: it counts for nobody who comes back."""
-    shelf = MemoryStore()
-    of(shelf, Happened("sub_1", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling).settle(None)
-    shelf.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
-    shelf.keep(CUSTOMER, None)
-    book = of(shelf, Happened("sub_2", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling)
-    book.settle(None)
-    assert book.active == (1, ["pdt_1"])
-    assert shelf.sheets == anew_of(shelf, CUSTOMER)
+    store = MemoryStore()
+    of(store, Happened("sub_1", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling).settle(None)
+    store.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
+    store.put_derived(CUSTOMER, None)
+    view = of(store, Happened("sub_2", BEGAN_MS, "active", "pdt_1", BEGAN_MS).telling)
+    view.settle(None)
+    assert view.active == (1, ["pdt_1"])
+    assert store.derived_values == anew_of(store, CUSTOMER)
 
 
 def test_a_place_without_a_fact_is_found_out() -> None:
     """Whatever left it: the summary is made anew of the facts."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for number in range(3):
         id_ = f"sub_{number}"
-        of(shelf, Happened(id_, BEGAN_MS + number, "active", "pdt_1", BEGAN_MS + number).telling).settle(None)
-    shelf.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
-    of(shelf, Happened("sub_2", BEGAN_MS + 9, "cancelled", "pdt_1", BEGAN_MS + 2).telling).settle(None)
-    book = of(shelf)
-    assert book.speaking is not None
-    assert (book.speaking.subscription_id, book.active.subscriptions) == ("sub_0", 1)
-    assert Roster(shelf, CUSTOMER).first(live=True) == "sub_0"
+        of(store, Happened(id_, BEGAN_MS + number, "active", "pdt_1", BEGAN_MS + number).telling).settle(None)
+    store.put(facts.key(CUSTOMER, "subscription", "sub_1"), None)
+    of(store, Happened("sub_2", BEGAN_MS + 9, "cancelled", "pdt_1", BEGAN_MS + 2).telling).settle(None)
+    view = of(store)
+    assert view.speaking is not None
+    assert (view.speaking.subscription_id, view.active.subscriptions) == ("sub_0", 1)
+    assert Roster(store, CUSTOMER).first(live=True) == "sub_0"
 
 
 @pytest.mark.parametrize("created_ms", [-(2**63), -1, 0, 2**63, 2**64 - 1])
 def test_any_creation_that_a_fact_may_hold(created_ms: int) -> None:
     """The oldest and the newest time that JSON of a fact holds have their places."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for id_, at in (("sub_a", created_ms), ("sub_b", BEGAN_MS)):
-        of(shelf, Happened(id_, BEGAN_MS, "active", "pdt_1", at).telling).settle(None)
-    speaking = of(shelf).speaking
+        of(store, Happened(id_, BEGAN_MS, "active", "pdt_1", at).telling).settle(None)
+    speaking = of(store).speaking
     assert speaking is not None
     assert speaking.created_at_ms == max(created_ms, BEGAN_MS)
 
 
 def test_long_and_odd_product_ids() -> None:
     """Ids of any length, and such as begin alike, are told apart and told in full."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     products = ["p" * 96, "p" * 97, "p" * 5_000, "p\0q", "p", "ü" * 60]
     for number, product in enumerate(products):
-        of(shelf, Happened(f"sub_{number}", BEGAN_MS, "active", product, BEGAN_MS).telling).settle(None)
-    assert of(shelf).active == (6, sorted(products))
+        of(store, Happened(f"sub_{number}", BEGAN_MS, "active", product, BEGAN_MS).telling).settle(None)
+    assert of(store).active == (6, sorted(products))
     for number in range(len(products)):
-        of(shelf, Happened(f"sub_{number}", BEGAN_MS + 9, "expired", "p", BEGAN_MS).telling).settle(None)
-    assert of(shelf).active == (0, [])
-    assert [key for key in shelf.sheets if b"\0p" in key] == []
+        of(store, Happened(f"sub_{number}", BEGAN_MS + 9, "expired", "p", BEGAN_MS).telling).settle(None)
+    assert of(store).active == (0, [])
+    assert [key for key in store.derived_values if b"\0p" in key] == []

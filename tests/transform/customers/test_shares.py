@@ -30,7 +30,7 @@ from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(person_id_chain=("email",))
@@ -51,14 +51,14 @@ class Partition:
 
     log: list[Consumed] = field(default_factory=list)
     acknowledged: int = 0
-    shelf: MemoryStore = field(default_factory=MemoryStore)
+    store: MemoryStore = field(default_factory=MemoryStore)
 
     def crash(self, durable: int) -> None:
         """Lose all but the first `durable` records of the changelog."""
-        before, self.shelf = self.shelf.changelog[:durable], MemoryStore()
+        before, self.store = self.store.changelog[:durable], MemoryStore()
         for key, value in before:
-            known = self.shelf.get(key)
-            self.shelf.put(key, facts.merge_at(key, known, value) if known is not None and value is not None else value)
+            known = self.store.get(key)
+            self.store.put(key, facts.merge_at(key, known, value) if known is not None and value is not None else value)
 
 
 class World:
@@ -89,12 +89,12 @@ class World:
         (only if all commands are); modulo what there is, so that any number will do.
         """
         partition = self.partitions[number]
-        written = len(partition.shelf.changelog)
+        written = len(partition.store.changelog)
         chunk = partition.log[partition.acknowledged : partition.acknowledged + records]
         operations: list[tuple[str, bytes]] = []
         commands: list[OutRecord] = []
         for record in chunk:
-            decision = self.decide(record, partition.shelf)
+            decision = self.decide(record, partition.store)
             verdict = decision.verdict
             assert not isinstance(verdict, DeadLettered), verdict
             if isinstance(verdict, Operations):
@@ -111,12 +111,12 @@ class World:
         self._command(commands[:told])
         durable = written
         if sent == len(operations) and told == len(commands):
-            durable += crash[2] % (len(partition.shelf.changelog) - written + 1)
+            durable += crash[2] % (len(partition.store.changelog) - written + 1)
         partition.crash(durable)
 
-    def decide(self, record: Consumed, shelf: MemoryStore) -> Decision:
+    def decide(self, record: Consumed, store: MemoryStore) -> Decision:
         """The decision; a share leads to no other."""
-        decision = decide(record, self.policy, map_webhook, shelf)
+        decision = decide(record, self.policy, map_webhook, store)
         if record.key is not None and record.key.startswith(PERSON):
             assert decision.commands == ()
         return decision
@@ -343,7 +343,7 @@ def test_first_identify_is_the_customers() -> None:
     """The customer's own identify, a barrier, has the contact; event; then the sums, without a barrier."""
     world = one_partition()
     record = payment("cus_a", 1)
-    decision = world.decide(record, world.partitions[0].shelf)
+    decision = world.decide(record, world.partitions[0].store)
     assert isinstance(decision.verdict, Operations)
     assert [operation.barrier for operation in decision.verdict.operations] == [True, False]
     identify = orjson.loads(decision.verdict.operations[0].body)
@@ -420,7 +420,7 @@ def test_other_policies_share_nothing() -> None:
         world = one_partition(policy)
         fed(world, payment("cus_a", 1), payment("cus_b", 2))
         assert world.shares == []
-        kinds = {facts.split(key)[1] for key, _ in world.partitions[0].shelf.changelog}
+        kinds = {facts.split(key)[1] for key, _ in world.partitions[0].store.changelog}
         assert kinds == {"payment", "identity"}
 
 
@@ -456,7 +456,7 @@ def test_several_customers_of_one_person_are_noted() -> None:
     assert "shared-person" not in alone.verdict.notes
     fed(world, payment("cus_b", 2, customer=account))
     share = world.shares[-1]
-    verdict = world.decide(Consumed(share.value, share.headers, share.key), world.partitions[0].shelf).verdict
+    verdict = world.decide(Consumed(share.value, share.headers, share.key), world.partitions[0].store).verdict
     assert isinstance(verdict, Operations)
     assert verdict.notes == ("shared-person",)
     assert verdict.warnings == ("2 customers at Dodo are this one person, with the totals of all",)
@@ -492,10 +492,10 @@ def test_a_share_of_the_first_form_is_read_on() -> None:
     world = one_partition()
     fed(world, payment("cus_a", 1))
     shared = facts.key(b"cus_a", "shared", "")
-    before = orjson.loads(world.partitions[0].shelf.get(shared) or b"")
+    before = orjson.loads(world.partitions[0].store.get(shared) or b"")
     assert before[1:2] == [ADDRESS]
     assert len(before) == 3
-    world.partitions[0].shelf.put(shared, orjson.dumps([before[0] + 5, ADDRESS, "9" * 32]))
+    world.partitions[0].store.put(shared, orjson.dumps([before[0] + 5, ADDRESS, "9" * 32]))
     fed(world, payment("cus_a", 2))
     assert sums(world.person()) == (2000, 2)
 
@@ -526,10 +526,10 @@ def test_each_identify_is_followed() -> None:
     """An identify of the customer's own that goes out again, after a crash, has the person's behind it again."""
     world = one_partition()
     fed(world, payment("cus_a", 1))
-    before, world.partitions[0].shelf = world.partitions[0].shelf, MemoryStore()
+    before, world.partitions[0].store = world.partitions[0].store, MemoryStore()
     for key, value in before.scan(b""):
         if facts.split(key)[1] in {"shared", "share", "person"}:
-            world.partitions[0].shelf.put(key, value)
+            world.partitions[0].store.put(key, value)
     assert [kind for kind, _ in fed(world, payment("cus_a", 1))] == ["identify", "event", "identify"]
 
 
@@ -537,7 +537,7 @@ def test_a_customer_whose_state_was_lost() -> None:
     """Versions go on from the record's time, so the person's owner believes the new share."""
     world = World(lambda key: 1 if key.startswith(PERSON) else 0)
     fed(world, payment("cus_a", 1), payment("cus_a", 2), payment("cus_a", 3))
-    world.partitions[0].shelf = MemoryStore()
+    world.partitions[0].store = MemoryStore()
     fed(world, payment("cus_a", 4))
     assert sums(world.person()) == (1000, 1)
 
@@ -549,7 +549,7 @@ def test_unchanged_sums_are_counted() -> None:
     value = orjson.loads(world.shares[-1].value or b"") | {"told": False}
     value["version"] += 1
     record = Consumed(orjson.dumps(value), world.shares[-1].headers, world.shares[-1].key)
-    decision = world.decide(record, world.partitions[0].shelf)
+    decision = world.decide(record, world.partitions[0].store)
     assert isinstance(decision.verdict, Operations)
     assert decision.verdict.operations == ()
     assert decision.verdict.notes == ("shared-person", "unchanged-identify")
@@ -561,7 +561,7 @@ def test_older_share_is_dropped() -> None:
     fed(world, payment("cus_a", 1), payment("cus_a", 2))
     for share in world.shares:
         value = orjson.loads(share.value or b"") | {"told": False}
-        decision = world.decide(Consumed(orjson.dumps(value), share.headers, share.key), world.partitions[0].shelf)
+        decision = world.decide(Consumed(orjson.dumps(value), share.headers, share.key), world.partitions[0].store)
         match decision.verdict:
             case Dropped(reason=reason):
                 assert (share is world.shares[-1], reason) == (False, "command")
@@ -628,8 +628,8 @@ def test_forgotten_customer(customerio: str | None) -> None:
     fed(world, payment("cus_a", 1), payment("cus_b", 2))
     fed(world, forget("cus_a", 3, customerio))
     assert sums(world.person()) == (1000, 1)
-    shelf = world.partitions[0].shelf
-    assert [facts.split(key)[1:] for key, _ in shelf.scan(facts.prefix(b"cus_a"))] == [
+    store = world.partitions[0].store
+    assert [facts.split(key)[1:] for key, _ in store.scan(facts.prefix(b"cus_a"))] == [
         ("forgotten", ""),
         ("request", ""),
         ("shared", ""),
@@ -648,10 +648,10 @@ def test_last_one_is_forgotten(customerio: str | None) -> None:
         [] if customerio is None else ["delete", "delete"]
     )
     assert world.person() == (before if customerio is None else None)
-    left = [(key, value) for key, value in world.partitions[0].shelf.scan(person_key(ADDRESS) + b"\0")]
+    left = [(key, value) for key, value in world.partitions[0].store.scan(person_key(ADDRESS) + b"\0")]
     assert [facts.split(key)[1:] for key, _ in left] == [("person", ""), ("share", "cus_a")]
     assert orjson.loads(left[1][1])[1] is None
-    everything = b"".join(key + value for key, value in world.partitions[0].shelf.scan(b""))
+    everything = b"".join(key + value for key, value in world.partitions[0].store.scan(b""))
     assert ADDRESS.encode() not in everything
 
 
@@ -705,12 +705,12 @@ def test_what_is_no_share(wrong: dict[str, Any]) -> None:
     world = one_partition()
     fed(world, payment("cus_a", 1))
     share = world.shares[0]
-    shelf = MemoryStore()
+    store = MemoryStore()
     value = orjson.dumps(orjson.loads(share.value or b"") | wrong)
-    verdict = decide(Consumed(value, share.headers, share.key), POLICY, map_webhook, shelf).verdict
+    verdict = decide(Consumed(value, share.headers, share.key), POLICY, map_webhook, store).verdict
     assert isinstance(verdict, DeadLettered)
     assert "bug" not in verdict.reason
-    assert shelf.changelog == []
+    assert store.changelog == []
 
 
 def test_nobody_is_called_like_a_person() -> None:

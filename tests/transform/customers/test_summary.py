@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers import facts
 from pipeline.transform.customers.customer_view import CustomerView
-from pipeline.transform.customers.merged_facts import summary
+from pipeline.transform.customers.merged_facts import summary_of
 from pipeline.transform.customers.named import PaymentFact, RefundFact
 from pipeline.transform.customers.observations import Observation, Observations
 from pipeline.transform.customers.summary import VERSION, Summary, refunded
@@ -102,75 +102,75 @@ TELLINGS = st.one_of(
 )
 
 
-def take(shelf: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
+def take(store: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
     tellings = [deepcopy(told)] if isinstance(told, Observation) else []
     shown = Observations(EventTimes(None, at_s * 1000, at_s), tellings, (), {})
-    book = CustomerView(shelf, CUSTOMER, shown)
+    view = CustomerView(store, CUSTOMER, shown)
     if isinstance(told, Observation):
-        book.settle(None)
+        view.settle(None)
         return
     event_id = f"{told[1]:026d}"
     operation = MappedOperation(event_id, b"{}", barrier=False, kind="event", name="x")
-    operations = () if book.emitted(event_id) else (operation,)
-    book.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
+    operations = () if view.emitted(event_id) else (operation,)
+    view.settle(Operations(b"cus_1", operations, event_time_ms=0, identified_by="customer_id"))
 
 
-def sums(shelf: MemoryStore) -> list[Any]:
+def sums(store: MemoryStore) -> list[Any]:
     """What the kept summary says, but for the identity, which counts its own writes."""
-    kept = shelf.sheet(CUSTOMER)
+    kept = store.derived(CUSTOMER)
     found: list[Any] = orjson.loads(kept[1:]) if kept else []
     return found[:-1]
 
 
-def folded(shelf: MemoryStore) -> dict[bytes, bytes]:
+def folded(store: MemoryStore) -> dict[bytes, bytes]:
     """The summary made of all facts, and what lies beside it."""
     anew = MemoryStore()
-    for key, value in shelf.scan(facts.prefix(CUSTOMER)):
+    for key, value in store.scan(facts.prefix(CUSTOMER)):
         anew.put(key, value)
-    summary(anew, CUSTOMER)
-    return anew.sheets
+    summary_of(anew, CUSTOMER)
+    return anew.derived_values
 
 
 @given(st.lists(TELLINGS, max_size=14), st.randoms())
 def test_following_is_folding(told: list[Any], rng: Any) -> None:
     """After every webhook, in any order with repetitions, the kept summary is that of all facts."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     tellings = told + [rng.choice(told) for _ in told[:5]]
     rng.shuffle(tellings)
     for one in tellings:
-        take(shelf, one)
-        assert shelf.sheets == folded(shelf)
+        take(store, one)
+        assert store.derived_values == folded(store)
     again = MemoryStore()
     for one in sorted(tellings, key=repr):
         take(again, one)
-    assert sums(again) == sums(shelf)
+    assert sums(again) == sums(store)
 
 
 @given(st.lists(TELLINGS, max_size=8))
 def test_a_lost_summary_is_made_anew(told: list[Any]) -> None:
     """Without it, or with one of another version, the facts are folded, and the result is kept."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for one in told:
-        take(shelf, one)
-    kept = shelf.sheets.copy()
+        take(store, one)
+    kept = store.derived_values.copy()
     for lost in (None, b"", b"\x00[]"):
-        shelf.keep(CUSTOMER, lost)
-        assert summary(shelf, CUSTOMER).encode() == folded(shelf)[CUSTOMER]
-        assert shelf.sheets == folded(shelf)
-    assert not told or kept == folded(shelf)
+        store.put_derived(CUSTOMER, lost)
+        assert summary_of(store, CUSTOMER).encode() == folded(store)[CUSTOMER]
+        assert store.derived_values == folded(store)
+    assert not told or kept == folded(store)
 
 
 def test_bytes_come_back() -> None:
     """What was kept is read as it was, and begins with its version."""
-    shelf = MemoryStore()
-    take(shelf, payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", periods=[["sub_1", 7]]))
-    kept = shelf.sheet(CUSTOMER)
+    store = MemoryStore()
+    take(store, payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z", periods=[["sub_1", 7]]))
+    kept = store.derived(CUSTOMER)
     assert kept is not None
     assert kept[:1] == VERSION
-    sheet = Summary.decode(kept)
-    assert sheet is not None
-    assert sheet.encode() == kept
+    summary = Summary.decode(kept)
+    assert summary is not None
+    assert summary.encode() == kept
 
 
 PAID = payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z").fact
@@ -223,40 +223,40 @@ def test_nothing_comes_back_of_what_does_not_count(other: Observation) -> None:
 
 def test_a_summary_of_the_former_rule_is_made_anew() -> None:
     """A full refund that was not counted, as an earlier version left facts and summary on the disk, counts now."""
-    shelf = MemoryStore()
-    shelf.put(b"cus_1\0payment\0pay_1", b'[1000,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null]')
-    shelf.put(b"cus_1\0refund\0pay_1\0ref_1", b'[987,"EUR","2026-03-09T00:00:00Z",false,"webhook"]')
-    shelf.keep(
+    store = MemoryStore()
+    store.put(b"cus_1\0payment\0pay_1", b'[1000,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null]')
+    store.put(b"cus_1\0refund\0pay_1\0ref_1", b'[987,"EUR","2026-03-09T00:00:00Z",false,"webhook"]')
+    store.put_derived(
         b"cus_1",
         b'\x03[0,1,{"USD":1000},[1772323200000,"pay_1","2026-03-01T00:00:00Z"],[1772323200000,"pay_1","USD"],'
         b'[1772323200000,"pay_1","2026-03-01T00:00:00Z"],null,1,false,{},null,[],null,'
         b"[0,0,null,null,null,null,null,null,null,{}]]",
     )
-    assert summary(shelf, b"cus_1").spent == {"USD": 0}
+    assert summary_of(store, b"cus_1").spent == {"USD": 0}
 
 
 def test_a_subscription_of_the_former_version_shows_its_price() -> None:
     """The plans of its fact have it; of a trial it says nothing."""
-    shelf = MemoryStore()
-    shelf.put(
+    store = MemoryStore()
+    store.put(
         b"cus_1\0subscription\0sub_1",
         b'[1,1000,"active","2026-04-01T00:00:00Z",false,5,[[1,1000,"pdt_1",2900,"USD","Month",1]]]',
     )
     shown = ["sub_1", "active", "pdt_1", "2026-04-01T00:00:00Z", False, 5, 2900, "USD", "Month", 1, None, None]
-    assert summary(shelf, b"cus_1").live == shown
+    assert summary_of(store, b"cus_1").live == shown
 
 
 @pytest.mark.parametrize("charge_first", [True, False])
 def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
     """The trial's end is there until more than nothing was paid for the subscription."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     trial = subscription("sub_1", (1, 0), "active", 1)
     trial.fact.extend([9_000, None])
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
     shown = []
     for told in (charge, trial) if charge_first else (trial, charge):
-        book = CustomerView(shelf, CUSTOMER, Observations(EventTimes(None, 0, 0), [told], (), {}))
-        book.settle(None)
-        shown.append([book.speaking.trial_ends_ms] if book.speaking is not None else [])
+        view = CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), [told], (), {}))
+        view.settle(None)
+        shown.append([view.speaking.trial_ends_ms] if view.speaking is not None else [])
     assert shown == ([[], [None]] if charge_first else [[9_000], [None]])
-    assert shelf.sheets == folded(shelf)
+    assert store.derived_values == folded(store)

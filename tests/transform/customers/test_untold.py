@@ -19,7 +19,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 BY_ID, BY_ADDRESS = Policy(), Policy(person_id_chain=("email",))
 BODY = samples.load("payment.succeeded")
@@ -54,40 +54,40 @@ def command(out: OutRecord) -> Consumed:
 
 def test_the_profile_is_told_again() -> None:
     """With a barrier, as of a person who may not be there; then it is remembered again."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     first = paid(0)
-    refused = command(identify_of(first, decide(first, BY_ID, map_webhook, shelf)))
-    assert kinds(decide(paid(1), BY_ID, map_webhook, shelf)) == []
-    done = decide(refused, BY_ID, map_webhook, shelf)
+    refused = command(identify_of(first, decide(first, BY_ID, map_webhook, store)))
+    assert kinds(decide(paid(1), BY_ID, map_webhook, store)) == []
+    done = decide(refused, BY_ID, map_webhook, store)
     assert isinstance(done.verdict, Dropped)
-    assert fold(shelf.scan(CUSTOMER + b"\0")).sheet.encode() == shelf.sheet(CUSTOMER)
-    again = decide(paid(2), BY_ID, map_webhook, shelf)
+    assert fold(store.scan(CUSTOMER + b"\0")).summary.encode() == store.derived(CUSTOMER)
+    again = decide(paid(2), BY_ID, map_webhook, store)
     assert kinds(again) == ["identify"]
     assert isinstance(again.verdict, Operations)
     assert again.verdict.operations[0].barrier
-    assert kinds(decide(paid(3), BY_ID, map_webhook, shelf)) == []
+    assert kinds(decide(paid(3), BY_ID, map_webhook, store)) == []
 
 
 def test_a_lost_summary_knows_it_too() -> None:
     """What is unsaid stays so in the facts, whatever a payment's note says."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     first = paid(0)
-    decide(command(identify_of(first, decide(first, BY_ID, map_webhook, shelf))), BY_ID, map_webhook, shelf)
-    shelf.keep(CUSTOMER, None)
-    assert kinds(decide(paid(1), BY_ID, map_webhook, shelf)) == ["identify"]
+    decide(command(identify_of(first, decide(first, BY_ID, map_webhook, store))), BY_ID, map_webhook, store)
+    store.put_derived(CUSTOMER, None)
+    assert kinds(decide(paid(1), BY_ID, map_webhook, store)) == ["identify"]
 
 
 def test_an_older_refusal_changes_nothing() -> None:
     """Once another profile was told, or nobody is known, the command is without effect; so is a second one."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     first = paid(0)
-    refused = command(identify_of(first, decide(first, BY_ID, map_webhook, shelf)))
+    refused = command(identify_of(first, decide(first, BY_ID, map_webhook, store)))
     body = orjson.loads(BODY)
     body["data"]["customer"]["name"] = "Another Name"
-    assert "identify" in kinds(decide(replace(paid(1), value=orjson.dumps(body)), BY_ID, map_webhook, shelf))
-    before = list(shelf.changelog)
-    decide(refused, BY_ID, map_webhook, shelf)
-    assert shelf.changelog == before
+    assert "identify" in kinds(decide(replace(paid(1), value=orjson.dumps(body)), BY_ID, map_webhook, store))
+    before = list(store.changelog)
+    decide(refused, BY_ID, map_webhook, store)
+    assert store.changelog == before
     empty = MemoryStore()
     decide(refused, BY_ID, map_webhook, empty)
     assert empty.changelog == []
@@ -95,18 +95,18 @@ def test_an_older_refusal_changes_nothing() -> None:
 
 def test_of_a_person_of_several_customers() -> None:
     """The sums of an address go out under the person's own key, and are told again with the next share."""
-    shelf = MemoryStore()
-    (share,) = decide(paid(0), BY_ADDRESS, map_webhook, shelf).commands
+    store = MemoryStore()
+    (share,) = decide(paid(0), BY_ADDRESS, map_webhook, store).commands
     record = Consumed(share.value, share.headers, share.key)
-    summed = decide(record, BY_ADDRESS, map_webhook, shelf)
+    summed = decide(record, BY_ADDRESS, map_webhook, store)
     value = orjson.loads(share.value or b"")
     later = Consumed(orjson.dumps({**value, "version": value["version"] + 1, "told": False}), share.headers, share.key)
     refused = command(identify_of(record, summed))
     assert refused.key == share.key
-    assert kinds(decide(later, BY_ADDRESS, map_webhook, shelf)) == []
-    assert isinstance(decide(refused, BY_ADDRESS, map_webhook, shelf).verdict, Dropped)
+    assert kinds(decide(later, BY_ADDRESS, map_webhook, store)) == []
+    assert isinstance(decide(refused, BY_ADDRESS, map_webhook, store).verdict, Dropped)
     last = Consumed(orjson.dumps({**value, "version": value["version"] + 2, "told": False}), share.headers, share.key)
-    assert kinds(decide(last, BY_ADDRESS, map_webhook, shelf)) == ["identify"]
+    assert kinds(decide(last, BY_ADDRESS, map_webhook, store)) == ["identify"]
 
 
 @pytest.mark.parametrize(

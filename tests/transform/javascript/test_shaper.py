@@ -18,7 +18,7 @@ from pipeline.transform.javascript.shaper import JavaScript
 from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 RECIPES = Path(__file__).parents[2] / "data" / "recipes"
 ID = ("customer_id",)
@@ -42,9 +42,9 @@ def record(sample: str, webhook_id: str = "msg_1", **data: Any) -> Consumed:
     return Consumed(orjson.dumps(body), (("webhook-id", webhook_id.encode()),))
 
 
-def told(record: Consumed, chosen: Policy, shelf: MemoryStore | None = None) -> Decided:
+def told(record: Consumed, chosen: Policy, store: MemoryStore | None = None) -> Decided:
     """What becomes of it."""
-    return decide(record, chosen, map_webhook, shelf).verdict
+    return decide(record, chosen, map_webhook, store).verdict
 
 
 def sent(verdict: Decided) -> list[dict[str, Any]]:
@@ -79,17 +79,17 @@ def test_the_event_keeps_the_id_of_its_fact(sample: str) -> None:
 
 def test_a_redelivery_is_no_second_event() -> None:
     """With the state the second delivery is known; without it the event has the same id."""
-    shelf = MemoryStore()
-    (first,) = events(told(record("payment.succeeded"), policy(), shelf))
-    assert events(told(record("payment.succeeded"), policy(), shelf)) == []
+    store = MemoryStore()
+    (first,) = events(told(record("payment.succeeded"), policy(), store))
+    assert events(told(record("payment.succeeded"), policy(), store)) == []
     assert events(told(record("payment.succeeded"), policy())) == [first]
 
 
 def test_another_webhook_about_a_fact_that_is_out_says_nothing() -> None:
     """The payment is one event, by the default mapping before the recipes came and by them after."""
-    shelf = MemoryStore()
-    assert events(told(record("payment.succeeded"), Policy(), shelf))
-    assert events(told(record("payment.succeeded", "msg_2"), policy(), shelf)) == []
+    store = MemoryStore()
+    assert events(told(record("payment.succeeded"), Policy(), store))
+    assert events(told(record("payment.succeeded", "msg_2"), policy(), store)) == []
 
 
 def test_further_events_have_ids_of_their_own_that_a_new_name_keeps() -> None:
@@ -104,9 +104,9 @@ def test_further_events_have_ids_of_their_own_that_a_new_name_keeps() -> None:
     assert [name for name, _ in renamed] == ["One", "Second", "Three"]
     assert len({op_id for _, op_id in found}) == 3
     assert [op_id for _, op_id in found] == [op_id for _, op_id in renamed]
-    shelf = MemoryStore()
-    assert events(told(record("payment.succeeded"), policy(text), shelf)) == found
-    assert events(told(record("payment.succeeded"), policy(text), shelf)) == []
+    store = MemoryStore()
+    assert events(told(record("payment.succeeded"), policy(text), store)) == found
+    assert events(told(record("payment.succeeded"), policy(text), store)) == []
 
 
 @pytest.mark.parametrize("sample", [name for name in samples.names() if not name.startswith(("payment.s", "sub"))])
@@ -123,8 +123,8 @@ def test_what_no_recipe_touches_is_the_default_mappings(sample: str) -> None:
 @pytest.mark.parametrize("body", ["return null;", "webhook.cancel = true; return webhook;"])
 def test_nothing_is_sent_where_the_recipe_wants_nothing(body: str) -> None:
     """Counted as shaped away, said in words, and remembered as if it had been told: no later delivery sends it."""
-    shelf = MemoryStore()
-    verdict = told(record("payment.succeeded"), policy(f"function handler(webhook) {{ {body} }}"), shelf)
+    store = MemoryStore()
+    verdict = told(record("payment.succeeded"), policy(f"function handler(webhook) {{ {body} }}"), store)
     assert sent(verdict) == []
     assert isinstance(verdict, Operations)
     assert "shaped-away" in verdict.notes
@@ -133,14 +133,14 @@ def test_nothing_is_sent_where_the_recipe_wants_nothing(body: str) -> None:
 
 def test_a_record_that_fails_waits_for_the_mended_recipe_and_is_told_once() -> None:
     """A dead letter with file and line, of which nothing is remembered; its replay is the first telling."""
-    shelf = MemoryStore()
-    broken = told(record("payment.succeeded"), policy("function handler(webhook) {\n  return nothing;\n}"), shelf)
+    store = MemoryStore()
+    broken = told(record("payment.succeeded"), policy("function handler(webhook) {\n  return nothing;\n}"), store)
     assert broken == DeadLettered(
         "transform-failed", "threw ReferenceError: nothing is not defined", field="a.js:2"
     )  # fmt: skip
-    (first,) = events(told(record("payment.succeeded"), policy(PAID), shelf))
+    (first,) = events(told(record("payment.succeeded"), policy(PAID), store))
     assert first[0] == "Paid"
-    assert events(told(record("payment.succeeded"), policy(PAID), shelf)) == []
+    assert events(told(record("payment.succeeded"), policy(PAID), store)) == []
 
 
 @pytest.mark.parametrize(

@@ -246,21 +246,21 @@ class World:
     `emitted` counts the ids of the live events that were sent, before Customer.io drops repetitions.
     """
 
-    def __init__(self, policy: Policy, shelf: MemoryStore) -> None:
+    def __init__(self, policy: Policy, store: MemoryStore) -> None:
         self.policy = policy
-        self.shelf = shelf
+        self.store = store
         self.workspace = Workspace(SandboxConfig())
         self.emitted: Counter[str] = Counter()
 
     def feed(self, webhook: Webhook) -> Sent:
         """Decide one webhook and let Customer.io take what it sends, in order, then what follows from the shares."""
-        decision = decide(webhook, self.policy, map_webhook, self.shelf)
+        decision = decide(webhook, self.policy, map_webhook, self.store)
         sent = self._take(webhook, decision.verdict)
         sums: dict[str, Any] = {}
         for command in decision.commands:
             assert command.value is not None
             record = replace(webhook, webhook_id="", type="", value=command.value, headers=command.headers)
-            followed = decide(record, self.policy, map_webhook, self.shelf)
+            followed = decide(record, self.policy, map_webhook, self.store)
             assert followed.commands == (), "commands go round"
             told = self._take(record, followed.verdict)
             if told.identify is not None and told.person == sent.person:
@@ -310,9 +310,9 @@ class World:
 
     def crash(self, changelog: list[tuple[bytes, bytes | None]]) -> None:
         """Lose all but what the changelog has; what Customer.io took stays."""
-        self.shelf = MemoryStore(began_at_ms=self.shelf.began_at_ms)
+        self.store = MemoryStore(began_at_ms=self.store.began_at_ms)
         for key, value in changelog:
-            self.shelf.put(key, value)
+            self.store.put(key, value)
 
     @property
     def people(self) -> dict[str, dict[str, Any]]:

@@ -132,10 +132,10 @@ def crashed(world: Any, webhooks: list[Any], rng: Random) -> None:
     written = [0]
     for webhook in webhooks[: rng.randrange(1, len(webhooks) + 1)]:
         world.feed(webhook)
-        written.append(len(world.shelf.changelog))
+        written.append(len(world.store.changelog))
     durable = rng.randrange(written[-1] + 1)
     acknowledged = rng.randrange(sum(length <= durable for length in written))
-    world.crash(world.shelf.changelog[:durable])
+    world.crash(world.store.changelog[:durable])
     for webhook in webhooks[acknowledged:]:
         world.feed(webhook)
 
@@ -173,6 +173,6 @@ def test_the_state_is_the_changelogs(journey: Any) -> None:
     """What a restore reads from the changelog decides like the state that wrote it, with no summary kept."""
     world, restored = journey.world(), journey.world()
     for webhook in journey.webhooks:
-        restored.crash(world.shelf.changelog)
+        restored.crash(world.store.changelog)
         expected = world.feed(webhook)
         assert restored.feed(webhook) == expected

@@ -26,7 +26,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 LIVES: Final = 6_000 if "LONG_LIVES" in os.environ else 150
 """Of each kind of body."""
@@ -325,10 +325,10 @@ def test_what_was_told_is_what_the_shop_did(*, anew: bool) -> None:
     """Every doing once, of one lapse one answer, of one card one change, of one trial at most one conversion."""
     for seed in range(LIVES):
         shop = life(seed)
-        shelf, told, conversions, status = MemoryStore(), Counter[str](), Counter[str](), None
+        store, told, conversions, status = MemoryStore(), Counter[str](), Counter[str](), None
         records = delivered(shop, anew=anew)
         for record in records:
-            verdict = decide(record, POLICY, map_webhook, shelf).verdict
+            verdict = decide(record, POLICY, map_webhook, store).verdict
             for operation in verdict.operations if isinstance(verdict, Operations) else ():
                 attributes = orjson.loads(operation.body)["attributes"]
                 if operation.kind == "event":

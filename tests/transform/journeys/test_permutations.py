@@ -247,11 +247,11 @@ class End(NamedTuple):
 
 def end_of(journey: Any, webhooks: list[Any]) -> End:
     """Feed the webhooks in this order; an id that is told again is the same event, whatever it says."""
-    shelf, workspace = MemoryStore(began_at_ms=journey.began_at_ms), Workspace(SandboxConfig())
+    store, workspace = MemoryStore(began_at_ms=journey.began_at_ms), Workspace(SandboxConfig())
     events: dict[str, dict[str, Any]] = {}
 
     def take(record: Any) -> None:
-        decision = decide(record, journey.policy, map_webhook, shelf)
+        decision = decide(record, journey.policy, map_webhook, store)
         verdict = decision.verdict
         for index, operation in enumerate(verdict.operations if isinstance(verdict, Operations) else ()):
             body = orjson.loads(operation.body)

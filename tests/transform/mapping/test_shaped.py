@@ -19,7 +19,7 @@ from pipeline.transform.records import operation_records
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, ShapingError, Webhook
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 from tests.transform.customers.test_commands import backfill
 
 NOW_S = 1_792_000_000
@@ -55,10 +55,10 @@ def webhook(sample: str, webhook_id: str = "msg_1", *, late_s: int = 0, at_s: in
     return Consumed(orjson.dumps(body), headers)
 
 
-def told(shelf: MemoryStore | None, record: Consumed, function: Any = None, **changes: Any) -> Decided:
+def told(store: MemoryStore | None, record: Consumed, function: Any = None, **changes: Any) -> Decided:
     """What becomes of a record; without a function by the default mapping."""
     chosen = Policy() if function is None else policy(function, **changes)
-    return decide(record, chosen, map_webhook, shelf).verdict
+    return decide(record, chosen, map_webhook, store).verdict
 
 
 def sent(verdict: Decided) -> list[dict[str, Any]]:
@@ -98,14 +98,14 @@ def with_vip(_webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
 @pytest.mark.parametrize("with_state", [False, True])
 def test_a_shaper_that_changes_nothing_changes_nothing(name: str, with_state: bool) -> None:
     """Its operations are those of no shaper, byte for byte, and so is what the state learns."""
-    shelf, other = (MemoryStore(), MemoryStore()) if with_state else (None, None)
-    shaped, default = told(shelf, webhook(name), as_it_is), told(other, webhook(name))
+    store, other = (MemoryStore(), MemoryStore()) if with_state else (None, None)
+    shaped, default = told(store, webhook(name), as_it_is), told(other, webhook(name))
     if isinstance(shaped, Operations):
         assert shaped.shaped == "v1"
-        shaped = shaped._replace(shaped=None)
+        shaped = replace(shaped, shaped=None)
     assert shaped == default
-    if shelf is not None and other is not None:
-        assert shelf.changelog == other.changelog
+    if store is not None and other is not None:
+        assert store.changelog == other.changelog
 
 
 def test_a_renamed_event_keeps_the_id_of_its_fact() -> None:
@@ -122,10 +122,10 @@ def test_a_renamed_event_keeps_the_id_of_its_fact() -> None:
 @pytest.mark.parametrize("name", ["payment.succeeded", "payment.failed", "license_key.created", "subscription.active"])
 def test_a_fact_told_under_one_name_is_never_told_under_another(name: str) -> None:
     """The names change between two deliveries: the second says nothing."""
-    shelf = MemoryStore()
-    assert len(events(told(shelf, webhook(name)))) == 1
-    assert events(told(shelf, webhook(name, late_s=60), renamed)) == []
-    assert events(told(shelf, webhook(name, late_s=90), with_vip)) == [], "nor anything beside it"
+    store = MemoryStore()
+    assert len(events(told(store, webhook(name)))) == 1
+    assert events(told(store, webhook(name, late_s=60), renamed)) == []
+    assert events(told(store, webhook(name, late_s=90), with_vip)) == [], "nor anything beside it"
 
 
 def test_two_events_of_one_fact_have_two_ids() -> None:
@@ -149,18 +149,18 @@ def test_additional_events_are_told_once(name: str) -> None:
         return with_vip(webhook, default._replace(events=()), know)
 
     for function in (with_vip, only_vip):
-        shelf = MemoryStore()
-        assert "vip_reached" in dict(events(told(shelf, webhook(name), function)))
-        assert events(told(shelf, webhook(name, late_s=60), function)) == []
+        store = MemoryStore()
+        assert "vip_reached" in dict(events(told(store, webhook(name), function)))
+        assert events(told(store, webhook(name, late_s=60), function)) == []
 
 
 def test_additional_events_of_another_reading_of_the_webhook_are_told_once() -> None:
     """A retry's body leads to another row, and so beside another fact: the webhook has spoken."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     first = webhook("dispute.opened", dispute_stage="pre_dispute")
-    assert "vip_reached" in dict(events(told(shelf, first, with_vip)))
+    assert "vip_reached" in dict(events(told(store, first, with_vip)))
     again = webhook("dispute.opened", dispute_stage="dispute")
-    assert events(told(shelf, again, with_vip)) == []
+    assert events(told(store, again, with_vip)) == []
 
 
 def test_what_is_dropped_counts_all_the_same() -> None:
@@ -169,12 +169,12 @@ def test_what_is_dropped_counts_all_the_same() -> None:
     def silent(_webhook: Webhook, _default: Shaped, _know: Any) -> Shaped:
         return Shaped(None)
 
-    shelf = MemoryStore()
-    verdict = told(shelf, webhook("payment.succeeded"), silent)
+    store = MemoryStore()
+    verdict = told(store, webhook("payment.succeeded"), silent)
     assert sent(verdict) == []
     assert isinstance(verdict, Operations)
     assert set(verdict.notes) >= {"shaped-away"}
-    later = sent(told(shelf, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2"), as_it_is))
+    later = sent(told(store, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 9, payment_id="pay_2"), as_it_is))
     assert later[0]["attributes"]["payment_count"] == 2
 
 
@@ -185,12 +185,12 @@ def test_a_changed_shaping_of_the_profile_is_told() -> None:
         assert default.identify is not None
         return default._replace(identify=default.identify.having(plan="gold"))
 
-    shelf = MemoryStore()
-    told(shelf, webhook("payment.failed"))
-    assert [one["action"] for one in sent(told(shelf, webhook("payment.failed", late_s=5)))] == []
-    (identify,) = sent(told(shelf, webhook("payment.failed", late_s=9), tagged))
+    store = MemoryStore()
+    told(store, webhook("payment.failed"))
+    assert [one["action"] for one in sent(told(store, webhook("payment.failed", late_s=5)))] == []
+    (identify,) = sent(told(store, webhook("payment.failed", late_s=9), tagged))
     assert identify["attributes"]["plan"] == "gold"
-    assert sent(told(shelf, webhook("payment.failed", late_s=12), tagged)) == []
+    assert sent(told(store, webhook("payment.failed", late_s=12), tagged)) == []
 
 
 def test_person_time_and_barrier_are_the_pipelines() -> None:
@@ -200,8 +200,8 @@ def test_person_time_and_barrier_are_the_pipelines() -> None:
         attributes = {"identifiers": {"id": "x"}, "timestamp": 1, "action": "delete", "id": "y"}
         return Shaped(Identify(attributes), tuple(Event("e", attributes, event.origin) for event in default.events))
 
-    shelf, other = MemoryStore(), MemoryStore()
-    shaped, default = told(shelf, webhook("payment.succeeded"), meddling), told(other, webhook("payment.succeeded"))
+    store, other = MemoryStore(), MemoryStore()
+    shaped, default = told(store, webhook("payment.succeeded"), meddling), told(other, webhook("payment.succeeded"))
     assert isinstance(shaped, Operations)
     assert isinstance(default, Operations)
     for ours, theirs in zip(sent(default), sent(shaped), strict=True):
@@ -248,15 +248,15 @@ CYCLE["self"] = [CYCLE, CYCLE]
 )
 def test_what_cannot_be_shaped_is_a_dead_letter_that_a_replay_delivers_once(function: Any, reason: str) -> None:
     """Nothing of it is sent or remembered, and nothing of the body is quoted; mended, all of it goes out."""
-    shelf = MemoryStore()
-    verdict = told(shelf, webhook("payment.succeeded"), function)
+    store = MemoryStore()
+    verdict = told(store, webhook("payment.succeeded"), function)
     assert isinstance(verdict, DeadLettered)
     assert verdict.class_ == "transform-failed"
     assert re.search(reason, verdict.reason), verdict.reason
     assert "example.com" not in verdict.reason
-    assert shelf.changelog == []
-    assert [one["action"] for one in sent(told(shelf, webhook("payment.succeeded"), renamed))] == ["identify", "event"]
-    assert events(told(shelf, webhook("payment.succeeded", late_s=4), renamed)) == []
+    assert store.changelog == []
+    assert [one["action"] for one in sent(told(store, webhook("payment.succeeded"), renamed))] == ["identify", "event"]
+    assert events(told(store, webhook("payment.succeeded", late_s=4), renamed)) == []
 
 
 def test_where_a_shaper_failed_is_the_letters_field() -> None:
@@ -288,9 +288,9 @@ def test_what_is_known_is_told_with_this_webhook() -> None:
         seen.append(know())
         return default
 
-    shelf = MemoryStore()
-    told(shelf, webhook("subscription.active"), asking)
-    told(shelf, webhook("payment.succeeded", "msg_2"), asking)
+    store = MemoryStore()
+    told(store, webhook("subscription.active"), asking)
+    told(store, webhook("payment.succeeded", "msg_2"), asking)
     told(None, webhook("payment.succeeded", "msg_3"), asking)
     assert seen[0].subscription is not None
     assert (seen[0].subscription.status, seen[0].active_subscriptions, seen[0].spent_minor) == ("active", 1, {})
@@ -331,13 +331,13 @@ def test_what_no_webhook_brings_is_shaped_as_well() -> None:
         assert default.identify is not None
         return Shaped(default.identify.without("name"), (Event("again"),))
 
-    shelf = MemoryStore()
+    store = MemoryStore()
     order = backfill("payment", "payment.succeeded", emit=True)
-    failed = told(shelf, order, raising(ShapingError("no")))
+    failed = told(store, order, raising(ShapingError("no")))
     assert isinstance(failed, DeadLettered)
     assert failed.class_ == "transform-failed"
-    assert shelf.changelog == []
-    (identify,) = sent(told(shelf, order, nameless))
+    assert store.changelog == []
+    (identify,) = sent(told(store, order, nameless))
     assert identify["attributes"]["total_spent_minor"] > 0
     assert "name" not in identify["attributes"]
 
@@ -348,16 +348,16 @@ def test_the_person_of_several_customers_is_shaped_as_well() -> None:
     def nameless(_webhook: Webhook, default: Shaped, _know: Any) -> Shaped:
         return default._replace(identify=default.identify.without("name")) if default.identify is not None else default
 
-    shelf, types = MemoryStore(), set()
+    store, types = MemoryStore(), set()
 
     def listening(webhook: Webhook, default: Shaped, know: Any) -> Shaped:
         types.add(webhook.type)
         return nameless(webhook, default, know)
 
     chosen = replace(policy(listening), person_id_chain=("email", "customer_id"))
-    decision = decide(webhook("payment.succeeded"), chosen, map_webhook, shelf)
+    decision = decide(webhook("payment.succeeded"), chosen, map_webhook, store)
     shares = [Consumed(command.value, command.headers) for command in decision.commands]
-    verdicts = [decision.verdict, *(decide(share, chosen, map_webhook, shelf).verdict for share in shares)]
+    verdicts = [decision.verdict, *(decide(share, chosen, map_webhook, store).verdict for share in shares)]
     identifies = [one for verdict in verdicts for one in sent(verdict) if one["action"] == "identify"]
     assert types == {"payment.succeeded", "share"}
     assert any("total_spent" in one["attributes"] for one in identifies)

@@ -23,7 +23,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping import Event, Identify, Known, Shaped, Webhook
 from pipeline.transform.shaping.hook import Hook, HookCalled, load_hook
 from pipeline.transform.verdicts import DeadLettered, Delivery, Operations, Verdict
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 SHOP = "tests.transform.shaping.shop.hooks"
 
@@ -48,11 +48,11 @@ def hook(function: Any, **changes: Any) -> Hook:
 def test_it_is_called_after_the_default_mapping() -> None:
     """Renamed events keep their ids, additional ones have their own, and what is known of the customer decides."""
     plain = sent(verdict(hook(lambda _webhook, default, _known: default)))
-    shelf, policy = MemoryStore(), Policy(shaper=load_hook(f"{SHOP}:shape"))
+    store, policy = MemoryStore(), Policy(shaper=load_hook(f"{SHOP}:shape"))
     body = orjson.loads(samples.load("payment.succeeded"))
     body["data"].update(total_amount=150_000, currency="USD")
     record = Consumed(orjson.dumps(body), (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792000000")))
-    identify, paid, first = sent(decide(record, policy, map_webhook, shelf).verdict)
+    identify, paid, first = sent(decide(record, policy, map_webhook, store).verdict)
     assert (paid["name"], paid["id"]) == ("Order Paid", plain[1]["id"])
     assert first["name"] == "first_order"
     assert identify["attributes"]["vip"] is True

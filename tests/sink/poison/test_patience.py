@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sink.patience import COMPARED_TRIES, GIVE_UP_BELOW, HALVE_BELOW, Patience
+from pipeline.sink.poison.patience import COMPARED_TRIES, GIVE_UP_BELOW, HALVE_BELOW, Patience
 from pipeline.sink.witnesses import Witnesses
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.sink.batching import Waiting
 from pipeline.sink.group import Group
 from pipeline.sink.item import Fault, Item
-from pipeline.sink.suspects import others_fail, refused_alike, set_aside
+from pipeline.sink.poison.suspects import others_fail, refused_alike, set_aside
 
 
 def item(key: str, number: int, fault: Fault | None = None) -> Item:
