@@ -78,6 +78,10 @@ coverage: install ## branch coverage of the rooms that decide, with its floor; t
 chaos: tools install ## the long form of the kill, freeze and restart tests; SEED=n: that season of faults alone (FAULTS=30 WEBHOOKS=10000)
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$(or $(SEED),$(CHAOS_SEED)) CHAOS_FAULTS=$(FAULTS) CHAOS_WEBHOOKS=$(WEBHOOKS) "$(PY)" -m pytest -m chaos --timeout 3600 $(or $(T),$(if $(SEED),-s tests/chaos/season/test_seasons.py))
 
+.PHONY: soak
+soak: tools install ## the chain at half of its load for two hours, and what of memory, descriptors, tasks rises (SOAK_SECONDS=300): docs/soak.md
+	@cd "$(ROOT)" && SOAK_SECONDS=$${SOAK_SECONDS:-7200} "$(PY)" -m pytest -q -s -m chaos $(T) tests/chaos/soak
+
 .PHONY: stock-faust
 stock-faust: tools install ## what stock Faust loses on a real Apache Kafka, and the same records on ours: docs/stock-faust.md
 	@cd "$(ROOT)" && CHAOS_SECONDS=1 "$(PY)" -m pytest -q -s -m chaos $(T) tests/chaos/stock_faust

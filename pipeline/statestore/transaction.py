@@ -131,7 +131,10 @@ class TransactionalStore:
     def write(self, key: bytes, value: bytes | None) -> None:
         """Put it whatever is there, so that it comes to lie on top in the changelog."""
         transaction, group = self._open, key[: key.find(self._separator)]
-        self._values.setdefault(group, {})[key] = (value, transaction.number)
+        mine = self._values.get(group)
+        if mine is None:
+            mine = self._values[group] = {}
+        mine[key] = (value, transaction.number)
         transaction.values[key] = value
         if value is None:
             transaction.deleted.add(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.verdicts import Delivery
@@ -11,7 +11,8 @@ MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
 """A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
-class EventTimes(NamedTuple):
+@dataclass(slots=True)
+class EventTimes:
     """When things were.
 
     `occurred_ms` is the body's own time, None when it is unusable. `event_ms` is what the event goes out with: that

@@ -17,8 +17,7 @@ Test-mode webhooks are mapped without a profile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pipeline.customerio.operations import Identifier
@@ -48,7 +47,8 @@ class Person:
     settles: bool = True
 
 
-class Addressed(NamedTuple):
+@dataclass(slots=True)
+class Addressed:
     """Whom operations about a customer went to so far.
 
     Args:
@@ -193,7 +193,8 @@ class Active(NamedTuple):
     product_ids: Sequence[str] = ()
 
 
-class Spending(NamedTuple):
+@dataclass(slots=True)
+class Spending:
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
     `minor` is by currency code, `currency` that of the first payment; dates are texts as sent, and once more in unix
@@ -201,7 +202,7 @@ class Spending(NamedTuple):
     for.
     """
 
-    minor: Mapping[str, int] = MappingProxyType({})
+    minor: Mapping[str, int] = field(default_factory=dict)
     currency: str | None = None
     payment_count: int = 0
     last_payment_date: str | None = None

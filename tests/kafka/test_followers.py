@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.followers import NOT_LEADER, OUT_OF_RANGE, read_near
 from pipeline.kafka.readers import new_reader
+from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings
 from tests.kafka.three_brokers import Cluster
 
@@ -85,3 +86,15 @@ def test_without_a_rack_nothing_changes() -> None:
     client = Answering()
     read_near(SimpleNamespace(_client=client), None)
     assert "send" not in vars(client)
+
+
+async def test_a_worker_reads_near() -> None:
+    """Faust passes no rack on, so the consumer that it makes is given the worker's."""
+    settings = Settings.load(kafka_client_rack="zone-2")
+    app = BatchApp("near", settings=settings, batch_topics=[TOPIC.topic], stage="sink")
+    thread = cast("Any", app.consumer)._thread
+    consumer = thread._create_worker_consumer(app.transport)
+    try:
+        assert consumer._client_rack == "zone-2"
+    finally:
+        await consumer.stop()

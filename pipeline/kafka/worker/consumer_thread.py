@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import aiokafka
@@ -114,6 +115,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._topics = TopicWatch()
+        self._polls: set[asyncio.Task[Any]] = set()
         super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -225,8 +227,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self.parent_loop.call_soon_threadsafe(running.add_done_callback, _look_at_exception)
         await super().crash(exc)
 
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Poll once; from the event loop. One hop there, one back: Faust's queue of methods makes five tasks of it."""
+        answer = self.parent_loop.create_future()
+        consumer = self._ensure_consumer()
+        self.thread_loop.call_soon_threadsafe(self._begin_poll, answer, consumer, active_partitions, timeout)
+        return await answer
+
+    def _begin_poll(self, answer: asyncio.Future[Any], consumer: Any, partitions: Any, timeout: float) -> None:
+        records = self._fetch_records(consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records)  # noqa: SLF001
+        poll = self.thread_loop.create_task(records)
+        self._polls.add(poll)
+        poll.add_done_callback(partial(self._polled, answer))
+
+    def _polled(self, answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:
+        self._polls.discard(poll)
+        with suppress(RuntimeError):  # the event loop is closed: nobody asks any more
+            self.parent_loop.call_soon_threadsafe(_answer, answer, poll)
+
+    def _end_polls(self) -> None:
+        for poll in self._polls:
+            poll.cancel()
+
     async def on_thread_stop(self) -> None:
         """Leave the group and stop reading; a broker that is away is not waited for."""
+        self._end_polls()
         await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
         if self._consumer is not None:
             await close(self._consumer)
@@ -409,6 +434,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
         """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.thread_loop))
+
+
+def _answer(answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:
+    """On the event loop: what a poll brought, for who asked. Nobody may any more."""
+    if poll.cancelled():
+        answer.cancel()
+    elif (error := poll.exception()) is not None:
+        if not answer.done():
+            answer.set_exception(error)
+    elif not answer.done():
+        answer.set_result(poll.result())
 
 
 def _look_at_exception(task: asyncio.Future[Any]) -> None:

@@ -69,7 +69,7 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
 
 def contact_of(record: Fact) -> Contact:
     """What the record knows of the customer, each field's value alone."""
-    email, name, phone, country = record[EMAIL:METADATA]
+    email, name, phone, country = record[EMAIL], record[NAME], record[PHONE], record[COUNTRY]
     return Contact(email and email[2], name and name[2], phone and phone[2], country and country[2])
 
 

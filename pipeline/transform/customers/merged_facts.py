@@ -85,7 +85,7 @@ class MergedFacts:
 
     def take(self, telling: Observation) -> None:
         """Merge this webhook's facts, or those of what it emits."""
-        kind, ids, told = telling
+        kind, ids, told = telling.kind, telling.ids, telling.fact
         fact_key = key(self._customer, kind, *ids)
         known: Fact | None
         if fact_key in self.told:

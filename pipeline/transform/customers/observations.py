@@ -7,9 +7,10 @@ shows of a payment is that there was one, not that it was told.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.customers.facts import MAX_ID_BYTES, Fact, Kind, Source, short
@@ -40,7 +41,8 @@ MAX_LINK_CHARS: Final = 500
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
 
-class Observation(NamedTuple):
+@dataclass(slots=True)
+class Observation:
     """One fact as it was told now; `ids` are the parts of its key."""
 
     kind: Kind
@@ -51,7 +53,8 @@ class Observation(NamedTuple):
 _NOTHING: Final[Mapping[str, list[Observation]]] = MappingProxyType({})
 
 
-class Observations(NamedTuple):
+@dataclass(slots=True)
+class Observations:
     """What one webhook, or one object of the API, shows of a customer.
 
     `facts` has the payment, refund or subscription first. `contact` is email, name, phone and country, each None when
@@ -63,7 +66,7 @@ class Observations(NamedTuple):
     facts: list[Observation]
     contact: tuple[str | None, ...]
     metadata: dict[str, Any]
-    if_told: Mapping[str, list[Observation]] = _NOTHING
+    if_told: Mapping[str, list[Observation]] = field(default_factory=dict)
 
 
 def of_webhook(webhook: Webhook, policy: Policy) -> Observations:

@@ -81,9 +81,10 @@ class Case:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
-        self.occurred_ms, event_ms, self.snapshot_s = webhook.times
-        self.knows_the_time = event_ms is not None
-        self.event_ms = event_ms or 0
+        times = webhook.times
+        self.occurred_ms, self.snapshot_s = times.occurred_ms, times.snapshot_s
+        self.knows_the_time = times.event_ms is not None
+        self.event_ms = times.event_ms or 0
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""
