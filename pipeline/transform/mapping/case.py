@@ -87,7 +87,7 @@ class Case:
         self.event_ms = times.event_ms or 0
 
     def notice(self, note: Note, warning: str) -> None:
-        """Count `note` and tell whoever looks; the same words once."""
+        """Count `note` and keep its words for `explain`; the same words once."""
         self.notes.append(note)
         if warning not in self.warnings:
             self.warnings.append(warning)

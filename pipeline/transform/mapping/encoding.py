@@ -1,4 +1,4 @@
-"""From what is to be told about a person to operations: ids, barrier, and what the state must remember."""
+"""From what is to be sent about a person to operations: ids, barrier, and what the state must remember."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEFT: Final = (
 
 @dataclass(slots=True)
 class Identified:
-    """The identify, with a merge behind it where one is due; `identity` is the digest of what it tells, if it does."""
+    """The identify, with a merge behind it where one is due; `identity` is the digest of what it sends, if it does."""
 
     operations: list[MappedOperation]
     identity: bytes | None
@@ -41,9 +41,9 @@ class Identified:
 
 
 class Outs(NamedTuple):
-    """What is known to be out of a webhook's event: by its own id, or by one under which the webhook told another.
+    """What is known to be out of a webhook's event: by its own id, or by one under which the webhook emitted another.
 
-    `spoken` is the id by which the state is to remember that the webhook has told one, None where it need not.
+    `spoken` is the id by which the state is to remember that the webhook has emitted one, None where it need not.
     """
 
     by_id: bool
@@ -57,7 +57,7 @@ NOTHING_OUT: Final = Outs(by_id=False, any=False, spoken=None)
 def identified(
     case: Case, row: Row | None, mapping: FamilyMapping | None, person: Person, attributes: Attributes
 ) -> Identified:
-    """The identify that tells `attributes`, if it would change anything, and with the state the digest of them.
+    """The identify that sends `attributes`, if it would change anything, and with the state the digest of them.
 
     Where the operator wants it, the person of a former address, or the customer's id that stood in, is merged into the
     new one, who must exist by then: the identify before it is that person's first, and so a barrier.
@@ -102,7 +102,7 @@ def identified(
 
 
 def outs(case: Case, op_id: str) -> Outs:
-    """Whether the event with this id, or another reading of the webhook, has been told before."""
+    """Whether the event with this id, or another reading of the webhook, has been emitted before."""
     history = case.history
     if history is None:
         return NOTHING_OUT
@@ -152,7 +152,7 @@ def said(
     shaped: str | None = None,
     is_shaped_away: bool = False,
 ) -> Verdict:
-    """The verdict; a drop where there is nothing to say, unless that is a shaper's doing.
+    """The verdict; a drop where there is nothing to send, unless that is a shaper's doing.
 
     What a shaper takes away is not sent, and all that the webhook shows is remembered as if it were.
     """

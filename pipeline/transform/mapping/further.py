@@ -1,4 +1,4 @@
-"""Events that no row of the table names: told beside a webhook's own or without one, each fact once for ever."""
+"""Events that no row of the table names: emitted beside a webhook's own or without one, each fact once for ever."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Further:
 
 
 class FurtherEvent(NamedTuple):
-    """When such an event is told, for the reference: by which types, in words, and what names the fact."""
+    """When such an event is emitted, for the reference: by which types, in words, and what names the fact."""
 
     types: tuple[str, ...]
     words: str
@@ -74,5 +74,5 @@ FURTHER: Final[Mapping[str, FurtherEvent]] = MappingProxyType(
 
 @lru_cache(maxsize=256)
 def may_tell(event: str | None) -> frozenset[str]:
-    """The canonical names of all that a webhook may tell whose own event is `event`."""
+    """The canonical names of all that a webhook may emit whose own event is `event`."""
     return frozenset(FURTHER) | ({event} if event is not None else set())

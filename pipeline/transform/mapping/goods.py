@@ -18,7 +18,7 @@ def put_goods(case: Case, into: Attributes, products: Sequence[Sequence[Any]], s
     Args:
         case: the webhook.
         into: the event's attributes.
-        products: pairs of id and quantity (None: not said); only purchases have them.
+        products: pairs of id and quantity (None: unknown); only purchases have them.
         subscriptions: ids, of a payment for subscriptions.
     """
     names = case.policy.product_names

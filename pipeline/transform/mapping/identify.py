@@ -1,4 +1,4 @@
-"""What an identify tells about the person, and when it must be accepted before anything else is said."""
+"""What an identify sends about the person, and when it must be accepted before anything else is sent."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _is_card_update(case: Case) -> bool:
 
 
 def _card_update_seen(case: Case) -> bool:
-    """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
+    """The subscription's own `subscription_payment_method_updated` is known to have emitted this very change."""
     if not case.paid.is_card_update or case.history is None:
         return False
     method, told = text(case.data.get("payment_method_id")), case.history.card_told
@@ -188,7 +188,7 @@ def _failure(case: Case, into: Attributes) -> None:
 
 
 def identifies(case: Case, row: Row, into: Attributes) -> None:
-    """A succeeded payment tells how and when the person paid last; the sums are the state's."""
+    """A succeeded payment shows how and when the person paid last; the sums are the state's."""
     if case.type != "payment.succeeded":
         return
     if (method := text(case.data.get("payment_method"))) is not None and method != UNKNOWN_METHOD:

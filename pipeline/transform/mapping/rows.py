@@ -93,7 +93,7 @@ class Row:
         event: the event's canonical name; None sends the identify alone.
         when: the condition; None always holds.
         key: what names the fact; None: the webhook-id.
-        drop: the code when nothing at all is sent; `event` says nothing then.
+        drop: the code when nothing at all is sent; `event` means nothing then.
         decides: what the state would know better, in words; shown as a warning when there is no state.
         suppressed: the row stands for an event that is held back because the state has seen its twin.
     """
@@ -127,7 +127,7 @@ class Status:
     known: frozenset[str]
 
     def contradicts(self, case: Case, status: str) -> bool:
-        """Whether `status` tells that the type's fact has been overtaken."""
+        """Whether `status` shows that the type's fact has been overtaken."""
         agreed = self.agrees.get(case.type)
         value = status.lower()
         return agreed is not None and value in self.known and value not in agreed
@@ -141,8 +141,8 @@ class FamilyMapping:
         rows: its table.
         attributes: adds the family's attributes to an event's.
         status: the object's status, if it has one.
-        identifies: adds what the body tells about the person beyond contact and country; None: nothing.
-        maybe_new: whether the event may be the first thing that is ever said about the person.
+        identifies: adds what the body has about the person beyond contact and country; None: nothing.
+        maybe_new: whether the event may be the first thing that is ever sent about the person.
         links: attributes that the family promises, for the reference.
     """
 
@@ -172,7 +172,7 @@ WEBHOOK_ID: Final = "webhook-id"
 
 
 def reference_row(row: Row, mapping: FamilyMapping, *, first: bool) -> ReferenceRow:
-    """`row` in words; `first` tells whether it is its type's first row (a later one without condition is the rest)."""
+    """`row` in words; `first`: whether it is its type's first row (a later one without condition is the rest)."""
     condition = row.when.words if row.when is not None else (ALWAYS if first else "else")
     event = f"dropped ({row.drop})" if row.drop is not None else row.event or NO_EVENT
     sends = row.drop is None and row.event is not None

@@ -1,6 +1,6 @@
-"""A webhook whose telling a shaper changes: the default mapping asked first, the shaper then, the pipeline last.
+"""A webhook whose operations a shaper changes: the default mapping asked first, the shaper then, the pipeline last.
 
-The shaper sees what the webhook tells whether it was told before or not, so that the same webhook always tells it the
+The shaper sees what the webhook becomes whether it was sent before or not, so that the same webhook always shows it the
 same. What is out already is held back behind it.
 """
 
@@ -57,9 +57,9 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     Args:
         shaper: the user's.
         case: the webhook.
-        mapped: how the default mapping takes it; None: it tells of the person alone.
+        mapped: how the default mapping takes it; None: it is about the person alone.
         person: whom it is of.
-        about: what an identify would tell by default.
+        about: what an identify would send by default.
 
     Raises:
         ShapingError: it cannot be shaped.
@@ -121,7 +121,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
 
 
 def shaped_about(shaper: Shaper, case: Case, about: Attributes) -> Attributes:
-    """What an identify tells that no webhook brought, shaped; empty when nothing is left of it.
+    """What an identify sends that no webhook brought, shaped; empty when nothing is left of it.
 
     Raises:
         ShapingError: it cannot be shaped.
@@ -147,7 +147,7 @@ def _own(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Further 
 def _further(
     case: Case, row: Row | None, mapping: FamilyMapping | None, recoveries: tuple[tuple[str, Recovery], ...]
 ) -> Iterator[Further]:
-    """What the webhook tells beside its own event."""
+    """What the webhook emits beside its own event."""
     if row is None or mapping is None:
         return
     yield from trial_events(case, row, mapping)
@@ -176,7 +176,7 @@ def _named(case: Case, events: tuple[Event, ...], told: list[Further], own: Furt
 
 
 def _is_out(case: Case, one: _Named, own: Further | None, out: Outs) -> bool:
-    """Whether an event has been told before, or must not be told again beside one that has.
+    """Whether an event has been emitted before, or must not be emitted again beside one that has.
 
     A retry's body may be read anew and lead to another fact, beside which its additional events would have other ids:
     the webhook remembers that it has spoken.

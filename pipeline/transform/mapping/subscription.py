@@ -1,4 +1,4 @@
-"""subscription.*: a plan's life, told once at each turn."""
+"""subscription.*: a plan's life, one event at each turn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _is_start(case: Case) -> bool:
 
 
 def _card_told(case: Case) -> bool:
-    """The payment's own `payment_method_updated` is known to have told this very change."""
+    """The payment's own `payment_method_updated` is known to have emitted this very change."""
     subscription_id = text(case.data.get("subscription_id"))
     if case.history is None or subscription_id is None:
         return False

@@ -1,4 +1,4 @@
-"""What a subscription's event tells: one common set for every type, and what the single event adds."""
+"""What a subscription's event carries: one common set for every type, and what the single event adds."""
 
 from __future__ import annotations
 

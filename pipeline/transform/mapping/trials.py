@@ -1,4 +1,4 @@
-"""Trials: told from charges, for Dodo has no field that says "in trial".
+"""Trials: recognised by charges, since Dodo has no field for "in trial".
 
 A trial is a first period of nothing (or of `trial_amount`). It ends with the first charge of more than nothing after
 the one that opened it, whatever the calendar says: an upgrade inside it may be charged at once, and a renewal after it
@@ -50,7 +50,7 @@ def _after_opening(charges: Iterable[Charge], created_ms: int, tolerance: int) -
 
 
 def renewal_converts(case: Case) -> bool:
-    """Whether a `subscription.renewed` tells the first charge of more than nothing after a trial."""
+    """Whether a `subscription.renewed` is the first charge of more than nothing after a trial."""
     data, days, created = case.data, _days(case.data), to_ms(case.data.get("created_at"))
     if not days or created is None:
         return False

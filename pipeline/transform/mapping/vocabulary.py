@@ -1,4 +1,4 @@
-"""Every attribute that an event or a profile can carry: its form, an example, what it tells.
+"""Every attribute that an event or a profile can carry: its form, an example, what it means.
 
 An amount has three forms under one name (`X` text, `X_value` number, `X_minor` integer), a date two (`X` text, `X_unix`
 seconds), a quantity two (`X` text, `X_value` number). A test holds it against everything that the mapping writes.

@@ -176,7 +176,7 @@ def _warn_of_ids(case: Case, person: Person) -> None:
 
 
 def _about(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Attributes:
-    """What an identify would tell. A person may be several customers, whose sums whoever knows them all tells of."""
+    """What an identify would send. A person may be several customers; their sums are sent by whoever knows them all."""
     alone = case.profile is None or not case.policy.pools
     return identify_attributes(case, row, mapping, with_sums=alone)
 
