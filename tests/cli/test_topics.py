@@ -133,7 +133,10 @@ def test_the_rendered_script_on_kafka(kafka: SharedKafka, environ: dict[str, str
         "topic: one\nsetting: webhooks_topic\npartitions: 2\n"
         "configs: {cleanup.policy: 'compact,delete', retention.ms: 3600000}\n"
     )
-    for tool, main in (("topics", "org.apache.kafka.tools.TopicCommand"), ("configs", "kafka.admin.ConfigCommand")):
+    for tool, main in (
+        ("topics", "org.apache.kafka.tools.TopicCommand"),
+        ("configs", "org.apache.kafka.tools.ConfigCommand"),
+    ):
         script = tools / f"kafka-{tool}.sh"
         script.write_text(f"#!/bin/sh\nexec {java()} -XX:TieredStopAtLevel=1 -cp '{libraries()}/*' {main} \"$@\"\n")
         script.chmod(0o755)

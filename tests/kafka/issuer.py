@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+NAME = "https://issuer.example.com"
 AUDIENCE, SCOPE, CLIENT, SECRET = "kafka", "webhooks.all", "pipeline", "s3cret/of+the=client"
 
 
@@ -53,7 +54,14 @@ class Issuer:
     def token(self) -> str:
         """A signed token."""
         now = int(time.time()) + self.starts_s
-        claims = {"sub": CLIENT, "aud": self.audience, "scope": SCOPE, "iat": now, "exp": now + self.life_s}
+        claims = {
+            "iss": NAME,
+            "sub": CLIENT,
+            "aud": self.audience,
+            "scope": SCOPE,
+            "iat": now,
+            "exp": now + self.life_s,
+        }
         text = f"{_part({'alg': 'RS256', 'kid': 'k'})}.{_part(claims)}"
         return f"{text}.{_base64(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 

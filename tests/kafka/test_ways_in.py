@@ -39,7 +39,7 @@ from pipeline.kafka.throttling import Throttling
 from pipeline.kafka.worker.options import faust_options
 from pipeline.settings import Settings
 from tests.kafka.conftest import ADMIN, PIPELINE, Authority, SecureKafka, allow_pipeline
-from tests.kafka.issuer import AUDIENCE, CLIENT, SCOPE, SECRET, Issuer, issuing
+from tests.kafka.issuer import AUDIENCE, CLIENT, NAME, SCOPE, SECRET, Issuer, issuing
 
 WITHIN_S = 60.0
 LISTENERS = {
@@ -144,6 +144,7 @@ def doors(ports: dict[str, int], jwks: Path) -> dict[str, str]:
         f"{oauth}.oauthbearer.connections.max.reauth.ms": "3600000",
         f"{oauth}.sasl.oauthbearer.jwks.endpoint.url": jwks.as_uri(),
         f"{oauth}.sasl.oauthbearer.expected.audience": AUDIENCE,
+        f"{oauth}.sasl.oauthbearer.expected.issuer": NAME,
         f"{oauth}.sasl.oauthbearer.clock.skew.seconds": "0",
         f"{plain}.sasl.enabled.mechanisms": "PLAIN",
         f"{plain}.plain.sasl.jaas.config": (
@@ -460,7 +461,9 @@ def alter(house: House, config: str, *whose: str) -> None:
     change = ["--add-config", config]
     java = java_command(broker.directory, distribution.libraries(), 128)
     subprocess.run(
-        [*java, "kafka.admin.ConfigCommand", *arguments, *change, *whose], check=True, stdout=subprocess.DEVNULL
+        [*java, "org.apache.kafka.tools.ConfigCommand", *arguments, *change, *whose],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
 
 
