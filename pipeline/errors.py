@@ -7,6 +7,7 @@
     │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
     │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
     │   └── CredentialError            Customer.io or Dodo refused the key, or the workspace lives in another region
+    │       └── RedirectedError        somebody on the way shows a page of its own, perhaps for a moment
     ├── InputError                     a file, argument or webhook that a person handed in cannot be used
     │   ├── UnreadableBodyError        the bytes are not a JSON object
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
@@ -69,6 +70,10 @@ class BrokerUnreachableError(ConfigurationError):
 
 class CredentialError(ConfigurationError):
     """Customer.io or Dodo refused the key, or the workspace lives in another region."""
+
+
+class RedirectedError(CredentialError):
+    """Requests to Customer.io are redirected, and not to a host of Customer.io's: a proxy's page, as for a login."""
 
 
 class InputError(PipelineError):

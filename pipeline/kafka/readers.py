@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.structs import TopicPartition
 
+from pipeline.kafka.followers import read_near
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options
 from pipeline.kafka.unpacking import use_our_unpacking
@@ -42,6 +43,7 @@ def new_reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         },
     )
     steady(consumer._client)  # noqa: SLF001 - aiokafka has no setting for it
+    read_near(consumer, settings.kafka_client_rack)
     return consumer
 
 

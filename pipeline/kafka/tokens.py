@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from pipeline import logs
 from pipeline.errors import SettingsError
+from pipeline.extras import MSK
 from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.settings import PREFIX, Settings
@@ -199,9 +200,7 @@ def _by_aws(region: str) -> Tokens:
     try:
         signer = importlib.import_module("aws_msk_iam_sasl_signer").MSKAuthTokenProvider
     except ModuleNotFoundError:
-        raise SettingsError(
-            f"{PREFIX}KAFKA_SASL_MECHANISM: AWS_MSK_IAM needs the vendor's signer: pip install 'dodo-customerio[msk]'"
-        ) from None
+        raise MSK.lacking() from None
 
     def ask() -> Token:
         try:

@@ -1,4 +1,4 @@
-"""What one chunk of webhooks came to: counted while it is mapped, told to observers once it is durable."""
+"""The results of one chunk of webhooks: counted while it is mapped, reported to observers once it is durable."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
     """The decision about a record; never raises for what it holds, as `map_webhook` does not.
 
     With the `store` of the record's partition the customer's state decides, and what the record shows is put there:
-    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. A
+    for operations and for a webhook that emits nothing; never for a dead letter, whose replay must be reported. A
     record about a customer whose facts lie elsewhere is sent on. The store's own errors are raised.
     """
     if isinstance(reading, Unusable):

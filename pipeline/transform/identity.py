@@ -77,12 +77,12 @@ def is_metadata(step: str) -> bool:
 
 
 def tells_more(customer: Mapping[str, Any]) -> bool:
-    """Whether a body's customer object says more than the id."""
+    """Whether a body's customer object has more than the id."""
     return bool(customer) and not customer.keys() <= _ID_ONLY
 
 
 def is_known(profile: PersonProfile) -> bool:
-    """Whether a body with the customer object, or Dodo's API, told of the customer before."""
+    """Whether a body with the customer object, or an answer of Dodo's API, was seen of the customer before."""
     contact = profile.contact
     return contact.email is not None or contact.name is not None or contact.phone is not None or bool(profile.metadata)
 

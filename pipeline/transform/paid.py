@@ -1,4 +1,4 @@
-"""What a payment's body tells, read once: the rows, the attributes and the facts all ask for it."""
+"""What a payment's body holds, read once: the rows, the attributes and the facts all ask for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.transform.money import minor_of
 
 @dataclass(slots=True)
 class Paid:
-    """A payment as its body shows it, each None where it says nothing usable.
+    """A payment as its body shows it, each None where the body has no usable value.
 
     Args:
         minor: what was charged, in minor units of its currency.

@@ -23,7 +23,7 @@ class Decided(NamedTuple):
 
 
 def recent_of(metrics: Metrics) -> Recent[Decided]:
-    """The last events that `metrics` is told of."""
+    """The last events that reached `metrics`."""
     recent: Recent[Decided] = Recent(shown)
 
     def transformed(chunk: ChunkTransformed) -> None:
@@ -51,6 +51,6 @@ def decided(decision: Decision) -> Decided:
 
 
 def shown(at_ms: int, kept: Decided) -> Event:
-    """What is said of it."""
+    """The event as the page shows it."""
     what = mask_text(kept.type or "unreadable")
     return Event.of(at_ms, what, mask_text(kept.outcome), mask_person(kept.key), mask_webhook_id(kept.webhook_id))

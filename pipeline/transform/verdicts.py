@@ -53,7 +53,7 @@ Note = Literal[
 
 @dataclass(slots=True)
 class Delivery:
-    """How the webhook arrived: what the body cannot tell.
+    """How the webhook arrived: what the body does not hold.
 
     Args:
         webhook_id: the `webhook-id` header, the same through retries and replays.
@@ -93,13 +93,13 @@ class Operations:
     to count, one for each thing that happened. `identity` is the digest of the identify's attributes, which the
     state keeps to know the next one that would change nothing; None without a profile or an identify. With a profile
     there may be no operation left. `identified_by` is the step of the identity policy that hit, None when none did;
-    `identifier` says what `person_key` is. `address` is that of an identify of a customer who goes by their own id.
+    `identifier` is the kind of `person_key`. `address` is that of an identify of a customer who goes by their own id.
     `identified_at_s` is the time that the identify carries, `not_before_s` from when on it may be sent, if that is too
     far ahead of the clock. `event` is the name of the webhook's event when it is out, with these operations or since an
-    earlier delivery, and `spoken` the id by which the state remembers that this webhook has told one, where the event's
-    own id may be another in the next reading of the body. `recoveries` are the lapses that are answered now, each with
-    the subscription's id. `shaped` is the version of what shaped them, None where nothing does; what it took away
-    leaves fewer operations, or none.
+    earlier delivery, and `spoken` the id by which the state remembers that this webhook has emitted one, where the
+    event's own id may be another in the next reading of the body. `recoveries` are the lapses that are answered now,
+    each with the subscription's id. `shaped` is the version of what shaped them, None where nothing does; what it took
+    away leaves fewer operations, or none.
     """
 
     person_key: bytes
@@ -121,7 +121,7 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The webhook is meant to end here: `reason` is a code to count, `text` says it in words."""
+    """The webhook is meant to end here: `reason` is a code to count, `text` is the same in words."""
 
     reason: DropCode
     text: str
@@ -129,7 +129,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """The webhook cannot go on. `reason` and `field` never repeat what the body says."""
+    """The webhook cannot go on. `reason` and `field` never repeat the body's content."""
 
     class_: DeadLetterClass
     reason: str

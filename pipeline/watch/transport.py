@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector
 
 from pipeline.kafka import events
 from pipeline.watch.metrics import NAMESPACE, SECONDS, Metrics, Series
-from pipeline.watch.vitals import PartitionPulse, Vitals
+from pipeline.watch.pulse import PartitionPulse
+from pipeline.watch.vitals import Vitals
 
 
 def observe_transport(metrics: Metrics) -> None:

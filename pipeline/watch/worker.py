@@ -10,6 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.worker.app import BatchApp
+from pipeline.watch.clients import show_clients
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
@@ -22,10 +23,11 @@ from pipeline.watch.page.own import Own
 from pipeline.watch.page.peers import Peers
 from pipeline.watch.page.routes import Page
 from pipeline.watch.progress import Progress
+from pipeline.watch.pulse import PATIENCE_S
 from pipeline.watch.server import HealthServer
 from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
 from pipeline.watch.unread import UNREAD_EVERY_S, Unread
-from pipeline.watch.vitals import PATIENCE_S, PartitionVitals, Vitals
+from pipeline.watch.vitals import PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
 
 ATTENDED_EVERY_S: Final = 5.0
@@ -65,6 +67,7 @@ class WorkerWatch:
         self._thread = DriverThread(app)
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
+        show_clients(self.metrics, app.settings)
         show_vitals(self.metrics, self.vitals)
         show_partitions(self.metrics, lambda: self._figures(watchdog), watchdog.held_s)
         self._lateness = Lateness()

@@ -143,13 +143,13 @@ class OutgoingChunk:
         return self._done
 
     def base_offset(self, topic: str, partition: int) -> int:
-        """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not say."""
+        """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not return it."""
         return self._parts[topic, partition].base_offset
 
     def offsets(self, topic: str, partition: int) -> range | None:
         """Where the chunk's records lie in the partition, once durable.
 
-        None when the broker did not say, or when somebody else's records lie between them.
+        None when the broker did not return them, or when somebody else's records lie between them.
         """
         part = self._parts[topic, partition]
         return range(part.base_offset, part.next_offset) if part.gapless else None
@@ -263,7 +263,7 @@ class Outlet:
             self._looking = asyncio.get_running_loop().call_later(STALL_S, self._look)
 
     def _look(self) -> None:
-        """Say that the oldest batch in flight still is: aiokafka sends it again and again, and says nothing of it."""
+        """Report that the oldest batch is still in flight: aiokafka retries it again and again without logging it."""
         self._looking = None
         oldest = next(iter(self._flying.values()), None)
         if oldest is not None and (waited_s := time.monotonic() - oldest.since) >= STALL_S:

@@ -55,7 +55,7 @@ class BatchProducer:
 
     Args:
         settings: of the process.
-        observers: told of what is produced, and of what stalls.
+        observers: called with what is produced, and with what stalls.
         may_write: whether records may leave this process now; they wait while they may not.
     """
 
@@ -218,7 +218,7 @@ class BatchProducer:
         tell(self._observers, event)
 
     def _lifeline_ended(self, error: BaseException) -> None:
-        """Nothing will leave this producer any more: say so to whoever waits, and to whoever sends."""
+        """Fail all waiting and all later sends: nothing will leave this producer any more."""
         for tp, outlet in self._outlets.items():
             outlet.close(BrokenSequenceError(f"{tp.topic}/{tp.partition}: the producer is dead ({error!r})"))
 

@@ -31,6 +31,7 @@ from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.closing import close
 from pipeline.kafka.cluster.topic_identity import marked, unmarked
+from pipeline.kafka.followers import read_near
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
@@ -77,7 +78,7 @@ class Starts(NamedTuple):
         offsets: the first record that each partition needs.
         committed: what the group has committed of the topic that is there; None: nothing.
         anew: what it had committed of another topic of the name, which counts for nothing.
-        ahead: what is done beyond the committed offsets, as its writer said; nobody has compared the records.
+        ahead: what is done beyond the committed offsets, as its writer recorded it; not yet compared with the records.
     """
 
     offsets: Mapping[TP, int]
@@ -119,6 +120,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
+        read_near(consumer, self.app.settings.kafka_client_rack)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer
@@ -157,14 +159,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             coordinator._metadata_snapshot = coordinator._get_metadata_snapshot()  # noqa: SLF001
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - mode's signature
-        """Say so in the log; mode would print the traceback to stderr, past redaction."""
+        """Log the crash; mode would print the traceback to stderr, past redaction."""
         error = sys.exc_info()[1]
         if not isinstance(error, PipelineError):  # those are reported by the worker
             log.error("The consumer's thread crashed", exc_info=error)
 
     @Service.task
     async def _watch_coordination(self) -> None:
-        """Crash the worker when the group's coordination ended: it would be a member of nothing, and say nothing.
+        """Crash the worker when the group's coordination ended: it would be in no group, and log nothing.
 
         The same when one of the client's other tasks did. aiokafka keeps a refusal for whoever fetches next, and pauses
         until then; before the first assignment, and in every rebalance, nobody fetches.
@@ -200,7 +202,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return unreadable(hidden) if hidden else None
 
     def explained(self, error: BaseException) -> BaseException:
-        """What the operator is told when the brokers refuse something for good, else `error`; from any thread."""
+        """The error for the operator when the brokers refuse something for good, else `error`; from any thread."""
         if self._static is not None and self._static.is_fenced:
             return self._fenced()
         return explained(error, self.app.conf.id, self.app.settings.session_timeout_seconds)
@@ -365,7 +367,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return Committed.UNAVAILABLE
 
     def end_offset(self, tp: TP) -> int | None:
-        """The end of the partition's log, as the last fetch said; None before one."""
+        """The end offset of the partition's log in the last fetch's answer; None before one."""
         state = self._state(tp)
         return None if state is None else cast("int | None", state.highwater)
 
@@ -388,7 +390,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return fetcher is not None and driver.ensure_aiokafka_TP(tp) in fetcher._records  # noqa: SLF001
 
     async def log_bounds(self) -> dict[TP, LogBounds]:
-        """Where the logs of assigned partitions begin and end; those that no broker tells of are left out.
+        """Where the logs of assigned partitions begin and end; those for which no broker answers are left out.
 
         Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
         """

@@ -353,7 +353,7 @@ class CustomerView:
         self._facts.summary.forgotten_s = 0
 
     def settle(self, operations: Operations | None) -> None:
-        """Put this webhook's facts into the store, and that `operations` were said; None: there was nothing to say."""
+        """Put this webhook's facts into the store, and that `operations` were sent; None: there was nothing to send."""
         put, facts = self._store.put, self._facts
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)

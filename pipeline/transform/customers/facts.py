@@ -5,7 +5,7 @@ again, late, from a worker that lost its partition or from a backfill is merged,
 associative and idempotent: the same set of tellings gives the same fact in every order.
 
 Moments are pairs `seconds, milliseconds`: when the data was read (the delivery's time), then when the event happened,
-which tells deliveries of one second apart.
+which distinguishes deliveries of one second.
 
 | kind | id | value | of two |
 |---|---|---|---|

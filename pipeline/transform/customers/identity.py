@@ -1,4 +1,4 @@
-"""Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was said of them last.
+"""Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was sent of them last.
 
 Each webhook that names the customer changes it, since the times of what it confirms must advance: else an older
 delivery that is processed later would win over it. Most payments confirm what is known and no more; that rides on the
@@ -46,7 +46,7 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
         old: as it stands; left as it is.
         at_s: when the data was read, unix seconds.
         at_ms: when the event happened, unix milliseconds.
-        contact: email, name, phone, country; None: the delivery does not say.
+        contact: email, name, phone, country; None: the delivery has none.
         metadata: the pairs that are kept.
     """
     new = old.copy()
@@ -109,7 +109,7 @@ def hear(record: Fact, notes: Iterable[Fact]) -> Fact:
 
 
 def merge(old: Fact, new: Fact) -> Fact:
-    """Field by field: the latest contact, the earliest person, the last thing said."""
+    """Field by field: the latest contact, the earliest person, the last thing sent."""
     said = max(old, new, key=lambda fact: (fact[VERSION], fact[DIGEST] or "", fact[TO] or ""))
     merged = [
         said[VERSION],

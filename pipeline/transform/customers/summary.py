@@ -1,9 +1,9 @@
 """A customer's summary: all that the mapping asks of many facts at once, so that no webhook reads them all.
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
-of all facts; `Summary` follows one fact after the other, and says so in the rare case that only a fold can. Its size
-does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others lie in
-their order beside it (`roster`).
+of all facts; `Summary` follows one fact after the other, and returns false in the rare case that only a fold can. Its
+size does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others
+lie in their order beside it (`roster`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Summary:
         first: `[ms, payment, time]` of the first counted payment.
         base: `[ms, payment, currency]` of the first one with a currency.
         last: `[ms, payment, time]` of the last counted payment.
-        method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
+        method: `[ms, payment, method]` of the last payment that has one, whatever it was for.
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
         live: of the subscriptions that go on the one that speaks for the person (`standing.standing_of`).
@@ -279,7 +279,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
 def _line_up(
     summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]
 ) -> list[RosterPlace]:
-    """Say of all subscriptions what the summary has of them; their places."""
+    """Set in the summary what it holds of all subscriptions; returns their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
     summary.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
