@@ -79,10 +79,7 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         base_url, site_id, api_key, lanes=settings.lanes, transport=transport, timeouts=Timeouts(close_s=CLOSE_S)
     )
     try:
-        # The region is remembered for a day, the key is not. An address of one's own may not know regions, or know
-        # the right one and lead batches to the other all the same.
-        known = bool(settings.customerio_url) and await _knows_region(client)
-        if not await _takes_batches(client, known=known):
+        if not await _is_checked(client, is_given=bool(settings.customerio_url)):
             log.info("The credentials could not be checked", url=client.base_url)
     except BaseException:
         await client.aclose()
@@ -90,19 +87,27 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     return client
 
 
-async def _takes_batches(client: TrackClient, *, known: bool) -> bool:
-    """Whether the credentials are known to be taken; `known`: by the region's endpoint, which a delivery does not use.
+async def _is_checked(client: TrackClient, *, is_given: bool) -> bool:
+    """Whether the credentials are known to be taken where batches go, as a rule by one request.
+
+    The region is remembered for a day, the key is not. An address of one's own (`is_given`) may not know regions, or
+    know the right one and lead batches to the other all the same: it is tried by what deliveries use, and asked for the
+    region only where that told nothing.
 
     Raises:
         CredentialError: they are refused, or batches are redirected.
-        RequestUnansweredError: no answer, where nothing was answered before.
+        RequestUnansweredError: no answer.
     """
+    if is_given and client.base_url in HOSTS.values() and await _knows_region(client):
+        return True
     try:
-        return await try_batches(client) or known
-    except RequestUnansweredError:
-        if not known:
+        taken = await try_batches(client)
+    except RequestUnansweredError as error:
+        # What hangs behind an address that answers is waited for with what there is to send.
+        if not (is_given and error.sent and await _knows_region(client)):
             raise
-        return True  # what hangs behind an address that answers is waited for with what there is to send
+        return True
+    return taken or (is_given and await _knows_region(client))
 
 
 async def _knows_region(client: TrackClient) -> bool:

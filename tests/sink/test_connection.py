@@ -201,7 +201,7 @@ def test_an_address_that_leads_to_the_other_region(virtual: Virtual, tmp_path: P
 
 def test_batches_that_hang_behind_an_address_that_answers(virtual: Virtual, tmp_path: Path) -> None:
     """The key was taken and nothing leads elsewhere: no reason to stay away from the group."""
-    api = Api(lives_in("us"), DOWN)
+    api = Api(httpx.ReadTimeout("slow"), lives_in("us"))
     client = virtual(api.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
     assert client.base_url == "http://stand-in"
     assert api.waited_for == [None]
@@ -213,7 +213,7 @@ LOGIN = httpx.Response(302, headers={"Location": "https://login.example.com/?to=
 @pytest.mark.parametrize("portal", [LOGIN, httpx.Response(307), httpx.Response(301, headers={"Location": "http://[x"})])
 def test_a_proxy_s_page_of_a_moment(virtual: Virtual, tmp_path: Path, portal: httpx.Response) -> None:
     """It is waited for, with its reason told, since nothing about the settings is wrong."""
-    api = Api(lives_in("us"), portal, lives_in("us"), portal, lives_in("us"))
+    api = Api(portal, portal, lives_in("us"))
     client = virtual(api.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
     assert client.base_url == "http://stand-in"
     *reasons, last = api.waited_for

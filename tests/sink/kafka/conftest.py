@@ -161,9 +161,9 @@ class Stage:
         self.server.sandbox.script.add(parse_steps(list(steps)))
 
     async def requests(self, count: int) -> None:
-        """Wait until the sandbox saw so many requests, beside the batch without operations of each worker's start."""
+        """Wait until the sandbox saw so many requests, each worker's start by one among them."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.stats["requests"] < count + len(self.workers):  # noqa: ASYNC110 - the sandbox tells nobody of its requests
+            while self.stats["requests"] < count:  # noqa: ASYNC110 - the sandbox tells nobody of its requests
                 await asyncio.sleep(0.01)
 
     def end(self) -> None:

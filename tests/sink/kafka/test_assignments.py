@@ -38,7 +38,7 @@ async def test_records_of_the_next_assignment_are_sent(make_stage: Any, made: An
     worker = stage.start()
     await worker.ready()
     await stage.produce([barrier()])
-    await stage.requests(2)  # the region's, and the slow one
+    await stage.requests(2)  # the start's, and the slow one
     await stage.produce([barrier(), barrier(), made.event_record(OTHER, next(numbers))])
     await worker.shows("dodo_cio_operations_accepted_total", lambda accepted: accepted >= 1)
     # A member that joins at once and does nothing, since a process would take its time to start. Members are sorted by
