@@ -121,7 +121,7 @@ def on_disk(count: int, seed: int, scratch: Path) -> Iterator[str]:
             end += len(changes)
     shelf.flush()
     for key, value in local.scan(b""):
-        yield f"disk {seed} state {key!r} {value!r} {local.sheet(CUSTOMERS.group_of(key))!r}"
+        yield f"disk {seed} state {key!r} {value!r} {local.derived(CUSTOMERS.group_of(key))!r}"
     shelf.give_up()
     local.close(clean=False)
 
@@ -147,7 +147,7 @@ def decided(label: str, record: Any, policy: Policy, shelf: KeyValueStore) -> It
 
 def held(label: str, shelf: MemoryStore) -> Iterator[str]:
     """Everything that was ever stored, in order, and what is derived from it."""
-    for key, value in [*shelf.changelog, *sorted(shelf.sheets.items())]:
+    for key, value in [*shelf.changelog, *sorted(shelf.derived_values.items())]:
         yield f"{label} {key!r} {value!r}"
 
 
