@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from pipeline.plain_httpx import httpx
+from pipeline.sockets import Backend
 
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
 """When the exchange of this task must have ended, monotonic seconds."""
@@ -29,12 +30,14 @@ B = TypeVar("B", bound=httpx.AsyncClient)
 def bounded(client: B) -> B:
     """`client`, whose requests inside of `within` now keep to it; those through a proxy of the environment as well.
 
+    Its connections are our own (`pipeline.sockets`).
+
     A transport that is not httpx's own, such as a test's, stays as it is.
     """
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - httpx gives no way to the pool's network
         if isinstance(transport, httpx.AsyncHTTPTransport):
             pool = transport._pool  # noqa: SLF001 - as above; httpcore takes a backend, httpx does not hand one on
-            pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001 - read for each new connection
+            pool._network_backend = _Backend(Backend())  # noqa: SLF001 - read for each new connection
     return client
 
 

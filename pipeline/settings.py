@@ -183,7 +183,9 @@ class Settings(BaseSettings):
     )
     forward_test_mode: bool = Field(False, description="Send test-mode webhooks on, as people prefixed test_.")
     dodo_api_key: SecretStr | None = Field(
-        None, description="Live-mode key of Dodo's API (reading is enough): look-ups of customers, backfill."
+        None,
+        description="Live-mode key of Dodo's API (reading is enough): look-ups of customers, names of products, "
+        "backfill.",
     )
     dodo_api_url: str = Field(
         "https://live.dodopayments.com", pattern=r"^https?://", description="Dodo's API, without a path."
@@ -217,15 +219,15 @@ class Settings(BaseSettings):
     )
     commands: bool = Field(
         True,
-        description="Carry out command records (backfill, forget) in the webhooks topic. false: each is a dead letter; "
-        "for a topic that others may write too.",
+        description="Carry out command records (backfill, forget, untold) in the webhooks topic. false: each is a dead "
+        "letter; for a topic that others may write too. Must be true where several customers can be one person.",
     )
     state_erase_after_seconds: float = Field(
         1200.0,
         ge=0,
         le=1500,
         description="After a customer was forgotten: until the mirror's file is written anew without what was deleted. "
-        "Requests of this time share one writing; with the next setting it stays within an hour.",
+        "All requests of that time are done together. This and the next setting together are at most an hour.",
     )
     state_keep_unowned_seconds: float = Field(
         1800.0,
@@ -236,8 +238,8 @@ class Settings(BaseSettings):
     )
     state_loss_accepted: bool = Field(
         False,
-        description="Start although the local mirrors hold more of the customers than the topic, and give that up. "
-        "false: refuse, for `dodo-cio state restore-topic` can write it back.",
+        description="true: start with what the topic has, and lose what only the local mirrors have. false: refuse to "
+        "start, so that `dodo-cio state restore-topic` can write it back.",
     )
     person_id: str = Field(
         "customer_id",
@@ -250,8 +252,8 @@ class Settings(BaseSettings):
     )
     merge_default_id: bool = Field(
         False,
-        description="Merge what went to the customer's own id, while webhooks named the customer by id alone, into the "
-        "person whom the policy names once more is known. Cannot be undone.",
+        description="Once the policy names the person, merge what went to the customer's own id (cus_…) before into "
+        "that person. Cannot be undone.",
     )
     event_name_style: EventNameStyle = Field("snake", description="payment_completed, or title: Payment Completed.")
     currency_exponents: Annotated[dict[str, int], NoDecode] = Field(
@@ -281,8 +283,8 @@ class Settings(BaseSettings):
     )
     javascript: Path | None = Field(
         None,
-        description="Folder of the dashboard's recipes, files with function handler(webhook), or one file; "
-        "docs/javascript.md. Needs the extra javascript.",
+        description="Folder of the dashboard's recipes, files with function handler(webhook), or one file "
+        "(docs/javascript.md). Needs the extra javascript.",
     )
     rules: Path | None = Field(
         None,
@@ -373,9 +375,14 @@ class Settings(BaseSettings):
         ge=0,
         le=600,
         description="How long ingest still takes webhooks after SIGTERM, while /ready fails: until every balancer has "
-        "heard of it. Kubernetes needs one to three seconds. With the 10 s of the stop below the pod's grace (30 s).",
+        "heard of it. Kubernetes needs one to three seconds. Then requests in flight have 8 s: keep the sum with two "
+        "seconds more below the pod's grace (30 s).",
     )
-    data_dir: Path = Field(Path("dodo-customerio-data"), description="Local state and caches; may be lost at any time.")
+    data_dir: Path = Field(
+        Path("dodo-customerio-data"),
+        description="Local copy of the customers' state, and caches. It may be lost, and is read again from the topic. "
+        "It holds personal data.",
+    )
     log_format: LogFormat = Field("console", description="console for people, json for collectors.")
 
     otlp_endpoint: str | None = Field(

@@ -102,7 +102,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from pipeline.version import described
 
-        typer.echo(described())
+        screen.say(described(), indent=4)
         raise typer.Exit
 
 

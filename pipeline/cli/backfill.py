@@ -73,10 +73,10 @@ def backfill(
 
     dodo-cio backfill --from 2026-01-01 --to 2026-03-31 --what refunds --rate 60 --yes --json
     """
-    from pipeline.cli.backfill_run import Asked, perform
+    from pipeline.cli.backfill_run import BackfillOptions, perform
     from pipeline.cli.preparation import prepare_command
 
-    asked = Asked(
+    asked = BackfillOptions(
         since=since,
         until=until,
         what=what,

@@ -33,7 +33,7 @@ SUBSECOND = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BackfillOptions:
     """The options of the command, as given."""
 
     since: str
@@ -49,7 +49,7 @@ class Asked:
     as_json: bool
 
 
-def perform(settings: Settings, asked: Asked) -> int:
+def perform(settings: Settings, asked: BackfillOptions) -> int:
     """Carry it out; returns the exit code.
 
     Raises:
@@ -106,7 +106,7 @@ def _collections(what: str) -> tuple[Collection, ...]:
     return tuple(name for name in known if name in names)
 
 
-def _purpose(settings: Settings, asked: Asked, order: Order) -> dict[str, object]:
+def _purpose(settings: Settings, asked: BackfillOptions, order: Order) -> dict[str, object]:
     """What makes two runs the same backfill; a range without an end stays the same backfill tomorrow."""
     return {
         "from": order.since.isoformat(),
@@ -129,7 +129,7 @@ def _agreed(settings: Settings, order: Order, journal: Journal) -> bool:
     )
 
 
-def _carry_out(settings: Settings, asked: Asked, order: Order, journal: Journal, report: Report) -> None:
+def _carry_out(settings: Settings, asked: BackfillOptions, order: Order, journal: Journal, report: Report) -> None:
     try:
         asyncio.run(_bring_over(settings, asked, order, journal, report))
     except PipelineError as error:
@@ -138,7 +138,9 @@ def _carry_out(settings: Settings, asked: Asked, order: Order, journal: Journal,
         report.interrupted = True
 
 
-async def _bring_over(settings: Settings, asked: Asked, order: Order, journal: Journal, report: Report) -> None:
+async def _bring_over(
+    settings: Settings, asked: BackfillOptions, order: Order, journal: Journal, report: Report
+) -> None:
     producer = None if asked.dry_run else BatchProducer(settings)
     async with open_api(settings, rate=RateLimit.of_account(asked.rate)) as api:
         try:

@@ -180,7 +180,7 @@ def _list_samples(*, as_json: bool) -> None:
         _print_json({"samples": list(samples.names())})
         return
     for name in samples.names():
-        typer.echo(name)
+        screen.say(name)
 
 
 def given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]]:
@@ -196,7 +196,7 @@ def given(files: list[Path] | None, sample: str | None) -> list[tuple[str, Copy]
         main = [name for name in meant if "--" not in name]
         name = meant[0] if len(meant) == 1 else main[0] if len(main) == 1 else sample
         if name != sample and samples.load(name):
-            typer.echo(f"sample {name}", err=True)
+            screen.say(f"sample {name}", err=True)
         return [(f"sample {name}", Copy(samples.load(name)))]
     found = []
     for file in files or ():

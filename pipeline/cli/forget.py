@@ -73,7 +73,7 @@ def forget(
 
     dodo-cio forget --person jane@example.com --customerio delete
     """
-    from pipeline.cli.forget_run import Asked, perform, perform_for_person
+    from pipeline.cli.forget_run import ForgetOptions, perform, perform_for_person
     from pipeline.cli.preparation import prepare_command
 
     removal: Removal | None = None
@@ -82,7 +82,7 @@ def forget(
             removal = "delete"
         case AtCustomerio.suppress:
             removal = "suppress"
-    asked = Asked(removal, dead_letters=dead_letters, dry_run=dry_run, yes=yes, as_json=as_json)
+    asked = ForgetOptions(removal, dead_letters=dead_letters, dry_run=dry_run, yes=yes, as_json=as_json)
     if customer is not None and person is None:
         raise typer.Exit(perform(prepare_command(), customer, asked))
     if person is not None and customer is None:

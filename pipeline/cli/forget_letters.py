@@ -18,7 +18,7 @@ SHOWN = 10
 
 
 @dataclass(slots=True)
-class Letters:
+class CustomerLetters:
     """The customer's dead letters; `unknown` says why nobody could look."""
 
     lying: Lying | None = None
@@ -51,7 +51,7 @@ class Letters:
         }
 
 
-async def look(settings: Settings, customer_id: str, *, must: bool) -> Letters:
+async def look(settings: Settings, customer_id: str, *, must: bool) -> CustomerLetters:
     """Look for them; without `must`, rights that are missing leave the answer open.
 
     Raises:
@@ -59,11 +59,11 @@ async def look(settings: Settings, customer_id: str, *, must: bool) -> Letters:
         BrokerUnreachableError: no broker answered.
     """
     try:
-        return Letters(await _find(settings, await _whose(settings, customer_id)))
+        return CustomerLetters(await _find(settings, await _whose(settings, customer_id)))
     except TopicError as error:
         if must:
             raise
-        return Letters(unknown=str(error))
+        return CustomerLetters(unknown=str(error))
 
 
 async def _whose(settings: Settings, customer_id: str) -> Whose:
@@ -82,7 +82,7 @@ async def _find(settings: Settings, whose: Whose) -> Lying:
             return await find(reader, whose, told)
 
 
-async def remove(settings: Settings, letters: Letters) -> None:
+async def remove(settings: Settings, letters: CustomerLetters) -> None:
     """Remove what `look` found.
 
     Raises:

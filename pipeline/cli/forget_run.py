@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from pipeline.backfill.commands import Removal, forget_record
-from pipeline.cli.forget_letters import Letters, look, remove
+from pipeline.cli.forget_letters import CustomerLetters, look, remove
 from pipeline.cli.progress import share
 from pipeline.cli.screen import say
 from pipeline.errors import InputError
@@ -29,7 +29,7 @@ AT_CUSTOMERIO = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ForgetOptions:
     """What the command's flags say."""
 
     customerio: Removal | None
@@ -44,7 +44,7 @@ class Asked:
         return AT_CUSTOMERIO[self.customerio] if self.customerio else NOTHING_ELSE
 
 
-def perform(settings: Settings, customer_id: str, asked: Asked) -> int:
+def perform(settings: Settings, customer_id: str, asked: ForgetOptions) -> int:
     """Forget one customer; returns the exit code.
 
     Raises:
@@ -69,7 +69,7 @@ def perform(settings: Settings, customer_id: str, asked: Asked) -> int:
     return 0
 
 
-def perform_for_person(settings: Settings, person: str, asked: Asked) -> int:
+def perform_for_person(settings: Settings, person: str, asked: ForgetOptions) -> int:
     """Forget the customers who are one person at Customer.io; returns the exit code.
 
     Raises:
@@ -103,12 +103,12 @@ def perform_for_person(settings: Settings, person: str, asked: Asked) -> int:
     return 0
 
 
-def _check_asking(asked: Asked) -> None:
+def _check_asking(asked: ForgetOptions) -> None:
     if not (asked.yes or asked.dry_run or sys.stdin.isatty()):
         raise InputError("without a terminal nobody can be asked: add --yes, or --dry-run to see what would be done")
 
 
-def _agreed(whom: str, asked: Asked) -> bool:
+def _agreed(whom: str, asked: ForgetOptions) -> bool:
     and_letters = " Remove the dead letters, too?" if asked.dead_letters else ""
     return typer.confirm(f"Forget {whom} for good, and do this there: {asked.there}?{and_letters}", err=True)
 
@@ -116,13 +116,13 @@ def _agreed(whom: str, asked: Asked) -> bool:
 class _Forgetting:
     """The request about one customer."""
 
-    def __init__(self, settings: Settings, customer_id: str, asked: Asked) -> None:
+    def __init__(self, settings: Settings, customer_id: str, asked: ForgetOptions) -> None:
         self._settings = settings
         self._customer_id = customer_id
         self._asked = asked
         self._record = forget_record(customer_id, customerio=asked.customerio, at_s=int(time.time()))
         self._place: tuple[int, int] | None = None
-        self.letters = Letters()
+        self.letters = CustomerLetters()
 
     def look(self) -> None:
         """See which dead letters there are."""

@@ -15,6 +15,7 @@ import typer
 
 from pipeline import private
 from pipeline.cli.preparation import prepare
+from pipeline.cli.screen import say
 from pipeline.errors import BrokerUnreachableError, InputError
 from pipeline.settings import PREFIX, Settings
 
@@ -73,14 +74,14 @@ def up(
         broker = LocalKafka.attach(directory)
         started = broker is None
         if broker is None:
-            typer.echo(f"Starting Apache Kafka {version or DEFAULT_VERSION} ...", err=True)
+            say(f"Starting Apache Kafka {version or DEFAULT_VERSION} ...", err=True)
             broker = LocalKafka.start(
                 directory,
                 version=version or DEFAULT_VERSION,
                 port=DEFAULT_PORT if port is None else port,
                 heap_mb=heap_mb,
                 detach=True,
-                say=lambda text: typer.echo(text, err=True),
+                say=lambda text: say(text, indent=2, err=True),
             )
             asyncio.run(_connect(Settings.load(kafka_bootstrap_servers=broker.bootstrap_servers)))
         elif (version and version != broker.version) or (port and broker.bootstrap_servers != f"127.0.0.1:{port}"):
@@ -203,4 +204,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _print(text: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    typer.echo(json.dumps(facts) if as_json else text)
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        say(text, indent=2)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipeline.kafka.cluster.lag import GroupLag
-    from pipeline.kafka.cluster.pace import Pace
+    from pipeline.kafka.cluster.pace import Throughput
 
-Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
+Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Throughput"]]
 """The groups, and the pace of each since the reading before."""
 
 
@@ -127,7 +127,7 @@ async def _readings(settings: Settings, interval: float) -> AsyncIterator[Readin
             await asyncio.sleep(interval)
 
 
-def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> dict[str, Any]:
+def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughput]) -> dict[str, Any]:
     """JSON of one reading; null is unknown."""
     rows = []
     for group in groups:
@@ -164,7 +164,7 @@ def _shared_note(group: GroupLag) -> str | None:
     return notes.pop() if unknown and len(notes) == 1 and len(group.partitions) > 1 else None
 
 
-def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> RenderableType:
+def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughput]) -> RenderableType:
     """One table a group, the group's total above its partitions."""
     from rich.console import Group
     from rich.table import Table
@@ -191,7 +191,7 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) 
     return Group(*parts[:-1])
 
 
-def summary(group: GroupLag, speed: Pace | None) -> str:
+def summary(group: GroupLag, speed: Throughput | None) -> str:
     """One line about a group."""
     if group.members is None:
         who = "state unknown"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipeline.transform.copies import Copy
     from pipeline.transform.explain import Explanation
-    from pipeline.transform.javascript.beside import Beside, Raw
+    from pipeline.transform.javascript.beside import Comparison, Raw
     from pipeline.transform.javascript.lint.checked import Checked
     from pipeline.transform.javascript.recipes import Recipe
 
@@ -215,7 +215,7 @@ def _show_checked(checked: Checked, console: Console) -> None:
     screen.line(console, (f"{name}: {', '.join(told)}{handled}", "bold"), indent=4)
 
 
-def _show_beside(found: Beside, console: Console) -> None:
+def _show_beside(found: Comparison, console: Console) -> None:
     from rich.text import Text
 
     from pipeline.cli.screen import visible

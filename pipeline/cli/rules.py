@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pipeline.cli.screen import say
 from pipeline.errors import InputError, RulesError
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def check(
         )  # fmt: skip
     else:
         for warning in warnings:
-            typer.echo(warning, err=True)
+            say(warning, indent=4, err=True)
     if strict and warnings:
         raise RulesError(f"{path}: {len(warnings)} warning{'' if len(warnings) == 1 else 's'}, and --strict was given")
     if not as_json:
         count = len(loaded.rules.rules)
-        typer.echo(f"{path}: {count} rule{'' if count == 1 else 's'}, version {loaded.rules.version}")
+        say(f"{path}: {count} rule{'' if count == 1 else 's'}, version {loaded.rules.version}")
 
 
 def run_cases(
@@ -110,7 +111,7 @@ def run_cases(
         if as_json:
             _print_json({"file": str(place), "cases": len(results), "written": changed})
         else:
-            typer.echo(f"{place}: {len(results)} cases{'' if changed else ', as they were'}")
+            say(f"{place}: {len(results)} cases{'' if changed else ', as they were'}")
         return
     failed = [result for result in results if not result.passed]
     if as_json:
@@ -169,11 +170,11 @@ def _show(results: list[Result], place: Path) -> None:
     for result in results:
         if result.passed:
             continue
-        typer.echo(f"{place}:{result.case.at.line}: {result.case.name} failed")
+        say(f"{place}:{result.case.at.line}: {result.case.name} failed", indent=4)
         for line in result.differences:
-            typer.echo(f"    {line}")
+            say(f"    {line}", indent=6)
     passed = sum(result.passed for result in results)
-    typer.echo(f"{passed} of {len(results)} cases passed")
+    say(f"{passed} of {len(results)} cases passed")
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -88,10 +88,14 @@ def document(console: Console, text: str) -> None:
 
 
 def say(text: str, *, indent: int = 0, err: bool = False) -> None:
-    """A plain sentence on standard output or standard error."""
+    """A plain sentence on standard output or standard error; whole where that is no terminal."""
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty():
+        stream.write(f"{text}\n")
+        stream.flush()
+        return
     from rich.console import Console
 
-    stream = sys.stderr if err else sys.stdout
     line(Console(file=stream, highlight=False, markup=False), text, indent=indent)
 
 

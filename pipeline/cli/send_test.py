@@ -88,7 +88,7 @@ def send_test(
     for answer in _with_progress(_post(url, secret, body, webhook_id, count, renewed=renewed), count, quiet=as_json):
         answers.append(answer)
         if not as_json and (count < PROGRESS_FROM or not answer["ok"]):
-            typer.echo(_line(answer))
+            say(_line(answer), indent=4)
         if answer["advice"] and not as_json:
             say(f"  {answer['advice']}", indent=2, err=True)
         if answer["exit_code"]:
@@ -102,7 +102,7 @@ def send_test(
         typer.echo(json.dumps(document, indent=2))
     else:
         if count > 1:
-            typer.echo(f"{accepted} of {count} accepted")
+            say(f"{accepted} of {count} accepted")
         if accepted:
             for line in _where_to_look(expected, settings):
                 say(line, indent=12)

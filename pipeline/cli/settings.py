@@ -15,6 +15,7 @@ import typer
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from pipeline.cli.screen import say
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX, Settings, from_files
 
@@ -284,6 +285,6 @@ def register(app: typer.Typer) -> None:
             _print_table(found)
         for name, meant in found.unknown.items():
             hint = f"; {meant} was probably meant" if meant else ""
-            typer.echo(f"{name} is no setting and has no effect{hint}", err=True)
+            say(f"{name} is no setting and has no effect{hint}", indent=2, err=True)
         if found.faults:
             raise SettingsError("\n".join(found.faults))

@@ -49,7 +49,7 @@ def repartition(
     dodo-cio state repartition --yes --json
     """
     from pipeline.cli.preparation import prepare_command
-    from pipeline.cli.state_run import Asked, perform
+    from pipeline.cli.state_run import StateOptions, perform
 
-    asked = Asked(dry_run=dry_run, with_backlog=with_backlog, yes=yes, as_json=as_json)
+    asked = StateOptions(dry_run=dry_run, with_backlog=with_backlog, yes=yes, as_json=as_json)
     raise typer.Exit(perform(prepare_command(), asked))

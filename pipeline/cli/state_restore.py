@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.transform.customers.topic_return import Return
+    from pipeline.transform.customers.topic_return import PartitionReturn
 
 
 def restore_topic(
@@ -81,7 +81,7 @@ def _perform(settings: Settings, *, dry_run: bool, yes: bool, as_json: bool) -> 
     return 0
 
 
-def _say(settings: Settings, returns: Mapping[int, Return], *, written: int | None, as_json: bool) -> None:
+def _say(settings: Settings, returns: Mapping[int, PartitionReturn], *, written: int | None, as_json: bool) -> None:
     if as_json:
         document = {
             "topic": settings.customers_topic,

@@ -24,7 +24,7 @@ from pipeline.transform.customers.repartition import Advanced, Repartition, Surv
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StateOptions:
     """The options of the command, as given."""
 
     dry_run: bool = False
@@ -33,7 +33,7 @@ class Asked:
     as_json: bool = False
 
 
-def perform(settings: Settings, asked: Asked) -> int:
+def perform(settings: Settings, asked: StateOptions) -> int:
     """Carry it out; returns the exit code.
 
     Raises:
@@ -49,7 +49,7 @@ def perform(settings: Settings, asked: Asked) -> int:
         return INTERRUPTED
 
 
-async def _perform(settings: Settings, asked: Asked) -> int:
+async def _perform(settings: Settings, asked: StateOptions) -> int:
     await check_quiet(settings, with_backlog=asked.with_backlog or asked.dry_run)
     repartition = Repartition(settings, await partitions_now(settings))
     try:
@@ -84,7 +84,7 @@ def _agreed(settings: Settings, survey: Survey) -> bool:
     )
 
 
-def _say(settings: Settings, survey: Survey, asked: Asked, *, moved: bool) -> None:
+def _say(settings: Settings, survey: Survey, asked: StateOptions, *, moved: bool) -> None:
     document = document_of(settings, survey, moved=moved)
     if asked.as_json:
         sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())

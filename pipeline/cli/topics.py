@@ -126,11 +126,11 @@ def apply(
         moves = settings.state and _moves_customers(settings, found)
         if moves:
             _check_quiet(settings)
-        asyncio.run(topics.apply(settings, found, done=lambda step: typer.echo(f"done: {step}")))
+        asyncio.run(topics.apply(settings, found, done=lambda step: say(f"done: {step}", indent=6)))
         if moves:
-            from pipeline.cli.state_run import Asked, perform
+            from pipeline.cli.state_run import StateOptions, perform
 
-            if code := perform(settings, Asked(yes=True, with_backlog=True)):
+            if code := perform(settings, StateOptions(yes=True, with_backlog=True)):
                 raise typer.Exit(code)
     if any(isinstance(step, CannotChange) for step in found.steps):
         raise typer.Exit(1)

@@ -12,10 +12,10 @@ import base64
 import importlib.util
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from pydantic import SecretStr
 
@@ -43,8 +43,6 @@ NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, 
 
 
 STALE: Final = "the time in which the request might leave was over before it did"
-
-NO_STREAM: Final = httpx.ByteStream(b"")
 
 if importlib.util.find_spec("sniffio") is None:
     # httpcore asks for it several times a request, and Python searches its whole path anew for a module that is not
@@ -92,24 +90,15 @@ class TrackClient:
         limits = httpx.Limits(
             max_connections=lanes * CONNECTIONS_PER_LANE, max_keepalive_connections=lanes, keepalive_expiry=KEEPALIVE_S
         )
-        self._http = bounded(
-            heeding(
-                lambda: httpx.AsyncClient(
-                    headers={
-                        "Authorization": _basic(site_id, api_key),
-                        "Accept": "application/json",
-                        "Accept-Encoding": "identity",  # answers are a few bytes
-                        "User-Agent": f"dodo-customerio/{__version__}",
-                    },
-                    timeout=timeouts.by_phase,
-                    limits=limits,
-                    transport=transport,
-                    follow_redirects=False,
-                )
-            )
-        )
+        self._http = bounded(heeding(lambda: httpx.AsyncClient(limits=limits, transport=transport)))
         self._batch_url = httpx.URL(self.base_url + BATCH_PATH)
         self._region_url = httpx.URL(self.base_url + REGION_PATH)
+        # What the client does around a transport (merging of headers and addresses, cookies, redirects, logins by
+        # challenge) is half of what a small request costs, and nothing of it is wanted: the transport is asked itself.
+        # It is the pool of this host, or that of the proxy that the environment names for it.
+        self._transport = self._http._transport_for_url(self._batch_url)  # noqa: SLF001 - there is no public way
+        self._request = _requests(self._batch_url.netloc, _basic(site_id, api_key))
+        self._phases: Final = timeouts.by_phase.as_dict()
 
     def __repr__(self) -> str:
         return f"TrackClient({self.base_url!r})"
@@ -131,14 +120,10 @@ class TrackClient:
         Raises:
             RequestUnansweredError: no answer; `sent` is False only if nothing can have arrived.
         """
-        request = self._http.build_request(
-            "POST",
-            self._batch_url,
-            content=body,
-            headers={"Content-Type": "application/json"},
-            extensions={} if may_leave is None else {"trace": _guard(may_leave)},
-        )
-        return await self._send(request)
+        extensions: dict[str, Any] = {"timeout": self._phases}
+        if may_leave is not None:
+            extensions["trace"] = _guard(may_leave)
+        return await self._send(self._request("POST", self._batch_url, body, extensions))
 
     async def ask_region(self) -> Response:
         """Ask which region the credentials belong to; either host answers.
@@ -146,7 +131,7 @@ class TrackClient:
         Raises:
             RequestUnansweredError: no answer.
         """
-        return await self._send(self._http.build_request("GET", self._region_url))
+        return await self._send(self._request("GET", self._region_url, b"", {"timeout": self._phases}))
 
     async def drained(self) -> None:
         """Return when no request is in flight; new ones may begin meanwhile."""
@@ -191,14 +176,11 @@ class TrackClient:
         until = time.monotonic() + self._timeouts.answer_s
         try:
             with within(self._timeouts.answer_s):
-                response = await self._http.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 try:
                     return Response(response.status_code, response.headers, await self._read(response))
                 finally:
                     await response.aclose()
-                    # Its stream refers back to it, and it to the request: a cycle that keeps the body in memory until
-                    # the next collection.
-                    response.stream = NO_STREAM
         except _NotAllowedError:
             raise RequestUnansweredError(f"nothing was sent to {self.base_url}: {STALE}", sent=False) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -214,7 +196,9 @@ class TrackClient:
     async def _read(self, response: httpx.Response) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.aiter_bytes():
+        # Nobody asked for an encoding; a server may use one all the same.
+        parts = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
+        async for chunk in cast("AsyncIterator[bytes]", parts):
             chunks.append(chunk)
             size += len(chunk)
             if size > ANSWER_MAX_BYTES:
@@ -226,6 +210,27 @@ class TrackClient:
 
 class _NotAllowedError(Exception):
     """The request may not leave any more."""
+
+
+def _requests(host: bytes, authorization: str) -> Callable[[str, httpx.URL, bytes, dict[str, Any]], httpx.Request]:
+    """Makes requests; the credentials are in here alone, where no text of a client shows them."""
+    always = [
+        (b"Host", host),
+        (b"Authorization", authorization.encode("ascii")),
+        (b"Accept", b"application/json"),
+        (b"Accept-Encoding", b"identity"),  # answers are a few bytes
+        (b"Connection", b"keep-alive"),
+        (b"User-Agent", f"dodo-customerio/{__version__}".encode("ascii")),
+    ]
+
+    def request(method: str, url: httpx.URL, body: bytes, extensions: dict[str, Any]) -> httpx.Request:
+        headers = always
+        if method == "POST":
+            headers = [*always, (b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))]
+        # With a stream httpx adds no header of its own.
+        return httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions)
+
+    return request
 
 
 def _guard(may_leave: Callable[[], bool]) -> Callable[[str, Any], Awaitable[None]]:

@@ -16,7 +16,7 @@ from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import FORGOTTEN, Telling, telling_of
 from pipeline.deadletters.letter import Letter, Place
 from pipeline.deadletters.receipts import History
-from pipeline.deadletters.replay import Refused, Return, Targets, decide
+from pipeline.deadletters.replay import PutBack, Refused, Targets, decide
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
 
@@ -48,7 +48,7 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ReplayRules:
     """What decides besides the letter itself.
 
     Args:
@@ -67,11 +67,11 @@ class Rules:
     limit: int | None = None
     is_forgotten: Callable[[Telling], bool] = lambda _telling: False
 
-    def decide(self, record: Record, letter: Letter, history: History) -> Return | Refused:
+    def decide(self, record: Record, letter: Letter, history: History) -> PutBack | Refused:
         """The decision about a letter that is meant."""
         times = history.of(letter.identity).times
         decided = decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
-        if isinstance(decided, Return) and (told := telling_of(record)) is not None and self.is_forgotten(told):
+        if isinstance(decided, PutBack) and (told := telling_of(record)) is not None and self.is_forgotten(told):
             return Refused(FORGOTTEN)
         return decided
 
@@ -89,7 +89,7 @@ class Plan:
         beyond: letters that could go but are beyond the limit.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: ReplayRules) -> None:
         self.rules = rules
         self.refusals: dict[str, Refusals] = {}
         self.done = 0
@@ -117,7 +117,7 @@ class Plan:
         match self.rules.decide(record, letter, history):
             case Refused(reason=reason):
                 self.refusals.setdefault(reason, Refusals()).add(letter.place)
-            case Return(topic=topic):
+            case PutBack(topic=topic):
                 if letter.identity in self._seen:
                     self.repeated += 1
                     return

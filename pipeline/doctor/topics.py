@@ -119,7 +119,7 @@ async def rights(settings: Settings, admin: Admin) -> list[Finding]:
             text = f"the brokers do not tell what this user may do with {', '.join(silent)}"
             findings.append(Finding("rights", who, "unknown", text))
         elif useful:
-            text = f"works without {', '.join(useful)}, and what it tells is then unknown"
+            text = f"works without {', '.join(useful)}; what they are for is not done, or not known"
             findings.append(Finding("rights", who, "ok", text, RENDER))
         else:
             # Brokers tell what may be done with a group once it exists; before, only a refusal is told.

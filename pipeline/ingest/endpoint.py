@@ -27,7 +27,7 @@ from pipeline.http.body import (
 from pipeline.http.direct import Exchange
 from pipeline.ingest import replies
 from pipeline.ingest.events import Observer, Outcome, RequestEnded
-from pipeline.ingest.records import Unreadable, Webhook, decide
+from pipeline.ingest.records import AcceptedWebhook, Unreadable, decide
 from pipeline.ingest.replies import Reply
 from pipeline.ingest.store import NotStored, Store, Stored
 from pipeline.observers import tell
@@ -92,7 +92,7 @@ class WebhookEndpoint:
 
     def decide(
         self, headers: Mapping[str, str], body: bytes, mode: Mode, traceparent: str | None
-    ) -> Webhook | Unreadable:
+    ) -> AcceptedWebhook | Unreadable:
         """What a genuine request becomes."""
         return decide(
             body,
@@ -103,9 +103,9 @@ class WebhookEndpoint:
             traceparent=traceparent,
         )
 
-    def topic_of(self, decision: Webhook | Unreadable) -> str:
+    def topic_of(self, decision: AcceptedWebhook | Unreadable) -> str:
         """Where it is stored."""
-        return self._webhooks_topic if isinstance(decision, Webhook) else self._dead_letters_topic
+        return self._webhooks_topic if isinstance(decision, AcceptedWebhook) else self._dead_letters_topic
 
 
 class Request:
@@ -119,7 +119,7 @@ class Request:
         self._began = time.monotonic()
         self._size_bytes = 0
         self._mode: Mode | None = None
-        self._decision: Webhook | Unreadable | None = None
+        self._decision: AcceptedWebhook | Unreadable | None = None
         self._span: WebhookSpan | None = None
         self._ended = False
 
@@ -171,7 +171,7 @@ class Request:
             time.monotonic() - self._began,
             self._size_bytes,
             self._mode,
-            decision.type if outcome == "accepted" and isinstance(decision, Webhook) else None,
+            decision.type if outcome == "accepted" and isinstance(decision, AcceptedWebhook) else None,
             reason,
             skew_s,
             decision.webhook_id if decision is not None else b"",

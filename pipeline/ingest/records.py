@@ -31,7 +31,7 @@ MAX_TYPE_BYTES: Final = 255
 """The header `dodo-type` is for people and filters; the body keeps the type whole."""
 
 
-class Webhook(NamedTuple):
+class AcceptedWebhook(NamedTuple):
     """To be stored as a webhook."""
 
     record: OutRecord
@@ -57,7 +57,7 @@ class Unreadable(NamedTuple):
 
 def decide(
     body: bytes, *, webhook_id: str, webhook_timestamp: str, mode: Mode, received_at_ms: int, traceparent: str | None
-) -> Webhook | Unreadable:
+) -> AcceptedWebhook | Unreadable:
     """The record of a genuine request: the body byte for byte, and what only the request knew as headers."""
     headers = [(WEBHOOK_ID, webhook_id.encode()), (WEBHOOK_TIMESTAMP, webhook_timestamp.encode())]
     where = [(DODO_MODE, mode.encode()), (RECEIVED_AT, b"%d" % received_at_ms)]
@@ -79,4 +79,4 @@ def decide(
         return Unreadable(letter, reason)
     type_ = envelope.type.encode()[:MAX_TYPE_BYTES].decode(errors="ignore").encode()
     record = OutRecord(kafka_key(envelope, webhook_id), body, (*headers, (DODO_TYPE, type_), *where))
-    return Webhook(record, envelope.type)
+    return AcceptedWebhook(record, envelope.type)

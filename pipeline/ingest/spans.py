@@ -11,7 +11,7 @@ from typing import Final
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from pipeline.ingest.events import RequestEnded
-from pipeline.ingest.records import Unreadable, Webhook
+from pipeline.ingest.records import AcceptedWebhook, Unreadable
 from pipeline.kafka.records import DODO_MODE, DODO_TYPE, WEBHOOK_ID, text_header
 from pipeline.telemetry.harmless import harmless
 from pipeline.telemetry.traceparent import parse
@@ -56,7 +56,7 @@ class WebhookSpan:
         self.traceparent = traceparent_of(send)
 
     @harmless
-    def decided(self, decision: Webhook | Unreadable, topic: str) -> None:
+    def decided(self, decision: AcceptedWebhook | Unreadable, topic: str) -> None:
         """What is stored, and where."""
         record = decision.record
         self._send.update_name(f"send {topic}")

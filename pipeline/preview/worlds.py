@@ -38,7 +38,7 @@ def _fitted(value: bytes | None) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandRecord:
     """A command as a worker would read it from the topic."""
 
     topic: str
@@ -66,7 +66,7 @@ class World:
         decision = decide(record, self._policy, map_webhook, self.store)
         verdicts = [decision.verdict]
         for out in decision.commands:
-            command = Command(
+            command = CommandRecord(
                 record.topic, record.partition, record.offset, record.timestamp, out.key, out.value, out.headers
             )
             verdicts += self.decide(command)[1]

@@ -63,7 +63,7 @@ class Delivered(Protocol):
         """Let commits say which records are done beyond the prefix; returns what to call when more are."""
 
 
-class Chunk:
+class TrackedChunk:
     """One delivered chunk: which of its records are done.
 
     It keeps offsets and times, 17 bytes a record, and not the records: while one lane is stuck, the others' finished
@@ -144,7 +144,7 @@ class Window:
     __slots__ = ("chunks", "limit")
 
     def __init__(self) -> None:
-        self.chunks: deque[Chunk] = deque()
+        self.chunks: deque[TrackedChunk] = deque()
         self.limit = UNLIMITED
 
     def advance(self) -> None:
@@ -157,10 +157,10 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class OldestRecord:
     """The oldest record of a partition that is not done, or the next one to be taken in."""
 
-    chunk: Chunk
+    chunk: TrackedChunk
     index: int
 
 
@@ -168,7 +168,7 @@ class Placed(Protocol):
     """Something that knows its record's place; `pipeline.sink.item.Item` fits."""
 
     @property
-    def chunk(self) -> Chunk:
+    def chunk(self) -> TrackedChunk:
         """Its chunk."""
 
     @property
@@ -187,17 +187,17 @@ class Acks:
     def __init__(self) -> None:
         self._windows: dict[tuple[str, int], Window] = {}
 
-    def open(self, batch: Delivered, assignment: Assignment) -> Chunk:
+    def open(self, batch: Delivered, assignment: Assignment) -> TrackedChunk:
         """Take note of a chunk that was delivered in `assignment`; it is never empty."""
         window = self._windows.setdefault((batch.topic, batch.partition), Window())
-        chunk = Chunk(batch, window, assignment)
+        chunk = TrackedChunk(batch, window, assignment)
         window.chunks.append(chunk)
         return chunk
 
     def complete(self, items: Iterable[Placed]) -> None:
         """The records of `items` are accepted or dead-lettered: acknowledge what is contiguous by now."""
         touched: dict[Window, None] = {}
-        last: Chunk | None = None
+        last: TrackedChunk | None = None
         for item in items:
             chunk = item.chunk
             chunk.flags[item.index] = DONE
@@ -238,10 +238,10 @@ class Acks:
         """Records that are delivered and not done."""
         return sum(chunk.undone for window in self._windows.values() for chunk in window.chunks)
 
-    def heads(self) -> dict[TP, Head]:
+    def heads(self) -> dict[TP, OldestRecord]:
         """The oldest record of each partition that has one which is not done."""
         return {
-            TP(topic, partition): Head(window.chunks[0], window.chunks[0].head)
+            TP(topic, partition): OldestRecord(window.chunks[0], window.chunks[0].head)
             for (topic, partition), window in self._windows.items()
             if window.chunks
         }

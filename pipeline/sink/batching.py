@@ -30,7 +30,7 @@ MIN_BUDGET_BYTES: Final = WRAPPER_BYTES + ITEM_MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class BatchDraft:
     """A batch that was drawn.
 
     Attributes:
@@ -183,7 +183,7 @@ class Waiting:
                 for item in self._behind.pop(key, ()):
                     self.put(item)
 
-    def draw(self, max_bytes: int = BODY_MAX_BYTES) -> Draft:
+    def draw(self, max_bytes: int = BODY_MAX_BYTES) -> BatchDraft:
         """Take the next batch, which there must be: at least one operation, of each key the first ones in order.
 
         Its body has at most `max_bytes` and fits what Customer.io takes.
@@ -197,12 +197,12 @@ class Waiting:
                 if grown > budget:
                     break
                 size, count = grown, count + 1
-            return Draft(self._cut(part, count), size, "bytes")
+            return BatchDraft(self._cut(part, count), size, "bytes")
         self._leave(part)  # its keys lie in no open batch any more, so whatever comes of theirs waits behind
         cause: BatchCause = "idle"
         if part.is_full or self._behind:
             cause = "bytes" if part.is_full else "barrier"
-        return Draft(part.items, part.body_bytes, cause)
+        return BatchDraft(part.items, part.body_bytes, cause)
 
     def draw_one(self) -> Item | None:
         """Take the first operation alone; None when none is ready."""

@@ -14,7 +14,7 @@ from itertools import chain
 
 from faust.types import TP
 
-from pipeline.sink.acks import Acks, Chunk
+from pipeline.sink.acks import Acks, TrackedChunk
 from pipeline.sink.delivery import Delivery
 from pipeline.sink.events import RequestEnded, SinkEvent
 from pipeline.sink.intake import Intake
@@ -48,7 +48,7 @@ class Custody:
             return set()
         heads, outside = self._acks.heads(), self._intake.outside
         attended: set[TP] = set()
-        wanted: dict[Chunk, tuple[int, TP]] = {}
+        wanted: dict[TrackedChunk, tuple[int, TP]] = {}
         for tp in partitions:
             head = heads.get(tp)
             if head is None or (outside is not None and head.chunk is outside.chunk and head.index >= outside.index):
@@ -58,7 +58,7 @@ class Custody:
                 wanted[head.chunk] = (head.index, tp)
         return attended | self._in_hand(alive, wanted) if wanted else attended
 
-    def _in_hand(self, alive: Collection[int], wanted: Mapping[Chunk, tuple[int, TP]]) -> set[TP]:
+    def _in_hand(self, alive: Collection[int], wanted: Mapping[TrackedChunk, tuple[int, TP]]) -> set[TP]:
         """The partitions of those records that one of the lanes has, or that wait for one."""
         found: set[TP] = set()
         waiting = self._queue.waiting

@@ -10,7 +10,7 @@ from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.vouching import word_for
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import CHECKED, Record
-from pipeline.sink.acks import Acks, Chunk, Delivered, Head
+from pipeline.sink.acks import Acks, Delivered, OldestRecord, TrackedChunk
 from pipeline.sink.admission import UNREMARKABLE, admit
 from pipeline.sink.backlog import Backlog
 from pipeline.sink.early import Early
@@ -50,7 +50,7 @@ class Intake:
         self._early = early
         self._removals = removals
         self._passed_over = passed_over
-        self.outside: Head | None = None  # the record that waits for memory, with all others behind it
+        self.outside: OldestRecord | None = None  # the record that waits for memory, with all others behind it
 
     async def take(self, batch: Delivered) -> None:
         """Return when every record of `batch` is in the queue, or the batch is of no concern any more.
@@ -76,7 +76,7 @@ class Intake:
                 self._admit(part, chunk, start)
                 continue
             for index, record in enumerate(part, start):
-                if not await self._room(_size(record), Head(chunk, index)):
+                if not await self._room(_size(record), OldestRecord(chunk, index)):
                     return
                 if not self._handover.admits(assignment):
                     self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
@@ -84,7 +84,7 @@ class Intake:
                 self._admit((record,), chunk, index)
         self._backlog.taken(batch)
 
-    async def _room(self, size: int, head: Head) -> bool:
+    async def _room(self, size: int, head: OldestRecord) -> bool:
         if self._memory.try_take(size):
             return True
         self._backlog.stall()
@@ -95,7 +95,7 @@ class Intake:
             self.outside = None
             self._backlog.flow()
 
-    def _admit(self, records: Sequence[Record], chunk: Chunk, start: int) -> None:
+    def _admit(self, records: Sequence[Record], chunk: TrackedChunk, start: int) -> None:
         """Put records into the queue, whose memory is taken."""
         put = self._queue.waiting.put
         index = start

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.deadletters.envelope import DeadLetterClass
 from pipeline.kafka.records import Record
-from pipeline.sink.acks import Chunk
+from pipeline.sink.acks import TrackedChunk
 from pipeline.sink.handover import Assignment
 
 
@@ -36,7 +36,7 @@ class Item:
     body: bytes
     key: bytes
     barrier: bool
-    chunk: Chunk
+    chunk: TrackedChunk
     index: int
     taken_bytes: int
     fault: Fault | None = None

@@ -12,7 +12,7 @@ from pipeline.watch.page.document import Event
 from pipeline.watch.page.recent import Recent
 
 
-class Accepted(NamedTuple):
+class AcceptedBatch(NamedTuple):
     """The last operation of a request that Customer.io took, without its body, and how many there were in it."""
 
     key: bytes | None
@@ -20,7 +20,7 @@ class Accepted(NamedTuple):
     operations: int
 
 
-Kept = Accepted | RecordDeadLettered
+Kept = AcceptedBatch | RecordDeadLettered
 
 
 def recent_of(metrics: Metrics) -> Recent[Kept]:
@@ -30,7 +30,7 @@ def recent_of(metrics: Metrics) -> Recent[Kept]:
     def accepted(event: OperationsAccepted) -> None:
         if event.records:
             last = event.records[-1]
-            recent.add(Accepted(last.key, last.headers, event.operations))
+            recent.add(AcceptedBatch(last.key, last.headers, event.operations))
 
     metrics.on(OperationsAccepted, accepted)
     metrics.on(RecordDeadLettered, recent.add)
@@ -42,7 +42,7 @@ def shown(at_ms: int, kept: Kept) -> Event:
     match kept:
         case RecordDeadLettered():
             return Event.of(at_ms, kept.source, f"dead letter: {kept.class_}")
-        case Accepted(key, headers, operations):
+        case AcceptedBatch(key, headers, operations):
             others = operations - 1
             outcome = f"accepted, with {others:,} more in the request" if others else "accepted"
             what = mask_text(text_header(headers, DODO_TYPE) or "operation")

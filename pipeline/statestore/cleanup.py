@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.statestore.changelog import Changelog
 from pipeline.statestore.directory import empty_if_unused, unused
 from pipeline.statestore.events import CompactionFailed, StateEvent, StoreCompacted, StoreRemoved
-from pipeline.statestore.last_copy import Difference
+from pipeline.statestore.last_copy import TopicDifference
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.restore import differences
 from pipeline.statestore.schema import Schema
@@ -210,7 +210,7 @@ class Cleanup:
         )  # fmt: skip
         return True
 
-    async def _difference(self, local: LmdbStore) -> Difference | None:
+    async def _difference(self, local: LmdbStore) -> TopicDifference | None:
         if not local.next_offset:
             return None
         try:

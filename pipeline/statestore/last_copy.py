@@ -18,7 +18,7 @@ NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TopicDifference:
     """A store that is not of the topic as it is now.
 
     Attributes:
@@ -42,7 +42,7 @@ class Difference:
         return self.is_cut or self.values > max(self.records, 1)  # one is the moment when the state began
 
 
-def refused(topic: str, directory: object, last: Mapping[int, Difference]) -> TopicError:
+def refused(topic: str, directory: object, last: Mapping[int, TopicDifference]) -> TopicError:
     """What the operator is told instead of a start that throws the last copy away."""
     some = "; ".join(
         f"partition {number}: {one.values} facts here, at most {one.records} records there ({one.why})"

@@ -17,7 +17,7 @@ from pipeline.statestore.changelog import Changelog, Piece
 from pipeline.statestore.changes import BEGAN, Began
 from pipeline.statestore.directory import NONE_THERE
 from pipeline.statestore.events import RestoreAdvanced, StateEvent, StateRestored, StoreStartedAnew
-from pipeline.statestore.last_copy import Difference, refused
+from pipeline.statestore.last_copy import TopicDifference, refused
 from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.partition_count import began_fact, began_value, check_written
 from pipeline.statestore.schema import Schema
@@ -33,7 +33,7 @@ RunInThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 
 @dataclass(slots=True)
-class Progress:
+class RestoreProgress:
     """How far one partition is: offsets of the changelog."""
 
     start: int
@@ -67,7 +67,7 @@ class Restore:
         in_thread: RunInThread[Any],
         tell: Callable[[StateEvent], None],
     ) -> None:
-        self.progress: dict[int, Progress] = {}
+        self.progress: dict[int, RestoreProgress] = {}
         self._settings = settings
         self._schema = schema
         self._topic = settings.customers_topic
@@ -156,7 +156,7 @@ class Restore:
             number: range(max(local.next_offset, bounds[number].start), bounds[number].stop)
             for number, local in local_stores.items()
         }
-        self.progress = {number: Progress(span.start, span.start, span.stop) for number, span in spans.items()}
+        self.progress = {number: RestoreProgress(span.start, span.start, span.stop) for number, span in spans.items()}
         differing: dict[int, set[bytes]] = {}
         absorbing: asyncio.Future[None] | None = None
         try:
@@ -195,7 +195,7 @@ class Restore:
 
 async def differences(
     changelog: Changelog, local_stores: Mapping[int, LmdbStore]
-) -> tuple[Mapping[int, range], dict[int, Difference]]:
+) -> tuple[Mapping[int, range], dict[int, TopicDifference]]:
     """The bounds of the topic's partitions, and which of these stores are none of what the topic is now.
 
     Raises:
@@ -224,7 +224,7 @@ async def differences(
                 faults[number] = f"it knows the topic up to offset {local_stores[number].next_offset}, where no more is"
                 cut.add(number)
     return bounds, {
-        number: Difference(why, local_stores[number].count, len(bounds[number]), number in cut)
+        number: TopicDifference(why, local_stores[number].count, len(bounds[number]), number in cut)
         for number, why in faults.items()
     }
 

@@ -22,6 +22,10 @@ _ATOM: Final = r"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]+"
 
 _FORM: Final = re.compile(rf"{_ATOM}@{_ATOM}")
 
+_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_USUAL: Final = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+"""A dot-atom of RFC 5322 §3.2.3 at letters, digits and hyphens: as it stands."""
+
 
 class Reading(NamedTuple):
     """An address, None with the `fault` in words when there is none to send.
@@ -32,6 +36,13 @@ class Reading(NamedTuple):
     address: str | None
     fault: str | None = None
     trimmed: bool = False
+
+
+def address_of(value: Any) -> str | None:
+    """The address that a body's e-mail is; None when there is none to send."""
+    if type(value) is str and _USUAL.fullmatch(value) and len(value) <= MAX_EMAIL_BYTES:
+        return value
+    return read(value).address
 
 
 def read(value: Any) -> Reading:

@@ -21,8 +21,10 @@ _IGNORABLE = re.compile(
 )
 """Default_Ignorable_Code_Point without Cf (Unicode's DerivedCoreProperties.txt): fillers and variation selectors."""
 
-_PLAIN: Final = re.compile(r"[\x20-\x7e]*")
-"""Nothing to look for in it: the common case costs one match."""
+
+def is_plain(text: str) -> bool:
+    """Whether a text is of ASCII's own letters, signs and spaces: nothing to look for in it."""
+    return text.isascii() and text.isprintable()
 
 
 def is_invisible(character: str) -> bool:
@@ -32,7 +34,7 @@ def is_invisible(character: str) -> bool:
 
 def trimmed(text: str) -> str:
     """`text` without spaces and invisible characters at its ends."""
-    if _PLAIN.fullmatch(text):
+    if is_plain(text):
         return text.strip(" ")
     first, last = 0, len(text)
     while first < last and _is_blank(text[first]):
@@ -44,13 +46,13 @@ def trimmed(text: str) -> str:
 
 def has_invisible(text: str) -> bool:
     """Whether some character shows nothing."""
-    return not _PLAIN.fullmatch(text) and any(map(is_invisible, text))
+    return not is_plain(text) and any(map(is_invisible, text))
 
 
 @lru_cache(maxsize=1024)
 def visible(text: str) -> str:
     """`text` in Unicode's form NFC, without invisible characters, trimmed."""
-    if _PLAIN.fullmatch(text):
+    if is_plain(text):
         return text.strip(" ")
     kept = "".join(character for character in text if not is_invisible(character))
     return trimmed(unicodedata.normalize("NFC", kept))

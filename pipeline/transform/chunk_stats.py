@@ -42,7 +42,7 @@ class ChunkTransformed:
     last: Decision | None = None
 
 
-class Letter(NamedTuple):
+class LoggedLetter(NamedTuple):
     """A dead letter, for the log: where it came from (`topic/partition/offset`), why, and its trace if that is kept."""
 
     source: str
@@ -57,7 +57,7 @@ class ChunkStats:
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[LoggedLetter] = field(default_factory=list)
     spans: list[RecordSpan] = field(default_factory=list)
     """Of webhooks whose trace is kept: to be ended when all is durable. A chunk that is given up leaves none."""
     last: Decision | None = None

@@ -21,7 +21,7 @@ from pipeline.transform.failures import where
 from pipeline.transform.fields import email, text
 from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Asking, Found, Resolver
+from pipeline.transform.resolver import Asking, FoundCustomer, Resolver
 from pipeline.transform.webhook import Reading, Webhook
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
@@ -86,10 +86,10 @@ class Enrichment:
             return None
         return None if view.contact.email is not None or view.forgotten_s else customer_id
 
-    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+    def ask(self, customer_id: str, *, waits: bool) -> FoundCustomer | Asking | None:
         """What Dodo knows of the customer; a question to wait for, if the caller `waits`; None: go on without."""
         found = self._resolver.ask(customer_id)
-        if isinstance(found, Found):
+        if isinstance(found, FoundCustomer):
             self._observe(CustomerLookedUp("found"))
             return found
         if found is not None and waits:
@@ -97,7 +97,7 @@ class Enrichment:
         self._observe(CustomerLookedUp("nobody"))
         return None
 
-    def put(self, found: Found, customer_id: str, store: KeyValueStore) -> None:
+    def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:
         """Put what Dodo told into the store, as of when it was true.
 
         An answer about somebody else, or without an address, tells nothing.

@@ -40,7 +40,7 @@ VerdictWord = Literal["operations", "dropped", "dead_letter"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrackRequest:
     """The one request that would carry the operations alone."""
 
     url: str
@@ -67,7 +67,7 @@ class Explanation:
     reason: str | None
     operations: tuple[MappedOperation, ...]
     warnings: tuple[str, ...]
-    request: Request | None
+    request: TrackRequest | None
     code: str | None = None
     found_at: str | None = None
     place: str = ""
@@ -158,7 +158,9 @@ def explained(
         operations=operations,
         warnings=tuple(warnings),
         request=(
-            Request(_url(settings), len(join([operation.body for operation in operations]))) if operations else None
+            TrackRequest(_url(settings), len(join([operation.body for operation in operations])))
+            if operations
+            else None
         ),
         code=code,
         found_at=copy.path,

@@ -10,8 +10,8 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from pipeline.transform.addresses import read
-from pipeline.transform.characters import trimmed
+from pipeline.transform.addresses import address_of
+from pipeline.transform.characters import is_plain, trimmed
 from pipeline.transform.money import MAX_MINOR
 
 E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -71,16 +71,15 @@ def elements(value: Any) -> list[Any]:
 
 def email(value: Any) -> str | None:
     """An address, its case kept; None when Customer.io could not take it for one (`addresses`)."""
-    return read(value).address
+    return address_of(value)
 
 
 def person_name(value: Any) -> str | None:
     """A person's name: line breaks are spaces, other control characters go, and what nobody sees at its ends."""
-    return _name(value) if type(value) is str else text(value)
-
-
-@lru_cache(maxsize=1024)
-def _name(value: str) -> str | None:
+    if type(value) is not str:
+        return text(value)
+    if is_plain(value):
+        return value.strip() or None
     if _CONTROL.search(value):
         value = _CONTROL.sub("", _BREAKS.sub(" ", value))
     return trimmed(value) or None
@@ -88,13 +87,8 @@ def _name(value: str) -> str | None:
 
 def phone(value: Any) -> str | None:
     """A telephone number that is E.164 as it stands; others are not repaired, since Customer.io identifies by it."""
-    return _phone(value) if type(value) is str else _phone(text(value) or "")
-
-
-@lru_cache(maxsize=1024)
-def _phone(value: str) -> str | None:
-    number = value.strip()
-    return number if E164.fullmatch(number) else None
+    number = text(value)
+    return number if number is not None and E164.fullmatch(number) else None
 
 
 def country(value: Any) -> str | None:

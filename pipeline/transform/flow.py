@@ -31,14 +31,14 @@ from pipeline.statestore.transaction import TransactionalStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.traceparent import trace_id_of
 from pipeline.transform.address_owners import AddressOwners
-from pipeline.transform.chunk_stats import ChunkTransformed, Letter
+from pipeline.transform.chunk_stats import ChunkTransformed, LoggedLetter
 from pipeline.transform.commits import InFlightChunk, Membership, Outgoing, PartitionCommits, Producer
 from pipeline.transform.decision import Decision
 from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
-from pipeline.transform.resolver import Found
+from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import Reading, read
 
@@ -301,7 +301,7 @@ class Flow:
             decision = self._append(chunk.outgoing.operations, record, decide(reading, store), span)
             chunk.tally.add(decision)
             if type(decision.verdict) is DeadLettered:
-                letter = Letter(source_of(record), decision.verdict, trace_id_of(record.headers))
+                letter = LoggedLetter(source_of(record), decision.verdict, trace_id_of(record.headers))
                 chunk.tally.letters.append(letter)
             if span is not None:
                 span.decided(decision)
@@ -319,7 +319,7 @@ class Flow:
         if customer_id is None:
             return None
         found = enrichment.ask(customer_id, waits=chunk.patience_s > 0)
-        if isinstance(found, Found):
+        if isinstance(found, FoundCustomer):
             enrichment.put(found, customer_id, store)
             return None
         return found
@@ -430,7 +430,7 @@ async def _one_after_the_other(sending: Awaitable[None], commands: Outgoing) -> 
     await commands.send()
 
 
-def _fields(letter: Letter) -> dict[str, str | None]:
+def _fields(letter: LoggedLetter) -> dict[str, str | None]:
     source, verdict, trace_id = letter
     traced = {} if trace_id is None else {"trace_id": trace_id}
     return {"dlq_class": verdict.class_, "source": source, "field": verdict.field, **traced}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.money import minor_of
@@ -25,6 +25,10 @@ class Paid(NamedTuple):
     is_card_update: bool
     subscriptions: list[str]
     cart: list[tuple[str, int | None]]
+
+
+NO_PAYMENT: Final = Paid(None, None, is_card_update=False, subscriptions=[], cart=[])
+"""What a body shows that is not about one."""
 
 
 def paid_of(data: Mapping[str, Any]) -> Paid:

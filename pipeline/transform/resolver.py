@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
-from pipeline.dodo.api.client import Patience
+from pipeline.dodo.api.client import RetryPolicy
 from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
 from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
@@ -55,12 +55,12 @@ TIMEOUTS: Final = httpx.Timeout(connect=2.0, pool=2.0, write=2.0, read=4.0)
 ANSWER_S: Final = 10.0
 """Nobody waits for it so long; a later answer is kept, one that trickles for ever would keep its connection."""
 
-ONCE: Final = Patience(attempts=1)
+ONCE: Final = RetryPolicy(attempts=1)
 
 log = logs.get(__name__)
 
 
-class Customers(Protocol):
+class CustomerSource(Protocol):
     """Where the answers come from (`dodo.api.DodoApi`)."""
 
     async def customer(self, customer_id: str) -> dict[str, Any] | None:
@@ -70,7 +70,7 @@ class Customers(Protocol):
         """Close the connections."""
 
 
-class Found(NamedTuple):
+class FoundCustomer(NamedTuple):
     """A customer as Dodo knew it at `at_s`, unix seconds: `customer_id`, `email`, `name` and perhaps more."""
 
     customer: Mapping[str, Any]
@@ -96,7 +96,7 @@ class Resolver:
 
     def __init__(
         self,
-        api: Customers,
+        api: CustomerSource,
         *,
         rate: RateLimit | None = None,
         slow_s: float = SLOW_S,
@@ -111,7 +111,7 @@ class Resolver:
         self._clock = clock
         self._unix = unix
         self._sleep = sleep
-        self._answers: OrderedDict[str, tuple[float, Found | None]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, FoundCustomer | None]] = OrderedDict()
         self._tasks = Tasks(observers=observers)
         self._asking: dict[str, Asking] = {}
         self._silent_until = float("-inf")
@@ -131,7 +131,7 @@ class Resolver:
         api = open_api(settings, rate=RateLimit(), patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
         return cls(api, rate=RateLimit((PER_SECOND, 1.0)), observers=observers)
 
-    def ask(self, customer_id: str) -> Found | Asking | None:
+    def ask(self, customer_id: str) -> FoundCustomer | Asking | None:
         """The customer as Dodo knows it, or the question to wait for.
 
         None when Dodo does not know it, or cannot be asked now. Never raises for what the API does.
@@ -178,7 +178,7 @@ class Resolver:
             raise
         else:
             self._garbage = 0
-            self._remember(customer_id, None if found is None else Found(found, at_s))
+            self._remember(customer_id, None if found is None else FoundCustomer(found, at_s))
             if self._clock() - began_at > self._slow_s:
                 self._is_slow()
             elif self._clock() >= self._silent_until:
@@ -186,7 +186,7 @@ class Resolver:
         finally:
             slow.cancel()
 
-    def _remember(self, customer_id: str, found: Found | None) -> None:
+    def _remember(self, customer_id: str, found: FoundCustomer | None) -> None:
         self._answers[customer_id] = (self._clock() + (UNKNOWN_S if found is None else KNOWN_S), found)
         self._answers.move_to_end(customer_id)
         if len(self._answers) > REMEMBERED:

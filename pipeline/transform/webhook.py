@@ -30,12 +30,15 @@ from pipeline.kafka.records import (
 from pipeline.transform.event_times import EventTimes, event_times_of
 from pipeline.transform.fields import country, email, members, person_name, phone
 from pipeline.transform.identity import customer_id_of
-from pipeline.transform.paid import Paid, paid_of
+from pipeline.transform.paid import NO_PAYMENT, Paid, paid_of
 from pipeline.transform.profile import Contact
 from pipeline.transform.verdicts import DeadLettered, Delivery, Mode
 
 MAX_ID_CHARS: Final = 255
 """What ingest lets in; the id goes on in a header of every operation, and must not push one over the topic's limit."""
+
+PAYMENT: Final = "payment."
+"""What the types of payments begin with."""
 
 NO_VALUE: Final = DeadLettered("unreadable", "the record has no value: a tombstone is no webhook")
 LONG_ID: Final = DeadLettered("unmappable", f"header {WEBHOOK_ID} is longer than {MAX_ID_CHARS} characters", WEBHOOK_ID)
@@ -59,9 +62,10 @@ class Webhook:
         customer: the body's customer object, empty when it has none.
         customer_id: the customer's id, wherever the body tells it.
         contact: what the body tells of the customer.
+        paid: what the body shows of a payment, where its type is about one.
     """
 
-    __slots__ = ("_paid", "contact", "customer", "customer_id", "delivery", "envelope", "record", "times")
+    __slots__ = ("contact", "customer", "customer_id", "delivery", "envelope", "paid", "record", "times")
 
     def __init__(self, envelope: Envelope, delivery: Delivery, record: Record | None = None) -> None:
         data = envelope.data
@@ -72,14 +76,7 @@ class Webhook:
         self.customer: dict[str, Any] = members(data.get("customer"))
         self.customer_id = customer_id_of(self.customer, data)
         self.contact = contact_of(self.customer, data)
-        self._paid: Paid | None = None
-
-    @property
-    def paid(self) -> Paid:
-        """What the body shows of a payment; asked of webhooks that are about one."""
-        if self._paid is None:
-            self._paid = paid_of(self.envelope.data)
-        return self._paid
+        self.paid: Paid = paid_of(data) if envelope.type.startswith(PAYMENT) else NO_PAYMENT
 
 
 def contact_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> Contact:

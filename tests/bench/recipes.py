@@ -15,7 +15,7 @@ from pipeline.transform.verdicts import Operations
 from tests.bench.figures import Figure, per
 from tests.bench.payments import Payments
 from tests.bench.plan import Run
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 ROUNDS: Final = 7
 RECIPES: Final = Path(__file__).parents[1] / "data" / "recipes"

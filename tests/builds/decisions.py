@@ -32,7 +32,7 @@ from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import Delivery, Mode, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 from tests.transform.journeys.conftest import recorded
 from tests.transform.mapping.test_fuzz import BODIES, POLICIES, change, paths
 from tests.transform.mapping.test_golden import CASES, DATA, body_of, load, policy_of
@@ -70,7 +70,7 @@ def changed(count: int, rng: Random) -> Iterator[str]:
     """Samples with up to six values replaced or gone, and now and then bytes missing; then what the states hold."""
     names = sorted(BODIES)
     ways = {name: [path for path in paths(BODIES[name]) if path != ("type",)] for name in names}
-    shelves = [MemoryStore() for _ in POLICIES]
+    stores = [MemoryStore() for _ in POLICIES]
     for number in range(count):
         name = rng.choice(names)
         body = copy.deepcopy(BODIES[name])
@@ -94,35 +94,35 @@ def changed(count: int, rng: Random) -> Iterator[str]:
             offset=number,
             timestamp=1_790_000_000_000 + number,
         )
-        yield from decided(f"changed {number}", record, POLICIES[which], shelves[which])
-    for which, shelf in enumerate(shelves):
-        yield from held(f"changed state {which}", shelf)
+        yield from decided(f"changed {number}", record, POLICIES[which], stores[which])
+    for which, store in enumerate(stores):
+        yield from held(f"changed state {which}", store)
 
 
 def shop(count: int, seed: int) -> Iterator[str]:
     """A shop's deliveries in disorder, with the commands that they lead to; then what the state holds."""
-    shelf = MemoryStore()
+    store = MemoryStore()
     for number, delivery in enumerate(deliveries(count, seed)):
-        yield from decided(f"shop {seed} {number}", recorded(delivery), POLICY, shelf)
-    yield from held(f"shop {seed} state", shelf)
+        yield from decided(f"shop {seed} {number}", recorded(delivery), POLICY, store)
+    yield from held(f"shop {seed} state", store)
 
 
 def on_disk(count: int, seed: int, scratch: Path) -> Iterator[str]:
     """Another shop's, with the state in transactions over the local store; then what that has."""
     local = LmdbStore.open(scratch, "customers", 0, CUSTOMERS)
-    shelf, end = TransactionalStore(local, 0, Ownership(0, 1)), 0
+    store, end = TransactionalStore(local, 0, Ownership(0, 1)), 0
     for number, delivery in enumerate(deliveries(count, seed)):
-        yield from decided(f"disk {seed} {number}", recorded(delivery), POLICY, shelf)
+        yield from decided(f"disk {seed} {number}", recorded(delivery), POLICY, store)
         if number % CHUNK == CHUNK - 1:
-            sealed = shelf.seal()
+            sealed = store.seal()
             changes = list(sealed.changes())
             yield f"disk {seed} {number} changelog {changes!r}"
-            shelf.commit([sealed], [range(end, end + len(changes))] if changes else [None])
+            store.commit([sealed], [range(end, end + len(changes))] if changes else [None])
             end += len(changes)
-    shelf.flush()
+    store.flush()
     for key, value in local.scan(b""):
         yield f"disk {seed} state {key!r} {value!r} {local.derived(CUSTOMERS.group_of(key))!r}"
-    shelf.give_up()
+    store.give_up()
     local.close(clean=False)
 
 
@@ -133,21 +133,21 @@ def deliveries(count: int, seed: int) -> list[Any]:
     return made
 
 
-def decided(label: str, record: Any, policy: Policy, shelf: KeyValueStore) -> Iterator[str]:
+def decided(label: str, record: Any, policy: Policy, store: KeyValueStore) -> Iterator[str]:
     """The decision about a record, the records that go out, and those of the commands that follow."""
-    decision = decide(record, policy, map_webhook, shelf)
+    decision = decide(record, policy, map_webhook, store)
     yield f"{label} {decision!r}"
     if isinstance(decision.verdict, Operations):
         for out in operation_records(record, decision, decision.verdict, None):
             yield f"{label} out {out!r}"
     for command in decision.commands:
         follows = Consumed(command.value, tuple(command.headers), key=command.key, timestamp=record.timestamp)
-        yield from decided(f"{label} command", follows, policy, shelf)
+        yield from decided(f"{label} command", follows, policy, store)
 
 
-def held(label: str, shelf: MemoryStore) -> Iterator[str]:
+def held(label: str, store: MemoryStore) -> Iterator[str]:
     """Everything that was ever stored, in order, and what is derived from it."""
-    for key, value in [*shelf.changelog, *sorted(shelf.derived_values.items())]:
+    for key, value in [*store.changelog, *sorted(store.derived_values.items())]:
         yield f"{label} {key!r} {value!r}"
 
 

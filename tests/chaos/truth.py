@@ -26,6 +26,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Operations
+from tests.records import Consumed
 
 SHOWN = 5
 """Examples of each fault; the count is always exact."""
@@ -84,17 +85,6 @@ class Outcome:
     """Operations that Customer.io did not take."""
 
 
-@dataclass
-class _Arrived:
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-
-
 def work_out(posted: Iterable[Posted], policy: Policy, *, now_ms: int) -> Outcome:
     """The outcome of these requests, each taken once and in this order."""
     store, workspace = MemoryStore(now_ms), Workspace(SandboxConfig(keep_events=10_000_000))
@@ -109,7 +99,7 @@ def work_out(posted: Iterable[Posted], policy: Policy, *, now_ms: int) -> Outcom
             continue
         truth.stored.append((delivery.customer_id or "", delivery.webhook_id))
         headers = ((WEBHOOK_ID, delivery.webhook_id.encode()), (WEBHOOK_TIMESTAMP, timestamp))
-        match decide(_Arrived(delivery.body, headers), policy, map_webhook, store).verdict:
+        match decide(Consumed(delivery.body, headers), policy, map_webhook, store).verdict:
             case Operations(operations=operations):
                 for operation in operations:
                     workspace.apply(orjson.loads(operation.body), Arrival(now_ms, number), 0)

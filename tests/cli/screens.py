@@ -29,8 +29,8 @@ class Screen(io.StringIO):
         return "utf-8"
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, command: Sequence[str], columns: int) -> str:
-    """What a terminal of this width shows of a command's standard output, without its colours."""
+def shown(monkeypatch: pytest.MonkeyPatch, command: Sequence[str], columns: int, code: int = 0) -> str:
+    """What a terminal of this width shows of a command's standard output, without its colours; it ends with `code`."""
     screen = Screen()
     with monkeypatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
@@ -38,7 +38,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, command: Sequence[str], columns: int)
         patch.setattr(sys, "stdout", screen)
         with pytest.raises(SystemExit) as end:
             build()(list(command))
-    assert not end.value.code, f"{command} ended with {end.value.code}"
+    assert (end.value.code or 0) == code, f"{command} ended with {end.value.code}"
     return STYLES.sub("", screen.getvalue())
 
 

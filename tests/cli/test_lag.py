@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pipeline.cli.lag import as_table, nothing_is_known, summary
 from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
-from pipeline.kafka.cluster.pace import Pace
+from pipeline.kafka.cluster.pace import Throughput
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import Settings
@@ -27,7 +27,7 @@ KNOWN = PartitionLag("g", "t", 0, committed=7, start=0, end=1207, records=1200, 
 UNKNOWN = PartitionLag("g", "t", 1, note="no leader")
 
 
-def text_of(group: GroupLag, pace: Pace | None = None) -> str:
+def text_of(group: GroupLag, pace: Throughput | None = None) -> str:
     """The table as a terminal shows it."""
     out = io.StringIO()
     Console(file=out, width=160).print(as_table([group], {("g", "t"): pace} if pace else {}))
@@ -48,8 +48,12 @@ def test_unknown_is_written_as_unknown() -> None:
     [
         (GroupLag("g", "t", "Empty", 0, (KNOWN,)), None, "(no worker is running): 1,200 records, 3.2 s behind"),
         (GroupLag("g", "t", None, None, (KNOWN,)), None, "(state unknown)"),
-        (GroupLag("g", "t", "Stable", 1, (KNOWN,)), Pace(10, 70, 20), "10/s arrive, 70/s done, none waits in 20 s"),
-        (GroupLag("g", "t", "Stable", 1, (KNOWN,)), Pace(10, 5, None), "does not catch up"),
+        (
+            GroupLag("g", "t", "Stable", 1, (KNOWN,)),
+            Throughput(10, 70, 20),
+            "10/s arrive, 70/s done, none waits in 20 s",
+        ),
+        (GroupLag("g", "t", "Stable", 1, (KNOWN,)), Throughput(10, 5, None), "does not catch up"),
         (
             GroupLag("g", "t", "Stable", 1, (PartitionLag("g", "t", 0, 5, 9, 9, 0, 0.0, 4),)),
             None,
@@ -62,7 +66,7 @@ def test_unknown_is_written_as_unknown() -> None:
         ),
     ],
 )
-def test_a_group_in_one_line(group: GroupLag, pace: Pace | None, says: str) -> None:
+def test_a_group_in_one_line(group: GroupLag, pace: Throughput | None, says: str) -> None:
     """Who works, what waits, how fast it goes, and what was lost."""
     assert says in summary(group, pace)
 

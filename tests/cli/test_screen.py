@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.main import get_command
 
-from pipeline.cli import build, screen
+from pipeline.cli import build, screen, send_test, topics
 from pipeline.cli.dlq import listing as listing_module
 from pipeline.customerio.sandbox.run import shortened
+from pipeline.dodo import samples
+from pipeline.kafka.cluster.topics import AddPartitions, CreateTopic, Plan
 from tests.cli.screens import STYLES, WIDE, broken, shown
 
 OFFLINE = (
@@ -119,14 +121,73 @@ def test_the_sandbox_line_fits() -> None:
     assert shortened(text, 5) == ""
 
 
-@pytest.mark.parametrize("module", ["doctor", "forget_run", "lag", "state_restore", "state_run"])
-def test_sentences_are_wrapped_between_words(module: str) -> None:
-    """What these commands say goes by the screen; `typer.echo`, which a terminal breaks anywhere, prints JSON alone."""
-    tree = ast.parse((Path(screen.__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+MODULES = sorted(Path(screen.__file__).parent.rglob("*.py"))
+WHOLE = {"settings": ("as_json(found)", "as_env(found)"), "topics": ("text",)}
+"""Documents that are printed as they are: JSON, an environment file, manifests and scripts."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_sentences_are_wrapped_between_words(module: Path) -> None:
+    """What commands say goes by the screen; `typer.echo`, which a terminal breaks anywhere, prints documents alone."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    echoed = [call.args[0] for call in calls if ast.unparse(call.func) == "typer.echo"]
-    assert all(ast.unparse(one).startswith("json.dumps(") or ast.unparse(one) == "json.dumps(text)" for one in echoed)
-    assert any(ast.unparse(call.func) == "say" for call in calls)
+    echoed = [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) in {"typer.echo", "print"}]
+    assert [one for one in echoed if not one.startswith("json.dumps(") and one not in WHOLE.get(module.stem, ())] == []
+
+
+FIRST = CreateTopic("shop.dodo.webhooks", 12, -1, {"retention.ms": "2592000000", "max.message.bytes": "1048588"})
+PLANNED = Plan(
+    (FIRST, AddPartitions("shop.customerio.operations", 6, 12, moves_keys=True, held=True)),
+    ("topic shop.orders is in no topic file and is left alone, whoever made it and whatever it holds",),
+)
+ANSWERS = [
+    {"webhook_id": "msg_" + "a" * 27, "type": "subscription.payment_method_updated", "status": 200, "seconds": 0.0421,
+     "answer": "{}", "ok": True, "advice": None, "exit_code": 0, "body": samples.load("payment.succeeded")},
+]  # fmt: skip
+FAILING = """\
+rules:
+- match: {event: payment_completed}
+  rename: A rather long name of an event that somebody likes to read in full
+"""
+CASES = """\
+cases:
+- name: a payment that succeeds has the name which the marketing team agreed upon with everybody
+  sample: payment.succeeded
+  operations: []
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("rules", "check", "RULES"), 0),
+        (("rules", "test", "RULES"), 1),
+        (("kafka", "status"), 1),
+        (("kafka", "down"), 0),
+        (("topics", "plan"), 0),
+        (("send-test", "--sample", "payment.succeeded"), 0),
+        (("--version",), 0),
+    ],
+    ids=lambda value: value if isinstance(value, int) else " ".join(value),
+)
+def test_no_word_of_an_answer_is_broken(
+    command: Sequence[str], code: int, columns: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor of what these say of what they found and did: each line fits, each word is whole."""
+    folder = tmp_path / "rules of the marketing team"
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(FAILING)
+    (folder / "rules.tests.yaml").write_text(CASES)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PIPELINE_DODO_WEBHOOK_SECRETS", "whsec_" + "c2VjcmV0" * 4)
+    monkeypatch.setattr(topics, "_plan", lambda *_, **__: PLANNED)
+    monkeypatch.setattr(send_test, "_post", lambda *_, **__: iter([dict(one) for one in ANSWERS]))
+    arguments = ["rules.yaml" if one == "RULES" else one for one in command]
+    whole, text = (shown(monkeypatch, arguments, width, code) for width in (WIDE, columns))
+    assert broken(text, whole, columns) == set()
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_a_sentence_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

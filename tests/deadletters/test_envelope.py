@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -21,29 +21,22 @@ from pipeline.deadletters.envelope import (
 from pipeline.errors import InputError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import OutRecord, header, int_header, text_header
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    key: bytes | None = b"cus_1"
-    value: bytes | None = b'{"type": "payment.succeeded"}'
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "dodo.webhooks"
-    partition: int = 3
-    offset: int = 41
-    timestamp: int = field(default=1_700_000_000_000)
+stored = partial(
+    Consumed, key=b"cus_1", value=b'{"type": "payment.succeeded"}', partition=3, offset=41, timestamp=1_700_000_000_000
+)
+"""A record as a consumer hands it out."""
 
 
 def consumed(record: OutRecord, *, topic: str = "dead") -> Consumed:
     """`record` after it went through a topic."""
-    return Consumed(key=record.key, value=record.value, headers=record.headers, topic=topic)
+    return stored(key=record.key, value=record.value, headers=record.headers, topic=topic)
 
 
 def test_every_header() -> None:
     """Each of the nine headers has its documented form; the original ones come first and unchanged."""
-    record = Consumed(headers=(("webhook-id", b"msg_1"), ("X-Trace", b"\xff\x00"), ("x-trace", b"")))
+    record = stored(headers=(("webhook-id", b"msg_1"), ("X-Trace", b"\xff\x00"), ("x-trace", b"")))
     letter = dead_letter(
         record,
         stage="sink",
@@ -77,7 +70,7 @@ def test_every_header() -> None:
 
 def test_optional_headers_are_left_out() -> None:
     """A fault without a field or a status has neither header."""
-    letter = dead_letter(Consumed(), stage="transform", class_="unreadable", reason="not JSON", at_ms=1)
+    letter = dead_letter(stored(), stage="transform", class_="unreadable", reason="not JSON", at_ms=1)
     assert header(letter.headers, "dlq-field") is None
     assert header(letter.headers, "dlq-status") is None
 
@@ -92,9 +85,7 @@ def test_http_dead_letter() -> None:
 
 def test_second_failure_replaces_the_first() -> None:
     """A replayed record that fails again says only what happened last, and how often it came back."""
-    first = dead_letter(
-        Consumed(), stage="transform", class_="unmappable", reason="old", at_ms=1, field="x", status=400
-    )
+    first = dead_letter(stored(), stage="transform", class_="unmappable", reason="old", at_ms=1, field="x", status=400)
     again = consumed(original_of(consumed(first)), topic="dodo.webhooks")
     second = dead_letter(again, stage="sink", class_="refused", reason="new", at_ms=2)
     names = [name for name, _ in second.headers]
@@ -112,7 +103,7 @@ def test_second_failure_replaces_the_first() -> None:
 
 def test_foreign_spelling_of_our_headers() -> None:
     """Our headers are recognised in any case, so none is carried twice."""
-    record = Consumed(headers=(("DLQ-Replays", b"2"), ("Dlq-Reason", b"theirs"), ("dlq-ticket", b"OPS-7")))
+    record = stored(headers=(("DLQ-Replays", b"2"), ("Dlq-Reason", b"theirs"), ("dlq-ticket", b"OPS-7")))
     letter = dead_letter(record, stage="sink", class_="refused", reason="ours", at_ms=1)
     assert [v for n, v in letter.headers if n.lower() == "dlq-reason"] == [b"ours"]
     assert [v for n, v in letter.headers if n.lower() == "dlq-replays"] == [b"2"]
@@ -128,7 +119,7 @@ def test_malformed_count_of_replays(count: bytes) -> None:
 def test_only_dead_letters_can_be_put_back() -> None:
     """A record of another kind is refused by name instead of being sent somewhere."""
     with pytest.raises(InputError, match=r"dodo.webhooks/3/41 is not a dead letter"):
-        original_of(Consumed())
+        original_of(stored())
 
 
 names = st.text(st.characters(codec="utf-8"), max_size=12).filter(lambda name: name.lower() not in OWN_HEADERS)
@@ -153,7 +144,7 @@ def test_round_trip(
     failures: int,
 ) -> None:
     """However often a record fails and is put back, it comes back exactly; only the count of replays grows."""
-    record = Consumed(key=key, value=value, headers=headers)
+    record = stored(key=key, value=value, headers=headers)
     for failure in range(1, failures + 1):
         letter = dead_letter(record, stage="transform", class_=class_, reason=reason, at_ms=failure)
         back = original_of(consumed(letter))
@@ -179,7 +170,7 @@ def test_a_batch_that_could_not_be_decoded() -> None:
 
 def test_without_content() -> None:
     """What is left of a letter that its topic cannot hold says what it was and where it lies."""
-    large = Consumed(key=b"k" * 2000, value=b"v" * 5000, headers=(("x", b"y" * 5000), ("null", None)))  # type: ignore[arg-type]
+    large = stored(key=b"k" * 2000, value=b"v" * 5000, headers=(("x", b"y" * 5000), ("null", None)))  # type: ignore[arg-type]
     letter = without_content(dead_letter(large, stage="sink", class_="unreadable", reason="no", at_ms=1))
     assert (letter.key, letter.value, letter.timestamp_ms) == (None, None, 1)
     assert {name for name, _ in letter.headers} <= OWN_HEADERS

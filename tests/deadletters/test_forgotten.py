@@ -10,7 +10,7 @@ import pytest
 from pipeline.customerio.operations import event, identify, merge, removal
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import FORGOTTEN, Lookout, Telling, telling_of
-from pipeline.deadletters.plan import Plan, Rules
+from pipeline.deadletters.plan import Plan, ReplayRules
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Targets
 
@@ -67,7 +67,9 @@ def test_a_plan_refuses_them(make: Any) -> None:
     known = sink(make, identify("u_7", {}, timestamp_s=AT_S), offset=1)
     other = sink(make, identify("u_8", {}, timestamp_s=AT_S), offset=2, key=b"u_8")
     spent = sink(make, identify("u_7", {}, timestamp_s=AT_S), offset=3, headers=(("dlq-replays", b"3"),))
-    rules = Rules(Filter(), Targets("webhooks", "operations"), 3, is_forgotten=lambda telling: "u_7" in telling.people)
+    rules = ReplayRules(
+        Filter(), Targets("webhooks", "operations"), 3, is_forgotten=lambda telling: "u_7" in telling.people
+    )
     plan = Plan(rules)
     for record, letter in (known, other, spent, make(offset=4)):
         plan.consider(record, letter, History())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.letter import Place
-from pipeline.deadletters.plan import EXAMPLES, Line, Plan, Rules
+from pipeline.deadletters.plan import EXAMPLES, Line, Plan, ReplayRules
 from pipeline.deadletters.receipts import History, receipt
 from pipeline.deadletters.replay import Targets
 from pipeline.kafka.cluster.topic_reader import Span
@@ -21,7 +21,7 @@ TARGETS = Targets("webhooks", "operations")
 def plan_of(letters: list[tuple[Any, Any]], history: History | None = None, **rules: Any) -> Plan:
     """The plan over `letters` in this order."""
     given_: dict[str, Any] = {"filter": Filter(), "targets": TARGETS, "max_replays": 3} | rules
-    plan = Plan(Rules(**given_))
+    plan = Plan(ReplayRules(**given_))
     for record, letter in letters:
         plan.consider(record, letter, history or History(), doomed=letter.class_ == "unknown-type")
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -66,6 +67,7 @@ def _line(row: Setting, bounds: list[Any]) -> str:
     form = ", ".join(f"`{word}`" for word in row.form.split("|")) if "|" in row.form else row.form
     secret = ", secret" if row.secret else ""
     description = row.description.replace("|", "\\|").replace("<", "&lt;")
+    description = re.sub(r"\bdocs/([a-z]+\.md)\b", r"[\1](\1)", description)
     cells = (f"`{row.variable}`", default, f"{form}{secret}{_bounds(bounds)}", description)
     return f"| {' | '.join(cells)} |\n"
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from pipeline.dodo.api import Collection, DodoApi, Position, RateLimit, open_api, walk
-from pipeline.dodo.api.client import COLLECTIONS, Clocks, Patience
+from pipeline.dodo.api.client import COLLECTIONS, Clocks, RetryPolicy
 from pipeline.dodo.api.listing import begin
 from pipeline.dodo.api.rate import SLACK
 from pipeline.dodo.simulator import Shop
@@ -40,7 +40,7 @@ SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 """Before the oldest subscription of the shop."""
 
-HASTY = Patience(attempts=4, first_s=0.01, longest_s=0.02)
+HASTY = RetryPolicy(attempts=4, first_s=0.01, longest_s=0.02)
 NO_LIMIT = RateLimit((10**9, 1.0))
 
 
@@ -299,7 +299,7 @@ async def test_lost_connections_are_retried() -> None:
             await DodoApi(
                 "http://127.0.0.1:9",
                 SecretStr(LIVE_KEY),
-                patience=Patience(attempts=2, first_s=0.001),
+                patience=RetryPolicy(attempts=2, first_s=0.001),
                 transport=httpx.MockTransport(flaky),
             ).customer("cus_1")
     assert LIVE_KEY not in str(caught.value)
@@ -390,7 +390,7 @@ def test_a_minute_of_the_account() -> None:
 @given(failures=st.integers(1, 50), chance=st.floats(0, 1))
 def test_pauses_grow_and_end(failures: int, chance: float) -> None:
     """A pause is never longer than the longest, and its bound grows with the failures."""
-    pause_s = Patience().pause_s(failures, chance)
+    pause_s = RetryPolicy().pause_s(failures, chance)
     assert 0 <= pause_s <= min(0.5 * 2**failures, 30)
     assert math.isfinite(pause_s)
 
@@ -437,7 +437,7 @@ async def test_an_answer_that_trickles_is_ended(account: Account, url: str) -> N
             await asyncio.sleep(0.01)
 
     account.faults.append(lambda _: StreamingResponse(drops()))
-    patience = Patience(attempts=1)
+    patience = RetryPolicy(attempts=1)
     async with DodoApi(url, SecretStr(LIVE_KEY), patience=patience, answer_s=0.2) as api:
         with pytest.raises(DeliveryError, match="ReadTimeout"):
             await api.customer("cus_1")
@@ -446,7 +446,7 @@ async def test_an_answer_that_trickles_is_ended(account: Account, url: str) -> N
 async def test_an_answer_that_cannot_be_unpacked(account: Account, url: str) -> None:
     """The API is there, and answered something that is none: an answer of a form that nobody knows."""
     account.faults.append(lambda _: Response(b"no gzip", headers={"content-encoding": "gzip"}))
-    async with DodoApi(url, SecretStr(LIVE_KEY), patience=Patience(attempts=1)) as api:
+    async with DodoApi(url, SecretStr(LIVE_KEY), patience=RetryPolicy(attempts=1)) as api:
         with pytest.raises(UnexpectedAnswerError, match="DecodingError"):
             await api.customer("cus_1")
 

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.dodo.signature import MAX_ID_CHARS
-from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, Unreadable, Webhook, decide
+from pipeline.ingest.records import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, AcceptedWebhook, Unreadable, decide
 
 BODY = samples.load("payment.succeeded")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def _decide(body: bytes = BODY, traceparent: str | None = None, webhook_id: str = "msg_1") -> Webhook | Unreadable:
+def _decide(
+    body: bytes = BODY, traceparent: str | None = None, webhook_id: str = "msg_1"
+) -> AcceptedWebhook | Unreadable:
     return decide(
         body,
         webhook_id=webhook_id,
@@ -28,7 +30,7 @@ def _decide(body: bytes = BODY, traceparent: str | None = None, webhook_id: str 
 def test_a_webhook_is_kept_whole() -> None:
     """The body is the value byte for byte, the customer the key, and the headers are the contract's."""
     decision = _decide(traceparent=TRACE)
-    assert isinstance(decision, Webhook)
+    assert isinstance(decision, AcceptedWebhook)
     assert decision.type == "payment.succeeded"
     assert decision.record.value is BODY
     assert decision.record.key == b"cus_0NExampleCustomer0001"
@@ -104,6 +106,6 @@ def test_headers_never_outgrow_their_room(type_: str, key: str, webhook_id: str,
 def test_a_long_type_is_cut_between_characters() -> None:
     """The header of a type of thousands of bytes is valid UTF-8; the record's type stays whole."""
     decision = _decide(('{"type":"' + "한" * 3000 + '","data":{}}').encode())
-    assert isinstance(decision, Webhook)
+    assert isinstance(decision, AcceptedWebhook)
     assert dict(decision.record.headers)["dodo-type"].decode() == "한" * 85
     assert decision.type == "한" * 3000

@@ -53,7 +53,6 @@ from httpcore import _synchronization as httpcore_synchronization
 from httpcore._async import connection, connection_pool, http11
 from httpcore._async.http11 import AsyncHTTP11Connection
 from httpx import Response
-from httpx._client import BoundAsyncStream
 from mode import Service, Worker
 from mode.supervisors import CrashingSupervisor
 from mode.threads import QueueServiceThread, ServiceThread
@@ -423,7 +422,11 @@ CODE: list[tuple[Any, str, str]] = [
         "and self._group_subscription is not None ): metadata_snapshot = self._get_metadata_snapshot()",
         "who has a group subscription sees that partitions were added",
     ),
-    (BoundAsyncStream.__init__, "self._response = response", "an answer's stream refers back to the answer: a cycle"),
+    (
+        httpx.AsyncClient._transport_for_url,
+        "return self._transport if transport is None else transport",
+        "the transport of an address is its proxy's, where the environment names one",
+    ),
     (
         AsyncHTTP11Connection.handle_async_request,
         'Trace( "send_request_headers", logger, request, kwargs )',

@@ -20,7 +20,7 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
 from pipeline.kafka.cluster.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
@@ -143,9 +143,9 @@ def test_a_credential_without_effect(overrides: dict[str, str], variable: str) -
         client_options(Settings.load(**overrides))
 
 
-def own_names() -> Flow:
+def own_names() -> ConsumedTopic:
     """A group and a topic within the pipeline's ACLs."""
-    return Flow(f"app.{uuid.uuid4().hex[:8]}", f"app.{uuid.uuid4().hex[:8]}")
+    return ConsumedTopic(f"app.{uuid.uuid4().hex[:8]}", f"app.{uuid.uuid4().hex[:8]}")
 
 
 @pytest.mark.kafka
@@ -328,7 +328,7 @@ async def test_a_user_without_acls(secure_kafka: Any) -> None:
 @pytest.mark.kafka
 async def test_lag_of_a_hidden_group_is_unknown(secure_kafka: Any) -> None:
     """A group that we may not look at has an unknown lag with the reason, never 0."""
-    flow = Flow("hidden", own_names().topic)
+    flow = ConsumedTopic("hidden", own_names().topic)
     async with open_admin(secure_kafka.admin()) as admin:
         await admin.create(flow.topic, 1, -1, {})
     (row,) = await read_lag(secure_kafka.pipeline(), [flow])

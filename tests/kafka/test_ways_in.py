@@ -23,7 +23,7 @@ from pipeline.doctor.examination import examine
 from pipeline.errors import BrokerUnreachableError, SettingsError
 from pipeline.kafka import tokens
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka, java_command
@@ -194,7 +194,7 @@ async def there_and_back(settings: Settings, topic: str) -> None:
         assert await ends_of(reader, topic) == 2
     finally:
         await reader.stop()
-    assert [row.records for row in await read_lag(settings, [Flow(topic, topic)])] == [1]
+    assert [row.records for row in await read_lag(settings, [ConsumedTopic(topic, topic)])] == [1]
 
 
 async def refusal(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from pipeline.dodo import samples
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Headers, Record
 from pipeline.preview.report import MOST_ATTRIBUTES, MOST_CHANGES, OTHER, SAMPLES, Report
-from pipeline.preview.worlds import Both, Command, Facts, is_echo
+from pipeline.preview.worlds import Both, CommandRecord, Facts, is_echo
 from pipeline.settings import Settings
 from pipeline.transform.decision import Decision
 from pipeline.transform.policy import Policy
@@ -30,7 +30,7 @@ def payment(number: int, *, customer: str = "cus_1", headers: Headers = (), offs
     body["data"]["customer"]["customer_id"] = customer
     place = number if offset is None else offset
     given = (("webhook-id", b"msg_%d" % number), *headers)
-    return Command("hooks", 0, place, NOW_MS + number, customer.encode(), orjson.dumps(body), given)
+    return CommandRecord("hooks", 0, place, NOW_MS + number, customer.encode(), orjson.dumps(body), given)
 
 
 def policy(tmp_path: Path, text: str, **settings: Any) -> Policy:

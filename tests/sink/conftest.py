@@ -20,6 +20,7 @@ from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.sink.events import SinkEvent
 from pipeline.sink.lending import Board
 from pipeline.sink.sink import Sink
+from tests.records import Consumed
 from tests.virtual import run_virtual
 
 TOPIC = "customerio.operations"
@@ -33,17 +34,16 @@ def virtual() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     return run_virtual
 
 
-@dataclass(frozen=True)
-class FakeRecord:
-    """A consumed record."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
-    topic: str = TOPIC
-    partition: int = 0
-    timestamp: int = 1_790_000_000_000
+def consumed(
+    offset: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]] = (),
+    *,
+    partition: int = 0,
+) -> Consumed:
+    """A record of the operations' topic."""
+    return Consumed(value, tuple(headers), key, TOPIC, partition, offset, 1_790_000_000_000)
 
 
 def operation(person: str, number: int, **extra: Any) -> bytes:
@@ -53,11 +53,11 @@ def operation(person: str, number: int, **extra: Any) -> bytes:
     )
 
 
-def record(person: str, offset: int, *, partition: int = 0, barrier: bool = False, **extra: Any) -> FakeRecord:
+def record(person: str, offset: int, *, partition: int = 0, barrier: bool = False, **extra: Any) -> Consumed:
     """A record of `person` whose operation is numbered by its offset."""
     headers = ((BARRIER, b"1"),) if barrier else ()
     value = operation(person, offset, **extra)
-    return FakeRecord(offset, person.encode(), value, headers, partition=partition)
+    return consumed(offset, person.encode(), value, headers, partition=partition)
 
 
 Reply = Callable[[list[dict[str, Any]], bytes], Awaitable[httpx.Response] | httpx.Response]
@@ -254,12 +254,12 @@ class Rig:
         """Resume under `generation`."""
         self.sink.handover.resume(generation, frozenset(TP(TOPIC, number) for number in range(partitions)))
 
-    def batch(self, records: Sequence[FakeRecord], generation: int = 1) -> RecordBatch:
+    def batch(self, records: Sequence[Consumed], generation: int = 1) -> RecordBatch:
         """A chunk whose acknowledgements land in `acked`."""
         acked = self.acked.setdefault(records[0].partition, [])
         return RecordBatch.of(TOPIC, records[0].partition, records, generation, acked.append)
 
-    async def take(self, *records: FakeRecord, generation: int = 1) -> None:
+    async def take(self, *records: Consumed, generation: int = 1) -> None:
         """Take in one chunk."""
         await self.sink.take(self.batch(records, generation))
 
@@ -283,9 +283,9 @@ class Make:
     api = ScriptedCustomerIo
 
     @staticmethod
-    def raw(offset: int, value: bytes | None, key: bytes = b"ann", partition: int = 0) -> FakeRecord:
+    def raw(offset: int, value: bytes | None, key: bytes = b"ann", partition: int = 0) -> Consumed:
         """A record with any value."""
-        return FakeRecord(offset, key, value, partition=partition)
+        return consumed(offset, key, value, partition=partition)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,8 @@ from pipeline.kafka.worker.membership import NOT_A_MEMBER, Membership
 from pipeline.kafka.worker.options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S
 from pipeline.kafka.worker.watermarks import PartitionWatermark, Watermarks
 from pipeline.sink.sink import Sink
-from tests.sink.conftest import TOPIC, FakeRecord, operation
+from tests.records import Consumed
+from tests.sink.conftest import TOPIC, consumed, operation
 
 PARTITIONS: Final = 3
 SESSION_S: Final = 10.0
@@ -48,7 +49,7 @@ class Sent:
     """One record in the log, and what Customer.io makes of it: `good`, `refused` (207), `poison` (400 for the request
     it is in), `cursed` (503 for that request), `junk` (no JSON)."""  # noqa: D205, D209
 
-    record: FakeRecord
+    record: Consumed
     person: str
     barrier: bool
     kind: str
@@ -415,7 +416,7 @@ class World:
     ) -> None:
         self.lanes, self.memory_bytes, self.patience_s, self.rate = lanes, memory_bytes, patience_s, rate
         self.partitions = [TP(TOPIC, number) for number in range(PARTITIONS)]
-        self.logs: dict[TP, list[FakeRecord]] = {tp: [] for tp in self.partitions}
+        self.logs: dict[TP, list[Consumed]] = {tp: [] for tp in self.partitions}
         self.sent: dict[Place, Sent] = {}
         self.lettered: dict[Place, str] = {}
         self.brokers_away = False
@@ -446,14 +447,14 @@ class World:
         place = (tp.partition, len(log))
         value = operation(person, number) if kind != "junk" else b"no JSON"
         headers = ((BARRIER, b"1"),) if barrier else ()
-        record = FakeRecord(len(log), person.encode(), value, headers, partition=tp.partition)
+        record = consumed(len(log), person.encode(), value, headers, partition=tp.partition)
         log.append(record)
         self.sent[place] = Sent(record, person, barrier, kind)
         self._persons[person].append(place)
         self._places[number] = place
         self._news.set()
 
-    def read(self, tp: TP, position: int) -> list[FakeRecord]:
+    def read(self, tp: TP, position: int) -> list[Consumed]:
         """The next few records."""
         return [] if self.brokers_away else self.logs[tp][position : position + 7]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka.worker.batches import RecordBatch
-from pipeline.sink.acks import Acks, Chunk
+from pipeline.sink.acks import Acks, TrackedChunk
 from pipeline.sink.handover import Assignment
 
 HERE = Assignment(1, frozenset())
@@ -21,7 +21,7 @@ HERE = Assignment(1, frozenset())
 class Place:
     """A record's place."""
 
-    chunk: Chunk
+    chunk: TrackedChunk
     index: int
     partition: int
     offset: int

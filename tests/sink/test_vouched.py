@@ -13,15 +13,16 @@ from pipeline.customerio.client import Response
 from pipeline.customerio.vouching import MORE, word_for
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import BARRIER, CHECKED, NOT_BEFORE
-from tests.sink.conftest import FakeRecord
+from tests.records import Consumed
+from tests.sink.conftest import consumed
 
 Virtual = Callable[[Any], Any]
 
 
-def vouched(record: FakeRecord, more: bytes = b"", headers: Sequence[tuple[str, bytes]] = ()) -> FakeRecord:
+def vouched(record: Consumed, more: bytes = b"", headers: Sequence[tuple[str, bytes]] = ()) -> Consumed:
     """The record as the transform writes it."""
     word = (CHECKED, word_for(record.value or b"") + more)
-    return FakeRecord(record.offset, record.key, record.value, (word, *headers), partition=record.partition)
+    return consumed(record.offset, record.key, record.value, (word, *headers), partition=record.partition)
 
 
 class Strict:
@@ -78,7 +79,7 @@ def test_a_word_beside_other_bytes(virtual: Virtual, make: Any, value: bytes) ->
     word = (CHECKED, word_for((good.value or b"")[: len(value)]))  # of the same length, too
     customerio = Strict()
     rig = make.rig(make.api(), post=customerio.post)
-    deliver(virtual, rig, [vouched(good), FakeRecord(1, b"bob", value, (word,)), vouched(make.record("eve", 2))])
+    deliver(virtual, rig, [vouched(good), consumed(1, b"bob", value, (word,)), vouched(make.record("eve", 2))])
     assert sorted(customerio.accepted) == [0, 2]
     assert not any(value in body for body in customerio.bodies)
     ((source, class_, _),) = rig.producer.told
@@ -90,14 +91,14 @@ def test_a_word_for_nothing(virtual: Virtual, make: Any, value: bytes | None) ->
     """A record without a value is none that anybody could vouch for."""
     customerio = Strict()
     rig = make.rig(make.api(), post=customerio.post)
-    records = [FakeRecord(0, b"bob", value, ((CHECKED, word_for(b"")),)), vouched(make.record("eve", 1))]
+    records = [consumed(0, b"bob", value, ((CHECKED, word_for(b"")),)), vouched(make.record("eve", 1))]
     deliver(virtual, rig, records)
     assert (customerio.accepted, [class_ for _, class_, _ in rig.producer.told]) == ([1], ["unreadable"])
 
 
 def test_a_word_that_lies_spoils_nobody_s_batch(virtual: Virtual, make: Any) -> None:
     """A value that is no JSON is isolated by halving, and all others are accepted."""
-    spoilt = FakeRecord(3, b"bob", b'{"n":', ((CHECKED, word_for(b'{"n":')),))
+    spoilt = consumed(3, b"bob", b'{"n":', ((CHECKED, word_for(b'{"n":')),))
     records = [vouched(make.record(f"p{n}", n)) for n in range(8)]
     records[3] = spoilt
     customerio = Strict()
@@ -111,7 +112,7 @@ def test_a_word_that_lies_shifts_no_index(virtual: Virtual, make: Any) -> None:
     """Where one value is two operations, the record that is refused is given up, and never the one in its place."""
     two = b'{"x":1},{"x":2}'
     records = [vouched(make.record(f"p{n}", n, **({"bad": True} if n == 4 else {}))) for n in range(8)]
-    records[1] = FakeRecord(1, b"bob", two, ((CHECKED, word_for(two)),))
+    records[1] = consumed(1, b"bob", two, ((CHECKED, word_for(two)),))
     customerio = Strict()
     rig = make.rig(make.api(), post=customerio.post)
     deliver(virtual, rig, records)
@@ -141,7 +142,7 @@ def test_more_to_heed(virtual: Virtual, api: Any, make: Any, *, more: bytes, fir
     own, barrier = make.record("ann", 0), (BARRIER, b"1")
     told = vouched(own, MORE, [barrier])
     if not first:
-        told = FakeRecord(0, b"ann", own.value, (("op-id", b"1"), (CHECKED, word_for(own.value) + more), barrier))
+        told = consumed(0, b"ann", own.value, (("op-id", b"1"), (CHECKED, word_for(own.value) + more), barrier))
     deliver(virtual, make.rig(api, lanes=2), [told, vouched(make.record("ann", 1)), vouched(make.record("bob", 2))])
     assert api.batches == [[0, 2], [1]]
 

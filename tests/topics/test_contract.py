@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +21,7 @@ from pipeline.deadletters.envelope import CLASSES, OWN_HEADERS, DeadLetterClass,
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import parse
 from pipeline.errors import UnreadableBodyError
-from pipeline.ingest.records import Unreadable, Webhook, decide
+from pipeline.ingest.records import AcceptedWebhook, Unreadable, decide
 from pipeline.kafka import records
 from pipeline.kafka.cluster.topics import load_specs
 from pipeline.kafka.records import OutRecord
@@ -36,6 +35,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import Operations
+from tests.records import Consumed
 
 ROOT = Path(__file__).parents[2]
 TOPICS = ROOT / "topics"
@@ -53,17 +53,8 @@ def document(name: str) -> dict[str, Any]:
     return dict(schema(name).schema)  # type: ignore[arg-type]  # none of ours is a bare true or false
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    topic: str = "dodo.webhooks"
-    partition: int = 3
-    offset: int = 41
-    timestamp: int = 1_792_660_383_300
+consumed = partial(Consumed, partition=3, offset=41, timestamp=1_792_660_383_300)
+"""A record as a consumer hands it out."""
 
 
 @cache
@@ -266,7 +257,7 @@ def test_limits_are_the_code_s() -> None:
     assert (timestamp["minimum"], timestamp["maximum"]) == (limits.TIMESTAMP_MIN_S, limits.TIMESTAMP_MAX_S)
 
 
-def stored(body: bytes) -> Webhook | Unreadable:
+def stored(body: bytes) -> AcceptedWebhook | Unreadable:
     """What ingest makes of a request."""
     return decide(
         body,
@@ -292,7 +283,7 @@ def test_headers_of_a_webhook() -> None:
 @pytest.mark.parametrize("class_", CLASSES)
 def test_headers_of_a_dead_letter(class_: DeadLetterClass) -> None:
     """Every class of dead letter has the headers that the schema lists, beside the record's own."""
-    record = Consumed(b"k", b"v", (("webhook-id", b"msg_1"),))
+    record = consumed(b"v", key=b"k", headers=(("webhook-id", b"msg_1"),))
     letter = dead_letter(record, stage="sink", class_=class_, reason="no", at_ms=1, field="f", status=422)
     headers = texts(letter)
     schema("headers/dead-letter").validate(headers)
@@ -312,7 +303,7 @@ def test_headers_of_an_unreadable_request() -> None:
 def test_headers_of_an_operation() -> None:
     """The transform writes the headers that the schema lists, all of them but the barrier on every operation."""
     webhook = stored(samples.load("payment.succeeded")).record
-    record = Consumed(webhook.key, webhook.value, webhook.headers)
+    record = consumed(webhook.value, webhook.headers, webhook.key)
     decision = decide_record(record, Policy.of(Settings.load()), map_webhook)
     assert isinstance(decision.verdict, Operations)
     written = [texts(operation) for operation in operation_records(record, decision, decision.verdict)]
@@ -340,10 +331,10 @@ def of_kind(kind: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator({**document("customer-fact"), "anyOf": [{"$ref": f"#/$defs/{kind}"}]})
 
 
-FORGET = Consumed(
-    b"cus_0NExampleCustomer0001",
+FORGET = consumed(
     orjson.dumps({"customer_id": "cus_0NExampleCustomer0001", "at": 1792670383, "customerio": None}),
     (("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
+    b"cus_0NExampleCustomer0001",
 )
 
 
@@ -355,7 +346,7 @@ def shares(record: Consumed, store: MemoryStore) -> Iterator[OutRecord]:
         forward_card_hints=True,
     )
     for share in decide_record(record, policy, map_webhook, store).commands:
-        decide_record(Consumed(share.key, share.value, share.headers), policy, map_webhook, store)
+        decide_record(consumed(share.value, share.headers, share.key), policy, map_webhook, store)
         yield share
 
 
@@ -365,7 +356,7 @@ def test_shares_fit() -> None:
     written: list[OutRecord] = []
     for name in samples.names():
         headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"1792660383"))
-        written += shares(Consumed(b"k", samples.load(name), headers), store)
+        written += shares(consumed(samples.load(name), headers, b"k"), store)
     written += shares(FORGET, store)
     for share in written:
         schema("command").validate(orjson.loads(share.value or b""))
@@ -390,8 +381,8 @@ def test_every_fact_is_of_its_kind() -> None:
     for attempt in (1792660383, 1792670383):
         for name in samples.names():
             headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"%d" % attempt))
-            decide_record(Consumed(b"k", samples.load(name), headers), policy, map_webhook, store)
-            list(shares(Consumed(b"k", samples.load(name), headers), shared))
+            decide_record(consumed(samples.load(name), headers, b"k"), policy, map_webhook, store)
+            list(shares(consumed(samples.load(name), headers, b"k"), shared))
     decide_record(FORGET, policy, map_webhook, store)
     list(shares(FORGET, shared))
     found = set()

@@ -13,7 +13,7 @@ from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 
 def paid(customer_id: str, store: MemoryStore, policy: Policy = Policy(), **customer: Any) -> Decision:  # noqa: B008 - frozen

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.transform.addresses import MAX_EMAIL_BYTES, read
+from pipeline.transform.addresses import MAX_EMAIL_BYTES, address_of, read
 from pipeline.transform.characters import has_invisible, is_invisible, trimmed, visible
 
 INVISIBLE = (
@@ -58,6 +58,19 @@ def test_any_two_texts(local: str, domain: str) -> None:
     assert all(part for half in found.split("@") for part in half.split("."))
     if found.isascii():
         assert Address(addr_spec=found).addr_spec == found
+
+
+@given(
+    AROUND,
+    ADDRESSES
+    | st.text()
+    | st.lists(st.sampled_from("ab.@-_ +:,<\u00e9"), max_size=9).map("".join)
+    | st.just("a@" + "b" * MAX_EMAIL_BYTES),
+)
+def test_the_usual_ones_are_read_the_same(around: str, value: str) -> None:
+    """What is known for an address at first sight is one by all rules, and the same."""
+    for text in (value, around + value):
+        assert address_of(text) == read(text).address
 
 
 @pytest.mark.parametrize("value", [None, 7, True, [], {}, b"a@example.com"])

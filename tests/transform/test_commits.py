@@ -23,7 +23,8 @@ from pipeline.transform.chunk_stats import ChunkStats
 from pipeline.transform.commits import InFlightChunk, PartitionCommits
 from pipeline.transform.customers.facts import SCHEMA_VERSION
 from pipeline.transform.customers.schema import CUSTOMERS
-from tests.transform.test_flow import Consumed, settle
+from tests.records import Consumed
+from tests.transform.test_flow import settle
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Bench:
     def fly(self, *keys: bytes) -> InFlightChunk:
         """One more chunk, which puts these facts."""
         number = len(self.chunks)
-        batch = RecordBatch.of("webhooks", 0, [Consumed(number)], 1, self._acknowledge)
+        batch = RecordBatch.of("webhooks", 0, [Consumed(offset=number)], 1, self._acknowledge)
         for key in keys:
             self.store.put(key, b"%d" % number)
         chunk = InFlightChunk(batch, 1, ChunkStats(), 0.0, 0.0, self.store, self.store.seal())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,22 +18,14 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
 from pipeline.transform.webhook import LONG_ID, NO_MODE, NO_VALUE, Webhook
+from tests.records import Consumed
 
 BODY = b'{"type":"payout.created","timestamp":"2026-01-02T03:04:05Z","business_id":"bus_1","data":{"payout_id":"po_1"}}'
 POLICY = Policy()
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None = BODY
-    headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 7
-    timestamp: int = 1_767_000_000_123
+consumed = partial(Consumed, value=BODY, offset=7, timestamp=1_767_000_000_123)
+"""A record as a consumer hands it out."""
 
 
 @dataclass
@@ -59,7 +52,7 @@ def delivery_of(record: Consumed) -> Delivery:
 
 def test_all_headers() -> None:
     """Each header of the contract reaches the mapping as what it means."""
-    record = Consumed(
+    record = consumed(
         headers=(
             ("webhook-id", b"msg_1"),
             ("webhook-timestamp", b"1767000000"),
@@ -78,14 +71,14 @@ def test_all_headers() -> None:
 
 def test_no_headers() -> None:
     """A feeder that sets none: the id is the body's hash, the mode live, the reception the record's own time."""
-    delivery = delivery_of(Consumed())
+    delivery = delivery_of(consumed())
     assert delivery.webhook_id == f"sha256_{hashlib.sha256(BODY).hexdigest()}"
     assert (delivery.attempt_at_s, delivery.received_at_ms, delivery.mode) == (None, 1_767_000_000_123, "live")
 
 
 def test_header_names_in_any_case() -> None:
     """`Webhook-Id`, `WEBHOOK-TIMESTAMP`: names match in any case."""
-    record = Consumed(
+    record = consumed(
         headers=(
             ("Webhook-Id", b"msg_1"),
             ("WEBHOOK-TIMESTAMP", b"5"),
@@ -100,14 +93,14 @@ def test_header_names_in_any_case() -> None:
 
 def test_replayed_record_without_reception() -> None:
     """The time of a replay is not taken for the time of reception, or old data would look new."""
-    assert delivery_of(Consumed(headers=(("dlq-replays", b"1"),))).received_at_ms is None
-    kept = Consumed(headers=(("dlq-replays", b"1"), ("received-at", b"1767000000456")))
+    assert delivery_of(consumed(headers=(("dlq-replays", b"1"),))).received_at_ms is None
+    kept = consumed(headers=(("dlq-replays", b"1"), ("received-at", b"1767000000456")))
     assert delivery_of(kept).received_at_ms == 1_767_000_000_456
 
 
 def test_record_without_a_time() -> None:
     """A record of a producer that writes no time has no reception."""
-    assert delivery_of(Consumed(timestamp=-1)).received_at_ms is None
+    assert delivery_of(consumed(timestamp=-1)).received_at_ms is None
 
 
 def refused(record: Consumed) -> DeadLettered:
@@ -121,20 +114,20 @@ def refused(record: Consumed) -> DeadLettered:
 
 def test_tombstone() -> None:
     """A record without a value is a dead letter, not silence."""
-    assert refused(Consumed(value=None)) is NO_VALUE
+    assert refused(consumed(value=None)) is NO_VALUE
 
 
 @pytest.mark.parametrize("name", ["dodo-command", "Dodo-Command"])
 def test_command(name: str) -> None:
     """A command record is never mapped as a webhook, even when its value looks like one."""
-    assert refused(Consumed(headers=((name, b"forget"),))) is NO_STATE
-    assert refused(Consumed(headers=((name, b"forget"),), value=b"not json")) is NO_STATE
+    assert refused(consumed(headers=((name, b"forget"),))) is NO_STATE
+    assert refused(consumed(headers=((name, b"forget"),), value=b"not json")) is NO_STATE
 
 
 def test_commands_that_are_switched_off() -> None:
     """Whoever may write the topic forgets nobody: nothing is known of the customer afterwards, and the letter waits."""
     store, mapping = MemoryStore(), Mapping()
-    order = Consumed(
+    order = consumed(
         headers=(("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
         value=b'{"command":"forget","customer_id":"cus_1","customerio":null,"at":1792000000}',
     )
@@ -148,19 +141,19 @@ def test_commands_that_are_switched_off() -> None:
 @pytest.mark.parametrize("mode", [b"sandbox", b"\xff", b"live,test"])
 def test_unknown_mode(mode: bytes) -> None:
     """A mode that is neither live nor test is not guessed: test data must never reach real people."""
-    assert refused(Consumed(headers=(("dodo-mode", mode),))) is NO_MODE
+    assert refused(consumed(headers=(("dodo-mode", mode),))) is NO_MODE
 
 
 def test_long_id() -> None:
     """An id that would not fit into an operation's headers is refused by the header's name."""
-    assert refused(Consumed(headers=(("webhook-id", b"m" * 256),))) is LONG_ID
-    assert delivery_of(Consumed(headers=(("webhook-id", b"m" * 255),))).webhook_id == "m" * 255
+    assert refused(consumed(headers=(("webhook-id", b"m" * 256),))) is LONG_ID
+    assert delivery_of(consumed(headers=(("webhook-id", b"m" * 255),))).webhook_id == "m" * 255
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[]", b"{", b'{"type":"x"}', b"null", b'{"a":NaN}'])
 def test_unreadable(body: bytes) -> None:
     """Bytes that are no webhook become `unreadable` with a reason."""
-    verdict = refused(Consumed(value=body))
+    verdict = refused(consumed(value=body))
     assert verdict.class_ == "unreadable"
     assert verdict.reason
 
@@ -178,7 +171,7 @@ values = st.one_of(st.none(), st.binary(max_size=24), st.integers().map(lambda n
 )
 def test_never_raises(value: bytes | None, headers: tuple[tuple[str, bytes], ...], timestamp: int) -> None:
     """Whatever value and headers a record has, there is a verdict."""
-    decision = decide(Consumed(value=value, headers=headers, timestamp=timestamp), POLICY, Mapping())
+    decision = decide(consumed(value=value, headers=headers, timestamp=timestamp), POLICY, Mapping())
     assert isinstance(decision.verdict, Dropped | DeadLettered)
 
 
@@ -202,5 +195,5 @@ def test_what_could_not_be_read(value: bytes | None) -> None:
 @pytest.mark.parametrize("timestamp", [-1, 0, -62_135_596_800_000, 253_402_300_800_000_000, 2**63 - 1, -(2**63)])
 def test_a_record_s_time_that_is_none(timestamp: int) -> None:
     """Without a header a record's own time is when it was received, if a clock can have shown it."""
-    assert delivery_of(Consumed(timestamp=timestamp)).received_at_ms is None
-    assert delivery_of(Consumed(timestamp=1_767_000_000_123)).received_at_ms == 1_767_000_000_123
+    assert delivery_of(consumed(timestamp=timestamp)).received_at_ms is None
+    assert delivery_of(consumed(timestamp=1_767_000_000_123)).received_at_ms == 1_767_000_000_123

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,9 +20,10 @@ from pipeline.transform.decision import decide
 from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Found, Resolver
+from pipeline.transform.resolver import FoundCustomer, Resolver
 from pipeline.transform.verdicts import Operations
 from pipeline.transform.webhook import read
+from tests.records import Consumed
 
 NOW_S = 1_790_000_000
 POLICY = Policy(person_id_chain=("metadata.app_user_id", "customer_id"))
@@ -37,17 +38,14 @@ ANN = {
 }
 
 
-@dataclass
-class Written:
-    """A record as it was consumed."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000"))
-    key: bytes | None = b"k"
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 7
-    timestamp: int = NOW_S * 1000
+written = partial(
+    Consumed,
+    headers=(("webhook-id", b"msg_1"), ("webhook-timestamp", b"1790000000")),
+    key=b"k",
+    offset=7,
+    timestamp=NOW_S * 1000,
+)
+"""A record as a consumer hands it out."""
 
 
 class Dodo:
@@ -88,26 +86,26 @@ def body(**change: Any) -> bytes:
     return orjson.dumps(LICENCE | change)
 
 
-async def asked(enrichment: Enrichment, customer_id: str) -> Found | None:
+async def asked(enrichment: Enrichment, customer_id: str) -> FoundCustomer | None:
     """What is known once the question has ended."""
     question = enrichment.ask(customer_id, waits=True)
     assert isinstance(question, asyncio.Task)
     await question
     found = enrichment.ask(customer_id, waits=True)
-    assert found is None or isinstance(found, Found)
+    assert found is None or isinstance(found, FoundCustomer)
     return found
 
 
 async def test_an_unknown_customer_is_looked_up(build: Build, told: list[CustomerLookedUp]) -> None:
     """Once Dodo has answered the webhook goes to the policy's person, with address and identify; then it is known."""
-    enrichment, store, record = build(), MemoryStore(), Written(body())
+    enrichment, store, record = build(), MemoryStore(), written(body())
     before = decide(record, POLICY, map_webhook, MemoryStore()).verdict
     assert isinstance(before, Operations)
     assert before.person_key == CUSTOMER_ID.encode()
     customer_id = enrichment.unknown_customer(read(record), store)
     assert customer_id == CUSTOMER_ID
     found = await asked(enrichment, customer_id)
-    assert found == Found(ANN, NOW_S)
+    assert found == FoundCustomer(ANN, NOW_S)
     enrichment.put(found, customer_id, store)
     assert enrichment.unknown_customer(read(record), store) is None
     verdict = decide(record, POLICY, map_webhook, store).verdict
@@ -124,8 +122,8 @@ def test_an_answer_settles_who_it_is(build: Build, metadata: dict[str, Any], per
     for answered in (True, False):
         store = MemoryStore()
         if answered:
-            build().put(Found(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
-        verdict = decide(Written(body()), POLICY, map_webhook, store).verdict
+            build().put(FoundCustomer(ANN | {"metadata": metadata}, NOW_S), CUSTOMER_ID, store)
+        verdict = decide(written(body()), POLICY, map_webhook, store).verdict
         assert isinstance(verdict, Operations)
         settled = CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).person
         assert (settled and settled.id) == (person if answered else None)
@@ -135,8 +133,8 @@ def test_an_answer_settles_who_it_is(build: Build, metadata: dict[str, Any], per
 def test_an_answer_is_a_fact(build: Build) -> None:
     """What Dodo told is one record of the changelog, the customer's identity, and repeating it writes nothing."""
     enrichment, store = build(), MemoryStore()
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, store)
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, store)
     assert [written for written, _ in store.changelog] == [key(CUSTOMER_ID.encode(), "identity", "")]
 
 
@@ -148,24 +146,24 @@ def test_an_answer_is_a_fact(build: Build) -> None:
 def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
     """An answer that does not tell this customer's address puts nothing into the store."""
     store = MemoryStore()
-    build().put(Found(found, NOW_S), CUSTOMER_ID, store)
+    build().put(FoundCustomer(found, NOW_S), CUSTOMER_ID, store)
     assert len(store) == 0
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        Written(None),
-        Written(b"{}"),
-        Written(b"not json"),
-        Written(samples.load("payment.succeeded")),
-        Written(samples.load("payout.success")),
-        Written(samples.load("unknown.future_event")),
-        Written(samples.load("credit.deducted")),
-        Written(body(), (("dodo-mode", b"test"),)),
-        Written(body(), (("dodo-command", b"forget"),)),
-        Written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
-        Written(body(data={**LICENCE["data"], "customer_id": None})),
+        written(None),
+        written(b"{}"),
+        written(b"not json"),
+        written(samples.load("payment.succeeded")),
+        written(samples.load("payout.success")),
+        written(samples.load("unknown.future_event")),
+        written(samples.load("credit.deducted")),
+        written(body(), headers=(("dodo-mode", b"test"),)),
+        written(body(), headers=(("dodo-command", b"forget"),)),
+        written(body(data={**LICENCE["data"], "customer_id": "c" * 300})),
+        written(body(data={**LICENCE["data"], "customer_id": None})),
     ],
     ids=[
         "tombstone",
@@ -181,7 +179,7 @@ def test_unusable_answers(build: Build, found: dict[str, Any]) -> None:
         "no id",
     ],
 )
-def test_nobody_to_ask_for(build: Build, record: Written) -> None:
+def test_nobody_to_ask_for(build: Build, record: Consumed) -> None:
     """Nobody is asked for where nothing is sent, nothing is missing, or nobody is named."""
     assert build().unknown_customer(read(record), MemoryStore()) is None
 
@@ -191,20 +189,20 @@ def test_customer_object_without_an_address(build: Build) -> None:
     data = orjson.loads(samples.load("subscription.active"))
     data["data"]["customer"] = {"customer_id": "cus_1"}
     data["data"]["cancelled_by"] = None
-    assert build().unknown_customer(read(Written(orjson.dumps(data))), MemoryStore()) == "cus_1"
+    assert build().unknown_customer(read(written(orjson.dumps(data))), MemoryStore()) == "cus_1"
 
 
 def test_volume_when_it_is_sent(build: Build) -> None:
     """Deducted credits are sent only on demand; then their customers are asked for."""
-    record = Written(samples.load("credit.deducted"))
+    record = written(samples.load("credit.deducted"))
     assert build(policy=Policy(emit_credit_deducted=True)).unknown_customer(read(record), MemoryStore()) is not None
 
 
 def test_known_and_forgotten_customers(build: Build) -> None:
     """Whose address the state knows, or who asked to be forgotten, is not asked for."""
-    enrichment, record = build(), Written(body())
+    enrichment, record = build(), written(body())
     known, forgotten = MemoryStore(), MemoryStore()
-    enrichment.put(Found(ANN, NOW_S), CUSTOMER_ID, known)
+    enrichment.put(FoundCustomer(ANN, NOW_S), CUSTOMER_ID, known)
     forgotten.put(key(CUSTOMER_ID.encode(), "forgotten", ""), encode([NOW_S - 10**8]))
     assert enrichment.unknown_customer(read(record), known) is None
     assert enrichment.unknown_customer(read(record), forgotten) is None
@@ -221,22 +219,22 @@ async def test_who_does_not_wait(build: Build, told: list[CustomerLookedUp]) -> 
     enrichment = build()
     assert enrichment.ask(CUSTOMER_ID, waits=False) is None
     assert told == [CustomerLookedUp("nobody")]
-    assert await asked(enrichment, CUSTOMER_ID) == Found(ANN, NOW_S)
+    assert await asked(enrichment, CUSTOMER_ID) == FoundCustomer(ANN, NOW_S)
 
 
 def test_an_old_answer_does_not_win(build: Build) -> None:
     """What a webhook told since the question was asked is later, whenever the answer is put into the store."""
     enrichment, store = build(), MemoryStore()
     since = {"customer_id": CUSTOMER_ID, "email": "ann@new.example.com", "name": "Ann"}
-    enrichment.put(Found(since, NOW_S), CUSTOMER_ID, store)
-    enrichment.put(Found(ANN, NOW_S - 1800), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(since, NOW_S), CUSTOMER_ID, store)
+    enrichment.put(FoundCustomer(ANN, NOW_S - 1800), CUSTOMER_ID, store)
     assert CustomerView(store, CUSTOMER_ID.encode(), nothing(0)).contact.email == "ann@new.example.com"
 
 
 def test_nobody_is_asked_for_what_cannot_be_read() -> None:
     """It will be a dead letter, whoever its customer is."""
     body = orjson.dumps(LICENCE)
-    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, Written(body).headers, "odd")
+    record = UnreadableRecord("t", 0, 1, NOW_S * 1000, 0, b"k", body, written(body).headers, "odd")
     enrichment = Enrichment(Resolver(Dodo(ANN)), POLICY)
-    assert enrichment.unknown_customer(read(Written(body)), MemoryStore()) == CUSTOMER_ID
+    assert enrichment.unknown_customer(read(written(body)), MemoryStore()) == CUSTOMER_ID
     assert enrichment.unknown_customer(read(record), MemoryStore()) is None

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from faust.types import TP
@@ -23,25 +24,17 @@ from pipeline.transform.flow import MAX_BYTES, MAX_CHUNKS, Flow
 from pipeline.transform.spans import RecordSpans
 from pipeline.transform.verdicts import DeadLettered, Dropped, MappedOperation, Operations, SentOn
 from pipeline.transform.webhook import Reading
+from tests.records import Consumed
 from tests.telemetry.keeping import KEPT, NOT_KEPT, TRACE_ID, Keeping
 
 OPERATIONS, DEAD_LETTERS = "operations", "dead-letters"
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    offset: int
-    value: bytes | None = b"pay"
-    key: bytes | None = b"cus_1"
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "webhooks"
-    partition: int = 0
-    timestamp: int = 1
+consumed = partial(Consumed, key=b"cus_1", topic="webhooks", timestamp=1)
+"""A record as a consumer hands it out."""
 
 
-def decide(reading: Reading, _store_of: object = None) -> Decision:
+def decide(reading: Reading, _store: object = None) -> Decision:
     """`drop` and `bad` say what they become; anything else is an identify and an event of the record's key.
 
     `gone` is about `cus_3` besides.
@@ -154,7 +147,9 @@ class Bench:
     ) -> RecordBatch:
         """A chunk of these values from offset `first` on, each with this `traceparent`."""
         headers = () if trace is None else (("traceparent", trace.encode()),)
-        records = [Consumed(first + i, value, headers=headers, partition=partition) for i, value in enumerate(values)]
+        records = [
+            consumed(value, offset=first + i, headers=headers, partition=partition) for i, value in enumerate(values)
+        ]
         return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
 
 

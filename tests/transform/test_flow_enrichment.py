@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -21,22 +21,13 @@ from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.flow import Flow, State
 from pipeline.transform.parked import MAX_PARKED
 from pipeline.transform.product_lookups import ProductLookups
-from pipeline.transform.resolver import Asking, Found
+from pipeline.transform.resolver import Asking, FoundCustomer
 from pipeline.transform.verdicts import Dropped
 from pipeline.transform.webhook import Reading
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out; its value is the customer, one of a question with a `?` behind."""
-
-    offset: int
-    value: bytes
-    partition: int = 0
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "webhooks"
-    timestamp: int = 1
+consumed = partial(Consumed, topic="webhooks", timestamp=1)
+"""A record as a consumer hands it out."""
 
 
 class Facts(MemoryStore):
@@ -82,10 +73,10 @@ class Questions:
         text = value_of(reading).decode()
         return text[:-1] if text.endswith("?") and text[:-1] not in self.found else None
 
-    def ask(self, customer_id: str, *, waits: bool) -> Found | Asking | None:
+    def ask(self, customer_id: str, *, waits: bool) -> FoundCustomer | Asking | None:
         """Known, or a question of the test's."""
         if customer_id in self.known:
-            return Found({"customer_id": customer_id}, 1)
+            return FoundCustomer({"customer_id": customer_id}, 1)
         if customer_id not in self.asking:
             future = self.answers[customer_id] = asyncio.get_running_loop().create_future()
 
@@ -95,7 +86,7 @@ class Questions:
             self.asking[customer_id] = asyncio.ensure_future(answered())
         return self.asking[customer_id] if waits else None
 
-    def put(self, found: Found, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
+    def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:  # noqa: ARG002 - remembered
         """Remember."""
         self.found.append(customer_id)
 
@@ -172,7 +163,7 @@ class Bench:
 
     def batch(self, first: int, *values: str, partition: int = 0, generation: int = 1) -> RecordBatch:
         """A chunk of these values from offset `first` on."""
-        records = [Consumed(first + i, value.encode(), partition) for i, value in enumerate(values)]
+        records = [consumed(value.encode(), offset=first + i, partition=partition) for i, value in enumerate(values)]
         return RecordBatch.of("webhooks", partition, records, generation, self.acks[partition].append)
 
     async def until_acked(self, partition: int, offset: int) -> None:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from starlette.requests import Request
 
 from pipeline.dodo import samples
-from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
@@ -88,7 +88,9 @@ class Shop:
 
     async def lag(self) -> dict[int, int | None]:
         """Records that wait, by partition."""
-        rows = await read_lag(self.settings, [Flow(self.settings.transform_group, self.settings.webhooks_topic)])
+        rows = await read_lag(
+            self.settings, [ConsumedTopic(self.settings.transform_group, self.settings.webhooks_topic)]
+        )
         return {row.partition: row.records for row in rows}
 
     async def others_flow(self) -> None:

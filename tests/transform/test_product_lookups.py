@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pipeline.dodo import samples
 from pipeline.dodo.api import DodoApi, RateLimit
-from pipeline.dodo.api.client import Patience
+from pipeline.dodo.api.client import RetryPolicy
 from pipeline.errors import CredentialError, DeliveryError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.transform.product_lookups import ALL, MAX_ASKING, PAGE_AGAIN_S, UNKNOWN_S, ProductLookedUp, ProductLookups
@@ -20,6 +20,7 @@ from pipeline.transform.product_names import FILE, MAX_NAME_CHARS, ProductNames
 from pipeline.transform.resolver import AWAY_S, REFUSED_S
 from pipeline.transform.webhook import read
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
+from tests.records import Consumed
 
 NEVER_S = 3600.0
 
@@ -56,17 +57,8 @@ class Dodo:
             raise self.fault
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = None
-    topic: str = "webhooks"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 1
+consumed = partial(Consumed, timestamp=1)
+"""A record as a consumer hands it out."""
 
 
 class Bench:
@@ -91,7 +83,7 @@ class Bench:
         cart = ",".join(f'{{"product_id": "{one}"}}' for one in product_ids)
         pairs = tuple((name.replace("_", "-"), value.encode()) for name, value in headers.items())
         body = f'{{"type":"payment.succeeded","data":{{"cart":[{cart}]}}}}'
-        return self.lookups.missing(read(Consumed(body.encode(), pairs)), waits=waits)
+        return self.lookups.missing(read(consumed(body.encode(), pairs)), waits=waits)
 
     async def settled(self) -> None:
         """Wait for what is being asked."""
@@ -308,10 +300,10 @@ async def test_records_that_ask_for_nothing(tmp_path: Path) -> None:
     assert bench.missing("pdt_1") is None
     assert bench.missing("pdt_2", dodo_mode="test") is None
     assert bench.missing("pdt_2", dodo_command="backfill") is None
-    assert bench.lookups.missing(read(Consumed(None)), waits=True) is None
+    assert bench.lookups.missing(read(consumed(None)), waits=True) is None
     escaped = b'{"type": "x", "data": {"product_id": "\\u0070dt"}}'
-    assert bench.lookups.missing(read(Consumed(escaped)), waits=True) is None
-    assert bench.lookups.missing(read(Consumed(samples.load("payout.created"))), waits=True) is None
+    assert bench.lookups.missing(read(consumed(escaped)), waits=True) is None
+    assert bench.lookups.missing(read(consumed(samples.load("payout.created"))), waits=True) is None
     assert dodo.asked == []
     await bench.lookups.close()
 
@@ -339,7 +331,7 @@ async def test_over_http(tmp_path: Path) -> None:
     product = {"product_id": "pdt_1", "name": "Book", "created_at": "2026-01-01T00:00:00Z"}
     account.objects["products"]["pdt_1"] = product
     async with serving(account) as url:
-        api = DodoApi(url, SecretStr(LIVE_KEY), patience=Patience(attempts=1), rate=RateLimit((1000, 1.0)))
+        api = DodoApi(url, SecretStr(LIVE_KEY), patience=RetryPolicy(attempts=1), rate=RateLimit((1000, 1.0)))
         bench = Bench(tmp_path, api)
         await bench.lookups.start()
         await bench.settled()

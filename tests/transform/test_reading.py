@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.deadletters.envelope import original_of
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, PartitionLag, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag, read_lag
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.settings import Settings
 from tests.kafka.record_bytes import GZIP, batch, put, wire
@@ -67,7 +67,7 @@ async def send(
 
 async def lag_of(settings: Settings) -> list[PartitionLag]:
     """The transform's, by partition."""
-    return await read_lag(settings, [Flow(settings.transform_group, settings.webhooks_topic)])
+    return await read_lag(settings, [ConsumedTopic(settings.transform_group, settings.webhooks_topic)])
 
 
 async def until_committed(settings: Settings, worker: Worker, *offsets: int) -> None:

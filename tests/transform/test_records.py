@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 from pipeline.customerio.vouching import word_for
 from pipeline.kafka.records import OutRecord
 from pipeline.transform.decision import Decision
 from pipeline.transform.records import dead_letter_record, operation_records
 from pipeline.transform.verdicts import DeadLettered, MappedOperation, Operations
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None = b"{}"
-    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"), ("received-at", b"1767000000456"))
-    key: bytes | None = b"cus_1"
-    topic: str = "dodo.webhooks"
-    partition: int = 3
-    offset: int = 41
-    timestamp: int = 1_767_000_000_999
+consumed = partial(
+    Consumed,
+    headers=(("webhook-id", b"msg_1"), ("received-at", b"1767000000456")),
+    key=b"cus_1",
+    partition=3,
+    offset=41,
+    timestamp=1_767_000_000_999,
+)
+"""A record as a consumer hands it out."""
 
 
 OPERATIONS = Operations(
@@ -44,7 +42,7 @@ def test_operations() -> None:
         ("received-at", b"1767000000456"),
         ("source", b"dodo.webhooks/3/41"),
     )
-    assert operation_records(Consumed(), DECISION, OPERATIONS) == [
+    assert operation_records(consumed(), DECISION, OPERATIONS) == [
         OutRecord(
             b"cus_1",
             b'{"action":"identify"}',
@@ -62,7 +60,7 @@ def test_what_the_sink_must_heed_is_announced() -> None:
         (told, {"01A": ("not-before", "barrier"), "01B": ()}),
         (told._replace(operations=(told.operations[0]._replace(barrier=False),)), {"01A": ("not-before",)}),
     ):
-        records = operation_records(Consumed(), DECISION._replace(whose=b"cus_1"), operations)
+        records = operation_records(consumed(), DECISION._replace(whose=b"cus_1"), operations)
         found = {}
         for record in records:
             (first, word), *_ = record.headers
@@ -76,38 +74,38 @@ def test_an_operation_about_somebody_else_has_their_key() -> None:
     """So that it lies behind all that was sent to them."""
     other = MappedOperation("01C", b'{"action":"delete"}', True, "delete", None, b"cus_2")
     told = OPERATIONS._replace(operations=(*OPERATIONS.operations, other))
-    assert [record.key for record in operation_records(Consumed(), DECISION, told)] == [b"cus_1", b"cus_1", b"cus_2"]
+    assert [record.key for record in operation_records(consumed(), DECISION, told)] == [b"cus_1", b"cus_1", b"cus_2"]
 
 
 def test_an_identify_says_what_it_tells() -> None:
     """With the state, and on the identify alone: by these headers the sink can say that it was given up."""
     told = OPERATIONS._replace(identity=bytes(range(16)))
-    identify, event = operation_records(Consumed(), DECISION._replace(whose=b"cus_1"), told)
+    identify, event = operation_records(consumed(), DECISION._replace(whose=b"cus_1"), told)
     assert identify.headers[-3:] == (
         ("identity", b"000102030405060708090a0b0c0d0e0f"),
         ("identity-of", b"cus_1"),
         ("barrier", b"1"),
     )
-    for records in ([event], operation_records(Consumed(), DECISION, told)):
+    for records in ([event], operation_records(consumed(), DECISION, told)):
         assert not any(name.startswith("identity") for record in records for name, _ in record.headers)
 
 
 def test_missing_reception_is_the_records_time() -> None:
     """Without `received-at` the operations say when the webhook reached Kafka."""
-    (first, _) = operation_records(Consumed(headers=()), DECISION, OPERATIONS)
+    (first, _) = operation_records(consumed(headers=()), DECISION, OPERATIONS)
     assert ("received-at", b"1767000000999") in first.headers
 
 
 def test_a_reception_at_no_time() -> None:
     """Where the record has no time either, or one that no clock showed, it is the event's."""
     for timestamp in (-1, 2**63 - 1):
-        (first, _) = operation_records(Consumed(headers=(), timestamp=timestamp), DECISION, OPERATIONS)
+        (first, _) = operation_records(consumed(headers=(), timestamp=timestamp), DECISION, OPERATIONS)
         assert ("received-at", b"1767000000000") in first.headers
 
 
 def test_dead_letter() -> None:
     """A dead letter names this stage, the class, the field and the source, and keeps the record."""
-    record = Consumed(value=b"\xff")
+    record = consumed(value=b"\xff")
     letter = dead_letter_record(record, DeadLettered("unmappable", "no customer", "data.customer"), 1_767_000_001_000)
     assert (letter.key, letter.value, letter.headers[:2]) == (b"cus_1", b"\xff", record.headers)
     assert dict(letter.headers[2:]) == {

@@ -11,7 +11,7 @@ import structlog
 from pydantic import SecretStr
 
 from pipeline.dodo.api import DodoApi, RateLimit
-from pipeline.dodo.api.client import Patience
+from pipeline.dodo.api.client import RetryPolicy
 from pipeline.errors import CredentialError, DeliveryError, SettingsError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.transform.resolver import (
@@ -24,7 +24,7 @@ from pipeline.transform.resolver import (
     REMEMBERED,
     SLOW_S,
     UNKNOWN_S,
-    Found,
+    FoundCustomer,
     Resolver,
 )
 from tests.dodo.stand_in import LIVE_KEY, Account, error, serving
@@ -75,7 +75,7 @@ async def contact(resolver: Resolver, customer_id: str) -> Any:
     if isinstance(found, asyncio.Task):
         await asyncio.wait({found})
         found = resolver.ask(customer_id)
-    return found.customer if isinstance(found, Found) else found
+    return found.customer if isinstance(found, FoundCustomer) else found
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_a_slow_api_is_away(dodo: Dodo) -> None:
         assert resolver.ask("cus_1") is asking  # whoever wants to may wait for it
         dodo.gate.set()
         await asking
-    assert resolver.ask("cus_1") == Found(ANN, found_at(resolver, "cus_1"))
+    assert resolver.ask("cus_1") == FoundCustomer(ANN, found_at(resolver, "cus_1"))
     assert resolver.ask("cus_3") is None
     assert [entry["log_level"] for entry in said] == ["warning"]
     assert said[0]["error"] == "no answer within 0.01 s"
@@ -164,7 +164,7 @@ async def test_a_slow_api_is_away(dodo: Dodo) -> None:
 def found_at(resolver: Resolver, customer_id: str) -> int:
     """When the answer was true."""
     found = resolver.ask(customer_id)
-    assert isinstance(found, Found)
+    assert isinstance(found, FoundCustomer)
     return found.at_s
 
 
@@ -265,7 +265,7 @@ async def test_over_a_socket() -> None:
     account = Account(limits=())
     account.objects["customers"]["cus_1"] = ANN
     async with serving(account) as url:
-        api = DodoApi(url, SecretStr(LIVE_KEY), patience=Patience(attempts=1), rate=RateLimit((1000, 1.0)))
+        api = DodoApi(url, SecretStr(LIVE_KEY), patience=RetryPolicy(attempts=1), rate=RateLimit((1000, 1.0)))
         resolver = Resolver(api)
         assert await contact(resolver, "cus_1") == ANN
         assert await contact(resolver, "cus_2") is None

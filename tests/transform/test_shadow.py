@@ -13,7 +13,7 @@ import pytest
 from pipeline.dodo import samples
 from pipeline.errors import StateError
 from pipeline.kafka.records import OutRecord, Record
-from pipeline.preview.worlds import Command
+from pipeline.preview.worlds import CommandRecord
 from pipeline.settings import Settings
 from pipeline.statestore.store import KeyValueStore, MemoryStore
 from pipeline.transform.decision import Decision, decide, judge
@@ -70,7 +70,7 @@ def every_sample() -> list[Record]:
             parsed["data"]["customer"]["customer_id"] = "cus_1"
             value = orjson.dumps(parsed)
         headers = (("webhook-id", b"msg_%d" % len(found)),)
-        found.append(Command("hooks", 0, len(found), NOW_MS, b"cus_1", value, headers))
+        found.append(CommandRecord("hooks", 0, len(found), NOW_MS, b"cus_1", value, headers))
     return found
 
 
@@ -231,7 +231,7 @@ def test_a_name_under_another_name_is_masked(tmp_path: Path) -> None:
     body = orjson.loads(payment.value or b"")
     body["data"]["customer"]["name"] = "Jane Doe"
     stage = Stage(rules(tmp_path, text), put=put.append)
-    stage.all([Command("hooks", 0, 0, NOW_MS, b"cus_1", orjson.dumps(body), (("webhook-id", b"m"),))])
+    stage.all([CommandRecord("hooks", 0, 0, NOW_MS, b"cus_1", orjson.dumps(body), (("webhook-id", b"m"),))])
     (record,) = put
     (change,) = orjson.loads(record.value or b"")["changes"]
     assert change["after"]["attributes"] == {"buyer": "[private]", "hello": "Dear [private]"}
@@ -263,5 +263,5 @@ def test_types_that_nobody_knows_are_one_label(tmp_path: Path) -> None:
     """Whatever a producer writes."""
     stage = Stage(rules(tmp_path))
     body = orjson.dumps({"type": "made.up", "data": {}})
-    stage.all([Command("hooks", 0, 0, NOW_MS, None, body, (("webhook-id", b"m"),))])
+    stage.all([CommandRecord("hooks", 0, 0, NOW_MS, None, body, (("webhook-id", b"m"),))])
     assert [one.type for one in stage.told] == ["other"]

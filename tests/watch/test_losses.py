@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings
@@ -109,7 +109,7 @@ async def test_lost_on_kafka(
         await send(settings, partition, count)
     await delete_before(settings, {0: 8, 1: 6, 2: 4})
 
-    rows = await read_lag(settings, [Flow(settings.transform_group, settings.webhooks_topic)])
+    rows = await read_lag(settings, [ConsumedTopic(settings.transform_group, settings.webhooks_topic)])
     assert [row.lost for row in rows] == [5, 3, 4, 0]  # before any worker has seen it
     worker = start(settings)
     await worker.until_it_says("/ready", "LOST: 12 records of")
@@ -123,7 +123,7 @@ async def test_lost_on_kafka(
     assert {line["level"] for line in lines if line.get("message", "").startswith("Records are lost")} == {"warning"}
 
     async def ledger() -> list[int | None]:
-        rows = await read_lag(settings, [Flow(settings.transform_group, settings.webhooks_topic)])
+        rows = await read_lag(settings, [ConsumedTopic(settings.transform_group, settings.webhooks_topic)])
         return [row.lost for row in rows]
 
     async with asyncio.timeout(120):

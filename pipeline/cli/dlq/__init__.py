@@ -192,7 +192,7 @@ def replay_letters(
 
     dodo-cio dlq replay --class unmappable --limit 1
     """
-    from pipeline.cli.dlq.replay import Order, perform
+    from pipeline.cli.dlq.replay import ReplayOptions, perform
     from pipeline.cli.preparation import prepare
     from pipeline.deadletters.letter import Place
 
@@ -200,7 +200,7 @@ def replay_letters(
     filter_ = _filter(
         stages=stage, classes=class_, types=type_, customers=customer, since=since, until=until, places=places
     )
-    order = Order(
+    order = ReplayOptions(
         filter_,
         limit,
         rate,

@@ -18,7 +18,7 @@ from pipeline.cli.screen import cell, columns, line, output
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import Lookout, Telling
 from pipeline.deadletters.letter import Letter
-from pipeline.deadletters.plan import Plan, Rules
+from pipeline.deadletters.plan import Plan, ReplayRules
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Targets
@@ -37,7 +37,7 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ReplayOptions:
     """What was asked for; as the options of the command."""
 
     filter: Filter
@@ -52,7 +52,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ReplaySurvey:
     """The plan, what was put back before, and how far the topic was read for both."""
 
     plan: Plan
@@ -60,7 +60,7 @@ class Survey:
     spans: dict[int, Span]
 
 
-def perform(settings: Settings, order: Order) -> int:
+def perform(settings: Settings, order: ReplayOptions) -> int:
     """Carry the order out; returns the exit code.
 
     Raises:
@@ -91,7 +91,7 @@ def perform(settings: Settings, order: Order) -> int:
     return 0 if report.ok else 1
 
 
-async def _survey(settings: Settings, order: Order) -> Survey:
+async def _survey(settings: Settings, order: ReplayOptions) -> ReplaySurvey:
     targets = Targets(settings.webhooks_topic, settings.operations_topic)
     async with open_letter_reader(settings) as reader:
         for place in sorted(order.filter.places):
@@ -104,12 +104,12 @@ async def _survey(settings: Settings, order: Order) -> Survey:
         is_forgotten: Callable[[Telling], bool] = _nobody
         if lookout.found and settings.state and not order.include_forgotten:
             is_forgotten = await _forgotten(settings)
-        rules = Rules(order.filter, targets, order.max_replays, order.again, order.limit, is_forgotten)
+        rules = ReplayRules(order.filter, targets, order.max_replays, order.again, order.limit, is_forgotten)
         with reading(total) as told:
             plan = await make_plan(reader, rules, history, doomed=_doomed(settings), told=told)
     if plan.count:
         await check_topics(settings, {line.topic for line in plan.lines})
-    return Survey(plan, history, dict(reader.spans))
+    return ReplaySurvey(plan, history, dict(reader.spans))
 
 
 def _nobody(_telling: Telling) -> bool:
@@ -145,7 +145,7 @@ def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
     return doomed
 
 
-def _print_plan(plan: Plan, order: Order, console: Console) -> None:
+def _print_plan(plan: Plan, order: ReplayOptions, console: Console) -> None:
     if plan.count:
         headers = ("letters", "stage", "class", "type", "go back to")
         rows = [(f"{count:,}", *map(cell, place)) for place, count in plan.lines.items()]
@@ -175,13 +175,13 @@ def _print_plan(plan: Plan, order: Order, console: Console) -> None:
         )
 
 
-def _agreed(plan: Plan, order: Order) -> bool:
+def _agreed(plan: Plan, order: ReplayOptions) -> bool:
     took_s = plan.count / order.rate
     about = f"{took_s:,.0f} s" if took_s < 120 else f"{took_s / 60:,.0f} min"  # noqa: PLR2004 - two minutes
     return typer.confirm(f"Put {_letters(plan.count)} back at {order.rate:g} a second, about {about}?", err=True)
 
 
-def _carry_out(settings: Settings, order: Order, survey: Survey, report: Report, talk: Console) -> None:
+def _carry_out(settings: Settings, order: ReplayOptions, survey: ReplaySurvey, report: Report, talk: Console) -> None:
     try:
         asyncio.run(_put_back(settings, order, survey, report, talk))
     except PipelineError as error:
@@ -192,7 +192,9 @@ def _carry_out(settings: Settings, order: Order, survey: Survey, report: Report,
         line(talk, text, indent=2)
 
 
-async def _put_back(settings: Settings, order: Order, survey: Survey, report: Report, talk: Console) -> None:
+async def _put_back(
+    settings: Settings, order: ReplayOptions, survey: ReplaySurvey, report: Report, talk: Console
+) -> None:
     plan, history = survey.plan, survey.history
     topics = [settings.dead_letters_topic, *sorted({line.topic for line in plan.lines})]
     partitions = await check_topics(settings, topics)

@@ -58,7 +58,7 @@ _KEY = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a request is sent before it counts as failed, and how long the pauses are.
 
     With these figures an API that is away is waited for about a minute, two at most.
@@ -109,7 +109,7 @@ class DodoApi:
         api_key: SecretStr,
         *,
         rate: RateLimit | None = None,
-        patience: Patience = Patience(),
+        patience: RetryPolicy = RetryPolicy(),
         timeouts: httpx.Timeout = TIMEOUTS,
         answer_s: float = ANSWER_S,
         transport: httpx.AsyncBaseTransport | None = None,

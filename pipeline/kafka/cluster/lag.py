@@ -55,7 +55,7 @@ AHEAD_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class ConsumedTopic:
     """A consumer group and the topic that it reads."""
 
     group: str
@@ -119,15 +119,15 @@ class GroupLag:
         return sum(partition.lost or 0 for partition in self.partitions)
 
 
-def flows_of(settings: Settings) -> tuple[Flow, Flow]:
+def flows_of(settings: Settings) -> tuple[ConsumedTopic, ConsumedTopic]:
     """The two groups of this pipeline."""
     return (
-        Flow(settings.transform_group, settings.webhooks_topic),
-        Flow(settings.sink_group, settings.operations_topic),
+        ConsumedTopic(settings.transform_group, settings.webhooks_topic),
+        ConsumedTopic(settings.sink_group, settings.operations_topic),
     )
 
 
-async def read_lag(settings: Settings, flows: Sequence[Flow] | None = None) -> list[PartitionLag]:
+async def read_lag(settings: Settings, flows: Sequence[ConsumedTopic] | None = None) -> list[PartitionLag]:
     """One reading of `flows` (by default both groups of this pipeline), a row for each partition.
 
     Raises:
@@ -181,7 +181,7 @@ class LagReader:
         self._admin = admin
         self._consumer = consumer
 
-    async def read(self, flows: Sequence[Flow]) -> list[GroupLag]:
+    async def read(self, flows: Sequence[ConsumedTopic]) -> list[GroupLag]:
         """One reading.
 
         Raises:
@@ -200,7 +200,7 @@ class LagReader:
             raise TopicError(text)
         return [await self._group(flow, counts[flow.topic][0]) for flow in flows]
 
-    async def _group(self, flow: Flow, count: int) -> GroupLag:
+    async def _group(self, flow: ConsumedTopic, count: int) -> GroupLag:
         partitions = [TopicPartition(flow.topic, number) for number in range(count)]
         try:
             committed = await self._admin.committed(flow.group, partitions)

@@ -44,7 +44,7 @@ COMMANDS: Final = ("topics", "lag", "trace", "explain", "preview", "dlq", "backf
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One ACL. Without one that is not `needed` everything works, and something is said to be unknown."""
+    """One ACL. Without one that is not `needed` the usual work is done, and something less is known or can be done."""
 
     kind: Kind
     name: str
@@ -80,7 +80,10 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             kinds = (Operation.CREATE, Operation.ALTER, Operation.DESCRIBE)
             managed = [Right("topic", name, kind) for name in every for kind in kinds]
             configs = (Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS)
-            return [*managed, *(Right("topic", name, kind) for name in every for kind in configs)]
+            managed += [Right("topic", name, kind) for name in every for kind in configs]
+            # With --add-partitions the facts move along; nothing else asks for these.
+            moving = rights_of("state", settings) if settings.state else []
+            return [*managed, *(replace(right, needed=False) for right in moving)]
         case "lag":
             # To acknowledge losses takes READ on their groups; to see them DESCRIBE would do.
             groups = [Right("group", group, Operation.DESCRIBE) for group in (transform, sink)]

@@ -19,7 +19,7 @@ client alone would look every five minutes. What takes longer is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class TopicReturn:
     """A topic that is back.
 
     `away_s` is how long it was missed, `resumed_s` the time from when it was missed last until its records flow: that
@@ -51,9 +51,9 @@ class Absences:
             now = self._clock()
             self._absent.setdefault(topic, _Absence(now, now)).until = now
 
-    def flowing(self, topics: Collection[str]) -> list[Return]:
+    def flowing(self, topics: Collection[str]) -> list[TopicReturn]:
         """Of these topics records flow: those of them that were missed until a moment ago, each once."""
         with self._lock:
             now = self._clock()
             backs = {topic: self._absent.pop(topic) for topic in sorted(topics) if topic in self._absent}
-            return [Return(topic, one.until - one.since, now - one.until) for topic, one in backs.items()]
+            return [TopicReturn(topic, one.until - one.since, now - one.until) for topic, one in backs.items()]

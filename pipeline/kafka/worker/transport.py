@@ -35,7 +35,7 @@ from pipeline.kafka.worker.handover import COMMIT_S
 from pipeline.kafka.worker.inheritance import trusted
 from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.kafka.worker.positions import Drop, Positions, Restart, SeekBack, Take
-from pipeline.kafka.worker.topic_absence import Return
+from pipeline.kafka.worker.topic_absence import TopicReturn
 from pipeline.kafka.worker.watermarks import PartitionWatermark, Watermarks
 from pipeline.tasks import BackgroundTask, OnEnd
 
@@ -80,7 +80,7 @@ class Consumer(driver.Consumer):
         for topic in topics:
             self._thread.absences.missed(topic)
 
-    def returned(self, topics: Collection[str]) -> list[Return]:
+    def returned(self, topics: Collection[str]) -> list[TopicReturn]:
         """Which of these topics, whose records flow now, were away before."""
         return self._thread.absences.flowing(topics)
 

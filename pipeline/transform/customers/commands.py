@@ -38,7 +38,7 @@ from pipeline.transform.customers.ownership import elsewhere
 from pipeline.transform.customers.removal import OnlyDigest, addressed, whom
 from pipeline.transform.customers.requests import digest_of, remembered, was_carried_out
 from pipeline.transform.customers.shape import digest, fits
-from pipeline.transform.customers.shared_person import News, take_in
+from pipeline.transform.customers.shared_person import ArrivedShare, take_in
 from pipeline.transform.customers.shares import SHARE, Commands, Whom, shares_of, withdrawn
 from pipeline.transform.customers.summary import Folded, Summary
 from pipeline.transform.event_times import MAX_SECONDS, MIN_SECONDS
@@ -71,7 +71,7 @@ GONE: Final = (
 REMOVALS: Final[tuple[track.Removal, ...]] = get_args(track.Removal)
 
 
-class Order(NamedTuple):
+class CustomerCommand(NamedTuple):
     """One command about one customer."""
 
     value: Mapping[str, Any]
@@ -118,7 +118,7 @@ def obey(
     customer = _key_of(command, customer_id)
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
-    order = Order(value, customer_id, customer, webhook_id, at_ms)
+    order = CustomerCommand(value, customer_id, customer, webhook_id, at_ms)
     if (away := elsewhere(store.ownership, _whose(command, order), headers)) is not None:
         return Carried(away)
     draft = Draft(store)
@@ -139,7 +139,7 @@ def _key_of(command: str, customer_id: str | None) -> bytes | None:
     return customer_key(customer_id)
 
 
-def _whose(command: str, order: Order) -> bytes:
+def _whose(command: str, order: CustomerCommand) -> bytes:
     """Whose facts the command is about: of a share, the person's."""
     who = _person_of(order.value) if command == SHARE else None
     return order.customer if who is None else person_key(*who)
@@ -155,7 +155,7 @@ def _person_of(value: Mapping[str, Any]) -> Whom | None:
     return Whom(id_, "id")
 
 
-def _backfill(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
+def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value = order.value
     object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
     if object_ not in OBJECTS:
@@ -188,7 +188,7 @@ def _backfill(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
     return Carried(verdict, commands)
 
 
-def _forget(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
+def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value, customer = order.value, order.customer
     action, at_s = value.get("customerio"), _seconds(value.get("at"))
     if action is not None and action not in REMOVALS:
@@ -223,7 +223,7 @@ def _forget(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
     return Carried(verdict, commands)
 
 
-def _share(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
+def _share(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value = order.value
     who, version, share = _person_of(value), value.get("version"), value.get("share")
     delivered_s = _seconds(value.get("delivered"))
@@ -235,7 +235,7 @@ def _share(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
         return _wrong(SHARE, "delivered", "is no unix time in seconds")
     if not fits("share", [0, share]):
         return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
-    news = News(
+    news = ArrivedShare(
         who.name,
         who.identifier,
         order.customer_id,
@@ -250,7 +250,7 @@ def _share(order: Order, policy: Policy, store: KeyValueStore) -> Carried:
     return Carried(take_in(news, policy, store) or DONE)
 
 
-def _untold(order: Order, policy: Policy, store: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
+def _untold(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
     """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
     refused = order.value.get("identity")
     if not digest(refused):
@@ -273,7 +273,7 @@ def _untold(order: Order, policy: Policy, store: KeyValueStore) -> Carried:  # n
 _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
 
 
-def _removal(action: track.Removal, order: Order, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
+def _removal(action: track.Removal, order: CustomerCommand, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
     """What takes the person out of Customer.io; a dead letter where nobody can tell who that is.
 
     And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then

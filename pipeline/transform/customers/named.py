@@ -61,7 +61,7 @@ class RefundFact(NamedTuple):
         return cls(*fact)
 
 
-class Plan(NamedTuple):
+class SubscriptionPlan(NamedTuple):
     """What a subscription costs, and the moment at which that was seen last."""
 
     at_s: int
@@ -106,7 +106,7 @@ class SubscriptionFact(NamedTuple):
     next_billing: str | None
     cancels: bool
     created_ms: int
-    plans: list[Plan]
+    plans: list[SubscriptionPlan]
     trial_ends_ms: int | None
     cancelled_at: str | None
     turns: list[Turn]
@@ -116,10 +116,12 @@ class SubscriptionFact(NamedTuple):
     def of(cls, fact: Fact) -> Self:
         """The subscription that an array tells."""
         at_s, at_ms, status, next_billing, cancels, created_ms, plans, *rest = in_this_form(fact)
-        return cls(at_s, at_ms, status, next_billing, cancels, created_ms, [Plan(*plan) for plan in plans], *rest)
+        return cls(
+            at_s, at_ms, status, next_billing, cancels, created_ms, [SubscriptionPlan(*plan) for plan in plans], *rest
+        )
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SubscriptionPlan:
         """The one of now."""
         return self.plans[0]
 

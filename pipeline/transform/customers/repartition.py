@@ -20,7 +20,7 @@ from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import Flow, open_lag_reader
+from pipeline.kafka.cluster.lag import ConsumedTopic, open_lag_reader
 from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
@@ -96,7 +96,7 @@ async def check_quiet(settings: Settings, *, with_backlog: bool = False) -> None
     if with_backlog:
         return
     async with open_lag_reader(settings) as reader:
-        (lag,) = await reader.read([Flow(group, topic)])
+        (lag,) = await reader.read([ConsumedTopic(group, topic)])
     waiting = {row.partition: row.records for row in lag.partitions if row.records != 0}
     if waiting:
         told = ", ".join(

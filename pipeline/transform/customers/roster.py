@@ -23,7 +23,7 @@ import orjson
 from pipeline.statestore.store import KeyValueStore, overlaid
 from pipeline.transform.customers.facts import prefix
 from pipeline.transform.customers.shape import MAX_PRODUCTS
-from pipeline.transform.customers.standing import OTHERS, Place, order_of, product_order, read_order
+from pipeline.transform.customers.standing import OTHERS, RosterPlace, order_of, product_order, read_order
 from pipeline.transform.customers.summary import Summary
 
 SUBSCRIPTION: Final = b"s"
@@ -41,7 +41,7 @@ class Roster:
         self._begin = prefix(customer)
         self._moved: dict[bytes, bytes | None] = {}
 
-    def move(self, before: Place | None, now: Place, summary: Summary) -> None:
+    def move(self, before: RosterPlace | None, now: RosterPlace, summary: Summary) -> None:
         """A subscription stands elsewhere now, or is new; `summary` learns what is active."""
         if before is not None and before.order != now.order:
             self._moved[self._subscription(before.order)] = None
@@ -75,7 +75,7 @@ class Roster:
                 oldest.append(read_order(found[0][len(self._subscription(b"")) :])[0])
         return min(oldest, default=None)
 
-    def anew(self, places: Iterable[Place]) -> None:
+    def anew(self, places: Iterable[RosterPlace]) -> None:
         """Have these places and no others."""
         told = list(places)
         wanted = {self._subscription(place.order): b"" for place in told}

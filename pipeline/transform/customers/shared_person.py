@@ -37,7 +37,7 @@ VERSION, DELIVERED, DIGEST, NAMES = range(4)
 the attributes that ever were on the profile, which become null when nothing gives them any more."""
 
 
-class News(NamedTuple):
+class ArrivedShare(NamedTuple):
     """A share as it arrived: of which customer of which person, how new, and what the customer's owner did before.
 
     `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
@@ -57,7 +57,7 @@ class News(NamedTuple):
     at_ms: int
 
 
-def take_in(news: News, policy: Policy, store: KeyValueStore) -> Verdict | None:
+def take_in(news: ArrivedShare, policy: Policy, store: KeyValueStore) -> Verdict | None:
     """Remember a share unless a newer one is known; the person's identify, None when there is nothing to send."""
     person = person_key(news.name, news.identifier)
     share_key, facts_key = key(person, "share", news.customer_id), key(person, "person", "")

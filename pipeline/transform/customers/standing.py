@@ -30,7 +30,7 @@ _MAX_CREATED_MS: Final = 2**64 - 1
 """JSON of a fact holds no larger number, and none below -2^63."""
 
 
-class Place(NamedTuple):
+class RosterPlace(NamedTuple):
     """Where a subscription stands among the customer's others; the least `order` speaks for the person.
 
     `product` is set while it is active.
@@ -46,18 +46,18 @@ class Place(NamedTuple):
         return self.rank == ACTIVE
 
 
-def place_of(standing: Fact) -> Place:
+def place_of(standing: Fact) -> RosterPlace:
     """The place of a subscription that stands so."""
     rank = RANK.get(standing[STATUS], OTHERS)
     order = order_of(rank, standing[CREATED], standing[0])
-    return Place(rank, order, standing[PRODUCT] if rank == ACTIVE else None)
+    return RosterPlace(rank, order, standing[PRODUCT] if rank == ACTIVE else None)
 
 
-def place_by(subscription_id: str, fact: SubscriptionFact) -> Place:
+def place_by(subscription_id: str, fact: SubscriptionFact) -> RosterPlace:
     """The place of a subscription by its fact."""
     rank = RANK.get(fact.standing, OTHERS)
     order = order_of(rank, fact.created_ms, subscription_id)
-    return Place(rank, order, fact.plan.product_id if rank == ACTIVE else None)
+    return RosterPlace(rank, order, fact.plan.product_id if rank == ACTIVE else None)
 
 
 def order_of(rank: int, created_ms: int, subscription_id: str = "") -> bytes:

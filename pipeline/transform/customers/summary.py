@@ -20,7 +20,7 @@ from pipeline.transform.customers.shape import MAX_PRODUCTS
 from pipeline.transform.customers.standing import (
     OTHERS,
     TRIAL_ENDS,
-    Place,
+    RosterPlace,
     is_charged,
     place_of,
     product_order,
@@ -232,7 +232,7 @@ class Folded(NamedTuple):
     out since when (seconds)."""  # noqa: D205, D209 - one sentence
 
     summary: Summary
-    places: list[Place]
+    places: list[RosterPlace]
     events: list[tuple[str, int]]
 
 
@@ -276,7 +276,9 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
     return Folded(summary, _line_up(summary, subscriptions, charged), events)
 
 
-def _line_up(summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]) -> list[Place]:
+def _line_up(
+    summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]
+) -> list[RosterPlace]:
     """Say of all subscriptions what the summary has of them; their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)

@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class PartitionReturn:
     """What a mirror holds, what its topic's partition holds, and what has to be written for the topic to hold all."""
 
     partition: int
@@ -96,14 +96,16 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Lmdb
         yield stores
 
 
-async def compare(settings: Settings, stores: dict[int, LmdbStore]) -> dict[int, tuple[Return, dict[bytes, bytes]]]:
+async def compare(
+    settings: Settings, stores: dict[int, LmdbStore]
+) -> dict[int, tuple[PartitionReturn, dict[bytes, bytes]]]:
     """By partition what is to be written, and how much that is.
 
     Raises:
         TopicError: the topic cannot be read.
         KafkaError, BrokerUnreachableError: the brokers did not answer.
     """
-    found: dict[int, tuple[Return, dict[bytes, bytes]]] = {}
+    found: dict[int, tuple[PartitionReturn, dict[bytes, bytes]]] = {}
     for number, store in stores.items():
         topic: dict[bytes, News] = {}
         records = 0
@@ -113,7 +115,7 @@ async def compare(settings: Settings, stores: dict[int, LmdbStore]) -> dict[int,
                 records += len(piece.changes)
                 _take(topic, [change for change in piece.changes if change[0]])
         missing = lacking(store.scan(b""), topic)
-        found[number] = Return(number, store.count, records, len(missing)), missing
+        found[number] = PartitionReturn(number, store.count, records, len(missing)), missing
     return found
 
 

@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Comparison:
     """One webhook by the recipes as they stand, by the pipeline with them, and by the default mapping."""
 
     recipes: tuple[Raw, ...]
@@ -86,7 +86,7 @@ class Beside:
         }
 
 
-def beside(copy: Copy, settings: Settings, *, webhook_id: str | None = None) -> Beside:
+def beside(copy: Copy, settings: Settings, *, webhook_id: str | None = None) -> Comparison:
     """One webhook by `settings.javascript` and without it.
 
     Raises:
@@ -96,7 +96,7 @@ def beside(copy: Copy, settings: Settings, *, webhook_id: str | None = None) -> 
     identifier = webhook_id or copy.webhook_id or webhook_id_of((), copy.body)
     recipes = load_recipes(settings.javascript) if settings.javascript is not None else ()
     without = settings.model_copy(update={"javascript": None})
-    return Beside(
+    return Comparison(
         recipes=_raw(copy, recipes, identifier),
         shaped=explain(copy, settings, webhook_id=identifier),
         default=explain(copy, without, webhook_id=identifier),

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pipeline.customerio.attributes import fit_json
 from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
-from pipeline.transform.paid import Paid
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
 from pipeline.transform.profile import History, PersonProfile
@@ -29,9 +28,9 @@ class Case:
     """The inputs of one decision and the readings that several rules share.
 
     `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
-    `knows_the_time` nothing told it, and the latter two are 0. `contact` is what the body tells of the customer;
-    `email` and `name` are the body's, else the state's. `profile` is what the person has, `history` what may be asked
-    of the past: with the state a webhook has both.
+    `knows_the_time` nothing told it, and the latter two are 0. `contact` is what the body tells of the customer, `paid`
+    what it shows of a payment; `email` and `name` are the body's, else the state's. `profile` is what the person has,
+    `history` what may be asked of the past: with the state a webhook has both.
     """
 
     __slots__ = (
@@ -49,6 +48,7 @@ class Case:
         "name",
         "notes",
         "occurred_ms",
+        "paid",
         "policy",
         "profile",
         "sent_at",
@@ -67,6 +67,7 @@ class Case:
         self.customer = webhook.customer
         self.customer_id = webhook.customer_id
         self.contact = contact
+        self.paid = webhook.paid
         self.type = envelope.type
         self.data = envelope.data
         self.body = envelope.fields
@@ -83,11 +84,6 @@ class Case:
         self.occurred_ms, event_ms, self.snapshot_s = webhook.times
         self.knows_the_time = event_ms is not None
         self.event_ms = event_ms or 0
-
-    @property
-    def paid(self) -> Paid:
-        """What the body shows of a payment."""
-        return self.webhook.paid
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""

@@ -29,9 +29,10 @@ TEST_CHECKOUT: Final = "test.checkout.dodopayments.com"
 def is_vendor_example(data: dict[str, Any]) -> bool:
     """Whether `data` carries an example's id or a test checkout's link."""
     get = data.get
-    ids = [members(get("customer")).get("customer_id"), get("payment_id"), get("customer_id"), get("subscription_id")]
-    if not EXAMPLE_IDS.isdisjoint([value.strip() for value in ids if type(value) is str]):
-        return True
+    ids = (members(get("customer")).get("customer_id"), get("payment_id"), get("customer_id"), get("subscription_id"))
+    for value in ids:
+        if type(value) is str and value.strip() in EXAMPLE_IDS:
+            return True
     link = get("payment_link")
     return type(link) is str and TEST_CHECKOUT in link.lower() and _host(link) == TEST_CHECKOUT
 

@@ -23,7 +23,7 @@ class Further(NamedTuple):
     attributes: Attributes
 
 
-class Beside(NamedTuple):
+class FurtherEvent(NamedTuple):
     """When such an event is told, for the reference: by which types, in words, and what names the fact."""
 
     types: tuple[str, ...]
@@ -31,9 +31,9 @@ class Beside(NamedTuple):
     key: str
 
 
-FURTHER: Final[Mapping[str, Beside]] = MappingProxyType(
+FURTHER: Final[Mapping[str, FurtherEvent]] = MappingProxyType(
     {
-        REACTIVATED: Beside(
+        REACTIVATED: FurtherEvent(
             (
                 "subscription.active",
                 "subscription.renewed",
@@ -47,12 +47,12 @@ FURTHER: Final[Mapping[str, Beside]] = MappingProxyType(
             "body with `status` active of a later event time, whichever of the two comes last",
             "subscription_id, lapse",
         ),
-        STARTED: Beside(
+        STARTED: FurtherEvent(
             ("subscription.active",),
             "with subscription_started, where `is_trial` and `PIPELINE_EMIT_TRIAL_EVENTS`",
             "subscription_id",
         ),
-        CONVERTED: Beside(
+        CONVERTED: FurtherEvent(
             (
                 "subscription.renewed",
                 "payment.succeeded",

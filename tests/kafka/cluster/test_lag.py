@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.lag import (
-    Flow,
+    ConsumedTopic,
     GroupLag,
     PartitionLag,
     aged,
@@ -30,7 +30,7 @@ from pipeline.kafka.cluster.lag import (
     with_losses,
 )
 from pipeline.kafka.cluster.losses import KEPT_MS, Loss
-from pipeline.kafka.cluster.pace import Pace, pace
+from pipeline.kafka.cluster.pace import Throughput, pace
 from pipeline.kafka.local.broker import free_port
 from pipeline.settings import Settings
 from tests.admin import admin_client
@@ -156,23 +156,23 @@ def test_a_total_with_an_unknown_part_is_unknown() -> None:
 
 def test_pace() -> None:
     """Between two readings 10 s apart: 40 came, 100 were done, 60 wait, so 10 s to go."""
-    assert pace(group(row(0, 0, 120)), group(row(100, 0, 160)), 10.0) == Pace(4.0, 10.0, 10.0)
+    assert pace(group(row(0, 0, 120)), group(row(100, 0, 160)), 10.0) == Throughput(4.0, 10.0, 10.0)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (group(row(0, 0, 10)), group(row(5, 0, 20)), Pace(1.0, 0.5, None)),  # falls behind
-        (group(row(0, 0, 10)), group(row(0, 0, 10)), Pace(0.0, 0.0, None)),  # stands still
-        (group(row(10, 0, 10)), group(row(10, 0, 10)), Pace(0.0, 0.0, 0.0)),  # nothing waits
-        (group(row(None, 0, 10)), group(row(4, 0, 10)), Pace(0.0, 0.4, 15.0)),  # its first commit
-        (group(row(9, 0, 10)), group(row(1, 0, 10)), Pace()),  # somebody reset the group
-        (group(row(9, 0, 10)), group(row(0, 0, 1)), Pace()),  # the topic was created anew
-        (group(partition_lag("g", TP, {}, (0, 1))), group(row(0, 0, 1)), Pace()),
-        (group(row(0, 0, 1)), group(row(0, 0, 1), row(0, 0, 1)), Pace()),  # a partition was added
+        (group(row(0, 0, 10)), group(row(5, 0, 20)), Throughput(1.0, 0.5, None)),  # falls behind
+        (group(row(0, 0, 10)), group(row(0, 0, 10)), Throughput(0.0, 0.0, None)),  # stands still
+        (group(row(10, 0, 10)), group(row(10, 0, 10)), Throughput(0.0, 0.0, 0.0)),  # nothing waits
+        (group(row(None, 0, 10)), group(row(4, 0, 10)), Throughput(0.0, 0.4, 15.0)),  # its first commit
+        (group(row(9, 0, 10)), group(row(1, 0, 10)), Throughput()),  # somebody reset the group
+        (group(row(9, 0, 10)), group(row(0, 0, 1)), Throughput()),  # the topic was created anew
+        (group(partition_lag("g", TP, {}, (0, 1))), group(row(0, 0, 1)), Throughput()),
+        (group(row(0, 0, 1)), group(row(0, 0, 1), row(0, 0, 1)), Throughput()),  # a partition was added
     ],
 )
-def test_pace_that_cannot_be_told(before: GroupLag, after: GroupLag, expected: Pace) -> None:
+def test_pace_that_cannot_be_told(before: GroupLag, after: GroupLag, expected: Throughput) -> None:
     """A group that does not catch up is never drained, and a reading without its pair tells nothing."""
     assert pace(before, after, 10.0) == expected
 
@@ -191,9 +191,11 @@ def test_no_record_is_counted_twice_or_forgotten(committed: int | None, start: i
     assert (start if committed is None else committed) + found.lost + found.records == end
 
 
-async def topic_with(kafka: SharedKafka, values: int, *, partitions: int = 1, timestamp_ms: int | None = None) -> Flow:
+async def topic_with(
+    kafka: SharedKafka, values: int, *, partitions: int = 1, timestamp_ms: int | None = None
+) -> ConsumedTopic:
     """A topic of its own with so many records in each partition, and a group of its own."""
-    flow = Flow(f"g-{uuid.uuid4().hex[:8]}", f"t-{uuid.uuid4().hex[:8]}")
+    flow = ConsumedTopic(f"g-{uuid.uuid4().hex[:8]}", f"t-{uuid.uuid4().hex[:8]}")
     async with open_admin(Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)) as admin:
         await admin.create(flow.topic, partitions, -1, {})
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
@@ -206,7 +208,7 @@ async def topic_with(kafka: SharedKafka, values: int, *, partitions: int = 1, ti
     return flow
 
 
-async def commit(kafka: SharedKafka, flow: Flow, offsets: dict[int, int]) -> None:
+async def commit(kafka: SharedKafka, flow: ConsumedTopic, offsets: dict[int, int]) -> None:
     """Commit as the group does."""
     async with AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap_servers, group_id=flow.group, enable_auto_commit=False
@@ -242,7 +244,7 @@ async def test_looking_changes_nothing(kafka: SharedKafka) -> None:
         tp = TopicPartition(flow.topic, 0)
         assert await admin.committed(flow.group, [tp]) == {tp: 3}
         unheard_of = f"{flow.group}-2"
-        await read_lag(settings, [Flow(unheard_of, flow.topic)])
+        await read_lag(settings, [ConsumedTopic(unheard_of, flow.topic)])
         assert (await admin.group_state(unheard_of)).state == "Dead"
 
 
@@ -334,7 +336,7 @@ async def test_a_missing_topic(kafka: SharedKafka) -> None:
     """A topic that does not exist is named; it is not a lag of nothing."""
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     with pytest.raises(TopicError, match="nowhere does not exist"):
-        await read_lag(settings, [Flow("g", "nowhere")])
+        await read_lag(settings, [ConsumedTopic("g", "nowhere")])
 
 
 @pytest.mark.kafka
@@ -343,11 +345,11 @@ async def test_a_topic_of_another_prefix(chain_settings: Any) -> None:
     settings = await chain_settings(partitions=1)
     there = settings.webhooks_topic
     with pytest.raises(TopicError, match=rf"There is .*{re.escape(there)}.*PIPELINE_WEBHOOKS_TOPIC"):
-        await read_lag(settings, [Flow("g", f"x-{there}")])
+        await read_lag(settings, [ConsumedTopic("g", f"x-{there}")])
 
 
 async def test_no_broker() -> None:
     """Without a broker there is an error and no lag."""
     settings = Settings.load(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
     with pytest.raises(BrokerUnreachableError, match="nothing listens there"):
-        await read_lag(settings, [Flow("g", "t")])
+        await read_lag(settings, [ConsumedTopic("g", "t")])

@@ -85,6 +85,15 @@ def test_explain_reads_facts_alone() -> None:
     assert rights_of("explain", Settings.load(state=False)) == []
 
 
+def test_topics_may_move_the_facts() -> None:
+    """`topics apply --add-partitions` ends with the work of `dodo-cio state`, so it has those rights too."""
+    extra = set(rights_of("topics", DEFAULTS)) - set(rights_of("topics", Settings.load(state=False)))
+    assert {(one.kind, one.name, one.operation) for one in extra} == {
+        (one.kind, one.name, one.operation) for one in rights_of("state", DEFAULTS)
+    }
+    assert not any(one.needed for one in extra)
+
+
 def test_the_two_forms_say_the_same() -> None:
     """`kafka-acls.sh` lines and Strimzi's users allow each user what the list has, and nothing else."""
     lines = [line for line in acls(DEFAULTS, users="u-").splitlines() if line.startswith("kafka-acls.sh")]
@@ -249,6 +258,24 @@ async def test_all_stages_and_commands_under_exactly_their_rights(
     process = spawn(of("operator", "transform"), "restore", "state", "restore-topic", "--yes")
     code = await asyncio.to_thread(process.wait, WITHIN_S)
     assert code == 0, (tmp_path / "restore.log").read_text()
+
+
+@pytest.mark.kafka
+async def test_partitions_are_added_under_the_rights_of_topics(secure_kafka: Any, tmp_path: Path, spawn: Spawn) -> None:
+    """Who has the rights of `dodo-cio topics` alone adds partitions, and the facts move along."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("blind", **called, data_dir=tmp_path / "data")
+    rights = rights_of("topics", settings)
+    await secure_kafka.allow("blind", set(rights))
+    await until_allowed(settings, rights)
+    async with AIOKafkaProducer(**client_options(secure_kafka.admin())) as producer:
+        await producer.send_and_wait(settings.customers_topic, b"[5]", key=b"cus_1\0forgotten\0")
+    process = spawn(settings, "grow", "topics", "apply", "--yes", "--add-partitions", "--partitions", "3")
+    code = await asyncio.to_thread(process.wait, WITHIN_S)
+    said = (tmp_path / "grow.log").read_text()
+    assert code == 0, said
+    assert f"done: add partitions to topic {settings.customers_topic}: from 1 to 3" in said
 
 
 def _last(directory: Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,19 +13,10 @@ from hypothesis import strategies as st
 from pipeline.kafka.cluster.topic_identity import marked, unmarked
 from pipeline.kafka.worker.done_ahead import SPAN, DoneAhead, Witness, digest_of, parted, rendered
 from pipeline.kafka.worker.inheritance import is_witness
+from tests.records import Consumed
 
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record."""
-
-    offset: int
-    timestamp: int = 1_790_000_000_000
-    key: bytes | None = b"cus_1"
-    value: bytes | None = b"{}"
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "t"
-    partition: int = 0
+consumed = partial(Consumed, timestamp=1_790_000_000_000, key=b"cus_1", topic="t")
+"""A record as a consumer hands it out."""
 
 
 def ahead_of(base: int, done: set[int], witness: int | None = None, digest: int = 7) -> DoneAhead:
@@ -101,7 +93,7 @@ def test_a_text_that_unpacks_to_more_is_nothing() -> None:
 def test_the_heir_passes_over_what_is_done_and_nothing_else(base: int, done: set[int], records: list[int]) -> None:
     """Of every chunk, with whatever offsets missing."""
     offsets = {base + place for place in done}
-    left = ahead_of(base, offsets).left_of([Consumed(offset) for offset in records])
+    left = ahead_of(base, offsets).left_of([consumed(offset=offset) for offset in records])
     assert [one.offset for one in left] == [offset for offset in records if offset not in offsets]
 
 
@@ -110,7 +102,7 @@ def test_the_heir_passes_over_what_is_done_and_nothing_else(base: int, done: set
 )
 def test_the_witness_is_that_very_record(other: dict[str, object]) -> None:
     """Another record at its offset, or the same elsewhere, is no witness."""
-    record = Consumed(7)
+    record = consumed(offset=7)
     ahead = DoneAhead(3, 1, Witness(7, digest_of(record)))
     assert is_witness(record, ahead)
     assert not is_witness(replace(record, **other), ahead)  # type: ignore[arg-type]

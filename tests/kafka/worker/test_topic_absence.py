@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.kafka.worker.consumer_thread import COORDINATION_LOOK_S, TOPICS_LOOKS
 from pipeline.kafka.worker.handover import COMMIT_S
 from pipeline.kafka.worker.options import HEARTBEAT_S
-from pipeline.kafka.worker.topic_absence import RESUMES_WITHIN_S, Absences, Return
+from pipeline.kafka.worker.topic_absence import RESUMES_WITHIN_S, Absences, TopicReturn
 from pipeline.kafka.worker.topic_watch import WITHIN_S
 
 
@@ -38,7 +38,7 @@ def test_a_topic_that_goes_and_comes_back() -> None:
     absences.missed("a")
     clock.now = 162.5
     assert absences.flowing({"b"}) == []
-    assert absences.flowing({"a", "b"}) == [Return("a", 60.0, 2.5)]
+    assert absences.flowing({"a", "b"}) == [TopicReturn("a", 60.0, 2.5)]
     assert absences.flowing({"a"}) == []
 
 
@@ -48,4 +48,4 @@ def test_a_topic_that_was_made_anew_between_two_looks() -> None:
     absences = Absences(clock)
     absences.missed("a")
     clock.now = 103.0
-    assert absences.flowing({"a"}) == [Return("a", 0.0, 3.0)]
+    assert absences.flowing({"a"}) == [TopicReturn("a", 0.0, 3.0)]

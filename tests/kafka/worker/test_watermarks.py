@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from faust.types import TP
 from hypothesis import given
@@ -12,22 +10,10 @@ from hypothesis import strategies as st
 from pipeline.errors import ContractViolationError
 from pipeline.kafka.worker.done_ahead import DoneAhead, Witness, parted, rendered
 from pipeline.kafka.worker.watermarks import PartitionWatermark, Watermarks
+from tests.records import Consumed
 
 A = TP("a", 0)
 B = TP("a", 1)
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A record."""
-
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    topic: str = "a"
-    partition: int = 0
 
 
 def single(start: int, *offsets: int) -> PartitionWatermark:
@@ -260,7 +246,7 @@ def test_heirs_see_every_record_that_is_not_done(length: int, data: st.DataObjec
         position = start
         while position < length and data.draw(st.booleans(), label="delivers"):
             stop = min(length, position + data.draw(st.integers(1, 9), label="poll"))
-            found = [Consumed(offset) for offset in range(position, stop)]
+            found = [Consumed(offset=offset) for offset in range(position, stop)]
             watermark.saw(Witness(stop - 1, 0))
             left = inherited.left_of(found) if inherited is not None else found
             passed = {one.offset for one in found} - {one.offset for one in left}

@@ -29,7 +29,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 from pipeline.watch.metrics import Metrics
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 if TYPE_CHECKING:
     from tests.transform.customers.conftest import Fact, Fleet, Owner

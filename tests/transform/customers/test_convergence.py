@@ -26,7 +26,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(metadata=(("plan_tier", "metadata_plan_tier"),))

@@ -18,10 +18,10 @@ from pipeline.transform.decision import decide
 from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.resolver import Found
+from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Operations
 from pipeline.transform.webhook import read
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 POLICY = Policy()
 HEADERS = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1792660380"))
@@ -102,6 +102,6 @@ def test_a_bug_on_what_the_api_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(CustomerView, "__init__", broken)
         assert enrichment.unknown_customer(read(body), store) is None
-        enrichment.put(Found({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", store)
+        enrichment.put(FoundCustomer({"customer_id": "cus_1", "email": "a@example.com"}, 1), "cus_1", store)
     assert (store.changelog, store.derived_values) == ([], {})
     assert enrichment.unknown_customer(read(body), store) == "cus_1"

@@ -20,7 +20,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.ulid import ulid
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 SUB: str = orjson.loads(samples.load("subscription.active"))["data"]["subscription_id"]
 CUSTOMER: bytes = orjson.loads(samples.load("subscription.active"))["data"]["customer"]["customer_id"].encode()

@@ -26,7 +26,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 from tests.transform.customers.test_shares import ADDRESS, PERSON, PIECES, World
 
 AT_S = 1_790_000_000

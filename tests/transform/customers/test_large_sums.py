@@ -18,7 +18,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 PAYMENTS = 2_100
 """Beyond 2,048 of the largest the sum leaves 64 bits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.transform.customers.facts import Fact, in_this_form
-from pipeline.transform.customers.named import FlagSeen, PaymentFact, Plan, SubscriptionFact
+from pipeline.transform.customers.named import FlagSeen, PaymentFact, SubscriptionFact, SubscriptionPlan
 
 NOW = [10, 11, "pdt_2", 4900, "USD", "Month", 1]
 BEFORE = [1, 2, "pdt_1", 2900, "EUR", "Year", 3]
@@ -51,4 +51,4 @@ def test_when_a_flag_was_seen() -> None:
 
 def test_a_plan_without_its_moment() -> None:
     """Two readings of one plan have the same terms."""
-    assert Plan(1, 2, *NOW[2:]).terms == Plan(*NOW).terms  # type: ignore[arg-type]
+    assert SubscriptionPlan(1, 2, *NOW[2:]).terms == SubscriptionPlan(*NOW).terms  # type: ignore[arg-type]

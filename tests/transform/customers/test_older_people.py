@@ -18,7 +18,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Addressed
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 POLICY = Policy(person_id_chain=("metadata.user_id", "customer_id"))
 MERGING = Policy(person_id_chain=("metadata.user_id", "customer_id"), merge_default_id=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import orjson
 import pytest
@@ -22,22 +23,14 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records, sent_on_record
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
 from pipeline.transform.webhook import read
+from tests.records import Consumed
 
 POLICY = Policy()
 TIME_MS = 1_792_660_383_300
 
 
-@dataclass(frozen=True)
-class Consumed:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = (("webhook-id", b"msg_1"),)
-    key: bytes | None = None
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 41
-    timestamp: int = TIME_MS
+consumed = partial(Consumed, headers=(("webhook-id", b"msg_1"),), offset=41, timestamp=TIME_MS)
+"""A record as a consumer hands it out."""
 
 
 def java(customer_id: str, partitions: int) -> int:
@@ -65,7 +58,7 @@ def decided(record: Consumed, store: MemoryStore, policy: Policy = POLICY) -> De
 
 def arrived(copy: OutRecord, partition: int, timestamp: int = TIME_MS + 5_000) -> Consumed:
     """The copy as its owner reads it."""
-    return Consumed(copy.value, copy.headers, copy.key, partition=partition, offset=7, timestamp=timestamp)
+    return consumed(copy.value, headers=copy.headers, key=copy.key, partition=partition, offset=7, timestamp=timestamp)
 
 
 def sent_on(record: Consumed, store: MemoryStore) -> tuple[Consumed, int]:
@@ -85,7 +78,7 @@ def test_the_owner_is_javas(customer_id: str, partitions: int) -> None:
     owner = java(customer_id, partitions)
     body = payment(customer_id)
     for number, store in enumerate(stores(partitions)):
-        verdict = decided(Consumed(body, partition=number), store).verdict
+        verdict = decided(consumed(body, partition=number), store).verdict
         if number == owner:
             assert isinstance(verdict, Operations)
         else:
@@ -97,7 +90,7 @@ def test_the_copy_is_decided_as_the_webhook_would_have_been() -> None:
     """Ids, bytes and headers of the operations are those of a webhook that lay at its owner at once."""
     owner = java("cus_1", 6)
     headers = (("Webhook-Id", b"msg_1"), ("webhook-timestamp", b"1792660380"), ("traceparent", b"00-1"), ("x", b"\xff"))
-    record = Consumed(payment("cus_1"), headers, b"some key", partition=(owner + 1) % 6)
+    record = consumed(payment("cus_1"), headers=headers, key=b"some key", partition=(owner + 1) % 6)
     before = stores(6)
     copy, partition = sent_on(record, before[record.partition])
     assert (partition, copy.value, copy.key) == (owner, record.value, b"cus_1")
@@ -118,7 +111,7 @@ def test_a_second_copy_is_absorbed() -> None:
     """After a crash between the copy and the commit it is written again; the event keeps its id and is out once."""
     owner = java("cus_1", 6)
     state = stores(6)
-    record = Consumed(payment("cus_1"), partition=(owner + 1) % 6)
+    record = consumed(payment("cus_1"), partition=(owner + 1) % 6)
     ids = []
     for _ in range(2):
         copy, _ = sent_on(record, state[record.partition])
@@ -138,7 +131,7 @@ def test_a_reception_that_is_known_is_kept() -> None:
         ((("received-at", b"soon"),), b"%d" % TIME_MS),
         ((("dlq-replays", b"1"),), None),
     ):
-        record = Consumed(payment("cus_1"), headers, partition=elsewhere)
+        record = consumed(payment("cus_1"), headers=headers, partition=elsewhere)
         copy, _ = sent_on(record, stores(6)[elsewhere])
         found = text_header(copy.headers, "received-at")
         assert found == (told.decode() if told else None)
@@ -148,7 +141,7 @@ def test_nothing_goes_round() -> None:
     """What was sent on lies at its owner or is a dead letter; only after the topic grew it is sent on once more."""
     owner = java("cus_1", 6)
     elsewhere = (owner + 1) % 6
-    copy, _ = sent_on(Consumed(payment("cus_1"), partition=elsewhere), stores(6)[elsewhere])
+    copy, _ = sent_on(consumed(payment("cus_1"), partition=elsewhere), stores(6)[elsewhere])
     lost = replace(copy, partition=elsewhere)
     store = stores(6)[elsewhere]
     verdict = decided(lost, store).verdict
@@ -177,7 +170,9 @@ def test_what_is_decided_where_it_lies() -> None:
         (None, ()),
     ):
         for number, store in enumerate(stores(4)):
-            verdict = decided(Consumed(body, headers, partition=number), store, Policy(forward_test_mode=True)).verdict
+            verdict = decided(
+                consumed(body, headers=headers, partition=number), store, Policy(forward_test_mode=True)
+            ).verdict
             assert not isinstance(verdict, SentOn)
 
 
@@ -193,7 +188,7 @@ def test_commands_are_carried_out_at_the_owner(command: str) -> None:
     headers = (("dodo-command", command.encode()), ("webhook-id", b"backfill_1"))
     owner = java("cus_1", 4)
     for number, store in enumerate(stores(4)):
-        record = Consumed(orjson.dumps(value), headers, b"k", partition=number)
+        record = consumed(orjson.dumps(value), headers=headers, key=b"k", partition=number)
         verdict = decided(record, store).verdict
         assert isinstance(verdict, Dropped if number == owner else SentOn)
         assert bool(store.changelog) == (number == owner)
@@ -204,7 +199,7 @@ def test_a_share_belongs_to_the_person() -> None:
     policy = Policy(person_id_chain=("email",))
     state = stores(4)
     owner = java("cus_1", 4)
-    (share,) = decided(Consumed(payment("cus_1"), partition=owner), state[owner], policy).commands
+    (share,) = decided(consumed(payment("cus_1"), partition=owner), state[owner], policy).commands
     assert share.key is not None
     address = orjson.loads(share.value or b"")["email"]
     assert share.key == person_key(address)
@@ -221,5 +216,5 @@ def test_nobody_is_asked_for_elsewhere() -> None:
     body = orjson.dumps({"type": "license_key.created", "data": {"customer_id": "cus_1", "id": "lic_1"}})
     enrichment = Enrichment(None, POLICY)  # type: ignore[arg-type]  # nobody is asked
     owner = java("cus_1", 4)
-    asked = [enrichment.unknown_customer(read(Consumed(body, partition=n)), store) for n, store in enumerate(stores(4))]
+    asked = [enrichment.unknown_customer(read(consumed(body, partition=n)), store) for n, store in enumerate(stores(4))]
     assert asked == ["cus_1" if number == owner else None for number in range(4)]

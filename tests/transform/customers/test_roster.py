@@ -34,7 +34,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 CUSTOMER: Final = b"cus_1"
 BEGAN_MS: Final = 1_790_000_000_000

@@ -30,7 +30,7 @@ from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)
 POLICY = Policy(person_id_chain=("email",))

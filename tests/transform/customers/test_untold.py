@@ -19,7 +19,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.records import operation_records
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 BY_ID, BY_ADDRESS = Policy(), Policy(person_id_chain=("email",))
 BODY = samples.load("payment.succeeded")

@@ -18,7 +18,7 @@ from pipeline.transform.javascript.shaper import JavaScript
 from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 RECIPES = Path(__file__).parents[2] / "data" / "recipes"
 ID = ("customer_id",)

@@ -26,7 +26,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 LIVES: Final = 6_000 if "LONG_LIVES" in os.environ else 150
 """Of each kind of body."""

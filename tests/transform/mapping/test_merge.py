@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import MappedOperation, Operations
+from tests.records import Consumed
 
 MERGING = Policy(person_id_chain=("email",), merge_on_email_change=True)
 OLD, NEW = "old@example.com", "new@example.com"
@@ -27,20 +28,7 @@ DAY_S = 86_400
 BEGAN_S = 1_790_000_000
 
 
-@dataclass
-class Record:
-    """A payment of the customer with an address, so many days after the first."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    timestamp: int
-    key: bytes | None = b"cus_1"
-    topic: str = "dodo.webhooks"
-    partition: int = 0
-    offset: int = 0
-
-
-def payment(day: int, address: str, *, webhook: int | None = None, delivered: int | None = None) -> Record:
+def payment(day: int, address: str, *, webhook: int | None = None, delivered: int | None = None) -> Consumed:
     """A payment on `day`, its webhook delivered on the day `delivered`."""
     body = orjson.loads(samples.load("payment.succeeded"))
     body["timestamp"] = f"2026-10-{day + 1:02d}T10:00:00Z"
@@ -48,7 +36,7 @@ def payment(day: int, address: str, *, webhook: int | None = None, delivered: in
     body["data"] |= {"payment_id": f"pay_{day}", "total_amount": 1000, "currency": "USD"}
     at_s = BEGAN_S + (day if delivered is None else delivered) * DAY_S
     headers = (("webhook-id", b"msg_%d" % (day if webhook is None else webhook)), ("webhook-timestamp", b"%d" % at_s))
-    return Record(orjson.dumps(body), headers, at_s * 1000)
+    return Consumed(orjson.dumps(body), headers, b"cus_1", timestamp=at_s * 1000)
 
 
 class World:
@@ -60,7 +48,7 @@ class World:
         self.workspace = Workspace(SandboxConfig())
         self.at = 0
 
-    def feed(self, record: Record) -> list[MappedOperation]:
+    def feed(self, record: Consumed) -> list[MappedOperation]:
         """Decide it, and let the workspace take what it sends, in order, then what follows from the shares."""
         decision = decide(record, self.policy, map_webhook, self.store)
         assert isinstance(decision.verdict, Operations)
@@ -78,7 +66,7 @@ class World:
                 self.workspace.apply(orjson.loads(operation.body), Arrival(self.at, self.at), 0)
         return list(decision.verdict.operations)
 
-    def kinds(self, record: Record) -> list[str]:
+    def kinds(self, record: Consumed) -> list[str]:
         """The kinds of what it sends."""
         return [operation.kind for operation in self.feed(record)]
 

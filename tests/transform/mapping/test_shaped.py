@@ -19,7 +19,7 @@ from pipeline.transform.records import operation_records
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, ShapingError, Webhook
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped, Operations
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 from tests.transform.customers.test_commands import backfill
 
 NOW_S = 1_792_000_000

@@ -23,7 +23,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping import Event, Identify, Known, Shaped, Webhook
 from pipeline.transform.shaping.hook import Hook, HookCalled, load_hook
 from pipeline.transform.verdicts import DeadLettered, Delivery, Operations, Verdict
-from tests.transform.customers.consumed import Consumed
+from tests.records import Consumed
 
 SHOP = "tests.transform.shaping.shop.hooks"
 

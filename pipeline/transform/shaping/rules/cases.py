@@ -44,7 +44,7 @@ class Input(NamedTuple):
     body: bytes
 
 
-class Case(NamedTuple):
+class RuleCase(NamedTuple):
     """One case; `after` are webhooks that came before, whose customer is then known."""
 
     at: At
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 class Result(NamedTuple):
     """A case and what it came to."""
 
-    case: Case
+    case: RuleCase
     became: Mapping[str, Any]
 
     @property
@@ -79,7 +79,7 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}.tests.yaml")
 
 
-def read(path: Path) -> list[Case]:
+def read(path: Path) -> list[RuleCase]:
     """The cases of a file.
 
     Raises:
@@ -99,12 +99,12 @@ def read(path: Path) -> list[Case]:
     return cases
 
 
-def run(cases: list[Case], shaper: Shaper) -> list[Result]:
+def run(cases: list[RuleCase], shaper: Shaper) -> list[Result]:
     """What each case becomes under `shaper`."""
     return [Result(case, became(case, shaper)) for case in cases]
 
 
-def became(case: Case, shaper: Shaper) -> dict[str, Any]:
+def became(case: RuleCase, shaper: Shaper) -> dict[str, Any]:
     """What one case becomes: its operations, or why there are none."""
     policy = replace(Policy(), shaper=shaper, forward_test_mode=case.mode == "test")
     if case.after:
@@ -131,9 +131,9 @@ def updated(results: list[Result], path: Path) -> str:
     return yaml.safe_dump({"cases": cases}, sort_keys=False, allow_unicode=True, width=120)
 
 
-def first_cases(rules: Rules) -> list[Case]:
+def first_cases(rules: Rules) -> list[RuleCase]:
     """Cases for a file that has none: samples of the types that its rules concern."""
-    found: list[Case] = []
+    found: list[RuleCase] = []
     seen: set[str] = set()
     for name, webhook, default in sampled():
         concerned = any(
@@ -143,7 +143,7 @@ def first_cases(rules: Rules) -> list[Case]:
         )
         if concerned and webhook.type not in seen and len(found) < FIRST_CASES:
             seen.add(webhook.type)
-            found.append(Case(At(0, len(found)), name, Input("msg_test", samples.load(name)), "live", (), None))
+            found.append(RuleCase(At(0, len(found)), name, Input("msg_test", samples.load(name)), "live", (), None))
     return found
 
 
@@ -153,7 +153,7 @@ def _elements(path: Path) -> tuple[Node, ...]:
     return next((node.elements for name, _, node in read_document(path).members if name == "cases"), ())
 
 
-def _case(node: Node, faults: list[Fault]) -> Case | None:
+def _case(node: Node, faults: list[Fault]) -> RuleCase | None:
     members = _members(node, CASE, "a case", faults)
     given = _input(node, members, faults)
     if given is None:
@@ -172,7 +172,7 @@ def _case(node: Node, faults: list[Fault]) -> Case | None:
                 after.append(one)
     expected: dict[str, Any] = {name: members[name].plain() for name in ("verdict", "operations") if name in members}
     name = members["name"].value if "name" in members else None
-    return Case(node.at, str(name or f"line {node.at.line}"), given, mode, tuple(after), expected or None)
+    return RuleCase(node.at, str(name or f"line {node.at.line}"), given, mode, tuple(after), expected or None)
 
 
 def _input(node: Node, members: Mapping[str, Node], faults: list[Fault]) -> Input | None:

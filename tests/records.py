@@ -1,4 +1,4 @@
-"""A record for decisions that need no broker."""
+"""The one fake of a consumed record, for all tests that need no broker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Consumed:
-    """A record as a consumer hands it out."""
+    """A record as a consumer hands it out (`pipeline.kafka.records.Record`)."""
 
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    value: bytes | None = b"{}"
+    headers: tuple[tuple[str, bytes], ...] = ()
     key: bytes | None = None
     topic: str = "dodo.webhooks"
     partition: int = 0
