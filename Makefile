@@ -88,7 +88,7 @@ pythons: tools install ## the tests that need no broker, and one of the whole ch
 	done; echo "Python $$mine without the compiled iterator of Faust:"; NO_CYTHON=1 "$(PY)" -m pytest -q $(CHAIN)
 
 # A wheel with machine code, installed where its own tests find it: `tree` is this checkout with the installed package in
-# the place of the sources.
+# the place of the sources; behind it on the path, for the programs that tests start.
 .PHONY: compiled compiled-install
 compiled-install: install
 	@(by=; $(call environment,$(COMPILED),requirements-dev.lock,python,what the compiled build needs into .venv-compiled))
@@ -98,6 +98,7 @@ compiled-install: install
 	DODO_CIO_COMPILE=1 "$$there/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .; \
 	mkdir "$$there/tree"; for f in * .ci .dockerignore .gitignore; do if [ "$$f" != pipeline ] && [ -e "$$f" ]; then ln -s "../../$$f" "$$there/tree/$$f"; fi; done; \
 	ln -s "$$(cd / && "$$there/bin/python" -c 'import pathlib, pipeline; print(pathlib.Path(pipeline.__file__).parent)')" "$$there/tree/pipeline"; \
+	echo "$$there/tree" > "$$(cd / && "$$there/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"; \
 	echo "$$want" > "$$there/.built"
 
 compiled: tools compiled-install ## machine code by mypyc in .venv-compiled: that it decides as Python does, the tests that need no broker, the chain (N=2)
