@@ -34,7 +34,7 @@ environment = $(STRICT); cd "$(ROOT)"; by="$${by:-$(PY)}"; want=$$({ cat $(2); p
 	echo "$$want" > "$(1)/.stamp"
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
 install: ## create or refresh .venv from the lock (hashes checked); does nothing when it is current
 	@$(STRICT); cd "$(ROOT)"; p=$(python); \
@@ -71,6 +71,14 @@ unit: tools install ## the tests alone (T='tests/sink -k batch')
 chaos: tools install ## the long form of the kill, freeze and restart tests; SEED=n: that season of faults alone (FAULTS=30 WEBHOOKS=10000)
 	@cd "$(ROOT)" && CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$(or $(SEED),$(CHAOS_SEED)) CHAOS_FAULTS=$(FAULTS) CHAOS_WEBHOOKS=$(WEBHOOKS) "$(PY)" -m pytest -m chaos --timeout 3600 $(or $(T),$(if $(SEED),-s tests/chaos/season/test_seasons.py))
 
+.PHONY: soak
+soak: tools install ## the chain at half of its load for two hours, and what of memory, descriptors, tasks rises (SOAK_SECONDS=300): docs/soak.md
+	@cd "$(ROOT)" && SOAK_SECONDS=$${SOAK_SECONDS:-7200} "$(PY)" -m pytest -q -s -m chaos $(T) tests/chaos/soak
+
+.PHONY: stock-faust
+stock-faust: tools install ## what stock Faust loses on a real Apache Kafka, and the same records on ours: docs/stock-faust.md
+	@cd "$(ROOT)" && CHAOS_SECONDS=1 "$(PY)" -m pytest -q -s -m chaos $(T) tests/chaos/stock_faust
+
 # Each version that is promised and is no .venv's, in an environment beside it; PYTHONS names others, or where they are.
 # The last run has Faust's other iterator, as a platform without its wheel does (docs/install.md).
 .PHONY: pythons
@@ -105,7 +113,7 @@ compiled: tools compiled-install ## machine code by mypyc in .venv-compiled: tha
 	@$(STRICT); cd "$(ROOT)"; there="$(COMPILED)/bin/python"; "$(PY)" -m tests.builds "$$there" "$(COMPILED)/tree"; \
 	cd "$(COMPILED)/tree"; "$$there" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there" -m pytest -q $(CHAIN)
 
-platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.4.0'); fetches their jars with Maven
+platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.2.1'); fetches their jars with Maven
 	@cd "$(ROOT)" && PLATFORMS="$${PLATFORMS:-all}" "$(PY)" -m pytest -m platforms -s -q --timeout 1800 $(T) tests/platforms
 
 bench: tools install peers ## figures beside the peers' in the same run (B='transform --short', B=--help); no part of `make test`

@@ -7,6 +7,7 @@
     │   ├── TopicError                 a topic is missing, or differs from what the pipeline needs
     │   ├── BrokerUnreachableError     no broker answered, or the credentials were refused
     │   └── CredentialError            Customer.io or Dodo refused the key, or the workspace lives in another region
+    │       └── RedirectedError        somebody on the way shows a page of its own, perhaps for a moment
     ├── InputError                     a file, argument or webhook that a person handed in cannot be used
     │   ├── UnreadableBodyError        the bytes are not a JSON object
     │   ├── OperationError             what was mapped cannot be a Customer.io operation
@@ -71,6 +72,10 @@ class CredentialError(ConfigurationError):
     """Customer.io or Dodo refused the key, or the workspace lives in another region."""
 
 
+class RedirectedError(CredentialError):
+    """Requests to Customer.io are redirected, and not to a host of Customer.io's: a proxy's page, as for a login."""
+
+
 class InputError(PipelineError):
     """A file, argument or webhook that a person handed in cannot be used."""
 
@@ -109,7 +114,7 @@ class SignatureError(InputError):
 
 
 class StaleError(SignatureError):
-    """A genuine webhook whose time is too far from this machine's clock; `skew_s` says how far (below 0: older)."""
+    """A genuine webhook whose time is too far from this machine's clock; `skew_s` is how far (below 0: older)."""
 
     def __init__(self, message: str, *, skew_s: float) -> None:
         super().__init__(message)

@@ -13,14 +13,14 @@ MOST_LINES: Final = 5
 
 
 class Incident:
-    """What is tried again and again until it succeeds, as the log tells of it.
+    """What is tried again and again until it succeeds, as it appears in the log.
 
     Args:
         log: a structlog logger.
-        begun: said of the first failure, and of each whose words are new, as a warning.
-        ended: said of the success after failures.
+        begun: logged at the first failure, and at each whose words are new, as a warning.
+        ended: logged at the success after failures.
         clock: monotonic seconds.
-        told: fields of every line.
+        told: fields of every log line.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ async def insist(
 
     Args:
         work: is done when it returns.
-        incident: tells of it.
+        incident: its log lines.
         pauses_s: after the first failures, one after the other; the last one repeats.
         failed: hears of each.
     """

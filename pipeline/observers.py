@@ -1,8 +1,8 @@
-"""Observers: who is told what happened, and what becomes of one that fails.
+"""Observers: functions that are called with each record of what happened, and what becomes of one that fails.
 
-A core builds one frozen record of what happened and tells it here. An observer (metrics, a journal, the watch) is never
-the business of the record that it is told of: one that raises is logged and counted, the others still hear of it, and
-whoever told goes on to its acknowledgement as if nothing had been. A part whose failure matters is no observer; it is
+A core builds one frozen record of what happened and reports it here. An observer (metrics, a journal, the watch) is
+never the business of the record that it gets: one that raises is logged and counted, the others are still called, and
+the caller goes on to its acknowledgement as if nothing had been. A part whose failure matters is no observer; it is
 called by name, and its error ends the process.
 """
 
@@ -23,7 +23,7 @@ _failures: Counter[tuple[str, str]] = Counter()
 
 @dataclass(frozen=True, slots=True)
 class ObserverFailed:
-    """An observer raised over an event of this class; told to all observers, so that one of them can count it."""
+    """An observer raised over an event of this class; reported to all observers, so that one of them can count it."""
 
     event_class: str
 

@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         pattern=r"^[\x21-\x7e]+$",
         description="What the brokers call this client in their logs, metrics and quotas.",
     )
+    kafka_client_rack: str | None = Field(
+        None,
+        min_length=1,
+        max_length=249,
+        description="Where this process runs, as the brokers' broker.rack names it (availability zone): consumers read "
+        "from replicas there, if the brokers have a rack-aware replica.selector.class. Unset: from leaders.",
+    )
 
     webhooks_topic: TopicName = Field("dodo.webhooks", description="Raw webhooks.")
     operations_topic: TopicName = Field("customerio.operations", description="Customer.io entity operations.")

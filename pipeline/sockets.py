@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -202,14 +203,15 @@ class Backend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        local_address: str | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - httpcore's; nobody gives any
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address of the host that answers."""
         loop = asyncio.get_running_loop()
         async with _connecting(timeout):
-            connected = await dialed(host, port, local_address)
+            connected = await dialed(host, port)
             try:
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for option in socket_options or ():
                     connected.setsockopt(*option)
                 transport, wire = await loop.create_connection(_Wire, sock=connected)

@@ -3,7 +3,7 @@
 An exception in an asyncio task that nobody awaits is kept until the task is thrown away, and then a log line; a task
 that is cancelled by mistake, or returns, is not even that. What the task did is simply not done any more. So each task
 of this project is declared with what its end means, and started here: the end ends the process, or the task is started
-again, or it is told and its owner does the rest. Each end is a log line and a `TaskFailed` for the observers.
+again, or its owner is informed and does the rest. Each end is a log line and a `TaskFailed` for the observers.
 
 What a task of one process does is its module's to say; `DECLARED` has them all once their modules are imported.
 """
@@ -42,7 +42,7 @@ log = logs.get(__name__)
 
 
 class OnEnd(Enum):
-    """What it means when a task ends that was not told to."""
+    """What it means when a task ends that nobody ended."""
 
     CRASH = auto()
     """Without it the process does its work no longer, or wrong: it ends, and Kafka redelivers to the next one."""
@@ -71,7 +71,7 @@ DECLARED: Final[dict[str, BackgroundTask]] = {}
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed:
-    """A background task ended that was not told to; `again_in_s` is when it is started again, None for never."""
+    """A background task ended that nobody ended; `again_in_s` is when it is started again, None for never."""
 
     task: str
     error: BaseException
@@ -112,11 +112,11 @@ class Tasks:
         Args:
             declared: what kind of task it is.
             work: makes the coroutine, once for each start.
-            which: tells tasks of a kind apart, in the log and in the task's name.
+            which: distinguishes tasks of a kind, in the log and in the task's name.
             failed: called with the error of a task that is declared `TELL`.
 
         Raises:
-            ContractViolationError: it is to end the process, and nobody said how.
+            ContractViolationError: it is to end the process, and there is no function for that.
         """
         if declared.on_end is OnEnd.CRASH and self._crash is None:
             raise ContractViolationError(f"the end of {declared.name} must end the process, and nothing would")
@@ -128,7 +128,7 @@ class Tasks:
         task: asyncio.Task[Any],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """Hear of the end of a task that somebody else started (declared `TELL`), and will end."""
+        """Report the end of a task that somebody else started (declared `TELL`), and will end."""
         run = _Run(declared, None, declared.name, failed)
         self._watched.add(run)
         task.add_done_callback(lambda done: self._watched_ended(run, done))
@@ -146,7 +146,7 @@ class Tasks:
             self._told(run, _returned(run), None)
 
     def let_end(self, *tasks: asyncio.Task[Any]) -> None:
-        """These may end now, however they do: whoever says so has told them to. None: all that run or will again.
+        """The ends of these tasks are expected from now on: the caller ends them. None: all that run or will again.
 
         It holds for them alone: what the owner starts or watches later may not end, however long these take to.
         """
@@ -262,7 +262,7 @@ def catch_unheard(
     """Hear of what only the event loop hears of: errors in callbacks, and of tasks that nobody awaits.
 
     An error out of a callback of this project ends the process: what it should have done (an acknowledgement, the start
-    of what comes next) is not done, and nobody knows. Everything else is told and counted.
+    of what comes next) is not done, and nobody knows. Everything else is reported and counted.
     """
 
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from pipeline.compiled import PARTS, REMEDY, check_compiled, replaced
 from pipeline.doctor.installation import installation
 from pipeline.ingest.app import create_app
-from pipeline.settings import Stage
+from pipeline.settings import Settings, Stage
 from pipeline.sink.worker import SinkProcess
 from pipeline.transform.worker import _check
 from tests.conftest import ChainSettings
@@ -37,7 +37,7 @@ def test_the_locked_wheels_are_compiled() -> None:
     with capture_logs() as lines:
         check_compiled("transform")
     assert lines == []
-    (found,) = installation()
+    (found,) = installation(Settings.load())
     assert found.verdict == "ok"
     assert all(part.name in found.text for part in PARTS)
 
@@ -65,7 +65,7 @@ def test_a_start_says_it_in_one_line(stage: Stage, parts: list[str]) -> None:
 def test_the_doctor_says_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning for each library; the variable that switches it off is the remedy where it is set."""
     monkeypatch.setenv("NO_CYTHON", "1")
-    found = {one.subject: one for one in installation()}
+    found = {one.subject: one for one in installation(Settings.load())}
     assert {name: one.verdict for name, one in found.items()} == {"aiokafka": "warning", "faust-streaming": "warning"}
     assert found["aiokafka"].remedy == REMEDY
     assert found["faust-streaming"].remedy == "unset NO_CYTHON"
@@ -76,7 +76,7 @@ def test_one_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     """A library whose extension is another file than Python loads extensions from, or none, is told."""
     monkeypatch.setitem(sys.modules, name, type(sys)(name))
     assert [part.name for part in replaced()] == [name.partition(".")[0]]
-    assert [one.subject for one in installation()] == [name.partition(".")[0]]
+    assert [one.subject for one in installation(Settings.load())] == [name.partition(".")[0]]
 
 
 def test_the_real_command() -> None:

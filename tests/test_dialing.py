@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -25,15 +25,20 @@ def taken_and_given_up() -> int:
         return int(one.getsockname()[1])
 
 
-def addresses(*ports: int) -> list[dialing.Address]:
-    """As `getaddrinfo` finds them."""
-    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (HOST, port)) for port in ports]
+def resolving(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """A resolver that knows one host, with an address for each port."""
+
+    async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (HOST, port)) for port in ports]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
 
 
-async def test_the_next_address_follows_one_that_refuses() -> None:
+async def test_the_next_address_follows_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once."""
     async with listening(_silent) as port:
-        one = await dialing._first(addresses(taken_and_given_up(), port), None)
+        resolving(monkeypatch, taken_and_given_up(), port)
+        one = await dialing.dialed("example.com", 443)
         assert one.getpeername() == (HOST, port)
         one.close()
 
@@ -41,23 +46,32 @@ async def test_the_next_address_follows_one_that_refuses() -> None:
 async def test_the_next_address_follows_one_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a quarter of a second, and the silent one is given up."""
     given_up = asyncio.Event()
-    connect = dialing._connected
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
 
-    async def hang(address: dialing.Address, local: str | None) -> socket.socket:
-        if address[-1][1]:
-            return await connect(address, local)
+    async def sock_connect(one: socket.socket, place: Any) -> None:
+        if place[1]:
+            return await connect(one, place)
         try:
-            never: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+            never: asyncio.Future[None] = loop.create_future()
             return await never
         finally:
             given_up.set()
 
-    monkeypatch.setattr(dialing, "_connected", hang)
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
     async with listening(_silent) as port:
-        one = await dialing._first(addresses(0, port), None)
+        resolving(monkeypatch, 0, port)
+        one = await dialing.dialed("example.com", 443)
         assert one.getpeername() == (HOST, port)
         one.close()
         await given_up.wait()
+
+
+async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system, as for one address."""
+    resolving(monkeypatch, taken_and_given_up(), taken_and_given_up())
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await dialing.dialed("example.com", 443)
 
 
 @pytest.mark.parametrize(("host", "family"), [("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6)])
@@ -67,10 +81,3 @@ async def test_an_address_is_not_looked_up(
     """A resolver that hangs takes no thread for it."""
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", None)
     assert [(one[0], one[-1]) for one in await dialing._addresses(host, 443)] == [(family, (host, 443))]
-
-
-def test_families_take_turns() -> None:
-    """One broken family costs one attempt, not as many as it has addresses."""
-    six, four = socket.AF_INET6, socket.AF_INET
-    found = [(six, 1), (six, 2), (six, 3), (four, 4), (four, 5)]
-    assert dialing._by_turns(found) == [(six, 1), (four, 4), (six, 2), (four, 5), (six, 3)]

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipeline import dialing, sockets
+from pipeline import sockets
 from pipeline.customerio.client import TrackClient
 from pipeline.sockets import Backend
 from tests.listening import Handler, listening
@@ -216,7 +216,7 @@ def test_a_connection_that_takes_too_long_times_out(run: Runner, monkeypatch: py
         never: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
         return await never
 
-    monkeypatch.setattr(dialing, "_connected", hang)
+    monkeypatch.setattr(sockets, "dialed", hang)
 
     async def use() -> None:
         with pytest.raises(httpcore.ConnectTimeout):

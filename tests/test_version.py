@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline import __version__
 from pipeline.version import BUILT_FROM, commit, described, is_compiled
@@ -88,3 +91,17 @@ def test_a_wheel_knows_its_commit(checkout: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         told = archive.read(f"pipeline/{BUILT_FROM}").decode().removesuffix("\n")
     assert told == commit(checkout / "pipeline") == git(checkout, "rev-parse", "HEAD")[:12]
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("pyproject.toml", lambda text: tomllib.loads(text)["project"]["version"]),
+        ("topics/asyncapi.yaml", lambda text: yaml.safe_load(text)["info"]["version"]),
+        ("Dockerfile", lambda text: re.findall(r'image\.version="([^"]+)"', text)[0]),
+        ("docs/deploy/compose/docker-compose.yml", lambda text: re.findall(r"image: dodo-customerio:(\S+)", text)[0]),
+    ],
+)
+def test_every_place_names_this_version(place: str, says: Callable[[str], str]) -> None:
+    """A release raises all of them; the manifests are held by tests/deploy."""
+    assert says((ROOT / place).read_text(encoding="utf-8")) == __version__

@@ -1,13 +1,18 @@
-"""A stage in a process of its own: started, awaited by what it logs, ended by a signal."""
+"""A stage in a process of its own: started, awaited by what it logs and answers, ended by a signal."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
+
+import httpx
+
+from tests.asking import local_client
 
 PATIENCE_S: Final = 300.0
 """A bound against hanging, on a machine that does ten other things."""
@@ -33,6 +38,11 @@ class WorkerProcess:
         """The end of what it said so far: a wait for what it says next begins here."""
         return len(self.text)
 
+    def lines(self) -> list[dict[str, Any]]:
+        """What it logged so far; fails when it has ended."""
+        assert self.process.poll() is None, self.text
+        return [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or fail with the end of the log when the process ends first."""
         async with asyncio.timeout(PATIENCE_S):
@@ -40,11 +50,44 @@ class WorkerProcess:
                 assert self.process.poll() is None, self.text[-6000:]
                 await asyncio.sleep(POLL_S)
 
-    async def says(self, *parts: str, since: int = 0) -> None:
-        """Wait until a line behind the place `since` has all of it: what an earlier generation said is no answer."""
-        await self.until(lambda: any(all(part in line for part in parts) for line in self.text[since:].splitlines()))
+    async def says(self, *parts: str, times: int = 1, since: int = 0) -> str:
+        """Wait until `times` lines behind the place `since` have all of it; the last of them.
 
-    def send(self, number: signal.Signals) -> None:
+        What an earlier generation said, before `since`, is no answer.
+        """
+        found: list[str] = []
+
+        def said() -> bool:
+            lines = self.text[since:].splitlines()
+            found[:] = [line for line in lines if all(part in line for part in parts)][:times]
+            return len(found) == times
+
+        await self.until(said)
+        return found[-1]
+
+    async def port(self) -> int:
+        """The health port, once it listens."""
+        return int(json.loads(await self.says('"health listening"', '"port"'))["port"])
+
+    async def get(self, path: str) -> httpx.Response:
+        """An answer of the health port."""
+        async with local_client() as client:
+            return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
+
+    async def answers(self, path: str, text: str) -> httpx.Response:
+        """The first answer of the health port that contains `text`."""
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in (answer := await self.get(path)).text:
+                assert self.process.poll() is None, self.text[-6000:]
+                await asyncio.sleep(POLL_S)
+        return answer
+
+    async def ready(self) -> Self:
+        """Return once records can flow."""
+        await self.answers("/ready", '"ready":true')
+        return self
+
+    def send(self, number: int) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
@@ -53,7 +96,13 @@ class WorkerProcess:
         async with asyncio.timeout(PATIENCE_S):
             return await asyncio.to_thread(self.process.wait)
 
-    async def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.send(signal.SIGTERM)
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send SIGTERM or another signal; the exit code."""
+        self.send(number)
         return await self.ended()
+
+    def kill(self) -> None:
+        """Leave no process behind, whatever it does."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()

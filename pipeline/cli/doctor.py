@@ -116,7 +116,7 @@ async def _findings(wanted: Sequence[Check]) -> AsyncIterator[Finding]:
 
 
 def _quiet(settings: Settings) -> None:
-    """Everything worth saying is a finding. Clients are still heard: why they could not connect is in their logs."""
+    """Every result is a finding. Clients' logs are still collected: why they could not connect is in them."""
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda _: False)

@@ -1,4 +1,4 @@
-"""What `dodo-cio forget` says of the customer's dead letters, and how it removes them."""
+"""What `dodo-cio forget` prints about the customer's dead letters, and how it removes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 10
 
 @dataclass(slots=True)
 class CustomerLetters:
-    """The customer's dead letters; `unknown` says why nobody could look."""
+    """The customer's dead letters; `unknown`: why they could not be read."""
 
     lying: Lying | None = None
     unknown: str | None = None

@@ -30,7 +30,7 @@ AT_CUSTOMERIO = {
 
 @dataclass(frozen=True, slots=True)
 class ForgetOptions:
-    """What the command's flags say."""
+    """The command's flags."""
 
     customerio: Removal | None
     dead_letters: bool = False
@@ -129,7 +129,7 @@ class _Forgetting:
         self.letters = asyncio.run(look(self._settings, self._customer_id, must=self._asked.dead_letters))
 
     def carry_out(self) -> str:
-        """Send it and remove the letters, or check that it could be; what is said of it."""
+        """Send it and remove the letters, or check that it could be; the lines to print."""
         settings, asked = self._settings, self._asked
         if asked.dry_run:
             asyncio.run(check_topics(settings, {settings.webhooks_topic}))

@@ -47,7 +47,7 @@ def up(
     port: Annotated[
         Optional[int], typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one. [default: 9092]")
     ] = None,
-    version: Annotated[Optional[str], typer.Option(help="Kafka version. [default: 4.2.1]")] = None,
+    version: Annotated[Optional[str], typer.Option(help="Kafka version. [default: 4.4.0]")] = None,
     heap_mb: Annotated[int, typer.Option(min=128, help="The broker's Java heap in MB.")] = 512,
     as_json: AsJson = False,
 ) -> None:
@@ -169,7 +169,7 @@ def directory_of(settings: Settings) -> Path:
 
 
 async def _connect(settings: Settings) -> None:
-    """Return when topics can be created: a broker says that it has started a moment before the others know it."""
+    """Return when topics can be created: a broker reports its start a moment before the others know it."""
     from pipeline.kafka.cluster.admin import open_admin
 
     async with open_admin(settings) as admin:

@@ -80,7 +80,7 @@ def lag(
 
 async def _once(settings: Settings, *, acknowledge: bool) -> tuple[Sequence[GroupLag], int]:
     """One reading, and how many lost records of it were acknowledged."""
-    from pipeline.kafka.cluster.lag import flows_of, open_lag_reader
+    from pipeline.kafka.cluster.lag_reader import flows_of, open_lag_reader
 
     async with open_lag_reader(settings) as reader:
         groups = await reader.read(flows_of(settings))
@@ -103,7 +103,7 @@ async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
 
 async def _readings(settings: Settings, interval: float) -> AsyncIterator[Reading | str]:
     """A reading every `interval` seconds; while no broker answers, the reason. Only the first failure is raised."""
-    from pipeline.kafka.cluster.lag import flows_of, open_lag_reader
+    from pipeline.kafka.cluster.lag_reader import flows_of, open_lag_reader
     from pipeline.kafka.cluster.pace import pace
 
     before: tuple[float, dict[tuple[str, str], GroupLag]] | None = None
@@ -158,7 +158,7 @@ def nothing_is_known(groups: Sequence[GroupLag]) -> bool:
 
 
 def _shared_note(group: GroupLag) -> str | None:
-    """What is to be said of each of several partitions, nothing being known of them: said once."""
+    """The note for several partitions of which nothing is known, printed once."""
     notes = {partition.note for partition in group.partitions}
     unknown = all(partition.records is None for partition in group.partitions)
     return notes.pop() if unknown and len(notes) == 1 and len(group.partitions) > 1 else None

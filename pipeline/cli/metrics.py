@@ -22,10 +22,12 @@ INVENTED: Final[Mapping[str, Any]] = {
 """A stage is wired to be asked for its series, and never started; what it would need then is made up."""
 
 PAGE: Final = """\
+<!-- Written by `make docs` from the code that registers the series: change it there, not here. -->
+
 # Metrics
 
 Each stage serves `/metrics` on its port, as text and as OpenMetrics. Beside these, each has the standard `process_*`
-and `python_gc_*`. This page is made from the code: `dodo-cio metrics --markdown > docs/metrics.md`.
+and `python_gc_*`. `dodo-cio metrics` lists them in a terminal.
 
 - A series with labels whose values are known from the start exists at 0 before anything happened, so that `increase`
   sees the first event. A partition's series exist once the partition is assigned, and end when it goes.

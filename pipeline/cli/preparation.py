@@ -19,7 +19,7 @@ def prepare() -> Settings:
 
 
 def prepare_logs(settings: Settings) -> None:
-    """The log lines alone, for a command that talks to brokers only when it is told to."""
+    """The log lines alone, for a command that connects to brokers only on request."""
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(OF_CLIENTS))

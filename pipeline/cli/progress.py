@@ -14,14 +14,14 @@ STEP = 500
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error if that is a terminal; yields how to tell the number that is done."""
+    """A progress bar on standard error if that is a terminal; yields the function that sets the number done."""
     with share(description, total) as tell:
         yield lambda done: tell(done, total)
 
 
 @contextmanager
 def share(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """The same where the total is learnt on the way: yields how to tell how many of how many are done."""
+    """The same where the total is learnt on the way: yields the function that sets the number done and the total."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.cli import streams
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -91,6 +93,9 @@ def say(text: str, *, indent: int = 0, err: bool = False) -> None:
     """A plain sentence on standard output or standard error; whole where that is no terminal."""
     stream = sys.stderr if err else sys.stdout
     if not stream.isatty():
+        if err:
+            streams.complain(text)
+            return
         stream.write(f"{text}\n")
         stream.flush()
         return

@@ -124,7 +124,7 @@ def _sample(words: str) -> str:
 
 
 def _expected(body: bytes, settings: Settings, webhook_id: str, *, test_mode: bool) -> dict[str, Any]:
-    """What the pipeline makes of it as far as the body tells: the event's name as it goes out, and the person."""
+    """What the pipeline makes of it, by its body alone: the event's name as it goes out, and the person."""
     import orjson
 
     from pipeline.transform.explain import explain

@@ -75,7 +75,7 @@ class _StandardOutput(io.FileIO):
             raise
 
     def write(self, data: Any) -> int:
-        """Write, or say why not."""
+        """Write, or raise with the cause."""
         if self._failed:
             return memoryview(data).nbytes
         try:

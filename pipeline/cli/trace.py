@@ -136,8 +136,8 @@ async def _search(settings: Settings, wanted: Wanted, since_ms: int, until_ms: i
 
 def _told(found: Found, settings: Settings, *, reveal: bool) -> tuple[list[dict[str, Any]], list[str]]:
     from pipeline.trace.again import Decider
+    from pipeline.trace.assembly import stories
     from pipeline.trace.document import document
-    from pipeline.trace.story import stories
 
     decider = Decider(settings)
     told = [document(one, reveal=reveal) for one in stories(found, settings, decider)]

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from pipeline import logs
 from pipeline.customerio.client import Response, TrackClient
-from pipeline.errors import CredentialError, DeliveryError, SettingsError
+from pipeline.errors import CredentialError, DeliveryError, RedirectedError, SettingsError
 from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 
@@ -142,17 +142,31 @@ async def try_batches(client: TrackClient) -> bool:
     to an empty batch is not documented: 200 and 400 both mean that the credentials were taken.
 
     Raises:
-        CredentialError: they are refused, or the host sends us elsewhere.
+        CredentialError: they are refused, or the host sends us to the other region's.
+        RedirectedError: it sends us somewhere else; a page of maintenance or for a login may be gone in a moment.
         RequestUnansweredError: no answer.
     """
     response = await client.send_batch(NO_OPERATIONS)
     _raise_for_refusal(response.status)
     if response.status in REDIRECTS:
-        raise CredentialError(
-            f"{client.base_url} redirects batches ({response.status}): the workspace lives in the other region. Set "
-            "PIPELINE_CUSTOMERIO_REGION to auto, or PIPELINE_CUSTOMERIO_URL to an address that takes them"
-        )
+        raise _redirected(client, response)
     return response.status in {200, 400}
+
+
+def _redirected(client: TrackClient, response: Response) -> CredentialError:
+    told = f"{client.base_url} redirects batches ({response.status})"
+    region = _pointed_to(response)
+    if region is not None or client.base_url in HOSTS.values():
+        lives = "the other" if region is None else f"Customer.io's {region}"
+        to = "an address that takes them" if region is None else HOSTS[region]
+        return CredentialError(
+            f"{told}: the workspace lives in {lives} region. Remove PIPELINE_CUSTOMERIO_URL and set "
+            f"PIPELINE_CUSTOMERIO_REGION to auto, or let PIPELINE_CUSTOMERIO_URL lead to {to}"
+        )
+    return RedirectedError(
+        f"{told}, and not to a host of Customer.io's: whatever answers there, a proxy or a login, takes no batch. Let "
+        "PIPELINE_CUSTOMERIO_URL lead to Customer.io without it"
+    )
 
 
 def _raise_for_refusal(status: int) -> None:
@@ -166,12 +180,21 @@ def _raise_for_refusal(status: int) -> None:
 
 def _workspace(response: Response) -> Workspace | None:
     if response.status in REDIRECTS:
-        # Not documented for this path, but how the other region's host answers elsewhere; the target is only read.
-        host = urlsplit(response.headers.get("location", "")).hostname
-        return next((Workspace(region) for region, url in _regions() if urlsplit(url).hostname == host), None)
+        # Not documented for this path, but how the other region's host answers elsewhere.
+        region = _pointed_to(response)
+        return None if region is None else Workspace(region)
     if response.status != 200:  # noqa: PLR2004 - the documented success
         return None
     return _decode(response.body)
+
+
+def _pointed_to(response: Response) -> Literal["us", "eu"] | None:
+    """The region whose host a redirect names; the target is only read."""
+    try:
+        host = urlsplit(response.headers.get("location", "")).hostname
+    except ValueError:
+        return None
+    return next((region for region, url in _regions() if urlsplit(url).hostname == host), None)
 
 
 def _regions() -> tuple[tuple[Literal["us", "eu"], str], ...]:

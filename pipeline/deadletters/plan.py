@@ -16,7 +16,7 @@ from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import FORGOTTEN, Telling, telling_of
 from pipeline.deadletters.letter import Letter, Place
 from pipeline.deadletters.receipts import History
-from pipeline.deadletters.replay import PutBack, Refused, Targets, decide
+from pipeline.deadletters.replay import Refused, ReplayRecord, Targets, decide
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
 
@@ -67,11 +67,11 @@ class ReplayRules:
     limit: int | None = None
     is_forgotten: Callable[[Telling], bool] = lambda _telling: False
 
-    def decide(self, record: Record, letter: Letter, history: History) -> PutBack | Refused:
+    def decide(self, record: Record, letter: Letter, history: History) -> ReplayRecord | Refused:
         """The decision about a letter that is meant."""
         times = history.of(letter.identity).times
         decided = decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
-        if isinstance(decided, PutBack) and (told := telling_of(record)) is not None and self.is_forgotten(told):
+        if isinstance(decided, ReplayRecord) and (told := telling_of(record)) is not None and self.is_forgotten(told):
             return Refused(FORGOTTEN)
         return decided
 
@@ -117,7 +117,7 @@ class Plan:
         match self.rules.decide(record, letter, history):
             case Refused(reason=reason):
                 self.refusals.setdefault(reason, Refusals()).add(letter.place)
-            case PutBack(topic=topic):
+            case ReplayRecord(topic=topic):
                 if letter.identity in self._seen:
                     self.repeated += 1
                     return

@@ -43,7 +43,7 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class ReplayRecord:
     """To be put back as `record` into `topic`; `partition` only when no key decides and it is known."""
 
     topic: str
@@ -60,7 +60,7 @@ class Refused:
 
 def decide(
     record: Record, letter: Letter, targets: Targets, *, max_replays: int, put_back: int = 0
-) -> PutBack | Refused:
+) -> ReplayRecord | Refused:
     """What to do with a letter, whose `record` this is.
 
     Args:
@@ -89,8 +89,8 @@ def decide(
             return Refused(NO_STAGE)
 
 
-def _return(record: Record, letter: Letter, topic: str) -> PutBack:
-    return PutBack(topic, original_of(record), _partition_of(letter, topic) if record.key is None else None)
+def _return(record: Record, letter: Letter, topic: str) -> ReplayRecord:
+    return ReplayRecord(topic, original_of(record), _partition_of(letter, topic) if record.key is None else None)
 
 
 def _partition_of(letter: Letter, topic: str) -> int | None:
@@ -100,7 +100,7 @@ def _partition_of(letter: Letter, topic: str) -> int | None:
     return int(partition) if source == topic and partition.isascii() and partition.isdigit() else None
 
 
-def _as_webhook(record: Record, topic: str) -> PutBack | Refused:
+def _as_webhook(record: Record, topic: str) -> ReplayRecord | Refused:
     body = record.value or b""
     try:
         envelope = parse(body)
@@ -111,4 +111,4 @@ def _as_webhook(record: Record, topic: str) -> PutBack | Refused:
     if header(headers, DODO_TYPE) is None:
         headers = ((DODO_TYPE, envelope.type.encode()), *headers)
     key = kafka_key(envelope, webhook_id_of(headers, body))
-    return PutBack(topic, original._replace(key=key, headers=headers))
+    return ReplayRecord(topic, original._replace(key=key, headers=headers))

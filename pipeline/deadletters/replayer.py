@@ -17,7 +17,7 @@ from typing import Final
 from pipeline.deadletters.letter import Letter
 from pipeline.deadletters.pace import Pace, chunk_size
 from pipeline.deadletters.receipts import receipt
-from pipeline.deadletters.replay import PutBack
+from pipeline.deadletters.replay import ReplayRecord
 from pipeline.errors import DeliveryError, PipelineError, RecordTooLargeError
 from pipeline.kafka.producer.sending import Producer
 
@@ -97,14 +97,14 @@ class Replayer:
         """Send no more; what is on its way is waited for and noted."""
         self._stopping.set()
 
-    async def run(self, letters: AsyncIterator[tuple[Letter, PutBack]]) -> None:
+    async def run(self, letters: AsyncIterator[tuple[Letter, ReplayRecord]]) -> None:
         """Put `letters` back in order.
 
         Raises:
             DeliveryError: a chunk did not become durable or could not be noted; the ones before it are.
             TopicError: a topic cannot be written.
         """
-        chunk: list[tuple[Letter, PutBack]] = []
+        chunk: list[tuple[Letter, ReplayRecord]] = []
         size = 0
         async for letter, back in letters:
             chunk.append((letter, back))
@@ -117,7 +117,7 @@ class Replayer:
         if chunk:
             await self._send(chunk)
 
-    async def _send(self, chunk: list[tuple[Letter, PutBack]]) -> None:
+    async def _send(self, chunk: list[tuple[Letter, ReplayRecord]]) -> None:
         await self._clocks.pause(self._stopping, self._pace.wait_s(len(chunk), self._clocks.monotonic()))
         if self.stopped:
             return
@@ -151,7 +151,7 @@ class Replayer:
                 f"the note of it, so the same command would put them back a second time: {error}"
             ) from None
 
-    def _partition(self, back: PutBack) -> int:
+    def _partition(self, back: ReplayRecord) -> int:
         if back.partition is not None and back.partition < self._partitions[back.topic]:
             return back.partition
         return self._producer.partition_for(back.topic, back.record.key)

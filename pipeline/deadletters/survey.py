@@ -10,7 +10,7 @@ from pipeline.deadletters.letter import Letter, read_letter
 from pipeline.deadletters.plan import Plan, ReplayRules
 from pipeline.deadletters.reader import LetterReader
 from pipeline.deadletters.receipts import History, read_receipt
-from pipeline.deadletters.replay import PutBack
+from pipeline.deadletters.replay import ReplayRecord
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
 
@@ -72,7 +72,9 @@ async def make_plan(
     return plan
 
 
-async def chosen(reader: LetterReader, plan: Plan, history: History) -> AsyncGenerator[tuple[Letter, PutBack], None]:
+async def chosen(
+    reader: LetterReader, plan: Plan, history: History
+) -> AsyncGenerator[tuple[Letter, ReplayRecord], None]:
     """The letters of the plan, ready to be put back; what meanwhile was deleted, or put back, is missing."""
     left = {partition: iter(offsets) for partition, offsets in plan.chosen.items()}
     wanted = {partition: next(offsets, None) for partition, offsets in left.items()}
@@ -87,5 +89,5 @@ async def chosen(reader: LetterReader, plan: Plan, history: History) -> AsyncGen
             if history.of(letter.identity).times and not plan.rules.again:
                 continue  # somebody else did it after the plan was made
             match plan.rules.decide(record, letter, history):
-                case PutBack() as back:
+                case ReplayRecord() as back:
                     yield letter, back

@@ -18,7 +18,7 @@ from pipeline.demo.reconcile import Expected, Seen, count_order_violations, perc
 from pipeline.demo.report import Report, Speed, Step
 from pipeline.demo.traffic import Sent, send
 from pipeline.dodo.simulator import Delivery, Shop
-from pipeline.kafka.cluster.lag import read_lag
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 from pipeline.transform.policy import Policy
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from pipeline.doctor.findings import Finding
+from pipeline.kafka.certificates import WARN_BEFORE, end_of
 from pipeline.kafka.cluster.admin import Admin
-from pipeline.settings import Settings
+from pipeline.settings import PREFIX, Settings
 
 FETCH: Final = 1
 NEWEST_FETCH: Final = (
@@ -19,6 +22,8 @@ org.apache.kafka's FetchRequest.json. Other products that speak the protocol tel
 
 OLD: Final = 12
 """From Kafka 2.8 on brokers tell what a user may do, and an idempotent producer needs no right of its own."""
+
+RENEW: Final = f"write a new one to {PREFIX}KAFKA_SSL_CERTFILE and its key; no restart is needed"
 
 
 async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
@@ -54,7 +59,24 @@ async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
     name = settings.kafka_sasl_username or settings.kafka_oauth_client_id or "this machine's AWS identity"
     user = f" as {name} ({settings.kafka_sasl_mechanism})" if "SASL" in how else ""
     found.append(Finding("brokers", "connection", "ok", f"{how}{user} was accepted"))
+    if settings.kafka_ssl_certfile is not None:
+        found.append(certificate(settings.kafka_ssl_certfile, dt.datetime.now(dt.UTC)))
     return found
+
+
+def certificate(file: Path, now: dt.datetime) -> Finding:
+    """How long the client certificate in its file lasts; a worker takes a renewed one at its next connection."""
+    ends = end_of(file)
+    if ends is None:
+        return Finding("brokers", "certificate", "unknown", f"{file} does not tell when its certificate ends")
+    days = (ends - now).days
+    text = f"{file} ends on {ends:%Y-%m-%d}, in {days} days"
+    if ends <= now:
+        text = f"{file} ended on {ends:%Y-%m-%d}: connections that stand go on, and new ones are refused"
+        return Finding("brokers", "certificate", "fault", text, RENEW)
+    if ends - now < WARN_BEFORE:
+        return Finding("brokers", "certificate", "warning", text, RENEW)
+    return Finding("brokers", "certificate", "ok", text)
 
 
 def _version(versions: Mapping[int, int]) -> str:

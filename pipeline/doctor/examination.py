@@ -47,7 +47,7 @@ async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
         case "settings":
             return oddities(settings)
         case "installation":
-            return installation()
+            return installation(settings)
         case "customerio":
             return await customerio(settings)
         case "dodo":

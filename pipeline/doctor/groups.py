@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pipeline.doctor.findings import Finding
 from pipeline.kafka.cluster.admin import Admin
-from pipeline.kafka.cluster.lag import GroupLag, flows_of, open_lag_reader
+from pipeline.kafka.cluster.lag import GroupLag
+from pipeline.kafka.cluster.lag_reader import flows_of, open_lag_reader
 from pipeline.kafka.cluster.members import Member
 from pipeline.settings import PREFIX, Settings
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
@@ -25,7 +26,8 @@ WEBHOOK_ID: Final = "webhook-id"
 """The deduplication key: a header, not part of the body."""
 
 
-class Envelope(NamedTuple):
+@dataclass(slots=True)
+class Envelope:
     """One webhook as sent."""
 
     type: str

@@ -20,7 +20,7 @@ class BodyError(Exception):
 
 
 class BodyTooLargeError(BodyError):
-    """It is longer than the limit, whatever its Content-Length said."""
+    """It is longer than the limit, whatever its Content-Length."""
 
     status = 413
 
@@ -32,7 +32,7 @@ class BodyTooSlowError(BodyError):
 
 
 class BodyIncompleteError(BodyError):
-    """The client said that it is done, and has sent less than it declared, or no proper chunks."""
+    """The client ended the body, and has sent less than it declared, or no proper chunks."""
 
     status = 400
 

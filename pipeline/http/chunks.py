@@ -1,6 +1,6 @@
 """A chunked body (RFC 9112 §7.1): grammar by llhttp, steps by us.
 
-llhttp does not say where a message ends in the bytes that it was given, and collects trailers without a bound. So it
+llhttp does not return where a message ends in the bytes that it was given, and collects trailers without a bound. So it
 gets one line, or one chunk's data, at a time; what is read of a chunk's size has passed its grammar before. When the
 two are not at the same place, the body is refused.
 """

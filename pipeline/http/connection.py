@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from http import HTTPStatus
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.types import Message, Scope
 
 from pipeline import logs
+from pipeline.http.answers import BODYLESS, CLOSE, CONTINUE, error_of, fields_of, scope_of, status_line
 from pipeline.http.body import (
-    RETRY_AFTER_S,
     BodyError,
     BodyIncompleteError,
     BodyTooLargeError,
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
 log = logs.get(__name__)
 
 HEAD_END: Final = b"\r\n\r\n"
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-DROP: Final = "pipeline.drop"
-"""ASGI extension: a callable that cuts the connection."""
-
-ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
-BODYLESS: Final = frozenset({204, 304})
 NEVER: Final = math.inf
 
 
@@ -296,7 +289,7 @@ class Connection(asyncio.BufferedProtocol):
         if direct is not None:
             self._taking = direct.begin(self)
         else:
-            self._task = server.loop.create_task(self._run(self._scope_of(head)))
+            self._task = server.loop.create_task(self._run(scope_of(head, self.peer, server.address, self.drop)))
         server.busy(self)
         length, most = head.length, server.limits.body_bytes
         if length == 0:
@@ -314,23 +307,6 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(BodyTooLargeError(f"the body is larger than {most} bytes"))
         elif head.expects_continue and head.version == "1.1":
             self._transport.write(CONTINUE)
-
-    def _scope_of(self, head: Head) -> Scope:
-        return {
-            "type": "http",
-            "asgi": ASGI,
-            "http_version": head.version,
-            "method": head.method,
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "root_path": "",
-            "query_string": head.query,
-            "scheme": "http",
-            "headers": head.headers,
-            "client": self.peer,
-            "server": self._server.address,
-            "extensions": {DROP: self.drop},
-        }
 
     async def _run(self, scope: Scope) -> None:
         """The application's task. The next request begins when it has ended."""
@@ -476,11 +452,10 @@ class Connection(asyncio.BufferedProtocol):
             raise RuntimeError("answered twice")
         if self.phase != CLOSED and not self._started:
             self._started = self._answered = True
-            line = STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status
             if close or self._close or self.phase != BUSY or self._server.closing:
                 self._close = True
-                fields += b"connection: close\r\n"
-            self._transport.write(line + self._server.date + fields + b"\r\n" + body)
+                fields += CLOSE
+            self._transport.write(status_line(status) + self._server.date + fields + b"\r\n" + body)
         self._finished()
 
     def leave(self) -> None:
@@ -494,22 +469,12 @@ class Connection(asyncio.BufferedProtocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    def _head_of(self, status: int, headers: Any) -> bytes:
-        parts = [STATUS.get(status) or b"HTTP/1.1 %d -\r\n" % status, self._server.date]
-        sized = False
-        for name, value in headers:
-            if name == b"connection":
-                self._close = self._close or value.lower() == b"close"
-                continue
-            sized = sized or name == b"content-length"
-            parts += (name, b": ", value, b"\r\n")
-        if not sized and status not in BODYLESS:
-            self._close = True  # then the end of the connection is the end of the body (RFC 9112 §6.3)
-        if self._close or self._fault is not None or self._server.closing or self.phase != BUSY:
+    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        fields, closes = fields_of(status, headers)
+        if closes or self._close or self._fault is not None or self._server.closing or self.phase != BUSY:
             self._close = True
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+            fields += CLOSE
+        return status_line(status) + self._server.date + fields + b"\r\n"
 
     def _answer_for(self, error: BodyError) -> None:
         if self._started or self.phase == CLOSED:
@@ -524,10 +489,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.phase == CLOSED or self._transport.is_closing():
             return
         self._close = self._started = self._answered = True
-        body = b'{"error": "%s"}' % text.encode("ascii", "replace").replace(b"\\", b"").replace(b'"', b"'")
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if retry:
-            headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+        headers, body = error_of(text, retry=retry)
         self._transport.write(self._head_of(status, headers) + body)
 
     def _refuse(self, error: HeadError, reason: Reason) -> None:

@@ -1,6 +1,6 @@
 """Requests that are answered without ASGI: no task, no scope and no messages, for the path that a process is for.
 
-Of each such request `Direct.begin` is told when its head is there, and then exactly one of three: its body is whole,
+Of each such request `Direct.begin` is called when its head is there, and then exactly one of three: its body is whole,
 will not come, or nobody waits for it any more. It is answered through its `Exchange`, at once or whenever, once.
 """
 

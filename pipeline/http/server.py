@@ -97,7 +97,7 @@ class Server:
         self._accept_again()
 
     def drain(self) -> None:
-        """From here on each answer says that it is the connection's last (`Connection: close`)."""
+        """From here on each answer is the connection's last (`Connection: close`)."""
         self.closing = True
 
     async def stop(self, grace_s: float) -> None:

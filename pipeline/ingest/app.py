@@ -1,4 +1,4 @@
-"""The ASGI application: the webhook path and what a process says about itself."""
+"""The ASGI application: the webhook path, and the pages of a process about itself."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
 from pipeline.telemetry.opening import counts_of, open_traces
+from pipeline.watch.clients import show_clients
 from pipeline.watch.clock import Clock
 from pipeline.watch.connections import observe_connections
 from pipeline.watch.health import Health
@@ -63,7 +64,7 @@ def create_app(
 ) -> Starlette:
     """Ingest's application; its lifespan checks rights and topics, connects to Kafka, and flushes at the end.
 
-    What the process says about itself is part of it, or with `admin_port` an application beside it: `state.admin`.
+    The pages of the process about itself are part of it, or with `admin_port` an application beside it: `state.admin`.
 
     Args:
         settings: of this process.
@@ -79,6 +80,7 @@ def create_app(
     metrics = Metrics("ingest")
     observe_ingest(metrics)
     observe_connections(metrics)
+    show_clients(metrics, settings)
     timeliness, brokers_clock = Timeliness(), Clock(metrics, lambda: clock() * 1000)
 
     def dated(event: object) -> None:

@@ -40,7 +40,7 @@ class WebhookEndpoint:
     """The webhook path.
 
     Args:
-        verifier: tells genuine requests, and their mode.
+        verifier: recognises genuine requests, and their mode.
         store: where records go.
         webhooks_topic: for genuine webhooks.
         dead_letters_topic: for what is genuine but no webhook.

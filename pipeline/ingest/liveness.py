@@ -4,7 +4,7 @@ A process that answers probes is not yet one that can do its work. What it can d
 one succeeded, and when none can succeed anywhere.
 
 - A record that was stored, and a broker that answers an idle process, are proof of life.
-- Kafka that is away, has no leader, too few replicas, or does not take this user's records, says nothing against this
+- Kafka that is away, has no leader, too few replicas, or does not take this user's records, is no fault of this
   process. A restart cures none of it, and takes the last ones that answer 503 in time.
 - Everything else is this process's own: a file of its certificates is gone, its password is not the one that it was, a
   bug. The next process may have better luck, with its secrets mounted anew, and one that fails at its start is seen at
@@ -23,7 +23,8 @@ from typing import Final
 from aiokafka.errors import AuthenticationFailedError, KafkaError, ProducerClosed
 
 from pipeline.errors import BrokerUnreachableError
-from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S, Verdict
+from pipeline.watch.pulse import MAX_STEP_S, PATIENCE_S
+from pipeline.watch.vitals import Verdict
 
 OWN: Final = (AuthenticationFailedError, ProducerClosed, ssl.SSLError)
 """Kafka's errors, or the network's, of which Kafka is not the reason."""

@@ -4,7 +4,7 @@ Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. T
 broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then
 refused as out of order while the client looks healthy (KIP-98, "Failure semantics"). So a failed batch ends the
 producer's life: requests are answered 503 until another one, with a new id, has taken its place. The attempts to get
-one end with success alone, whatever hinders them; `liveness` says when they have gone on for too long.
+one end with success alone, whatever hinders them; `liveness` decides when they have gone on for too long.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class DurableProducer:
     Args:
         settings: of this process.
         observers: see ingest's events.
-        clock: monotonic seconds, of what `/live` says.
+        clock: monotonic seconds, for `/live`.
         within_s: a record that is not confirmed by then is answered `NotStored`. It may still be stored: a record in a
             batch cannot be taken back.
     """
@@ -330,7 +330,7 @@ class DurableProducer:
 
 
 async def _answers(producer: AIOKafkaProducer) -> bool:
-    """Whether a broker says where the topics are."""
+    """Whether a broker answers where the topics are."""
     try:
         async with asyncio.timeout(BEAT_S):
             return bool(await producer.client.force_metadata_update())

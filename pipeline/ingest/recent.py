@@ -10,14 +10,14 @@ from pipeline.watch.page.recent import Recent
 
 
 def recent_of(metrics: Metrics) -> Recent[RequestEnded]:
-    """The last events that `metrics` is told of."""
+    """The last events that reached `metrics`."""
     recent: Recent[RequestEnded] = Recent(shown)
     metrics.on(RequestEnded, recent.add)
     return recent
 
 
 def shown(at_ms: int, ended: RequestEnded) -> Event:
-    """What is said of it; who the customer is stands in the body, which is not looked at for that."""
+    """The event as the page shows it. The customer is in the body alone, which is not read for that."""
     test = " (test mode)" if ended.mode == "test" else ""
     webhook_id = mask_webhook_id(ended.webhook_id.decode("utf-8", "replace"))
     return Event.of(at_ms, mask_text(ended.type or "request"), f"{ended.outcome}{test}", webhook_id=webhook_id)

@@ -29,7 +29,7 @@ class Reply:
 
     @classmethod
     def of(cls, status: int, error: str | None = None, *, close: bool = False, retry: bool = False) -> Self:
-        """`{}` or `{"error": …}` as JSON; `close` ends the connection, `retry` says when to come again."""
+        """`{}` or `{"error": …}` as JSON; `close` ends the connection, `retry` sets Retry-After."""
         body = b"{}" if error is None else orjson.dumps({"error": error})
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if retry:

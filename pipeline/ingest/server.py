@@ -49,7 +49,7 @@ def run(settings: Settings, say: Callable[[str], None], *, worker: int | None = 
 
     Args:
         settings: of this process.
-        say: told the address once requests are answered.
+        say: called with the address once requests are answered.
         worker: which one of a supervisor's this process is.
 
     Returns:
@@ -120,7 +120,7 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
 
 
 def _admin(app: Starlette | None, settings: Settings, *, shared: bool) -> Server | None:
-    """The server of what the process says about itself, where that has a port of its own."""
+    """The server of the process's pages about itself, where they have a port of their own."""
     if app is None or settings.admin_port is None:
         return None
     listener = bind(settings.host, settings.admin_port, shared=shared, setting="PIPELINE_ADMIN_PORT")
@@ -138,7 +138,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class Stopping:
-    """How the end comes: `told` is set at its beginning, for whoever asks whether this process is ready.
+    """How the end comes: `told` is set at its beginning, for `/ready`.
 
     The first SIGTERM begins to drain. A second signal, and Ctrl-C at once, ends the draining; one more the patience
     with requests in flight. Before the process serves, a signal ends its start.
@@ -181,7 +181,7 @@ class Stopping:
     def by_orders(self, member: Member) -> Iterator[None]:
         """Obey a supervisor; a signal asks for the same as its first order, however often it comes.
 
-        Some send a signal to every process of a service, the supervisor among them: its orders alone tell which one is
+        Some send a signal to every process of a service, the supervisor among them: only its orders show which one is
         the second.
         """
         loop, starting = asyncio.get_running_loop(), asyncio.current_task()

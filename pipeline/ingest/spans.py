@@ -15,7 +15,7 @@ from pipeline.ingest.records import AcceptedWebhook, Unreadable
 from pipeline.kafka.records import DODO_MODE, DODO_TYPE, WEBHOOK_ID, text_header
 from pipeline.telemetry.harmless import harmless
 from pipeline.telemetry.traceparent import parse
-from pipeline.telemetry.traces import Traces, traceparent_of
+from pipeline.telemetry.traces import Traces, sending, traceparent_of
 
 SERVER_FAULT: Final = 500
 
@@ -61,10 +61,7 @@ class WebhookSpan:
         record = decision.record
         self._send.update_name(f"send {topic}")
         told = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": topic,
+            **sending(topic),
             "messaging.message.id": text_header(record.headers, WEBHOOK_ID),
             "messaging.message.body.size": len(record.value or b""),
             "dodo.type": text_header(record.headers, DODO_TYPE),

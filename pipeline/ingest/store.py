@@ -32,4 +32,4 @@ class Store(Protocol):
     """A durable log."""
 
     def put(self, topic: str, record: OutRecord, told: Told) -> None:
-        """Append durably; tells within `STORE_WITHIN_S`, and never raises for a fault of the log."""
+        """Append durably; returns the result within `STORE_WITHIN_S`, and never raises for a fault of the log."""

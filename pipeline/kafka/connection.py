@@ -40,7 +40,7 @@ log = logs.get(__name__)
 
 
 class Connection(conn.AIOKafkaConnection):  # type: ignore[misc]
-    """aiokafka's own, whose two ways of writing tell of a broken connection as it tells of a refused one."""
+    """aiokafka's own, whose two ways of writing raise for a broken connection what it raises for a refused one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

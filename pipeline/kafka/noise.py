@@ -1,8 +1,8 @@
 """Log lines of the Kafka libraries made bearable: a flood is counted, a fault with a message has no traceback.
 
 With the broker away, aiokafka writes about 70 errors a second for as long as it lasts, and mode prints the stack of
-every crash, also of one that is an operator's mistake and says so itself. `quieten` is for every process that has a
-client: what an absent broker makes the clients say is one incident, which `outage` tells.
+every crash, also of one that is an operator's mistake with a message of its own. `quieten` is for every process that
+has a client: what an absent broker makes the clients say is one incident, which `outage` logs.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ PASSING: Final = (
 class FloodGate(logging.Filter):
     """Lets the first `BURST` lines of a kind through in each `WINDOW_S`; the next window's first line says how many
     were left out. A kind is a logger and its unformatted message, so partitions and addresses do not multiply it.
-    What the clients say of brokers that are away is left to `watch`, when they report to it."""  # noqa: D205, D209 - sentences that belong together
+    What the clients log of brokers that are away is left to `watch`, when they report to it."""  # noqa: D205, D209 - sentences that belong together
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, watch: Outage = outage) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Brokers that do not answer this process: one line when the first goes, one when all that are left answer again.
 
 A process has several clients (consumer, producer, readers), each with its own connections and, in aiokafka, its own
-line for each attempt. What they meet is one incident, so it is told once, here; `noise` drops the clients' lines.
+line for each attempt. What they meet is one incident, so it is logged once, here; `noise` drops the clients' lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logs.get(__name__)
 
 
 class Outage:
-    """Told by each client of the process, from whatever thread; `clock` is monotonic seconds."""
+    """Called by each client of the process, from any thread; `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,7 +62,7 @@ class Outage:
             self._gone(lambda other: other not in brokers)
 
     def left_out(self, reason: str = "") -> None:
-        """A client's line about it was dropped; `reason` is why there was no connection, if that is what it said."""
+        """A client's line about it was dropped; `reason` is why there was no connection, if that is what it logged."""
         self._left_out += 1
         self._reason = reason or self._reason
 

@@ -1,7 +1,7 @@
 """Why no broker could be reached.
 
 aiokafka raises "Unable to bootstrap" for a refused port, a wrong password and an untrusted certificate alike; the
-cause is only in its log. `explaining` listens to that log while a client starts, and says which setting to look at.
+cause is only in its log. `explaining` listens to that log while a client starts, and names the setting to look at.
 """
 
 from __future__ import annotations

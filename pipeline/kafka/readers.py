@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.structs import TopicPartition
 
+from pipeline.kafka.followers import read_near
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options
 from pipeline.kafka.unpacking import use_our_unpacking
@@ -42,6 +43,7 @@ def new_reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         },
     )
     steady(consumer._client)  # noqa: SLF001 - aiokafka has no setting for it
+    read_near(consumer, settings.kafka_client_rack)
     return consumer
 
 
@@ -51,7 +53,7 @@ async def log_ends(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartiti
     `consumer.end_offsets` tells where what can be read ends: at the first record of a transaction that is open.
 
     Raises:
-        KafkaError: the brokers did not tell in time.
+        KafkaError: the brokers did not answer in time.
     """
     # aiokafka asks with the consumer's own isolation level. A copy shares its connections, and starts no task.
     fetcher = copy.copy(consumer._fetcher)  # noqa: SLF001

@@ -5,7 +5,8 @@ answer did not name a leader, and a refused connection is an answer within micro
 a batch is on its way costs a whole core and 8,000 log lines a second for as long as it is away. And each request to a
 node that is gone opens a connection, ten times a second for each client.
 
-`steady` puts both behind a backoff, at the two methods of the client through which everything goes.
+`steady` puts both behind a backoff, at the two methods of the client through which everything goes. There too each new
+connection takes the password and the certificates of its files, and each answer is asked for its throttle time.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+from pipeline.kafka.certificates import renewed
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.outage import Outage, outage
 from pipeline.kafka.passwords import FilePassword
+from pipeline.kafka.throttling import Throttling, throttling
 
 FIRST_S: Final = 0.1
 """Kafka's `retry.backoff.ms`, after a first question at once: most are answered with a new leader."""
@@ -58,29 +61,40 @@ class Backoff:
         return max(until - now, 0.0)
 
 
-def steady(client: T, watch: Outage = outage) -> T:
-    """Let an `AIOKafkaClient` pause between its attempts, and tell `watch` of brokers that do not answer; returns it.
+def steady(client: T, watch: Outage = outage, quotas: Throttling = throttling) -> T:
+    """Let an `AIOKafkaClient` pause between its attempts, and report brokers that do not answer to `watch`; returns it.
+
+    `quotas` gets each answer, which has whether the broker throttles us.
 
     Call it before the client is started.
     """
-    _Steady(client, watch)
+    _Steady(client, watch, quotas)
     return client
 
 
 class _Steady:
-    """The two methods, for one client."""
+    """The methods, for one client."""
 
-    def __init__(self, client: Any, watch: Outage) -> None:
+    def __init__(self, client: Any, watch: Outage, quotas: Throttling) -> None:
         self._client = client
         self._watch = watch
+        self._quotas = quotas
         self._nodes = Backoff()
         self._metadata = Backoff()
         self._locks: dict[object, asyncio.Lock] = {}
         self._connect: Callable[..., Any] = client._get_conn  # noqa: SLF001 - the client has no setting for any of it
         self._update: Callable[..., Any] = client._metadata_update  # noqa: SLF001
+        self._send: Callable[..., Any] = client.send
+        client.send = self.send
         client._get_conn = self.get_conn  # noqa: SLF001
         client._metadata_update = self.metadata_update  # noqa: SLF001
         watch.watched = True
+
+    async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
+        """Send a request; its answer, which may say that we are throttled."""
+        answer = await self._send(node_id, request, **options)
+        self._quotas.answered(request, answer, self._client._client_id)  # noqa: SLF001
+        return answer
 
     async def get_conn(self, node_id: Any, **options: Any) -> Any:
         """A connection to the node, or None; whoever has no other node waits for his turn to try."""
@@ -98,6 +112,9 @@ class _Steady:
             known = self._client._sasl_plain_password  # noqa: SLF001
             if isinstance(known, FilePassword):
                 self._client._sasl_plain_password = known.anew()  # noqa: SLF001
+            context = self._client._ssl_context  # noqa: SLF001
+            if context is not None:
+                self._client._ssl_context = renewed(context)  # noqa: SLF001
             conn = await self._connect(node_id, **options)
             broker = self._client.cluster.broker_metadata(node_id)
             if conn is not None:

@@ -102,14 +102,14 @@ class Requests:
 
     @property
     def brokers(self) -> list[int]:
-        """Ids of the brokers that the cluster has, as far as is known; empty before it told."""
+        """Ids of the brokers that the cluster has, as far as is known; empty before its first answer."""
         return [broker.nodeId for broker in self._client.cluster.brokers() if isinstance(broker.nodeId, int)]
 
     async def ask(self, request: Any, codes: Codes, *, to: To = To.ANY, passing: Collection[int] = PASSING) -> Any:
         """The answer, once one has no code in it that passes.
 
         Raises:
-            BrokerUnreachableError: nobody answered in time; says which broker said what.
+            BrokerUnreachableError: nobody answered in time; the message has each broker's answer.
         """
         return await self._again(self._attempts(request, codes, passing), request, to)
 
@@ -169,7 +169,7 @@ class Requests:
             await self._pause(attempts)
 
     def _choose(self, to: To, attempts: _Attempts) -> Any:
-        """A broker that failed least often; None while the cluster has not said who it is."""
+        """A broker that failed least often; None while the cluster's brokers are not known."""
         controller = self._client.cluster.controller
         if to is To.CONTROLLER:
             # A cluster that has just started has no controller, and nobody to whom partitions could be given.
@@ -249,7 +249,7 @@ class _Attempts:
         self._said.pop(None, None)
 
     def told(self, places: dict[Any, str], seconds: float) -> str:
-        """For the operator; the addresses that he gave are right, or there would be no brokers to tell of."""
+        """For the operator; the addresses that he gave are right, or there would be no brokers to name."""
         told = "; ".join(
             why if node is None else f"broker {node} at {places.get(node, 'an unknown address')}: {why}"
             for node, why in self._said.items()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import Any
 
 from yarl import URL
 
 from pipeline.errors import SettingsError
+from pipeline.kafka.certificates import TlsFiles, context_of
 from pipeline.kafka.connection import use_our_connections
 from pipeline.kafka.passwords import password
 from pipeline.kafka.tokens import token_provider
@@ -85,7 +85,7 @@ def servers(settings: Settings) -> list[tuple[str, int]]:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context, host names checked; None without TLS.
+    """The TLS context, host names checked, of the files that the settings name (`certificates`); None without TLS.
 
     Raises:
         SettingsError: a file is missing, unreadable, not PEM or encrypted, or the protocol does not use it.
@@ -93,32 +93,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     _refuse_unused(settings)
     if not _uses_tls(settings):
         return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.kafka_ssl_cafile)
-    except OSError as error:  # ssl.SSLError is one
-        raise _unusable("KAFKA_SSL_CAFILE", settings.kafka_ssl_cafile, "PEM certificates of the CA", error) from None
-    _load_client_certificate(context, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-    return context
-
-
-def _load_client_certificate(context: ssl.SSLContext, certificate: Path | None, key: Path | None) -> None:
-    if key and not certificate:
-        raise SettingsError(f"{PREFIX}KAFKA_SSL_KEYFILE needs {PREFIX}KAFKA_SSL_CERTFILE beside it")
-    if not certificate:
-        return
-    for variable, path in (("KAFKA_SSL_CERTFILE", certificate), ("KAFKA_SSL_KEYFILE", key)):
-        try:
-            if path:
-                path.read_bytes()
-        except OSError as error:
-            raise _unusable(variable, path, "PEM", error) from None
-    try:
-        # Without a password OpenSSL would ask for one on the terminal, and a worker would stand there for ever.
-        context.load_cert_chain(certificate, key, password=lambda: "")
-    except OSError as error:
-        where = f"in {PREFIX}KAFKA_SSL_KEYFILE" if key else "in the same file"
-        what = f"a client certificate, and its private key without a password {where}, both PEM"
-        raise _unusable("KAFKA_SSL_CERTFILE", certificate, what, error) from None
+    return context_of(TlsFiles(settings.kafka_ssl_cafile, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile))
 
 
 def _refuse_unused(settings: Settings) -> None:
@@ -143,11 +118,6 @@ def _refuse_unused(settings: Settings) -> None:
                     f"{PREFIX}{name.upper()} is set but {PREFIX}KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism} "
                     f"does not use it: set the mechanism to {fitting}, or unset it"
                 )
-
-
-def _unusable(variable: str, path: Path | None, what: str, error: OSError) -> SettingsError:
-    reason = "holds something else" if isinstance(error, ssl.SSLError) else (error.strerror or type(error).__name__)
-    return SettingsError(f"{PREFIX}{variable}: {path} must hold {what} ({reason})")
 
 
 def _uses_tls(settings: Settings) -> bool:

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from pipeline import logs
 from pipeline.errors import SettingsError
+from pipeline.extras import MSK
 from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.settings import PREFIX, Settings
@@ -170,7 +171,7 @@ def read_answer(url: str, answer: httpx.Response) -> Token:
     """The token in an issuer's answer (RFC 6749 §5).
 
     Raises:
-        TokenError: there is none in it; says what the issuer says.
+        TokenError: there is none in it; the message has the issuer's own.
     """
     try:
         said = answer.json()
@@ -199,9 +200,7 @@ def _by_aws(region: str) -> Tokens:
     try:
         signer = importlib.import_module("aws_msk_iam_sasl_signer").MSKAuthTokenProvider
     except ModuleNotFoundError:
-        raise SettingsError(
-            f"{PREFIX}KAFKA_SASL_MECHANISM: AWS_MSK_IAM needs the vendor's signer: pip install 'dodo-customerio[msk]'"
-        ) from None
+        raise MSK.lacking() from None
 
     def ask() -> Token:
         try:

@@ -2,7 +2,7 @@
 
 Three things differ from aiokafka's own. It does not do for each record what nobody here reads (a dataclass of eleven
 fields with a dictionary). What its decoder gives up on is read again with patience (`wire`), so that no bytes that
-Kafka accepted end a consumer, and with it the group. And each poll says for which offsets it answers, since a reader
+Kafka accepted end a consumer, and with it the group. And each poll returns for which offsets it answers, since a reader
 that sees a gap must know whether the client passed over it or something was lost.
 """
 
@@ -40,7 +40,7 @@ REMEMBERED: Final = 1000
 
 @dataclass(slots=True)
 class Damage:
-    """A batch that cannot be trusted: how often it was fetched, and under which offset readers were told of it."""
+    """A batch that cannot be trusted: how often it was fetched, and under which offset readers got it."""
 
     times: int = 0
     told_at: int | None = None

@@ -48,7 +48,7 @@ class Undecodable(Exception):  # noqa: N818 - no error of the program: it says w
 
 
 class Head(NamedTuple):
-    """What a batch of magic 2 says of itself before its records."""
+    """The header of a batch of magic 2, before its records."""
 
     base_offset: int
     length: int
@@ -87,7 +87,7 @@ def frame_end(data: bytes | memoryview, start: int) -> int | None:
 
 
 def base_offset_of(data: bytes | memoryview, start: int = 0) -> int | None:
-    """The base offset that the batch at `start` tells, None behind the last whole one."""
+    """The base offset of the batch at `start`, None behind the last whole one."""
     return FRAME.unpack_from(data, start)[0] if start + FRAME.size <= len(data) else None
 
 

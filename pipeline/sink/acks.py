@@ -60,7 +60,7 @@ class Delivered(Protocol):
         """`ack(through)` that does not keep the records alive."""
 
     def report(self, done_bits: Callable[[], int], /) -> Callable[[], None]:
-        """Let commits say which records are done beyond the prefix; returns what to call when more are."""
+        """Let commits carry which records are done beyond the prefix; returns what to call when more are."""
 
 
 class TrackedChunk:

@@ -171,7 +171,7 @@ class PacedBudget:
         self._emit(BudgetShared(own, total, self._share))
 
     def refresh(self) -> None:
-        """What is lent or borrowed may have changed: tell it, and let whoever is first in line look again."""
+        """What is lent or borrowed may have changed: report it, and let the first lane in line look again."""
         leases = (self.lent_per_second, self.borrowed_per_second)
         if leases != self._leases:
             self._leases = leases

@@ -10,13 +10,17 @@ from pipeline import logs
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.timeouts import Timeouts
 from pipeline.customerio.workspace import HOSTS, credentials, find, resolve, try_batches
-from pipeline.errors import CredentialError, DeliveryError, RequestUnansweredError
+from pipeline.errors import CredentialError, DeliveryError, RedirectedError, RequestUnansweredError
 from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 from pipeline.sink.backoff import recheck
 
 CLOSE_S: Final = 1.0
 """What closing waits for requests that passed their deadline. Their lanes have given them up, and a stop must not."""
+
+REDIRECTED_S: Final = 30.0
+"""How long a redirect is waited for that leads to none of Customer.io's hosts: a proxy that is reloaded or whose login
+ran out shows its page for seconds. One that stays is a wrong address, which nobody mends by waiting."""
 
 LOOK_S: Final = 0.2
 """How often a start that waits looks whether it is to stop."""
@@ -33,21 +37,31 @@ async def connect(
 ) -> TrackClient | None:
     """A client to the workspace's host, its credentials checked; None when the process is to stop.
 
-    While Customer.io cannot be reached this waits: an outage is no fault of the configuration, and a worker without a
-    connection would take partitions from those that have one. `waits_for` is told why, and None in the end. The
-    credentials are tried at every start (one request, of the thousand a second that Customer.io documents), so that a
-    replica with a wrong key ends before it takes anything from those that work.
+    While Customer.io cannot be reached this waits, and for `REDIRECTED_S` while a proxy shows a page of its own: an
+    outage is no fault of the configuration, and a worker without a connection would take partitions from those that
+    have one. `waits_for` is called with the reason, and with None in the end. The credentials are tried at every start
+    (two requests at most, of the thousand a second that Customer.io documents), so that a replica with a wrong key, or
+    an address that leads elsewhere, ends before it takes anything from those that work.
 
     Raises:
         SettingsError: site id or API key is missing.
-        CredentialError: the credentials are refused, or belong to a workspace of the other region.
+        CredentialError: the credentials are refused, or belong to a workspace of the other region, or the address goes
+            on redirecting.
     """
     attempts = 0
+    redirected_at: float | None = None
+    clock = asyncio.get_running_loop().time
     while not stopping():
         try:
             client = await _attempt(settings, transport)
-        except DeliveryError as error:
+        except (DeliveryError, RedirectedError) as error:
             attempts += 1
+            if not isinstance(error, RedirectedError):
+                redirected_at = None
+            elif redirected_at is None:
+                redirected_at = clock()
+            elif clock() - redirected_at >= REDIRECTED_S:
+                raise
             waits_for(f"Customer.io: {error}")
             pause_s = recheck(attempts)
             log.warning("Customer.io cannot be reached yet", reason=str(error), again_in_s=pause_s)
@@ -65,9 +79,10 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         base_url, site_id, api_key, lanes=settings.lanes, transport=transport, timeouts=Timeouts(close_s=CLOSE_S)
     )
     try:
-        # The region is remembered for a day, the key is not; and an address of one's own may not know regions.
+        # The region is remembered for a day, the key is not. An address of one's own may not know regions, or know
+        # the right one and lead batches to the other all the same.
         known = bool(settings.customerio_url) and await _knows_region(client)
-        if not known and not await try_batches(client):
+        if not await _takes_batches(client, known=known):
             log.info("The credentials could not be checked", url=client.base_url)
     except BaseException:
         await client.aclose()
@@ -75,8 +90,23 @@ async def _attempt(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     return client
 
 
+async def _takes_batches(client: TrackClient, *, known: bool) -> bool:
+    """Whether the credentials are known to be taken; `known`: by the region's endpoint, which a delivery does not use.
+
+    Raises:
+        CredentialError: they are refused, or batches are redirected.
+        RequestUnansweredError: no answer, where nothing was answered before.
+    """
+    try:
+        return await try_batches(client) or known
+    except RequestUnansweredError:
+        if not known:
+            raise
+        return True  # what hangs behind an address that answers is waited for with what there is to send
+
+
 async def _knows_region(client: TrackClient) -> bool:
-    """Whether the given address could say where the workspace lives: a proxy or stand-in may not have that endpoint.
+    """Whether the given address answers where the workspace lives: a proxy or stand-in may not have that endpoint.
 
     Raises:
         CredentialError: it refuses the credentials, or is not the workspace's region.

@@ -1,7 +1,7 @@
-"""Custody: which partitions' oldest records are in good hands, although they do not move.
+"""Custody: which partitions stand still on purpose: their oldest record is held by something that works.
 
-While Customer.io is down for hours, records stand still and the process is well. A record that nobody has in hand, lost
-by a bug, stands still too, and only a restart brings it back. The two are told apart by looking where the partition's
+While Customer.io is down for hours, records stand still and the process is well. A record that no lane holds, lost by a
+bug, stands still too, and only a restart brings it back. The two are distinguished by looking where the partition's
 oldest record is: in a lane that waits on purpose or shows signs of life, or outside because memory is full of such
 records. Nothing is counted for it while records flow; a look goes through what waits, some milliseconds with full
 memory, and is taken only for partitions that have stood still for seconds.
@@ -41,7 +41,7 @@ class Custody:
         self._seen.update(self._delivery.busy)
 
     def attended(self, partitions: Collection[TP]) -> set[TP]:
-        """Those of the partitions whose oldest record is in good hands; signs of life count since the last question."""
+        """The partitions whose oldest record a working part holds; signs of life count since the last call."""
         seen, self._seen = self._seen, set()
         alive = [lane for lane in self._delivery.busy if lane in seen or self._delivery.waits(lane)]
         if not alive:
@@ -59,7 +59,7 @@ class Custody:
         return attended | self._in_hand(alive, wanted) if wanted else attended
 
     def _in_hand(self, alive: Collection[int], wanted: Mapping[TrackedChunk, tuple[int, TP]]) -> set[TP]:
-        """The partitions of those records that one of the lanes has, or that wait for one."""
+        """The partitions of those records that a lane holds, or that wait for one."""
         found: set[TP] = set()
         waiting = self._queue.waiting
         in_hand = [item for lane in alive for item in self._delivery.in_hand(lane)]

@@ -4,12 +4,12 @@ An answer is read by `customerio.interpreter`; here stands what follows from it:
 
 - accepted: done.
 - some refused: those become dead letters, the rest is done and never sent again. (But where one of the batch is no
-  operation, though somebody vouched for it, indexes tell nothing: that one becomes a dead letter, and the others go
-  again.) Errors that name no operation of the batch: what was not refused is sent once more, alone; if that answer
+  operation, though the transform vouched for it, indexes mean nothing: that one becomes a dead letter, and the others
+  go again.) Errors that name no operation of the batch: what was not refused is sent once more, alone; if that answer
   cannot be matched either, it becomes dead letters with the raw answer.
 - refused as a whole, or for its credentials: halves, one after the other, until the culprit is alone; it becomes a dead
   letter if it is to blame (`judge`). If all may be refused alike it waits, and others go before it (`poison.suspects`).
-- try later, no answer: the same bytes again with full jitter, or when Retry-After says, which holds all lanes.
+- try later, no answer: the same bytes again with full jitter, or at the time of Retry-After, which holds all lanes.
   After the second time-out in a row the halves go instead, since a slow API may never take the whole. What fails for
   minutes, and more often than chance allows, while others succeed is halved as well, down to the record that fails.
 - nothing succeeds in any lane, everybody's credentials are refused: the gate holds all lanes, and the operations go
@@ -349,9 +349,10 @@ class Delivery:
         return Step((group.part(rest, resent=True),))
 
     async def _spoilt(self, group: Group, spoilt: list[Item]) -> Step:
-        """Some of the group are no operations, so no index in its answer tells whose it is: the others go again.
+        """Some of the group are no operations, so no index in its answer can be attributed: the others go again.
 
-        Those that were accepted with it are so once more: an event has its id, and an identify says the same.
+        Those that were accepted with it are so once more: an event has its id, and an identify sets the same
+        attributes.
         """
         await self._letters.unusable(spoilt)
         self._done(spoilt)
@@ -367,7 +368,7 @@ class Delivery:
         if refusal.status != BAD_REQUEST:
             pass  # by its size it is refused at once, whoever says so
         elif not from_api:
-            ruling = self._judge.refused_by_stranger(group, now)
+            ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":
                 self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")
                 return self._again(group, reason, lane, ruling)
@@ -441,7 +442,7 @@ class Delivery:
         return self._again(group, reason, lane, ruling, after_s=after_s)
 
     def _again(self, group: Group, reason: str, lane: Lane, ruling: Ruling, *, after_s: float | None = None) -> Step:
-        """The same bytes, after a pause or when the gate says."""
+        """The same bytes, after a pause or when the gate opens."""
         group.failures += 1
         attempt = min(group.failures, SOON_FAILURES) if ruling.soon else group.failures
         pause_s = full_jitter(attempt, random.random())  # noqa: S311 - spreads attempts, guards nothing

@@ -1,9 +1,9 @@
 """Doubt: whether refused credentials are refused to everybody, or to what one request holds. Pure.
 
 A firewall or proxy in front of Customer.io answers 401 or 403, or redirects, for what an operation contains; a wrong
-key is answered so too. A check of the key without operations would not tell: a firewall may block this sink's address,
-and whatever has no content passes the rule that the content breaks. Only an operation that is accepted shows that the
-key is good, and only others that are refused as well, with nothing accepted in between, that it is not.
+key is answered so too. A check of the key without operations would prove nothing: a firewall may block this sink's
+address, and whatever has no content passes the rule that the content breaks. Only an operation that is accepted shows
+that the key is good, and only others that are refused as well, with nothing accepted in between, that it is not.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Doubt:
         self._at = 0.0
 
     def accepted(self, begun: float) -> None:
-        """A request that was sent at `begun` was accepted; one from before the first refusal says nothing."""
+        """A request that was sent at `begun` was accepted; one from before the first refusal proves nothing."""
         if begun >= self._at:
             self._suspects = []
 
     def refused(self, items: Iterable[Item], now: float) -> Whose:
         """The credentials of a request with these operations were refused at `now`.
 
-        It says nothing new when it is a part of one before; it does when it has nothing to do with any.
+        It is no new evidence when it is a part of one before; it is when it shares no operation with any.
         """
         if not self._suspects:
             self._at = now

@@ -2,7 +2,7 @@
 
 The transform gives each identify of a person a second of its own, since of two with one time Customer.io may take
 either. A burst of them runs ahead of the clock, and a profile that is ahead is closed to whoever else writes it. So one
-that is further ahead than two seconds says from when on it may leave (`not-before`). Its place in the order does not
+that is further ahead than two seconds carries from when on it may leave (`not-before`). Its place in the order does not
 matter: the time in it decides, and whatever comes later has a later one. Only a request to remove the person must not
 pass it, and so ends the wait.
 """

@@ -122,7 +122,7 @@ class StillHeld:
 
 @dataclass(frozen=True, slots=True)
 class MembershipAwaited:
-    """A lane holds its batch since no heartbeat was answered for too long; told about once a minute."""
+    """A lane holds its batch since no heartbeat was answered for too long; reported about once a minute."""
 
     lane: int
 

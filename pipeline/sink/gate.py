@@ -1,8 +1,8 @@
-"""The gate that every request of every lane passes: shut while Customer.io asks to wait, or takes nothing.
+"""The gate (circuit breaker) before every request of every lane: shut while Customer.io asks to wait, or is down.
 
 A wrong key, a wrong region and an outage are no fault of any record. So nothing is dropped, the membership is kept, and
-one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and tells: in one line when
-a hold begins and one when it ends, and in `holding` whenever probes ask.
+one lane at a time asks again, slowly, until the cause is gone. `holds` decides; this waits and logs: one line when a
+hold begins and one when it ends, and in `holding` whenever probes ask.
 """
 
 from __future__ import annotations
@@ -85,17 +85,17 @@ class Gate:
 
     @property
     def held(self) -> HoldCause | None:
-        """Why nothing flows, None while it does."""
+        """The cause for which nothing is sent, None while requests pass."""
         return self._holds.cause
 
     @property
     def fault(self) -> str | None:
-        """Why nothing flows until a person acts, in words for probes; None while nobody has to."""
+        """The cause that only a person can remove, in words for probes; None where there is none."""
         return self.holding if self._holds.cause in {"credentials", "region"} else None
 
     @property
     def holding(self) -> str | None:
-        """What holds everything up, and for how long already, in words for probes; None while nothing does."""
+        """What holds all lanes, and for how long already, in words for probes; None while nothing does."""
         holds, now = self._holds, _now()
         if holds.cause is not None:
             waits = "everything waits" if holds.everybody or holds.cause == "outage" else "what was refused waits"
@@ -147,7 +147,7 @@ class Gate:
         return None
 
     def honours(self, given: Pass) -> bool:
-        """Whether `given` still holds; the gate may have shut since."""
+        """Whether `given` is still valid; the gate may have shut since."""
         return self._until <= _now() and (given.asks or not self._holds.holds(given.lane))
 
     def wait(self, seconds: float, reason: str) -> None:
@@ -175,7 +175,7 @@ class Gate:
             self._tell(change, given, reason)
 
     def failed(self, given: Pass, reason: str, *, throttled: bool = False) -> None:
-        """Nothing came of the request: hold all lanes when all of them fail."""
+        """The request failed: hold all lanes when all of them fail."""
         change = self._holds.failed(given.lane, reason, _now(), throttled=throttled)
         self._tell(change, given, reason if self._holds.cause == "outage" else "")
 

@@ -25,7 +25,7 @@ class Group:
         first_at: loop time of the first request as this group.
         refused_at: loop time at which they were last refused as a whole, larger groups included.
         refused_as: the refusal's words then.
-        aside: whether it is one operation that waits until the refusal of another tells whose fault it is.
+        aside: whether it is one operation that waits until the result of another shows whose fault it is.
         patience: how long it has failed while others succeeded.
         rejections: how often it was refused while others were not, by an answer that Customer.io may not have written.
     """

@@ -1,10 +1,10 @@
-"""Holds: why nothing flows, as a small state machine with the clock passed in.
+"""Holds: why nothing is sent, as a small circuit breaker: a state machine with the clock passed in.
 
 | state | entered when | who waits | left when |
 |---|---|---|---|
 | flowing | at first | nobody | |
 | credentials, region | two requests without a common operation are refused, and nothing is accepted between them | all lanes | the lane that asks is answered |
-| the same, in doubt | one operation is refused again and again, and no other is there to tell by | the lanes that were refused | any operation is accepted |
+| the same, in doubt | one operation is refused again and again, and no other is there to compare with | the lanes that were refused | any operation is accepted |
 | outage | every lane with work fails, and so often that it is no accident | the lanes that failed | any operation is accepted |
 
 In every state but the first, one lane asks at a time (the one that has asked least recently), at an interval that
@@ -59,7 +59,7 @@ class Change:
 
 
 class Holds:
-    """The state of all lanes of one sink. Every method takes the time; those that may change the state say so."""
+    """The state of all lanes of one sink. Each method takes the time; one that changes the state returns the change."""
 
     def __init__(self, lanes: int) -> None:
         self.cause: HoldCause | None = None
@@ -81,32 +81,32 @@ class Holds:
         self._run = 0
 
     def began(self, lane: int) -> None:
-        """The lane has a batch in hand."""
+        """The lane begins a batch."""
         self._working.add(lane)
 
     def ended(self, lane: int) -> None:
-        """The lane's batch is at its end."""
+        """The lane has finished its batch."""
         self._working.discard(lane)
         self._refused.discard(lane)
         self._failures.pop(lane, None)
 
     def holds(self, lane: int) -> bool:
-        """Whether the lane has to wait for its turn to ask."""
+        """Whether the lane has to wait for its turn to send a trial request."""
         return self.cause is not None and (self.everybody or lane in self._failures or lane in self._refused)
 
     def may_ask(self, lane: int, waiting: set[int]) -> bool:
-        """Whether the lane is the one of those that wait whose turn it is."""
+        """Whether the lane may send the next trial request."""
         if self._asking is not None:
             return False
         return lane == min(waiting, key=lambda one: (self._asked_at.get(one, float("-inf")), one), default=lane)
 
     def asks(self, lane: int, now: float) -> None:
-        """The lane asks; nobody else does until it was answered."""
+        """The lane sends a trial request; no other lane does until it is answered."""
         self._asking = lane
         self._asked_at[lane] = now
 
     def left(self, lane: int) -> None:
-        """The lane did not ask after all."""
+        """The lane did not send the trial request after all."""
         if self._asking == lane:
             self._asking = None
 
@@ -125,7 +125,7 @@ class Holds:
         return change
 
     def failed(self, lane: int, reason: str, now: float, *, throttled: bool = False) -> Change | None:
-        """Nothing came of a request. `throttled`: Customer.io is there, and wants less."""
+        """A request failed. `throttled`: by a 429, so Customer.io is up and wants fewer requests."""
         asked = self._asking == lane
         if not self._failures:
             self._failing_since, self._run = now, 0
@@ -151,12 +151,12 @@ class Holds:
         return self._leave(now) if asked and self.cause in {"credentials", "region"} else None
 
     def judged(self, lane: int, now: float) -> Change | None:
-        """What the lane failed with was judged by what is in it."""
+        """The failed batch of the lane was judged by its content."""
         self._failures.pop(lane, None)
         return self._leave(now, how="judged") if self.cause == "outage" and not self._failures else None
 
     def moved(self, now: float) -> Change | None:
-        """The partitions were assigned anew: what failed is not here any more, and nobody may be left to ask."""
+        """The partitions were assigned anew: failed batches go with them, and no lane may have one."""
         self._failures.clear()
         self._refused.clear()
         self.throttled_since = None
@@ -193,7 +193,7 @@ class Holds:
         return change
 
     def _again(self, now: float) -> None:
-        """Nobody asks before a longer interval than the last one is over."""
+        """The next trial request comes after a longer interval than the last one."""
         self._asking = None
         self._rechecks += 1
         self.until = now + recheck(self._rechecks)

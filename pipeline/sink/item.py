@@ -24,7 +24,7 @@ class Item:
 
     Attributes:
         record: as consumed; what a dead letter keeps.
-        body: the operation, byte for byte as it goes into a batch; empty when `fault` says why it must not.
+        body: the operation, byte for byte as it goes into a batch; empty when there is a `fault` for which it must not.
         key: whose operation it is. No key is in two requests at once.
         barrier: later operations of the same key travel only after this one was accepted or refused.
         chunk: the chunk of its partition that it was delivered with.

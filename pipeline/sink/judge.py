@@ -7,7 +7,7 @@
 | 400 of a proxy's own making, 401, 403, a redirect | as `refused` | an innocent record would not have been refused so often |
 | 400 in Customer.io's words | as `refused` | another one was accepted since; or nobody else fails; or it names a field of this operation, for minutes, and few others are refused in the same words |
 
-Pure: keeps what requests came to, and is told the time.
+Pure: keeps the results of requests, and takes the time as an argument.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Judge:
         self._doubt.accepted(begun)
 
     def failed(self, group: Group, now: float) -> Ruling:
-        """Nothing came of a request, and nobody said why. Not for a 429."""
+        """A request failed, and no answer gives the cause. Not for a 429."""
         patience = group.patience
         others, is_first = self.witnesses.since(patience.mark), patience.failed_at is None
         verdict = patience.failed(len(group.items), now, self.witnesses, self._patience_s)
@@ -90,7 +90,7 @@ class Judge:
         aside = not is_first and group.failures >= SUSPECT_FAILURES and (not others.successes or (late and few))
         return Ruling(verdict, aside=aside, soon=late and others.successes > 0)
 
-    def refused_by_stranger(self, group: Group, now: float) -> Ruling:
+    def refused_by_proxy(self, group: Group, now: float) -> Ruling:
         """An operation that is alone was refused with a 400 that Customer.io did not write."""
         others = self.witnesses.since(group.rejections.mark)
         verdict = group.rejections.failed(1, now, self.witnesses, 0.0)

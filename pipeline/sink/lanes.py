@@ -7,9 +7,9 @@ are slow, more batches are in flight, as many as there are lanes. So their numbe
 trip, and nobody waits for the turns of lanes that have little to send.
 
 A batch that fails is shared out among the lanes that are free: most of its people then have nothing to do with whoever
-makes it fail, and lanes that all fail tell an outage from one bad record.
+makes it fail, and when all lanes fail it is an outage and not one bad record.
 
-A free lane sends what there is, unless `backlog` says that a full batch is about to come.
+A free lane sends what there is, unless `backlog` expects a full batch soon.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Lending: idle sinks let busy ones use their requests, by what all of them say about themselves.
+"""Lending: idle sinks let busy ones use their requests, by what each publishes about itself.
 
-Each sink says one thing to its whole group, a `Statement`. One that has more work than its share lets through says a
+Each sink publishes one `Statement` to its whole group. One that has more work than its share allows publishes a
 ticket, a new one twice a second. One that has requests to spare looks once a second whether anybody has, grants them,
 and grants anew for each new ticket. Nobody coordinates; safety is in `leases` alone, and needs no answer to arrive.
 
-`Lending` decides and is told the time. `Lender` is its shell: it looks, reads and speaks.
+`Lending` decides and takes the time as an argument. `Lender` is its shell: it measures, reads and publishes.
 """
 
 from __future__ import annotations
@@ -71,17 +71,17 @@ class Board(Protocol):
     """`pipeline.kafka.worker.notes.Notes` fits."""
 
     def say(self, text: str, generation: int) -> None:
-        """Let the group read `text` in the place of what this member said before, as soon as can be."""
+        """Publish `text` to the group in the place of this member's last one, as soon as possible."""
 
     async def read(self) -> list[str] | None:
-        """What all members said last, in any order; None when it cannot be read now."""
+        """The last text of each member, in any order; None when they cannot be read now."""
 
 
 class Lending:
-    """What one sink wants, lends and says. Pure but for the purse, whose clocks are the caller's.
+    """What one sink wants, lends and publishes. Pure but for the purse, whose clocks are the caller's.
 
-    `text` is what the group should read of it now. `is_successor` says that the process may have taken the place of
-    another one within its generation (static membership).
+    `text` is what the group should read of it now. `is_successor`: the process may have taken the place of another one
+    within its generation (static membership).
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Lending:
     def restart(self, generation: int, now: float) -> None:
         """An assignment begins.
 
-        What was lent in the same generation stays lent, for the borrowers have heard of no change: by this process,
+        What was lent in the same generation stays lent, for the borrowers do not know of a change: by this process,
         which joined again, or by the one whose place it took. Of that one nothing is known for certain, since a commit
         that was never answered may have replaced its last note; so it counts as having lent all that can be.
         """
@@ -233,7 +233,7 @@ class Lender:
         self._speak()
 
     async def run(self) -> None:
-        """Trade until cancelled."""
+        """Lend and borrow until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
             await self._turn()

@@ -1,4 +1,4 @@
-"""Dead letters of the sink: a record that is given up is written down before it counts as done."""
+"""Dead letters of the sink: a record that is given up is in the dead letters' topic before it counts as done."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class DeadLetters:
     async def write(self, given_up: Sequence[GivenUp]) -> None:
         """Return when every letter is durable; letters of one partition lie there in the order given.
 
-        Behind them whoever remembers an identify among them as told is told otherwise.
+        After that, a state that remembers an identify among them as sent is corrected.
 
         When one of them is not known to be durable this raises, and none may count as done.
 

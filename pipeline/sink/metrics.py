@@ -147,7 +147,7 @@ def _known(at_ms: list[int], records: Sequence[Record]) -> tuple[list[int], Sequ
 
 
 def _received_ms(records: Sequence[Record]) -> list[int]:
-    """When the webhook of each was received, unix ms; 0 where nobody says.
+    """When the webhook of each was received, unix ms; 0 where it is unknown.
 
     One writer has the header always at the same place: it is looked for there first.
     """

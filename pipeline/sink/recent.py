@@ -24,7 +24,7 @@ Kept = AcceptedBatch | RecordDeadLettered
 
 
 def recent_of(metrics: Metrics) -> Recent[Kept]:
-    """The last events that `metrics` is told of."""
+    """The last events that reached `metrics`."""
     recent: Recent[Kept] = Recent(shown)
 
     def accepted(event: OperationsAccepted) -> None:
@@ -38,7 +38,7 @@ def recent_of(metrics: Metrics) -> Recent[Kept]:
 
 
 def shown(at_ms: int, kept: Kept) -> Event:
-    """What is said of it."""
+    """The event as the page shows it."""
     match kept:
         case RecordDeadLettered():
             return Event.of(at_ms, kept.source, f"dead letter: {kept.class_}")

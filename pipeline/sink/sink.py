@@ -57,13 +57,13 @@ class Sink:
         partitions_total: partitions of the operations topic, all sinks together.
         requests_per_second: the workspace's rate, all sinks together.
         lanes: batches in flight at once, at most.
-        board: where sinks tell each other who lends whom what of the rate; None: each keeps to its share.
+        board: where sinks publish to each other who lends whom what of the rate; None: each keeps to its share.
         is_successor: whether another process may have lent in this one's place just before (static membership).
         patience_s: seconds that a record may fail while others are accepted, before it is given up.
         crash: called once when a lane or the lending meets a bug, or dead letters can never be written again; the
             process must end.
         observers: receive a frozen record of everything that happens (`events`).
-        unsay: told of records that were given up, behind their dead letters; None where nobody remembers them.
+        unsay: called with records that were given up, after their dead letters; None where nobody remembers them.
         removals: whom operations further on remove; None: nobody.
         lease_clock: seconds by which leases end; goes on while the host is suspended.
         unix: unix seconds.

@@ -1,4 +1,4 @@
-"""Statements: what a sink tells the others of its group about its budget, as a short text.
+"""Statements: what a sink publishes to the others of its group about its budget, as a short text.
 
 The text lies beside an offset that the sink committed (`pipeline.kafka.worker.notes`). Who else commits for the group
 may have left anything there; what is not a statement of this form is nothing.
@@ -32,7 +32,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one sink says.
+    """What one sink publishes.
 
     Attributes:
         generation: of the consumer group; a statement of another one means nothing.

@@ -2,7 +2,7 @@
 
 Customer.io's documented rate is "not strictly enforced", other senders spend the same workspace's, and a limit may be
 lowered without notice. A 429 halves the factor, success adds back a twentieth a second. Its round trip is the second in
-which limits are counted: what is sent in the second after a decrease meets the requests of the one before, so it says
+which limits are counted: what is sent in the second after a decrease meets the requests of the one before, so it proves
 nothing about the new rate, and neither do answers to requests that left before it. The rules are those of Vector's
 adaptive concurrency (https://github.com/vectordotdev/vector, `src/sinks/util/adaptive_concurrency`): one change a round
 trip, never above what was asked for.

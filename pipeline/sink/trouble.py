@@ -1,7 +1,7 @@
 """Trouble: one log line when requests begin to fail and one when they no longer do, however many failed in between.
 
 An observer of `events`. A request that fails once and then passes is no trouble; it is in the series. What holds all
-lanes is told by the gate.
+lanes is reported by the gate.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Trouble:
                 self._failing.discard(lane)
 
     def end(self) -> None:
-        """The lanes have ended: nothing is told any more."""
+        """The lanes have ended: nothing is reported any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Telling the transform that an identify was given up, which its state remembers as told.
+"""Informs the transform that an identify was given up, which its state remembers as sent.
 
 Without it the next webhook of the customer would find the profile unchanged and send nothing. The command goes to the
-owner of the customer, through the topic of webhooks; a sink that may not write there says so once and goes on.
+owner of the customer, through the topic of webhooks; a sink that may not write there logs that once and goes on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unsaying:
         self._may = False
 
     async def prime(self) -> None:
-        """Learn the topic's partitions; without the right to, nothing will be told."""
+        """Learn the topic's partitions; without the right to, nothing will be written."""
         try:
             await self._producer.prime(self._topic)
         except TopicError as error:
@@ -46,7 +46,7 @@ class Unsaying:
             self._may = True
 
     async def __call__(self, given_up: Sequence[Record]) -> None:
-        """Return when every identify among them is unsaid, or nobody can be told."""
+        """Return when the command for every identify among them is durable, or none can be written."""
         commands = [command for record in given_up if (command := command_of(record)) is not None]
         if not (commands and self._may):
             return

@@ -1,8 +1,8 @@
-"""Witnesses: what came of everybody's requests, in the order in which they ended, as plain data.
+"""Witnesses: the results of all lanes' requests, in the order in which they ended, as plain data.
 
-Whether it is a record's fault that it fails can only be told from the others, and only from those near in time: of an
-API that is up and down in turns, a thousand successes while it is up say nothing of an attempt while it is down. So
-what is asked for is what came of the few requests nearest to a failure, before it and after it.
+Whether it is a record's fault that it fails can only be judged by the others, and only from those near in time: of an
+API that is up and down in turns, a thousand successes while it is up prove nothing about an attempt while it is down.
+So a failure is compared with the results of the few requests nearest to it, before and after.
 
 A 429 and an answer that blames the content of a request count for neither side: another request in its place might have
 been taken or not. Nor does what has failed for so long that it is itself to be judged: with a culprit in every lane,
@@ -60,7 +60,7 @@ class Between:
 
 
 class Witnesses:
-    """What requests came to, of any lane. Belongs to one event loop."""
+    """Results of requests, of any lane. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self.ended_at = float("-inf")
@@ -86,7 +86,7 @@ class Witnesses:
             self._add(0)
 
     def failed(self) -> None:
-        """Nothing came of a request."""
+        """A request failed."""
         self._add(1)
 
     def after(self, at: float) -> bool:
@@ -94,7 +94,7 @@ class Witnesses:
         return self._begun_at >= at
 
     def since(self, mark: Mark | None) -> Between:
-        """What came of requests since `mark`; of more than are kept, the later ones."""
+        """Results of requests since `mark`; of more than are kept, the later ones."""
         if mark is None:
             return Between()
         first = max(mark.results, self._count - KEPT)

@@ -149,7 +149,7 @@ class SinkProcess:
         return await self._client.send_batch(body, self.app.membership.heard)
 
     def _details(self) -> dict[str, Any]:
-        """What `/status` says of the sink."""
+        """What `/status` shows of the sink."""
         budget = self.sink.budget
         return {
             "budget": {

@@ -100,7 +100,7 @@ class Changelog:
         """The offsets that each partition has now, as a range; it may have fewer records than that.
 
         Raises:
-            KafkaError: the brokers did not tell.
+            KafkaError: the brokers did not answer.
         """
         tps = [self._tp(partition) for partition in self._partitions]
         starts, ends = await self._consumer.beginning_offsets(tps), await log_ends(self._consumer, tps)
@@ -110,7 +110,7 @@ class Changelog:
         """Before which offset of each partition everything can be read.
 
         Raises:
-            KafkaError: the brokers did not tell.
+            KafkaError: the brokers did not answer.
         """
         ends = await self._consumer.end_offsets([self._tp(partition) for partition in self._partitions])
         return {tp.partition: end for tp, end in ends.items()}

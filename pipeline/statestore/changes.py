@@ -30,7 +30,7 @@ class Began:
 
 @dataclass(slots=True)
 class News:
-    """What the changelog has to say of one key.
+    """What the changelog holds for one key.
 
     `value` is what its records make, `latest` the last of them as it lies in the topic; `anew`: the key was deleted in
     between, so what was there before does not count.

@@ -7,7 +7,7 @@ class Checkpoint:
     """`next_offset` is the first record that is not known; everything below it is.
 
     Usually our own writes follow each other. A gap between them is somebody else's record (an owner from before that
-    was slow to notice), or one of ours of which the broker did not say where it lies: it must be read.
+    was slow to notice), or one of ours whose offset the broker did not return: it must be read.
     """
 
     def __init__(self, next_offset: int) -> None:
@@ -17,7 +17,7 @@ class Checkpoint:
 
     @property
     def has_gap(self) -> bool:
-        """Whether there are records that only a look into the topic can tell."""
+        """Whether there are records that can only be known by reading the topic."""
         return self._lost or bool(self._beyond)
 
     def add(self, start: int, stop: int) -> None:

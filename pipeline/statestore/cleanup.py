@@ -54,7 +54,7 @@ class Cleanup:
         wanted: the partitions that are ours or about to be opened, as they come and go.
         closing: what works on the files of other partitions, for whoever wants to open them.
         tasks: runs it.
-        tell: hears what happened.
+        tell: called with each event.
     """
 
     def __init__(

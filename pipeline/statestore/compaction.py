@@ -35,7 +35,7 @@ def copy(
 ) -> bool:
     """Put what these databases hold, but for the keys `left_out`, into a new file, which is on the disk then.
 
-    `source` is not written meanwhile. False when `go_on` said no in between: what was begun lies there.
+    `source` is not written meanwhile. False when `go_on` returned false in between: an unfinished copy is left behind.
 
     Raises:
         SettingsError: the disk has no room for a second file.

@@ -1,4 +1,4 @@
-"""The state directory of one partition: locked by one process, with a marker that says whether it was closed cleanly.
+"""The state directory of one partition: locked by one process, with a marker of a clean shutdown.
 
 The directory is locked with `flock`, which ends with the process. A second process on the same machine (the old owner,
 a frozen one that wakes up later) has a directory of its own: it must neither wait for the first one nor write beside
@@ -174,14 +174,14 @@ class StateDirectory:
         self._lock = lock
 
     def condemn(self) -> None:
-        """The files turned out to be broken: whoever takes the place next throws them away, or finds it out again."""
+        """Mark the files as broken: the next process that takes the place throws them away, or finds it out again."""
         self.is_condemned = True
         with suppress(OSError):
             if self._is_held():
                 self._mark(broken=True)
 
     def release(self) -> None:
-        """Let others have the place."""
+        """Unlock the place for other processes."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -202,7 +202,7 @@ def sweep(base: Path) -> None:
 def unused(base: Path, for_s: float) -> list[tuple[int, int]]:
     """The places under `base` that were not used for so many seconds, as partition and number of the place.
 
-    By the files: whether a process has them is what `StateDirectory.take` tells.
+    Decided by the files' names alone: only `StateDirectory.take` finds out whether a process has one open.
     """
     found = []
     for directory in base.glob("*-*/"):
@@ -222,7 +222,7 @@ def _last_used(directory: Path) -> float:
 
 
 def empty_if_unused(base: Path, name: str) -> None:
-    """Throw away what lies in a place, unless a process has it."""
+    """Empty a place, unless a process has it locked."""
     if not (base / name).exists():
         return
     lock = _lock(base / f"{name}.lock")
@@ -232,7 +232,7 @@ def empty_if_unused(base: Path, name: str) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Bring to the disk which files a directory has."""
+    """Sync the directory: which files it has is on the disk then."""
     entry = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(entry)
@@ -241,7 +241,7 @@ def _sync(directory: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """The open file that holds the lock; None when another process has it. The file itself stays for good."""
+    """The open file that holds the lock; None when another process has it. The lock file is never removed."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, private.FILE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

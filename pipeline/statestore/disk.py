@@ -58,7 +58,7 @@ def is_broken(error: Exception) -> bool:
 
 
 def errno_of(error: Exception) -> int | None:
-    """What the system said, as a number of `errno`; None when it was not the system that complained."""
+    """The operating system's `errno` behind the error; None when the error is not the system's."""
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
     return code if isinstance(code, int) and code > 0 else None
 
@@ -66,7 +66,7 @@ def errno_of(error: Exception) -> int | None:
 def in_full(error: Exception, data: Path) -> Exception:
     """`error`, or what hides behind it: LMDB calls a write that the system did in part an input/output error.
 
-    ("Short write, filesystem full?", says `mdb_page_flush`.) The next page tells; LMDB does not look at what lies
+    ("Short write, filesystem full?", in `mdb_page_flush`.) The next page shows it; LMDB does not look at what lies
     behind its last one.
     """
     if errno_of(error) != errno.EIO:
@@ -83,7 +83,7 @@ def in_full(error: Exception, data: Path) -> Exception:
 
 
 def unusable(directory: Path, error: Exception) -> SettingsError:
-    """What an operator is told when the mirrors' directory cannot be used; the files in it stay."""
+    """The error when the mirrors' directory cannot be used; the files in it stay."""
     what = REMEDIES.get(errno_of(error) or 0, "it cannot be used")
     return SettingsError(
         f"{PREFIX}DATA_DIR: {directory}: {what} ({error}). The customers' state is mirrored there; what lies there was "

@@ -33,7 +33,7 @@ async def read_gap(
         partition: of the changelog.
         store: that partition's.
         partitions: how many there were when it was restored.
-        tell: hears what happened.
+        tell: called with each event.
 
     Raises:
         TopicError: the records are on their way to other partitions, or the topic cannot be read.

@@ -43,7 +43,7 @@ class TopicDifference:
 
 
 def refused(topic: str, directory: object, last: Mapping[int, TopicDifference]) -> TopicError:
-    """What the operator is told instead of a start that throws the last copy away."""
+    """The error instead of a start that would throw the last copy away."""
     some = "; ".join(
         f"partition {number}: {one.values} facts here, at most {one.records} records there ({one.why})"
         for number, one in sorted(last.items())[:NAMED]

@@ -48,7 +48,7 @@ class LmdbFile:
         self._open()
 
     def _read_place(self) -> None:
-        """Read what the file says of itself.
+        """Read what the file records of itself: offset, count and the `BEGAN` record.
 
         Raises:
             UnusableError: it is not what it should be.
@@ -78,7 +78,7 @@ class LmdbFile:
             raise
 
     def _check_length(self, *, check: bool) -> None:
-        """Look only at what is there: a page beyond the end of the file would kill this process."""
+        """Check the file's length before its pages are read: a page beyond its end would kill this process."""
         info = self._env.info()
         self._map_bytes = info["map_size"]
         found = (self._directory.path / DATA).stat()
@@ -163,14 +163,14 @@ class LmdbFile:
         self._gives_up = True
 
     def drop_copy(self) -> None:
-        """Throw a copy away that nobody will take."""
+        """Remove a copy that will not be used."""
         self._copied = None
         self._directory.drop_copy()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def _fault(self, error: Exception) -> PipelineError:
-        """What to raise for it; broken files are given up, others are kept and not suspected."""
+        """The error to raise. Broken files are given up; for any other cause they are kept and not suspected."""
         what = f"the local mirror of {self.topic}/{self.partition} in {self._directory.path}"
         if is_fault_of_the_file(error):
             self._directory.condemn()
@@ -181,7 +181,7 @@ class LmdbFile:
         return StateError(f"{what} cannot be used any more ({error}); it was kept, and the next start opens it again")
 
     def _look(self) -> os.stat_result:
-        """What lies in its place; raises when that is not the file that is open here."""
+        """The state of the file at its path; raises when that is not the file that is open here."""
         try:
             found = (self._directory.path / DATA).stat()
         except FileNotFoundError:
@@ -257,7 +257,7 @@ class LmdbFile:
 
 
 class UnusableError(Exception):
-    """A file that LMDB opened, and that is not what it should be."""
+    """LMDB opened the file, but its content is not that of a store."""
 
 
 FAULTS: Final = (lmdb.Error, OSError, UnusableError, struct.error)

@@ -58,7 +58,7 @@ class LmdbStore(LmdbFile):
     seconds) since which the file holds remains of somebody who was forgotten, None while it holds none.
 
     Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
-    `is_broken` says whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
+    `is_broken`: whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
     room, memory, open files, the right to write. The files stay then.
     """
 
@@ -75,7 +75,7 @@ class LmdbStore(LmdbFile):
 
     @classmethod
     def open(cls, base: Path, topic: str, partition: int, schema: Schema) -> Self:
-        """The store of a partition under `base`; empty when there is none that can be trusted, `why_empty` says why.
+        """The store of a partition under `base`. Where none can be trusted it is empty; `why_empty` has the reason.
 
         Raises:
             SettingsError: the directory cannot be used.

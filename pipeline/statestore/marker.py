@@ -23,7 +23,7 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the marker says; nothing when there is none, or it cannot be read."""
+    """What the marker holds; nothing when there is none, or it cannot be read."""
     try:
         mark = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, **values: Any) -> None:
-    """Say so in the marker, whole or not at all.
+    """Write the marker, whole or not at all.
 
     Raises:
         OSError: it cannot be written.

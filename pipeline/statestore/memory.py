@@ -12,7 +12,7 @@ LINE_BYTES: Final = 256
 
 
 def mapped_bytes() -> int:
-    """Bytes of mapped files in memory beyond what the program itself had at the first call; 0 where nobody tells."""
+    """Bytes of mapped files in memory beyond what the program itself had at the first call; 0 without a figure."""
     return max(_shared_pages() - _own_pages(), 0) * PAGE_BYTES
 
 

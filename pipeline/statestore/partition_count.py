@@ -1,7 +1,7 @@
 """How many partitions there are, and under how many the facts were written: both must be one number.
 
 Under another number nearly every customer has another owner, who knows nothing of them. So each partition of the
-customers' topic says in its `BEGAN` record under how many its facts were written, `dodo-cio state repartition` moves
+customers' topic holds in its `BEGAN` record under how many its facts were written, `dodo-cio state repartition` moves
 them, and nobody decides a webhook in between.
 """
 
@@ -38,12 +38,12 @@ log = logs.get(__name__)
 
 
 def began_value(at_ms: int, random: str, partitions: int) -> bytes:
-    """The value of a `BEGAN` record: when the partition's state began, what tells it apart, under how many."""
+    """A `BEGAN` record's value: when the state began, a random part that makes it unique, how many partitions."""
     return orjson.dumps([at_ms, random, partitions])
 
 
 def began_fact(value: bytes) -> tuple[int | None, str, int | None]:
-    """The same read: unix milliseconds, the random part, the number of partitions; None: it does not say."""
+    """The same read: unix milliseconds, the random part, the number of partitions, None where the record has none."""
     try:
         fact = orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -56,14 +56,14 @@ class Sender(Protocol):
 class PartitionStores:
     """The state stores of one worker.
 
-    `restore` is the app's `on_assigned`, `keep` tells which partitions are ours once records flow. Belongs to the
-    event loop.
+    `restore` is the app's `on_assigned`; `keep` is called with our partitions once records flow. Belongs to the event
+    loop.
 
     Args:
         settings: data directory, topic, brokers.
         schema: the form of keys and values.
         producer: writes the record with which a partition's state begins.
-        tell: hears what happened.
+        tell: called with each event.
         background: runs what goes on beside the assignments.
     """
 
@@ -280,7 +280,7 @@ class PartitionStores:
 
     @property
     def restoring(self) -> str | None:
-        """What `/ready` says while a restore runs."""
+        """The reason that `/ready` gives while a restore runs."""
         if self._restore is None:
             return None
         progress = self._restore.progress

@@ -56,7 +56,7 @@ class Restore:
         schema: the form of keys and values.
         write_began: writes the record with which a partition's state begins, and returns when it is durable.
         in_thread: runs the stores' work away from the event loop, one piece at a time.
-        tell: hears what happened.
+        tell: called with each event.
     """
 
     def __init__(

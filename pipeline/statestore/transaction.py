@@ -100,7 +100,7 @@ class TransactionalStore:
 
     def get(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
-        put = self._values.get(key[: key.find(self._separator)])
+        put = self._values.get(key[: key.find(self._separator)]) if self._values else None
         if put is not None and (entry := put.get(key)) is not None:
             return entry[0]
         known = self._known.get(key, _MISSING)
@@ -123,17 +123,21 @@ class TransactionalStore:
         Raises:
             ContractViolationError: no local store takes such a key.
         """
-        if len(key) > MAX_KEY_BYTES or key.find(self._separator) < 0:
+        if len(key) > MAX_KEY_BYTES or self._separator not in key:
             raise ContractViolationError(f"a key has {len(key)} bytes, or names no group")
         if self.get(key) != value:
             self.write(key, value)
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """Put it whatever is there, so that it comes to lie on top in the changelog."""
-        self._values.setdefault(key[: key.find(self._separator)], {})[key] = (value, self._open.number)
-        self._open.values[key] = value
+        transaction, group = self._open, key[: key.find(self._separator)]
+        mine = self._values.get(group)
+        if mine is None:
+            mine = self._values[group] = {}
+        mine[key] = (value, transaction.number)
+        transaction.values[key] = value
         if value is None:
-            self._open.deleted.add(key)
+            transaction.deleted.add(key)
 
     def derived(self, key: bytes) -> bytes | None:
         """See `KeyValueStore`."""
@@ -151,8 +155,9 @@ class TransactionalStore:
 
     def put_derived(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
-        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, self._open.number)
-        self._open.derived[key] = value
+        transaction = self._open
+        self._derived.setdefault(self.schema.group_of(key), {})[key] = (value, transaction.number)
+        transaction.derived[key] = value
 
     # --- transactions -------------------------------------------------------------------------------------------------
 

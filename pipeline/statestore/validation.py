@@ -70,7 +70,7 @@ def sift(changes: Sequence[Change], offsets: Sequence[int], schema: Schema) -> S
 
 
 class Warnings:
-    """Says what was kept aside of one topic, for as long as one restore, gap or move lasts."""
+    """Logs what was kept aside of one topic, for as long as one restore, gap or move lasts."""
 
     def __init__(self, topic: str, tell: Callable[[RecordsKeptAside], None]) -> None:
         self._topic = topic

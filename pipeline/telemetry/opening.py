@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import SettingsError
-from pipeline.settings import PREFIX, Settings, Stage
+from pipeline.extras import OTEL
+from pipeline.settings import Settings, Stage
 from pipeline.telemetry.counts import SpanCounts
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def open_traces(settings: Settings, stage: Stage) -> Traces | None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OF_THE_EXTRA:
             raise
-        raise SettingsError(
-            f"{PREFIX}OTLP_ENDPOINT: traces need OpenTelemetry's SDK: pip install 'dodo-customerio[otel]', or leave it "
-            "unset"
-        ) from None
+        raise OTEL.lacking() from None
     return Traces(settings, stage)
 
 

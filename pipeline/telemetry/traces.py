@@ -50,6 +50,15 @@ KAFKA: Final = {"messaging.system": "kafka"}
 """OpenTelemetry's semantic conventions for messaging."""
 
 
+def sending(topic: str) -> Attributes:
+    """What names the sending of records to a topic."""
+    return KAFKA | {
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic,
+    }
+
+
 def processing(record: Record, group: str) -> Attributes:
     """What names the processing of one record by a consumer group."""
     return KAFKA | {

@@ -2,6 +2,6 @@
 
 Promises: nothing is committed, joined or written; what is said is what lies in the topics and what the groups have
 committed, and where a thing is concluded rather than read (why a webhook caused nothing) it is decided by the worker's
-own function. `wanted` says what is looked for, `search` reads, `again` decides anew, `story` puts it together. Open
-`story` next.
+own function. `wanted` says what is looked for, `search` reads, `again` decides anew, `assembly` puts the `story`
+together, `advice` says what to do. Open `assembly` next.
 """

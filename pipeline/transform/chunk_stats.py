@@ -1,4 +1,4 @@
-"""What one chunk of webhooks came to: counted while it is mapped, told to observers once it is durable."""
+"""The results of one chunk of webhooks: counted while it is mapped, reported to observers once it is durable."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class ChunkStats:
         verdict = decision.verdict
         if type(verdict) is Operations:
             self.webhooks[known, "operations", ""] += 1
-            for _, _, _, kind, name, _ in verdict.operations:
-                self.operations[kind, name or ""] += 1
+            for operation in verdict.operations:
+                self.operations[operation.kind, operation.name or ""] += 1
             for note in verdict.notes:
                 self.notes[note] += 1
         elif type(verdict) is Dropped:

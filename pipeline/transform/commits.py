@@ -1,7 +1,7 @@
 """From durable outputs to the acknowledgement, in the order of a partition's chunks.
 
 Outputs durable, facts durable, acknowledged: a crash between any two of them repeats the later steps and loses none.
-Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact says that its
+Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact means that its
 event is out. The local store is written every few chunks, a second later at most: the topic has the facts, and a
 restart reads from it what the store lacks.
 """
@@ -97,10 +97,10 @@ class PartitionCommits:
     Args:
         topic: the customers' topic.
         chunk: makes an empty chunk of records to send.
-        membership: says whether facts may leave; None where there is no state.
+        membership: decides whether facts may leave; None where there is no state.
         landed: called once for each chunk that is done, and for each that is given up because its partition has gone.
         failed: called with the error that ends the flow.
-        observe: told of stored facts.
+        observe: called with stored facts.
     """
 
     topic: str
@@ -120,7 +120,7 @@ class PartitionCommits:
         self._unsent.append(sent)
 
     def outputs_stored(self, sent: InFlightChunk) -> None:
-        """Everything that `flight` sends on is durable."""
+        """Everything that `sent` sends on is durable."""
         sent.outputs_durable = True
         self.move()
 

@@ -1,7 +1,7 @@
 """Webhooks in whatever a person copied: a body, JSON lines of a log, a list, a wrapped copy of any of them.
 
-Bodies are looked for from the outside in, also in texts that hold JSON, and the path at which one was found is told, so
-that nobody wonders which part of a long line was read.
+Bodies are looked for from the outside in, also in texts that hold JSON, and the path at which one was found is
+returned, so that nobody wonders which part of a long line was read.
 """
 
 from __future__ import annotations

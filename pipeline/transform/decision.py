@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from pipeline.kafka.records import (
     DODO_COMMAND,
@@ -39,7 +40,8 @@ NO_CUSTOMER: Final = DeadLettered(
 )
 
 
-class Decision(NamedTuple):
+@dataclass(slots=True)
+class Decision:
     """What becomes of one record; `type` is None when the body could not be read."""
 
     verdict: Decided
@@ -64,7 +66,7 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
     """The decision about a record; never raises for what it holds, as `map_webhook` does not.
 
     With the `store` of the record's partition the customer's state decides, and what the record shows is put there:
-    for operations and for a webhook that has nothing to say; never for a dead letter, whose replay must be told. A
+    for operations and for a webhook that emits nothing; never for a dead letter, whose replay must be reported. A
     record about a customer whose facts lie elsewhere is sent on. The store's own errors are raised.
     """
     if isinstance(reading, Unusable):

@@ -1,7 +1,7 @@
 """Customers whom a webhook names by id alone, put into the state before the webhook is mapped.
 
 Licences, credits, checkouts, dunnings and grants carry no customer object. Where the state has no address either, what
-Dodo's API tells of the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
+Dodo's API returns for the customer becomes a fact of the state, as a backfilled customer does, and the mapping finds it
 there like any other.
 """
 
@@ -48,7 +48,7 @@ class Enrichment:
     Args:
         resolver: asks Dodo.
         policy: the operator's settings.
-        observe: told of each customer that was asked for.
+        observe: called with each customer that was looked up.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Enrichment:
         return None
 
     def put(self, found: FoundCustomer, customer_id: str, store: KeyValueStore) -> None:
-        """Put what Dodo told into the store, as of when it was true.
+        """Put Dodo's answer into the store, as of when it was true.
 
-        An answer about somebody else, or without an address, tells nothing.
+        An answer about somebody else, or without an address, is ignored.
         """
         customer, told = customer_key(customer_id), found.customer
         if customer is None or text(told.get("customer_id")) != customer_id or email(told.get("email")) is None:

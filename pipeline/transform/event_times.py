@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.verdicts import Delivery
@@ -11,12 +11,13 @@ MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
 """A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
-class EventTimes(NamedTuple):
+@dataclass(slots=True)
+class EventTimes:
     """When things were.
 
     `occurred_ms` is the body's own time, None when it is unusable. `event_ms` is what the event goes out with: that
     time, else the attempt's, else the reception's. `snapshot_s` is the moment that `data` shows, since the body is read
-    anew at each delivery attempt. Where nothing told a time `event_ms` is None and `snapshot_s` 0.
+    anew at each delivery attempt. Where nothing had a time `event_ms` is None and `snapshot_s` 0.
     """
 
     occurred_ms: int | None
@@ -25,7 +26,7 @@ class EventTimes(NamedTuple):
 
 
 def event_times_of(timestamp: str | None, delivery: Delivery) -> EventTimes:
-    """The times of a webhook whose body says that it happened at `timestamp`."""
+    """The times of a webhook whose body has this `timestamp`."""
     occurred_ms = plausible_ms(timestamp)
     attempt_s = delivery.attempt_at_s
     if attempt_s is not None and MIN_SECONDS <= attempt_s < MAX_SECONDS:

@@ -2,7 +2,7 @@
 
 The same function decides as in the worker, so the operations are the exact ones. Two things only a worker knows: the
 customer's state (a warning says where it would decide), and when the webhook was delivered, which an identify's
-`timestamp` tells; here the body's own time stands in. `journey` knows the first.
+`timestamp` depends on; here the body's own time is used. `journey` knows the first.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TrackRequest:
 class Explanation:
     """A webhook and what becomes of it.
 
-    `event_time` is RFC 3339 in UTC with milliseconds, None when the body tells no time; `webhook_type` is None when the
+    `event_time` is RFC 3339 in UTC with milliseconds, None when the body has no time; `webhook_type` is None when the
     body cannot be read; `class_` and `reason` are None for operations. `code` is a drop's, `class_` a dead letter's.
     `found_at` is the path at which the webhook was found in a wrapped copy, `place` the part of the input. `shaped` is
     the version of the rules that shaped the operations.
@@ -111,7 +111,7 @@ def explain(
         settings: the policy and the region.
         webhook_id: the `webhook-id` header; without one a hash of the body, as for a record without the header.
         mode: of the endpoint that it would come through.
-        now_ms: for how late the event is, unix milliseconds; None: nothing is said of that.
+        now_ms: for how late the event is, unix milliseconds; None: that is left out.
 
     Raises:
         SettingsError: the file of product names cannot be used.

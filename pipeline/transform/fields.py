@@ -80,6 +80,11 @@ def person_name(value: Any) -> str | None:
         return text(value)
     if is_plain(value):
         return value.strip() or None
+    return _name(value)
+
+
+@lru_cache(maxsize=1024)
+def _name(value: str) -> str | None:
     if _CONTROL.search(value):
         value = _CONTROL.sub("", _BREAKS.sub(" ", value))
     return trimmed(value) or None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +97,7 @@ class Flow:
         producer: where the outcome goes.
         operations_topic: name of the operations' topic.
         dead_letters_topic: name of the dead letters' topic.
-        observe: told of each chunk once what it sends on is durable, and of facts once they are stored.
+        observe: called with each chunk once what it sends on is durable, and with facts once they are stored.
         state: the customers' state; without one every record is decided for itself.
         may_send: whether what was delivered under a generation may leave this process now. A worker that was frozen
             and replaced must not write its chunk behind what its heir has written since.
@@ -105,7 +105,7 @@ class Flow:
         enrichment: puts into the state who customers are, before a webhook is decided that does not name their address.
             The chunk waits for that, and those of its partition behind it; all others go on.
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
-        fail: told once of the error that ended the flow; must end the worker.
+        fail: called once with the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
         spans: makes traces, where they are on.
         clock: unix seconds.
@@ -370,7 +370,7 @@ class Flow:
                     outgoing.append(record.topic, verdict.partition, sent_on_record(record, verdict))
                 except RecordTooLargeError as error:
                     letter_of = DeadLettered("oversize", f"it must be sent on to its customer's partition: {error}")
-                    return self._append(outgoing, record, decision._replace(verdict=letter_of), span)
+                    return self._append(outgoing, record, replace(decision, verdict=letter_of), span)
             case Dropped():
                 pass
         return decision

@@ -47,7 +47,7 @@ def person_of(
     if mode == "test":
         profile = None
     sticky = profile.person if profile is not None else None
-    if sticky is not None and not stands_for_nobody(sticky):
+    if sticky is not None and not stands_for_nobody(sticky.id, sticky.step):
         # With `email` the rule stays and the address follows the customer.
         if sticky.step != EMAIL_STEP:
             return sticky
@@ -66,9 +66,9 @@ def person_of(
     return None
 
 
-def stands_for_nobody(person: Person) -> bool:
+def stands_for_nobody(person_id: str, step: str | None) -> bool:
     """Whether a person of the state was named by a placeholder, which versions before took for an id."""
-    return person.step is not None and is_metadata(person.step) and is_placeholder(person.id)
+    return step is not None and is_metadata(step) and is_placeholder(person_id)
 
 
 def is_metadata(step: str) -> bool:
@@ -77,12 +77,12 @@ def is_metadata(step: str) -> bool:
 
 
 def tells_more(customer: Mapping[str, Any]) -> bool:
-    """Whether a body's customer object says more than the id."""
+    """Whether a body's customer object has more than the id."""
     return bool(customer) and not customer.keys() <= _ID_ONLY
 
 
 def is_known(profile: PersonProfile) -> bool:
-    """Whether a body with the customer object, or Dodo's API, told of the customer before."""
+    """Whether a body with the customer object, or an answer of Dodo's API, was seen of the customer before."""
     contact = profile.contact
     return contact.email is not None or contact.name is not None or contact.phone is not None or bool(profile.metadata)
 

@@ -49,7 +49,7 @@ class Walk:
         store: what is known of customers at the beginning; None: nothing.
 
     Attributes:
-        told: parts of keys of the people whose owners were told of a customer's share.
+        told: parts of keys of the people whose owners got a customer's share.
     """
 
     def __init__(self, policy: Policy, *, mode: Mode, store: MemoryStore | None = None) -> None:

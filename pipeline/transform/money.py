@@ -64,9 +64,7 @@ def amount_of(minor: int, exponent: int | None) -> Amount:
     if exponent == 0:
         return Amount(minor, str(minor), minor)
     digits = str(abs(minor)).zfill(exponent + 1)
-    text = f"{digits[:-exponent]}.{digits[-exponent:]}"
-    if minor < 0:
-        text = f"-{text}"
+    text = f"{'-' if minor < 0 else ''}{digits[:-exponent]}.{digits[-exponent:]}"
     return Amount(minor, text, float(text) if len(digits) <= MAX_EXACT_DIGITS else None)
 
 

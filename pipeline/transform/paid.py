@@ -1,16 +1,18 @@
-"""What a payment's body tells, read once: the rows, the attributes and the facts all ask for it."""
+"""What a payment's body holds, read once: the rows, the attributes and the facts all ask for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.money import minor_of
 
 
-class Paid(NamedTuple):
-    """A payment as its body shows it, each None where it says nothing usable.
+@dataclass(slots=True)
+class Paid:
+    """A payment as its body shows it, each None where the body has no usable value.
 
     Args:
         minor: what was charged, in minor units of its currency.

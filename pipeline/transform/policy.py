@@ -20,7 +20,7 @@ class Policy:
     """The settings that the mapping reads; `Policy()` is the default of each.
 
     `metadata` pairs each allowed metadata key with its attribute's name (`seat-count` → `metadata_seat_count`: a dot
-    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks tell.
+    would nest the attribute, a dash cannot be written in Liquid). `shaper` changes what webhooks become.
     """
 
     person_id_chain: tuple[str, ...] = ("customer_id",)
@@ -45,7 +45,7 @@ class Policy:
     def pools(self) -> bool:
         """Whether several customers can be one person: by whatever names people before the customer's own id does.
 
-        Then the owner of the person adds the customers up and tells the sums, of every person, since nobody else knows
+        Then the owner of the person adds the customers up and sends the sums, of every person, since nobody else knows
         who has only one customer (`state.household`).
         """
         return self.person_id_chain[0] != CUSTOMER_ID_STEP

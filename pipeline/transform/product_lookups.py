@@ -85,8 +85,8 @@ class ProductLookups:
         rate: how fast questions may go.
         clock: seconds of an even clock.
         sleep: waits for a question's turn.
-        observe: told of each answer.
-        observers: told of a question that tripped a bug.
+        observe: called with each answer.
+        observers: called with a look-up that failed by a bug.
     """
 
     def __init__(

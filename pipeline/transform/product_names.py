@@ -1,4 +1,4 @@
-"""Names of products: the operator's file, then what Dodo's API told, kept on disk between starts.
+"""Names of products: the operator's file, then the answers of Dodo's API, kept on disk between starts.
 
 Dodo's webhooks carry product ids alone, and a mail wants a name. The file wins: it is what the operator wants printed.
 """

@@ -1,6 +1,6 @@
 """What the mapping may ask about a customer: the seam through which the state plugs in, as one argument.
 
-Two halves: `PersonProfile` is what a person has, which an identify tells; `History` is what one webhook asks of the
+Two halves: `PersonProfile` is what a person has, which an identify sets; `History` is what one webhook asks of the
 past. A person who is several customers has the first alone.
 
 `None` in place of a profile means that nothing is known, and each rule then decides by the body alone (with a warning
@@ -9,7 +9,7 @@ where the state would know better). A profile answers for two moments:
 - *with this webhook*: whatever only grows (payments, refunds, activations, contact), this webhook's own facts already
   merged in. Merging twice changes nothing, so a redelivery gives the same answers.
 - *before this webhook*: `before`, `cancellation_shown_by`, `identity`, `identified`, `card_told` and `emitted`, since a
-  transition is told by what was there earlier.
+  transition is recognised by what was there earlier.
 
 Test-mode webhooks are mapped without a profile.
 """
@@ -17,8 +17,7 @@ Test-mode webhooks are mapped without a profile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pipeline.customerio.operations import Identifier
@@ -32,7 +31,8 @@ RANK: Final = {"active": 0, "past_due": 1, "on_hold": 2, "paused": 3}
 """Which subscription speaks for a person that has several; whatever is not here has ended or not begun."""
 
 
-class Person(NamedTuple):
+@dataclass(slots=True)
+class Person:
     """Who a webhook's operations go to at Customer.io.
 
     Args:
@@ -47,7 +47,8 @@ class Person(NamedTuple):
     settles: bool = True
 
 
-class Addressed(NamedTuple):
+@dataclass(slots=True)
+class Addressed:
     """Whom operations about a customer went to so far.
 
     Args:
@@ -97,7 +98,7 @@ class Charge(NamedTuple):
 
 
 class Course(NamedTuple):
-    """How a subscription began: what its trial is told from.
+    """How a subscription began: what its trial is recognised by.
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
     more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last.
@@ -144,7 +145,7 @@ class Unpaid(NamedTuple):
 
 
 class Card(NamedTuple):
-    """The card that paid last or was stored last, each field as sent, None where a payment told none."""
+    """The card that paid last or was stored last, each field as sent, None where a payment had none."""
 
     network: str | None
     last_four: str | None
@@ -185,22 +186,23 @@ class Subscription:
 class Active(NamedTuple):
     """How many subscriptions are active, and the ids of their products, in their order and each once.
 
-    Of a person with more products than an attribute at Customer.io can tell, the first ones and one that does not fit.
+    Of a person with more products than an attribute at Customer.io can hold, the first ones and one that does not fit.
     """
 
     subscriptions: int = 0
     product_ids: Sequence[str] = ()
 
 
-class Spending(NamedTuple):
+@dataclass(slots=True)
+class Spending:
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
     `minor` is by currency code, `currency` that of the first payment; dates are texts as sent, and once more in unix
-    milliseconds where they are known so. `payment_method` is that
-    of the last payment that tells one, whatever it was for.
+    milliseconds where they are known so. `payment_method` is that of the last payment that has one, whatever it was
+    for.
     """
 
-    minor: Mapping[str, int] = MappingProxyType({})
+    minor: Mapping[str, int] = field(default_factory=dict)
     currency: str | None = None
     payment_count: int = 0
     last_payment_date: str | None = None
@@ -267,7 +269,7 @@ class PersonProfile(Protocol):
 
 
 class History(Protocol):
-    """What one webhook asks of its customer's past: single subscriptions, payments and events, and what was told."""
+    """What one webhook asks of its customer's past: single subscriptions, payments and events, and what was emitted."""
 
     @property
     def began_at_ms(self) -> int:
@@ -278,7 +280,7 @@ class History(Protocol):
 
     @property
     def subscribed_since_ms(self) -> int | None:
-        """When the oldest of these subscriptions was created, of those that say it, unix milliseconds."""
+        """When the oldest of these subscriptions was created, of those whose time is known, unix milliseconds."""
 
     def before(self, subscription_id: str) -> Subscription | None:
         """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
@@ -286,7 +288,8 @@ class History(Protocol):
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
         """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is.
 
-        Asked by a webhook that is older than what is known it answers so that nothing is told: what came later stands.
+        Asked by a webhook that is older than what is known it answers so that nothing is emitted: what came later
+        stands.
         """
 
     def first_activation(self, subscription_id: str) -> Activation | None:
@@ -296,13 +299,13 @@ class History(Protocol):
         """Whether a lapse (on_hold, past_due, paused) happened before that time, whenever its webhook came."""
 
     def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
-        """The lapses that are over by what is known with this webhook, and of which no event told before it."""
+        """The lapses that are over by what is known with this webhook, and for which no event was emitted before it."""
 
     def course(self, subscription_id: str) -> Course:
         """With this webhook."""
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
-        """Whether that webhook has told of the change of card that happened at about that time, before this one."""
+        """Whether that webhook has emitted the change of card that happened at about that time, before this one."""
 
     def payment(self, payment_id: str) -> Payment | None:
         """With this webhook."""
@@ -322,14 +325,14 @@ class History(Protocol):
 
     @property
     def stands_for_event(self) -> bool:
-        """Whether this webhook tells a payment or refund, which stands for its event: `emitted` answers by that alone,
+        """Whether this webhook has a payment or refund, which stands for its event: `emitted` answers by that alone,
         the same for every id.
         """  # noqa: D205 - one sentence
 
     def emitted(self, event_id: str, *, beside: bool = False) -> bool:
         """Whether the event with this id is out, before this webhook: by the same webhook or another of the fact.
 
-        A payment or refund that a webhook has told of stands for its own event, not for one that is told `beside` it.
+        A payment or refund of an earlier webhook stands for its own event, not for one that is emitted `beside` it.
         """
 
 

@@ -23,7 +23,7 @@ class Decided(NamedTuple):
 
 
 def recent_of(metrics: Metrics) -> Recent[Decided]:
-    """The last events that `metrics` is told of."""
+    """The last events that reached `metrics`."""
     recent: Recent[Decided] = Recent(shown)
 
     def transformed(chunk: ChunkTransformed) -> None:
@@ -40,7 +40,7 @@ def decided(decision: Decision) -> Decided:
     match decision.verdict:
         case Operations() as verdict:
             key = verdict.person_key
-            outcome = ", ".join(name or kind for _, _, _, kind, name, _ in verdict.operations) or "nothing to say"
+            outcome = ", ".join(one.name or one.kind for one in verdict.operations) or "nothing to say"
         case Dropped() as verdict:
             outcome = f"dropped: {verdict.reason}"
         case DeadLettered() as verdict:
@@ -51,6 +51,6 @@ def decided(decision: Decision) -> Decided:
 
 
 def shown(at_ms: int, kept: Decided) -> Event:
-    """What is said of it."""
+    """The event as the page shows it."""
     what = mask_text(kept.type or "unreadable")
     return Event.of(at_ms, what, mask_text(kept.outcome), mask_person(kept.key), mask_webhook_id(kept.webhook_id))

@@ -49,7 +49,7 @@ def operation_records(
     sink looks for it), `op-id`, `webhook-id`, `dodo-type`, `event-time` (unix ms), `received-at` (unix ms; the record's
     time when the webhook has none, the event's when that has none either), `source` (`topic/partition/offset`), and
     `barrier` where the sink must end its batch; `rules` is the version of what shaped them. With the state an identify
-    has `identity` and `identity-of`, by which the sink can say that it was given up, and `not-before` (unix s) where
+    has `identity` and `identity-of`, by which the sink can report that it was given up, and `not-before` (unix s) where
     its time is ahead of the clock. `traceparent` names the span that sends them, where their trace is kept.
     """
     received_at_ms = decision.received_at_ms
@@ -70,15 +70,16 @@ def operation_records(
         shared += ((TRACEPARENT, traceparent),)
     person_key = operations.person_key
     found = []
-    for op_id, body, barrier, kind, _, key in operations.operations:
+    for operation in operations.operations:
+        body, key = operation.body, operation.key
         word = word_for(body)
-        told: Pairs = _remembered(decision, operations) if kind == "identify" else ()
-        if barrier:
+        told: Pairs = _remembered(decision, operations) if operation.kind == "identify" else ()
+        if operation.barrier:
             told += _BARRIER
             word += MORE
         elif told and operations.not_before_s is not None:
             word += MORE
-        headers = ((CHECKED, word), (OP_ID, op_id.encode()), *shared, *told)
+        headers = ((CHECKED, word), (OP_ID, operation.op_id.encode()), *shared, *told)
         found.append(OutRecord(person_key if key is None else key, body, headers))
     return found
 
@@ -89,7 +90,7 @@ def _of_type(type_: str) -> tuple[str, bytes]:
 
 
 def _remembered(decision: Decision, operations: Operations) -> Pairs:
-    """What an identify says of itself where the state remembers it as told."""
+    """The headers of an identify that the state remembers as sent."""
     if operations.identity is None or decision.whose is None:
         return ()
     pairs: Pairs = ((IDENTITY, operations.identity.hex().encode()), (IDENTITY_OF, decision.whose))
@@ -107,7 +108,7 @@ def sent_on_record(record: Record, verdict: SentOn) -> OutRecord:
     """The same webhook or command for its customer's partition: body and headers, under the customer's key.
 
     Headers `repartitioned-from` and `repartitioned-among` say where it comes from. The moment of reception is written
-    down where the record's own time told it so far; that of one that was put back never did.
+    down where it was the record's own time so far; of one that was put back it never was.
     """
     kept = [pair for pair in record.headers if pair[0].lower() not in _OF_THE_WAY]
     received_at_ms = time_ms(record)

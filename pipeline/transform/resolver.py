@@ -91,7 +91,7 @@ class Resolver:
         clock: seconds of an even clock.
         unix: unix seconds.
         sleep: waits for a question's turn.
-        observers: told of a question that tripped a bug.
+        observers: called with a look-up that failed by a bug.
     """
 
     def __init__(

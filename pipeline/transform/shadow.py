@@ -1,8 +1,8 @@
-"""A candidate that runs beside what is live, on every record: only what it would change is told.
+"""A candidate that runs beside what is live, on every record: only what it would change is reported.
 
 The candidate decides first, over the customer's facts as they are before the record, and what it would remember is
 dropped; then the record is decided as ever. So a difference is what would be sent if the candidate were live from this
-record on. Nothing that it does reaches the live flow: whatever it raises is counted, what is told of it may be lost.
+record on. Nothing that it does reaches the live flow: whatever it raises is counted, and its reports may be lost.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Shadow:
 
     Args:
         policy: of the process; its shaper is what is live.
-        observe: told of each record.
+        observe: called with each record.
         put: takes records about differences; None: they are counted alone.
     """
 

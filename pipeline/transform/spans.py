@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
 from pipeline.telemetry.harmless import harmless
 from pipeline.telemetry.traceparent import Parent, sampled_parent
-from pipeline.telemetry.traces import Attributes, Traces, processing, traceparent_of
+from pipeline.telemetry.traces import Attributes, Traces, processing, sending, traceparent_of
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations
 
@@ -57,13 +57,7 @@ class RecordSpan:
     @harmless
     def sends(self, operations: int) -> bytes | None:
         """So many operations leave; returns the `traceparent` that goes with each of them."""
-        told: Attributes = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": self._topic,
-            "messaging.batch.message_count": operations,
-        }
+        told = {**sending(self._topic), "messaging.batch.message_count": operations}
         self._send = send = self._traces.span(f"send {self._topic}", SpanKind.PRODUCER, self._process, told)
         traceparent = traceparent_of(send)
         return None if traceparent is None else traceparent.encode()

@@ -51,7 +51,9 @@ def to_s(value: Any) -> int | None:
 
 def plausible_ms(value: Any) -> int | None:
     """`to_ms`, with None also for years that a clock or a unit got wrong."""
-    ms = to_ms(value)
+    if type(value) is not str or len(value) > _MAX_LENGTH:
+        return None
+    ms = _parsed(value)
     return ms if ms is not None and MIN_PLAUSIBLE_MS <= ms < MAX_PLAUSIBLE_MS else None
 
 

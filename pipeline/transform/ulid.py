@@ -30,7 +30,7 @@ def ulid(time_ms: int, *names: str) -> str:
     """The ULID of a fact that happened at `time_ms` (unix milliseconds) and is named by `names`.
 
     Each name is hashed with its length, so ("ab", "c") and ("a", "bc") differ. A time outside the 48 bits becomes 0:
-    Customer.io does not read it, and the hash alone still tells facts apart.
+    Customer.io does not read it, and the hash alone still distinguishes facts.
     """
     key = ""
     for name in names:

@@ -60,8 +60,8 @@ class Webhook:
     Attributes:
         times: when it happened, and when its body was read.
         customer: the body's customer object, empty when it has none.
-        customer_id: the customer's id, wherever the body tells it.
-        contact: what the body tells of the customer.
+        customer_id: the customer's id, wherever the body has it.
+        contact: the customer's contact as the body has it.
         paid: what the body shows of a payment, where its type is about one.
     """
 
@@ -80,7 +80,7 @@ class Webhook:
 
 
 def contact_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> Contact:
-    """What a body, or an object of Dodo's API, tells of its customer; the country is the billing address's."""
+    """The contact of the customer of a body, or of an object of Dodo's API; the country is the billing address's."""
     billing = data.get("billing")
     lives_in = country(billing.get("country")) if type(billing) is dict else None
     if not customer:
@@ -90,7 +90,7 @@ def contact_of(customer: Mapping[str, Any], data: Mapping[str, Any]) -> Contact:
 
 
 class Command(NamedTuple):
-    """A record with something to do about a customer's state, `name` says what (header `dodo-command`)."""
+    """A record with something to do about a customer's state, `name` is which (header `dodo-command`)."""
 
     name: str
     body: bytes

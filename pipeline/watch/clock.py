@@ -3,7 +3,7 @@
 A topic with LogAppendTime has the leader's time on every record. Of some records it is known between which two moments
 of our own clock they were appended: a batch that we sent, between its sending and its confirmation; a record that we
 read, after we last asked where the log ended (if it lies behind that) and before it came. A time outside is a clock
-that is wrong, by at least the distance; where it lies within, the clocks agree as far as that can tell. A process that
+that is wrong, by at least the distance; where it lies within, the clocks agree as far as that can show. A process that
 was frozen only makes the span longer.
 """
 
@@ -85,14 +85,14 @@ class Clock:
 
     @property
     def ahead_s(self) -> float | None:
-        """Seconds by which this machine's clock is ahead (below 0: behind), None while that cannot be told."""
+        """Seconds by which this machine's clock is ahead (below 0: behind), None while that is unknown."""
         if len(self._samples) < ENOUGH:
             return None
         return min(self._samples, key=abs) / 1000
 
     @property
     def text(self) -> str | None:
-        """What `/ready` says of it, None while the clocks agree."""
+        """The reason that `/ready` gives for it, None while the clocks agree."""
         ahead_s = self.ahead_s
         if ahead_s is None or abs(ahead_s) < TOLERANCE_S:
             return None

@@ -22,7 +22,7 @@ class DriverThread:
     def ask(self) -> tuple[int, bool]:
         """How many answers came so far, and whether one is outstanding; asks again when none is.
 
-        Nothing is asked before the worker was in its group: until then the start says what it waits for.
+        Nothing is asked before the worker was in its group: until then the start reports what it waits for.
         """
         outstanding = self._asked != self._answered
         if not outstanding and (self._asked or self._app.membership.generation != NOT_A_MEMBER):

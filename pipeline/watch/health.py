@@ -57,7 +57,7 @@ class Health:
         return self._ready(), self._live()
 
     def details(self) -> Mapping[str, Any]:
-        """What `/status` says beside the verdicts."""
+        """What `/status` has beside the verdicts."""
         return self._status()
 
     def routes(self) -> list[Route]:

@@ -35,7 +35,7 @@ class Latency(Collector, Generic[E]):
     Args:
         metrics: where it is registered.
         name: without the prefix, its unit last.
-        text: what it tells.
+        text: what it measures.
         buckets: upper bounds in seconds, rising.
         label: of the exemplars.
         value: the label's value by what was handed over as an example; None for none.

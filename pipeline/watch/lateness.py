@@ -2,7 +2,7 @@
 
 An observer of the transport, from which it hears the times of each chunk's first and last record; between them time is
 taken to run evenly, so that within a chunk it is an estimate, and at its ends exact. Of what still lies at the broker
-nobody knows the times; that counts from when it was first seen to lie there, so the age is then at least what is said.
+nobody knows the times; that counts from when it was first seen to lie there, so the age is then at least what is shown.
 `dodo-cio lag` reads the record itself, of all partitions.
 """
 

@@ -99,12 +99,12 @@ class Losses:
         await self._tasks.stop()
 
     def shown(self) -> dict[TP, Loss]:
-        """What is to be said of them, by partition: the fresh ones that nobody has acknowledged."""
+        """What is to be shown of them, by partition: the fresh ones that nobody has acknowledged."""
         return {tp: loss for tp, loss in self._known.items() if loss.is_shown(self._now_ms())}
 
     @property
     def text(self) -> str | None:
-        """What `/ready` says of them, None when there is nothing to say."""
+        """The text that `/ready` has of them, None when there are none."""
         shown = self.shown()
         if not shown:
             return None

@@ -47,7 +47,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A metric as it is scraped: its whole name, what it tells, and its labels."""
+    """A metric as it is scraped: its whole name, what it measures, and its labels."""
 
     name: str
     kind: Kind

@@ -1,7 +1,7 @@
-"""How far a worker is, counted from what its transport tells.
+"""How far a worker is, counted from what its transport reports.
 
 An observer of `kafka.events`: per partition what was put before the stage, what the stage finished, what the group's
-offset says, what still lies at the broker, and which attempts concern it. Runs on the event loop.
+offset is, what still lies at the broker, and which attempts concern it. Runs on the event loop.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ GAUGES: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "dodo_cio_event_loop_lag_seconds": max,
     "dodo_cio_clock_ahead_seconds": _farthest,
     "dodo_cio_build_info": max,
+    "dodo_cio_kafka_certificate_ends_timestamp_seconds": min,
     "dodo_cio_http_connections": sum,
     "dodo_cio_http_connections_limit": sum,
     "dodo_cio_ingest_workers": sum,

@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector
 
 from pipeline.kafka import events
 from pipeline.watch.metrics import NAMESPACE, SECONDS, Metrics, Series
-from pipeline.watch.vitals import PartitionPulse, Vitals
+from pipeline.watch.pulse import PartitionPulse
+from pipeline.watch.vitals import Vitals
 
 
 def observe_transport(metrics: Metrics) -> None:
@@ -111,7 +112,7 @@ def show_vitals(metrics: Metrics, vitals: Callable[[], Vitals]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
-    """What is shown of one assigned partition; `lag_records` is None until the broker has said where it ends."""
+    """What is shown of one assigned partition; `lag_records` is None until the broker has returned where it ends."""
 
     pulse: PartitionPulse
     lag_records: int | None = None

@@ -1,6 +1,6 @@
 """How much of a worker's partitions still lies at the broker, asked for in the driver's own thread.
 
-What was delivered says nothing about a partition from which nothing comes, and the committed offset counts a
+What was delivered shows nothing about a partition from which nothing comes, and the committed offset counts a
 transaction marker at the end of the log as a record. The driver's position against the end of what can be read is
 exact: nobody can read what lies behind an open transaction before that ends, and a restart does not help.
 """
@@ -33,7 +33,7 @@ UNREAD: Final = BackgroundTask("unread records", OnEnd.RESTART)
 
 
 class Unread:
-    """Asks again and again, and tells `progress`."""
+    """Asks again and again, and reports to `progress`."""
 
     def __init__(
         self, app: BatchApp, progress: Progress, every_s: float = UNREAD_EVERY_S, lateness: Lateness | None = None

@@ -1,41 +1,15 @@
-"""Vital signs of a worker, and what they mean: pure functions over a snapshot and the time that passed.
-
-Kafka no longer evicts a worker that is stuck (`max.poll.interval` is out of reach, since an outage of Customer.io must
-not cost the membership), so the process itself has to notice. It looks at progress, not at uptime, and at each
-partition for itself: one that stands still is not hidden by others that move. A partition's records are in one of three
-places, and each has a clock of its own:
-
-| where | its clock runs while | and stops with |
-|---|---|---|
-| in the stage's hands | the oldest of them is not finished, however many behind it are | its end, or an attempt |
-| done | the group's offset stays where it is | a commit, or an attempt at one |
-| at the broker | they can be read and the stage has none | a delivery, an attempt, backpressure |
-
-The worker has three more: outside of the group, while the thread in which the consumer lives owes an answer, and while
-partitions are ours that have not begun to flow (their records count as waiting).
-
-So a worker that retries against an API that is down for an hour is alive, and one whose record waits untouched is not,
-although everybody else's move.
-"""
+"""Vital signs of a worker: a snapshot of what its parts hold and have done. What it means, `pulse` decides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.settings import Settings, Stage
 
 if TYPE_CHECKING:  # ingest knows vitals, and is no Faust app
     from faust.types import TP
-
-PATIENCE_S: Final = 300.0
-"""How long a partition may stand still. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s
-between attempts; five minutes are a multiple of all of them together."""
-
-MAX_STEP_S: Final = 10.0
-"""Longest time between two beats that counts. A process that was frozen (SIGSTOP, a suspended host) did not idle: what
-nobody watched is not held against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +43,7 @@ class PartitionVitals:
 
     @property
     def uncommitted(self) -> int:
-        """Records that are done without the group's offset saying so."""
+        """Records that are done and not committed yet."""
         return max((self.acknowledged or 0) - (self.committed or 0), 0)
 
     @property
@@ -91,11 +65,11 @@ class Vitals:
 
     `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
-    for before it joins, such as another system that is down. `restoring` says how far the state of new partitions is.
-    `holding` says why the stage holds its records back, None while they flow; `fault` the same when they will not flow
+    for before it joins, such as another system that is down. `restoring` is how far the state of new partitions is.
+    `holding` is why the stage holds its records back, None while they flow; `fault` the same when they will not flow
     before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
-    says that one is outstanding. `lost` says which records were deleted unread, `gone` names topics to read that do
-    not exist, `clock` says how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
+    says that one is outstanding. `lost` has which records were deleted unread, `gone` names topics to read that do
+    not exist, `clock` has how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
     heartbeat that the group answered, `session_s` how old it may become.
     """
 
@@ -148,183 +122,10 @@ class Vitals:
 
     @property
     def uncommitted(self) -> int:
-        """Records that are done without the group's offset saying so."""
+        """Records that are done and not committed yet."""
         return sum(place.uncommitted for place in self.places.values())
 
     @property
     def waiting(self) -> int:
         """Records that somebody still has to do something about."""
         return self.unread + self.undelivered + self.uncommitted
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionPulse:
-    """What the beats so far have shown of one partition, in seconds watched.
-
-    `stage_s`, `commit_s` and `fetch_s` are the three clocks. `unfinished_s` is how long the oldest record in the
-    stage's hands has been that, and `commit_age_s` how long the group's offset stood still while anything waited,
-    attempts or not.
-    """
-
-    place: PartitionVitals
-    stage_s: float = 0.0
-    commit_s: float = 0.0
-    fetch_s: float = 0.0
-    unfinished_s: float = 0.0
-    commit_age_s: float = 0.0
-
-    @property
-    def still_s(self) -> float:
-        """How long the partition has stood still, by the worst of its clocks."""
-        return max(self.stage_s, self.commit_s, self.fetch_s)
-
-    @property
-    def trouble(self) -> str:
-        """What stands still, and where."""
-        place = self.place
-        if self.stage_s == self.still_s:
-            return (
-                f"its oldest unfinished record, offset {place.oldest}, was neither finished nor tried again, and "
-                f"{place.waiting} records wait"
-            )
-        if self.commit_s == self.still_s:
-            return (
-                f"everything below offset {place.acknowledged} is done, and neither did the group's offset "
-                f"{place.committed} move nor was a commit tried"
-            )
-        from_ = f" from offset {place.delivered} on" if place.delivered is not None else ""
-        return f"{place.unread} records can be read{from_}, and nothing was delivered"
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """What the beats so far have shown: each partition, and seconds watched outside of the group.
-
-    `moved_s` and `tried_s` are seconds since any record moved, or was tried again, while some wait; `held_s` is how
-    long the stage has held its records back. `silent_s` is how long the consumer's thread has owed an answer, and
-    `settling_s` how long partitions have been ours without a record of theirs flowing, or any step towards that.
-    """
-
-    at: float
-    progress: tuple[int, int, int]
-    attempts: int = 0
-    answers: int = 0
-    partitions: Mapping[TP, PartitionPulse] = field(default_factory=dict)
-    moved_s: float = 0.0
-    tried_s: float = 0.0
-    held_s: float = 0.0
-    is_held: bool = False
-    outside_s: float = 0.0
-    silent_s: float = 0.0
-    settling_s: float = 0.0
-
-    @property
-    def worst(self) -> tuple[TP, PartitionPulse] | None:
-        """The partition that has stood still for longest."""
-        return max(self.partitions.items(), key=lambda item: (item[1].still_s, item[0]), default=None)
-
-
-def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
-    """The pulse after one more look at the worker; `now` is monotonic seconds."""
-    if pulse is None:
-        pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts, answers=vitals.answers)
-    step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
-    outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
-    silent = vitals.asked and vitals.answers == pulse.answers and not vitals.stopping
-    # Without an answer to heartbeats it is the brokers that are away, and a restart is no cure for that.
-    settling = vitals.rebalancing and vitals.generation >= 0 and not vitals.stopping and vitals.is_heard
-    return Pulse(
-        at=now,
-        progress=vitals.progress,
-        attempts=vitals.attempts,
-        answers=vitals.answers,
-        partitions={}
-        if vitals.stopping
-        else {tp: _beat_of(pulse.partitions.get(tp), place, step) for tp, place in vitals.places.items()},
-        moved_s=pulse.moved_s + step if vitals.waiting and vitals.progress == pulse.progress else 0.0,
-        tried_s=pulse.tried_s + step if vitals.waiting and vitals.attempts == pulse.attempts else 0.0,
-        held_s=pulse.held_s + step if vitals.hold is not None and pulse.is_held else 0.0,
-        is_held=vitals.hold is not None,
-        outside_s=pulse.outside_s + step if outside else 0.0,
-        silent_s=pulse.silent_s + step if silent else 0.0,
-        settling_s=pulse.settling_s + step if settling and vitals.attempts == pulse.attempts else 0.0,
-    )
-
-
-def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float) -> PartitionPulse:
-    """The same for one partition."""
-    if before is None:
-        return PartitionPulse(now)
-    was = before.place
-    unfinished = bool(now.undelivered and was.undelivered) and now.acknowledged == was.acknowledged
-    uncommitted = bool(now.uncommitted and was.uncommitted) and now.committed == was.committed
-    waiting = bool(now.waiting and was.waiting) and now.committed == was.committed
-    attempted, tried = now.attempts != was.attempts, now.tries != was.tries
-    # What the stage holds is judged by itself; it may well be why nothing more is fetched.
-    unread = bool(now.unread and was.unread) and now.delivered == was.delivered and not now.undelivered
-    return PartitionPulse(
-        now,
-        stage_s=before.stage_s + step if unfinished and not attempted else 0.0,
-        commit_s=before.commit_s + step if uncommitted and not tried else 0.0,
-        fetch_s=before.fetch_s + step if unread and not attempted else 0.0,
-        unfinished_s=before.unfinished_s + step if unfinished else 0.0,
-        commit_age_s=before.commit_age_s + step if waiting else 0.0,
-    )
-
-
-def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdict:
-    """Whether the process is worth keeping; a restart is the cure for a no."""
-    if pulse.outside_s > patience_s:
-        holding = f" while it holds {vitals.partitions} partitions" if vitals.partitions else ""
-        return Verdict(ok=False, reason=f"outside of the consumer group for {pulse.outside_s:.0f} s{holding}")
-    if pulse.silent_s > patience_s:
-        reason = f"the consumer's thread has not answered for {pulse.silent_s:.0f} s: nothing is read from Kafka"
-        return Verdict(ok=False, reason=reason)
-    if pulse.settling_s > patience_s:
-        what = vitals.restoring or "a rebalance that does not end"
-        return Verdict(ok=False, reason=f"no record has flowed for {pulse.settling_s:.0f} s, without a step: {what}")
-    if pulse.worst is not None and pulse.worst[1].still_s > patience_s:
-        tp, worst = pulse.worst
-        others = sum(one.still_s > patience_s for one in pulse.partitions.values()) - 1
-        more = f"; the same of {others} more partitions" if others else ""
-        where = f"{tp.topic}/{tp.partition} has stood still for {worst.still_s:.0f} s"
-        return Verdict(ok=False, reason=f"{where}: {worst.trouble}{more}")
-    if not vitals.waiting:
-        return Verdict(ok=True, reason="no record waits")
-    if vitals.hold is not None:
-        return Verdict(ok=True, reason=f"held for {pulse.held_s:.0f} s: {vitals.hold}; {vitals.waiting} records wait")
-    tried = f", tried again {pulse.tried_s:.0f} s ago" if pulse.tried_s < pulse.moved_s else ""
-    return Verdict(ok=True, reason=f"{vitals.waiting} records wait; work moved {pulse.moved_s:.0f} s ago{tried}")
-
-
-def ready(vitals: Vitals) -> Verdict:
-    """Whether records can flow through this process now; nobody answers before the start-up checks have passed.
-
-    A fault that waits for a person is a no, so that a rollout stops before it has replaced what works. An outage of the
-    other side is not, and only named: every replica has it, and one that is taken out of service does no better.
-    """
-    if vitals.stopping:
-        return Verdict(ok=False, reason="stopping")
-    if vitals.waiting_for is not None:
-        return Verdict(ok=False, reason=f"the start waits for {vitals.waiting_for}")
-    if vitals.fault is not None:
-        return Verdict(ok=False, reason=f"held until somebody acts: {vitals.fault}")
-    if vitals.generation < 0:
-        return Verdict(ok=False, reason="not a member of the consumer group")
-    if vitals.gone:
-        return Verdict(
-            ok=False,
-            reason=f"topic {', '.join(vitals.gone)} does not exist, or has no partitions: was it deleted? "
-            "(`dodo-cio topics check`); reading goes on as soon as it is back",
-        )
-    if vitals.restoring is not None:
-        return Verdict(ok=False, reason=vitals.restoring)
-    if vitals.rebalancing:
-        return Verdict(ok=False, reason="the consumer group is rebalancing")
-    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
-        return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
-    held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
-    held += "".join(f"; {said}" for said in (vitals.lost, vitals.clock) if said is not None)
-    if not vitals.partitions:
-        return Verdict(ok=True, reason=f"standing by: the group has more members than partitions{held}")
-    return Verdict(ok=True, reason=f"{vitals.partitions} partitions assigned{held}")

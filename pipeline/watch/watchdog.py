@@ -9,7 +9,8 @@ from typing import Any
 
 from faust.types import TP
 
-from pipeline.watch.vitals import PATIENCE_S, PartitionPulse, Pulse, Verdict, Vitals, beat, live, ready
+from pipeline.watch.pulse import PATIENCE_S, PartitionPulse, Pulse, beat, live, ready
+from pipeline.watch.vitals import Verdict, Vitals
 
 
 class Watchdog:

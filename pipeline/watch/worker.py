@@ -10,6 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from pipeline.kafka.worker.app import BatchApp
+from pipeline.watch.clients import show_clients
 from pipeline.watch.clock import Clock
 from pipeline.watch.driver_thread import DriverThread
 from pipeline.watch.health import Health
@@ -22,10 +23,11 @@ from pipeline.watch.page.own import Own
 from pipeline.watch.page.peers import Peers
 from pipeline.watch.page.routes import Page
 from pipeline.watch.progress import Progress
+from pipeline.watch.pulse import PATIENCE_S
 from pipeline.watch.server import HealthServer
 from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
 from pipeline.watch.unread import UNREAD_EVERY_S, Unread
-from pipeline.watch.vitals import PATIENCE_S, PartitionVitals, Vitals
+from pipeline.watch.vitals import PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
 
 ATTENDED_EVERY_S: Final = 5.0
@@ -36,14 +38,14 @@ milliseconds; the verdict looks back five minutes."""
 class WorkerWatch:
     """Watches `app` for as long as it runs.
 
-    A stage registers its own series on `metrics`, and says what is no standstill although a partition's records do not
+    A stage registers its own series on `metrics`, and marks what is no standstill although a partition's records do not
     move. Either it calls `progress.attempted()` whenever it tries something again that concerns all of them; or it sets
     `attended`, which is asked every few seconds about the partitions that stand still, and returns those whose oldest
     record is being tried again, held on purpose, or kept out by others that are.
 
-    A start that waits for another system says so in `waiting_for`, which `/ready` repeats; a stage with a state says in
-    `restoring` how far a restore is. A stage that holds its records back says why in `holding`, or in `fault` when they
-    will not flow before a person acts, which makes it not ready. Each returns None when there is nothing to say.
+    A start that waits for another system sets `waiting_for`, which `/ready` repeats; a stage with a state sets in
+    `restoring` how far a restore is. A stage that holds its records back sets the reason in `holding`, or in `fault`
+    when they will not flow before a person acts, which makes it not ready. Each returns None when there is none.
     `details` adds to `/status`, `recent` are the last events on the status page, personal data masked.
     """
 
@@ -65,6 +67,7 @@ class WorkerWatch:
         self._thread = DriverThread(app)
         watchdog = Watchdog(self.vitals, patience_s=patience_s)
         observe_transport(self.metrics)
+        show_clients(self.metrics, app.settings)
         show_vitals(self.metrics, self.vitals)
         show_partitions(self.metrics, lambda: self._figures(watchdog), watchdog.held_s)
         self._lateness = Lateness()
@@ -168,7 +171,7 @@ class WorkerWatch:
 
 
 def _nothing() -> None:
-    """There is nothing to say."""
+    """None, always."""
 
 
 def _nobody(_: Collection[TP]) -> Iterable[TP]:

@@ -42,8 +42,8 @@ INTERRUPTED: Final = 130
 """What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
 
 BENCHMARKS: Final = (
-    "transform", "decision", "scale", "state", "rules", "recipes", "restore", "batcher", "lanes", "client", "latency",
-    "throughput", "letters", "ingest", "traces", "chain", "backlog",
+    "transform", "decision", "shapes", "scale", "state", "rules", "recipes", "restore", "rolling", "batcher", "lanes",
+    "client", "latency", "throughput", "letters", "ingest", "traces", "chain", "backlog",
 )  # fmt: skip
 """Modules of this package, in the order in which they run."""
 

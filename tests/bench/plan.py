@@ -19,7 +19,11 @@ class Sizes:
     records: int = field(default=200_000, metadata={"help": "webhooks that each contender of transform and scale maps"})
     payments: int = field(default=100_000, metadata={"help": "webhooks that each transform of state maps"})
     webhooks: int = field(default=40_000, metadata={"help": "payments of decision's shop, eight of each customer"})
-    customers: int = field(default=1_000_000, metadata={"help": "customers of restore"})
+    customers: int = field(default=1_000_000, metadata={"help": "customers of restore and rolling"})
+    replicas: int = field(default=3, metadata={"help": "transforms of rolling, each restarted once"})
+    restart_seconds: float = field(
+        default=10.0, metadata={"help": "seconds between the end of one of rolling's replicas and its next start"}
+    )
     operations: int = field(default=300_000, metadata={"help": "operations that each sink of throughput delivers"})
     letters: int = field(default=60_000, metadata={"help": "operations that letters' Customer.io refuses"})
     samples: int = field(default=400, metadata={"help": "single records of latency"})
@@ -41,7 +45,7 @@ class Sizes:
         return cls(
             rounds=1, records=20_000, payments=20_000, webhooks=8_000, customers=20_000, operations=60_000,
             letters=10_000, samples=60, requests=200, lane_operations=20_000, load_seconds=2.0, chain_seconds=5.0,
-            chain_webhooks=4_000, backlog=60_000, outage_seconds=10.0,
+            chain_webhooks=4_000, backlog=60_000, outage_seconds=10.0, restart_seconds=2.0,
         )  # fmt: skip
 
     @classmethod
@@ -50,7 +54,7 @@ class Sizes:
         return replace(
             cls.short(), records=600, payments=600, webhooks=400, customers=300, operations=4_000, letters=1_000,
             samples=3, requests=10, lane_operations=3_000, load_seconds=0.3, chain_seconds=1.0, chain_rate=30.0,
-            chain_webhooks=100, backlog=3_000, outage_seconds=1.0,
+            chain_webhooks=100, backlog=3_000, outage_seconds=1.0, replicas=1, restart_seconds=0.1,
         )  # fmt: skip
 
 

@@ -27,9 +27,9 @@ WARM_S: Final = 3.0
 RSS_MB: Final = 300.0
 
 
-def facts_of(partition: int, customers: int) -> Iterator[tuple[bytes, bytes]]:
+def facts_of(partition: int, customers: int, partitions: int = PARTITIONS) -> Iterator[tuple[bytes, bytes]]:
     """Three facts of each of the partition's customers, as they come in: a payment, a subscription, an identity."""
-    numbers = list(range(partition, customers, PARTITIONS))
+    numbers = list(range(partition, customers, partitions))
     rng = random.Random(partition)
     for kind in range(3):
         rng.shuffle(numbers)
@@ -57,7 +57,7 @@ async def measure(run: Run) -> list[Figure]:
     directory, customers = run.directory, run.sizes.customers
     settings = await stage.topics(run.broker, directory, PARTITIONS, transform_group="restore", port=0)
     run.say(f"writing {3 * customers:,} facts")
-    records = await _fill(settings, customers)
+    records = await fill(settings, customers)
     bare_s = await _bare(settings, records)
     cold_s, cold_mb = await _ready(settings, directory)
     size = sum(path.stat().st_size for path in settings.data_dir.glob("**/data.mdb"))
@@ -76,7 +76,8 @@ async def measure(run: Run) -> list[Figure]:
     ]
 
 
-async def _fill(settings: Settings, customers: int) -> int:
+async def fill(settings: Settings, customers: int, partitions: int = PARTITIONS) -> int:
+    """Write the facts of so many customers, evenly to all partitions; how many there are."""
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", max_batch_size=900_000, linger_ms=0
     )
@@ -84,9 +85,9 @@ async def _fill(settings: Settings, customers: int) -> int:
     sent = 0
     pending: set[asyncio.Future[Any]] = set()
     try:
-        for partition in range(PARTITIONS):
+        for partition in range(partitions):
             batch = producer.create_batch()
-            for name, value in facts_of(partition, customers):
+            for name, value in facts_of(partition, customers, partitions):
                 fields = {
                     "key": name,
                     "value": value,
@@ -131,7 +132,7 @@ async def _ready(settings: Settings, directory: Path) -> tuple[float, float]:
             while True:
                 worker.check()
                 most = max(most, worker.rss_mb())
-                port = port or _port(worker)
+                port = port or stage.health_port(worker)
                 if port and (await client.get(f"http://127.0.0.1:{port}/ready")).is_success:
                     break
                 await asyncio.sleep(0.05)
@@ -140,13 +141,6 @@ async def _ready(settings: Settings, directory: Path) -> tuple[float, float]:
         await worker.stop()
     (directory / "last.log").write_bytes(worker.log.read_bytes())
     return took_s, most
-
-
-def _port(worker: stage.Process) -> int | None:
-    for line in worker.log.read_text(errors="replace").splitlines():
-        if '"health listening"' in line:
-            return int(json.loads(line)["port"])
-    return None
 
 
 async def _restore_s(directory: Path) -> float:

@@ -27,16 +27,25 @@ APART: Final = timedelta(milliseconds=61_417)
 """40,000 payments are four weeks."""
 
 
+def customer_id_of(customer: int) -> str:
+    """The id of a customer by number."""
+    return f"cus_0N{customer:020d}"
+
+
 class ShopTraffic:
     """The payments of one shop, in the order in which they were made.
 
     Args:
-        payments: how many, eight of each customer.
+        payments: how many.
+        customers: of how many customers; None: eight of each.
+        before: how many the shop has had before these.
     """
 
-    def __init__(self, payments: int) -> None:
+    def __init__(self, payments: int, customers: int | None = None, before: int = 0) -> None:
         self._body = orjson.loads(files("pipeline.dodo.samples").joinpath(SAMPLE).read_bytes())
-        customers = max(1, payments // PAYMENTS_EACH)
+        if customers is None:
+            customers = max(1, payments // PAYMENTS_EACH)
+        self._before = before
         self._turns = [number % customers for number in range(payments)]
         random.Random(20_261_001).shuffle(self._turns)
 
@@ -46,7 +55,7 @@ class ShopTraffic:
     def records(self, topic: str, partitions: int) -> Iterator[FetchedRecord]:
         """The webhooks as they lie in the topic of so many partitions, each at the next offset of its own."""
         ends = [0] * partitions
-        for number, customer in enumerate(self._turns):
+        for number, customer in enumerate(self._turns, self._before):
             key, body, delivered = self._webhook(number, customer)
             partition = partition_of(key, partitions)
             received_ms = int(delivered.timestamp() * 1000)
@@ -64,7 +73,7 @@ class ShopTraffic:
         """Key, body, and when it was delivered."""
         happened = BEGAN + number * APART
         body, data = self._body, self._body["data"]
-        customer_id = f"cus_0N{customer:020d}"
+        customer_id = customer_id_of(customer)
         data["customer"] = {
             "customer_id": customer_id,
             "email": f"customer{customer}@example.com",

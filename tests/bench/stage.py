@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -54,7 +55,7 @@ HANDED_ON: Final = (
     "transform_group", "state", "sink_group", "dodo_webhook_secrets", "customerio_site_id", "customerio_api_key",
     "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "drain_seconds", "log_format",
     "rules",
-    "ingest_workers",
+    "ingest_workers", "group_instance_id", "session_timeout_seconds",
 )  # fmt: skip
 """Settings that differ from their defaults."""
 
@@ -207,6 +208,28 @@ class Process:
 
 class ProcessEndedError(Exception):
     """A process that should run has ended."""
+
+
+def health_port(process: Process) -> int | None:
+    """The port of its probes, once its log tells; for one that chose it itself."""
+    for line in process.log.read_text(errors="replace").splitlines():
+        if '"health listening"' in line:
+            return int(json.loads(line)["port"])
+    return None
+
+
+async def until_ready(process: Process) -> None:
+    """Wait until a stage with a port of its own choice is ready, however long it restores."""
+    while (port := health_port(process)) is None:
+        process.check()
+        await asyncio.sleep(0.05)
+    async with local_client(f"http://127.0.0.1:{port}", timeout=5) as client:
+        while True:
+            process.check()
+            with suppress(httpx.HTTPError):
+                if (await client.get("/ready")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def ready(process: Process, url: str, path: str = "/ready") -> None:

@@ -16,10 +16,10 @@ from tests.kafka.shared import SharedKafka
 CONTENDERS = ("ours-state", "aiokafka")
 """Ours and a peer's kind, without the packages that only `.venv-bench` has: they are not in the development lock."""
 
-PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state", "rules"})
-"""They are `transform` again, in other shapes."""
+PARTS = tuple(name for name in BENCHMARKS if name not in {"scale", "state", "rules", "rolling"})
+"""The others are `transform` again, in other shapes, and what has its own (`test_rolling`)."""
 
-COMPUTING = ("decision", "batcher", "lanes", "recipes", "traces")
+COMPUTING = ("decision", "shapes", "batcher", "lanes", "recipes", "traces")
 """They hold the event loop: beside them a client would miss the broker's answer."""
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
@@ -21,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.settings import Settings
 from tests.admin import admin_client
+from tests.workers import WorkerProcess
 
 WORKER = Path(__file__).with_name("copy_worker.py")
 KEYS = 200
@@ -28,54 +27,6 @@ PATIENCE_S = 300.0
 """Limit of every wait; reaching it is a failure, whatever the machine does besides."""
 
 POLL_S = 0.02
-
-
-class Worker:
-    """One copy worker process."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    @property
-    def text(self) -> str:
-        """Everything that it said."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def place(self) -> int:
-        """The end of what it said so far: a wait for what it says next begins here."""
-        return len(self.text)
-
-    async def says(self, *parts: str, times: int = 1, since: int = 0) -> str:
-        """Wait until `times` lines behind the place `since` hold all the parts; the last of them."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            lines = [line for line in self.text[since:].splitlines() if all(part in line for part in parts)]
-            if len(lines) >= times:
-                return lines[times - 1]
-            if self.process.poll() is not None:
-                raise AssertionError(f"ended with {self.process.returncode} before it said {parts}:\n{self.text}")
-            await asyncio.sleep(POLL_S)
-        raise AssertionError(f"never said {parts}:\n{self.text}")
-
-    def send(self, number: int) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
-
-    async def ends(self) -> int:
-        """Wait for the exit code."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"does not end:\n{self.text}")
-            await asyncio.sleep(POLL_S)
-        return int(self.process.returncode)
-
-    async def stop(self) -> int:
-        """SIGTERM, and its exit code."""
-        self.send(signal.SIGTERM)
-        return await self.ends()
 
 
 @dataclass
@@ -151,9 +102,9 @@ class Fleet:
         self.settings = settings
         self._environment = dict(environment)
         self._directory = directory
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
 
-    def start(self, *command: str, instance_id: str = "", **options: str) -> Worker:
+    def start(self, *command: str, instance_id: str = "", **options: str) -> WorkerProcess:
         """One more worker; options are the `COPY_*` variables, `command` replaces the usual one.
 
         With an `instance_id` it is a static member.
@@ -162,15 +113,11 @@ class Fleet:
         variables = {f"COPY_{name.upper()}": value for name, value in options.items()}
         if instance_id:
             variables["PIPELINE_GROUP_INSTANCE_ID"] = instance_id
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command or (sys.executable, str(WORKER)),
-                env={**self._environment, **variables, "PYTHONUNBUFFERED": "1"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=self._directory,
-            )
-        worker = Worker(process, log)
+        worker = WorkerProcess(
+            command or (sys.executable, str(WORKER)),
+            {**self._environment, **variables, "PYTHONUNBUFFERED": "1"},
+            log,
+        )
         self.workers.append(worker)
         return worker
 
@@ -254,9 +201,7 @@ class Fleet:
     def end(self) -> None:
         """Leave no process behind."""
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-            worker.process.wait()
+            worker.kill()
 
 
 class Offsets:

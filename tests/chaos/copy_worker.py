@@ -17,6 +17,7 @@ from faust.types import TP
 
 from pipeline import logs
 from pipeline.errors import TopicError
+from pipeline.kafka.producer.outgoing import OutgoingChunk
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import OutRecord, source_of
 from pipeline.kafka.worker.app import BatchApp
@@ -42,6 +43,8 @@ class Copying:
         self.changed = asyncio.Event()
         self.work_s = float(os.environ.get("COPY_WORK_S", "0"))
         self.fail_at = os.environ.get("COPY_FAIL_AT")
+        self.hang_at = os.environ.get("COPY_HANG_AT")
+        self.hang_s = float(os.environ.get("COPY_HANG_S", "3600"))
         self.skip_heads = "COPY_SKIP_HEADS" in os.environ
 
     @property
@@ -94,12 +97,14 @@ class Copying:
         if not self.open or not membership.is_current(batch.generation):
             return
         chunk = self.producer.chunk()
+        hangs = False
         for record in batch:
             if record.value is not None and self.fail_at is not None and record.value.startswith(self.fail_at.encode()):
                 raise RuntimeError("a bug in the agent")
+            hangs |= self.hang_at is not None and (record.value or b"").startswith(self.hang_at.encode())
             out = OutRecord(record.key, record.value, (("source", source_of(record).encode()),))
             chunk.append(self.output, self.producer.partition_for(self.output, record.key), out)
-        future = asyncio.ensure_future(self.work(chunk.send()))
+        future = asyncio.ensure_future(self.hang(chunk) if hangs else self.work(chunk.send()))
         queue = self.flying.setdefault(batch.tp, deque())
         queue.append((batch, future))
         future.add_done_callback(lambda done: self.landed(queue, done))
@@ -108,6 +113,12 @@ class Copying:
         """Wait until the copies are durable, and for as long as the test wants a chunk to take."""
         await sent
         await asyncio.sleep(self.work_s)
+
+    async def hang(self, chunk: OutgoingChunk) -> None:
+        """Send the copies only after as long as a system that hangs lets everybody wait."""
+        log.info("Hanging")
+        await asyncio.sleep(self.hang_s)
+        await chunk.send()
 
     def landed(self, queue: deque[tuple[RecordBatch, asyncio.Future[None]]], done: asyncio.Future[None]) -> None:
         """Acknowledge from the completion, in order."""

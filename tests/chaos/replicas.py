@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +21,38 @@ import httpx
 
 from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.local.process import Watchdog
+from pipeline.settings import Settings
 from tests.asking import local_client
 from tests.chaos.season.record import Ended
+from tests.kafka.three_brokers import Cluster
 
 STAGES = ("ingest", "transform", "sink")
 READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
 POLL_S = 0.05
 LOG_BYTES = 6000
+
+
+async def replicas_on(
+    cluster: Cluster,
+    chain_settings: Callable[..., Awaitable[Settings]],
+    environment: Callable[[Settings], dict[str, str]],
+    directory: Path,
+    partitions: int,
+) -> tuple[Settings, Replicas]:
+    """Two of each stage on `cluster`, not started yet, on topics and with secrets of their own, and their settings."""
+    key, port = secrets.token_hex(16), free_port()
+    settings = await chain_settings(
+        partitions=partitions,
+        kafka_bootstrap_servers=cluster.bootstrap_servers,
+        dodo_webhook_secrets="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        customerio_site_id="site",
+        customerio_api_key=key,
+        customerio_url=f"http://127.0.0.1:{port}",
+        log_format="json",
+    )
+    await cluster.wait_until_in_sync()
+    return settings, Replicas(environment(settings), directory, site_id="site", api_key=key, sandbox_port=port)
 
 
 @dataclass

@@ -61,7 +61,7 @@ async def test_a_bug_in_the_agent_ends_the_process_and_nothing_is_skipped(fleet:
     traffic = fleet.traffic()
     await traffic.burst(3000)
     first = fleet.start(fail_at="1777:")
-    assert await first.ends() == 1
+    assert await first.ended() == 1
     assert b"1777:8" not in set(await fleet.output())
     second = fleet.start()
     await second.says("OffsetsCommitted(")
@@ -75,7 +75,7 @@ async def test_a_crash_at_the_wrong_moment_of_a_rebalance_still_ends_the_process
     first = fleet.start(crash_before_revoke="1")
     await first.says("OffsetsCommitted(")
     second = fleet.start()
-    assert await first.ends() == 1
+    assert await first.ended() == 1
     assert "did not stop in time" not in first.text
     await second.says("Copying", "partitions=4")
     await traffic.end()
@@ -88,7 +88,7 @@ async def test_an_acknowledgement_over_an_unfinished_chunk_ends_the_process(flee
     traffic = fleet.traffic()
     await traffic.burst(8000)
     first = fleet.start(skip_heads="1")
-    assert await first.ends() == 1
+    assert await first.ended() == 1
     assert "was acknowledged while the chunk 0-999 is not done" in first.text
     assert set((await fleet.committed()).values()) <= {0}  # where partitions begin
     fleet.start()

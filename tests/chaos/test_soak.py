@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.chaos.conftest import Fleet, Offsets, Worker
+    from tests.chaos.conftest import Fleet, Offsets
+    from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -29,7 +30,7 @@ class Monkey:
         self.fleet = fleet
         self.dice = random.Random(seed)
         self.ways = ways
-        self.running: list[Worker] = [fleet.start(), fleet.start()]
+        self.running: list[WorkerProcess] = [fleet.start(), fleet.start()]
         self.events = 0
 
     async def act(self) -> None:
@@ -68,7 +69,7 @@ async def test_clean_hand_overs_repeat_nothing(fleet: Fleet, seed: int) -> None:
     await traffic.end()
     count = await fleet.count(traffic.sent)
     assert (count.missing, count.repeated, count.disordered) == (0, 0, 0), f"CHAOS_SEED={seed}"
-    ended = [await worker.ends() for worker in fleet.workers if worker not in monkey.running]
+    ended = [await worker.ended() for worker in fleet.workers if worker not in monkey.running]
     assert set(ended) <= {0}
 
 

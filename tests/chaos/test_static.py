@@ -13,7 +13,8 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.chaos.conftest import Fleet, Offsets, Worker
+    from tests.chaos.conftest import Fleet, Offsets
+    from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -30,12 +31,12 @@ async def fleet(chain_settings: Callable[..., Awaitable[Settings]], make_fleet: 
     return make_fleet(await chain_settings(partitions=4, session_timeout_seconds=SESSION_S))
 
 
-def rebalances(worker: Worker) -> int:
+def rebalances(worker: WorkerProcess) -> int:
     """How often the worker was given partitions, the start included."""
     return worker.text.count("RebalanceEnded(")
 
 
-async def two(fleet: Fleet) -> list[Worker]:
+async def two(fleet: Fleet) -> list[WorkerProcess]:
     """Two workers with names, each with half of the partitions."""
     workers = [fleet.start(instance_id=f"worker-{number}") for number in range(2)]
     for worker in workers:
@@ -67,7 +68,7 @@ async def test_a_killed_one_comes_back_to_its_place(fleet: Fleet) -> None:
     first, second = await two(fleet)
     before = rebalances(second)
     first.send(signal.SIGKILL)
-    await first.ends()
+    await first.ended()
     heir = fleet.start(instance_id="worker-0")
     await heir.says("Copying", "partitions=2")
     await heir.says("OffsetsCommitted(")
@@ -117,7 +118,7 @@ async def replace_a_frozen_one(fleet: Fleet, watch_offsets: Callable[[Fleet], Of
     written = len(await fleet.output())
     watched = watch_offsets(fleet)
     frozen.send(signal.SIGCONT)
-    assert await frozen.ends() == 2
+    assert await frozen.ended() == 2
     assert frozen.text.count(FENCED) == 1
     assert "Traceback" not in frozen.text
     count = await fleet.count(traffic.sent)
@@ -134,7 +135,7 @@ async def test_of_two_with_one_name_the_first_ends(fleet: Fleet) -> None:
     first = fleet.start(instance_id="worker-0")
     await first.says("OffsetsCommitted(", times=3)
     second = fleet.start(instance_id="worker-0")
-    assert await first.ends() == 2
+    assert await first.ended() == 2
     assert first.text.count(FENCED) == 1
     assert "Traceback" not in first.text
     await second.says("Copying", "partitions=4")
@@ -158,7 +159,7 @@ async def test_partitions_that_are_added_are_seen_after_a_restart(fleet: Fleet) 
     await fleet.caught_up()
 
 
-async def started(fleet: Fleet) -> Worker:
+async def started(fleet: Fleet) -> WorkerProcess:
     """The only worker of its group."""
     worker = fleet.start(instance_id="worker-0", metadata_ms="1000")
     await worker.says("Copying", "partitions=4")

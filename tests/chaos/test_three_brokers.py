@@ -6,10 +6,8 @@ Every webhook arrives once, in order, and is worth what the shop says.
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -20,11 +18,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.local.ports import free_port
 from pipeline.settings import Settings
 from pipeline.transform.policy import Policy
 from tests.chaos.client import Client
-from tests.chaos.replicas import STAGES, Replicas, SandboxView
+from tests.chaos.replicas import STAGES, Replicas, SandboxView, replicas_on
 from tests.chaos.seen import caught_up, look
 from tests.chaos.truth import faults, work_out
 from tests.kafka.three_brokers import Cluster
@@ -155,19 +152,7 @@ def make_chain(
 
     @asynccontextmanager
     async def make(webhooks: int) -> AsyncIterator[Chain]:
-        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-        key, port = secrets.token_hex(16), free_port()
-        settings = await chain_settings(
-            partitions=PARTITIONS,
-            kafka_bootstrap_servers=kafka_cluster.bootstrap_servers,
-            dodo_webhook_secrets=secret,
-            customerio_site_id="site",
-            customerio_api_key=key,
-            customerio_url=f"http://127.0.0.1:{port}",
-            log_format="json",
-        )
-        await kafka_cluster.wait_until_in_sync()
-        replicas = Replicas(environment(settings), tmp_path, site_id="site", api_key=key, sandbox_port=port)
+        settings, replicas = await replicas_on(kafka_cluster, chain_settings, environment, tmp_path, PARTITIONS)
         async with replicas, SandboxView(replicas.sandbox.url) as view:
             chain = Chain(kafka_cluster, settings, replicas, view, webhooks=webhooks, seed=seed)
             try:

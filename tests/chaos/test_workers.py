@@ -40,7 +40,7 @@ async def test_a_signal_is_a_clean_end(
         await worker.says("Partitions assigned")
         await fleet.caught_up()
         worker.send(number)
-        assert await worker.ends() == 0
+        assert await worker.ended() == 0
         said = [json.loads(line) for line in worker.text.splitlines() if line.startswith("{")]
         loggers = {line["logger"] for line in said}
         assert {"pipeline.kafka.worker.app", "faust.worker", "aiokafka.consumer.group_coordinator"} <= loggers
@@ -53,7 +53,7 @@ async def test_a_signal_is_a_clean_end(
 async def test_a_failed_check_is_one_message(command: tuple[str, ...], fleet: Fleet) -> None:
     """What the operator must change is said once, without a traceback, before the group is joined: exit code 2."""
     worker = fleet.start(*command, refuse="topic nowhere is missing: dodo-cio topics apply")
-    assert await worker.ends() == 2
+    assert await worker.ended() == 2
     assert worker.text.count("topic nowhere is missing") == 1
     assert "Traceback" not in worker.text
     assert "Joined group" not in worker.text
@@ -77,7 +77,7 @@ async def test_an_unusable_data_directory_is_one_message(
     occupied = tmp_path / "file"
     occupied.touch()
     worker = make_fleet(await chain_settings(data_dir=occupied)).start()
-    assert await worker.ends() == 2
+    assert await worker.ended() == 2
     assert worker.text.count(f"PIPELINE_DATA_DIR: {occupied} cannot be used") == 1
     assert "Traceback" not in worker.text
 
@@ -89,7 +89,7 @@ async def test_no_broker_is_one_message(
     """Whichever client notices: the address is named, and nothing has a traceback."""
     settings = Settings.load(kafka_bootstrap_servers="127.0.0.1:1", data_dir=tmp_path / "data")
     worker = make_fleet(settings).start(**options)
-    assert await worker.ends() == 1
+    assert await worker.ended() == 1
     assert worker.text.count("no Kafka broker could be used at 127.0.0.1:1") == 1
     assert "Traceback" not in worker.text
 

@@ -51,6 +51,16 @@ def test_a_full_disk(command: Sequence[str]) -> None:
     assert (code, err) == (1, "dodo-cio: standard output cannot be written: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    "command", [["explain", "--sample", "license", "--json"], ["settings", "--json"]], ids=" ".join
+)
+def test_remarks_that_nobody_can_be_told(command: Sequence[str]) -> None:
+    """A full disk behind standard error takes a remark away, and nothing of what was asked for."""
+    code, out, _ = run(command, {"PIPELINE_NO_SETTING": "1"}, shell="2>/dev/full")
+    assert code == 0
+    assert json.loads(out)
+
+
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
 def test_no_standard_output(command: Sequence[str]) -> None:
     """So it is where standard output is closed from the start."""

@@ -211,3 +211,9 @@ def test_does_not_modify_its_input() -> None:
     before = repr(given_attributes)
     fit_attributes(given_attributes)
     assert repr(given_attributes) == before
+
+
+def test_a_name_that_is_no_text() -> None:
+    """JSON has no such name, at any depth: the member goes, and the cut says so."""
+    odd: dict[Any, Any] = {7: "x", "plan": {1: "a", "b": "c"}}
+    assert fit_attributes(odd) == ({"plan": {"b": "c"}}, (Cut("7", "type"), Cut("plan", "type")))

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.customerio.limits import ITEM_MAX_BYTES
-from pipeline.customerio.operations import event, identify
+from pipeline.customerio.operations import event, identify, merge
 from pipeline.errors import OperationError, OversizeError
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -98,3 +98,10 @@ def test_errors_quote_nothing_private() -> None:
     with pytest.raises(OperationError) as caught:
         an_event(person_id="jane@example.com" * 20)
     assert "jane" not in str(caught.value)
+
+
+def test_nobody_is_merged_into_themselves() -> None:
+    """The same identifier with the same value is one person; the same value of another kind may be two."""
+    with pytest.raises(OperationError, match="into itself"):
+        merge("cus_1", "cus_1")
+    assert orjson.loads(merge("cus_1", "cus_1", secondary_identifier="email"))["secondary"] == {"email": "cus_1"}

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.customerio.client import TrackClient
-from pipeline.customerio.workspace import HOSTS, REMEMBERED_S, Workspace, credentials, find, resolve
+from pipeline.customerio.workspace import HOSTS, REMEMBERED_S, Workspace, credentials, find, resolve, try_batches
 from pipeline.errors import CredentialError, DeliveryError, SettingsError
 from pipeline.settings import Settings
 
@@ -202,3 +202,20 @@ async def test_find_tells_the_workspace() -> None:
     """The region endpoint's answer is kept with the workspace's number."""
     async with TrackClient(HOSTS["us"], "site", "key", transport=in_region("us")) as client:
         assert await find(client) == Workspace("us", 3)
+
+
+@pytest.mark.parametrize(("status", "means"), [(200, True), (400, True), (404, False), (500, False)])
+async def test_a_batch_of_nothing_shows_whether_the_key_is_taken(status: int, means: bool) -> None:
+    """200 and 400 answer the credentials; any other status says nothing about them."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, json={}))
+    async with TrackClient("https://track.example.com", "site", "key", transport=transport) as client:
+        assert await try_batches(client) is means
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "401"), (403, "403"), (308, "other region")])
+async def test_a_batch_of_nothing_that_is_refused(status: int, words: str) -> None:
+    """A refused key and a redirect are errors that a person must mend."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, headers={"location": "https://example.com"}))
+    async with TrackClient("https://track.example.com", "site", "key", transport=transport) as client:
+        with pytest.raises(CredentialError, match=words):
+            await try_batches(client)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.deadletters.masking import MAX_DEPTH, mask_body, mask_person, mask_text, mask_webhook_id, private_words
+from pipeline.deadletters.masking import (
+    MAX_DEPTH,
+    mask_body,
+    mask_person,
+    mask_text,
+    mask_webhook_id,
+    private_in,
+    private_words,
+)
 from pipeline.dodo import samples
 
 PRIVATE = {
@@ -153,3 +161,16 @@ def test_who_it_is_about(key: bytes | None, shown: str) -> None:
 def test_a_webhook_id(webhook_id: str, shown: str) -> None:
     """Dodo's can be asked for as it is shown; others are masked as every text."""
     assert mask_webhook_id(webhook_id) == shown
+
+
+def test_private_words_of_a_record() -> None:
+    """They are read out of the record's JSON, the longest first; bytes that are none have none."""
+    body = {"data": {"customer": {"name": "Ann Smith", "email": "ann@example.com"}}}
+    assert private_in(orjson.dumps(body)) == private_words(body)
+    assert "Ann Smith" in private_words(body)
+    assert (private_in(b"not json"), private_in(None)) == ((), ())
+
+
+def test_an_unhidden_word_is_left_alone() -> None:
+    """A private word that the text does not have changes nothing."""
+    assert mask_text("card was declined", ["Ann"]) == "card was declined"

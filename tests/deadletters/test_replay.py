@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.deadletters.envelope import CLASSES, OWN_HEADERS, DeadLetterClass
 from pipeline.deadletters.letter import read_letter
-from pipeline.deadletters.replay import PutBack, Refused, Targets, decide
+from pipeline.deadletters.replay import Refused, ReplayRecord, Targets, decide
 from pipeline.dodo import samples
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Stage
@@ -19,7 +19,7 @@ TARGETS = Targets("webhooks", "operations")
 BODY = samples.load("payment.succeeded")
 
 
-def decided(letter: tuple[Any, Any], *, max_replays: int = 3, put_back: int = 0) -> PutBack | Refused:
+def decided(letter: tuple[Any, Any], *, max_replays: int = 3, put_back: int = 0) -> ReplayRecord | Refused:
     """The decision about what `make` built."""
     return decide(*letter, TARGETS, max_replays=max_replays, put_back=put_back)
 
@@ -29,7 +29,7 @@ def decided(letter: tuple[Any, Any], *, max_replays: int = 3, put_back: int = 0)
 def test_stages(make: Any, stage: Stage, topic: str, class_: DeadLetterClass) -> None:
     """The stage decides, whatever the class: only a person knows whether the fault is gone."""
     back = decided(make(stage=stage, class_=class_))
-    assert isinstance(back, PutBack)
+    assert isinstance(back, ReplayRecord)
     assert (back.topic, back.partition) == (topic, None)
 
 
@@ -44,7 +44,7 @@ def test_ingest_readable_by_now(make: Any) -> None:
     """What can be read after an upgrade becomes the record that ingest would have made, under its customer's key."""
     headers = (("webhook-id", b"msg_1"), ("webhook-timestamp", b"1767225600"), ("dodo-mode", b"test"))
     letter = make(stage="ingest", class_="unreadable", key=b"msg_1", value=BODY, headers=headers, source="http")
-    assert decided(letter) == PutBack(
+    assert decided(letter) == ReplayRecord(
         "webhooks",
         OutRecord(
             b"cus_0NExampleCustomer0001",
@@ -64,7 +64,7 @@ def test_content_that_was_not_kept(make: Any, stage: Stage) -> None:
 
 def test_a_command_without_a_value(make: Any) -> None:
     """A command is whole without a value."""
-    assert isinstance(decided(make(value=None, headers=(("dodo-command", b"forget"),))), PutBack)
+    assert isinstance(decided(make(value=None, headers=(("dodo-command", b"forget"),))), ReplayRecord)
 
 
 def test_what_is_no_letter(lying: Any) -> None:
@@ -91,7 +91,7 @@ def test_cap(make: Any, replays: int, put_back: int, cap: int, goes: bool) -> No
     """A record that came back as often as the cap allows stays; putting one letter back again counts as well."""
     letter = make(headers=(("dlq-replays", b"%d" % replays),))
     found = decided(letter, max_replays=cap, put_back=put_back)
-    assert isinstance(found, PutBack) is goes
+    assert isinstance(found, ReplayRecord) is goes
     if isinstance(found, Refused):
         assert "--max-replays" in found.reason
 
@@ -103,7 +103,7 @@ def test_cap(make: Any, replays: int, put_back: int, cap: int, goes: bool) -> No
 def test_without_a_key(make: Any, source: str, partition: int | None) -> None:
     """No key, no hash: the record goes to the partition that it came from, where it is known."""
     back = decided(make(key=None, source=source))
-    assert isinstance(back, PutBack)
+    assert isinstance(back, ReplayRecord)
     assert back.partition == partition
 
 
@@ -123,7 +123,7 @@ def test_the_original_comes_back(
     """Key, value and every header come back byte for byte and in order; only the count of replays is one higher."""
     letter = make(key=key, value=value, headers=(*headers, ("dlq-replays", b"%d" % replays)), stage=stage)
     back = decided(letter)
-    assert isinstance(back, PutBack)
+    assert isinstance(back, ReplayRecord)
     assert back.record == OutRecord(key, value, (*headers, ("dlq-replays", b"%d" % (replays + 1))))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.deadletters.letter import Letter
 from pipeline.deadletters.receipts import read_receipt
-from pipeline.deadletters.replay import PutBack, Targets, decide
+from pipeline.deadletters.replay import ReplayRecord, Targets, decide
 from pipeline.deadletters.replayer import CHUNK_BYTES, Clocks, Replayer
 from pipeline.errors import DeliveryError, RecordTooLargeError, TopicError
 from pipeline.kafka.records import OutRecord
@@ -88,12 +88,12 @@ class FakeClock:
         return Clocks(lambda: self.now_s, lambda: int(self.now_s * 1000), self.pause)
 
 
-async def returns(make: Any, values: list[bytes], **about: Any) -> AsyncIterator[tuple[Letter, PutBack]]:
+async def returns(make: Any, values: list[bytes], **about: Any) -> AsyncIterator[tuple[Letter, ReplayRecord]]:
     """Letters on their way back."""
     for number, value in enumerate(values):
         record, letter = make(0, number, value=value, source=f"webhooks/2/{number}", **about)
         back = decide(record, letter, Targets("webhooks", "operations"), max_replays=3)
-        assert isinstance(back, PutBack)
+        assert isinstance(back, ReplayRecord)
         yield letter, back
 
 

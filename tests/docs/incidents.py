@@ -25,7 +25,7 @@ from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
-from pipeline.kafka.cluster.lag import read_lag
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import PREFIX
 
 PATIENCE_S: Final = 120.0

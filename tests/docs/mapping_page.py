@@ -75,8 +75,8 @@ repeated delivery of it is not).
 **Profile.** Every webhook that names a customer also updates the profile when something changed, before its event.
 `{no_event}` in the table below is a webhook that does only that. [Who a person is](identity.md) says which profile.
 
-**Superseded.** Dodo repeats a webhook for a day with the data of the repetition. An event whose object says by then
-that something newer is true carries `superseded: true`; filter on it wherever a mail asks for something.
+**Superseded.** Dodo repeats a webhook for 27.6 hours, with the data of the repetition. An event whose object says by
+then that something newer is true carries `superseded: true`; filter on it wherever a mail asks for something.
 
 **Dropped** webhooks send nothing. A type that is not on this page becomes a dead letter (`unknown-type`), which can be
 replayed after an upgrade. Also dropped: test-mode webhooks (unless `PIPELINE_FORWARD_TEST_MODE=true`), and the fixed

@@ -23,9 +23,10 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The first setting of each section, in the order of the model, and the section's title."""
 
 MORE: Final[Mapping[str, str]] = {
-    "Kafka": "Rights and topics: [operating.md](operating.md#rights).",
+    "Kafka": "Ways in: [kafka-access.md](kafka-access.md). Rights, topics, versions: [kafka.md](kafka.md).",
     "Topics and consumer groups": "Restarts that move no partitions: "
     "[operating.md](operating.md#restarts-that-move-no-partitions).",
+    "Dodo Payments": "What the API key is for: [dodo-api.md](dodo-api.md).",
     "Customer.io": "How several sinks share the rate: [operating.md](operating.md#the-workspaces-rate).",
     "The customers' state": "What it knows and where it lies: [state.md](state.md).",
     "Who a person is": "What the policies mean: [identity.md](identity.md).",
@@ -44,7 +45,7 @@ file that holds the value instead (mounted secrets); giving both is an error. A 
 exit code 2 and one line that names the variable and never repeats the value.
 
 `dodo-cio settings` prints all of them with their present value (of secrets only whether they are set), and
-`dodo-cio settings --env` an environment file to start from.
+`dodo-cio settings --env` an environment file to start from. What each default costs: [costs.md](costs.md).
 """
 
 

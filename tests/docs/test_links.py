@@ -16,6 +16,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken(page, ROOT) == []
 
 
+def test_every_page_can_be_found() -> None:
+    """A page that no other one links to is read by nobody."""
+    linked = {
+        (page.parent / target.partition("#")[0]).resolve()
+        for page in pages()
+        for target in targets(page.read_text(encoding="utf-8"))
+        if not target.startswith("#")
+    }
+    alone = [page for page in pages() if page not in linked and page.parent != ROOT]
+    assert [str(page.relative_to(ROOT)) for page in alone] == []
+
+
 @pytest.mark.parametrize(
     "link",
     ["[a](missing.md)", "[a](#nowhere)", "[a](there.md#nowhere)", "![a](missing.svg)", '<img src="missing.svg">'],

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from pipeline.dodo.api import Collection, DodoApi, Position, RateLimit, open_api, walk
-from pipeline.dodo.api.client import COLLECTIONS, Clocks, RetryPolicy
+from pipeline.dodo.api.client import COLLECTIONS, MAX_ENDPOINT_PAGES, Clocks, RetryPolicy
 from pipeline.dodo.api.listing import begin
 from pipeline.dodo.api.rate import SLACK
 from pipeline.dodo.simulator import Shop
@@ -457,3 +457,57 @@ async def test_many_at_once_share_the_rate(account: Account, url: str) -> None:
     async with DodoApi(url, SecretStr(LIVE_KEY), rate=RateLimit((10, 0.6)), patience=HASTY) as api:
         await asyncio.gather(*(api.customer(f"cus_{number}") for number in range(25)))
     assert account.statuses == {404: 25}
+
+
+def account_of(answer: Callable[[httpx.Request], httpx.Response]) -> DodoApi:
+    """An API that answers so."""
+    transport = httpx.MockTransport(answer)
+    return DodoApi("https://dodo.example.com", SecretStr("k"), rate=NO_LIMIT, transport=transport)
+
+
+async def test_endpoints_page_by_page() -> None:
+    """Every page is read by the iterator of the one before; an account without the route has no answer."""
+    asked: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params.get("iterator"))
+        number = len(asked)
+        more = {"done": False, "iterator": f"i{number}"} if number < 3 else {"done": True, "iterator": "i3"}
+        return httpx.Response(200, json={"data": [{"url": f"https://example.com/{number}"}], **more})
+
+    async with account_of(answer) as api:
+        found = await api.endpoints()
+    assert asked == [None, "i1", "i2"]
+    assert [one["url"] for one in found or ()] == [f"https://example.com/{number}" for number in (1, 2, 3)]
+    async with account_of(lambda _: httpx.Response(404)) as api:
+        assert await api.endpoints() is None
+
+
+async def test_endpoints_without_an_end() -> None:
+    """An iterator that never ends is given up after a bound of pages."""
+    page = {"data": [{"url": "https://example.com"}], "done": False, "iterator": "again"}
+    async with account_of(lambda _: httpx.Response(200, json=page)) as api:
+        assert len(await api.endpoints() or ()) == MAX_ENDPOINT_PAGES
+
+
+async def test_a_product_and_a_page_of_products() -> None:
+    """One by its id, or a page of all; behind the last page there are none."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/products/pdt_1":
+            return httpx.Response(200, json={"product_id": "pdt_1", "name": "Pro"})
+        items = [{"product_id": "pdt_1", "name": "Pro"}] if request.url.params["page_number"] == "0" else []
+        return httpx.Response(200, json={"items": items})
+
+    async with account_of(answer) as api:
+        assert (await api.product("pdt_1") or {})["name"] == "Pro"
+        assert [len(await api.products(number)) for number in (0, 1)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com:port", "ftp://example.com", "https://user@example.com", "https://example.com?a=1"]
+)
+def test_an_address_that_is_none(url: str) -> None:
+    """Anything but a plain address is the setting's fault, before a request."""
+    with pytest.raises(SettingsError, match="PIPELINE_DODO_API_URL"):
+        DodoApi(url, SecretStr("k"))

@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import Webhook
 
 from pipeline.dodo.signature import Verifier, sign
 from pipeline.errors import SettingsError, SignatureError
+from pipeline.settings import Settings
 
 NOW = 1614265330
 LIVE = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -247,3 +248,16 @@ def test_a_secret_in_both_lists_refuses_to_start() -> None:
 def test_a_repeated_secret_in_one_list_is_harmless() -> None:
     """A secret written twice while rotating changes nothing."""
     assert Verifier([LIVE, f"whsec_{LIVE}"], clock=lambda: NOW).verify(_headers(_signature()), BODY) == "live"
+
+
+def test_headers_of_another_spelling() -> None:
+    """A plain dict of headers is searched whatever the case of its names."""
+    spelt = {name.title(): value for name, value in sign(LIVE, "msg_1", NOW, BODY).items()}
+    assert _verifier().verify(spelt, BODY) == "live"
+
+
+def test_the_settings_secrets() -> None:
+    """Of both lists of this process."""
+    settings = Settings.load(dodo_webhook_secrets=LIVE, dodo_test_webhook_secrets=TEST)
+    verifier = Verifier.of(settings, lambda: float(NOW))
+    assert [verifier.verify(sign(one, "msg_1", NOW, BODY), BODY) for one in (LIVE, TEST)] == ["live", "test"]

@@ -22,7 +22,7 @@ PATHS = {"ingest": ("/live", "/webhooks/dodo"), "watch": ("/live", "/live"), "sa
 
 
 @dataclass
-class Process:
+class Port:
     """A port in a process of its own."""
 
     name: str
@@ -67,12 +67,12 @@ class Process:
 
 
 @pytest.fixture(scope="session", params=NAMES)
-def process(request: pytest.FixtureRequest) -> Iterator[Process]:
+def process(request: pytest.FixtureRequest) -> Iterator[Port]:
     """Each port in turn."""
     argv = [sys.executable, "-m", "tests.http.doors", request.param]
     with subprocess.Popen(argv, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         try:
-            started = Process(request.param, child, 0)
+            started = Port(request.param, child, 0)
             started.port = int(started.line())
             assert attacks.ask(started.port, started.get) == 200  # what it imports at first use is no attacker's doing
             yield started

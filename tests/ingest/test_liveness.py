@@ -21,7 +21,7 @@ from pipeline.errors import BrokerUnreachableError, SettingsError
 from pipeline.ingest.liveness import Came, Standing, attempted, cause_of, live
 from pipeline.kafka.reach import unreachable
 from pipeline.settings import Settings
-from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S
+from pipeline.watch.pulse import MAX_STEP_S, PATIENCE_S
 
 BEGIN = Standing(at=0.0)
 

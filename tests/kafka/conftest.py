@@ -57,11 +57,11 @@ class Authority:
         path.write_bytes(self.root.certificate.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def issue(self, name: str) -> Certificate:
+    def issue(self, name: str, *, lasts: dt.timedelta = dt.timedelta(days=2)) -> Certificate:
         """A certificate for 127.0.0.1, as a server and as a client."""
-        return self._issue(name, self.root)
+        return self._issue(name, self.root, lasts)
 
-    def _issue(self, name: str, issuer: Certificate | None) -> Certificate:
+    def _issue(self, name: str, issuer: Certificate | None, lasts: dt.timedelta = dt.timedelta(days=2)) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = dt.datetime.now(dt.UTC)
@@ -72,7 +72,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=2))
+            .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         )
         if issuer:

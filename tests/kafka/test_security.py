@@ -20,13 +20,14 @@ from pipeline.ingest import producer as ingest
 from pipeline.ingest.producer import DurableProducer
 from pipeline.ingest.store import NotStored, Stored
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.cluster.topics import TopicSpec, actual_topics, apply, check_topics, plan
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.security import client_options, faust_broker
 from pipeline.settings import Settings
-from pipeline.watch.vitals import PATIENCE_S
+from pipeline.watch.pulse import PATIENCE_S
 from tests.admin import admin_client
 from tests.kafka.shared import SharedKafka
 

@@ -16,14 +16,17 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+from structlog.testing import capture_logs
 
 from pipeline.doctor.examination import examine
 from pipeline.errors import BrokerUnreachableError, SettingsError
 from pipeline.kafka import tokens
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka, java_command
@@ -32,6 +35,7 @@ from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options, faust_broker
+from pipeline.kafka.throttling import Throttling
 from pipeline.kafka.worker.options import faust_options
 from pipeline.settings import Settings
 from tests.kafka.conftest import ADMIN, PIPELINE, Authority, SecureKafka, allow_pipeline
@@ -383,8 +387,68 @@ async def test_a_password_is_changed_under_traffic(
         await asyncio.to_thread(change_password, house, PIPELINE[1])
 
 
+@pytest.mark.kafka
+async def test_a_certificate_is_renewed_under_traffic(house: House, tmp_path: Path) -> None:
+    """The connection that stands goes on; each new one comes in by the certificate that is in the file by then."""
+    topic, certificate = await topic_of(house), tmp_path / "tls.pem"
+    certificate.write_bytes(house.authority.issue("pipeline").pem.read_bytes())
+    producer = AIOKafkaProducer(**client_options(house.by_certificate(certificate)), enable_idempotence=True)
+    steady(producer.client)
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"1")
+        for name, value in (("pipeline", b"2"), ("nobody", b"3")):
+            certificate.write_bytes(house.authority.issue(name).pem.read_bytes())
+            await producer.send_and_wait(topic, value)
+            for connection in list(producer.client._conns.values()):
+                connection.close()
+            async with asyncio.timeout(WITHIN_S):
+                if name == "pipeline":
+                    await producer.send_and_wait(topic, value)
+                else:  # the brokers know nobody by his certificate, and he has no rights
+                    with pytest.raises(TopicAuthorizationFailedError):
+                        await producer.send_and_wait(topic, value)
+    finally:
+        await producer.stop()
+
+
+@pytest.mark.kafka
+async def test_doctor_says_when_the_certificate_ends(house: House) -> None:
+    """Two days are too few: that is a warning with what to do."""
+    settings = house.by_certificate(house.authority.issue("pipeline").pem)
+    found = [finding async for finding in examine(settings, ["brokers"]) if finding.subject == "certificate"]
+    assert [one.verdict for one in found] == ["warning"]
+    assert "in 1 days" in found[0].text
+    assert "PIPELINE_KAFKA_SSL_CERTFILE" in (found[0].remedy or "")
+
+
+@pytest.mark.kafka
+async def test_a_quota_is_seen(house: House) -> None:
+    """What the brokers hold a client back for is counted by request, and said once with its client id."""
+    topic, client_id = await topic_of(house), f"throttled-{uuid.uuid4().hex[:8]}"
+    await asyncio.to_thread(
+        alter, house, "producer_byte_rate=20000", "--entity-type", "clients", "--entity-name", client_id
+    )
+    quotas = Throttling()
+    options = client_options(house.by_password(kafka_client_id=client_id))
+    producer = AIOKafkaProducer(**options, enable_idempotence=True)
+    steady(producer.client, quotas=quotas)
+    with capture_logs() as said:
+        async with producer, asyncio.timeout(WITHIN_S):
+            while not quotas.seconds["produce"]:
+                await producer.send_and_wait(topic, b"x" * 100_000)
+    told = [one for one in said if "throttle this client" in one["event"]]
+    assert [one["client_id"] for one in told] == [client_id]
+
+
 def change_password(house: House, password: str) -> None:
-    """Give the pipeline's user another password, by Kafka's own tool."""
+    """Give the pipeline's user another password."""
+    config = f"SCRAM-SHA-512=[iterations=4096,password={password}]"
+    alter(house, config, "--entity-type", "users", "--entity-name", PIPELINE[0])
+
+
+def alter(house: House, config: str, *whose: str) -> None:
+    """Change what the broker has for a user or a client, by Kafka's own tool."""
     broker, name = house.secure.broker, house.authority.directory / "tool.properties"
     text = ADMIN[1].replace("\\", "\\\\").replace('"', '\\"').replace("\\", "\\\\")
     name.write_text(
@@ -393,11 +457,10 @@ def change_password(house: House, password: str) -> None:
         f'username="{ADMIN[0]}" password="{text}";\n'
     )
     arguments = ["--bootstrap-server", broker.bootstrap_servers, "--command-config", str(name), "--alter"]
-    change = ["--add-config", f"SCRAM-SHA-512=[iterations=4096,password={password}]"]
-    who = ["--entity-type", "users", "--entity-name", PIPELINE[0]]
+    change = ["--add-config", config]
     java = java_command(broker.directory, distribution.libraries(), 128)
     subprocess.run(
-        [*java, "kafka.admin.ConfigCommand", *arguments, *change, *who], check=True, stdout=subprocess.DEVNULL
+        [*java, "kafka.admin.ConfigCommand", *arguments, *change, *whose], check=True, stdout=subprocess.DEVNULL
     )
 
 

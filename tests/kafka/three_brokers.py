@@ -160,7 +160,7 @@ class Cluster:
         Args:
             directory: for their data and logs.
             heap_mb: of each.
-            properties: that win over the usual ones.
+            properties: that win over the usual ones; `{node}` in a value is the node's number.
             version: of Apache Kafka.
             wires: names of further listeners, in capitals, for clients that come in through relays.
 
@@ -374,7 +374,7 @@ def _prepare(
             port=at.clients,
             controller_port=at.controller,
             security=None,
-            extra={**addresses, **PROPERTIES, **properties},
+            extra={**addresses, **PROPERTIES, **_of_node(properties, number)},
         )
         (place / "server.properties").write_text(text, encoding="ascii")
         java = java_command(place, jars, heap_mb)
@@ -383,6 +383,10 @@ def _prepare(
     for node in nodes[1:]:
         _format_like(nodes[0], node)
     return nodes
+
+
+def _of_node(properties: Mapping[str, str], number: int) -> dict[str, str]:
+    return {name: value.replace("{node}", str(number)) for name, value in properties.items()}
 
 
 def _format_like(first: Node, node: Node) -> None:

@@ -7,10 +7,8 @@ everywhere (KRaft), since clients never see the difference.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,17 +24,16 @@ from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.dodo.simulator import Delivery, Shop
-from pipeline.kafka.local.ports import free_port
 from pipeline.settings import Settings
 from pipeline.transform.policy import Policy
 from tests.asking import local_client
 from tests.chaos.client import Client
-from tests.chaos.replicas import Replicas, SandboxView
+from tests.chaos.replicas import Replicas, SandboxView, replicas_on
 from tests.chaos.seen import caught_up, look
 from tests.chaos.truth import faults, work_out
 from tests.kafka.three_brokers import Cluster
 
-VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.4.0")
+VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.2.1")
 ASKED = os.environ.get("PLATFORMS", "").split()
 
 pytestmark = [
@@ -88,20 +85,8 @@ async def running(
     directory: Path,
 ) -> AsyncIterator[Chain]:
     """Everything runs, and nothing is posted yet; a failure shows the logs."""
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    key, port = secrets.token_hex(16), free_port()
-    settings = await chain_settings(
-        partitions=PARTITIONS,
-        kafka_bootstrap_servers=cluster.bootstrap_servers,
-        dodo_webhook_secrets=secret,
-        customerio_site_id="site",
-        customerio_api_key=key,
-        customerio_url=f"http://127.0.0.1:{port}",
-        log_format="json",
-    )
-    await cluster.wait_until_in_sync()
-    variables = environment(settings)
-    replicas = Replicas(variables, directory, site_id="site", api_key=key, sandbox_port=port)
+    settings, replicas = await replicas_on(cluster, chain_settings, environment, directory, PARTITIONS)
+    secret = settings.dodo_webhook_secrets[0].get_secret_value()
     shop = Shop(SEED, datetime.now(UTC))
     async with replicas, SandboxView(replicas.sandbox.url) as view:
         urls = [f"{one.url}/webhooks/dodo" for one in replicas.of("ingest")]
@@ -109,7 +94,7 @@ async def running(
         client = Client(urls, secret, deliveries, SEED)
         try:
             async with client:
-                yield Chain(settings, variables, replicas, view, shop, deliveries, client)
+                yield Chain(settings, environment(settings), replicas, view, shop, deliveries, client)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{replicas.said}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,6 @@ def test_types_that_nobody_knows_are_one() -> None:
     report = Report()
     for number in range(50):
         report.add(payment(number), decided(number, f"made.up{number}"), [])
-    report.add(payment(1), decided(1, None)._replace(verdict=DeadLettered("unreadable", "no")), [])
+    report.add(payment(1), replace(decided(1, None), verdict=DeadLettered("unreadable", "no")), [])
     assert {name: one.webhooks for name, one in report.types.items()} == {OTHER: 50, "unreadable": 1}
     assert report.unreadable == 1

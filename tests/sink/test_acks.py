@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka.worker.batches import RecordBatch
-from pipeline.sink.acks import Acks, TrackedChunk
+from pipeline.kafka.worker.done_ahead import SPAN
+from pipeline.sink.acks import DONE, Acks, TrackedChunk
 from pipeline.sink.handover import Assignment
 
 HERE = Assignment(1, frozenset())
@@ -106,3 +107,19 @@ def test_records_are_let_go() -> None:
     gc.collect()
     assert gone() is None
     assert acks.undone == 1
+
+
+@given(offsets=st.sets(st.one_of(st.integers(0, 40), st.integers(SPAN - 3, SPAN + 20)), min_size=1), data=st.data())
+def test_which_offsets_are_done(make: Any, offsets: set[int], data: st.DataObject) -> None:
+    """Bit by bit from the first record on; compaction leaves holes, and what is too far ahead is left out."""
+    there = sorted(offsets)
+    acks = Acks()
+    batch = RecordBatch.of("t", 0, [make.record("ann", offset) for offset in there], 1, lambda _: None)
+    chunk = acks.open(batch, HERE)
+    done = data.draw(st.sets(st.sampled_from(there)))
+    for offset in done:
+        chunk.flags[there.index(offset)] = DONE
+    dense = len(there) == there[-1] - there[0] + 1
+    wanted = {offset - there[0] for offset in done if dense or offset - there[0] < SPAN}
+    found = f"{chunk.done_bits():b}"[::-1]
+    assert {bit for bit, is_set in enumerate(found) if is_set == "1"} == wanted

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pipeline.customerio.client import TrackClient
-from pipeline.errors import CredentialError, SettingsError
+from pipeline.errors import CredentialError, RedirectedError, SettingsError
 from pipeline.settings import Settings
 from pipeline.sink.connection import connect
 
@@ -181,8 +181,62 @@ def test_withdrawn_since_the_region_was_asked(virtual: Virtual, tmp_path: Path) 
         virtual(host.connect(settings_for(tmp_path)))
 
 
-def test_an_address_that_knows_regions_is_asked_once(virtual: Virtual, tmp_path: Path) -> None:
-    """An address that says where the workspace lives has checked the key; no batch is sent to it."""
+REGION_BY_REDIRECT = httpx.Response(301, headers={"Location": "https://track-eu.customer.io/api/v1/accounts/region"})
+RIGHT = "PIPELINE_CUSTOMERIO_URL lead to https://track-eu"
+
+
+@pytest.mark.parametrize("region", [lives_in("eu"), REGION_BY_REDIRECT, NO_REGIONS])
+def test_an_address_that_leads_to_the_other_region(virtual: Virtual, tmp_path: Path, region: httpx.Response) -> None:
+    """It ends the start before the group is joined, although it may know where the workspace lives."""
+    host = Host(region, ELSEWHERE)
+
+    async def scenario() -> float:
+        with pytest.raises(CredentialError, match=RIGHT):
+            await host.connect(settings_for(tmp_path, customerio_url="http://stand-in"))
+        return asyncio.get_running_loop().time()
+
+    assert virtual(scenario()) < 1
+    assert host.bodies == [b'{"batch":[]}']
+
+
+def test_batches_that_hang_behind_an_address_that_answers(virtual: Virtual, tmp_path: Path) -> None:
+    """The key was taken and nothing leads elsewhere: no reason to stay away from the group."""
+    api = Api(lives_in("us"), DOWN)
+    client = virtual(api.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
+    assert client.base_url == "http://stand-in"
+    assert api.waited_for == [None]
+
+
+LOGIN = httpx.Response(302, headers={"Location": "https://login.example.com/?to=track"})
+
+
+@pytest.mark.parametrize("portal", [LOGIN, httpx.Response(307), httpx.Response(301, headers={"Location": "http://[x"})])
+def test_a_proxy_s_page_of_a_moment(virtual: Virtual, tmp_path: Path, portal: httpx.Response) -> None:
+    """It is waited for, with its reason told, since nothing about the settings is wrong."""
+    api = Api(lives_in("us"), portal, lives_in("us"), portal, lives_in("us"))
+    client = virtual(api.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
+    assert client.base_url == "http://stand-in"
+    *reasons, last = api.waited_for
+    assert len(reasons) == 2
+    assert all("redirects batches" in str(reason) for reason in reasons)
+    assert last is None
+
+
+def test_a_proxy_s_page_that_stays(virtual: Virtual, tmp_path: Path) -> None:
+    """After half a minute it is a fault of the settings."""
+    host = Host(NO_REGIONS, LOGIN)
+
+    async def scenario() -> float:
+        with pytest.raises(RedirectedError, match=r"not to a host of Customer\.io's"):
+            await host.connect(settings_for(tmp_path, customerio_url="http://stand-in"))
+        return asyncio.get_running_loop().time()
+
+    assert virtual(scenario()) == pytest.approx(5 + 10 + 20, abs=1)
+    assert RedirectedError.exit_code == 2
+
+
+def test_an_address_that_knows_regions(virtual: Virtual, tmp_path: Path) -> None:
+    """It has checked the key; what it says to a batch without operations ends the start only where it sends us away."""
     host = Host(lives_in("us"), httpx.Response(500))
-    virtual(host.connect(settings_for(tmp_path, customerio_url="http://stand-in")))
-    assert host.bodies == []
+    assert virtual(host.connect(settings_for(tmp_path, customerio_url="http://stand-in"))) == "http://stand-in"
+    assert host.bodies == [b'{"batch":[]}']

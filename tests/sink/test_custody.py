@@ -14,7 +14,8 @@ from faust.types import TP
 from pipeline.kafka.events import ChunkAcknowledged, ChunkDelivered, OffsetsCommitted
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.watch.progress import Progress
-from pipeline.watch.vitals import PATIENCE_S, Pulse, Verdict, Vitals, beat, live
+from pipeline.watch.pulse import PATIENCE_S, Pulse, beat, live
+from pipeline.watch.vitals import Verdict, Vitals
 from pipeline.watch.worker import ATTENDED_EVERY_S
 
 Virtual = Callable[[Any], Any]

@@ -26,7 +26,7 @@ TOPIC = "dodo.customers"
 
 @pytest.fixture
 def open_store(tmp_path: Path) -> Iterator[Callable[..., LmdbStore]]:
-    """`open_mirror(partition=0)`; what is still open at the end is closed."""
+    """`open_store(partition=0)`; what is still open at the end is closed."""
     stores: list[LmdbStore] = []
 
     def begin(partition: int = 0) -> LmdbStore:

@@ -14,8 +14,9 @@ from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 from pipeline.trace.again import Decider
+from pipeline.trace.assembly import stories
 from pipeline.trace.search import Found, Letters, customer_of
-from pipeline.trace.story import Story, stories
+from pipeline.trace.story import Story
 
 W, OPS, D = "dodo.webhooks", "customerio.operations", "dodo-customerio.dead-letters"
 AT = 1_800_000_000_000

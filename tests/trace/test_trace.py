@@ -19,7 +19,7 @@ from pipeline.demo.chain import Chain
 from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
-from pipeline.kafka.cluster.lag import read_lag
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import Settings
 from tests.conftest import environment_of
 from tests.kafka.shared import SharedKafka

@@ -19,12 +19,12 @@ from tests.transform.test_worker import (
     DODO_CIO,
     ChainSettings,
     Start,
-    Worker,
     payments,
     produce,
     read_all,
     start,  # noqa: F401 - a fixture
 )
+from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -81,7 +81,7 @@ async def test_outputs_that_could_not_leave_in_time(
                 assert worker.process.poll() is None, worker.log.read_text()
                 await asyncio.sleep(0.05)
         written = await read_all(settings, settings.operations_topic)
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
     sources = Counter(dict(record.headers)["source"].decode() for record in written)
     assert sources == {f"{kept.topic}/{kept.partition}/{offset}": 2 for offset in offsets[kept.partition]}
 
@@ -93,7 +93,7 @@ async def owns(guest: AIOKafkaConsumer, partitions: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def series(worker: Worker, name: str) -> list[float]:
+async def series(worker: WorkerProcess, name: str) -> list[float]:
     """The values of a series, whatever its labels."""
     text = (await worker.get("/metrics")).text
     return [one.value for family in text_string_to_metric_families(text) for one in family.samples if one.name == name]

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaProducer
 from starlette.requests import Request
 
 from pipeline.dodo import samples
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.settings import Settings
 from tests.dodo.stand_in import LIVE_KEY, Account, serving

@@ -17,14 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.deadletters.envelope import original_of
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.settings import Settings
 from tests.kafka.record_bytes import GZIP, batch, put, wire
 from tests.transform.test_worker import (
     ChainSettings,
     Start,
-    Worker,
     payments,
     produce,
     read_all,
@@ -32,6 +32,7 @@ from tests.transform.test_worker import (
     start,  # noqa: F401 - a fixture
     webhook,
 )
+from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -70,7 +71,7 @@ async def lag_of(settings: Settings) -> list[PartitionLag]:
     return await read_lag(settings, [ConsumedTopic(settings.transform_group, settings.webhooks_topic)])
 
 
-async def until_committed(settings: Settings, worker: Worker, *offsets: int) -> None:
+async def until_committed(settings: Settings, worker: WorkerProcess, *offsets: int) -> None:
     """Wait until the group has committed these offsets, by partition."""
     tps = [TopicPartition(settings.webhooks_topic, number) for number in range(len(offsets))]
     async with asyncio.timeout(90), open_admin(settings) as admin:
@@ -90,7 +91,7 @@ def ids(records: Sequence[OutRecord]) -> list[str]:
     return [text_header(one.headers, "webhook-id") or "" for one in records]
 
 
-async def series(worker: Worker, name: str) -> float:
+async def series(worker: WorkerProcess, name: str) -> float:
     """The sum of a series over its labels."""
     families = text_string_to_metric_families((await worker.get("/metrics")).text)
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
@@ -117,7 +118,7 @@ async def test_any_codec(start: Start, chain_settings: ChainSettings) -> None:  
     places += await produce(settings, records[40:])
     worker = start(settings)
     await until_committed(settings, worker, 41)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     good = [one for one in records if one.value != b"no webhook"]
     assert await webhook_ids(settings) == ids(good)
     async with open_letter_reader(settings) as reader:
@@ -130,7 +131,7 @@ async def test_any_codec(start: Start, chain_settings: ChainSettings) -> None:  
     worker = start(settings)
     await until_committed(settings, worker, 46)
     assert await series(worker, "dodo_cio_restored_records_total") > 40
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     assert await webhook_ids(settings) == ids([*good, *payments(40, 5)])
     assert [(one.records, one.seconds) for one in await lag_of(settings)] == [(0, 0.0)]
 
@@ -155,7 +156,7 @@ async def test_any_bytes(start: Start, chain_settings: ChainSettings) -> None:  
     places = [f"{settings.webhooks_topic}/0/{base + number}" for number in range(len(written))]
     worker = start(settings)
     await until_committed(settings, worker, 14)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     assert await webhook_ids(settings) == ids(good)
 
     dead = await read_all(settings, settings.dead_letters_topic)
@@ -173,7 +174,7 @@ async def test_any_bytes(start: Start, chain_settings: ChainSettings) -> None:  
     async with producing(settings) as producer:
         await send(producer, settings, [original_of(dead[0]), *payments(200, 1)])
     await until_committed(settings, worker, 16)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     assert await webhook_ids(settings) == ids([*good, odd, *payments(200, 1)])
     assert len(await read_all(settings, settings.dead_letters_topic)) == 2
 
@@ -215,7 +216,7 @@ async def test_transactions(start: Start, chain_settings: ChainSettings) -> None
         assert row.note
         assert "10 of them cannot be read before a transaction ends that is open since offset 110" in row.note
         assert row.seconds is not None
-        await worker.until_it_says("/metrics", "dodo_cio_records_unread 0.0")
+        await worker.answers("/metrics", "dodo_cio_records_unread 0.0")
         assert (await worker.get("/live")).json()["live"] is True
         assert await webhook_ids(settings) == ids(good[:50])
         await one.commit_transaction()
@@ -223,4 +224,4 @@ async def test_transactions(start: Start, chain_settings: ChainSettings) -> None
     assert await webhook_ids(settings) == ids(good)
     assert (await read_all(settings, settings.dead_letters_topic)) == []
     assert await series(worker, "dodo_cio_seeks_back_total") == 0
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()

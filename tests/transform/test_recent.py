@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ PAID = MappedOperation("2", BODY, barrier=False, kind="event", name="payment_com
     [
         (Operations(b"cus_1", (IDENTIFY, PAID), 1), "identify, payment_completed", "cus_1"),
         (Operations(b"ann@example.com", (PAID,), 1), "payment_completed", "[email]"),
-        (Operations(b"cus_1", (PAID._replace(name="for ann@example.com"),), 1), "for [email]", "cus_1"),
+        (Operations(b"cus_1", (replace(PAID, name="for ann@example.com"),), 1), "for [email]", "cus_1"),
         (Operations(b"cus_1", (), 1), "nothing to say", "cus_1"),
         (Dropped("payout", "payouts are the merchant's"), "dropped: payout", ""),
         (DeadLettered("unmappable", "no customer"), "dead letter: unmappable", ""),

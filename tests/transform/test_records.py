@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from pipeline.customerio.vouching import word_for
@@ -54,13 +55,13 @@ def test_operations() -> None:
 
 def test_what_the_sink_must_heed_is_announced() -> None:
     """`checked` says whether there is more to look at, and a sink that does not know it finds the same headers."""
-    told = OPERATIONS._replace(identity=bytes(16), not_before_s=1_767_000_003)
+    told = replace(OPERATIONS, identity=bytes(16), not_before_s=1_767_000_003)
     for operations, expected in (
         (OPERATIONS, {"01A": ("barrier",), "01B": ()}),
         (told, {"01A": ("not-before", "barrier"), "01B": ()}),
-        (told._replace(operations=(told.operations[0]._replace(barrier=False),)), {"01A": ("not-before",)}),
+        (replace(told, operations=(replace(told.operations[0], barrier=False),)), {"01A": ("not-before",)}),
     ):
-        records = operation_records(consumed(), DECISION._replace(whose=b"cus_1"), operations)
+        records = operation_records(consumed(), replace(DECISION, whose=b"cus_1"), operations)
         found = {}
         for record in records:
             (first, word), *_ = record.headers
@@ -73,14 +74,14 @@ def test_what_the_sink_must_heed_is_announced() -> None:
 def test_an_operation_about_somebody_else_has_their_key() -> None:
     """So that it lies behind all that was sent to them."""
     other = MappedOperation("01C", b'{"action":"delete"}', True, "delete", None, b"cus_2")
-    told = OPERATIONS._replace(operations=(*OPERATIONS.operations, other))
+    told = replace(OPERATIONS, operations=(*OPERATIONS.operations, other))
     assert [record.key for record in operation_records(consumed(), DECISION, told)] == [b"cus_1", b"cus_1", b"cus_2"]
 
 
 def test_an_identify_says_what_it_tells() -> None:
     """With the state, and on the identify alone: by these headers the sink can say that it was given up."""
-    told = OPERATIONS._replace(identity=bytes(range(16)))
-    identify, event = operation_records(consumed(), DECISION._replace(whose=b"cus_1"), told)
+    told = replace(OPERATIONS, identity=bytes(range(16)))
+    identify, event = operation_records(consumed(), replace(DECISION, whose=b"cus_1"), told)
     assert identify.headers[-3:] == (
         ("identity", b"000102030405060708090a0b0c0d0e0f"),
         ("identity-of", b"cus_1"),

@@ -15,11 +15,11 @@ from tests.transform.test_reading import ids, until_committed, webhook_ids
 from tests.transform.test_worker import (
     ChainSettings,
     Start,
-    Worker,
     payments,
     produce,
     start,  # noqa: F401 - a fixture
 )
+from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -43,7 +43,7 @@ async def create(settings: Settings, partitions: int = 1) -> None:
             await asyncio.sleep(0.05)
 
 
-def warnings_of(worker: Worker) -> list[str]:
+def warnings_of(worker: WorkerProcess) -> list[str]:
     """What it warned of."""
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
     return [line["message"] for line in lines if line["level"] == "warning"]
@@ -56,7 +56,7 @@ async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: Ch
     worker = await start(settings).ready()
     await until_committed(settings, worker, 3)
     await delete(settings)
-    await worker.until_it_says("/ready", f"topic {settings.webhooks_topic} does not exist, or has no partitions")
+    await worker.answers("/ready", f"topic {settings.webhooks_topic} does not exist, or has no partitions")
     assert (await worker.get("/ready")).status_code == 503
     # Else it is back before the group has noticed, and never missed.
     await worker.until(lambda: "A topic has no partitions" in worker.log.read_text())
@@ -71,7 +71,7 @@ async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: Ch
         (settings.webhooks_topic, True, True)
     ]
     assert "dodo_cio_topic_resumed_seconds_count 1.0" in (await worker.get("/metrics")).text
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
 
 
 async def test_a_topic_made_anew_under_a_frozen_worker(start: Start, chain_settings: ChainSettings) -> None:  # noqa: F811
@@ -94,7 +94,7 @@ async def test_a_topic_made_anew_under_a_frozen_worker(start: Start, chain_setti
             await asyncio.sleep(0.2)
     await until_committed(settings, worker, 40)
     assert any("made anew" in line for line in warnings_of(worker))
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
 
 
 async def test_an_offset_of_the_topic_before(start: Start, chain_settings: ChainSettings) -> None:  # noqa: F811
@@ -103,7 +103,7 @@ async def test_an_offset_of_the_topic_before(start: Start, chain_settings: Chain
     await produce(settings, payments(0, 5))
     worker = start(settings)
     await until_committed(settings, worker, 5)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     tp = TopicPartition(settings.webhooks_topic, 0)
     async with open_admin(settings) as admin:
         late = (await admin.noted(settings.transform_group, [tp]))[tp]
@@ -115,4 +115,4 @@ async def test_an_offset_of_the_topic_before(start: Start, chain_settings: Chain
     worker = start(settings)
     await until_committed(settings, worker, 40)
     assert await webhook_ids(settings) == ids([*payments(0, 5), *payments(100, 40)])
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from zlib import adler32
 
-import httpx
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -35,7 +31,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations
 from pipeline.transform.webhook import Webhook
-from tests.asking import local_client
+from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -49,81 +45,23 @@ DODO_CIO = (sys.executable, "-m", "pipeline", "transform")
 FAUST = (sys.executable, "-m", "faust", "-A", "pipeline.transform.app", "worker", "--without-web")
 
 
-class Worker:
-    """A transform in a process of its own; its log lines are JSON."""
-
-    def __init__(self, command: Sequence[str], environ: dict[str, str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=environ, stdout=stream, stderr=stream, cwd=log.parent)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition`, or fail with the log when the process ends first."""
-        async with asyncio.timeout(300):
-            while not condition():
-                assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.05)
-
-    async def port(self) -> int:
-        """The health port, once it listens."""
-        found: list[int] = []
-
-        def said() -> bool:
-            lines = self.log.read_text().splitlines()
-            found.extend(json.loads(line)["port"] for line in lines if '"health listening"' in line)
-            return bool(found)
-
-        await self.until(said)
-        return found[0]
-
-    async def get(self, path: str) -> httpx.Response:
-        """An answer of the health port."""
-        async with local_client() as client:
-            return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
-
-    async def until_it_says(self, path: str, text: str) -> Self:
-        """Return once the answer of the health port contains `text`."""
-        async with asyncio.timeout(300):
-            while True:
-                if text in (await self.get(path)).text:
-                    return self
-                assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.02)
-
-    async def ready(self) -> Self:
-        """Return once the worker is ready."""
-        return await self.until_it_says("/ready", '"ready":true')
-
-    async def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal; the exit code."""
-        self.process.send_signal(number)
-        return await self.ended()
-
-    async def ended(self) -> int:
-        """The exit code, once the process ends by itself."""
-        async with asyncio.timeout(300):
-            return await asyncio.to_thread(self.process.wait)
-
-
-Start = Callable[..., Worker]
+Start = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
 def start(tmp_path: Path, environment: Callable[[Settings], dict[str, str]]) -> Iterator[Start]:
     """`start(settings, command=DODO_CIO, **environ)` starts a worker; whatever still runs at the end is killed."""
-    workers: list[Worker] = []
+    workers: list[WorkerProcess] = []
 
-    def begin(settings: Settings, command: Sequence[str] = DODO_CIO, **environ: str) -> Worker:
+    def begin(settings: Settings, command: Sequence[str] = DODO_CIO, **environ: str) -> WorkerProcess:
         variables = {**environment(settings), "PIPELINE_LOG_FORMAT": "json", **environ}
-        worker = Worker(command, variables, tmp_path / f"worker-{len(workers)}.log")
+        worker = WorkerProcess(command, variables, tmp_path / f"worker-{len(workers)}.log")
         workers.append(worker)
         return worker
 
     yield begin
     for worker in workers:
-        if worker.process.poll() is None:
-            os.kill(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
+        worker.kill()
 
 
 async def produce(settings: Settings, records: Sequence[OutRecord]) -> list[RecordMetadata]:
@@ -178,7 +116,7 @@ async def read_all(settings: Settings, topic: str) -> list[ConsumerRecord[bytes,
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-async def until_done(settings: Settings, group: str, topic: str, *workers: Worker) -> None:
+async def until_done(settings: Settings, group: str, topic: str, *workers: WorkerProcess) -> None:
     """Wait until the group has committed the end of every partition of the topic, while the workers live."""
     partitions = (await check_topics(settings, [topic]))[topic]
     tps = [TopicPartition(topic, number) for number in range(partitions)]
@@ -272,7 +210,7 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
     worker = start(settings)
     await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
     metrics = (await worker.get("/metrics")).text
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
 
     out = await read_all(settings, settings.operations_topic)
     found: dict[bytes, list[tuple[bytes, tuple[tuple[str, bytes], ...]]]] = defaultdict(list)
@@ -345,7 +283,7 @@ async def test_records_of_other_feeders(start: Start, chain_settings: ChainSetti
     places = await produce(settings, [record for record, _ in odd])
     worker = start(settings)
     await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
 
     dead = await read_all(settings, settings.dead_letters_topic)
     assert [
@@ -401,9 +339,9 @@ async def test_sigterm_repeats_nothing(start: Start, chain_settings: ChainSettin
         if step in {1, 3}:
             leaving = await workers.pop(0).ready()
             workers.append(start(settings))
-            assert await leaving.end() == 0, leaving.log.read_text()
+            assert await leaving.stop() == 0, leaving.log.read_text()
     await until_done(settings, settings.transform_group, settings.webhooks_topic, *workers)
-    assert [await worker.end() for worker in workers] == [0, 0]
+    assert [await worker.stop() for worker in workers] == [0, 0]
     out = await read_all(settings, settings.operations_topic)
     assert len(out) == 12_000
     assert first_deliveries(out) == expected(settings, records)
@@ -416,11 +354,11 @@ async def test_sigkill_loses_nothing(start: Start, chain_settings: ChainSettings
     doomed, other = start(settings), start(settings)
     await asyncio.gather(doomed.ready(), other.ready())
     producing = asyncio.create_task(produce(settings, records))
-    await doomed.until_it_says("/metrics", "dodo_cio_records_produced_total{")
-    assert await doomed.end(signal.SIGKILL) == -signal.SIGKILL
+    await doomed.answers("/metrics", "dodo_cio_records_produced_total{")
+    assert await doomed.stop(signal.SIGKILL) == -signal.SIGKILL
     await producing
     await until_done(settings, settings.transform_group, settings.webhooks_topic, other)
-    assert await other.end() == 0
+    assert await other.stop() == 0
     out = await read_all(settings, settings.operations_topic)
     assert len(out) >= 12_000
     assert first_deliveries(out) == expected(settings, records)
@@ -442,7 +380,7 @@ async def test_probes(start: Start, chain_settings: ChainSettings, command: Sequ
     metrics = (await worker.get("/metrics")).text
     assert 'dodo_cio_operations_total{kind="event",name="payment_completed"} 10.0' in metrics
     assert f'dodo_cio_records_produced_total{{topic="{settings.operations_topic}"}} 20.0' in metrics
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
     assert "Traceback" not in worker.log.read_text()
 
 
@@ -505,7 +443,7 @@ async def test_the_customers_topic_must_match(start: Start, chain_settings: Chai
     assert "PIPELINE_STATE=false" in said
     assert "Traceback" not in said
     stateless = await start(settings, PIPELINE_STATE="false").ready()
-    assert await stateless.end() == 0
+    assert await stateless.stop() == 0
 
 
 async def test_a_restore_is_told(start: Start, chain_settings: ChainSettings) -> None:
@@ -519,7 +457,7 @@ async def test_a_restore_is_told(start: Start, chain_settings: ChainSettings) ->
     await producer.stop()
     worker = start(settings)
     told = f"restoring the customers' state: partition 0 of {settings.customers_topic}"
-    await asyncio.gather(worker.until_it_says("/ready", told), worker.until_it_says("/status", told))
+    await asyncio.gather(worker.answers("/ready", told), worker.answers("/status", told))
     await worker.ready()
     assert (await worker.get("/status")).json()["state"] == {
         "restoring": None,
@@ -534,4 +472,4 @@ async def test_a_restore_is_told(start: Start, chain_settings: ChainSettings) ->
     metrics = (await worker.get("/metrics")).text
     assert 'dodo_cio_facts_stored_total{kind="payment"} 10.0' in metrics
     assert 'dodo_cio_mirror_bytes{partition="0"}' in metrics
-    assert await worker.end() == 0
+    assert await worker.stop() == 0

@@ -128,7 +128,7 @@ async def test_a_worker_an_hour_and_a_half_ahead(
     for number in range(4):
         await produce(settings, payments(number * 10, 2))
         await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
-    await worker.until_it_says("/ready", "s ahead of the brokers': set it right (NTP)")
+    await worker.answers("/ready", "s ahead of the brokers': set it right (NTP)")
     assert 5_300 < await series(worker, "dodo_cio_clock_ahead_seconds") < 5_401
     assert worker.log.read_text().count("clock and the brokers' disagree") == 1
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()

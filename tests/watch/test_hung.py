@@ -19,7 +19,8 @@ from pipeline.kafka.local.broker import free_port
 from pipeline.settings import PREFIX, Settings
 from tests.asking import local_client
 from tests.cli.test_signals import credentials
-from tests.watch.test_worker import Worker, running
+from tests.watch.test_worker import running
+from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -55,7 +56,7 @@ async def probe(port: int) -> str | None:
     return None
 
 
-async def until_well(worker: Worker, port: int) -> None:
+async def until_well(worker: WorkerProcess, port: int) -> None:
     """Wait until the worker is ready."""
     async with asyncio.timeout(WITHIN_S):
         while await probe(port) is not None:
@@ -63,7 +64,7 @@ async def until_well(worker: Worker, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def hangs(worker: Worker, directory: Path, part: str) -> None:
+async def hangs(worker: WorkerProcess, directory: Path, part: str) -> None:
     """Wait until the part does, or the process has ended over it; a restore hangs from the start."""
     async with asyncio.timeout(WITHIN_S):
         hung = directory / "hangs"
@@ -71,7 +72,7 @@ async def hangs(worker: Worker, directory: Path, part: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def stays_broken(worker: Worker, port: int) -> str | None:
+async def stays_broken(worker: WorkerProcess, port: int) -> str | None:
     """What is seen of it in the end: an exit code, or a probe that failed for longer than any rebalance takes."""
     failures = 0
     seen: str | None = None
@@ -117,7 +118,7 @@ async def test_nothing_hangs_unseen(
                 await asyncio.sleep(0.1)
 
         async with room, producer, asyncio.TaskGroup() as beside:
-            with running(command, environ, directory / "log", cwd=directory) as worker:
+            with running(command, environ, directory / "log") as worker:
                 if part != "restore":
                     await until_well(worker, port)
                 if busy:

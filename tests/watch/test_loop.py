@@ -36,3 +36,19 @@ async def test_measures_a_blocked_loop() -> None:
     shown = metrics.registry.get_sample_value(NAME)
     assert shown is not None
     assert shown >= 0.25
+
+
+async def test_shows_how_many_tasks_there_are() -> None:
+    """As many as the loop has when somebody asks."""
+    metrics = Metrics("sink")
+    tasks = [asyncio.create_task(LoopLag(metrics, lambda: None).run())]
+    await asyncio.sleep(0)
+    name = "dodo_cio_event_loop_tasks"
+    before = metrics.registry.get_sample_value(name)
+    tasks += [asyncio.create_task(asyncio.sleep(3600)) for _ in range(5)]
+    after = metrics.registry.get_sample_value(name)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert before == len({asyncio.current_task(), tasks[0]})
+    assert after == before + 5

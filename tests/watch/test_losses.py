@@ -16,7 +16,8 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, read_lag
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
 from pipeline.kafka.worker.app import BatchApp
 from pipeline.settings import Settings
@@ -104,7 +105,7 @@ async def test_lost_on_kafka(
         await send(settings, partition, 3)
     worker = start(settings)
     await until_committed(settings, worker, 3, 3, 0, 3)  # the one without a record, too
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     for partition, count in ((0, 5), (1, 5), (2, 4), (3, 2)):
         await send(settings, partition, count)
     await delete_before(settings, {0: 8, 1: 6, 2: 4})
@@ -112,7 +113,7 @@ async def test_lost_on_kafka(
     rows = await read_lag(settings, [ConsumedTopic(settings.transform_group, settings.webhooks_topic)])
     assert [row.lost for row in rows] == [5, 3, 4, 0]  # before any worker has seen it
     worker = start(settings)
-    await worker.until_it_says("/ready", "LOST: 12 records of")
+    await worker.answers("/ready", "LOST: 12 records of")
     await until_committed(settings, worker, 8, 8, 4, 5)
     assert await series(worker, "dodo_cio_records_lost_total") == 12
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
@@ -129,17 +130,17 @@ async def test_lost_on_kafka(
     async with asyncio.timeout(120):
         while await ledger() != [5, 3, 4, 0]:  # noqa: ASYNC110 - the worker writes it down
             await asyncio.sleep(0.1)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
 
     worker = await start(settings).ready()
-    await worker.until_it_says("/ready", "LOST: 12 records of")
+    await worker.answers("/ready", "LOST: 12 records of")
     assert await series(worker, "dodo_cio_records_lost_total") == 0  # it lost none itself
     code, out = await acknowledged(environment(settings))
     assert (code, "12 lost records are acknowledged" in out) == (0, True)
     assert await ledger() == [0, 0, 0, 0]
     code, out = await acknowledged(environment(settings))
     assert (code, "0 lost records are acknowledged" in out) == (0, True)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     worker = await start(settings).ready()
     await produce(settings, payments(900, 3))
     async with asyncio.timeout(120):

@@ -18,7 +18,7 @@ from pipeline.watch.summed import GAUGES, counts, families, render
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-class Process:
+class Registry:
     """One with a series of each kind."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Process:
         return families(self.metrics.render()[0].decode())
 
 
-def shown(*processes: Process, ended: Any = None) -> dict[str, float]:
+def shown(*processes: Registry, ended: Any = None) -> dict[str, float]:
     """The sums, by line."""
     text = render([one.series() for one in processes], ended or {})[0].decode()
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
@@ -44,7 +44,7 @@ def shown(*processes: Process, ended: Any = None) -> dict[str, float]:
 
 def test_each_kind_is_joined_in_its_way() -> None:
     """Counters and histograms add up, labels by labels; a gauge shows the one that matters."""
-    one, other = Process(), Process()
+    one, other = Registry(), Registry()
     one.requests.labels("accepted").inc(3)
     other.requests.labels("accepted").inc(4)
     other.requests.labels("forged").inc()
@@ -68,7 +68,7 @@ def test_each_kind_is_joined_in_its_way() -> None:
 
 def test_what_nobody_knows_is_not_known() -> None:
     """NaN is no value beside one, and the value when there is no other."""
-    one, other = Process(), Process()
+    one, other = Registry(), Registry()
     one.ahead.set(math.nan)
     other.ahead.set(2)
     assert shown(one, other)["clock_ahead_seconds"] == 2
@@ -79,7 +79,7 @@ def test_what_nobody_knows_is_not_known() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["counts", "dies"]), st.integers(0, 2)), max_size=40))
 def test_sums_never_fall_back(script: list[tuple[str, int]]) -> None:
     """Whichever processes end, and are replaced by new ones: what was counted and told stays counted."""
-    processes, ended, counted = [Process() for _ in range(3)], Counter[Any](), 0
+    processes, ended, counted = [Registry() for _ in range(3)], Counter[Any](), 0
     for step, number in script:
         if step == "counts":
             processes[number].requests.labels("accepted").inc()
@@ -87,7 +87,7 @@ def test_sums_never_fall_back(script: list[tuple[str, int]]) -> None:
             counted += 1
         else:
             ended.update(counts(processes[number].series()))
-            processes[number] = Process()
+            processes[number] = Registry()
         found = shown(*processes, ended=ended)
         assert found.get('requests_total{outcome="accepted"}', 0) == counted
         assert found["seconds_count"] == found['seconds_bucket{le="1.0"}'] == counted
@@ -95,7 +95,7 @@ def test_sums_never_fall_back(script: list[tuple[str, int]]) -> None:
 
 def test_both_formats() -> None:
     """Prometheus gets the format that it asks for."""
-    one = Process()
+    one = Registry()
     one.requests.labels("accepted").inc()
     text, kind = render([one.series()], {}, "application/openmetrics-text; version=1.0.0")
     assert "openmetrics" in kind

@@ -6,8 +6,9 @@ from faust.types import TP
 
 from pipeline.kafka import events
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.pulse import PartitionPulse
 from pipeline.watch.transport import PartitionFigures, observe_transport, show_partitions, show_vitals
-from pipeline.watch.vitals import PartitionPulse, PartitionVitals, Vitals
+from pipeline.watch.vitals import PartitionVitals, Vitals
 
 TP0 = TP("webhooks", 0)
 SEEN = (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.settings import Settings
 from tests.asking import local_client
+from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -25,31 +24,14 @@ RECORDS = 30_000
 """More than the chunks before the agent and the polls behind them hold, so that some stay at the broker."""
 
 
-class Worker:
-    """A process and its log."""
-
-    def __init__(self, command: Sequence[str], environ: dict[str, str], log: Path, cwd: Path | None = None) -> None:
-        self.log = log
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=environ, stdout=stream, stderr=stream, cwd=cwd)
-
-    def lines(self) -> list[dict[str, Any]]:
-        """What it logged so far; fails when it has ended."""
-        said = self.log.read_text()
-        assert self.process.poll() is None, said
-        return [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith("\n")]
-
-
 @contextlib.contextmanager
-def running(command: Sequence[str], environ: dict[str, str], log: Path, cwd: Path | None = None) -> Iterator[Worker]:
+def running(command: Sequence[str], environ: dict[str, str], log: Path) -> Iterator[WorkerProcess]:
     """A worker that does not outlive the test."""
-    worker = Worker(command, environ, log, cwd)
+    worker = WorkerProcess(command, environ, log)
     try:
         yield worker
     finally:
-        if worker.process.poll() is None:
-            worker.process.kill()
-        worker.process.wait()
+        worker.kill()
 
 
 async def fill(settings: Settings) -> None:
@@ -128,7 +110,7 @@ async def test_one_partition_that_stands_still(
     assert status["attempts"] > 0
 
 
-async def status_when(worker: Worker, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+async def status_when(worker: WorkerProcess, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The first status that fulfils `condition`."""
     seen: dict[str, Any] = {}
     try:

@@ -24,7 +24,7 @@ from pipeline.customerio.sandbox.processing import Parsed, process
 from pipeline.customerio.sandbox.requests import Request
 from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.customerio.workspace import HOSTS
-from pipeline.http.connection import DROP
+from pipeline.http.answers import DROP
 
 REGION: Final = "/api/v1/accounts/region"
 PATHS: Final = {bodies.ENTITY: "POST", bodies.BATCH: "POST", REGION: "GET"}

@@ -1,4 +1,4 @@
-"""Where an ingest listens, said once to whoever started it."""
+"""Where an ingest listens, printed once for whoever started it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ log = logs.get(__name__)
 
 
 def announce(settings: Settings, port: int, admin_port: int | None, say: Callable[[str], None]) -> None:
-    """Log the addresses, and say them to a person: with JSON logs the log alone has them.
+    """Log the addresses, and print them for a person: with JSON logs the log alone has them.
 
     Args:
         settings: the host and the paths.
         port: of webhooks.
         admin_port: of probes and metrics, where it is another.
-        say: told each line.
+        say: called with each line.
     """
     if admin_port is not None:
         _say(say, settings, "Probes and metrics on", admin_port, "")

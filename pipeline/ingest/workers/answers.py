@@ -1,4 +1,4 @@
-"""What probes are told of several workers: pure functions of what each says of itself."""
+"""The answers to probes of several workers: pure functions of what each reports of itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.watch.vitals import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one worker says of itself; `verdicts` are None for one that was asked and does not answer."""
+    """What one worker reports of itself; `verdicts` are None for one that was asked and does not answer."""
 
     number: int
     pid: int

@@ -1,4 +1,4 @@
-"""A worker's side: it obeys the supervisor, says how it is, and hands probes on."""
+"""A worker's side: it obeys the supervisor, reports its state, and hands probes on."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Member:
         self._wire = wire
 
     def obey(self, order: Callable[[str], None]) -> None:
-        """From here on `order` is told what the supervisor orders, or that it is gone; and what it ordered before."""
+        """From here on `order` is called with each order of the supervisor, earlier ones included, or with its end."""
         self._obey = order
         for one in self._orders:
             order(one)
 
     def serving(self) -> None:
-        """Say that webhooks are taken."""
+        """Report that webhooks are taken."""
         if self._wire is not None:
             self._wire.tell("serving")
 

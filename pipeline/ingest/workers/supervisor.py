@@ -1,7 +1,7 @@
 """The supervisor: starts workers, replaces those that end, answers probes for all of them, and stops them together.
 
-The first worker starts alone: what is wrong with settings, topics or brokers is then said once, and ends the whole with
-the worker's exit code. Later a worker that ends, or does not come up, is replaced, after longer and longer pauses.
+The first worker starts alone: what is wrong with settings, topics or brokers is then reported once, and ends the whole
+with the worker's exit code. Later a worker that ends, or does not come up, is replaced, after longer and longer pauses.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ORDERS: Final = ("stop", "now", "give up")
 
 
 class Worker:
-    """One place: its process, while there is one, and what it last said of itself."""
+    """One place: its process, while there is one, and its last report of itself."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -76,7 +76,7 @@ class Worker:
         return self.process is not None and self.served_at is not None
 
     def order(self, order: str) -> None:
-        """Tell it, if there is one."""
+        """Send it the order, if there is one."""
         if self.wire is not None:
             self.wire.tell(order)
 
@@ -147,7 +147,7 @@ class Supervisor:
         self._signalled(signal.SIGTERM)
 
     async def _end(self) -> None:
-        """Wait for the workers, who were told; kill those who do not end."""
+        """Wait for the workers, which have their orders; kill those that do not end."""
         self._orders = max(self._orders, 1)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._tasks.stop)
@@ -220,7 +220,7 @@ class Supervisor:
             self._serving.set(sum(one.serves for one in self._workers))
 
     def _environment(self) -> dict[str, str]:
-        """Of this process, but for what its command line said; the package is this one, wherever the process runs."""
+        """Of this process, but for what its command line set; the package is this one, wherever the process runs."""
         paths = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         return {
             **os.environ,

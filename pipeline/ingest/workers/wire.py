@@ -26,9 +26,9 @@ class Wire(asyncio.Protocol):
     """One end of it.
 
     Args:
-        hear: told of each notice.
+        hear: called with each notice.
         answer: given each question and the function that its answer is to be given to.
-        lost: told once when the other end is gone.
+        lost: called once when the other end is gone.
     """
 
     def __init__(

@@ -105,7 +105,7 @@ async def open_admin(
 
     Args:
         settings: where the brokers are.
-        connect_within_s: how long a broker may take that listens to nobody yet; a wrong password is told at once.
+        connect_within_s: how long a broker may take that listens to nobody yet; a wrong password is reported at once.
         patience_s: how long a request is sent to one broker after the other until one answers.
 
     Raises:

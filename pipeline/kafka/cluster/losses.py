@@ -1,4 +1,4 @@
-"""What retention took before a group had read it: kept for a day, or until somebody says that he knows.
+"""What retention took before a group had read it: kept for a day, or until somebody acknowledges it.
 
 A loss is over in a moment, and the worker that met it may be another one a minute later. So it is written down where
 every worker and every command of the pipeline can see it: as the committed offset of a group of its own, which never

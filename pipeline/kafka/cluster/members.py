@@ -1,4 +1,4 @@
-"""Who is in a consumer group, as its coordinator tells: which client, from where, reading what."""
+"""Who is in a consumer group, as its coordinator reports: which client, from where, reading what."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Member:
 
 
 def member_of(told: Mapping[str, Any], protocol_type: str) -> Member:
-    """A member as DescribeGroups tells it; bytes of another program's own are not guessed at."""
+    """A member as DescribeGroups returns it; bytes of another program's own are not guessed at."""
     topics, assigned = None, None
     if protocol_type == CONSUMER:
         try:

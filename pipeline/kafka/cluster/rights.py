@@ -1,6 +1,6 @@
 """What each stage and each command may have to do with the cluster's topics and groups: the ACLs that a user needs.
 
-One list: the start checks ask from it, `dodo-cio topics render` prints it, and docs/operating.md shows it. READ and
+One list: the start checks ask from it, `dodo-cio topics render` prints it, and docs/kafka.md shows it. READ and
 WRITE on a topic, and READ on a group, include DESCRIBE. An idempotent producer needs nothing beyond WRITE since Kafka
 2.8.
 """
@@ -144,7 +144,7 @@ def united(rights: Iterable[Right]) -> dict[tuple[Kind, str], list[Operation]]:
 def missing(rights: Sequence[Right], allowed: dict[tuple[Kind, str], int | None]) -> list[Right]:
     """Those of `rights` that the bits of `allowed` lack, of which Kafka numbers one for each operation.
 
-    What is not in there, or None, is not known, and not said to be missing.
+    What is not in there, or None, is not known, and not counted as missing.
     """
     lacking = []
     for right in rights:

@@ -1,10 +1,10 @@
 """Which topic a name stands for: its id, which a topic that was deleted and made anew under its name does not keep.
 
 An offset means nothing in another topic. Kafka forgets a group's offsets with the topic, but a worker that was frozen
-meanwhile commits its own into the new one, and the first records there would be passed over. So each commit says beside
-the offset which topic it is of, and whoever begins at it compares.
+meanwhile commits its own into the new one, and the first records there would be passed over. So each commit carries
+beside the offset which topic it is of, and whoever begins at it compares.
 
-Metadata v11 (Kafka 2.8) tells ids, and on request what this user may do with each topic; aiokafka 0.14 stops at v5.
+Metadata v11 (Kafka 2.8) returns ids, and on request what this user may do with each topic; aiokafka 0.14 stops at v5.
 Written with its own protocol classes.
 """
 
@@ -160,7 +160,7 @@ def states_of(answer: Any) -> dict[str, TopicState]:
 
 
 async def ask_for_topics(client: Any, names: Collection[str]) -> dict[str, TopicState] | None:
-    """The topics as a broker of a started aiokafka client knows them; None when it is too old to tell ids.
+    """The topics as a broker of a started aiokafka client knows them; None when it is too old to return ids.
 
     Raises:
         KafkaError: no broker answered.

@@ -106,7 +106,7 @@ class TopicReader:
     async def since(self, at_ms: int | None, skew_ms: int = SKEW_MS) -> dict[int, Span]:
         """The part of `spans` in which what was written at `at_ms` (unix ms) or later can lie; all of it for None.
 
-        `skew_ms` is how far the clock that tells `at_ms` may be ahead of the one that dates records.
+        `skew_ms` is how far the clock of `at_ms` may be ahead of the one that dates records.
         """
         if at_ms is None:
             return dict(self.spans)

@@ -44,7 +44,7 @@ def prepare(jars: Path, run: Callable[[list[str]], None], *, say: Callable[[str]
     Args:
         jars: the directory of the broker's libraries.
         run: starts a broker with these options of the JVM and ends it in order.
-        say: told that it takes a moment.
+        say: called with a line that it takes a moment.
     """
     archive = _path(jars)
     if archive.exists():

@@ -1,4 +1,4 @@
-"""What a local broker is told: its properties file, log configuration, and who may connect.
+"""The files of a local broker: its properties file, log configuration, and who may connect.
 
 Pure text from values. Figures that differ from Kafka's defaults are those of one small broker for one developer;
 everything that decides semantics (acks, ordering, group protocol, size limits) is left as Kafka ships it.

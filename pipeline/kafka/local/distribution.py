@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError, PipelineError, ToolMissingError
 
-DEFAULT_VERSION = "4.2.1"
-"""Verified with aiokafka 0.14 and faust-streaming 0.15.3; so is 4.3.1."""
+DEFAULT_VERSION = "4.4.0"
+"""Verified with aiokafka 0.14 and faust-streaming 0.15.3; so are those of `make platforms`."""
 
 LOG4J_VERSION = "2.25.4"
 """Kafka logs through slf4j 1.7 and brings no binding of its own; that of Kafka 3, which needs another configuration, is
@@ -60,10 +60,10 @@ def java() -> str:
 
 
 def libraries(version: str = DEFAULT_VERSION, *, say: Callable[[str], None] = lambda _: None) -> Path:
-    """The directory of the broker's jars, downloaded when it is not there yet; `say` hears about a download.
+    """The directory of the broker's jars, downloaded when it is not there yet; `say` gets a line about a download.
 
     Raises:
-        InputError: `version` does not look like 4.2.1.
+        InputError: `version` does not look like 4.4.0.
         ToolMissingError: Maven is needed and not installed.
         PipelineError: the download failed; the message holds Maven's last lines.
     """

@@ -98,7 +98,7 @@ def wait(pid: int, mark: str, within_s: float) -> bool:
 
 
 def wait_frozen(pid: int, within_s: float) -> bool:
-    """Whether every thread stopped in time; where there is no /proc nobody can tell, and it counts as stopped."""
+    """Whether every thread stopped in time; where there is no /proc it cannot be known, and counts as stopped."""
     deadline = time.monotonic() + within_s
     while not _is_frozen(pid):
         if time.monotonic() > deadline:

@@ -1,9 +1,9 @@
 """Records that come one at a time, appended to the batch that aiokafka sends next; whoever waits hears of a batch.
 
 `AIOKafkaProducer.send` makes a future and a coroutine for each record, and whoever bounds its wait a timer and two more
-callbacks. Here a record goes where `send` would put it, and one callback a batch tells what came of all in it. What
-`send` promises stays: a partition's records keep their order, a batch is never larger than the producer's, and a record
-for which there is no room waits outside of it, where whoever waits can still give it up.
+callbacks. Here a record goes where `send` would put it, and one callback a batch reports the result of all records in
+it. What `send` promises stays: a partition's records keep their order, a batch is never larger than the producer's, and
+a record for which there is no room waits outside of it, where whoever waits can still give it up.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Aside:
         settings: of the connection.
         topic: where to; it need not exist.
         tasks: runs the writing.
-        observe: told of what was written and lost.
+        observe: called with what was written and what was lost.
         retry_s: seconds after a failure.
     """
 

@@ -39,6 +39,13 @@ SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
 """aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
 delivery."""
 
+Place = Callable[[Any], "asyncio.Future[Any] | None"]
+"""Gives a batch its place at once, if its partition is known and none waits there; else None, and nothing happened."""
+
+
+def _no_place(_: Any) -> None:
+    return None
+
 
 @dataclass(slots=True, eq=False)
 class Part:
@@ -143,13 +150,13 @@ class OutgoingChunk:
         return self._done
 
     def base_offset(self, topic: str, partition: int) -> int:
-        """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not say."""
+        """Offset of the chunk's first record in the partition, once durable; -1 when the broker did not return it."""
         return self._parts[topic, partition].base_offset
 
     def offsets(self, topic: str, partition: int) -> range | None:
         """Where the chunk's records lie in the partition, once durable.
 
-        None when the broker did not say, or when somebody else's records lie between them.
+        None when the broker did not return them, or when somebody else's records lie between them.
         """
         part = self._parts[topic, partition]
         return range(part.base_offset, part.next_offset) if part.gapless else None
@@ -183,7 +190,10 @@ class _Waiting:
 
 
 class Outlet:
-    """Writes the batches of one partition in the order of `put`."""
+    """Writes the batches of one partition in the order of `put`.
+
+    One that finds the partition free needs no task to wait in; at a low rate that is each.
+    """
 
     def __init__(
         self,
@@ -191,9 +201,11 @@ class Outlet:
         send_batch: SendBatch,
         tell: Callable[[ProducerEvent], None],
         tasks: Tasks | None = None,
+        place: Place = _no_place,
     ) -> None:
         self.tp = tp
         self._send_batch = send_batch
+        self._place = place
         self._tell = tell
         self._queue: deque[_Waiting] = deque()
         self._tasks = tasks or Tasks()
@@ -207,6 +219,9 @@ class Outlet:
         waiting = _Waiting(builder, delivered, part, time.monotonic())
         if self._broken is not None:
             self._fail(waiting, self._broken)
+            return
+        if self._task is None and (future := self._place(builder)) is not None:
+            self._fly(waiting, future)
             return
         self._queue.append(waiting)
         if self._task is None:
@@ -239,9 +254,7 @@ class Outlet:
                 waiting = self._queue[0]
                 future = await self._enqueue(waiting)
                 self._queue.popleft()
-                self._flying[future] = waiting
-                future.add_done_callback(self._landed)
-                self._look_later()
+                self._fly(waiting, future)
         except Exception as error:  # noqa: BLE001 - whatever it was, the batches behind must fail as well
             self._break(self._fault(error))
         finally:
@@ -258,12 +271,17 @@ class Outlet:
             except KafkaTimeoutError:
                 self._tell(ProduceStalled(self.tp.topic, self.tp.partition, time.monotonic() - waiting.since))
 
+    def _fly(self, waiting: _Waiting, future: asyncio.Future[Any]) -> None:
+        self._flying[future] = waiting
+        future.add_done_callback(self._landed)
+        self._look_later()
+
     def _look_later(self) -> None:
         if self._looking is None and self._flying:
             self._looking = asyncio.get_running_loop().call_later(STALL_S, self._look)
 
     def _look(self) -> None:
-        """Say that the oldest batch in flight still is: aiokafka sends it again and again, and says nothing of it."""
+        """Report that the oldest batch is still in flight: aiokafka retries it again and again without logging it."""
         self._looking = None
         oldest = next(iter(self._flying.values()), None)
         if oldest is not None and (waited_s := time.monotonic() - oldest.since) >= STALL_S:

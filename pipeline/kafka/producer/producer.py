@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from pipeline import logs
@@ -55,7 +57,7 @@ class BatchProducer:
 
     Args:
         settings: of the process.
-        observers: told of what is produced, and of what stalls.
+        observers: called with what is produced, and with what stalls.
         may_write: whether records may leave this process now; they wait while they may not.
     """
 
@@ -211,14 +213,16 @@ class BatchProducer:
         tp = TP(topic, partition)
         outlet = self._outlets.get(tp)
         if outlet is None:
-            outlet = self._outlets[tp] = Outlet(tp, self._started().send_batch, self._tell, self._writers)
+            producer = self._started()
+            place = partial(_placed, producer, tp)
+            outlet = self._outlets[tp] = Outlet(tp, producer.send_batch, self._tell, self._writers, place)
         return outlet
 
     def _tell(self, event: ProducerEvent) -> None:
         tell(self._observers, event)
 
     def _lifeline_ended(self, error: BaseException) -> None:
-        """Nothing will leave this producer any more: say so to whoever waits, and to whoever sends."""
+        """Fail all waiting and all later sends: nothing will leave this producer any more."""
         for tp, outlet in self._outlets.items():
             outlet.close(BrokenSequenceError(f"{tp.topic}/{tp.partition}: the producer is dead ({error!r})"))
 
@@ -226,3 +230,14 @@ class BatchProducer:
         if self._producer is None:
             raise DeliveryError("the producer is not started, or stopped")
         return self._producer
+
+
+def _placed(producer: AIOKafkaProducer, tp: TP, builder: Any) -> asyncio.Future[Any] | None:
+    """What aiokafka's `send_batch` does where nothing is to be waited for; None where something is, or is wrong."""
+    accumulator = producer._message_accumulator  # noqa: SLF001 - as in `appending`
+    if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):  # noqa: SLF001
+        return None
+    if tp.partition not in (producer.client.cluster.partitions_for_topic(tp.topic) or ()):
+        return None
+    batch = accumulator._append_batch(builder, TopicPartition(*tp))  # noqa: SLF001
+    return cast("asyncio.Future[Any]", batch.future)

@@ -123,7 +123,7 @@ class BatchApp(faust.App):
         self.add_future(self._crash_after_commit(error))
 
     def background(self) -> Tasks:
-        """Make a supervisor of somebody's tasks: it tells the observers of ends, and some of them end the worker."""
+        """Make a supervisor of tasks: it reports their ends to the observers, and some of them end the worker."""
         return Tasks(crash=self.crash_soon, observers=self.transport_observers)
 
     async def _crash_after_commit(self, error: BaseException) -> None:
@@ -219,8 +219,8 @@ class BatchApp(faust.App):
     async def _last_commit(self) -> None:
         """Commit before the partitions go. What the brokers refuse for good ends a worker that is not ending yet.
 
-        One that is has said why. Faust's stop would break off at an error: its agents would be cancelled, and what they
-        say of that would take the place of the reason.
+        One that is has logged why. Faust's stop would break off at an error: its agents would be cancelled, and what
+        they log of that would take the place of the reason.
         """
         try:
             await self._batch_consumer.committer.commit()

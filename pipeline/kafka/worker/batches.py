@@ -1,4 +1,4 @@
-"""What an agent receives: the records of one partition that one poll brought, with the means to say how far it is."""
+"""What an agent receives: the records of one partition that one poll brought, with the means to acknowledge them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RecordBatch:
 
     `generation` is the consumer group's when they were delivered: work for an older one belongs to another worker.
     Offsets may be missing inside (compaction, transaction markers). Never empty. `behind` is how many offsets the
-    partition had beyond it when it was delivered, as far as the broker last said.
+    partition had beyond it when it was delivered, by the broker's last answer.
     """
 
     __slots__ = ("_acknowledge", "_report", "behind", "generation", "records", "tp")
@@ -100,7 +100,7 @@ class RecordBatch:
         self._acknowledge(through)
 
     def report(self, done_bits: DoneBits) -> More:
-        """Let the commits say which records are done though none before them may be: see `done_ahead`.
+        """Let the commits carry which records are done although earlier ones may not be: see `done_ahead`.
 
         `done_bits` is asked at every commit until the batch is acknowledged whole; bit n stands for the n-th offset
         from the batch's first. Call what is returned when more are done. A bit means what `ack` means, of one record:

@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import aiokafka
@@ -31,6 +32,7 @@ from pipeline import logs
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.kafka.closing import close
 from pipeline.kafka.cluster.topic_identity import marked, unmarked
+from pipeline.kafka.followers import read_near
 from pipeline.kafka.lifelines import lost
 from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import READ_COMMITTED
@@ -77,7 +79,7 @@ class Starts(NamedTuple):
         offsets: the first record that each partition needs.
         committed: what the group has committed of the topic that is there; None: nothing.
         anew: what it had committed of another topic of the name, which counts for nothing.
-        ahead: what is done beyond the committed offsets, as its writer said; nobody has compared the records.
+        ahead: what is done beyond the committed offsets, as its writer recorded it; not yet compared with the records.
     """
 
     offsets: Mapping[TP, int]
@@ -113,12 +115,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._topics = TopicWatch()
+        self._polls: set[asyncio.Task[Any]] = set()
         super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         use_our_unpacking()
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
+        read_near(consumer, self.app.settings.kafka_client_rack)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer
@@ -157,14 +161,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             coordinator._metadata_snapshot = coordinator._get_metadata_snapshot()  # noqa: SLF001
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:  # noqa: ARG002 - mode's signature
-        """Say so in the log; mode would print the traceback to stderr, past redaction."""
+        """Log the crash; mode would print the traceback to stderr, past redaction."""
         error = sys.exc_info()[1]
         if not isinstance(error, PipelineError):  # those are reported by the worker
             log.error("The consumer's thread crashed", exc_info=error)
 
     @Service.task
     async def _watch_coordination(self) -> None:
-        """Crash the worker when the group's coordination ended: it would be a member of nothing, and say nothing.
+        """Crash the worker when the group's coordination ended: it would be in no group, and log nothing.
 
         The same when one of the client's other tasks did. aiokafka keeps a refusal for whoever fetches next, and pauses
         until then; before the first assignment, and in every rebalance, nobody fetches.
@@ -200,7 +204,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return unreadable(hidden) if hidden else None
 
     def explained(self, error: BaseException) -> BaseException:
-        """What the operator is told when the brokers refuse something for good, else `error`; from any thread."""
+        """The error for the operator when the brokers refuse something for good, else `error`; from any thread."""
         if self._static is not None and self._static.is_fenced:
             return self._fenced()
         return explained(error, self.app.conf.id, self.app.settings.session_timeout_seconds)
@@ -223,8 +227,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self.parent_loop.call_soon_threadsafe(running.add_done_callback, _look_at_exception)
         await super().crash(exc)
 
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Poll once; from the event loop. One hop there, one back: Faust's queue of methods makes five tasks of it."""
+        answer = self.parent_loop.create_future()
+        consumer = self._ensure_consumer()
+        self.thread_loop.call_soon_threadsafe(self._begin_poll, answer, consumer, active_partitions, timeout)
+        return await answer
+
+    def _begin_poll(self, answer: asyncio.Future[Any], consumer: Any, partitions: Any, timeout: float) -> None:
+        records = self._fetch_records(consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records)  # noqa: SLF001
+        poll = self.thread_loop.create_task(records)
+        self._polls.add(poll)
+        poll.add_done_callback(partial(self._polled, answer))
+
+    def _polled(self, answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:
+        self._polls.discard(poll)
+        with suppress(RuntimeError):  # the event loop is closed: nobody asks any more
+            self.parent_loop.call_soon_threadsafe(_answer, answer, poll)
+
+    def _end_polls(self) -> None:
+        for poll in self._polls:
+            poll.cancel()
+
     async def on_thread_stop(self) -> None:
         """Leave the group and stop reading; a broker that is away is not waited for."""
+        self._end_polls()
         await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
         if self._consumer is not None:
             await close(self._consumer)
@@ -365,7 +392,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return Committed.UNAVAILABLE
 
     def end_offset(self, tp: TP) -> int | None:
-        """The end of the partition's log, as the last fetch said; None before one."""
+        """The end offset of the partition's log in the last fetch's answer; None before one."""
         state = self._state(tp)
         return None if state is None else cast("int | None", state.highwater)
 
@@ -388,7 +415,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return fetcher is not None and driver.ensure_aiokafka_TP(tp) in fetcher._records  # noqa: SLF001
 
     async def log_bounds(self) -> dict[TP, LogBounds]:
-        """Where the logs of assigned partitions begin and end; those that no broker tells of are left out.
+        """Where the logs of assigned partitions begin and end; those for which no broker answers are left out.
 
         Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
         """
@@ -407,6 +434,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
         """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.thread_loop))
+
+
+def _answer(answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:
+    """On the event loop: what a poll brought, for who asked. Nobody may any more."""
+    if poll.cancelled():
+        answer.cancel()
+    elif (error := poll.exception()) is not None:
+        if not answer.done():
+            answer.set_exception(error)
+    elif not answer.done():
+        answer.set_result(poll.result())
 
 
 def _look_at_exception(task: asyncio.Future[Any]) -> None:

@@ -1,7 +1,7 @@
 """What is done beyond a partition's committed offset, and how it lies beside that offset.
 
 A stage that finishes records in any order can commit no more than the contiguous prefix; what it has done beyond would
-be done again after a SIGKILL. So the commit says that as well, in the text that Kafka keeps with the offset, and
+be done again after a SIGKILL. So the commit carries that as well, in the text that Kafka keeps with the offset, and
 whoever begins at that offset passes over those records.
 
 A record that is passed over wrongly is lost, one that is done twice is a repeat. So the text counts only where nothing
@@ -40,7 +40,7 @@ class Witness(NamedTuple):
 
 
 def digest_of(record: Record) -> int:
-    """What tells a record from others: a checksum of its time, key and value."""
+    """What identifies a record: a checksum of its time, key and value."""
     time = str(record.timestamp).encode()
     return zlib.crc32(record.value or b"", zlib.crc32(record.key or b"", zlib.crc32(time)))
 

@@ -45,7 +45,7 @@ class HandOver(Protocol):
 async def hand_over(
     stage: HandOver | None, watermarks: Watermarks, commit: Callable[[], Awaitable[object]], grace_s: float
 ) -> HandOverEnded:
-    """Drain `stage` within the grace, then commit what is acknowledged; says how it went, never raises a time-out.
+    """Drain `stage` within the grace, then commit what is acknowledged; returns the result, never raises a time-out.
 
     What is not drained by then is abandoned: the partitions' next owner does it again, and must have the last word. The
     grace ends early once it is vain: a process that was frozen past its session has lost the partitions already, and

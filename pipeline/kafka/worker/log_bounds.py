@@ -27,7 +27,7 @@ class LogBounds(NamedTuple):
 
 
 async def ask_for_bounds(consumer: Any) -> dict[TP, LogBounds]:
-    """Of each assigned partition; those that no broker tells of are left out. To be asked in the consumer's loop.
+    """Of each assigned partition; those for which no broker answers are left out. To be asked in the consumer's loop.
 
     Together, one partition without a leader would leave all of them without an answer.
     """

@@ -25,7 +25,7 @@ class Notes:
         return cast("Consumer", self._app.consumer)
 
     def say(self, text: str, generation: int) -> None:
-        """Let the group read `text` in the place of what this member said before; "" for nothing.
+        """Publish `text` to the group in the place of this member's last one; "" for nothing.
 
         Stored with the next commit, within a second while the coordinator can be reached, unless `generation` ends
         before. Whether it was cannot be known, so nothing may depend on it.

@@ -39,7 +39,7 @@ class Boot(BootStrategy):
 class FaustSettings(faust.Settings):
     """Faust's settings, from `faust_options` alone.
 
-    Faust lets plain environment variables win over what the app says: a platform's own `APP_VERSION` would give the
+    Faust lets plain environment variables win over the app's own options: a platform's own `APP_VERSION` would give the
     consumer group another name, and it would read everything again.
     """
 

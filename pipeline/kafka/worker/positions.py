@@ -73,7 +73,7 @@ class Positions:
     def judge(self, tp: TP, first: int, last: int, end: int | None, known_from: int | None = None) -> Decision:
         """What to do with a chunk of offsets `first` to `last`.
 
-        `end` is the end of the partition's log as the broker last said it. From `known_from` to `first` the client
+        `end` is the end of the partition's log by the broker's last answer. From `known_from` to `first` the client
         knows that there is nothing. A gap that this does not explain is believed only when it is still there after
         reading the partition again from its position.
         """
@@ -92,7 +92,7 @@ class Positions:
         return SeekBack(expected)
 
     def sought(self, tp: TP, offset: int) -> None:
-        """The driver was told to read `tp` again from `offset`."""
+        """The driver was made to read `tp` again from `offset`."""
         self._sought[tp] = offset
 
     def delivered(self, tp: TP, last: int) -> None:

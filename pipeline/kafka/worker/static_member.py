@@ -1,7 +1,7 @@
 """Static membership (KIP-345): a member that keeps its place in the group over a restart, under a name of its own.
 
 aiokafka 0.14 joins and syncs with a `group_instance_id`, and leaves it out of heartbeats and commits. So a member whose
-place was taken by another process of the same name is only told that nobody knows it, joins again, and takes the place
+place was taken by another process of the same name only gets an unknown-member error, joins again, and takes the place
 back: the two would chase each other for ever. With the name in every request, as the KIP asks, the brokers answer
 FENCED_INSTANCE_ID, and the one that was there first ends.
 
@@ -29,7 +29,7 @@ Partition = tuple[int, int, str]
 
 
 class FencedInstanceIdError(KafkaError):  # type: ignore[misc]  # untyped upstream
-    """Another process has joined under this one's name; nothing more may be said in the group."""
+    """Another process has joined under this one's name; this process may send nothing more to the group."""
 
 
 class HeartbeatResponseV3(HeartbeatResponse_v1):  # type: ignore[misc]  # untyped upstream
@@ -129,7 +129,7 @@ class StaticMember:
     Args:
         coordinator: aiokafka's, of this member.
         instance_id: the name.
-        fenced: called once, as soon as the brokers say that another process has it.
+        fenced: called once, as soon as the brokers report that another process has it.
     """
 
     def __init__(self, coordinator: Any, instance_id: str, fenced: Callable[[], None]) -> None:

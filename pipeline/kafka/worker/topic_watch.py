@@ -32,7 +32,7 @@ class TopicWatch:
         self._joining_for = ""
 
     async def ask(self, consumer: Any, topics: Collection[str]) -> dict[str, str]:
-        """The ids of these topics, as far as the brokers tell any.
+        """The ids of these topics, as far as the brokers return any.
 
         Raises:
             KafkaError: no broker answered.

@@ -72,7 +72,7 @@ class Consumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def explained(self, error: BaseException) -> BaseException:
-        """What the operator is told when the brokers refuse something for good, else `error`."""
+        """The error for the operator when the brokers refuse something for good, else `error`."""
         return self._thread.explained(error)
 
     def missed(self, topics: Iterable[str]) -> None:
@@ -218,7 +218,7 @@ class Consumer(driver.Consumer):
         self._pass_over(tp, last + 1 if wanted is None else min(wanted, last + 1), known_to)
 
     def _pass_over_what_gave_nothing(self) -> None:
-        """Move past what a poll found to hold nothing for readers; it brought no records that could say so."""
+        """Move past what a poll found to hold nothing for readers; it brought no records that could show it."""
         for tp in self.positions.partitions:
             passed = self._thread.passed_over(tp)
             if passed and passed is not self._passed_over.get(tp):  # once: the log may be another one later
@@ -231,11 +231,11 @@ class Consumer(driver.Consumer):
         return {tp: one for tp, one in bounds.items() if self.is_batch(tp.topic)}
 
     def emptied(self, starts: Mapping[TP, int]) -> None:
-        """These logs hold nothing, and begin where said: what lay before may have been deleted unread."""
+        """These logs hold nothing, and begin at these offsets: what lay before may have been deleted unread."""
         self._emptied.update(starts)
 
     def _pass_over_what_was_deleted(self) -> None:
-        """Say what is lost of logs that hold nothing more: no record will come that could show the gap.
+        """Report the loss in logs that hold nothing more: no record will come that could show the gap.
 
         Here nothing is in anybody's hands between the driver and the agent's queue; what the driver has fetched and not
         given out yet is not lost, and comes first.
@@ -335,6 +335,13 @@ class Consumer(driver.Consumer):
             return
         self.positions.sought(tp, offset)
         self.app.tell(SoughtBack(tp.topic, tp.partition, offset))
+
+    async def sleep(self, n: Any) -> None:
+        """Faust's; before each poll it lets others run, for which a task, a timer and an exception are too much."""
+        if n:
+            await super().sleep(n)
+        else:
+            await asyncio.sleep(0)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Faust's loop around `getmany`; a fetcher that is cancelled because the worker stops just ends.

@@ -53,7 +53,7 @@ class PartitionWatermark:
             self._witness = witness
 
     def ask(self, first: int, last: int, done_bits: DoneBits) -> None:
-        """Let `done_bits` tell, while the chunk `first` to `last` is not done, which of its records are."""
+        """Let `done_bits` return which records of the chunk `first` to `last` are done, while the chunk is not."""
         if (first, last) in self._chunks:
             self._done_bits[first, last] = done_bits
 
@@ -139,9 +139,9 @@ class Watermarks:
     ) -> None:
         """Own exactly these partitions from these offsets on; what an older generation acknowledges means nothing.
 
-        The group's offset of the `unstored` ones does not say where they start, so that is to be committed as well: of
-        a partition that was never committed nobody could tell later what retention took unread.
-        `inherited` is what was done beyond the starts.
+        The group has no offset of the `unstored` ones, so where they start is to be committed as well: of a partition
+        that was never committed nobody could find out later what retention took unread. `inherited` is what was done
+        beyond the starts.
         """
         self.generation = generation
         self._partitions = {tp: PartitionWatermark(tp, start, inherited.get(tp)) for tp, start in starts.items()}

@@ -1,6 +1,6 @@
-"""Patience: telling a record that nobody can deliver from an API in trouble. Pure, with the clock passed in.
+"""Patience: distinguishes a record that nobody can deliver from an API in trouble. Pure, with the clock passed in.
 
-Only the success of others tells the two apart, and only their share of success near the attempt. If a record were no
+Only the success of others distinguishes the two, and only their share of success near the attempt. If a record were no
 more likely to fail than those around it, then of n others and itself, f + 1 of which failed, it would be among those
 that failed with a probability of (f + 1) / (n + 1): a permutation test, all being alike. The product over its attempts
 is the probability that an innocent record has failed every time. While nothing is accepted it stays 1; at 80 % of
@@ -61,7 +61,7 @@ class Patience:
     _before: Nearby = NOBODY
 
     def failed(self, operations: int, now: float, witnesses: Witnesses, limit_s: float) -> Verdict:
-        """What to do with a group of `operations` that failed once more at `now`; tells `witnesses` of it.
+        """What to do with a group of `operations` that failed once more at `now`; adds it to `witnesses`.
 
         Args:
             operations: how many there are in the group.

@@ -1,6 +1,6 @@
-"""Suspects: operations of which nobody can say whether it is their fault that they fail, since nothing else succeeds.
+"""Suspects: operations of which it is unknown whether their failing is their own fault, since nothing else succeeds.
 
-A proxy may answer 400 to all, and a backlog may be all behind one lane. Only another person's operation can tell. So
+A proxy may answer 400 to all, and a backlog may be all behind one lane. Only another person's operation can show it. So
 the next other person's goes first, one at a time and at the pace of the backoff; a person's own later operations still
 wait. Pure: works on the lists that it is given.
 """

@@ -103,7 +103,7 @@ def obey(
 ) -> Carried:
     """Carry out a command record; one that cannot be understood is a dead letter, and nothing of it is done.
 
-    `headers` are the record's: they tell whether a command that lies elsewhere was sent on before.
+    `headers` are the record's: they show whether a command that lies elsewhere was sent on before.
     """
     carry_out = _COMMANDS.get(command)
     if carry_out is None:
@@ -274,7 +274,7 @@ _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNT
 
 
 def _removal(action: track.Removal, order: CustomerCommand, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
-    """What takes the person out of Customer.io; a dead letter where nobody can tell who that is.
+    """What takes the person out of Customer.io; a dead letter where it cannot be known who that is.
 
     And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then
     stays there. To remove nobody changes nothing. That operation goes to the partition of what was sent to the id,

@@ -78,15 +78,17 @@ class CustomerView:
     """
 
     def __init__(self, store: KeyValueStore, customer: bytes, shown: Observations) -> None:
-        times, told, contact, metadata, self._if_told = shown
+        times, contact = shown.times, shown.contact
+        at_s, at_ms = times.snapshot_s, times.occurred_ms or 0
         self._store = store
         self._customer = customer
-        self._moment = (times.snapshot_s, times.occurred_ms or 0)
-        self._told = told
+        self._moment = (at_s, at_ms)
+        self._told = shown.facts
+        self._if_told = shown.if_told
         self._revives = False
-        self._facts = MergedFacts(store, customer, told)
+        self._facts = MergedFacts(store, customer, shown.facts)
         self._known = self._facts.summary.identity
-        self._now = identity.confirm(self._known, *self._moment, contact, metadata)
+        self._now = identity.confirm(self._known, at_s, at_ms, contact, shown.metadata)
         self.contact = identity.contact_of(self._now)
         if self.contact != contact:
             # Versions before took more for an address and a name; what this webhook tells was read by this one.
@@ -351,7 +353,7 @@ class CustomerView:
         self._facts.summary.forgotten_s = 0
 
     def settle(self, operations: Operations | None) -> None:
-        """Put this webhook's facts into the store, and that `operations` were said; None: there was nothing to say."""
+        """Put this webhook's facts into the store, and that `operations` were sent; None: there was nothing to send."""
         put, facts = self._store.put, self._facts
         if self._revives:
             put(key(self._customer, "forgotten", ""), None)

@@ -5,7 +5,7 @@ again, late, from a worker that lost its partition or from a backfill is merged,
 associative and idempotent: the same set of tellings gives the same fact in every order.
 
 Moments are pairs `seconds, milliseconds`: when the data was read (the delivery's time), then when the event happened,
-which tells deliveries of one second apart.
+which distinguishes deliveries of one second.
 
 | kind | id | value | of two |
 |---|---|---|---|
@@ -112,9 +112,8 @@ def prefix(customer: bytes, kind: Kind | None = None, first: str = "") -> bytes:
 
 def key(customer: bytes, kind: Kind, *ids: str) -> bytes:
     """The key of a fact."""
-    if len(ids) == 1:
-        return b"%b\0%b\0%b" % (customer, kind.encode(), short(ids[0]).encode())
-    return b"%b\0%b\0%b" % (customer, kind.encode(), SEPARATOR.join(map(short, ids)).encode())
+    id_ = short(ids[0]) if len(ids) == 1 else SEPARATOR.join(map(short, ids))
+    return customer + f"\0{kind}\0{id_}".encode()
 
 
 def identity_key(customer: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was said of them last.
+"""Who a customer is, as one fact: the latest contact, the person at Customer.io, and what was sent of them last.
 
 Each webhook that names the customer changes it, since the times of what it confirms must advance: else an older
 delivery that is processed later would win over it. Most payments confirm what is known and no more; that rides on the
@@ -25,7 +25,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.transform.identity import stands_for_nobody
-from pipeline.transform.profile import Contact, Person
+from pipeline.transform.profile import Contact
 
 Fact = list[Any]
 
@@ -46,7 +46,7 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
         old: as it stands; left as it is.
         at_s: when the data was read, unix seconds.
         at_ms: when the event happened, unix milliseconds.
-        contact: email, name, phone, country; None: the delivery does not say.
+        contact: email, name, phone, country; None: the delivery has none.
         metadata: the pairs that are kept.
     """
     new = old.copy()
@@ -69,7 +69,7 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
 
 def contact_of(record: Fact) -> Contact:
     """What the record knows of the customer, each field's value alone."""
-    email, name, phone, country = record[EMAIL:METADATA]
+    email, name, phone, country = record[EMAIL], record[NAME], record[PHONE], record[COUNTRY]
     return Contact(email and email[2], name and name[2], phone and phone[2], country and country[2])
 
 
@@ -81,10 +81,11 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     """
     if now[DELIVERED] > max(known[DELIVERED], at_s):
         return None
-    if known[TO:EMAIL] != now[TO:EMAIL] or known[METADATA] != now[METADATA]:  # to, person
+    if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0
-    for before, after, bit in zip(known[EMAIL:METADATA], now[EMAIL:METADATA], BITS, strict=True):
+    for place, bit in enumerate(BITS, EMAIL):
+        before, after = known[place], now[place]
         if before is not after:
             if before is None or before[2] != after[2]:
                 return None
@@ -108,7 +109,7 @@ def hear(record: Fact, notes: Iterable[Fact]) -> Fact:
 
 
 def merge(old: Fact, new: Fact) -> Fact:
-    """Field by field: the latest contact, the earliest person, the last thing said."""
+    """Field by field: the latest contact, the earliest person, the last thing sent."""
     said = max(old, new, key=lambda fact: (fact[VERSION], fact[DIGEST] or "", fact[TO] or ""))
     merged = [
         said[VERSION],
@@ -138,7 +139,7 @@ def latest(old: Fact | None, new: Fact | None) -> Fact | None:
 
 def is_nobody(person: Fact) -> bool:
     """Whether what an earlier version took for an id stands for no value."""
-    return stands_for_nobody(Person(person[2], person[3]))
+    return stands_for_nobody(person[2], person[3])
 
 
 def _earliest(person: Fact) -> tuple[bool, int, int, bytes]:

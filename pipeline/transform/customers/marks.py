@@ -70,7 +70,7 @@ class Marks:
 async def read_marks(settings: Settings, told: Told = nobody) -> Marks:
     """The marks that lie in the customers' topic now.
 
-    There is no way to them but through all facts; `told` hears how many records of how many were passed.
+    There is no way to them but through all facts; `told` is called with how many records of how many were passed.
 
     Raises:
         TopicError: the topic is missing, may not be read, or holds facts of a newer version.

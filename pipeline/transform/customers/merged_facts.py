@@ -21,11 +21,11 @@ class MergedFacts:
     """One customer's facts; nothing is written until `keep`.
 
     Attributes:
-        told: fact by key as it was (None: not known) and as it is with what was told now.
-        summary: the summary with what was told now.
-        roster: where the subscriptions stand, with what was told now; made when it is first asked for.
+        told: fact by key as it was (None: not known) and as it is with this webhook's.
+        summary: the summary with this webhook's facts.
+        roster: where the subscriptions stand, with this webhook's; made when it is first needed.
         changed: whether that is another one than was kept.
-        is_money: whether a payment or refund was told, which stands for its own event.
+        is_money: whether a payment or refund is among them, which stands for its own event.
     """
 
     def __init__(self, store: KeyValueStore, customer: bytes, tellings: list[Observation]) -> None:
@@ -52,7 +52,7 @@ class MergedFacts:
         return self._roster
 
     def both(self, kind: Kind, id_: str) -> tuple[Fact | None, Fact | None]:
-        """A fact before this webhook, and with it where the webhook tells it."""
+        """A fact before this webhook, and with it where the webhook has it."""
         fact_key = key(self._customer, kind, id_)
         mine = self.told.get(fact_key)
         if mine is not None:
@@ -84,8 +84,8 @@ class MergedFacts:
         return [RefundFact.of(fact) for name, fact in found.items() if fact is not None and name != without]
 
     def take(self, telling: Observation) -> None:
-        """Merge what was told now, or said because of it."""
-        kind, ids, told = telling
+        """Merge this webhook's facts, or those of what it emits."""
+        kind, ids, told = telling.kind, telling.ids, telling.fact
         fact_key = key(self._customer, kind, *ids)
         known: Fact | None
         if fact_key in self.told:

@@ -5,6 +5,7 @@ What is stored, merged and compared stays the array (`facts`), of whatever versi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from pipeline.transform.customers import turns
@@ -13,7 +14,8 @@ from pipeline.transform.customers.turns import Turn
 from pipeline.transform.profile import CardTeller
 
 
-class PaymentFact(NamedTuple):
+@dataclass(slots=True)
+class PaymentFact:
     """A payment that succeeded.
 
     Args:

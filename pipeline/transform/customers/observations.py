@@ -7,9 +7,10 @@ shows of a payment is that there was one, not that it was told.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from pipeline.dodo.envelope import Envelope
 from pipeline.transform.customers.facts import MAX_ID_BYTES, Fact, Kind, Source, short
@@ -40,7 +41,8 @@ MAX_LINK_CHARS: Final = 500
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
 
-class Observation(NamedTuple):
+@dataclass(slots=True)
+class Observation:
     """One fact as it was told now; `ids` are the parts of its key."""
 
     kind: Kind
@@ -51,7 +53,8 @@ class Observation(NamedTuple):
 _NOTHING: Final[Mapping[str, list[Observation]]] = MappingProxyType({})
 
 
-class Observations(NamedTuple):
+@dataclass(slots=True)
+class Observations:
     """What one webhook, or one object of the API, shows of a customer.
 
     `facts` has the payment, refund or subscription first. `contact` is email, name, phone and country, each None when
@@ -63,7 +66,7 @@ class Observations(NamedTuple):
     facts: list[Observation]
     contact: tuple[str | None, ...]
     metadata: dict[str, Any]
-    if_told: Mapping[str, list[Observation]] = _NOTHING
+    if_told: Mapping[str, list[Observation]] = field(default_factory=dict)
 
 
 def of_webhook(webhook: Webhook, policy: Policy) -> Observations:
@@ -173,9 +176,9 @@ def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> 
     payment_id = text(get("payment_id"))
     if payment_id is None:
         return []
-    minor, method, card_update, paid_for, _ = paid
+    method, card_update = paid.method, paid.is_card_update
     fact: Fact = [
-        minor,
+        paid.minor,
         _currency(get("currency")),
         time,
         text(get("charge_type")),
@@ -187,7 +190,7 @@ def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> 
         _goods(paid),
     ]
     told = [Observation("payment", (payment_id,), fact)]
-    return told + _charges(paid_for, payment_id, fact) if paid_for else told
+    return told + _charges(paid.subscriptions, payment_id, fact) if paid.subscriptions else told
 
 
 def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Observation]:

@@ -24,7 +24,7 @@ class OnlyDigest:
 def whom(
     customer_id: str, chain: tuple[str, ...], view: CustomerView, request: Fact | None
 ) -> Person | OnlyDigest | None:
-    """Who the customer is at Customer.io; None when nobody can tell.
+    """Who the customer is at Customer.io; None when it cannot be known.
 
     Args:
         customer_id: Dodo's id.

@@ -1,7 +1,7 @@
 """Moving every fact to the partition of its owner, when the topics have another number of partitions than before.
 
-Nobody decides a webhook meanwhile: the move begins by saying in every partition that it is under way, which no
-transform starts under, and ends by saying under how many partitions the facts lie now. In between each fact is written
+Nobody decides a webhook meanwhile: the move begins by writing into every partition that it is under way, which no
+transform starts under, and ends by writing under how many partitions the facts lie now. In between each fact is written
 where it belongs, merged with what is known of it there, and taken away where it was once the copy is durable. A move
 that was interrupted is begun again: what is moved already is where it belongs, and a fact that lies twice is merged.
 """
@@ -20,7 +20,8 @@ from typing import Final
 
 from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.lag import ConsumedTopic, open_lag_reader
+from pipeline.kafka.cluster.lag import ConsumedTopic
+from pipeline.kafka.cluster.lag_reader import open_lag_reader
 from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
@@ -72,7 +73,7 @@ class Survey:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to do: every fact lies at its owner, and every partition that has begun says so."""
+        """Whether there is nothing to do: every fact lies at its owner, and every partition's beginning records it."""
         right = all(count == self.partitions for count in self.written_under.values())
         whole = not self.written_under or len(self.written_under) == self.partitions
         return not self.to_move and right and whole
@@ -127,7 +128,7 @@ class Repartition:
         self._warnings = Warnings(self._topic, self._kept_aside)
 
     async def read(self, tell: Callable[[Advanced], None] = lambda _: None) -> Survey:
-        """Read the whole topic; `tell` hears how far it is.
+        """Read the whole topic; `tell` is called with how far it is.
 
         Raises:
             TopicError: it cannot be read.
@@ -178,7 +179,7 @@ class Repartition:
         return survey
 
     async def move(self, producer: Producer, survey: Survey, tell: Callable[[Advanced], None] = lambda _: None) -> None:
-        """Bring every fact to its owner; the topic then says under how many partitions they lie.
+        """Bring every fact to its owner; the topic then records under how many partitions they lie.
 
         Raises:
             TopicError: a transform has joined its group meanwhile.
@@ -285,7 +286,7 @@ def joined(customer: bytes, moved: Mapping[bytes, bytes], there: Mapping[bytes, 
 
 
 def _is_before(name: bytes, value: bytes, at_s: int) -> bool:
-    """Whether a fact tells of nothing since a moment; what has no moment stays, it names nobody."""
+    """Whether a fact is older than a time; one without a time stays, it names nobody."""
     kind = split(name)[1]
     fact = decode(kind, value)
     if fact is None:

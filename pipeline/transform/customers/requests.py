@@ -1,8 +1,8 @@
 """What is kept of a request to be forgotten beside its moment: which command it was, and who the person was.
 
-The fact `forgotten` says since when nothing of the customer is known. This one, beside it, tells two requests of one
-second apart and names the person once no other fact does: for a later request with `--customerio`, and for whoever puts
-back what still lies about for that person. The record's array:
+The fact `forgotten` holds since when nothing of the customer is known. This one, beside it, distinguishes two requests
+of one second apart and names the person once no other fact does: for a later request with `--customerio`, and for
+whoever puts back what still lies about for that person. The record's array:
 
 `[seconds, commands, people]`
 
@@ -58,7 +58,7 @@ def remembered(known: Fact | None, at_s: int, command: str, person: Person | Non
         known: what was kept before.
         at_s: of the request, unix seconds.
         command: digest of its id.
-        person: whom the customer was, if anybody can tell.
+        person: whom the customer was, if that is known.
         others: ids and addresses that the customer had besides.
     """
     people: list[Fact] = []

@@ -1,7 +1,7 @@
 """The form of each kind of fact, checked once at the border: before a record of the topic comes into a mirror.
 
 Behind it nobody asks whether a time is a number. What does not fit is nobody's fact: a bug of another version, another
-tool, a damaged disk. `topics/schemas/customer-fact.json` says the same to others.
+tool, a damaged disk. `topics/schemas/customer-fact.json` documents the same for others.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Whom(NamedTuple):
 
 
 def shared_with(shared: Fact | None) -> Whom | None:
-    """Whose owner was told of the customer's share last; None: nobody's, or it was taken back."""
+    """Whose owner got the customer's share last; None: nobody's, or it was taken back."""
     if shared is None or shared[1] is None:
         return None
     return Whom(shared[1], "id" if len(shared) > _BY_ADDRESS else "email")

@@ -1,4 +1,4 @@
-"""How one subscription stands: what a summary says of it, and its place among the customer's others.
+"""How one subscription stands: what a summary holds of it, and its place among the customer's others.
 
 Both follow from its facts alone. The places are keys, so that a mirror keeps them in order (`roster`).
 """
@@ -81,7 +81,7 @@ def product_order(product_id: str) -> bytes:
 
 
 def standing_of(subscription_id: str, fact: SubscriptionFact, *, charged: bool) -> Fact:
-    """What a summary says of a subscription.
+    """What a summary holds of a subscription.
 
     `[id, status, product, next billing, cancels, created (ms), minor units, currency, interval, intervals in a period,
     end of the free trial (ms, None: none, or charged since), when it was cancelled]`; the id as in the fact's key.

@@ -1,9 +1,9 @@
 """A customer's summary: all that the mapping asks of many facts at once, so that no webhook reads them all.
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
-of all facts; `Summary` follows one fact after the other, and says so in the rare case that only a fold can. Its size
-does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others lie in
-their order beside it (`roster`).
+of all facts; `Summary` follows one fact after the other, and returns false in the rare case that only a fold can. Its
+size does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others
+lie in their order beside it (`roster`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Summary:
         first: `[ms, payment, time]` of the first counted payment.
         base: `[ms, payment, currency]` of the first one with a currency.
         last: `[ms, payment, time]` of the last counted payment.
-        method: `[ms, payment, method]` of the last payment that tells one, whatever it was for.
+        method: `[ms, payment, method]` of the last payment that has one, whatever it was for.
         refunds: how many there are.
         lost: whether a dispute was lost or accepted.
         live: of the subscriptions that go on the one that speaks for the person (`standing.standing_of`).
@@ -125,7 +125,7 @@ class Summary:
             summary.head,
             summary.card,
             summary.identity,
-        ) = orjson.loads(memoryview(value)[1:])
+        ) = orjson.loads(value[1:])
         summary.spent = sums_of(summary.spent)
         return summary
 
@@ -158,11 +158,11 @@ class Summary:
         """A payment is known now, or better than before; `refunds` are all that are known of it."""
         if old is not None:
             return self._pay_again(payment_id, old, new)
-        self._pay_with(payment_id, new)
+        minor, currency = counted(new), new.currency
+        self._pay_with(payment_id, new, minor)
         if new.periods:
             self.periods += [[starts_ms, subscription_id, payment_id] for subscription_id, starts_ms in new.periods]
             self.periods = sorted(self.periods, reverse=True)[:MAX_PERIODS]
-        minor, currency = counted(new), new.currency
         if minor is None:
             return True
         self.count += 1
@@ -188,16 +188,16 @@ class Summary:
             stands_in.append(self.method)
         if any(entry is not None and entry[1] == payment_id for entry in stands_in):
             return False  # another payment may take its place
-        self._pay_with(payment_id, new)
+        self._pay_with(payment_id, new, counted(new))
         return True
 
-    def _pay_with(self, payment_id: str, payment: PaymentFact) -> None:
-        """First, last and how."""
+    def _pay_with(self, payment_id: str, payment: PaymentFact, minor: int | None) -> None:
+        """First, last and how; `minor` is what is counted of it."""
         time, currency = payment.time, payment.currency
         ms = to_ms(time) or 0
         if payment.method is not None and _is_behind(self.method, ms, payment_id):
             self.method = [ms, payment_id, payment.method]
-        if counted(payment) is None:
+        if minor is None:
             return
         if _is_behind(self.last, ms, payment_id):
             self.last = [ms, payment_id, time]
@@ -279,7 +279,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
 def _line_up(
     summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]
 ) -> list[RosterPlace]:
-    """Say of all subscriptions what the summary has of them; their places."""
+    """Set in the summary what it holds of all subscriptions; returns their places."""
     stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
     summary.live = next((standing for place, standing in placed if place.rank < OTHERS), None)

@@ -140,7 +140,7 @@ def _answers(ordered: list[Turn]) -> list[tuple[int, int]]:
 
 
 def answer(recovery: Recovery) -> Turn:
-    """The turn that says that the event of a recovery is out."""
+    """The turn by which the event of a recovery counts as emitted."""
     return [recovery.shown_ms, ANSWERED, recovery.lapsed_ms]
 
 

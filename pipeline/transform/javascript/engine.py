@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import orjson
 
 from pipeline.errors import SettingsError, ShapingError
+from pipeline.extras import JAVASCRIPT
 from pipeline.transform.javascript.recipes import VARIABLE, Recipe
 
 TIME_LIMIT_S: Final = 0.25
@@ -180,9 +181,7 @@ def _context() -> Any:
     try:
         import quickjs
     except ImportError:
-        raise SettingsError(
-            f"{VARIABLE} needs the JavaScript engine: pip install 'dodo-customerio[javascript]'"
-        ) from None
+        raise JAVASCRIPT.lacking() from None
     context = quickjs.Context()
     context.set_memory_limit(MEMORY_LIMIT_BYTES)
     context.set_max_stack_size(STACK_LIMIT_BYTES)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pipeline.customerio.attributes import fit_json
 from pipeline.transform.fields import elements, members, text, whole
-from pipeline.transform.money import MAX_MINOR, Amount, amount_of, currency_code, minor_of, units_of
+from pipeline.transform.money import MAX_MINOR, amount_of, currency_code, minor_of, units_of
 from pipeline.transform.policy import Policy
 from pipeline.transform.portal import portal_link
 from pipeline.transform.profile import History, PersonProfile
@@ -81,9 +81,10 @@ class Case:
             self.email, self.name = self.email or profile.contact.email, self.name or profile.contact.name
         self.business_id = envelope.business_id or text(envelope.data.get("business_id"))
         self.sent_at = envelope.timestamp
-        self.occurred_ms, event_ms, self.snapshot_s = webhook.times
-        self.knows_the_time = event_ms is not None
-        self.event_ms = event_ms or 0
+        times = webhook.times
+        self.occurred_ms, self.snapshot_s = times.occurred_ms, times.snapshot_s
+        self.knows_the_time = times.event_ms is not None
+        self.event_ms = times.event_ms or 0
 
     def notice(self, note: Note, warning: str) -> None:
         """Count `note` and tell whoever looks; the same words once."""
@@ -141,13 +142,13 @@ class Case:
         if minor is None:
             self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
             return None
-        amount = self._amount(name, minor, currency)
-        named = forms(name)
-        if amount.text is not None:
-            into[name] = amount.text
-            if amount.value is not None:
-                into[named[0]] = amount.value
-        into[named[1]] = minor
+        _, shown, number = amount_of(minor, self._exponent(name, currency))
+        in_value, in_minor = forms(name)
+        if shown is not None:
+            into[name] = shown
+            if number is not None:
+                into[in_value] = number
+        into[in_minor] = minor
         return minor
 
     def main_money(self, into: Attributes, name: str, value: Any, currency: str | None) -> int | None:
@@ -175,13 +176,14 @@ class Case:
         if minor is None:
             into[name] = into[in_value] = into[in_minor] = None
             return
-        amount = self._amount(name, minor, currency)
-        is_exact = -MAX_MINOR <= minor <= MAX_MINOR
-        into[name] = amount.text
-        into[in_value] = amount.value if is_exact else None
-        into[in_minor] = minor if is_exact else None
+        _, into[name], value = amount_of(minor, self._exponent(name, currency))
+        if -MAX_MINOR <= minor <= MAX_MINOR:
+            into[in_value], into[in_minor] = value, minor
+        else:
+            into[in_value] = into[in_minor] = None
 
-    def _amount(self, name: str, minor: int, currency: str | None) -> Amount:
+    def _exponent(self, name: str, currency: str | None) -> int | None:
+        """How many decimals an amount has; None, and said so, where that is not known."""
         exponent = self.policy.exponents.get(currency) if currency is not None else None
         if exponent is None:
             what = "the currency is missing" if currency is None else "the currency is not known"
@@ -189,7 +191,7 @@ class Case:
                 "unknown-currency",
                 f"{what}, and so its decimals (PIPELINE_CURRENCY_EXPONENTS): only {name}_minor is sent",
             )
-        return amount_of(minor, exponent)
+        return exponent
 
     def units(self, into: Attributes, name: str, value: Any) -> None:
         """A quantity that is no money: `name` as decimal text, `name_value` as number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pipeline.customerio import operations as track
@@ -29,7 +30,8 @@ LEFT: Final = (
 )
 
 
-class Identified(NamedTuple):
+@dataclass(slots=True)
+class Identified:
     """The identify, with a merge behind it where one is due; `identity` is the digest of what it tells, if it does."""
 
     operations: list[MappedOperation]
@@ -142,9 +144,7 @@ def shown_name(case: Case, name: str) -> str:
 def said(
     case: Case,
     person: Person,
-    operations: list[MappedOperation],
-    identity: bytes | None,
-    shown_s: int | None = None,
+    identify: Identified,
     *,
     event: str | None = None,
     spoken: str | None = None,
@@ -156,6 +156,7 @@ def said(
 
     What a shaper takes away is not sent, and all that the webhook shows is remembered as if it were.
     """
+    operations, identity, shown_s = identify.operations, identify.identity, identify.shown_s
     if not operations and identity is None and not is_shaped_away:
         return drop("no-change")
     profile = case.profile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -14,7 +15,8 @@ STARTED: Final = "trial_started"
 CONVERTED: Final = "trial_converted"
 
 
-class Further(NamedTuple):
+@dataclass(slots=True)
+class Further:
     """One event: its canonical name, its id, when it happened (unix milliseconds), what it carries."""
 
     name: str

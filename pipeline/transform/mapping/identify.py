@@ -132,7 +132,7 @@ def identifier_of(person: Person) -> Identifier:
 def left_person(profile: PersonProfile, person: Person) -> Addressed | None:
     """Whom the customer's operations went to until now, when that is somebody else than `person`."""
     before = profile.addressed
-    if before is None or before[:2] == (person.id, identifier_of(person)):
+    if before is None or (before.id == person.id and before.identifier == identifier_of(person)):
         return None
     return before
 
@@ -179,14 +179,15 @@ def _warn_of_contact(case: Case) -> None:
 
 def sum_attributes(case: Case, into: Attributes, profile: PersonProfile) -> None:
     """What the state alone knows: spending, disputes and the subscription that speaks for the person."""
-    spent, first, count, last_payment_date, method, customer_since, last_ms, since_ms = profile.spending
+    spending = profile.spending
+    spent, first, count, method = spending.minor, spending.currency, spending.payment_count, spending.payment_method
     if first is not None and first in spent:
         case.profile_money(into, "total_spent", spent[first], first)
         into["total_spent_currency"] = first
     if count:
         into["payment_count"] = count
-        case.date(into, "last_payment_date", last_payment_date, last_ms)
-        case.date(into, "customer_since", customer_since, since_ms)
+        case.date(into, "last_payment_date", spending.last_payment_date, spending.last_payment_ms)
+        case.date(into, "customer_since", spending.customer_since, spending.customer_since_ms)
     if method is not None:
         into["payment_method"] = method
     if case.policy.forward_card_hints and profile.card is not None:

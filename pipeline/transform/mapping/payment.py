@@ -93,7 +93,7 @@ def _is_card_update(case: Case) -> bool:
 
 def _card_update_seen(case: Case) -> bool:
     """The subscription's own `subscription_payment_method_updated` is known to have told this very change."""
-    if case.history is None or not _is_card_update(case):
+    if not case.paid.is_card_update or case.history is None:
         return False
     method, told = text(case.data.get("payment_method_id")), case.history.card_told
     return any(told(each, method, case.event_ms, "subscription") for each in case.paid.subscriptions)
@@ -104,8 +104,8 @@ def _is_free(case: Case) -> bool:
 
 
 def _is_free_checkout(case: Case) -> bool:
-    opens = (text(case.data.get("charge_type")) or "new") == "new"
-    return opens and _is_free(case) and not case.paid.subscriptions
+    paid = case.paid
+    return paid.minor == 0 and not paid.subscriptions and (text(case.data.get("charge_type")) or "new") == "new"
 
 
 def _needs_customer(case: Case) -> bool:
@@ -159,20 +159,21 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
         into["subscription_id"] = paid_for[0]
     elif paid_for:
         into["subscription_ids"] = paid_for
-    if (payment_id := into.get("payment_id")) is not None and row.event == "payment_completed" and case.history:
+    is_completed = row.event == "payment_completed"
+    if is_completed and case.history is not None and (payment_id := into.get("payment_id")) is not None:
         into["is_first_payment"] = case.history.is_first_payment(payment_id)
     put_goods(case, into, paid.cart, paid_for)
     case.money(into, "tax", data.get("tax"), currency)
     case.texts(into, "invoice_id", "invoice_url", "charge_type")
-    if discounts := elements(data.get("discounts")):
-        codes = [code for entry in discounts if (code := text(members(entry).get("code")))]
+    if discounts := data.get("discounts"):
+        codes = [code for entry in elements(discounts) if (code := text(members(entry).get("code")))]
         if codes:
             into["discount_codes"] = codes
     if (retry := whole(data.get("retry_attempt"))) is not None and retry >= 0:
         into["retry_attempt"] = retry
     if row.event == "payment_failed":
         _failure(case, into)
-    if row.event == "payment_completed" and paid_for and trials.charge_converts(case, paid_for):
+    if is_completed and paid_for and trials.charge_converts(case, paid_for):
         into["is_trial_conversion"] = True
     case.texts(into, "payment_link", "checkout_session_id", "customer_business_name")
     if case.policy.forward_card_hints:

@@ -23,8 +23,10 @@ def recoveries_of(case: Case) -> tuple[tuple[str, Recovery], ...]:
 
     That may be the lapse itself, which comes late: what a recovery tells was known before it then.
     """
+    if case.history is None or not case.type.startswith("subscription."):
+        return ()
     subscription_id = text(case.data.get("subscription_id"))
-    if case.history is None or subscription_id is None or not case.type.startswith("subscription."):
+    if subscription_id is None:
         return ()
     return tuple((subscription_id, recovery) for recovery in case.history.recoveries(subscription_id))
 

@@ -27,6 +27,10 @@ FOR_GOOD: Final = frozenset({"id", "payment_id", "refund_id", "subscription_id",
 """Fields that every reading of a body shows alike; a dispute's stage and a grant's moments move on."""
 
 
+_MOMENTS: Final = ("_at", "_date")
+"""How fields end whose values are moments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """What names a fact, so that two webhooks about it are one event. Without any of its parts the webhook-id does.
@@ -49,19 +53,21 @@ class Key:
         if self.stateless and case.profile is not None:
             return None
         parts = []
+        get = case.data.get
         for field in self.fields:
-            value = text(case.data.get(field))
+            value = text(get(field))
             if value is None:
                 return None
-            if field.endswith(("_at", "_date")):
+            if field.endswith(_MOMENTS):
                 ms = to_ms(value)
                 if ms is None:
                     return None
                 value = utc_day(ms) if field.endswith("_date") else str(ms)
             parts.append(value)
-        moments = [ms for field in self.after if (ms := to_ms(case.data.get(field))) is not None]
-        if case.occurred_ms is not None and (earlier := [ms for ms in moments if ms < case.occurred_ms]):
-            parts.append(str(max(earlier)))
+        if self.after and case.occurred_ms is not None:
+            moments = [ms for field in self.after if (ms := to_ms(get(field))) is not None and ms < case.occurred_ms]
+            if moments:
+                parts.append(str(max(moments)))
         return tuple(parts)
 
     @property

@@ -84,7 +84,8 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     if about and not attributes:
         case.notice("shaped-away", "no profile update: the shaping leaves nothing of it")
         is_shaped_away = True
-    operations, identity, shown_s = identified(case, row, mapping, person, _held(attributes))
+    identify = identified(case, row, mapping, person, _held(attributes))
+    operations = identify.operations
     if row is not None and row.suppressed:
         case.notice("suppressed-event", TWIN)
     if own is not None and len(events) == len(told) == 1 and events[0].origin == own.name:  # as nearly always
@@ -95,7 +96,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
             operations.append(event_operation(case, person, fact, shown=event.name))
             warn_if_late(case, own.at_ms)
         return said(
-            case, person, operations, identity, shown_s,
+            case, person, identify,
             event=own.name if out.by_id or not out.any else None, spoken=out.spoken,
             recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,
         )  # fmt: skip
@@ -112,7 +113,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     is_told = own is not None and (out.by_id or any(one.fact.id == own.id for one in kept))
     adds = case.profile is not None and any(one.is_additional for one in kept)
     return said(
-        case, person, operations, identity, shown_s,
+        case, person, identify,
         event=own.name if own is not None and is_told else None,
         spoken=spoken_id(case) if adds else out.spoken if kept or out.any else None,
         recoveries=recoveries, shaped=shaper.version, is_shaped_away=is_shaped_away,

@@ -76,7 +76,7 @@ def map_profile(data: dict[str, Any], delivery: Delivery, policy: Policy, profil
     try:
         if policy.shaper is not None:
             return shaped_verdict(policy.shaper, case, None, person, about)
-        return said(case, person, *identified(case, None, None, person, about))
+        return said(case, person, identified(case, None, None, person, about))
     except ShapingError as error:
         return failed(error)
 
@@ -186,7 +186,8 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     shaper = case.policy.shaper
     if shaper is not None and may_change(shaper, case.type, may_tell(row.event)):
         return shaped_verdict(shaper, case, Mapped(row, mapping), person, about)
-    operations, identity, shown_s = identified(case, row, mapping, person, about)
+    identify = identified(case, row, mapping, person, about)
+    operations = identify.operations
     if row.suppressed:
         case.notice("suppressed-event", TWIN)
     event, spoken = _own_event(case, row, mapping, person, operations)
@@ -197,7 +198,7 @@ def _operations(case: Case, row: Row, mapping: FamilyMapping, person: Person) ->
     for subscription_id, recovery in recoveries:
         _add_further(case, person, recovery_event(case, mapping, subscription_id, recovery), operations)
     return said(
-        case, person, operations, identity, shown_s, event=event, spoken=spoken, recoveries=recoveries,
+        case, person, identify, event=event, spoken=spoken, recoveries=recoveries,
         shaped=shaper.version if shaper is not None else None,
     )  # fmt: skip
 

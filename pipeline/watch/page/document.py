@@ -1,4 +1,4 @@
-"""What a process says of itself at `/stage.json`: the page draws it, and pages of other stages ask for it.
+"""What a process reports of itself at `/stage.json`: the page draws it, and pages of other stages ask for it.
 
 The same model writes and reads it, so every text has a bound: whatever answers at a peer's port, little is taken in.
 """
@@ -60,7 +60,7 @@ class Event(Part):
 class StageDocument(Part):
     """One process of a stage at one moment; what it has no figure of is None.
 
-    `process` tells processes apart, `reads` is the topic that it reads. `hold` says why it holds its records back,
+    `process` distinguishes processes, `reads` is the topic that it reads. `hold` says why it holds its records back,
     `restoring` how far a restore is. Counts are since its start. `turned_away` are requests that ingest did not take.
     """
 
@@ -93,7 +93,7 @@ class StageDocument(Part):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a stage says in words, None where there is nothing to say."""
+    """What a stage reports in words, None where there is nothing."""
 
     reads: str | None = None
     hold: str | None = None

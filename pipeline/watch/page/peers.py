@@ -78,7 +78,7 @@ class Peers:
         self._heard: tuple[Heard, ...] = ()
 
     async def heard(self) -> tuple[Heard, ...]:
-        """What each of them says, no older than `ASK_EVERY_S`; never raises for what a peer does."""
+        """What each of them reports, no older than `ASK_EVERY_S`; never raises for what a peer does."""
         async with self._one_at_a_time:
             if self._peers and self._clock() - self._asked_at >= ASK_EVERY_S:
                 self._heard = await self._round()

@@ -1,7 +1,7 @@
-"""The picture that the page draws: a pure function of this process's document and of what its peers said.
+"""The picture that the page draws: a pure function of this process's document and of those of its peers.
 
 Several processes of a stage are one in it: counts, rates and lags in records are summed, of ages the worst is shown,
-and a word that any of them says is said.
+and a word that any of them reports is shown.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _stage(documents: Sequence[StageDocument], faults: Sequence[str]) -> dict[st
 
 
 def _state(documents: Sequence[StageDocument], faults: Sequence[str]) -> State:
-    """The worst of what its processes say."""
+    """The worst of what its processes report."""
     if not documents:
         return "away" if faults else "unknown"
     if not all(one.live for one in documents):

@@ -1,4 +1,4 @@
-"""The last events of a process: kept as they were told, put into words only when somebody looks."""
+"""The last events of a process: kept as they came, put into words only when somebody looks."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Page:
     """The status page of this process.
 
     Args:
-        document: what this process says of itself.
+        document: what this process reports of itself.
         peers: the other stages; none for a page that shows this one alone.
     """
 

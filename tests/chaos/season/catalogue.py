@@ -37,6 +37,12 @@ KINDS: Final = (
     Kind("network cut", "worker", "a worker's connections to one broker are cut and refused; all others go on"),
     Kind("clock off", "worker", "a worker is started again with a clock that is wrong by up to an hour", quick=False),
     Kind("disk full", "worker", "a transform's disk is full until somebody gives it room", quick=False),
+    Kind(
+        "disk slow",
+        "worker",
+        "a transform is started again on a disk on which each write takes up to half a second, then on a fast one",
+        quick=False,
+    ),
     Kind("leader killed", "broker", "SIGKILL to a partition's leader, a group's coordinator or the controller"),
     Kind("brokers rolled", "broker", "every broker in turn: SIGTERM, start, until all is in sync", quick=False),
     Kind("two brokers paused", "broker", "SIGSTOP to two of three, so that nothing can be written, then SIGCONT"),

@@ -190,3 +190,11 @@ def test_merge_with_nobody_does_nothing(people: People, primary: dict[str, str],
     people.merge(primary, secondary)
     assert people.find(ID) is person
     assert person.attributes == {"plan": "paid"}
+
+
+def test_attributes_that_are_identifiers(people: People) -> None:
+    """`id` and `phone` among the attributes fill what the person lacks, and change nothing that is there."""
+    person = identified(people, EMAIL, id="cus_9", phone="+821012345678")
+    assert (person.id, person.phone) == ("cus_9", "+821012345678")
+    identified(people, EMAIL, id="cus_10", phone=" ")
+    assert (person.id, person.phone) == ("cus_9", "+821012345678")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -27,7 +26,6 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import BARRIER, OutRecord
 from pipeline.settings import Settings
-from tests.asking import local_client
 from tests.workers import PATIENCE_S, POLL_S, WorkerProcess
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
@@ -51,28 +49,6 @@ def identify_record(person: str) -> OutRecord:
 
 class Worker(WorkerProcess):
     """A sink in a process of its own."""
-
-    async def port(self) -> int:
-        """The health port, once it listens."""
-        await self.says('"health listening"')
-        return next(int(json.loads(line)["port"]) for line in self.text.splitlines() if '"health listening"' in line)
-
-    async def get(self, path: str) -> httpx.Response:
-        """An answer of the health port."""
-        async with local_client() as client:
-            return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
-
-    async def answers(self, path: str, text: str) -> httpx.Response:
-        """The first answer of the health port that contains `text`."""
-        async with asyncio.timeout(PATIENCE_S):
-            while text not in (answer := await self.get(path)).text:
-                assert self.process.poll() is None, self.text
-                await asyncio.sleep(POLL_S)
-        return answer
-
-    async def ready(self) -> None:
-        """Return once records can flow."""
-        await self.answers("/ready", '"ready":true')
 
     async def series(self, name: str) -> float:
         """The sum of a series over its labels."""
@@ -185,9 +161,9 @@ class Stage:
         self.server.sandbox.script.add(parse_steps(list(steps)))
 
     async def requests(self, count: int) -> None:
-        """Wait until the sandbox saw so many requests."""
+        """Wait until the sandbox saw so many requests, beside the batch without operations of each worker's start."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.stats["requests"] < count:  # noqa: ASYNC110 - the sandbox tells nobody of its requests
+            while self.stats["requests"] < count + len(self.workers):  # noqa: ASYNC110 - the sandbox tells nobody of its requests
                 await asyncio.sleep(0.01)
 
     def end(self) -> None:

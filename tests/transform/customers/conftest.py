@@ -33,7 +33,6 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
-from tests.asking import local_client
 from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
 from tests.workers import PATIENCE_S, WorkerProcess
 
@@ -54,15 +53,6 @@ class Worker(WorkerProcess):
     async def owns(self, partitions: int, since: int = 0) -> None:
         """Wait until it said that so many partitions were assigned."""
         await self.says('"Partitions assigned"', f'"partitions": {partitions},', since=since)
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """An answer of the health port."""
-        await self.says('"health listening"')
-        lines = [json.loads(line) for line in self.text.splitlines() if '"health listening"' in line]
-        async with local_client() as client:
-            answer = (await client.get(f"http://127.0.0.1:{lines[0]['port']}{path}")).json()
-            assert isinstance(answer, dict)
-            return answer
 
 
 class Fleet:
@@ -119,9 +109,7 @@ class Fleet:
     def end(self) -> None:
         """Leave no process behind."""
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-            worker.process.wait()
+            worker.kill()
 
 
 @pytest.fixture

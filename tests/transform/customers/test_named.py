@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.transform.customers.facts import Fact, in_this_form
@@ -40,7 +42,7 @@ def test_a_payment_of_any_version() -> None:
     found = PaymentFact.of(PAYMENT)
     assert (found.minor, found.source, found.goods) == (4665, "webhook", PAYMENT[9])
     assert found.periods == [["sub_1", 5]]
-    assert PaymentFact.of(PAYMENT[:9]) == found._replace(goods=None)
+    assert PaymentFact.of(PAYMENT[:9]) == replace(found, goods=None)
 
 
 def test_when_a_flag_was_seen() -> None:

@@ -152,7 +152,7 @@ def anew_of(store: KeyValueStore, customer: bytes) -> dict[bytes, bytes]:
     return anew.derived_values
 
 
-class Worker:
+class Owner:
     """The owner of a partition: its mirror, and a changelog that outlives both."""
 
     def __init__(self, directory: Path) -> None:
@@ -226,14 +226,14 @@ class Worker:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
+def worker(tmp_path: Path) -> Iterator[Owner]:
     """A worker over an empty partition."""
-    worker = Worker(tmp_path)
+    worker = Owner(tmp_path)
     yield worker
     worker.close()
 
 
-def live_on(worker: Worker, told: list[Happened], rng: random.Random, *, every: int) -> None:
+def live_on(worker: Owner, told: list[Happened], rng: random.Random, *, every: int) -> None:
     """Let all of it arrive, with repetitions; look every so many, and through whatever befalls a worker."""
     books = Books()
     told = told + rng.sample(told, len(told) // 10)
@@ -266,7 +266,7 @@ def live_on(worker: Worker, told: list[Happened], rng: random.Random, *, every: 
 def test_any_order_through_whatever_befalls(rng: random.Random, subscriptions: int, products: int) -> None:
     """Subscriptions start, change, end and return in any order, through restarts, crashes, moves and other owners."""
     with tempfile.TemporaryDirectory() as name:
-        worker = Worker(Path(name))
+        worker = Owner(Path(name))
         try:
             live_on(worker, lives(rng, subscriptions, products), rng, every=5)
         finally:
@@ -274,7 +274,7 @@ def test_any_order_through_whatever_befalls(rng: random.Random, subscriptions: i
 
 
 @pytest.mark.parametrize("products", [3, 3_000], ids=["few products", "as many products"])
-def test_thousands_of_subscriptions(worker: Worker, products: int) -> None:
+def test_thousands_of_subscriptions(worker: Owner, products: int) -> None:
     """The same with three thousand: an account that looks through all of them agrees."""
     rng = random.Random(products)
     live_on(worker, lives(rng, 3_000, products), rng, every=700)

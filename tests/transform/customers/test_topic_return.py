@@ -57,7 +57,7 @@ async def test_written_back(
     await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
     code, _, err = await restored(environ, "--yes")
     assert (code, "members: stop every transform first" in err) == (2, True)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
     before = {(one.partition, one.key): one.value for one in await facts_in(settings)}
     told = await read_all(settings, settings.operations_topic)
     await make_anew(settings, 3)
@@ -84,7 +84,7 @@ async def test_written_back(
     await produce(settings, payments(0, 60))
     await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
     assert len(await read_all(settings, settings.operations_topic)) == len(told)
-    assert await worker.end() == 0, worker.log.read_text()
+    assert await worker.stop() == 0, worker.log.read_text()
 
 
 async def test_a_topic_that_was_taken_up_without_the_mirror(

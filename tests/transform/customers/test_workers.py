@@ -107,7 +107,7 @@ async def test_partitions_move(
         await sending
         await first.owns(4, since=shared)
         await fleet.caught_up()
-    said = (await first.get("/status"))["state"]
+    said = (await first.get("/status")).json()["state"]
     assert [one["partition"] for one in said["partitions"]] == [0, 1, 2, 3]
     assert await first.stop() == 0, first.text[-6000:]
     assert "is built anew" not in first.text.split('"Partitions assigned"', 1)[1]

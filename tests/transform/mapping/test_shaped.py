@@ -102,7 +102,7 @@ def test_a_shaper_that_changes_nothing_changes_nothing(name: str, with_state: bo
     shaped, default = told(store, webhook(name), as_it_is), told(other, webhook(name))
     if isinstance(shaped, Operations):
         assert shaped.shaped == "v1"
-        shaped = shaped._replace(shaped=None)
+        shaped = replace(shaped, shaped=None)
     assert shaped == default
     if store is not None and other is not None:
         assert store.changelog == other.changelog

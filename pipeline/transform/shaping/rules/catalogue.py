@@ -16,7 +16,7 @@ from pipeline.transform.mapping.table import TABLE
 from pipeline.transform.mapping.vocabulary import EVENT, PROFILE, Attribute
 from pipeline.transform.mapping.webhook import map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.shaping.rules.expressions import Scope
+from pipeline.transform.shaping.rules.scope import Scope
 from pipeline.transform.shaping.types import Shaped, Webhook
 from pipeline.transform.verdicts import Delivery
 from pipeline.transform.webhook import Webhook as ReadWebhook

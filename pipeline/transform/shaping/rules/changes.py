@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.errors import ShapingError
 from pipeline.transform.shaping.applied import check_attributes
 from pipeline.transform.shaping.rules.catalogue import forms
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope
+from pipeline.transform.shaping.rules.expressions import Expression
 from pipeline.transform.shaping.rules.model import Changes, Constant, Setting, Target
+from pipeline.transform.shaping.rules.scope import MISSING, Scope
 
 Change = Callable[[dict[str, Any], Scope], None]
 """Attributes in the making are changed; the scope is what the default mapping made."""

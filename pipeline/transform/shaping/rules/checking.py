@@ -26,8 +26,9 @@ from pipeline.transform.shaping.rules.catalogue import (
     types_of,
 )
 from pipeline.transform.shaping.rules.document import Fault, Severity, meant
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression
+from pipeline.transform.shaping.rules.expressions import Expression
 from pipeline.transform.shaping.rules.model import Changes, Constant, Rule, Target
+from pipeline.transform.shaping.rules.scope import MISSING
 
 ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "%"})
 

@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.transform.shaping.rules.changes import Change
-from pipeline.transform.shaping.rules.expressions import Expression, Scope, Term
+from pipeline.transform.shaping.rules.comparisons import Term
+from pipeline.transform.shaping.rules.expressions import Expression
+from pipeline.transform.shaping.rules.scope import Scope
 from pipeline.transform.shaping.rules.steps import Step
 from pipeline.transform.shaping.types import Event, Identify, Shaped, Webhook
 

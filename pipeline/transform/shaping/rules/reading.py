@@ -12,7 +12,7 @@ from pipeline.customerio.limits import EVENT_NAME_MAX_BYTES
 from pipeline.dodo.catalogue import TYPES, Family
 from pipeline.transform.shaping.rules.catalogue import EVENT_NAMES, types_of_family
 from pipeline.transform.shaping.rules.document import At, Fault, Node, meant
-from pipeline.transform.shaping.rules.expressions import Expression, ExpressionFault
+from pipeline.transform.shaping.rules.expressions import Expression
 from pipeline.transform.shaping.rules.model import (
     Addition,
     Changes,
@@ -23,6 +23,7 @@ from pipeline.transform.shaping.rules.model import (
     Setting,
     Target,
 )
+from pipeline.transform.shaping.rules.words import ExpressionFault
 
 FILE: Final = ("version", "rules", "known_attributes")
 RULE: Final = ("name", "match", "when", "rename", "drop", "event", "profile", "add")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.transform.shaping.rules.changes import Change, changes_of, settings_of
-from pipeline.transform.shaping.rules.expressions import Scope
 from pipeline.transform.shaping.rules.model import Addition, Rule
+from pipeline.transform.shaping.rules.scope import Scope
 from pipeline.transform.shaping.types import Event
 
 

@@ -17,6 +17,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "network cut": workers.cut_off,
     "clock off": workers.clock_off,
     "disk full": workers.disk_full,
+    "disk slow": workers.disk_slow,
     "leader killed": brokers.leader_killed,
     "brokers rolled": brokers.rolled,
     "two brokers paused": brokers.two_paused,

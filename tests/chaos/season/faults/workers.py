@@ -15,6 +15,12 @@ from tests.chaos.season.takeovers import AFTER_STOP_S
 CLOCK: Final = Path(__file__).parents[3] / "data" / "clock"
 """Where Python finds the module that sets its clock."""
 
+SLOW_DISK: Final = Path(__file__).parents[3] / "data" / "slow_disk"
+"""Where Python finds the module that makes the writes of a process slow."""
+
+SLOWEST_S: Final = 0.5
+"""For one write, as on a volume that is throttled to some operations a second."""
+
 NO_ROOM: Final = "32k"
 """Less than the mirrors of a few partitions need."""
 
@@ -98,6 +104,19 @@ async def clock_off(act: Act) -> None:
     finally:
         del worker.environment["CLOCK_AHEAD_S"], worker.environment["PYTHONPATH"]
     await act.restart(worker)
+
+
+async def disk_slow(act: Act) -> None:
+    """Started again on a disk on which each write takes its time, and later on the fast one."""
+    worker, seconds = act.worker("transform"), act.dice.uniform(0.05, SLOWEST_S)
+    worker.environment.update(SLOW_DISK_S=str(seconds), PYTHONPATH=str(SLOW_DISK))
+    try:
+        await act.restart(worker)
+        lasted = await act.last(2, 10, 20)
+    finally:
+        del worker.environment["SLOW_DISK_S"], worker.environment["PYTHONPATH"]
+    await act.restart(worker)
+    act.say(f"{worker.name}: {1000 * seconds:.0f} ms a write for {lasted:.0f} s")
 
 
 async def disk_full(act: Act) -> None:

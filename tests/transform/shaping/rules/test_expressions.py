@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ShapingError
 from pipeline.transform.shaping.rules.document import At
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression, ExpressionFault, Scope
+from pipeline.transform.shaping.rules.expressions import Expression
+from pipeline.transform.shaping.rules.scope import MISSING, Scope
+from pipeline.transform.shaping.rules.words import ExpressionFault
 from pipeline.transform.shaping.types import Webhook
 
 BODY = {

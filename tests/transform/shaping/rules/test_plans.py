@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.known import NOTHING_KNOWN
 from pipeline.transform.shaping.rules.catalogue import forms
 from pipeline.transform.shaping.rules.compiled import Rules
-from pipeline.transform.shaping.rules.expressions import MISSING, Expression, Scope
+from pipeline.transform.shaping.rules.expressions import Expression
 from pipeline.transform.shaping.rules.loading import load_text
 from pipeline.transform.shaping.rules.model import Addition, Changes, Constant, Rule, Setting
+from pipeline.transform.shaping.rules.scope import MISSING, Scope
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, ShapingError, Webhook
 from pipeline.transform.verdicts import Delivery, Operations
 
@@ -272,7 +274,7 @@ def test_what_no_rule_touches_is_told_as_without_rules(sample: str, documents: l
     shaped = map_body(body, Delivery("msg_1"), Policy(shaper=rules))
     assert type(shaped) is type(looked_at)
     if isinstance(shaped, Operations) and isinstance(looked_at, Operations):
-        assert shaped._replace(warnings=(), notes=()) == looked_at._replace(warnings=(), notes=())
+        assert replace(shaped, warnings=(), notes=()) == replace(looked_at, warnings=(), notes=())
         assert sorted(shaped.warnings) == sorted(looked_at.warnings)
         assert sorted(shaped.notes) == sorted(looked_at.notes)
         assert shaped.shaped == "v"

@@ -12,7 +12,8 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.watch.vitals import MAX_STEP_S, PATIENCE_S, PartitionVitals, Pulse, Verdict, Vitals, beat, live, ready
+from pipeline.watch.pulse import MAX_STEP_S, PATIENCE_S, Pulse, beat, live, ready
+from pipeline.watch.vitals import PartitionVitals, Verdict, Vitals
 
 ZERO, ONE = TP("webhooks", 0), TP("webhooks", 1)
 LYING = PartitionVitals(unread=100)

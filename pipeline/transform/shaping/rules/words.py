@@ -1,0 +1,91 @@
+"""The words of a CEL expression, and the paths of variables in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+ROOTS: Final = ("webhook", "event", "profile")
+"""The variables."""
+
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<space>\s+|//[^\n]*)
+  | (?P<text>[rRbB]{0,2}(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
+  | (?P<number>0[xX][0-9a-fA-F]+[uU]?|\d+\.\d+(?:[eE][+-]?\d+)?|\.\d+|\d+[eE][+-]?\d+|\d+[uU]?)
+  | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+  | (?P<sign>&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class ExpressionFault(Exception):  # noqa: N818 - it is told as a fault
+    """An expression that cannot be compiled; the message says why."""
+
+
+class Token(NamedTuple):
+    """A word of an expression: `kind` is text, number, name or sign."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class Path(NamedTuple):
+    """`event.currency` at one place of an expression; `asked`: inside `has(…)`, of which it is then the whole."""
+
+    names: tuple[str, ...]
+    start: int
+    end: int
+    asked: bool
+
+    def __str__(self) -> str:
+        return ".".join(self.names)
+
+
+def tokens(source: str) -> list[Token]:
+    """The words of an expression.
+
+    Raises:
+        ExpressionFault: a character that no word begins with.
+    """
+    found: list[Token] = []
+    place = 0
+    while place < len(source):
+        match = _TOKEN.match(source, place)
+        if match is None:
+            raise ExpressionFault(f"column {place + 1} of the expression: unexpected {source[place]!r}")
+        place = match.end()
+        if match.lastgroup != "space":
+            found.append(Token(str(match.lastgroup), match.group(), match.start(), match.end()))
+    return found
+
+
+def paths(words: list[Token]) -> Iterator[Path]:
+    """Where an expression speaks of its variables."""
+    for index, word in enumerate(words):
+        before = words[index - 1].text if index else ""
+        if word.kind != "name" or word.text not in ROOTS or before == ".":
+            continue
+        after = index + 1
+        if sign_at(words, after) in {"(", "{"}:
+            continue
+        names, end = [word.text], word.end
+        while sign_at(words, after) == "." and after + 1 < len(words) and words[after + 1].kind == "name":
+            if sign_at(words, after + 2) in {"(", "{"}:
+                break  # a method of what was found so far
+            names.append(words[after + 1].text)
+            end = words[after + 1].end
+            after += 2
+        asked = index >= 2 and words[index - 1].text == "(" and words[index - 2].text == "has"  # noqa: PLR2004
+        asked = asked and sign_at(words, after) == ")" and len(names) > 1
+        start = words[index - 2].start if asked else word.start
+        yield Path(tuple(names), start, words[after].end if asked else end, asked)
+
+
+def sign_at(words: list[Token], index: int) -> str:
+    """The sign at `index`; empty where there is none."""
+    return words[index].text if index < len(words) and words[index].kind == "sign" else ""

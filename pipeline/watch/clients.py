@@ -1,0 +1,59 @@
+"""Series of the connections to the brokers: how long quotas held them back, and when their certificate ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from pipeline.kafka.certificates import end_of
+from pipeline.kafka.throttling import Throttling, throttling
+from pipeline.settings import Settings
+from pipeline.watch.metrics import NAMESPACE, Metrics, Series
+
+THROTTLED: Final = Series(
+    f"{NAMESPACE}_kafka_throttled_seconds_total",
+    "counter",
+    "How long the brokers said that they held this process back, since its user or client id is over a quota.",
+    ("request",),
+)
+CERTIFICATE: Final = Series(
+    f"{NAMESPACE}_kafka_certificate_ends_timestamp_seconds",
+    "gauge",
+    "When the client certificate in its file ends, in unix seconds; only with mutual TLS.",
+)
+
+
+class _Clients(Collector):
+    """Read at each scrape: of all clients of the process, and of the file."""
+
+    def __init__(self, certfile: Path | None, quotas: Throttling) -> None:
+        self._certfile = certfile
+        self._quotas = quotas
+
+    def describe(self) -> Iterable[Metric]:
+        return [family for family, _ in self._families({})]
+
+    def collect(self) -> Iterable[Metric]:
+        ends = end_of(self._certfile)
+        for family, is_known in self._families(self._quotas.seconds, ends.timestamp() if ends is not None else None):
+            if is_known:
+                yield family
+
+    def _families(self, throttled: Mapping[str, float], ends_s: float | None = None) -> Iterable[tuple[Metric, bool]]:
+        seconds = CounterMetricFamily(THROTTLED.name, THROTTLED.text, labels=THROTTLED.labels)
+        for request, value in throttled.items():
+            seconds.add_metric([request], value)
+        certificate = GaugeMetricFamily(CERTIFICATE.name, CERTIFICATE.text)
+        if ends_s is not None:
+            certificate.add_metric([], ends_s)
+        return [(seconds, True), (certificate, ends_s is not None)]
+
+
+def show_clients(metrics: Metrics, settings: Settings, quotas: Throttling = throttling) -> None:
+    """Register the series."""
+    metrics.collect(_Clients(settings.kafka_ssl_certfile, quotas), THROTTLED, CERTIFICATE)

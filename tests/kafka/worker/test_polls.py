@@ -1,0 +1,102 @@
+"""Polls: asked from the event loop, answered by the consumer's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pipeline.kafka.worker.consumer_thread import ConsumerThread
+
+
+class Driver:
+    """A consumer that is never asked itself."""
+
+    _max_poll_records = 7
+
+
+class Thread(ConsumerThread):
+    """One whose driver answers as a test says, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._polls = set()
+        self.parent_loop = asyncio.get_running_loop()
+        self.thread_loop = asyncio.new_event_loop()
+        self._runner = threading.Thread(target=self.thread_loop.run_forever, daemon=True)
+        self._runner.start()
+        self.asked: list[tuple[Any, ...]] = []
+        self.begun, self.is_over = threading.Event(), threading.Event()
+        self.answer: Any = {}
+
+    def _ensure_consumer(self) -> Any:
+        return Driver
+
+    async def _fetch_records(self, *arguments: Any, **options: Any) -> Any:
+        self.asked.append((threading.current_thread(), arguments, options))
+        self.begun.set()
+        try:
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+            if self.answer is None:
+                await asyncio.Event().wait()
+            return self.answer
+        finally:
+            self.is_over.set()
+
+    async def end(self) -> None:
+        """End the thread."""
+        self.thread_loop.call_soon_threadsafe(self.thread_loop.stop)
+        await asyncio.to_thread(self._runner.join)
+        self.thread_loop.close()
+
+
+@pytest.fixture
+async def thread() -> AsyncIterator[Thread]:
+    """A running one."""
+    thread = Thread()
+    yield thread
+    await thread.end()
+
+
+async def test_records_come_from_the_thread(thread: Thread) -> None:
+    """The driver is asked there, once a poll, for as many as it was made for."""
+    thread.answer = {"tp": ["record"]}
+    assert await thread.getmany({"tp"}, 1.5) == {"tp": ["record"]}  # type: ignore[arg-type]
+    asked_in, *asked = thread.asked.pop()
+    assert asked_in is not threading.current_thread()
+    assert asked == [(Driver, {"tp"}), {"timeout": 1.5, "max_records": 7}]
+    assert not thread.asked
+
+
+async def test_an_error_is_the_poll_s(thread: Thread) -> None:
+    """What the driver raises is raised by who asked."""
+    thread.answer = ValueError("refused")
+    with pytest.raises(ValueError, match="refused"):
+        await thread.getmany(set(), 1.0)
+
+
+async def test_who_asked_may_be_gone(thread: Thread) -> None:
+    """A poll whose asker was cancelled ends for itself, and the next one is answered."""
+    thread.answer = None
+    asking = asyncio.ensure_future(thread.getmany(set(), 1.0))
+    await asyncio.to_thread(thread.begun.wait)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    (poll,) = thread._polls
+    thread.thread_loop.call_soon_threadsafe(poll.cancel)
+    await asyncio.to_thread(thread.is_over.wait)
+    thread.answer = {"tp": []}
+    assert await thread.getmany(set(), 1.0) == {"tp": []}
+
+
+async def test_the_thread_s_end_is_the_poll_s(thread: Thread) -> None:
+    """Nobody waits for a poll of a thread that stops."""
+    thread.answer = None
+    asking = asyncio.ensure_future(thread.getmany(set(), 1.0))
+    await asyncio.to_thread(thread.begun.wait)
+    thread.thread_loop.call_soon_threadsafe(thread._end_polls)
+    with pytest.raises(asyncio.CancelledError):
+        await asking
