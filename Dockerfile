@@ -4,25 +4,31 @@
 # A tag is moved to other images. What is released is built from one that nobody can exchange, by its digest of that day:
 #   docker buildx imagetools inspect python:3.12-slim --format '{{.Manifest.Digest}}'
 #   docker build --build-arg BASE=python:3.12-slim@sha256:... --build-arg COMMIT=... -t dodo-customerio .
-# linux/amd64: of faust-streaming there is no wheel for another Linux, and nothing is built here (docs/install.md).
+# linux/amd64: of faust-streaming there is no wheel for another Linux, and of what others wrote nothing is built here
+# (docs/install.md). Our own hot modules are compiled (docs/adr/0022-machine-code.md); --build-arg COMPILE=0: they are not.
 
 ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS build
 RUN python -m venv /opt/venv
 COPY requirements.lock /tmp/
-# Every distribution is a wheel whose hash is checked; nothing is built, so nothing unchecked runs.
+# Every distribution is a wheel whose hash is checked; nothing of others is built, so nothing unchecked runs.
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
     --only-binary=:all: --requirement /tmp/requirements.lock
-COPY pipeline /opt/dodo-customerio/pipeline
-COPY topics /opt/dodo-customerio/topics
+# The compiler of C and mypyc stay behind in this stage. mypyc reads the types of what is installed beside it.
+ARG COMPILE=1
+RUN set -eu; if [ "$COMPILE" = 1 ]; then apt-get update; apt-get install --yes --no-install-recommends gcc libc6-dev; fi
+COPY requirements-compile.lock /tmp/
+RUN python -m venv /build && /build/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+    --only-binary=:all: --requirement /tmp/requirements.lock --requirement /tmp/requirements-compile.lock
+COPY pyproject.toml README.md LICENSE hatch_build.py compile_modules.py /source/
+COPY pipeline /source/pipeline
+COPY topics /source/topics
 # No .git reaches the build: --build-arg COMMIT=$(git rev-parse --short=12 HEAD) is what `dodo-cio --version` says.
 ARG COMMIT=
-RUN set -eu; printf '%s\n' "$COMMIT" > /opt/dodo-customerio/pipeline/_commit.txt; site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
-    echo /opt/dodo-customerio > "$site/dodo-customerio.pth"; \
-    printf '%s\n' '#!/opt/venv/bin/python' 'from pipeline.__main__ import main' 'main()' > /opt/venv/bin/dodo-cio; \
-    chmod 755 /opt/venv/bin/dodo-cio; \
-    /opt/venv/bin/python -m compileall -q /opt/dodo-customerio/pipeline; \
+RUN set -eu; cd /source; printf '%s\n' "$COMMIT" > pipeline/_commit.txt; \
+    DODO_CIO_COMPILE="$COMPILE" /build/bin/python -m hatchling build -t wheel -d /wheel; \
+    /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-index /wheel/*.whl; \
     /opt/venv/bin/dodo-cio --version
 
 FROM ${BASE}

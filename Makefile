@@ -19,6 +19,7 @@ PY := $(VENV)/bin/python
 PEERS := $(ROOT)/.venv-bench
 DRAWERS := $(ROOT)/.venv-docs
 LISTER := $(ROOT)/.venv-release
+COMPILED := $(ROOT)/.venv-compiled
 # The virtual environment is current when this fingerprint is its stamp: locks, project file, place, interpreter.
 FINGERPRINT = $$(cd "$(ROOT)" && { cat requirements-dev.lock pyproject.toml; pwd; "$$p" -VV; } | "$$p" $(DIGEST))
 python = $$(for p in $${PYTHON:-} python3.13 python3.12 python3.11 python3; do \
@@ -102,6 +103,24 @@ pythons: tools install ## the tests that need no broker, and one of the whole ch
 	echo "Python $$v:"; "$$there/bin/python" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there/bin/python" -m pytest -q $(CHAIN); \
 	done; echo "Python $$mine without the compiled iterator of Faust:"; NO_CYTHON=1 "$(PY)" -m pytest -q $(CHAIN)
 
+# A wheel with machine code, installed where its own tests find it: `tree` is this checkout with the installed package in
+# the place of the sources; behind it on the path, for the programs that tests start.
+.PHONY: compiled compiled-install
+compiled-install: install
+	@(by=; $(call environment,$(COMPILED),requirements-dev.lock,python,what the compiled build needs into .venv-compiled))
+	@$(STRICT); cd "$(ROOT)"; there="$(COMPILED)"; want=$$({ cat pyproject.toml hatch_build.py compile_modules.py $$(find pipeline topics -type f ! -path '*/__pycache__/*' | sort); "$(PY)" -VV; } | "$(PY)" $(DIGEST)); \
+	if [ "$$(cat "$$there/.built" 2>/dev/null || true)" = "$$want" ]; then exit 0; fi; \
+	echo "Compiling (two minutes of a processor) ..."; rm -rf "$$there/.built" "$$there/tree"; \
+	DODO_CIO_COMPILE=1 "$$there/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .; \
+	mkdir "$$there/tree"; for f in * .ci .dockerignore .gitignore; do if [ "$$f" != pipeline ] && [ -e "$$f" ]; then ln -s "../../$$f" "$$there/tree/$$f"; fi; done; \
+	ln -s "$$(cd / && "$$there/bin/python" -c 'import pathlib, pipeline; print(pathlib.Path(pipeline.__file__).parent)')" "$$there/tree/pipeline"; \
+	echo "$$there/tree" > "$$(cd / && "$$there/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"; \
+	echo "$$want" > "$$there/.built"
+
+compiled: tools compiled-install ## machine code by mypyc in .venv-compiled: that it decides as Python does, the tests that need no broker, the chain (N=2)
+	@$(STRICT); cd "$(ROOT)"; there="$(COMPILED)/bin/python"; "$(PY)" -m tests.builds "$$there" "$(COMPILED)/tree"; \
+	cd "$(COMPILED)/tree"; "$$there" -m pytest -q -n $(or $(N),2) $(SHORT) $(T); "$$there" -m pytest -q $(CHAIN)
+
 platforms: tools install ## the chain on Apache Kafka 3.0 to the newest, three brokers each (PLATFORMS='3.5.2 4.2.1'); fetches their jars with Maven
 	@cd "$(ROOT)" && PLATFORMS="$${PLATFORMS:-all}" "$(PY)" -m pytest -m platforms -s -q --timeout 1800 $(T) tests/platforms
 
@@ -128,13 +147,14 @@ dist: tools lister install ## wheel, sdist and list of parts in dist/, proved by
 lister: install
 	@$(call environment,$(LISTER),requirements-release.lock,cyclonedx-py,CycloneDX into .venv-release)
 
-lock: install ## refresh the five lock files from pyproject.toml (needs uv)
+lock: install ## refresh the six lock files from pyproject.toml (needs uv)
 	@cd "$(ROOT)" && c="uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes"; \
 	$$c pyproject.toml --extra javascript --extra otel --output-file requirements.lock && \
 	$$c pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
 	$$c --group bench --constraints <(grep -E '^(aiokafka|faust-streaming|mode-streaming|orjson|uvloop)==' requirements.lock | sed 's/[ ;].*//') --output-file requirements-bench.lock && \
+	$$c --group compile --constraints <(grep -E '^[a-z]' requirements-dev.lock | sed 's/ .$$//') --output-file requirements-compile.lock && \
 	$$c --group docs --output-file requirements-docs.lock && \
 	$$c --group release --output-file requirements-release.lock
 
 clean: ## remove the virtual environment, caches and local data
-	@cd "$(ROOT)" && rm -rf .venv .venv-3.* .venv-bench .venv-docs .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd "$(ROOT)" && rm -rf .venv .venv-3.* .venv-bench .venv-docs .venv-release .venv-compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*-data && find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

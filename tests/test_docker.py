@@ -226,13 +226,25 @@ def test_kafka_is_the_broker_of_the_tests() -> None:
 
 
 def test_the_image_is_built_from_checked_wheels() -> None:
-    """Two stages of one base; every dependency is a wheel whose hash is checked; nothing is built."""
+    """Two stages of one base; every dependency is a wheel whose hash is checked; of others nothing is built."""
     first, last = every("FROM")
     assert first == f"{last} AS build"
-    installs = [run for run in every("RUN") if "pip install" in run]
-    assert len(installs) == 1
-    for flag in ("--require-hashes", "--only-binary=:all:", "--no-deps", "requirements.lock"):
-        assert flag in installs[0]
+    *others, ours = [run for run in every("RUN") if "pip install" in run]
+    assert len(others) == 2
+    for install in others:
+        for flag in ("--require-hashes", "--only-binary=:all:", "--no-deps", "requirements.lock"):
+            assert flag in install
+    assert "--no-deps --no-index /wheel/*.whl" in ours
+
+
+def test_what_compiles_stays_behind() -> None:
+    """The compiler and what it needs lie outside of what the last stage takes from the first."""
+    names = instructions()
+    last = max(i for i, (name, _) in enumerate(names) if name == "FROM")
+    assert [copy for name, copy in names[last:] if name == "COPY"] == ["--from=build /opt /opt"]
+    assert not any(word in text for _, text in names[last:] for word in ("apt-get", "gcc", "COMPILE"))
+    for run in every("RUN"):
+        assert "compile.lock" not in run or "/build/bin/pip" in run
 
 
 def test_the_image_runs_as_nobody() -> None:
@@ -301,7 +313,7 @@ def test_memory_is_that_of_the_manifests(stage: str) -> None:
 
 def test_what_is_copied_reaches_the_build() -> None:
     """Each source of a COPY exists and is let through by .dockerignore, which lets nothing else through."""
-    sources = [copy.split()[0] for copy in every("COPY") if not copy.startswith("--from")]
+    sources = [source for copy in every("COPY") if not copy.startswith("--from") for source in copy.split()[:-1]]
     ignore = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert all((ROOT / source).exists() for source in sources)
     assert ignore[0] == "*"

@@ -79,7 +79,7 @@ class Cut(NamedTuple):
     reason: CutReason
 
 
-def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Cut, ...]]:
+def fit_attributes(attributes: Mapping[Any, Any]) -> tuple[dict[str, Any], tuple[Cut, ...]]:
     """Return `attributes` inside Customer.io's limits, and each change that this took.
 
     `None` stays: it removes an attribute at Customer.io. Texts are measured in UTF-8 bytes, arrays and objects as
@@ -90,16 +90,16 @@ def fit_attributes(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
     cuts: list[Cut] = []
     renamed: list[tuple[str, str]] = []
     known = _known_names
-    for name, value in attributes.items():
-        if name not in known:
-            usable = _fit_name(name, cuts)
-            if usable != name:
+    for given, value in attributes.items():
+        if given not in known:
+            usable = _fit_name(given, cuts)
+            if usable != given:
                 if usable is not None:
-                    renamed.append((name, usable))
+                    renamed.append((given, usable))
                 continue
-        fit = _fit_value(name, value, cuts)
+        fit = _fit_value(given, value, cuts)
         if fit is not _OMIT:
-            fitted[name] = fit
+            fitted[given] = fit
     for name, usable in renamed:
         if usable in attributes or usable in fitted:
             cuts.append(Cut(name, "collision"))

@@ -26,6 +26,7 @@ from rich.table import Table
 from pipeline.errors import PipelineError
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.distribution import DEFAULT_VERSION
+from pipeline.version import is_compiled
 from tests.bench import stage
 from tests.bench.figures import Figure
 from tests.bench.machine import Others
@@ -196,7 +197,9 @@ def _show(figures: Sequence[Figure], loads: dict[str, list[float]]) -> None:
 
 
 def _machine() -> str:
-    return f"{os.cpu_count()} cores {_processor()}, Python {platform.python_version()}, Apache Kafka {DEFAULT_VERSION}"
+    build = "compiled" if is_compiled() else "not compiled"
+    python = f"Python {platform.python_version()} ({build})"
+    return f"{os.cpu_count()} cores {_processor()}, {python}, Apache Kafka {DEFAULT_VERSION}"
 
 
 def _processor() -> str:
@@ -213,6 +216,7 @@ def _document(figures: Sequence[Figure], loads: dict[str, list[float]], sizes: S
             "cores": os.cpu_count(),
             "processor": _processor(),
             "python": platform.python_version(),
+            "compiled": is_compiled(),
             "kafka": DEFAULT_VERSION,
             "load_average_before_and_after": loads,
         },

@@ -52,13 +52,13 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
     new = old.copy()
     if at_s > old[DELIVERED]:
         new[DELIVERED] = at_s
-    for field, value in enumerate(contact, EMAIL):
-        if value is not None:
+    for field, told in enumerate(contact, EMAIL):
+        if told is not None:
             known = old[field]
             if known is None or at_s > known[0]:
-                new[field] = [at_s, at_ms, value]
+                new[field] = [at_s, at_ms, told]
             elif at_s == known[0]:
-                new[field] = latest(known, [at_s, at_ms, value])
+                new[field] = latest(known, [at_s, at_ms, told])
     if metadata:
         kept = dict(old[METADATA])
         for key, value in metadata.items():
