@@ -39,13 +39,6 @@ SendBatch = Callable[..., Awaitable[asyncio.Future[Any]]]
 """aiokafka's `send_batch(builder, topic, partition=…)`: returns once the batch has its place, with a future of its
 delivery."""
 
-Place = Callable[[Any], "asyncio.Future[Any] | None"]
-"""Gives a batch its place at once, if its partition is known and none waits there; else None, and nothing happened."""
-
-
-def _no_place(_: Any) -> None:
-    return None
-
 
 @dataclass(slots=True, eq=False)
 class Part:
@@ -190,10 +183,7 @@ class _Waiting:
 
 
 class Outlet:
-    """Writes the batches of one partition in the order of `put`.
-
-    One that finds the partition free needs no task to wait in; at a low rate that is each.
-    """
+    """Writes the batches of one partition in the order of `put`."""
 
     def __init__(
         self,
@@ -201,11 +191,9 @@ class Outlet:
         send_batch: SendBatch,
         tell: Callable[[ProducerEvent], None],
         tasks: Tasks | None = None,
-        place: Place = _no_place,
     ) -> None:
         self.tp = tp
         self._send_batch = send_batch
-        self._place = place
         self._tell = tell
         self._queue: deque[_Waiting] = deque()
         self._tasks = tasks or Tasks()
@@ -219,9 +207,6 @@ class Outlet:
         waiting = _Waiting(builder, delivered, part, time.monotonic())
         if self._broken is not None:
             self._fail(waiting, self._broken)
-            return
-        if self._task is None and (future := self._place(builder)) is not None:
-            self._fly(waiting, future)
             return
         self._queue.append(waiting)
         if self._task is None:
@@ -254,7 +239,9 @@ class Outlet:
                 waiting = self._queue[0]
                 future = await self._enqueue(waiting)
                 self._queue.popleft()
-                self._fly(waiting, future)
+                self._flying[future] = waiting
+                future.add_done_callback(self._landed)
+                self._look_later()
         except Exception as error:  # noqa: BLE001 - whatever it was, the batches behind must fail as well
             self._break(self._fault(error))
         finally:
@@ -270,11 +257,6 @@ class Outlet:
                 return await self._send_batch(waiting.builder, self.tp.topic, partition=self.tp.partition)
             except KafkaTimeoutError:
                 self._tell(ProduceStalled(self.tp.topic, self.tp.partition, time.monotonic() - waiting.since))
-
-    def _fly(self, waiting: _Waiting, future: asyncio.Future[Any]) -> None:
-        self._flying[future] = waiting
-        future.add_done_callback(self._landed)
-        self._look_later()
 
     def _look_later(self) -> None:
         if self._looking is None and self._flying:

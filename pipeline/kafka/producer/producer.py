@@ -6,12 +6,10 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final, cast
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
-from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from pipeline import logs
@@ -213,9 +211,7 @@ class BatchProducer:
         tp = TP(topic, partition)
         outlet = self._outlets.get(tp)
         if outlet is None:
-            producer = self._started()
-            place = partial(_placed, producer, tp)
-            outlet = self._outlets[tp] = Outlet(tp, producer.send_batch, self._tell, self._writers, place)
+            outlet = self._outlets[tp] = Outlet(tp, self._started().send_batch, self._tell, self._writers)
         return outlet
 
     def _tell(self, event: ProducerEvent) -> None:
@@ -230,14 +226,3 @@ class BatchProducer:
         if self._producer is None:
             raise DeliveryError("the producer is not started, or stopped")
         return self._producer
-
-
-def _placed(producer: AIOKafkaProducer, tp: TP, builder: Any) -> asyncio.Future[Any] | None:
-    """What aiokafka's `send_batch` does where nothing is to be waited for; None where something is, or is wrong."""
-    accumulator = producer._message_accumulator  # noqa: SLF001 - as in `appending`
-    if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):  # noqa: SLF001
-        return None
-    if tp.partition not in (producer.client.cluster.partitions_for_topic(tp.topic) or ()):
-        return None
-    batch = accumulator._append_batch(builder, TopicPartition(*tp))  # noqa: SLF001
-    return cast("asyncio.Future[Any]", batch.future)

@@ -94,56 +94,6 @@ async def test_a_chunk_is_done_when_every_batch_is() -> None:
     assert [(event.partition, event.records) for event in produced] == [(1, 2), (0, 1)]
 
 
-async def test_a_free_partition_takes_a_batch_at_once() -> None:
-    """Without a turn of the loop; what finds the partition taken waits, and what comes then waits behind it."""
-    broker = Broker()
-    free = [True, False]
-    placed: list[Any] = []
-
-    def place(builder: Any) -> asyncio.Future[Any] | None:
-        if not free.pop(0):
-            return None
-        placed.append(builder)
-        return asyncio.get_running_loop().create_future()
-
-    outlet = Outlet(TP("a", 0), broker.send_batch, broker.events.append, place=place)
-    broker.outlets[outlet.tp] = outlet
-    sent = []
-    for _ in range(3):
-        chunk = broker.chunk()
-        chunk.append("a", 0, record())
-        sent.append(chunk.send())
-    assert (len(placed), broker.taken) == (1, [])
-    await broker.has_taken(2)
-    for future, offset in zip(broker.futures, (1, 2), strict=True):
-        future.set_result(broker.stored(offset))
-    await asyncio.gather(*sent[1:])
-    assert not sent[0].done()
-    assert not free
-    outlet.close()
-    with pytest.raises(DeliveryError):
-        await sent[0]
-
-
-async def test_a_batch_that_was_placed_at_once_fails_like_any(caplog: pytest.LogCaptureFixture) -> None:
-    """The partition is broken, and nothing behind it is written."""
-    broker = Broker()
-    placed = asyncio.get_running_loop().create_future()
-    outlet = Outlet(TP("a", 0), broker.send_batch, broker.events.append, place=lambda _: placed)
-    broker.outlets[outlet.tp] = outlet
-    chunk, behind = broker.chunk(), broker.chunk()
-    for one in (chunk, behind):
-        one.append("a", 0, record())
-    sent = chunk.send()
-    placed.set_exception(TopicAuthorizationFailedError())
-    with pytest.raises(TopicError):
-        await sent
-    with pytest.raises(TopicError):
-        await behind.send()
-    assert broker.taken == []
-    assert not caplog.records
-
-
 async def test_a_record_goes_out_as_it_is() -> None:
     """Key, value, headers and time are those of the record; without a time it is the time of sending."""
     broker = Broker()
@@ -286,7 +236,6 @@ async def test_an_observer_that_raises_loses_nothing(monkeypatch: pytest.MonkeyP
     producer = BatchProducer(Settings.load(), [broken])
     broker = Broker(timeouts=1)
     monkeypatch.setattr(producer, "_started", lambda: broker)
-    monkeypatch.setattr("pipeline.kafka.producer.producer._placed", lambda *_: None)  # the partition is taken
     monkeypatch.setattr(broker, "create_batch", lambda: BatchBuilder(1000, 0), raising=False)
     chunk, behind = producer.chunk(), producer.chunk()
     for one in (chunk, behind):
