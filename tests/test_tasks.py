@@ -266,7 +266,7 @@ AWAITED: dict[str, set[str]] = {
     "http/connection.py": {"_begin"},  # a request's: what it raises is answered, and the server's stop waits for it
     "http/server.py": {"_accept"},
     "kafka/closing.py": {"close", "close_unflushed"},
-    "kafka/worker/consumer_thread.py": {"_commit_fenced", "_in_thread"},
+    "kafka/worker/consumer_thread.py": {"_begin_poll", "_commit_fenced", "_in_thread"},
     "kafka/worker/handover.py": {"_within"},
     "kafka/producer/producer.py": {"stop"},
     "kafka/worker/transport.py": {"_offer"},

@@ -212,7 +212,7 @@ async def test_a_batch_of_nothing_shows_whether_the_key_is_taken(status: int, me
         assert await try_batches(client) is means
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "401"), (403, "403"), (308, "other region")])
+@pytest.mark.parametrize(("status", "words"), [(401, "401"), (403, "403"), (308, "not to a host of Customer")])
 async def test_a_batch_of_nothing_that_is_refused(status: int, words: str) -> None:
     """A refused key and a redirect are errors that a person must mend."""
     transport = httpx.MockTransport(lambda _: httpx.Response(status, headers={"location": "https://example.com"}))
