@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,22 +37,19 @@ class _Clients(Collector):
         self._quotas = quotas
 
     def describe(self) -> Iterable[Metric]:
-        return [family for family, _ in self._families({})]
+        return self._families({}, None)
 
     def collect(self) -> Iterable[Metric]:
-        ends = end_of(self._certfile)
-        for family, is_known in self._families(self._quotas.seconds, ends.timestamp() if ends is not None else None):
-            if is_known:
-                yield family
+        return self._families(self._quotas.seconds, end_of(self._certfile))
 
-    def _families(self, throttled: Mapping[str, float], ends_s: float | None = None) -> Iterable[tuple[Metric, bool]]:
+    def _families(self, throttled: Mapping[str, float], ends: datetime | None) -> Iterable[Metric]:
         seconds = CounterMetricFamily(THROTTLED.name, THROTTLED.text, labels=THROTTLED.labels)
         for request, value in throttled.items():
             seconds.add_metric([request], value)
         certificate = GaugeMetricFamily(CERTIFICATE.name, CERTIFICATE.text)
-        if ends_s is not None:
-            certificate.add_metric([], ends_s)
-        return [(seconds, True), (certificate, ends_s is not None)]
+        if ends is not None:
+            certificate.add_metric([], ends.timestamp())
+        return [seconds, certificate]
 
 
 def show_clients(metrics: Metrics, settings: Settings, quotas: Throttling = throttling) -> None:

@@ -34,6 +34,7 @@ GAUGES: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "dodo_cio_ready": min,
     "dodo_cio_live": min,
     "dodo_cio_event_loop_lag_seconds": max,
+    "dodo_cio_event_loop_tasks": sum,
     "dodo_cio_clock_ahead_seconds": _farthest,
     "dodo_cio_build_info": max,
     "dodo_cio_kafka_certificate_ends_timestamp_seconds": min,
