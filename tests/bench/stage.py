@@ -45,16 +45,17 @@ MAX_PENDING: Final = 32
 """Batches on their way; bounds this process's memory."""
 
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).absolute().parents[2]
+"""Where programs are started: under `make compiled`'s tree the package that they find there is the compiled one."""
 
-PEERS: Final = ROOT / ".venv-bench/bin/python"
+PEERS: Final = Path(__file__).resolve().parents[2] / ".venv-bench/bin/python"
 """The interpreter of those whose packages are not ours; `make bench` installs it."""
 
 HANDED_ON: Final = (
     "kafka_bootstrap_servers", "webhooks_topic", "operations_topic", "dead_letters_topic", "customers_topic",
     "transform_group", "state", "sink_group", "dodo_webhook_secrets", "customerio_site_id", "customerio_api_key",
     "customerio_url", "customerio_requests_per_second", "data_dir", "host", "port", "drain_seconds", "log_format",
-    "rules",
+    "rules", "javascript",
     "ingest_workers", "group_instance_id", "session_timeout_seconds",
 )  # fmt: skip
 """Settings that differ from their defaults."""

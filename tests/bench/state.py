@@ -1,4 +1,4 @@
-"""What the customers' state costs: the same webhooks through a transform without it, and with it."""
+"""What the customers' state costs: the same webhooks through a transform without it, with it, and with a recipe too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 
@@ -20,6 +20,10 @@ from tests.bench.shop import ShopTraffic
 PARTITIONS: Final = 4
 TARGET: Final = 0.75
 
+RECIPE: Final = Path(__file__).parents[1] / "data" / "recipes" / "track_payments.js"
+WITH_A_RECIPE: Final = 5_000
+"""Webhooks a second that one worker with the vendor's JavaScript is to take."""
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -31,18 +35,24 @@ class Mapped:
 
 
 async def measure(run: Run) -> list[Figure]:
-    """Both in turn on the same webhooks; the medians count."""
+    """All in turn on the same webhooks; the medians count."""
     broker, directory, payments = run.broker, run.directory, run.sizes.payments
     source = await stage.topics(broker, directory, PARTITIONS)
     run.say(f"writing {payments:,} webhooks")
     await fill(source, payments)
     without: list[Mapped] = []
     with_: list[Mapped] = []
+    shaped: list[Mapped] = []
+    contenders: tuple[tuple[list[Mapped], str, dict[str, Any]], ...] = (
+        (without, "without a state", {"state": False}),
+        (with_, "with a state", {"state": True}),
+        (shaped, "with a state and a recipe", {"state": True, "javascript": RECIPE}),
+    )
     for number in range(run.sizes.rounds):
-        for found, state in ((without, False), (with_, True)):
-            run.say(f"round {number + 1}, {'with' if state else 'without'} a state")
-            group = f"state-{state}-{number}"
-            fresh = await stage.topics(broker, directory, PARTITIONS, state=state, transform_group=group)
+        for found, name, given in contenders:
+            run.say(f"round {number + 1}, {name}")
+            group = f"{name.replace(' ', '-')}-{number}"
+            fresh = await stage.topics(broker, directory, PARTITIONS, transform_group=group, **given)
             settings = fresh.model_copy(update={"webhooks_topic": source.webhooks_topic})
             found.append(await transformed(settings, directory, payments))
     ratio = median(per(mine.per_second, bare.per_second) for mine, bare in zip(with_, without, strict=True))
@@ -50,6 +60,13 @@ async def measure(run: Run) -> list[Figure]:
     return [
         Figure("state", "transform without a state, webhooks", median(one.per_second for one in without), "/s"),
         Figure("state", "transform with the state, webhooks", median(one.per_second for one in with_), "/s"),
+        Figure(
+            "state",
+            "with the state and a recipe, webhooks",
+            median(one.per_second for one in shaped),
+            "/s",
+            at_least=WITH_A_RECIPE,
+        ),
         Figure("state", "with the state, of without", ratio, "x", at_least=TARGET),
         Figure("state", "without, processor time a webhook", median(one.cpu_us for one in without), "µs"),
         Figure("state", "with, processor time a webhook", median(one.cpu_us for one in with_), "µs"),
