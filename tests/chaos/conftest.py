@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
 
+from pipeline.kafka.cluster.admin import Admin, open_admin
 from pipeline.settings import Settings
-from tests.admin import admin_client
 from tests.workers import WorkerProcess
 
 WORKER = Path(__file__).with_name("copy_worker.py")
@@ -160,7 +160,7 @@ class Fleet:
 
     async def committed(self) -> dict[int, int]:
         """The group's offset of each partition."""
-        async with self._admin() as admin:
+        async with open_admin(self.settings) as admin:
             return await self._committed(admin)
 
     async def caught_up(self, topic: str = "") -> None:
@@ -170,17 +170,19 @@ class Fleet:
         async with self._reader(topic) as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
         wanted = {partition.partition: end for partition, end in ends.items() if end}
-        async with self._admin() as admin:
+        async with open_admin(self.settings) as admin:
             while (reached := await self._committed(admin, topic)) != wanted:
                 if time.monotonic() > deadline:
                     logs = "\n\n".join(worker.text[-4000:] for worker in self.workers)
                     raise AssertionError(f"committed {reached}, wanted {wanted}:\n{logs}")
                 await asyncio.sleep(0.05)
 
-    async def _committed(self, admin: AIOKafkaAdminClient, topic: str = "") -> dict[int, int]:
+    async def _committed(self, admin: Admin, topic: str = "") -> dict[int, int]:
         topic = topic or self.settings.webhooks_topic
-        offsets = await admin.list_consumer_group_offsets(self.settings.transform_group)
-        return {tp.partition: stored.offset for tp, stored in offsets.items() if tp.topic == topic}
+        ((partitions, _),) = (await admin.partitions([topic])).values()
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        offsets = await admin.committed(self.settings.transform_group, tps)
+        return {tp.partition: offset for tp, offset in offsets.items() if offset is not None}
 
     @asynccontextmanager
     async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
@@ -192,11 +194,6 @@ class Fleet:
             yield consumer
         finally:
             await consumer.stop()
-
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        async with admin_client(self.settings) as client:
-            yield client
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -214,7 +211,7 @@ class Offsets:
         self._task = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        async with self._fleet._admin() as admin:
+        async with open_admin(self._fleet.settings) as admin:
             while True:
                 for partition, offset in (await self._fleet._committed(admin)).items():
                     highest = self.highest.get(partition, -1)

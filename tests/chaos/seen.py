@@ -10,8 +10,8 @@ from operator import itemgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from tests.chaos.replicas import SandboxView
 from tests.chaos.truth import DeadLetter, Outcome, event_of, profile_of
@@ -75,13 +75,10 @@ async def _ends(settings: Settings, topic: str, partitions: int) -> dict[int, in
 
 
 async def _committed(settings: Settings, group: str, topic: str) -> dict[int, int]:
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await client.start()
-    try:
-        offsets = await client.list_consumer_group_offsets(group)
-    finally:
-        await client.close()
-    return {tp.partition: stored.offset for tp, stored in offsets.items() if tp.topic == topic}
+    async with open_admin(settings) as admin:
+        ((partitions, _),) = (await admin.partitions([topic])).values()
+        offsets = await admin.committed(group, [TopicPartition(topic, number) for number in range(partitions)])
+    return {tp.partition: offset for tp, offset in offsets.items() if offset is not None}
 
 
 async def _records(settings: Settings, topic: str, *headers: str) -> list[tuple[str, ...]]:

@@ -66,6 +66,10 @@ DELETE_ATTEMPTS: Final = 20
 DELETE_RETRY_S: Final = 0.5
 """Ten seconds for a leader to be elected."""
 
+SHOWN_WITHIN_S: Final = 5.0
+SHOWN_RETRY_S: Final = 0.05
+"""For a plan that follows at once. A value that the cluster writes in another way is not waited for longer."""
+
 NOT_TOLD: Final = -(2**31)
 """Of authorized operations: the broker did not look, or is not Kafka itself."""
 
@@ -316,6 +320,16 @@ class Admin:
         for code, message, _, failed in answer.responses:
             if code:
                 raise TopicError(f"topic {failed} was not changed: {named(code)}: {message}")
+        await self._shown(name, configs)
+
+    async def _shown(self, name: str, configs: Mapping[str, str]) -> None:
+        """Return once the cluster shows these values: a broker learns what the controller decided a moment later."""
+        until = asyncio.get_running_loop().time() + SHOWN_WITHIN_S
+        while asyncio.get_running_loop().time() < until:
+            found = (await self.configs([name])).get(name)
+            if found is None or all(found.get(key, (None, 0))[0] == value for key, value in configs.items()):
+                return
+            await asyncio.sleep(SHOWN_RETRY_S)
 
     async def add_partitions(self, name: str, total: int) -> None:
         """Raise the number of partitions to `total`.
