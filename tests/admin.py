@@ -1,4 +1,4 @@
-"""aiokafka's own admin client, for what the tests do to a cluster and the product never does."""
+"""aiokafka's own admin client, for what the tests do to a cluster and the product never does; and a group's offsets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.admin import Admin, open_admin
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
 
@@ -35,3 +36,10 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         yield client
     finally:
         await client.close()
+
+
+async def committed(admin: Admin, group: str, topic: str) -> dict[int, int]:
+    """The group's offset of each partition of the topic in which it has one, by whichever broker coordinates it now."""
+    ((partitions, _),) = (await admin.partitions([topic])).values()
+    found = await admin.committed(group, [TopicPartition(topic, number) for number in range(partitions)])
+    return {tp.partition: offset for tp, offset in found.items() if offset is not None}

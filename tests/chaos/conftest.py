@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
+from tests.admin import committed
 from tests.workers import WorkerProcess
 
 WORKER = Path(__file__).with_name("copy_worker.py")
@@ -161,7 +161,7 @@ class Fleet:
     async def committed(self) -> dict[int, int]:
         """The group's offset of each partition."""
         async with open_admin(self.settings) as admin:
-            return await self._committed(admin)
+            return await committed(admin, self.settings.transform_group, self.settings.webhooks_topic)
 
     async def caught_up(self, topic: str = "") -> None:
         """Wait until the group has committed the end of every partition of the topic (unset: the webhooks')."""
@@ -171,18 +171,11 @@ class Fleet:
             ends = await consumer.end_offsets(consumer.assignment())
         wanted = {partition.partition: end for partition, end in ends.items() if end}
         async with open_admin(self.settings) as admin:
-            while (reached := await self._committed(admin, topic)) != wanted:
+            while (reached := await committed(admin, self.settings.transform_group, topic)) != wanted:
                 if time.monotonic() > deadline:
                     logs = "\n\n".join(worker.text[-4000:] for worker in self.workers)
                     raise AssertionError(f"committed {reached}, wanted {wanted}:\n{logs}")
                 await asyncio.sleep(0.05)
-
-    async def _committed(self, admin: Admin, topic: str = "") -> dict[int, int]:
-        topic = topic or self.settings.webhooks_topic
-        ((partitions, _),) = (await admin.partitions([topic])).values()
-        tps = [TopicPartition(topic, number) for number in range(partitions)]
-        offsets = await admin.committed(self.settings.transform_group, tps)
-        return {tp.partition: offset for tp, offset in offsets.items() if offset is not None}
 
     @asynccontextmanager
     async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
@@ -211,9 +204,11 @@ class Offsets:
         self._task = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        async with open_admin(self._fleet.settings) as admin:
+        settings = self._fleet.settings
+        async with open_admin(settings) as admin:
             while True:
-                for partition, offset in (await self._fleet._committed(admin)).items():
+                found = await committed(admin, settings.transform_group, settings.webhooks_topic)
+                for partition, offset in found.items():
                     highest = self.highest.get(partition, -1)
                     if offset < highest:
                         self.fell.append(f"partition {partition}: {highest} -> {offset}")

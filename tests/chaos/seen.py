@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
+from tests.admin import committed
 from tests.chaos.replicas import SandboxView
 from tests.chaos.truth import DeadLetter, Outcome, event_of, profile_of
 
@@ -39,16 +40,17 @@ async def caught_up_in(settings: Settings, group: str, topic: str, partitions: i
         AssertionError: as `caught_up`.
     """
     last, moved = None, time.monotonic()
-    while True:
-        ends = await _ends(settings, topic, partitions)
-        committed = await _committed(settings, group, topic)
-        lag = {number: end - committed.get(number, 0) for number, end in ends.items()}
-        if not any(lag.values()):
-            return
-        if (ends, committed) != last:
-            last, moved = (ends, committed), time.monotonic()
-        assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
-        await asyncio.sleep(POLL_S)
+    async with open_admin(settings) as admin:
+        while True:
+            ends = await _ends(settings, topic, partitions)
+            reached = await committed(admin, group, topic)
+            lag = {number: end - reached.get(number, 0) for number, end in ends.items()}
+            if not any(lag.values()):
+                return
+            if (ends, reached) != last:
+                last, moved = (ends, reached), time.monotonic()
+            assert time.monotonic() - moved < QUIET_S, f"{group} is behind in {topic}: {lag} of {ends}"
+            await asyncio.sleep(POLL_S)
 
 
 async def look(settings: Settings, view: SandboxView) -> Outcome:
@@ -72,13 +74,6 @@ async def _ends(settings: Settings, topic: str, partitions: int) -> dict[int, in
     async with _reader(settings) as consumer:
         found = await consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     return {tp.partition: end for tp, end in found.items()}
-
-
-async def _committed(settings: Settings, group: str, topic: str) -> dict[int, int]:
-    async with open_admin(settings) as admin:
-        ((partitions, _),) = (await admin.partitions([topic])).values()
-        offsets = await admin.committed(group, [TopicPartition(topic, number) for number in range(partitions)])
-    return {tp.partition: offset for tp, offset in offsets.items() if offset is not None}
 
 
 async def _records(settings: Settings, topic: str, *headers: str) -> list[tuple[str, ...]]:

@@ -77,16 +77,27 @@ async def gone(worker: WorkerProcess, number: int = signal.SIGKILL) -> int:
     return await worker.ended()
 
 
+async def killed(side: Side, worker: WorkerProcess) -> str:
+    """SIGKILL while it hangs; stock Faust's once it has committed all the same."""
+    if side.is_stock:
+        await side.done()
+    await gone(worker)
+    return ""
+
+
+async def went_over(side: Side, worker: WorkerProcess) -> str:
+    """Stock Faust goes on over the record to the end, ours ends; the note of it."""
+    if side.is_stock:
+        return await killed(side, worker)
+    return f"exit code {await worker.ended()}"
+
+
 async def test_an_exception_in_the_agent(sides: Sides, tell: Tell) -> None:
     """Stock: the record is skipped, since it counts as done whatever came of it. Ours: the process ends, none is."""
 
     async def bug(side: Side) -> str:
         worker = side.start(fail_at="50:")
-        if side.is_stock:
-            await side.done()
-            await gone(worker)
-            return ""
-        return f"exit code {await worker.ended()}"
+        return await went_over(side, worker)
 
     judge("exception", tell, *await play(sides, bug, records(200)))
 
@@ -106,11 +117,7 @@ async def test_batches_while_the_agent_is_down(sides: Sides, tell: Tell) -> None
 
     async def bug(side: Side) -> str:
         worker = side.start(way="batches", fail_at="15:", repair_s="3")
-        if side.is_stock:
-            await side.done()
-            await gone(worker)
-            return ""
-        return f"exit code {await worker.ended()}"
+        return await went_over(side, worker)
 
     judge("take", tell, *await play(sides, bug, records(200)))
 
@@ -120,11 +127,7 @@ async def test_an_exception_before_an_acknowledgement_by_hand(sides: Sides, tell
 
     async def bug(side: Side) -> str:
         worker = side.start(way="by_hand", fail_at="0:")
-        if side.is_stock:
-            await side.done()
-            await gone(worker)
-            return ""
-        return f"exit code {await worker.ended()}"
+        return await went_over(side, worker)
 
     judge("by hand", tell, *await play(sides, bug, records(200)))
 
@@ -167,10 +170,7 @@ async def test_a_head_that_hangs(sides: Sides, tell: Tell) -> None:
     async def kill(side: Side) -> str:
         worker = side.start(concurrency="2", hang_at="0:")
         await side.hangs(worker)
-        if side.is_stock:
-            await side.done()
-        await gone(worker)
-        return ""
+        return await killed(side, worker)
 
     judge("head", tell, *await play(sides, kill, records(200)))
 
@@ -184,10 +184,7 @@ async def test_a_gap_of_offsets(sides: Sides, tell: Tell) -> None:
         await side.send([b"in transaction %d:" % number for number in range(10)], transactions=True)
         await side.send([b"behind:"])
         await side.hangs(worker)
-        if side.is_stock:
-            await side.done()
-        await gone(worker)
-        return ""
+        return await killed(side, worker)
 
     judge("gap", tell, *await play(sides, kill, records(20)))
 
@@ -215,12 +212,7 @@ async def test_an_output_that_is_refused(sides: Sides, tell: Tell) -> None:
     async def refuse(side: Side) -> str:
         await side.allow_output_bytes(200)
         worker = side.start(way="send")
-        if side.is_stock:
-            await side.done()
-            await gone(worker)
-            note = ""
-        else:
-            note = f"exit code {await worker.ended()}"
+        note = await went_over(side, worker)
         await side.allow_output_bytes(1_000_000)
         return note
 
