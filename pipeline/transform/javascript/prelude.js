@@ -2,7 +2,8 @@
 // the function by which Python compiles and runs recipes. Recipes see nothing of this file but its effects.
 (function (globalThis) {
   "use strict";
-  const { apply, construct, deleteProperty, ownKeys, getOwnPropertyDescriptor: describe, getPrototypeOf, defineProperty } = Reflect;
+  const { apply, construct, deleteProperty, ownKeys, getOwnPropertyDescriptor: describe, defineProperty } = Reflect;
+  const { getPrototypeOf, isExtensible } = Reflect;
   const { freeze, isFrozen } = Object;
   const { parse, stringify } = JSON;
   const { isArray } = Array;
@@ -186,9 +187,11 @@
     if ("value" in property) defineProperty(globalThis, name, { ...property, writable: false, configurable: false });
   }
   const KNOWN = known.size;
+  const HOME = getPrototypeOf(globalThis);
 
   // Whether the context is again as it was; what a recipe put beside the built-in names is taken away.
   function swept() {
+    if (getPrototypeOf(globalThis) !== HOME || !isExtensible(globalThis)) return false;
     let names = ownKeys(globalThis);
     if (names.length === KNOWN) return true;
     for (const name of names) if (!known.has(name)) deleteProperty(globalThis, name);

@@ -262,6 +262,12 @@ LEAKS = {
         "const s = Symbol.for('s'); value = typeof Object[s]; Object[s] = 1; globalThis[s] = 1", "undefined"
     ),
     "a pattern's position": ("const p = /a/g; value = p.lastIndex; p.test('aa')", 0),
+    "the global object's prototype": (
+        "value = String(Object.getPrototypeOf(globalThis).seen); Object.setPrototypeOf(globalThis, {seen: 1})", "undefined"
+    ),
+    "whether the global object is open": (
+        "value = Object.isExtensible(globalThis); Object.preventExtensions(globalThis)", True
+    ),
     "a job": ("value = typeof seen; Promise.resolve().then(() => { globalThis.seen = 1 })", "undefined"),
 }  # fmt: skip
 
