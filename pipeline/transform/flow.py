@@ -37,10 +37,11 @@ from pipeline.transform.decision import Decision
 from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
+from pipeline.transform.read_ahead import LookAhead, readings
 from pipeline.transform.records import dead_letter_record, operation_records, sent_on_record
 from pipeline.transform.resolver import FoundCustomer
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
-from pipeline.transform.webhook import Reading, read
+from pipeline.transform.webhook import Reading
 
 if TYPE_CHECKING:
     from pipeline.transform.spans import RecordSpan, RecordSpans
@@ -107,6 +108,7 @@ class Flow:
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: called once with the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
+        look_ahead: shown records of long chunks before they are decided.
         spans: makes traces, where they are on.
         clock: unix seconds.
     """
@@ -126,6 +128,7 @@ class Flow:
         enrichment: Enrichment | None = None,
         lookups: ProductLookups | None = None,
         current: Callable[[], Callable[[Reading, KeyValueStore | None], Decision]] | None = None,
+        look_ahead: LookAhead | None = None,
         spans: RecordSpans | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -141,6 +144,7 @@ class Flow:
         self._enrichment = enrichment
         self._lookups = lookups
         self._current = current
+        self._look_ahead = look_ahead
         self._spans = spans
         self._clock = clock
         self._addresses = AddressOwners()
@@ -282,13 +286,12 @@ class Flow:
         if decide is None:
             decide = chunk.decide = self._decide if self._current is None else self._current()
         slice_ends = time.perf_counter() + SLICE_S
-        for record in islice(batch, chunk.decided, None):
+        for record, reading in readings(islice(batch, chunk.decided, None), self._look_ahead):
             if time.perf_counter() > slice_ends:
                 await asyncio.sleep(0)
                 slice_ends = time.perf_counter() + SLICE_S
             if not self._takes(chunk):
                 return None
-            reading = read(record)
             if self._enrichment is not None and store is not None:
                 answer = self._enrich(self._enrichment, chunk, reading, store)
                 if answer is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -37,18 +37,21 @@ from pipeline.transform.decision import Decision, judge
 from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
 from pipeline.transform.flow import Flow, State
 from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping.shaped import shown_ahead
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
 from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
+from pipeline.transform.read_ahead import LookAhead
 from pipeline.transform.recent import recent_of
 from pipeline.transform.resolver import Resolver
 from pipeline.transform.shadow import NoCandidate, Shadow
+from pipeline.transform.shaping.applied import look_ahead
 from pipeline.transform.shaping.hook import HookCalled
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
 from pipeline.transform.shaping.types import Shaper
-from pipeline.transform.webhook import Reading
+from pipeline.transform.webhook import Reading, Webhook
 from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
 
@@ -121,6 +124,7 @@ def create_app(settings: Settings) -> BatchApp:
         enrichment=enrichment,
         lookups=lookups,
         current=deciding if live is not None or beside is not None else None,
+        look_ahead=_look_ahead(settings, policy, live),
         spans=spans,
     )
 
@@ -160,6 +164,19 @@ def create_app(settings: Settings) -> BatchApp:
     app.set_handover(flow)
     add_agent(app, flow)
     return app
+
+
+def _look_ahead(settings: Settings, policy: Policy, live: LiveShaper | None) -> LookAhead | None:
+    """Shows webhooks to the recipes before they are decided, where there are some."""
+    if settings.javascript is None:
+        return None
+
+    def show(readings: Sequence[Reading]) -> None:
+        shaper = policy.shaper if live is None else live.shaper
+        if shaper is not None:
+            look_ahead(shaper, [shown_ahead(one) for one in readings if type(one) is Webhook])
+
+    return show
 
 
 def _live(settings: Settings, policy: Policy, watch: WorkerWatch, background: Tasks) -> LiveShaper | None:

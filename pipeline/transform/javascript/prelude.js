@@ -11,9 +11,13 @@
   const { max, imul } = Math;
   const NativeDate = Date;
   const NativePromise = Promise;
+  const NativeError = Error;
+  const NativeRangeError = RangeError;
+  const NativeInternalError = InternalError;
   const NativeMap = Map;
   const NativeSet = Set;
   const compileText = Function;
+  const nativeJoin = Array.prototype.join;
   const test = (pattern, text) => apply(RegExp.prototype.test, pattern, [text]);
 
   const RESULT_CHARS = 1000000;
@@ -248,6 +252,25 @@
   }
 
   const recipes = [];
+
+  // One text. Texts that are added up the engine holds in parts from some length on, and Python cannot take those.
+  const joined = (parts) => apply(nativeJoin, parts, [""]);
+
+  function begin(now, id) {
+    run.now = now;
+    run.id = id;
+    run.random = null;
+  }
+
+  // The recipe's file anew, so that no variable of it outlives a record, then its handler.
+  function answer(index, type, given, now, id) {
+    begin(now, id);
+    return told(recipes[index]()({ method: "POST", url: "", eventType: type, payload: given }), given);
+  }
+
+  // Errors that the engine throws where memory or the stack ends, and that a recipe can catch.
+  const isLimit = (error) => error instanceof NativeInternalError || error instanceof NativeRangeError;
+
   const tasks = {
     // A SyntaxError of the recipe alone, which the wrapping could hide; its lines are two too far down.
     parse(source) { compileText(source); },
@@ -262,20 +285,40 @@
       return isClean ? "handler" : "unclean";
     },
 
-    // A run: the recipe's file anew, so that no variable of it outlives a record, then its handler.
+    // A run of a body as JSON.
     run(index, type, body, now, id) {
-      run.now = now;
-      run.id = id;
-      run.random = null;
-      const given = parse(body);
       let isClean = false;
       let word;
       try {
-        word = told(recipes[index]()({ method: "POST", url: "", eventType: type, payload: given }), given);
+        word = answer(index, type, parse(body), now, id);
       } finally {
         isClean = swept();
       }
-      return isClean ? word : `!${word}`;
+      return isClean ? word : joined(["!", word]);
+    },
+
+    // Runs in a row, a word a line. An error of the recipe's own is left for a run of its own to report; behind one of
+    // the engine's, or what cannot be swept away, the context is worth nothing. Several texts, so that few bodies are
+    // there as objects at a time.
+    runAll(...texts) {
+      const words = [""];
+      for (let i = 0; i < texts.length; i++) {
+        const requests = parse(texts[i]);
+        for (let j = 0; j < requests.length; j++) {
+          const request = requests[j];
+          let word = "?";
+          try {
+            word = answer(request[0], request[1], request[2], request[3], request[4]);
+          } catch (error) {
+            if (!(error instanceof NativeError) || isLimit(error)) words[0] = "!";
+          }
+          if (!swept()) words[0] = "!";
+          if (words[0] !== "") return joined(words);
+          words[words.length] = word;
+          words[words.length] = "\n";
+        }
+      }
+      return joined(words);
     },
   };
   return (task, ...values) => tasks[task](...values);

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from pipeline.errors import ShapingError
+from pipeline.transform.javascript.ahead import Ahead
 from pipeline.transform.javascript.answers import Told, told
 from pipeline.transform.javascript.engine import Call, Cancelled, Engine, Sent
 from pipeline.transform.javascript.recipes import Recipe, version_of
@@ -34,6 +35,7 @@ class JavaScript:
         self._recipes = tuple(recipes)
         self._chain = chain
         self._engine = Engine(self._recipes)
+        self._ahead = Ahead(self._recipes, self._numbers)
         self._asked: dict[str, tuple[int, ...]] = {}
         self.version = version_of(self._recipes)
         self.claims = frozenset().union(*(one.types for one in self._recipes if one.types and len(one.types) == 1))
@@ -47,19 +49,23 @@ class JavaScript:
             ShapingError: a recipe failed, or what it returned is no operation of this webhook's customer.
         """
         del know
-        asked = self._asked.get(webhook.type)
-        if asked is None:
-            asked = self._of(webhook.type)
+        asked = self._numbers(webhook.type)
         if not asked:
             return default
-        call = Call(webhook.type, _text(webhook), webhook.event_ms, webhook.id)
+        words = self._ahead.words(webhook)
+        call: Call | None = None
         payloads: list[tuple[str, object]] = []
         is_touched = False
-        for index in asked:
-            answer = self._engine.run(index, call)
+        for place, index in enumerate(asked):
+            word = None if words is None else words[place]
+            if word is not None:
+                answer = self._engine.answer(index, word)
+            else:
+                call = call or Call(webhook.type, _text(webhook), webhook.event_ms, webhook.id)
+                answer = self._engine.run(index, call)
             if isinstance(answer, Sent):
-                place = self._recipes[index].name
-                payloads += [(place, payload) for payload in answer.payloads]
+                name = self._recipes[index].name
+                payloads += [(name, payload) for payload in answer.payloads]
                 is_touched = True
             elif isinstance(answer, Cancelled):
                 is_touched = True
@@ -67,7 +73,15 @@ class JavaScript:
             return default
         return _shaped(told(payloads, webhook.body, self._chain), default)
 
-    def _of(self, type_: str) -> tuple[int, ...]:
+    def ahead(self, webhooks: Sequence[Webhook]) -> None:
+        """Begin to run the recipes on webhooks that `shape` will be asked about, in the background."""
+        self._ahead.begin(webhooks)
+
+    def _numbers(self, type_: str) -> tuple[int, ...]:
+        """The recipes that are asked about webhooks of this type."""
+        asked = self._asked.get(type_)
+        if asked is not None:
+            return asked
         asked = (
             ()
             if type_ in IDENTIFY_ONLY

@@ -23,7 +23,8 @@ from pipeline.transform.profile import Person, Recovery
 from pipeline.transform.shaping.applied import additional_id, shape
 from pipeline.transform.shaping.known import known_of
 from pipeline.transform.shaping.types import Event, Identify, Shaped, Shaper, Webhook
-from pipeline.transform.verdicts import DeadLettered, Verdict
+from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
+from pipeline.transform.webhook import Webhook as ReadWebhook
 
 ADDITIONAL: Final = "additional"
 """What metrics call an event that no row makes: its name is the user's, and may be another with each webhook."""
@@ -132,8 +133,17 @@ def shaped_about(shaper: Shaper, case: Case, about: Attributes) -> Attributes:
 
 def webhook_of(case: Case) -> Webhook:
     """The webhook as a shaper is given it."""
-    delivery = case.delivery
-    return Webhook(case.type, case.body, delivery.webhook_id, case.event_ms, delivery.received_at_ms, delivery.mode)
+    return _shown(case.type, case.body, case.event_ms, case.delivery)
+
+
+def shown_ahead(webhook: ReadWebhook) -> Webhook:
+    """The same before anything is decided about it."""
+    envelope = webhook.envelope
+    return _shown(envelope.type, envelope.fields, webhook.times.event_ms or 0, webhook.delivery)
+
+
+def _shown(type_: str, body: dict[str, Any], event_ms: int, delivery: Delivery) -> Webhook:
+    return Webhook(type_, body, delivery.webhook_id, event_ms, delivery.received_at_ms, delivery.mode)
 
 
 def _own(case: Case, row: Row | None, mapping: FamilyMapping | None) -> Further | None:

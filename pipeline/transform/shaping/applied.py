@@ -6,7 +6,7 @@ must not stop everybody's flow. Whatever the mapping itself made and the shaper 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -43,6 +43,13 @@ def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], 
     if shaped is not default and not getattr(shaper, "is_checked", False):
         _check(shaped, default)
     return shaped
+
+
+def look_ahead(shaper: Shaper, webhooks: Sequence[Webhook]) -> None:
+    """Show `shaper` webhooks that it will probably be asked about soon, if it has a method `ahead` for that."""
+    ahead: Callable[[Sequence[Webhook]], None] | None = getattr(shaper, "ahead", None)
+    if ahead is not None:
+        ahead(webhooks)
 
 
 def may_change(shaper: Shaper, type_: str, events: frozenset[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.transform.shaping.applied import may_change
+from pipeline.transform.shaping.applied import look_ahead, may_change
 from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
 
 
@@ -20,6 +20,11 @@ class Chain:
     def touches(self, type_: str, events: frozenset[str]) -> bool:
         """Whether any of them may change a webhook of this type that tells some of these events; see `may_change`."""
         return any(may_change(part, type_, events) for part in self.parts)
+
+    def ahead(self, webhooks: Sequence[Webhook]) -> None:
+        """Show them to each that looks ahead; see `look_ahead`."""
+        for part in self.parts:
+            look_ahead(part, webhooks)
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
         """See `Shaper`."""

@@ -37,6 +37,13 @@ def run(of: Engine, body: str = PAYMENT, *, webhook_id: str = "msg_1") -> Any:
     return payload
 
 
+def recipe_of(text: str) -> str:
+    """A recipe that is a whole file, or what its handler does before it returns `value`."""
+    if "function handler" in text:
+        return text.replace("{{", "{").replace("}}", "}")
+    return f"function handler(webhook) {{\nlet value; {text}; return {{action: 'a', value}};\n}}"
+
+
 def value(expression: str, *, webhook_id: str = "msg_1") -> Any:
     """What `expression` is inside of a handler."""
     return run(handler(f"return {{action: 'a', value: {expression}}};"), webhook_id=webhook_id)["value"]
@@ -263,7 +270,8 @@ LEAKS = {
     ),
     "a pattern's position": ("const p = /a/g; value = p.lastIndex; p.test('aa')", 0),
     "the global object's prototype": (
-        "value = String(Object.getPrototypeOf(globalThis).seen); Object.setPrototypeOf(globalThis, {seen: 1})", "undefined"
+        "value = typeof Object.getPrototypeOf(globalThis).seen; Object.setPrototypeOf(globalThis, {seen: 1})",
+        "undefined",
     ),
     "whether the global object is open": (
         "value = Object.isExtensible(globalThis); Object.preventExtensions(globalThis)", True
@@ -276,11 +284,16 @@ LEAKS = {
 def test_nothing_of_one_customer_reaches_the_next(way: str) -> None:
     """Three records in a row see the same world, by whatever way the one before wanted to leave something."""
     text, expected = LEAKS[way]
-    if "function handler" in text:
-        of = engine(text.replace("{{", "{").replace("}}", "}"))
-    else:
-        of = handler(f"let value; {text}; return {{action: 'a', value}};")
+    of = engine(recipe_of(text))
     assert [run(of)["value"] for _ in range(3)] == [expected] * 3
+
+
+def test_a_long_answer_of_a_context_that_is_given_up_arrives() -> None:
+    """The engine holds a long text in parts once something is put in front of it, and those are nothing to Python."""
+    of = handler(
+        "Object.defineProperty(globalThis, 'left', {value: 1}); return {action: 'a', value: 'x'.repeat(50000)}"
+    )
+    assert [len(run(of)["value"]) for _ in range(2)] == [50_000] * 2
 
 
 WALK = """
