@@ -53,6 +53,7 @@ EXAMPLES: Final = """\
 examples:
   make bench B='transform --short'
   make bench B='transform --contenders ours,aiokafka,confluent --rounds 5'
+  make bench B='transform --contenders ours-state,confluent-state,previous-state --previous v0.1.0'
   make bench B='sink ingest --json figures.json'
   make bench B='backlog --backlog 200000'"""
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             began = time.monotonic()
             talk.print(f"[bold]{name}[/] …", highlight=False)
             try:
-                found = _run(name, sizes, asked.contenders, talk)
+                found = _run(name, sizes, asked, talk)
             except PipelineError:
                 raise
             except Exception:  # noqa: BLE001 - the other parts can still be measured
@@ -113,6 +114,9 @@ def _asked(arguments: Sequence[str] | None) -> tuple[list[str], argparse.Namespa
         metavar="A,B",
         help=f"of transform: some of {', '.join(CONTENDERS)}",
     )
+    parser.add_argument(
+        "--previous", metavar="COMMIT", help="of transform: the project as it was there runs beside it as it is"
+    )
     sizes = parser.add_argument_group("sizes", "defaults in parentheses: the full run, the short one")
     full, short = Sizes(), Sizes.short()
     for one in dataclasses.fields(Sizes):
@@ -128,6 +132,8 @@ def _asked(arguments: Sequence[str] | None) -> tuple[list[str], argparse.Namespa
     if unknown := set(asked.names) - set(BENCHMARKS) - set(GROUPS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     names = list(dict.fromkeys(part for name in asked.names or BENCHMARKS for part in GROUPS.get(name, (name,))))
+    if asked.previous is None and any(CONTENDERS[name].is_previous for name in asked.contenders):
+        parser.error("which commit was the previous one is told by --previous COMMIT")
     if "transform" in names and not stage.PEERS.exists() and _need_peers(asked.contenders):
         parser.error(
             "the peers are not installed in .venv-bench: make bench does it, or name --contenders without them"
@@ -168,7 +174,7 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"tests.bench.{name}")
 
 
-def _run(name: str, sizes: Sizes, contenders: tuple[str, ...], talk: Console) -> list[Figure]:
+def _run(name: str, sizes: Sizes, asked: argparse.Namespace, talk: Console) -> list[Figure]:
     """One benchmark, with a broker of its own at full speed."""
 
     def say(text: str) -> None:
@@ -177,7 +183,7 @@ def _run(name: str, sizes: Sizes, contenders: tuple[str, ...], talk: Console) ->
     with tempfile.TemporaryDirectory(prefix="bench-") as where:
         directory = Path(where)
         with LocalKafka.start(directory / "kafka", heap_mb=HEAP_MB, full_jit=True) as broker:
-            run = Run(broker, directory, sizes, say, contenders)
+            run = Run(broker, directory, sizes, say, asked.contenders, asked.previous)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 others = Others()
                 found: list[Figure] = runner.run(_module(name).measure(run))

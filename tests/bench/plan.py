@@ -68,6 +68,7 @@ class Run:
         sizes: how much to do.
         say: tells a person how far it is.
         contenders: of the transform, those to run; all when empty.
+        previous: a commit whose transform runs beside them; None: there is none.
     """
 
     broker: LocalKafka | SharedKafka
@@ -75,3 +76,4 @@ class Run:
     sizes: Sizes
     say: Callable[[str], None] = lambda _: None
     contenders: tuple[str, ...] = ()
+    previous: str | None = None

@@ -25,6 +25,7 @@ from tests.bench import stage
 from tests.bench.figures import per
 from tests.bench.machine import Others
 from tests.bench.plan import Run
+from tests.bench.previous import export
 
 STILL_S: Final = 60.0
 """A contender that writes nothing for so long has failed."""
@@ -46,6 +47,7 @@ class Contender:
         state: whether it keeps the customers' state.
         outputs: records that it writes for each webhook.
         foreign: whether it needs packages that only `.venv-bench` has.
+        is_previous: whether it is the project at another commit.
         part: share of the records that it maps, for those that would take minutes.
     """
 
@@ -57,6 +59,7 @@ class Contender:
     foreign: bool = False
     outputs: int = 1
     part: float = 1.0
+    is_previous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ async def race(run: Run, settings: Settings, contender: Contender, webhooks: int
     own = await _topics_of_its_own(settings, state=contender.state)
     processes: list[stage.Process] = []
     try:
-        processes += [_start(contender, own, run.directory) for _ in range(workers)]
+        processes += [_start(run, contender, own) for _ in range(workers)]
         expected = webhooks * contender.outputs
         seen = await _watch(processes, own, expected)
         await asyncio.gather(*(process.stop() for process in processes))
@@ -156,11 +159,14 @@ async def _delete(settings: Settings) -> None:
         await admin.delete([settings.operations_topic, settings.customers_topic])
 
 
-def _start(contender: Contender, settings: Settings, directory: Path) -> stage.Process:
-    module = f"tests.bench.contenders.{contender.module}"
+def _start(run: Run, contender: Contender, settings: Settings) -> stage.Process:
+    module, directory = f"tests.bench.contenders.{contender.module}", run.directory
     if contender.ours:
         argv = (sys.executable, "-m", module, *contender.arguments)
-        return stage.Process(argv, stage.environment(settings), directory, contender.module)
+        where = stage.ROOT
+        if contender.is_previous and run.previous is not None:
+            where = export(run.previous, directory)
+        return stage.Process(argv, stage.environment(settings), directory, contender.module, cwd=where)
     python = stage.PEERS if stage.PEERS.exists() else Path(sys.executable)
     told = {
         "--bootstrap-servers": settings.kafka_bootstrap_servers,

@@ -165,12 +165,14 @@ def cpu_s(pid: int) -> float:
 class Process:
     """Something that runs until it is stopped, and never longer than this process."""
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], directory: Path, name: str) -> None:
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], directory: Path, name: str, *, cwd: Path = ROOT
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}-{uuid.uuid4().hex[:6]}.log"
         with self.log.open("wb") as stream:
             self._process = subprocess.Popen(
-                tuple(argv), env=dict(environ), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=ROOT
+                tuple(argv), env=dict(environ), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=cwd
             )
         self._watchdog = Watchdog(self._process.pid)
         self.pid = self._process.pid

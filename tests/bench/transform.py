@@ -26,12 +26,27 @@ CONTENDERS: Final[dict[str, Contender]] = {
     "ours-state": Contender(
         "ours, real mapping and state", "ours", ("--mapping", "real"), ours=True, state=True, outputs=2
     ),
+    "confluent-real": Contender(
+        "confluent-kafka by hand, our mapping", "confluent_real", ("--mapping", "real"),
+        ours=True, foreign=True, outputs=2,
+    ),
+    "confluent-state": Contender(
+        "confluent-kafka by hand, our mapping and state", "confluent_real", ("--mapping", "state"),
+        ours=True, state=True, foreign=True, outputs=2,
+    ),
+    "previous-real": Contender(
+        "previous, real mapping", "ours", ("--mapping", "real"), ours=True, outputs=2, is_previous=True
+    ),
+    "previous-state": Contender(
+        "previous, real mapping and state", "ours", ("--mapping", "real"),
+        ours=True, state=True, outputs=2, is_previous=True,
+    ),
     "aiokafka": Contender("aiokafka, by hand", "aiokafka_loop"),
     "confluent": Contender("confluent-kafka, by hand", "confluent_loop", foreign=True),
     "quix": Contender("Quix Streams", "quix", foreign=True),
     "faststream": Contender("FastStream, batches", "faststream_batch", foreign=True),
     "faust": Contender("Faust, stock", "faust_stock", part=0.2),
-}
+}  # fmt: skip
 
 BOUNDS: Final = {"aiokafka": 1.4, "quix": 2.0, "faststream": 2.0, "faust": 9.0, "confluent": 0.9}
 """How much faster than each the flow should be, with the same mapping."""
@@ -42,6 +57,9 @@ REAL_BOUND: Final = 1.0
 STATE_BOUND: Final = 0.75
 """The same against the real mapping without a state."""
 
+SAME_WORK: Final = {"confluent-real": 1.0, "confluent-state": 1.0, "previous-real": 2.2, "previous-state": 2.2}
+"""How much faster the real flow should be than a loop by hand with the same mapping, and than it was before."""
+
 Rounds = dict[int, Result]
 """By the number of the round; one that failed is missing."""
 
@@ -49,7 +67,8 @@ Rounds = dict[int, Result]
 async def measure(run: Run) -> list[Figure]:
     """All contenders, the rounds interleaved; medians, and ratios of the medians."""
     records = run.sizes.records
-    chosen = {name: CONTENDERS[name] for name in run.contenders or CONTENDERS}
+    names = run.contenders or [name for name in CONTENDERS if run.previous or not CONTENDERS[name].is_previous]
+    chosen = {name: CONTENDERS[name] for name in names}
     sources: dict[float, tuple[Settings, int]] = {}
     payments = Payments()
     for part in {contender.part for contender in chosen.values()}:
@@ -62,8 +81,7 @@ async def measure(run: Run) -> list[Figure]:
     results: dict[str, Rounds] = defaultdict(dict)
     failures = []
     for number in range(run.sizes.rounds):
-        names = list(chosen)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in (*names[number % len(names) :], *names[: number % len(names)]):
             contender = chosen[name]
             settings, count = sources[contender.part]
             try:
@@ -109,6 +127,7 @@ def _ratios(results: dict[str, Rounds]) -> list[Figure]:
     """Of each round, since a round is minutes and the machine may change from one to the next."""
     pairs = [(ours, peer, bound) for ours in ("ours", "ours-bare") for peer, bound in BOUNDS.items()]
     pairs += [("ours-state", "aiokafka", REAL_BOUND), ("ours-state", "ours-real", STATE_BOUND)]
+    pairs += [(f"ours-{peer.partition('-')[2]}", peer, bound) for peer, bound in SAME_WORK.items()]
     figures = []
     for ours, peer, bound in pairs:
         both = results.get(ours, {}), results.get(peer, {})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.kafka.records import OutRecord, Record
-from pipeline.transform import flow, worker
+from pipeline.transform import flow, read_ahead, worker
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import MappedOperation, Operations
 from tests.bench.contenders.work import operation_of
@@ -41,7 +41,7 @@ def main() -> None:
     mapping = parser.parse_args().mapping
     if mapping != "real":
         vars(worker)["judge"] = decide
-        vars(flow)["read"] = as_it_is
+        vars(read_ahead)["read"] = as_it_is
     if mapping == "shared-bare":
         vars(flow)["operation_records"] = bare_records
     worker.run({})
