@@ -1,4 +1,4 @@
-"""One question to Dodo's API at a time: paced, repeated while it may help, answered or explained."""
+"""The client of Dodo's API: sends one request at a time, within the rate, and retries it while that may help."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ Collection = Literal["payments", "refunds", "subscriptions", "customers"]
 COLLECTIONS: Final[tuple[Collection, ...]] = get_args(Collection)
 
 PAGE_SIZE: Final = 100
-"""The reference's maximum."""
+"""Objects of a page: the maximum of the reference."""
 
 SETTLED: Final[Mapping[Collection, str]] = {"payments": "succeeded", "refunds": "succeeded"}
-"""Collections that are asked for one status only: no other one moves money."""
+"""Collections of which objects with one status are read only: with any other, no money moved."""
 
 MAX_ENDPOINT_PAGES: Final = 10
-"""An account has up to five endpoints; guards against an iterator that does not end."""
+"""Pages of endpoints at most: an account has up to five endpoints; guards against an iterator that does not end."""
 
 TEST_HOST: Final = "test.dodopayments.com"
 
 TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=5.0, read=30.0)
-"""A list over a long range is a slow query."""
+"""Of each attempt's phases; reading is slow for a list over a long range."""
 
 ANSWER_S: Final = 60.0
-"""What the vendor's SDK waits for a whole answer. Guards the four connections against one that trickles."""
+"""How long the vendor's SDK waits for a whole answer. Guards the four connections against one that trickles."""
 
 _KEY = re.compile(r"[!-~]+")
 
@@ -61,7 +61,7 @@ _KEY = re.compile(r"[!-~]+")
 class RetryPolicy:
     """How often a request is sent before it counts as failed, and how long the pauses are.
 
-    With these figures an API that is away is waited for about a minute, two at most.
+    With these figures an API that does not answer is waited for about a minute, two at most.
     """
 
     attempts: int = 10
@@ -69,13 +69,13 @@ class RetryPolicy:
     longest_s: float = 30.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Seconds after so many failures in a row; `chance` in [0, 1) spreads those who failed together."""
+        """Seconds to wait after so many failures in a row; `chance` in [0, 1) spreads clients that failed together."""
         return full_jitter(failures, chance, first_s=self.first_s, longest_s=self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Seconds of an even clock, unix seconds, and how to wait for the former."""
+    """A monotonic clock in seconds, the time in unix seconds, and a pause; tests replace them."""
 
     monotonic: Callable[[], float] = time.monotonic
     unix: Callable[[], float] = time.time
@@ -83,7 +83,7 @@ class Clocks:
 
 
 NO_IDS: Final = frozenset({"", ".", ".."})
-"""Texts that an object cannot have for an id, so none is asked for by them."""
+"""Texts that no object can have as its id: no request is sent for them."""
 
 
 class DodoApi:
@@ -92,10 +92,10 @@ class DodoApi:
     Args:
         base_url: scheme and host.
         api_key: sent as a bearer token; neither shown nor logged.
-        rate: how fast requests may go.
-        patience: how often one is repeated.
+        rate: the limit of the rate of requests.
+        patience: how often a request is sent, and with what pauses.
         timeouts: of each attempt's phases.
-        answer_s: of each attempt, from its start to the end of its answer.
+        answer_s: seconds for each attempt, from its start to the end of its answer.
         transport: replaces the network, for tests.
         clocks: of rate and pauses.
 
@@ -144,15 +144,15 @@ class DodoApi:
     async def page(
         self, collection: Collection, *, since: datetime, until: datetime, number: int
     ) -> list[dict[str, Any]]:
-        """One page of what was created in a range, whose ends may or may not be part of it; empty behind the last.
+        """One page of the objects created in a range, whose ends may or may not be part of it; empty after the last.
 
-        Pages count from 0. In which order objects come is not documented. List items have fewer fields than the
-        objects of webhooks: refunds name no customer, payments do not tell a card update.
+        Pages count from 0. The order of the objects is not documented. List items have fewer fields than the objects
+        of webhooks: refunds name no customer, and payments do not show whether they only store a card.
 
         Raises:
             CredentialError: the key was refused.
             RefusedRequestError: the number of the page is above what the API takes.
-            DeliveryError: no good answer within the patience.
+            DeliveryError: no attempt got a good answer.
         """
         path = f"/{collection}"
         query: dict[str, str | int] = {
@@ -179,7 +179,7 @@ class DodoApi:
         return await self._object("/customers", customer_id)
 
     async def products(self, number: int) -> list[dict[str, Any]]:
-        """One page of all products (`product_id`, `name`, …), empty behind the last; pages count from 0."""
+        """One page of all products (`product_id`, `name`, …), empty after the last; pages count from 0."""
         path = "/products"
         body = await self._get(path, {"page_size": PAGE_SIZE, "page_number": number})
         return [] if body is None else items_of(body, path)
@@ -191,7 +191,7 @@ class DodoApi:
     async def endpoints(self) -> list[dict[str, Any]] | None:
         """Every webhook endpoint of the account (`url`, perhaps `disabled` and `filter_types`, …); None: no such route.
 
-        https://docs.dodopayments.com/api-reference/webhooks/list-webhooks: pages are told by an iterator.
+        https://docs.dodopayments.com/api-reference/webhooks/list-webhooks: each page holds an iterator for the next.
         """
         path, found, query = "/webhooks", [], dict[str, str | int](limit=PAGE_SIZE)
         for _ in range(MAX_ENDPOINT_PAGES):
@@ -218,8 +218,8 @@ class DodoApi:
         await self.aclose()
 
     async def _object(self, route: str, object_id: str) -> dict[str, Any] | None:
-        # The id of a webhook is anybody's text. Quoted whole, it cannot lead to another route; dots alone would, since
-        # they mean "here" and "above" quoted or not (RFC 3986 §5.2.4), and nothing would be the collection.
+        # An id in a webhook may be any text. With all of it quoted, it cannot lead to another route. Only dots would,
+        # since they mean "here" and "above", quoted or not (RFC 3986 §5.2.4), and an empty id would be the collection.
         if object_id in NO_IDS or not _is_text(object_id):
             return None
         body = await self._get(f"{route}/{quote(object_id, safe='')}", {}, shown=route + "/{id}")
@@ -236,7 +236,7 @@ class DodoApi:
             try:
                 with within(self._answer_s):
                     answer = await self._http.get(path, params=query)
-            except httpx.DecodingError as error:  # it did answer, only what?
+            except httpx.DecodingError as error:  # it answered, but nobody can read it
                 trouble, failed = f"{type(error).__name__} {error}".strip(), UnexpectedAnswerError
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 trouble = f"{type(error).__name__} {error}".strip()
@@ -250,7 +250,7 @@ class DodoApi:
                 trouble = f"HTTP {answer.status_code}"
                 wait_s = retry_after_s(answer.headers.get("retry-after"), now_s=self._clocks.unix())
                 if answer.status_code == TOO_MANY:
-                    # Somebody else spends the same account's rate: the next request would be refused as well.
+                    # Another client uses up the same account's rate: the next request would be refused as well.
                     self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))
             failures += 1
             if failures >= self._patience.attempts:
@@ -272,7 +272,7 @@ def open_api(settings: Settings, **how: Any) -> DodoApi:
     """The API of the live account that the settings name; `how` are keyword arguments of `DodoApi`.
 
     Raises:
-        SettingsError: there is no key, or the address is that of test mode, whose data must never reach real people.
+        SettingsError: there is no key, or the address is that of test mode, whose data must never get to real people.
     """
     if settings.dodo_api_key is None:
         raise SettingsError(
@@ -288,7 +288,7 @@ def open_api(settings: Settings, **how: Any) -> DodoApi:
 
 
 def _is_text(value: str) -> bool:
-    """Whether it has a form in bytes: JSON can hold halves of surrogate pairs, which have none."""
+    """Whether it can be encoded: JSON can hold halves of surrogate pairs, which UTF-8 cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
