@@ -55,13 +55,13 @@ to parse a field of the head."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """See the module. `deadline` is by the loop's clock; `proven` is true once a request was answered."""
+    """See the module. `deadline` is by the loop's clock."""
 
     __slots__ = (
         "_answered", "_blank", "_body", "_busy", "_chunks", "_close", "_consumed", "_drained", "_due", "_eof",
         "_expected", "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_served",
         "_server", "_started", "_status", "_tail", "_taking", "_task", "_transport", "_waiter", "_write_paused",
-        "deadline", "peer", "phase", "proven",
+        "deadline", "peer", "phase",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -84,7 +84,6 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks: Chunks | None = None
         self._missing = self._head_bytes = 0
         self.phase = IDLE
-        self.proven = False
         self.deadline = NEVER
         self.peer: Any = None
 
@@ -372,7 +371,6 @@ class Connection(asyncio.BufferedProtocol):
             self._linger() if self._rest or self._server.closing else self.close()
         else:
             self.phase = IDLE
-            self.proven = True
             pending = self._write_paused
             self.deadline = self._server.now + (SEND_WITHIN_S if pending else self._server.limits.idle_s)
             self._server.idle(self)
