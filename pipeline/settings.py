@@ -70,7 +70,7 @@ SASL_NEEDS: Mapping[SaslMechanism, tuple[str, ...]] = {
     "OAUTHBEARER": ("kafka_oauth_token_url", "kafka_oauth_client_id", "kafka_oauth_client_secret"),
     "AWS_MSK_IAM": ("kafka_msk_region",),
 }
-"""Without these settings there is nothing to say to a broker."""
+"""The settings without which a mechanism cannot authenticate."""
 
 SASL_MAY_HAVE: Mapping[SaslMechanism, tuple[str, ...]] = {
     **SASL_NEEDS,

@@ -64,8 +64,8 @@ CLOSE_WITHIN_S: Final = 2.0
 """Requests in flight got their answers before; what is still unconfirmed was answered 503."""
 
 BEAT_S: Final = 2.0
-"""How often an idle producer asks whether the broker is there, so that `/ready` tells of an outage without traffic,
-and of its end although a load balancer sends none."""
+"""How often an idle producer asks whether the broker is there, so that `/ready` shows an outage without traffic, and
+its end although a load balancer sends none."""
 
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts to start another producer; the last repeats."""
@@ -89,7 +89,7 @@ TICK_S: Final = 0.002
 
 
 def _nobody(answer: Stored | NotStored) -> None:
-    """Who was told already."""
+    """Stands in place of a callback that was called already."""
 
 
 class _Waiting:

@@ -295,7 +295,7 @@ class LmdbStore(LmdbFile):
                 with self._env.begin() as txn:
                     self._measured = Measure(size, int(txn.stat(self._values)["entries"]))
             except (OSError, lmdb.Error):
-                pass  # whoever works with it says so
+                pass  # the next use of the file raises and is reported
             finally:
                 self._writing.release()
         return self._measured

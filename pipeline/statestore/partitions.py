@@ -259,7 +259,7 @@ class PartitionStores:
 
     async def _count(self, at_least: int) -> int:
         """How many partitions there are; a broker that does not know of one of ours is behind."""
-        while (total := await partitions_now(self._settings)) < at_least:  # noqa: ASYNC110 - the brokers tell
+        while (total := await partitions_now(self._settings)) < at_least:  # noqa: ASYNC110 - only the brokers know it
             await asyncio.sleep(RETRY_S)
         return total
 

@@ -80,7 +80,7 @@ class TransactionalStore:
         self._local: LmdbStore | None = local
         self._values: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._derived: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
-        self._known: dict[bytes, bytes | None] = {}  # what the local store said while this chunk was made
+        self._known: dict[bytes, bytes | None] = {}  # what the local store returned while this chunk was made
         self._open = Transaction(0)
         self._checkpoint = Checkpoint(local.next_offset)
         self._written = local.next_offset

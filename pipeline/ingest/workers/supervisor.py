@@ -207,7 +207,7 @@ class Supervisor:
             raise
         worker.process, worker.wire = process, wire
         try:
-            if self.stopping:  # it was told before there was anybody to hear it
+            if self.stopping:  # the stop began before this process existed
                 worker.order("stop")
             return await process.wait()
         finally:
@@ -279,7 +279,7 @@ class Supervisor:
         pid = worker.process.pid if worker.process is not None else 0
         try:
             if worker.wire is None:
-                raise LostError  # noqa: TRY301 - one place says what that means
+                raise LostError  # noqa: TRY301 - one place handles it
             said = await worker.wire.ask(QUESTIONS.get(path, "state"))
         except (LostError, TimeoutError):
             said = None

@@ -227,7 +227,7 @@ class Admin:
         return found
 
     async def allowed_on_topics(self, names: Iterable[str]) -> dict[str, int | None]:
-        """What this user may do on each topic, as bits of Kafka's operations (`rights.Operation`); None: not told.
+        """What this user may do on each topic, as bits of Kafka's operations (`rights.Operation`); None: unknown.
 
         A topic that does not exist is left out.
         """
@@ -352,7 +352,7 @@ class Admin:
     async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         """The committed offset of each partition, None where the group never committed (or it expired).
 
-        A partition is missing from the answer when the broker did not say.
+        A partition is missing from the answer when the broker did not return it.
 
         Raises:
             ConfigurationError: we may not look at the group, or the coordinator gave no usable answer.
@@ -402,7 +402,7 @@ class Admin:
             )
 
     async def group_state(self, group: str) -> GroupState:
-        """What the coordinator says about the group.
+        """The group as its coordinator describes it.
 
         Raises:
             ConfigurationError: we may not look at the group, or the coordinator gave no usable answer.

@@ -71,7 +71,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             aside = [replace(right, needed=False) for right in _writes(*shadow)]
             return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *aside, *_member(transform)]
         case "sink":
-            # To tell the transform of a profile that Customer.io refused; without it that is said once.
+            # To tell the transform of a profile that Customer.io refused; without it that is logged once.
             tells = [replace(right, needed=False) for right in _writes(webhooks)] if settings.state else []
             looks = _looks(operations, dead_letters)
             return [*_reads(operations), *_writes(dead_letters), *tells, *looks, *_member(sink)]
@@ -90,7 +90,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             ledgers = [Right("group", ledger_of(group), Operation.READ) for group in (transform, sink)]
             return [*_reads(webhooks, operations), *groups, *ledgers]
         case "trace":
-            # Without the groups it says what there is, and not how far the stages are.
+            # Without the groups it shows what there is, and not how far the stages are.
             groups = [Right("group", group, Operation.DESCRIBE, needed=False) for group in (transform, sink)]
             return [*_reads(webhooks, operations, dead_letters), *groups]
         case "explain":

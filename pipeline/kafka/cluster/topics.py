@@ -106,7 +106,7 @@ Step = CreateTopic | ChangeConfig | AddPartitions | CannotChange
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` lead from the cluster to the specification; `notes` say what is left alone, and what is worth knowing."""
+    """`steps` lead from the cluster to the specification; `notes` list what is left alone or worth knowing."""
 
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()

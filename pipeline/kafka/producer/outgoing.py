@@ -30,8 +30,8 @@ from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 UNKNOWN_OFFSET: Final = -1
 
 STALL_S: Final = 30.0
-"""In flight for so long, a batch is told as stalled: a partition without enough replicas is a long wait, and whoever
-waits for the batch is no dead process."""
+"""A batch in flight for so long is reported as stalled: a partition without enough replicas means a long wait, and a
+stage that waits for the batch is not a dead process."""
 WRITER: Final = BackgroundTask("outlet", OnEnd.TELL, returns=True)
 
 

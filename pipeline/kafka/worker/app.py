@@ -279,7 +279,7 @@ class BatchApp(faust.App):
         """
         if (wait_s := self.membership.namesakes_s()) > 0:
             log.info("Waiting until no former process of a name in this group can act", seconds=round(wait_s, 1))
-        while self.membership.namesakes_s() > 0:  # noqa: ASYNC110 - time alone tells
+        while self.membership.namesakes_s() > 0:  # noqa: ASYNC110 - only time shows it
             await asyncio.sleep(LOOK_S)
 
     async def _restore(self, assigned: set[TP], generation: int) -> None:
