@@ -174,7 +174,7 @@ class Resolver:
         except PipelineError as error:
             self._is_away(str(error))
         except Exception:
-            self._remember(customer_id, None)  # a bug about this customer, which the task's end tells
+            self._remember(customer_id, None)  # a bug about this customer, which the end of the task reports
             raise
         else:
             self._garbage = 0

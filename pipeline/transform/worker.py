@@ -135,7 +135,7 @@ def create_app(settings: Settings) -> BatchApp:
     if store is not None:
 
         def known() -> int | None:
-            return store.partitions if app.membership.heard() else None  # brokers that are away tell nothing
+            return store.partitions if app.membership.heard() else None  # brokers that are away show nothing
 
         growth = PartitionWatch(settings, known, app.background())
         app.companion(store.start, store.stop)
@@ -196,7 +196,7 @@ def _beside(
         shaper = NoCandidate()
 
     def observe(event: object) -> None:
-        if not isinstance(event, HookCalled):  # the same function is called by what is live, and told of there
+        if not isinstance(event, HookCalled):  # the live shaper calls the same function, and reports it
             tell((watch.metrics,), event)
 
     loading = LiveShaper(candidate, shaper, background, observe, loaded=ShadowLoaded, names=names)

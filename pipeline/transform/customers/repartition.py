@@ -64,7 +64,7 @@ class Survey:
     """Records that are no facts of this version; under a customer's key they move as they are."""
     misplaced: Counter[tuple[int, int]] = field(default_factory=Counter)
     written_under: dict[int, int | None] = field(default_factory=dict)
-    """By partition that has begun, the number of partitions that it says."""
+    """By partition that has begun, the number of partitions in its first record."""
 
     @property
     def to_move(self) -> int:
@@ -128,7 +128,7 @@ class Repartition:
         self._warnings = Warnings(self._topic, self._kept_aside)
 
     async def read(self, tell: Callable[[Advanced], None] = lambda _: None) -> Survey:
-        """Read the whole topic; `tell` is called with how far it is.
+        """Read the whole topic; `tell` is called with the progress.
 
         Raises:
             TopicError: it cannot be read.
