@@ -34,6 +34,15 @@ class Operation(IntEnum):
         return "".join(part.capitalize() for part in self.name.split("_"))
 
 
+NOT_TOLD: Final = -(2**31)
+"""Of authorized operations: the broker did not look, or is not Kafka itself."""
+
+
+def known_operations(operations: int) -> int | None:
+    """The bits of `Operation` in a broker's answer; None: unknown."""
+    return None if operations == NOT_TOLD else operations
+
+
 Kind = Literal["topic", "group"]
 
 STAGES: Final[tuple[Stage, ...]] = ("ingest", "transform", "sink")

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import TopicError
-from pipeline.kafka.cluster.admin import ActualTopic, Admin, open_admin, sharing
+from pipeline.kafka.cluster.admin import Admin, open_admin, sharing
 from pipeline.kafka.cluster.namesakes import hint
+from pipeline.kafka.cluster.topic_admin import ActualTopic
 from pipeline.kafka.cluster.topic_specs import TopicSpec, load_specs
 from pipeline.settings import PREFIX, Settings
 
