@@ -1,37 +1,19 @@
-"""The client of Dodo's API: sends one request at a time, within the rate, and retries it while that may help."""
+"""The client of Dodo's API: what can be read, by route; `requests` sends each one."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import re
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, Unpack, get_args
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from pipeline import __version__
-from pipeline.deadline import bounded, within
-from pipeline.dodo.api.answers import (
-    NOT_FOUND,
-    OK,
-    TOO_MANY,
-    is_retried,
-    items_of,
-    listed,
-    object_of,
-    refuse,
-)
-from pipeline.dodo.api.rate import RateLimit
-from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
+from pipeline.dodo.api.answers import items_of, listed, object_of
+from pipeline.dodo.api.requests import Options, Requests
+from pipeline.errors import SettingsError
 from pipeline.plain_httpx import httpx
-from pipeline.proxies import heeding
-from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
@@ -48,95 +30,31 @@ MAX_ENDPOINT_PAGES: Final = 10
 
 TEST_HOST: Final = "test.dodopayments.com"
 
-TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=5.0, read=30.0)
-"""Of each attempt's phases; reading is slow for a list over a long range."""
-
-ANSWER_S: Final = 60.0
-"""How long the vendor's SDK waits for a whole answer. Guards the four connections against one that trickles."""
-
-_KEY = re.compile(r"[!-~]+")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a request is sent before it counts as failed, and how long the pauses are.
-
-    With these figures an API that does not answer is waited for about a minute, two at most.
-    """
-
-    attempts: int = 10
-    first_s: float = 0.5
-    longest_s: float = 30.0
-
-    def pause_s(self, failures: int, chance: float) -> float:
-        """Seconds to wait after so many failures in a row; `chance` in [0, 1) spreads clients that failed together."""
-        return full_jitter(failures, chance, first_s=self.first_s, longest_s=self.longest_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """A monotonic clock in seconds, the time in unix seconds, and a pause; tests replace them."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    unix: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-
 NO_IDS: Final = frozenset({"", ".", ".."})
 """Texts that no object can have as its id: no request is sent for them."""
 
 
 class DodoApi:
-    """A keep-alive connection to one host, for one account.
+    """Dodo's API, for one account; `how` are further arguments of `Requests`.
 
-    Args:
-        base_url: scheme and host.
-        api_key: sent as a bearer token; neither shown nor logged.
-        rate: the limit of the rate of requests.
-        patience: how often a request is sent, and with what pauses.
-        timeouts: of each attempt's phases.
-        answer_s: seconds for each attempt, from its start to the end of its answer.
-        transport: replaces the network, for tests.
-        clocks: of rate and pauses.
+    Every method may raise what `Requests.get` raises.
 
     Raises:
         SettingsError: the address or the key cannot be used.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: SecretStr,
-        *,
-        rate: RateLimit | None = None,
-        patience: RetryPolicy = RetryPolicy(),
-        timeouts: httpx.Timeout = TIMEOUTS,
-        answer_s: float = ANSWER_S,
-        transport: httpx.AsyncBaseTransport | None = None,
-        clocks: Clocks = Clocks(),
-    ) -> None:
-        self.base_url: Final = _checked(base_url)
-        self.requests = 0
-        self._rate = rate or RateLimit.of_account()
-        self._patience = patience
-        self._clocks = clocks
-        self._answer_s = answer_s
-        self._http = bounded(
-            heeding(
-                lambda: httpx.AsyncClient(
-                    base_url=self.base_url,
-                    headers={
-                        "Authorization": f"Bearer {_usable(api_key)}",
-                        "Accept": "application/json",
-                        "User-Agent": f"dodo-customerio/{__version__}",
-                    },
-                    timeout=timeouts,
-                    limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
-                    transport=transport,
-                    follow_redirects=False,
-                )
-            )
-        )
+    def __init__(self, base_url: str, api_key: SecretStr, **how: Unpack[Options]) -> None:
+        self._requests = Requests(base_url, api_key, **how)
+
+    @property
+    def base_url(self) -> str:
+        """Scheme and host."""
+        return self._requests.base_url
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._requests.sent
 
     def __repr__(self) -> str:
         return f"DodoApi({self.base_url!r})"
@@ -163,7 +81,7 @@ class DodoApi:
         }
         if collection in SETTLED:
             query["status"] = SETTLED[collection]
-        body = await self._get(path, query)
+        body = await self._requests.get(path, query)
         return [] if body is None else items_of(body, path)
 
     async def payment(self, payment_id: str) -> dict[str, Any] | None:
@@ -181,7 +99,7 @@ class DodoApi:
     async def products(self, number: int) -> list[dict[str, Any]]:
         """One page of all products (`product_id`, `name`, …), empty after the last; pages count from 0."""
         path = "/products"
-        body = await self._get(path, {"page_size": PAGE_SIZE, "page_number": number})
+        body = await self._requests.get(path, {"page_size": PAGE_SIZE, "page_number": number})
         return [] if body is None else items_of(body, path)
 
     async def product(self, product_id: str) -> dict[str, Any] | None:
@@ -195,7 +113,7 @@ class DodoApi:
         """
         path, found, query = "/webhooks", [], dict[str, str | int](limit=PAGE_SIZE)
         for _ in range(MAX_ENDPOINT_PAGES):
-            body = await self._get(path, query)
+            body = await self._requests.get(path, query)
             if body is None:
                 return None
             page = object_of(body, path)
@@ -207,7 +125,7 @@ class DodoApi:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._requests.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -222,54 +140,12 @@ class DodoApi:
         # since they mean "here" and "above", quoted or not (RFC 3986 §5.2.4), and an empty id would be the collection.
         if object_id in NO_IDS or not _is_text(object_id):
             return None
-        body = await self._get(f"{route}/{quote(object_id, safe='')}", {}, shown=route + "/{id}")
+        body = await self._requests.get(f"{route}/{quote(object_id, safe='')}", {}, shown=route + "/{id}")
         return None if body is None else object_of(body, route + "/{id}")
 
-    async def _get(self, path: str, query: Mapping[str, str | int], *, shown: str | None = None) -> bytes | None:
-        """The body of a good answer, None for 404."""
-        shown = shown or path
-        failures = 0
-        while True:
-            await self._turn()
-            failed: type[DeliveryError] = DeliveryError
-            trouble, wait_s = "no answer", None
-            try:
-                with within(self._answer_s):
-                    answer = await self._http.get(path, params=query)
-            except httpx.DecodingError as error:  # it answered, but nobody can read it
-                trouble, failed = f"{type(error).__name__} {error}".strip(), UnexpectedAnswerError
-            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-                trouble = f"{type(error).__name__} {error}".strip()
-            else:
-                if answer.status_code == OK:
-                    return answer.content
-                if answer.status_code == NOT_FOUND:
-                    return None
-                if not is_retried(answer.status_code):
-                    refuse(answer.status_code, answer.content, shown, self.base_url)
-                trouble = f"HTTP {answer.status_code}"
-                wait_s = retry_after_s(answer.headers.get("retry-after"), now_s=self._clocks.unix())
-                if answer.status_code == TOO_MANY:
-                    # Another client uses up the same account's rate: the next request would be refused as well.
-                    self._rate.hold(self._clocks.monotonic() + (1.0 if wait_s is None else wait_s))
-            failures += 1
-            if failures >= self._patience.attempts:
-                raise failed(
-                    f"Dodo's API at {self.base_url} gave no good answer to {shown} in {failures} attempts, "
-                    f"at last: {trouble}"
-                )
-            pause_s = self._patience.pause_s(failures, random.random())  # noqa: S311 - spreads requests
-            await self._clocks.sleep(max(pause_s, wait_s or 0.0))
 
-    async def _turn(self) -> None:
-        wait_s = self._rate.take(self._clocks.monotonic())
-        if wait_s > 0:
-            await self._clocks.sleep(wait_s)
-        self.requests += 1
-
-
-def open_api(settings: Settings, **how: Any) -> DodoApi:
-    """The API of the live account that the settings name; `how` are keyword arguments of `DodoApi`.
+def open_api(settings: Settings, **how: Unpack[Options]) -> DodoApi:
+    """The API of the live account that the settings name; `how` as for `DodoApi`.
 
     Raises:
         SettingsError: there is no key, or the address is that of test mode, whose data must never get to real people.
@@ -298,20 +174,3 @@ def _is_text(value: str) -> bool:
 
 def _written(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _checked(base_url: str) -> str:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
-        raise SettingsError("PIPELINE_DODO_API_URL must be an address alone, such as https://live.dodopayments.com")
-    return str(url).rstrip("/")
-
-
-def _usable(api_key: SecretStr) -> str:
-    key = api_key.get_secret_value().strip().removeprefix("Bearer ").strip()
-    if not _KEY.fullmatch(key):
-        raise SettingsError("PIPELINE_DODO_API_KEY has characters that no key has: was it copied with its line break?")
-    return key
