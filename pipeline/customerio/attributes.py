@@ -1,7 +1,8 @@
 """Fits attributes to Customer.io's limits: cuts, renames or leaves them out, and reports every change.
 
 Customer.io refuses a whole operation for one over-long value, so the end of a long text is cut here rather than that
-the payment's event is lost. What already fits is not changed; usually the JSON of all of them shows that at once.
+the payment's event is lost. What already fits is not changed; usually the JSON of all of them shows that at once. Names
+and values are in one module: it is compiled as one, and each operation passes it.
 """
 
 from __future__ import annotations

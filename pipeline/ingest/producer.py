@@ -4,7 +4,10 @@ Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. T
 broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then
 refused as out of order while the client looks healthy (KIP-98, "Failure semantics"). So a failed batch ends the
 producer's life: requests are answered 503 until another one, with a new id, has taken its place. The attempts to get
-one end with success alone, whatever hinders them; `liveness` decides when they have gone on for too long.
+one end only with success, whatever hinders them; `liveness` decides when they have gone on for too long.
+
+It stays one module since it is one state machine: each method reads or changes which producer is in use, which records
+wait for it, and what `/ready` reports.
 """
 
 from __future__ import annotations

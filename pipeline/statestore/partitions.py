@@ -1,4 +1,7 @@
-"""The state stores of the partitions that are assigned to this worker: opened, restored, handed out and closed."""
+"""The state stores of the partitions that are assigned to this worker: opened, restored, handed out and closed.
+
+It is one class since it is one state machine: each step of an assignment may be overtaken by the next one.
+"""
 
 from __future__ import annotations
 

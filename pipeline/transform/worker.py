@@ -1,4 +1,7 @@
-"""The transform as a process: its Faust app built from settings, with its checks, its health port and its producer."""
+"""The transform as a process: its Faust app built from settings, with its checks, its health port and its producer.
+
+It is one module since it only wires: each part lies in a module of its own, and here one sees all that a worker has.
+"""
 
 from __future__ import annotations
 
@@ -231,7 +234,7 @@ def _enrichment(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enric
 
     def looked_up(event: object) -> None:
         if isinstance(event, CustomerLookedUp):
-            watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
+            watch.progress.attempted()  # a chunk of unknown customers takes its time, and is no standstill
 
     return Enrichment(resolver, policy, partial(tell, (watch.metrics, looked_up)))
 

@@ -1,7 +1,7 @@
 """A Faust app whose topics arrive as record batches: the shape of transform and sink.
 
 Everything that makes Faust safe to run is set here, so that `faust -A … worker` and `dodo-cio …` start the same
-thing.
+thing. It stays one module, since one class must override all of these methods of Faust's app.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """aiokafka in its own thread, as Faust runs it: group membership, heartbeats, positions and commits as Kafka has them.
 
 Subclasses of the driver's thread and rebalance listener. Everything in here runs on the thread's loop unless its
-docstring names another.
+docstring names another. It stays one module, since one class must override all of these methods of the driver's thread;
+what can be apart lies beside it (`done_ahead`, `log_bounds`, `static_member`, `topic_absence`, `topic_watch`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition (one that lies
 elsewhere is sent on), so that the worker that owns the state applies them between the webhooks. A share lies in the
 person's (`shares`), and nothing follows from it but an identify, so commands never go round. Carrying one out twice
-changes nothing.
+changes nothing. All four are in one module, as they share the checks and what follows from them.
 """
 
 from __future__ import annotations

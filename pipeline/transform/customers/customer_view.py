@@ -2,6 +2,9 @@
 
 The view is the profile (`transform.profile`): with this webhook's facts merged in, beside what was there before it. It
 writes nothing until `settle`, which the decision calls for a webhook that was mapped, and never for a dead letter.
+
+It is one class since every answer reads the same merged facts, and since each webhook asks for several: as parts, each
+answer would cost a further call.
 """
 
 from __future__ import annotations

@@ -26,11 +26,13 @@ which distinguishes deliveries of one second.
 | request | "" | see `requests` | latest, people of both |
 | shared | "" | version, name, digest: the share that was sent last; `id` if it is no address | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
-| person (of a person) | "" | see `household` | newest, attributes of both |
+| person (of a person) | "" | see `shared_person` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
 
 A subscription is moment, status, next billing, cancels, created (ms), plans (the latest two), end of its trial (ms),
 cancelled, turns (`turns`), days of its trial.
+
+The kinds and how each is merged stay in one module: together they are one version of the schema.
 """
 
 from __future__ import annotations

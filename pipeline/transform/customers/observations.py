@@ -1,7 +1,8 @@
 """The facts of one webhook, or of one object that Dodo's API gave: read from the body, nothing looked up.
 
 An API object has the fields that a webhook's `data` has, though a listed one may lack some. It is no event: what it
-shows of a payment is that there was one, not that its event was sent.
+shows of a payment is that there was one, not that its event was sent. Both are read in one module, since the same facts
+must come of both.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Nobody decides a webhook meanwhile: the move begins by writing into every partit
 transform starts under, and ends by writing under how many partitions the facts lie now. In between each fact is written
 where it belongs, merged with what is known of it there, and taken away where it was once the copy is durable. A move
 that was interrupted is begun again: what is moved already is where it belongs, and a fact that lies twice is merged.
+Survey and move are in one module, since the move relies on exactly what the survey read.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
 of all facts; `Summary` follows one fact after the other, and returns false in the rare case that only a fold can. Its
-size does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others
-lie in their order beside it (`roster`).
+size does not grow with the customer: of many subscriptions it has the primary one, and the others lie in their order
+beside it (`roster`). Both ways are in one module since they must come to the same for every kind of fact.
 """
 
 from __future__ import annotations
