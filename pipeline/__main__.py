@@ -14,7 +14,7 @@ STAGES = {
     "sink": "pipeline.sink.worker",
     "sandbox": "pipeline.customerio.sandbox.run",
 }
-"""Commands that run until they are told to end, and what each imports: a signal is their normal end."""
+"""Commands that run until a signal ends them, and what each imports: a signal is their normal end."""
 
 FAUST = frozenset({"transform", "sink"})
 """Stages that are Faust apps."""

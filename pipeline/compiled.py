@@ -1,7 +1,7 @@
 """Which libraries run as the machine code that was locked and tested, and what it costs where one does not.
 
 Where a platform has no wheel of them (docs/install.md), or a variable switches it off, some libraries put Python in the
-place of their compiled parts and say nothing. Everything still works, so only this tells.
+place of their compiled parts without a message. Everything still works, so only this shows it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@
     │   └── ClosedPipeError            its reader has closed it, as `| head` does
     └── ToolMissingError               Java, Maven or another program is not installed
 
-Messages say what happened, to which setting or topic/partition/offset, and what to do. `exit_code` is what
+Messages name what happened, to which setting or topic/partition/offset, and what to do. `exit_code` is what
 the command line returns: 2 for what the caller must change, 1 for the rest (sysexits' spirit, two values), and 141
 where its reader has gone; `dodo-cio --help` has the table.
 """
@@ -87,7 +87,7 @@ class UnreadableBodyError(InputError):
 
 
 class OperationError(InputError):
-    """What was mapped cannot be a Customer.io operation; `field` says which part, the message never quotes it."""
+    """What was mapped cannot be a Customer.io operation; `field` is which part, the message never quotes it."""
 
     def __init__(self, message: str, *, field: str | None) -> None:
         super().__init__(message)

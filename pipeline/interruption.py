@@ -2,7 +2,7 @@
 
 `asyncio.run` cancels its task once at Ctrl-C. A cancellation can get lost on the way: anyio, below httpx, takes one for
 its own that falls into the end of a connection attempt, and a client of aiokafka that is being closed one for that of
-its own task. Then the work goes on as if nothing had been said.
+its own task. Then the work goes on as if it had not been cancelled.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ _UNWANTED = "httpx._main"
 
 _unwanted = _UNWANTED not in sys.modules
 if _unwanted:
-    sys.modules[_UNWANTED] = None  # type: ignore[assignment] # how Python says that an import must fail
+    sys.modules[_UNWANTED] = None  # type: ignore[assignment] # how Python marks an import that must fail
 try:
     import httpx
 finally:

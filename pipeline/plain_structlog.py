@@ -10,7 +10,7 @@ import sys
 
 _unwanted = "rich" not in sys.modules
 if _unwanted:
-    sys.modules["rich"] = None  # type: ignore[assignment] # how Python says that an import must fail
+    sys.modules["rich"] = None  # type: ignore[assignment] # how Python marks an import that must fail
 try:
     import structlog
 finally:

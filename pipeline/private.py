@@ -1,4 +1,4 @@
-"""Files that hold customers' data are their user's alone: directories 0700, files 0600, whatever the umask says."""
+"""Files that hold customers' data are their user's alone: directories 0700, files 0600, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logs.get(__name__)
 
 
 def directory(path: Path) -> None:
-    """Make `path` for this user alone (parents as the umask says); one that was open to others is closed, and told.
+    """Make `path` for this user alone (parents by the umask); one that was open to others is closed, and logged.
 
     Raises:
-        OSError: it cannot be made. One that is someone else's is left as it is, and told: its owner decides.
+        OSError: it cannot be made. One that is someone else's is left as it is, and logged: its owner decides.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=DIRECTORY, exist_ok=True)

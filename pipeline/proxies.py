@@ -24,7 +24,7 @@ def heeding(make: Callable[[], C]) -> C:
     """The client that `make` makes.
 
     Raises:
-        SettingsError: a variable names a proxy that cannot be used; its value, which may have credentials, is not told.
+        SettingsError: a variable names a proxy that cannot be used; without its value, which may have credentials.
     """
     try:
         return make()

@@ -3,7 +3,8 @@
 Read from environment variables with the prefix `PIPELINE_`; an empty one counts as unset, as Compose files leave them.
 `PIPELINE_<NAME>_FILE` names a file that holds the value instead (mounted secrets); giving both is an error.
 `dodo-cio settings` prints this table. A malformed value raises `SettingsError`, which names the variable and never
-repeats the value.
+repeats the value. It is one class in one module by contract: whoever looks for a setting has one place to look, and
+several validators compare settings of different groups.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ SASL_NEEDS: Mapping[SaslMechanism, tuple[str, ...]] = {
     "OAUTHBEARER": ("kafka_oauth_token_url", "kafka_oauth_client_id", "kafka_oauth_client_secret"),
     "AWS_MSK_IAM": ("kafka_msk_region",),
 }
-"""Without these settings there is nothing to say to a broker."""
+"""The settings without which a mechanism cannot authenticate."""
 
 SASL_MAY_HAVE: Mapping[SaslMechanism, tuple[str, ...]] = {
     **SASL_NEEDS,

@@ -31,7 +31,7 @@ HELD_BYTES: Final = 1024 * 1024
 
 
 class _Wire(asyncio.Protocol):
-    """What the event loop tells of one connection."""
+    """What the event loop reports about one connection."""
 
     def __init__(self) -> None:
         self.chunks: deque[bytes] = deque()
@@ -101,7 +101,7 @@ class Stream(httpcore.AsyncNetworkStream):
     """One connection, plain or with TLS.
 
     Args:
-        wire: what the loop tells of it.
+        wire: what the loop reports about it.
         transport: the connection.
     """
 
@@ -189,7 +189,7 @@ class Stream(httpcore.AsyncNetworkStream):
     def _is_readable(self) -> bool:
         if self._wire.chunks or self._wire.is_over or self._transport.is_closing():
             return True
-        # The loop may not have been told yet.
+        # The loop may not know of it yet.
         looking = select.poll()
         looking.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(looking.poll(0))

@@ -5,7 +5,7 @@ that is cancelled by mistake, or returns, is not even that. What the task did is
 of this project is declared with what its end means, and started here: the end ends the process, or the task is started
 again, or its owner is informed and does the rest. Each end is a log line and a `TaskFailed` for the observers.
 
-What a task of one process does is its module's to say; `DECLARED` has them all once their modules are imported.
+What a task of one process does is in its module; `DECLARED` has them all once their modules are imported.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def is_compiled(package: Path = PACKAGE) -> bool:
 
 
 def _of_checkout(root: Path) -> str | None:
-    """What Git says, if `root` is the top of a work tree: an installed package may lie inside someone else's."""
+    """What Git reports, if `root` is the top of a work tree: an installed package may lie inside someone else's."""
     if not (root / ".git").exists():
         return None
     try:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from pipeline import private
 from pipeline.backfill.journal import Journal
-from pipeline.kafka.local.broker import _write_properties
+from pipeline.kafka.local.node import write_properties
 from pipeline.kafka.local.ports import Ports
 from pipeline.statestore.lmdb_store import LmdbStore
 from tests.statestore.schemas import LARGEST
@@ -98,5 +98,5 @@ def test_a_journal(tmp_path: Path) -> None:
 def test_a_local_brokers_settings(tmp_path: Path) -> None:
     """The file with the super user's password is closed even where it lay open."""
     (tmp_path / "server.properties").touch(0o644)
-    _write_properties(tmp_path, Ports(1, 2), None, {})
+    write_properties(tmp_path, Ports(1, 2), None, {})
     assert mode(tmp_path / "server.properties") == 0o600

@@ -1,9 +1,9 @@
-"""What Dodo knew before the pipeline, brought to the workers that own the customers; and customers to be forgotten.
+"""Brings a shop's past from Dodo's API into the customers' state; and the command records for it, and to forget one.
 
-Enters: Dodo's API, by time of creation. Leaves: command records in the webhooks topic, under the customer's key, so
-that the owning worker takes them in order with the customer's webhooks. Promises: each object at least once, and a
-second time changes nothing; a run that was stopped goes on where it was; no command asks for an event. `commands` are
-the records, `backfill` is the run, `journal` its memory, `whole` fills what list items lack.
+Enters: objects of Dodo's API, by time of creation. Leaves: command records in the webhooks topic, under the customer's
+key, so that the owning worker takes them in order with the customer's webhooks. Promises: each object at least once,
+and a second time changes nothing; a run that was stopped continues where it was; no command causes an event.
+`commands` are the records, `backfill` is the run, `journal` keeps its progress, `whole` completes list items.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The run: page after page out of Dodo's API, complete, into the webhooks topic, noted."""
+"""Runs a backfill: page after page of Dodo's API into the webhooks topic, each noted in the journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.kafka.producer.sending import Producer
 from pipeline.kafka.records import OutRecord
 
 IDENTIFIED_AT_ONCE: Final = 500
-"""Customers between two notes; what a crash in between sends twice."""
+"""Customers between two notes in the journal; a crash in between sends at most so many twice."""
 
 NO_OWNER: Final = "nothing tells whose it is"
 NO_ID: Final = "it has no id"
@@ -27,7 +27,7 @@ NO_ID: Final = "it has no id"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to bring over: [since, until) of each collection, in this order."""
+    """What to bring into the state: the collections, in this order, from `since` on to the journal's `until`."""
 
     since: datetime
     what: tuple[Collection, ...]
@@ -36,7 +36,7 @@ class Order:
 
 
 class _Payers:
-    """Who made which payment: as the journal knows, and as this page told."""
+    """The customer of each payment: from the journal, and from the present page."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -54,12 +54,12 @@ class Backfill:
     """One run.
 
     Args:
-        order: what to bring over.
-        api: where from.
-        journal: what earlier runs did, and where this one notes.
+        order: what to bring into the state.
+        api: the source of the objects.
+        journal: the progress of earlier runs, and of this one.
         topic: the webhooks topic.
-        producer: where to; None sends nothing, for a dry run.
-        told: hears of each page: the collection, and the moment up to which it is done.
+        producer: sends the commands; None sends nothing, for a dry run.
+        told: called after each page with the collection, and the time up to which it is done.
         clock: unix seconds.
     """
 
@@ -83,9 +83,9 @@ class Backfill:
         self._clock = clock
 
     async def run(self) -> None:
-        """Bring everything over that is not yet.
+        """Send commands for all objects that earlier runs did not send.
 
-        May be cancelled at any time: what was noted is durable, what was not is done again by the next run.
+        May be cancelled at any time: what was noted is durable, and the next run repeats what was not.
 
         Raises:
             CredentialError: Dodo refused the key.
@@ -97,8 +97,8 @@ class Backfill:
             async for page in walk(self._api, collection, start, self._journal.until):
                 await self._bring(collection, page, read_at_s)
                 self._told(collection, page.then.since)
-                # Before the next page is asked for: taken after it, a state that changed in between would look newer
-                # than the webhook that told of the change.
+                # Before the next page is requested: if the time were taken after it, a state from before a change would
+                # look newer than the webhook about the change.
                 read_at_s = int(self._clock())
         if self._order.emit_identify:
             await self._identify()
@@ -140,9 +140,9 @@ class Backfill:
         self._journal.note(collection, page.then, done)
 
     async def _identify(self) -> None:
-        """Ask for the profile of each customer, once everything of theirs is on its way before it.
+        """Send a command to identify each customer, after all commands about their objects.
 
-        With each object instead, totals that are still growing would move people into segments and campaigns.
+        If each object had one, totals that are still growing would move people into segments and campaigns.
         """
         while customers := self._journal.to_identify(IDENTIFIED_AT_ONCE):
             await self._send({id_: self._profile(id_) for id_ in customers})
@@ -160,7 +160,7 @@ class Backfill:
         )
 
     async def _send(self, records: dict[str, OutRecord]) -> dict[str, str]:
-        """Returns when they are durable, with the ids of those that the topic cannot hold and why."""
+        """Send records; return when they are durable, with the ids of those that are too large, and why."""
         too_large: dict[str, str] = {}
         if self._producer is None or not records:
             return too_large

@@ -1,7 +1,7 @@
-"""Command records: what a worker is told to do about one customer, in the customer's own partition.
+"""Command records: orders to the worker that owns a customer, in the customer's own partition.
 
-They lie in the webhooks topic with the header `dodo-command`. Repeating one changes nothing, so whoever sends them may
-be interrupted and begin again.
+They are in the webhooks topic, with the header `dodo-command`. A repeated command changes nothing, so a sender may be
+interrupted and begin again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def backfill_record(
         object_id: its id.
         data: as the API gave it.
         customer_id: whose it is.
-        read_at_s: unix seconds of the reading: `data` is the state of that moment.
+        read_at_s: when it was read, unix seconds: `data` is the state of that time.
         emit_identify: send the customer's profile once it is taken in.
         revive: also if the customer was forgotten.
 

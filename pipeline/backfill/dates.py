@@ -1,4 +1,4 @@
-"""The range of a backfill, as people type it."""
+"""Reads the range of a backfill as people type it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from pipeline.errors import InputError
 
 FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""Nothing at Dodo is that old. An earlier date is a slip of the hand, and the first years of the calendar leave no room
-for a margin."""
+"""Nothing at Dodo is that old. An earlier date is a typing error, and in the first years of the calendar a margin
+before it would be no date."""
 
 
 def moment(text: str, option: str, *, ends: bool = False) -> datetime:
-    """The moment that `text` names: ISO 8601, UTC without an offset.
+    """The time that `text` means: ISO 8601, UTC without an offset.
 
-    A date alone is its first moment, or, where a range `ends`, the first moment after that day.
+    A date alone is the start of that day, or, where a range `ends`, the start of the next day.
 
     Raises:
         InputError: it is neither a date nor a time, with the name of the option.
@@ -39,10 +39,10 @@ def moment(text: str, option: str, *, ends: bool = False) -> datetime:
 
 
 def span(since: str, until: str | None, now: datetime) -> tuple[datetime, datetime]:
-    """The range [since, until); without an end, or with one that is to come, it ends now.
+    """The range [since, until); without an end, or with one in the future, it ends now.
 
     Raises:
-        InputError: a text is no date, or nothing can lie in the range.
+        InputError: a text is no date, or the range is empty.
     """
     first = moment(since, "--from")
     last = now if until is None else min(now, moment(until, "--to", ends=True))

@@ -1,8 +1,9 @@
-"""How far a backfill has come: one SQLite file, in which each page is one transaction.
+"""The journal of a backfill's progress: one SQLite file, in which each page is one transaction.
 
 A page is noted after its commands are durable in Kafka, so a crash between the two repeats one page. The file also
-remembers who made which payment, since refunds do not say, and which customers are to be identified at the end. It
-holds ids and no other personal data, is readable by its owner alone, and is deleted when the backfill is complete.
+keeps the customer of each payment, since refunds do not name one, and the customers that are to be identified at the
+end. It holds ids and no other personal data, is readable by its owner alone, and is deleted when the backfill is
+complete.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS customers (customer TEXT PRIMARY KEY, identified INTE
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An object that could not be brought over."""
+    """An object that could not be brought into the state."""
 
     collection: str
     object_id: str
@@ -46,7 +47,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one page came to."""
+    """The result of one page."""
 
     objects: int = 0
     payers: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ def path_for(data_dir: Path, purpose: dict[str, object]) -> Path:
 
 
 class Journal:
-    """The memory of one backfill.
+    """The progress of one backfill.
 
     Attributes:
         until: the end of the range, as it was when the backfill began.
@@ -82,10 +83,10 @@ class Journal:
             path: of the file; None keeps it in memory.
             purpose: what the backfill is for.
             until: the end of its range, unless the file knows one already.
-            afresh: forget what an earlier run did.
+            afresh: discard the progress of earlier runs.
 
         Raises:
-            InputError: the file is none of ours, or of a backfill with another purpose.
+            InputError: the file is not a journal, or of a backfill with another purpose.
             PipelineError: another process has it open, or it cannot be written.
         """
         text = json.dumps(purpose, sort_keys=True)
@@ -96,7 +97,7 @@ class Journal:
             connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None)
             with contextlib.ExitStack() as stack:
                 stack.callback(connection.close)
-                # From the first statement on nobody else can open it: two runs would tread on each other's progress.
+                # From the first statement on nobody else can open it: two runs would overwrite each other's progress.
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 connection.execute("BEGIN EXCLUSIVE")
                 for statement in SCHEMA.split(";"):
@@ -129,17 +130,17 @@ class Journal:
         )
 
     def position(self, collection: Collection) -> Position | None:
-        """Where to go on; None before the first page."""
+        """The position to continue at; None before the first page."""
         row = self._db.execute("SELECT since, until, page FROM progress WHERE collection = ?", (collection,)).fetchone()
         return Position(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]), row[2]) if row else None
 
     def objects(self, collection: Collection) -> int:
-        """Commands for objects of the collection that are durable, of all runs together."""
+        """How many commands for objects of the collection are durable, of all runs together."""
         row = self._db.execute("SELECT objects FROM progress WHERE collection = ?", (collection,)).fetchone()
         return row[0] if row else 0
 
     def note(self, collection: Collection, then: Position, done: Done) -> None:
-        """A page's commands are durable; go on at `then`.
+        """Note that a page's commands are durable, and that `then` is the next position.
 
         Raises:
             PipelineError: it cannot be written, such as on a full disk.
@@ -160,41 +161,41 @@ class Journal:
             )
 
     def left_out(self, limit: int = -1) -> list[LeftOut]:
-        """What could not be brought over, of all runs together."""
+        """The objects that could not be brought into the state, of all runs together."""
         rows = self._db.execute("SELECT collection, object, reason FROM left_out LIMIT ?", (limit,))
         return [LeftOut(*row) for row in rows]
 
     def left_out_count(self) -> int:
-        """How many those are."""
+        """How many objects those are."""
         return int(self._db.execute("SELECT count(*) FROM left_out").fetchone()[0])
 
     def payer(self, payment_id: str) -> str | None:
-        """Who made a payment that was seen."""
+        """The customer of a payment that was seen; None for others."""
         row = self._db.execute("SELECT customer FROM payers WHERE payment = ?", (payment_id,)).fetchone()
         return row[0] if row else None
 
     def customers(self) -> int:
-        """How many customers there are."""
+        """How many customers there are to identify, including those that are identified already."""
         return int(self._db.execute("SELECT count(*) FROM customers").fetchone()[0])
 
     def to_identify(self, limit: int) -> list[str]:
-        """The next customers whose profile is to be sent."""
+        """The next customers that are to be identified."""
         rows = self._db.execute("SELECT customer FROM customers WHERE NOT identified LIMIT ?", (limit,))
         return [row[0] for row in rows]
 
     def note_identified(self, customers: Iterable[str]) -> None:
-        """The commands to identify these are durable."""
+        """Note that the commands to identify these are durable."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE customers SET identified = 1 WHERE customer = ?", [(customer,) for customer in customers]
             )
 
     def identified(self) -> int:
-        """How many were sent, of all runs together."""
+        """How many customers' commands were sent, of all runs together."""
         return int(self._db.execute("SELECT count(*) FROM customers WHERE identified").fetchone()[0])
 
     def close(self, *, complete: bool) -> None:
-        """Close the file; a complete backfill leaves none behind."""
+        """Close the file; delete it if the backfill is complete."""
         self._db.close()
         if complete and self._path is not None:
             self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How a backfill ended: for people in sentences, for programs as a document."""
+"""The result of a backfill: sentences for people, a document for programs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.backfill.journal import Journal
 from pipeline.errors import PipelineError
 
 SHOWN: Final = 10
-"""Objects that are named one by one."""
+"""How many left-out objects are named for people."""
 
 LISTED: Final = 1_000
-"""The same for programs."""
+"""How many are named for programs."""
 
 
 class Report:
     """Filled while an order is carried out; read before the journal is closed.
 
     Attributes:
-        error: what ended it.
+        error: the error that ended it.
         interrupted: whether it was stopped before its end.
-        requests: questions to Dodo's API in this run.
+        requests: requests to Dodo's API in this run.
     """
 
     def __init__(self, order: Order, journal: Journal, *, dry_run: bool, path: Path | None) -> None:
@@ -43,11 +43,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was meant is brought over."""
+        """Whether all objects that were asked for are in the topic, or would be, for a dry run."""
         return self.complete and not self._journal.left_out_count()
 
     def sentences(self) -> Iterator[str]:
-        """The end of the story, in lines."""
+        """The result for people, line by line."""
         journal = self._journal
         counts = ", ".join(f"{journal.objects(name):,} {name}" for name in self._order.what)
         would = "would be sent" if self._dry_run else "sent"
@@ -63,7 +63,7 @@ class Report:
             yield f"Not complete: the same command goes on from here (state in {self._path})"
 
     def document(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The result for programs, as JSON."""
         journal = self._journal
         return {
             "from": _written(self._order.since),

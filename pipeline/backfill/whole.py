@@ -1,8 +1,8 @@
-"""What list items lack: whose a refund is, and whether a payment only stored a card.
+"""Completes list items: finds the customer of a refund, and whether a payment only stored a card.
 
-List items are smaller than the objects of webhooks (https://github.com/withcoral/coral/pull/1359). A refund's names no
-customer, its payment does. A payment's does not tell `is_update_payment_method`; the reference says of such payments
-that they cover no service period, while charges of a subscription do, so only the payments in doubt are read whole.
+List items have fewer fields than the objects of webhooks (https://github.com/withcoral/coral/pull/1359). That of a
+refund names no customer, but its payment does. That of a payment has no `is_update_payment_method`. By the reference
+such payments cover no service period, while charges of a subscription do, so only the payments in doubt are read whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHARGES: Final = frozenset({"renewal", "plan_change", "on_demand"})
 
 
 class Objects(Protocol):
-    """Where single objects come from (`dodo.api.DodoApi`)."""
+    """The source of single objects (`dodo.api.DodoApi`)."""
 
     async def payment(self, payment_id: str) -> dict[str, Any] | None:
         """One payment with its customer."""
@@ -28,7 +28,7 @@ class Objects(Protocol):
 
 
 class Payers(Protocol):
-    """Who made which payment, as far as it was seen (`journal.Journal`)."""
+    """The customers of payments that were seen (`journal.Journal`)."""
 
     def payer(self, payment_id: str) -> str | None:
         """The customer's id."""
@@ -36,7 +36,7 @@ class Payers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """An object and its customer's id; None when nothing tells it."""
+    """An object and its customer's id; None when it is unknown."""
 
     data: dict[str, Any]
     customer_id: str | None
@@ -46,7 +46,7 @@ async def own(collection: Collection, item: dict[str, Any], api: Objects, payers
     """Complete a list item.
 
     Raises:
-        PipelineError: as the API's questions.
+        PipelineError: as a request to the API.
     """
     customer_id = customer_of(item)
     match collection:
@@ -69,10 +69,10 @@ def customer_of(item: dict[str, Any]) -> str | None:
 
 
 def may_be_card_update(payment: dict[str, Any]) -> bool:
-    """Whether a succeeded payment's list item leaves open that it only stored a card, and it matters."""
+    """Whether a succeeded payment may only have stored a card by its list item, and that would change a total."""
     return (
         CARD_UPDATE not in payment
-        and payment.get("total_amount") != 0  # nothing is counted of nothing
+        and payment.get("total_amount") != 0  # a payment of nothing does not count either way
         and bool(payment.get("subscription_id") or payment.get("subscription_ids"))
         and not payment.get("service_periods")
         and payment.get("charge_type") not in CHARGES

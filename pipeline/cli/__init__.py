@@ -1,7 +1,7 @@
-"""The command line, `dodo-cio`: one file per command group, the only room that sees all others.
+"""The command line, `dodo-cio`: one file per command group, the only room that may import all others.
 
-Each group module has `register(app)`. Heavy imports happen inside the commands, so `--help` answers at once.
-A `PipelineError` becomes one message on stderr and its exit code; nothing that a user can do shows a traceback.
+Each group module has `register(app)`. Heavy imports happen inside the commands, so that `--help` is fast.
+A `PipelineError` becomes one message on stderr and its exit code; no mistake of a user shows a traceback.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _choose_color(when: Color) -> Color:
-    """As the variables say that every program knows: NO_COLOR, FORCE_COLOR; the option wins over both."""
+    """Whether to colour: by the usual variables NO_COLOR and FORCE_COLOR; the option overrides both."""
     chosen, other = ("FORCE_COLOR", "NO_COLOR") if when == Color.always else ("NO_COLOR", "FORCE_COLOR")
     if when != Color.auto:
         os.environ[chosen] = "1"
@@ -116,7 +116,7 @@ def _choose_color(when: Color) -> Color:
 
 
 def main() -> None:
-    """Entry point: run, turn our own errors into one message and an exit code (typer does so for bad usage)."""
+    """Run the command line; turn our own errors into one message and an exit code (typer does so for bad usage)."""
     streams.prepare()
     sys.exit(_run())
 
@@ -125,7 +125,7 @@ def _run() -> int:
     try:
         return _finished(_code_of_command())
     except ClosedPipeError as error:
-        return error.exit_code  # whoever reads has what he wanted
+        return error.exit_code  # the reader closed the pipe: it has what it wanted
     except PipelineError as error:
         _tell(error)
         return error.exit_code

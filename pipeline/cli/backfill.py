@@ -1,4 +1,4 @@
-"""`dodo-cio backfill`: what a shop did before the pipeline, into the customers' state."""
+"""`dodo-cio backfill`: brings a shop's past into the customers' state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class Emit(StrEnum):
-    """What goes out to Customer.io besides nothing."""
+    """What is sent to Customer.io, if anything."""
 
     identify = "identify"
 

@@ -1,4 +1,4 @@
-"""`dodo-cio backfill`, carried out: check, ask, read and send, report."""
+"""Runs `dodo-cio backfill`: checks, asks for confirmation, reads and sends, reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
 
 SUBSECOND = 1
-"""Length of the bar below which a range counts as a second."""
+"""Seconds of the bar at least: a shorter range counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class BackfillOptions:
 
 
 def perform(settings: Settings, asked: BackfillOptions) -> int:
-    """Carry it out; returns the exit code.
+    """Run the backfill; return the exit code.
 
     Raises:
-        InputError: an option cannot be used, or nobody can be asked and `yes` was not given.
-        PipelineError: Dodo, topics or brokers do not play along; what was sent until then is noted.
+        InputError: an option cannot be used, or there is no terminal to confirm on and `yes` was not given.
+        PipelineError: Dodo, the topics or the brokers fail; what was sent until then is noted.
     """
     since, until = span(asked.since, asked.until, datetime.now(UTC))
     order = Order(since, _collections(asked.what), asked.emit_identify, asked.revive)
@@ -90,7 +90,7 @@ def perform(settings: Settings, asked: BackfillOptions) -> int:
 
 
 async def _check(settings: Settings) -> None:
-    """The key, the address and the topic can be used, as far as that shows without sending anything."""
+    """Check that the key, the address and the topic can be used, as far as is possible without sending anything."""
     async with open_api(settings):
         pass
     await check_topics(settings, {settings.webhooks_topic})
@@ -102,12 +102,12 @@ def _collections(what: str) -> tuple[Collection, ...]:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(f"--what {what!r}: give some of {', '.join(known)}, comma-separated")
-    # In this order whatever was asked for: payments tell whose the refunds are.
+    # Always in this order: refunds name no customer, the payments before them do.
     return tuple(name for name in known if name in names)
 
 
 def _purpose(settings: Settings, asked: BackfillOptions, order: Order) -> dict[str, object]:
-    """What makes two runs the same backfill; a range without an end stays the same backfill tomorrow."""
+    """The identity of a backfill, by which a later run finds its journal; without the end of an open range."""
     return {
         "from": order.since.isoformat(),
         "to": asked.until,
@@ -157,7 +157,7 @@ async def _bring_over(
 
 @contextmanager
 def _bar(order: Order, journal: Journal) -> Iterator[Callable[[Collection, datetime], None]]:
-    """A bar on standard error if that is a terminal; nobody knows the number of objects, so it shows time."""
+    """A bar on standard error if that is a terminal; it shows time, since the number of objects is unknown."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     length_s = max(SUBSECOND, int((journal.until - order.since).total_seconds()))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 MIN_WEBHOOKS = 50
-"""Below it the shop has no forged or repeated webhook to show."""
+"""With fewer webhooks the shop may have no forged or repeated one to show."""
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`dodo-cio doctor`: what is wrong, and what to do about it."""
+"""`dodo-cio doctor`: shows what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def _findings(wanted: Sequence[Check]) -> AsyncIterator[Finding]:
 
 
 def _quiet(settings: Settings) -> None:
-    """Every result is a finding. Clients' logs are still collected: why they could not connect is in them."""
+    """Silence the log, since every result is a finding; clients' logs are still collected for the reasons in them."""
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda _: False)

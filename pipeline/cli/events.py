@@ -1,4 +1,4 @@
-"""`dodo-cio events`: what can be sent to Customer.io, from the rows that decide it."""
+"""`dodo-cio events`: lists what can be sent to Customer.io, from the mapping's own rows."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def events(
 
 
 def _found(words: str) -> tuple[EventReference, ...]:
-    """The events that `words` mean: by name, by type, or all that have each word in either."""
+    """The events that match `words`: by name, by type, or all that have each word in either."""
     import difflib
 
     from pipeline.errors import InputError
@@ -96,7 +96,7 @@ def _found(words: str) -> tuple[EventReference, ...]:
 
 
 class _Named:
-    """A reference by identity: its attributes cannot be hashed."""
+    """A reference that is compared by identity: its attributes cannot be hashed."""
 
     def __init__(self, reference: EventReference) -> None:
         self.reference = reference

@@ -12,7 +12,7 @@ EXIT_CODES: Final = {
     130: "ended by Ctrl-C; what was begun can be gone on with",
     141: "standard output was closed by its reader, as by `| head`",
 }
-"""By code, what it says. Nothing else is ever returned; `doctor` has 2 for any fault that it found."""
+"""The meaning of each exit code. Nothing else is ever returned; `doctor` has 2 for any fault that it found."""
 
 
 def as_markdown() -> str:

@@ -1,4 +1,4 @@
-"""`dodo-cio explain`: webhooks in, the exact Customer.io operations out, offline but for what is known of customers."""
+"""`dodo-cio explain`: shows the exact operations that webhooks become; offline, unless the real state is asked for."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 MAX_BYTES = 4_000_000
-"""Four times what ingest takes: a file beyond that is no webhook, and was given by mistake."""
+"""Four times what ingest accepts: a larger file is no webhook, and was given by mistake."""
 
 
 class BareSample(TyperCommand):
-    """`--sample` without words lists the samples: click has no option whose value may be left out."""
+    """Lets `--sample` without words list the samples: click has no option whose value may be left out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a bare `--sample` its empty value."""
@@ -143,7 +143,7 @@ def explain(
 
 
 def _real_state(settings: Settings, webhooks: list[Copy], *, mode: str, now_ms: int) -> RealState | None:
-    """What the topic knows of the webhooks' customers; None where no brokers are named."""
+    """The facts of the webhooks' customers in the topic; None where no brokers are named."""
     import asyncio
 
     from pipeline.cli.preparation import prepare_logs
@@ -222,7 +222,7 @@ def _read(file: Path) -> bytes:
 def _journey(
     journey: Journey, found: list[tuple[str, Copy]], webhook_id: str | None, known: Known, *, as_json: bool
 ) -> None:
-    """What was known, all of them in order, and the profiles at the end."""
+    """Show what was known, all webhooks in order, and the profiles at the end."""
     explanations = [(source, journey.feed(copy, webhook_id)) for source, copy in found]
     people = journey.people()
     if as_json:

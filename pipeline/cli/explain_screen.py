@@ -1,4 +1,4 @@
-"""What `dodo-cio explain` found out, in the form for people; rich leaves colours out without a terminal."""
+"""Prints the results of `dodo-cio explain` for people; rich leaves colours out without a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_BROKERS: Final = "begins with nothing: PIPELINE_KAFKA_BOOTSTRAP_SERVERS is no
 
 
 class Known(NamedTuple):
-    """What a journey began with: nothing that was asked for, nothing although it was, or what lies in the topic."""
+    """What a journey began with; `state` is None if it was not asked for, or no brokers are named."""
 
     topic: str
     asked: bool
@@ -41,7 +41,7 @@ def _verdict(explanation: Explanation) -> str:
 
 
 def show_step(number: int, source: str, explanation: Explanation, console: Console) -> None:
-    """One webhook of a journey, in a few lines."""
+    """Print one webhook of a journey, in a few lines."""
     title = f"{number}  {explanation.webhook_type or 'no webhook'}"
     where = f"{explanation.webhook_id} · {explanation.event_time or 'time unknown'} · {source}"
     if explanation.found_at is not None:
@@ -59,7 +59,7 @@ def show_step(number: int, source: str, explanation: Explanation, console: Conso
 
 
 def show_known(known: Known, console: Console) -> None:
-    """What the state knew before the first webhook."""
+    """Print what the state knew before the first webhook."""
     import orjson
 
     from pipeline.transform.timestamps import iso
@@ -101,7 +101,7 @@ def _kind_of(operation: MappedOperation) -> str:
 
 
 def show(explanation: Explanation, console: Console) -> None:
-    """The form for people; rich leaves colours out without a terminal and under NO_COLOR."""
+    """Print an explanation for people; rich leaves colours out without a terminal and with NO_COLOR."""
     import orjson
 
     _line(console, "webhook", explanation.webhook_type or "", "bold")

@@ -1,4 +1,4 @@
-"""`dodo-cio forget`: a customer's state, and the person at Customer.io, removed on request."""
+"""`dodo-cio forget`: removes a customer's state, and on request the person at Customer.io."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AtCustomerio(StrEnum):
-    """What becomes of the person."""
+    """What is done with the person at Customer.io."""
 
     delete = "delete"
     suppress = "suppress"

@@ -1,4 +1,4 @@
-"""What `dodo-cio forget` prints about the customer's dead letters, and how it removes them."""
+"""Finds, reports and removes the dead letters of a customer, for `dodo-cio forget`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class CustomerLetters:
 
 
 async def look(settings: Settings, customer_id: str, *, must: bool) -> CustomerLetters:
-    """Look for them; without `must`, rights that are missing leave the answer open.
+    """Look for the customer's dead letters; without `must`, missing rights leave the result unknown.
 
     Raises:
         TopicError: a topic cannot be read, with `must`.
@@ -86,7 +86,7 @@ async def remove(settings: Settings, letters: CustomerLetters) -> None:
     """Remove what `look` found.
 
     Raises:
-        PipelineError: it could not be; the same command may be repeated.
+        PipelineError: it failed; the same command may be repeated.
     """
     if letters.lying is None or not letters.lying.count:
         return

@@ -1,4 +1,4 @@
-"""`dodo-cio forget`, carried out."""
+"""Runs `dodo-cio forget`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ForgetOptions:
 
 
 def perform(settings: Settings, customer_id: str, asked: ForgetOptions) -> int:
-    """Forget one customer; returns the exit code.
+    """Forget one customer; return the exit code.
 
     Raises:
-        InputError: it is no customer's id, or nobody can be asked and `yes` was not given.
-        PipelineError: the topic or the brokers do not play along; the same command may be repeated.
+        InputError: it is not a customer's id, or there is no terminal to confirm on and `yes` was not given.
+        PipelineError: the topic or the brokers fail; the same command may be repeated.
     """
     if "@" in customer_id:
         raise InputError(
@@ -70,10 +70,10 @@ def perform(settings: Settings, customer_id: str, asked: ForgetOptions) -> int:
 
 
 def perform_for_person(settings: Settings, person: str, asked: ForgetOptions) -> int:
-    """Forget the customers who are one person at Customer.io; returns the exit code.
+    """Forget the customers who are one person at Customer.io; return the exit code.
 
     Raises:
-        InputError: nobody is known as this person, or nobody can be asked and `yes` was not given.
+        InputError: nobody is known as this person, or there is no terminal to confirm on and `yes` was not given.
         PipelineError: as for `perform`; of several customers those before the failure are done.
     """
     _check_asking(asked)
@@ -125,11 +125,11 @@ class _Forgetting:
         self.letters = CustomerLetters()
 
     def look(self) -> None:
-        """See which dead letters there are."""
+        """Look for the customer's dead letters."""
         self.letters = asyncio.run(look(self._settings, self._customer_id, must=self._asked.dead_letters))
 
     def carry_out(self) -> str:
-        """Send it and remove the letters, or check that it could be; the lines to print."""
+        """Send the request and remove the letters, or for a dry run check that; return the lines to print."""
         settings, asked = self._settings, self._asked
         if asked.dry_run:
             asyncio.run(check_topics(settings, {settings.webhooks_topic}))
@@ -145,7 +145,7 @@ class _Forgetting:
         return f"{done}\n{self.letters.sentence(settings)}"
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """The result for programs."""
         where = dict(zip(("partition", "offset"), self._place, strict=True)) if self._place else {}
         return {
             "customer_id": self._customer_id,

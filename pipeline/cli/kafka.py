@@ -1,4 +1,4 @@
-"""`dodo-cio kafka`: a local Apache Kafka that stays until it is stopped."""
+"""`dodo-cio kafka`: runs a local Apache Kafka until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.kafka.local.broker import LocalKafka
 
 DEFAULT_PORT = 9092
-"""The port of the default setting, so that nothing needs to be exported."""
+"""The port of the default setting, so that no variable needs to be set."""
 
 VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
 
@@ -164,12 +164,12 @@ def status(*, as_json: AsJson = False) -> None:
 
 
 def directory_of(settings: Settings) -> Path:
-    """Where the local broker keeps its data, its log and its state file."""
+    """The directory of the local broker's data, log and state file."""
     return settings.data_dir / "kafka"
 
 
 async def _connect(settings: Settings) -> None:
-    """Return when topics can be created: a broker reports its start a moment before the others know it."""
+    """Return when topics can be created: a broker reports its start a moment before that."""
     from pipeline.kafka.cluster.admin import open_admin
 
     async with open_admin(settings) as admin:

@@ -1,4 +1,4 @@
-"""`dodo-cio lag`: how far behind the two groups are."""
+"""`dodo-cio lag`: shows how far behind the two groups are."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pipeline.kafka.cluster.pace import Throughput
 
 Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Throughput"]]
-"""The groups, and the pace of each since the reading before."""
+"""The groups, and the throughput of each since the last reading."""
 
 
 PATIENCE_S = 5.0
-"""Somebody watches: that no broker answers is a reading too, and the next one may be another."""
+"""Seconds for the brokers to answer: a person watches; no answer is shown too, and the next reading may get one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,9 +62,9 @@ def lag(
     """
     if watch and acknowledge:
         raise InputError("--acknowledge is for what one reading shows: leave --watch out")
-    settings = prepare()  # what a client says of brokers that are away is in the reading; stderr would tear the table
+    settings = prepare()  # a client's messages about brokers are in the reading; on stderr they would break the table
     if watch:
-        with suppress(asyncio.CancelledError):  # Ctrl-C is the way to end it
+        with suppress(asyncio.CancelledError):  # Ctrl-C ends it, which is no failure
             asyncio.run(until_told(_watch(settings, interval, as_json=as_json), again_s=1.0))
         return
     groups, acknowledged = asyncio.run(_once(settings, acknowledge=acknowledge))
@@ -128,7 +128,7 @@ async def _readings(settings: Settings, interval: float) -> AsyncIterator[Readin
 
 
 def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughput]) -> dict[str, Any]:
-    """JSON of one reading; null is unknown."""
+    """The JSON form of one reading; null is unknown."""
     rows = []
     for group in groups:
         row: dict[str, Any] = {
@@ -153,7 +153,7 @@ def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughp
 
 
 def nothing_is_known(groups: Sequence[GroupLag]) -> bool:
-    """Whether not one partition could be read."""
+    """Whether no partition could be read."""
     return all(partition.records is None for group in groups for partition in group.partitions)
 
 

@@ -1,4 +1,4 @@
-"""`dodo-cio metrics`: every series that the stages show to Prometheus, from the code that registers them."""
+"""`dodo-cio metrics`: lists every series of the stages, from the code that registers them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INVENTED: Final[Mapping[str, Any]] = {
     "customerio_api_key": "nobody",
     "state": True,
 }
-"""A stage is wired to be asked for its series, and never started; what it would need then is made up."""
+"""Settings with which a stage can be wired, though not started: its series are registered then."""
 
 PAGE: Final = """\
 <!-- Written by `make docs` from the code that registers the series: change it there, not here. -->

@@ -1,4 +1,4 @@
-"""What a command that talks to brokers needs before it begins."""
+"""Prepares a command that connects to brokers: its settings and its log."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ OF_CLIENTS = ("aiokafka", "pipeline.kafka.outage")
 
 
 def prepare() -> Settings:
-    """The settings; log lines of ours from warnings on, none of a client's: its faults become one message of ours."""
+    """The settings; and log from warnings on, without the clients' lines, whose faults become one message of ours."""
     settings = Settings.load()
     prepare_logs(settings)
     return settings
 
 
 def prepare_logs(settings: Settings) -> None:
-    """The log lines alone, for a command that connects to brokers only on request."""
+    """Set up the log alone, for a command that connects to brokers only on request."""
     logs.configure(log_format=settings.log_format, level="warning", secrets=settings.secrets)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(OF_CLIENTS))
 
 
 def prepare_state() -> Settings:
-    """The same for whatever concerns the customers' state.
+    """The same for a command that needs the customers' state.
 
     Raises:
         SettingsError: the state is off.
@@ -41,7 +41,7 @@ def prepare_command() -> Settings:
     """The same for a command record about a customer's state.
 
     Raises:
-        SettingsError: the state or commands are off, and workers with these settings would give the command up.
+        SettingsError: the state or commands are off: workers with these settings would give the command up.
     """
     settings = prepare_state()
     if not settings.commands:

@@ -1,4 +1,4 @@
-"""`dodo-cio preview`: what new rules would change about what is sent, on webhooks that came."""
+"""`dodo-cio preview`: shows what new rules would change about what is sent, on webhooks that came."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _print_change(console: Console, change: dict[str, Any]) -> None:
 
 
 def _shown(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """What of an operation the change is about; the whole of one that is there on one side alone."""
+    """The part of an operation that changes; the whole operation if only one side has it."""
     if change["kind"] == "event-renamed":
         return {"name": body.get("name")}
     if not change["attributes"]:

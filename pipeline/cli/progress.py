@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 STEP = 500
-"""Records between two movements of the bar."""
+"""Records between two updates of the bar."""
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def share(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """The same where the total is learnt on the way: yields the function that sets the number done and the total."""
+    """The same with a total that may change: yields the function that sets the number done and the total."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
@@ -38,7 +38,7 @@ def share(description: str, total: int | None = None) -> Iterator[Callable[[int,
 
 @contextmanager
 def reading(total: int) -> Iterator[Callable[[], None]]:
-    """A bar over `total` records that are read; yields what to call for each."""
+    """A bar over `total` records; yields the function to call for each that was read."""
     with bar("Reading dead letters", total) as tell:
         count = 0
 

@@ -1,4 +1,4 @@
-"""`dodo-cio recipe`: the dashboard's recipes, looked at and tried before they run."""
+"""`dodo-cio recipe`: checks and tries the dashboard's recipes before they run."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _exists(path: Path) -> bool:
 
 
 def _of_the_argument(error: SettingsError) -> InputError | SettingsError:
-    """What is wrong with a file that was given is no setting's fault."""
+    """The same error without the setting's name if it is about a file that was given as an argument."""
     from pipeline.transform.javascript.recipes import VARIABLE
 
     text = str(error)

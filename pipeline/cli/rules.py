@@ -1,4 +1,4 @@
-"""`dodo-cio rules`: what users change about what is sent, checked and tried before it is live."""
+"""`dodo-cio rules`: checks and tests a file of rules before it is live."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import typer
 
 
 class Region(StrEnum):
-    """Where the workspace lives."""
+    """The region of the workspace."""
 
     us = "us"
     eu = "eu"

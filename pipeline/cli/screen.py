@@ -1,7 +1,7 @@
-"""Text on a screen: lines that never break inside a word, and values that no webhook can steer or stretch.
+"""Prints text: lines that never break inside a word, and values that can neither control a terminal nor fill it.
 
-A terminal gets lines wrapped between words to its width, continued under where they began. A pipe or a file gets each
-line whole, for grep.
+On a terminal lines are wrapped between words to its width, and continued under where they began. A pipe or a file gets
+each line whole, for grep.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LONGEST = 120
 `--json` have all of it."""
 
 LEAST_BESIDE = 30
-"""Columns that a text needs beside its label to be readable; with fewer it goes below."""
+"""Columns that a text needs beside its label to be readable; with fewer it is printed below."""
 
-# What a terminal would obey instead of show: C0, DEL and C1 controls, bidirectional overrides.
+# What a terminal would obey instead of show: C0, DEL and C1 control characters, bidirectional overrides.
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -40,12 +40,12 @@ def output() -> Console:
 
 
 def visible(text: str) -> str:
-    """`text` with whatever a terminal would obey made visible instead."""
+    """`text` with its control characters made visible."""
     return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text).replace("\n", " ")
 
 
 def safe(text: str) -> str:
-    """`text` of several lines, its controls made visible."""
+    """`text` of several lines with all other control characters made visible."""
     return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -56,7 +56,7 @@ def cell(text: str) -> str:
 
 
 def line(console: Console, *parts: str | Text | tuple[str, str], indent: int = 0) -> None:
-    """One paragraph; `indent` is where its further lines begin, so what stands before is its label."""
+    """Print one paragraph; its further lines begin at column `indent`, so the text before that is its label."""
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -79,7 +79,7 @@ def line(console: Console, *parts: str | Text | tuple[str, str], indent: int = 0
 
 
 def document(console: Console, text: str) -> None:
-    """A JSON document, coloured; on a terminal each of its lines keeps its own indent where it is wrapped."""
+    """Print a JSON document, coloured; on a terminal a wrapped line keeps its indent."""
     from rich.highlighter import JSONHighlighter
     from rich.text import Text
 
@@ -90,7 +90,7 @@ def document(console: Console, text: str) -> None:
 
 
 def say(text: str, *, indent: int = 0, err: bool = False) -> None:
-    """A plain sentence on standard output or standard error; whole where that is no terminal."""
+    """Print a plain sentence on standard output or standard error; in one line where that is no terminal."""
     stream = sys.stderr if err else sys.stdout
     if not stream.isatty():
         if err:
@@ -105,7 +105,7 @@ def say(text: str, *, indent: int = 0, err: bool = False) -> None:
 
 
 def columns(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> bool:
-    """A table of a line a row where it fits between words; False, and nothing printed, where it does not.
+    """Print a table with one line a row, if it fits; return False, with nothing printed, if it does not.
 
     The last column may be wrapped to half of its width, others are never wrapped. In a pipe a row is a line.
     """

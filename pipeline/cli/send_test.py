@@ -1,4 +1,4 @@
-"""`dodo-cio send-test`: sign a webhook as Dodo would and post it to an ingest."""
+"""`dodo-cio send-test`: signs a webhook as Dodo would, and posts it to an ingest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 TIMEOUT_S: Final = 15.0
-"""Dodo's own: connecting and reading together."""
+"""Dodo's own timeout, for connecting and reading together."""
 
 PROGRESS_FROM: Final = 20
 OK: Final = 200
@@ -78,7 +78,7 @@ def send_test(
     if webhook_id is not None and count > 1:
         raise InputError("--id and --count do not go together: redeliveries are sent one by one")
     settings = Settings.load()
-    Policy.of(settings)  # its faults are told before anything is sent
+    Policy.of(settings)  # raises for its faults before anything is sent
     secret = _secret(settings, test_mode=test_mode)
     name = _sample(sample) if file is None else None
     body = samples.load(name) if name is not None else _read(file or Path("-"))
@@ -110,7 +110,7 @@ def send_test(
 
 
 def _sample(words: str) -> str:
-    """The sample that these words mean, if it is one."""
+    """The one sample, or the one main sample, that these words match."""
     from pipeline.dodo import samples
 
     found = samples.find(words)
@@ -119,12 +119,12 @@ def _sample(words: str) -> str:
     main = [name for name in found if "--" not in name]
     if len(found) == 1 or len(main) == 1:
         return (main or list(found))[0]
-    samples.load(words)  # says which are meant
+    samples.load(words)  # raises, and names those that may be meant
     return words
 
 
 def _expected(body: bytes, settings: Settings, webhook_id: str, *, test_mode: bool) -> dict[str, Any]:
-    """What the pipeline makes of it, by its body alone: the event's name as it goes out, and the person."""
+    """What the pipeline makes of the body alone, without a state: the event's name as it is sent, and the person."""
     import orjson
 
     from pipeline.transform.explain import explain
@@ -214,7 +214,7 @@ def _post(
     try:
         type_ = parse(body).type
     except UnreadableBodyError:
-        type_ = None  # ingest keeps it as a dead letter, which is worth a test too
+        type_ = None  # ingest makes it a dead letter, which one may want to test too
     loopback = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
     with heeding(lambda: httpx.Client(timeout=TIMEOUT_S, trust_env=not loopback)) as client:
         for _ in range(count):
@@ -243,7 +243,7 @@ def _post(
 
 
 def _advise(status: int, fault: Exception | None, url: str) -> tuple[str | None, int]:
-    """What an answer, or its absence, means for the caller, and the exit code."""
+    """Advice for the caller about an answer, or its absence, and the exit code."""
     from pipeline.plain_httpx import httpx
 
     match fault:

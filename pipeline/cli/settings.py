@@ -1,4 +1,4 @@
-"""`dodo-cio settings`: every setting, what it is now and where that comes from."""
+"""`dodo-cio settings`: shows every setting, its value now and where that comes from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USERINFO = re.compile(r"(?<=//)[^/@]*@")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row: never a secret's value, never a malformed one's."""
+    """One row; it never has the value of a secret, or a malformed value."""
 
     variable: str
     value: str
@@ -43,26 +43,26 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All settings of one environment, and variables that look like settings and are none."""
+    """All settings of one environment, and variables that look like settings but are not."""
 
     settings: tuple[Setting, ...]
     together: tuple[str, ...]
-    """Faults of several settings that are right each for itself."""
+    """Faults of several settings together, each of which is right by itself."""
 
     unknown: Mapping[str, str | None]
-    """Variable → the one that was probably meant."""
+    """Unknown variable → the one that was probably meant."""
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """One line each."""
+        """All faults, one line each."""
         return (*(f"{row.variable}: {row.fault}" for row in self.settings if row.fault), *self.together)
 
 
 def overview(environ: Mapping[str, str]) -> Overview:
-    """What the settings of `environ` are; faults are collected, not raised."""
+    """The settings of `environ`; faults are collected, not raised."""
     values, faults = _given(environ)
     settings = None
-    while settings is None:  # each turn takes at least one value at fault out
+    while settings is None:  # each turn removes at least one faulty value
         try:
             settings = _Alone(**_defaults(values))
         except ValidationError as error:
@@ -92,7 +92,7 @@ def overview(environ: Mapping[str, str]) -> Overview:
 
 
 class _Alone(Settings):
-    """Each setting checked for itself, so that one fault hides no other value."""
+    """Settings that are each checked by itself, so that one fault hides no other value."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
@@ -104,7 +104,7 @@ class _Alone(Settings):
 
 
 def _explained(error: ValidationError) -> list[tuple[str, str]]:
-    """(setting, message) of each fault; the setting is empty when several are at fault together."""
+    """(setting, message) of each fault; the setting is empty when the fault is about several together."""
     return [
         (str(fault["loc"][0]) if fault["loc"] else "", fault["msg"].removeprefix("Value error, "))
         for fault in error.errors(include_url=False, include_input=False, include_context=False)
@@ -134,7 +134,7 @@ def _given(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, with the default for every other setting, so that this process's own environment decides nothing."""
+    """`values`, with the default for every other setting, so that this process's own environment is not used."""
     return {name: values.get(name, _default(field)) for name, field in Settings.model_fields.items()}
 
 
@@ -154,7 +154,7 @@ def _is_secret(field: FieldInfo) -> bool:
 
 
 def _shown(field: FieldInfo, value: Any) -> str:
-    """The value as one would write it into the environment; of secrets only whether they are set."""
+    """The value as one would write it into the environment; for secrets only whether they are set."""
     match value:
         case None:
             return UNSET
@@ -179,7 +179,7 @@ def _shown(field: FieldInfo, value: Any) -> str:
 
 
 def _form(annotation: Any) -> str:
-    """What may be written, in a word."""
+    """The form of a setting's value, in a word."""
     origin = get_origin(annotation)
     if origin is Literal:
         return "|".join(get_args(annotation))
@@ -219,7 +219,7 @@ def as_json(found: Overview) -> str:
 
 
 def as_env(found: Overview) -> str:
-    """The overview as an environment file: what is not set is a comment, a secret's value is left out."""
+    """The overview as an environment file: unset variables are comments, a secret's value is left out."""
     blocks = []
     for row in found.settings:
         shown = "" if row.secret or row.value in {UNSET, MALFORMED} else row.value
@@ -229,7 +229,7 @@ def as_env(found: Overview) -> str:
 
 
 def _print_table(found: Overview) -> None:
-    """A line a setting where it fits, for grep; else its value above what it is."""
+    """Print one line a setting where that fits, for grep; else its value above its description."""
     from rich.text import Text
 
     from pipeline.cli.screen import columns, line, output

@@ -1,4 +1,4 @@
-"""`dodo-cio state`: what is known of customers, as a whole."""
+"""`dodo-cio state`: commands for the customers' state as a whole."""
 
 from __future__ import annotations
 

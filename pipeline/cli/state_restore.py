@@ -1,4 +1,4 @@
-"""`dodo-cio state restore-topic`: local mirrors written back into a topic that lost what they hold."""
+"""`dodo-cio state restore-topic`: writes local stores back into a topic that lost what they hold."""
 
 from __future__ import annotations
 

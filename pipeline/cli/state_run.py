@@ -1,4 +1,4 @@
-"""`dodo-cio state repartition`, carried out; the last step of `dodo-cio topics apply --add-partitions` as well."""
+"""Runs `dodo-cio state repartition`, which is the last step of `dodo-cio topics apply --add-partitions` as well."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class StateOptions:
 
 
 def perform(settings: Settings, asked: StateOptions) -> int:
-    """Carry it out; returns the exit code.
+    """Run the command; return the exit code.
 
     Raises:
-        InputError: nobody can be asked and `yes` was not given.
-        PipelineError: topics, brokers or the group do not play along; the same command may be repeated.
+        InputError: there is no terminal to confirm on and `yes` was not given.
+        PipelineError: the topics, the brokers or the group do not allow it; the same command may be repeated.
     """
     if not (asked.yes or asked.dry_run or sys.stdin.isatty()):
         raise InputError("without a terminal nobody can be asked: add --yes, or --dry-run to see what would be done")

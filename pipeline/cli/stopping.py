@@ -1,4 +1,4 @@
-"""The end that a user asks for while a long command runs."""
+"""Ends a long command on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
+"""The exit code that a shell reports for a program that Ctrl-C ended (128 + SIGINT)."""
 
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """SIGINT and SIGTERM cancel this task: it ends where it is, and the next run goes on."""
+    """SIGINT and SIGTERM cancel this task: it ends at once, and the next run continues there."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - for the type checker: this runs inside a task

@@ -1,9 +1,9 @@
-r"""Standard output, standard error and standard input as a command finds them: closed, full, or of another encoding.
+r"""Prepares standard output, error and input, which may be closed, full, or of another encoding.
 
-Whatever was done to them, a command ends with one line and one exit code, the same for all commands:
+In each case a command ends with one line and one exit code, the same for all commands:
 
     closed pipe        `dodo-cio … | head`: quietly with 141, as a shell reports of a program that SIGPIPE ended
-    full, closed       one line that says so, exit code 1: what was asked for has not been written
+    full, closed       one line with the fault, exit code 1: the output was not written
     no UTF-8           a character that cannot be shown is written as `\u2192`, which is right inside of JSON as well
 
 SIGPIPE itself stays ignored: a broker that closes its connection would end the process.
@@ -24,13 +24,13 @@ ESCAPED: Final = "dodo-cio-escaped"
 
 
 def prepare() -> None:
-    """Put our standard output in the place of Python's, and something harmless for each stream that is closed."""
+    """Replace Python's standard output by ours, and open something harmless for each stream that is closed."""
     codecs.register_error(ESCAPED, _escape)
     if sys.stdin is None:
         _occupy(0, os.O_RDONLY)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stdout is None:
-        # Read-only: the first write fails, as it did on what is closed; no connection may have this number meanwhile.
+        # Read-only: the first write fails, as on a closed stream; and no connection can get this number meanwhile.
         _occupy(1, os.O_RDONLY)
     if sys.stderr is None:
         _occupy(2, os.O_WRONLY)
@@ -55,16 +55,16 @@ def finish() -> None:
 
 
 def complain(text: str) -> None:
-    """One message on standard error, if there is anybody to read it."""
+    """Print one message on standard error, if that is open."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        """Nobody is."""
+        """Standard error is closed."""
 
 
 class _StandardOutput(io.FileIO):
-    """Descriptor 1. After the first failure it swallows everything: the interpreter flushes once more at its end."""
+    """Descriptor 1. After the first failure it ignores all writes: the interpreter flushes once more at its end."""
 
     def __init__(self) -> None:
         self._failed = False
@@ -95,7 +95,7 @@ def _occupy(number: int, flags: int) -> None:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """What has no form in the output's encoding, as JSON escapes it."""
+    """The characters that the output's encoding lacks, as JSON escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")

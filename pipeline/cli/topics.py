@@ -1,4 +1,4 @@
-"""`dodo-cio topics`: the topics that the pipeline needs, and how to get there."""
+"""`dodo-cio topics`: shows, creates and checks the topics that the pipeline needs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Form(StrEnum):
-    """What `render` writes."""
+    """The forms that `render` can write."""
 
     strimzi = "strimzi"
     shell = "shell"
@@ -218,7 +218,7 @@ def _plan(
 
 
 def _moves_customers(settings: Settings, found: Plan) -> bool:
-    """Whether customers get other owners."""
+    """Whether the plan changes the partitions that own customers."""
     from pipeline.kafka.cluster.topics import AddPartitions
 
     return any(

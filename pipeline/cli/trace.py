@@ -1,4 +1,4 @@
-"""`dodo-cio trace`: what became of a webhook, of a payment's webhooks, or of a customer's."""
+"""`dodo-cio trace`: follows a webhook, a payment's webhooks, or a customer's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_LIMIT: Final = 50
 WELL: Final = frozenset({"accepted", "dropped", "nothing-new"})
 NOTHING: Final = 1
 STEP: Final = 500
-"""Records between two movements of the bar."""
+"""Records between two updates of the bar."""
 
 COLOURS: Final = {
     "accepted": "green", "dropped": "cyan", "nothing-new": "cyan", "waits": "yellow", "unknown": "yellow",

@@ -1,7 +1,8 @@
-"""Attributes that fit: cut, renamed or left out until Customer.io takes them, with every change reported.
+"""Fits attributes to Customer.io's limits: cuts, renames or leaves them out, and reports every change.
 
-Customer.io refuses a whole operation for one over-long value, so a long text costs its tail here instead of the
-payment's event. What already fits is not touched; the common case is one look at each value.
+Customer.io refuses a whole operation for one over-long value, so the end of a long text is cut here rather than that
+the payment's event is lost. What already fits is not changed; usually the JSON of all of them shows that at once. Names
+and values are in one module: it is compiled as one, and each operation passes it.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ underscores. `collision`: left out, its new name was taken. `reserved`: left out
 """
 
 DEPTH_MAX: Final = 32
-"""Guards the interpreter's stack; a value this deep has no place in a message."""
+"""Guards the interpreter's stack; no message uses a value that is nested so deep."""
 
 KNOWN_NAMES_MAX: Final = 4_096
-"""Bounds the memory of judged names, since some come from outside (metadata keys)."""
+"""Bounds the memory of names that were checked, since some come from outside (metadata keys)."""
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
-"""What 64 bits hold with and without a sign: readers in statically typed languages take it, and orjson writes it."""
+"""The range of signed and unsigned 64-bit integers: statically typed languages can read it, and orjson writes it."""
 
 LINK_SCHEMES: Final = frozenset({"data", "mailto", "tel", "urn"})
 """Links without `//`."""
@@ -63,13 +64,13 @@ LINK_SCHEMES: Final = frozenset({"data", "mailto", "tel", "urn"})
 PLAIN_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
-"""A text of so many characters fits whatever they are: UTF-8 has at most four bytes for one."""
+"""A text of so many characters always fits: UTF-8 has at most four bytes for one."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
 
 _known_names: set[str] = set()
-"""A memo of names that need no change; it changes the speed of a call, never its result."""
+"""A cache of names that need no change; it affects the speed of a call, never its result."""
 
 
 class Cut(NamedTuple):
@@ -80,7 +81,7 @@ class Cut(NamedTuple):
 
 
 def fit_attributes(attributes: Mapping[Any, Any]) -> tuple[dict[str, Any], tuple[Cut, ...]]:
-    """Return `attributes` inside Customer.io's limits, and each change that this took.
+    """Return `attributes` inside Customer.io's limits, and each change that was made for it.
 
     `None` stays: it removes an attribute at Customer.io. Texts are measured in UTF-8 bytes, arrays and objects as
     compact JSON (the published rule does not say how it measures nested values). Attributes whose dots became
@@ -118,7 +119,7 @@ def fit_attributes(attributes: Mapping[Any, Any]) -> tuple[dict[str, Any], tuple
 def fit_json(attributes: dict[str, Any]) -> tuple[bytes, tuple[Cut, ...]]:
     """`fit_attributes` as the JSON that an operation will hold.
 
-    Usually nothing is to be changed, which the JSON tells for a third of the cost of looking at each value.
+    Usually nothing is to be changed; the JSON shows that for a third of the cost of a look at each value.
     """
     text = _json_as_it_is(attributes)
     if text is not None:
@@ -177,7 +178,7 @@ def _fit_name(name: Any, cuts: list[Cut]) -> str | None:
 
 
 def _is_reserved(name: str) -> bool:
-    """In any case and with any space around it: nobody publishes how a name is compared."""
+    """Whether the name is reserved, in any case and with any space around it: how names are compared is unpublished."""
     word = name.strip().lower()
     return word in RESERVED_ATTRIBUTES or word.startswith(RESERVED_PREFIXES)
 
@@ -236,9 +237,9 @@ def _fit_nested(value: Mapping[Any, Any] | Sequence[Any], found: list[CutReason]
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` surely needs no change, told from its JSON: a fifth of the cost of walking it.
+    """Whether `value` surely needs no change, judged by its JSON: a fifth of the cost of walking it.
 
-    orjson writes NaN as null and raises for what it cannot write; only keys with dots and depth are left to look for.
+    orjson writes NaN as null and raises for what it cannot write; only depth and keys with dots remain to be checked.
     """
     try:
         text = orjson.dumps(value, option=PLAIN_ONLY)
@@ -246,7 +247,7 @@ def _is_plain(value: Any) -> bool:
         return False
     return (
         len(text) <= ATTRIBUTE_VALUE_MAX_BYTES
-        and text.find(b"null") < 0  # `in` takes bytes for a number first, and an exception costs ten look-ups
+        and text.find(b"null") < 0  # `in` first tries bytes as a number, and that exception costs ten look-ups
         and text.find(b".") < 0
         and text.count(b"[") + text.count(b"{") <= DEPTH_MAX
     )
@@ -309,7 +310,7 @@ def _clean_members(members: Mapping[Any, Any], found: list[CutReason], depth: in
 
 
 def _encodable(text: str, found: list[CutReason]) -> str:
-    """`text` without lone surrogates, which JSON escapes can smuggle in and UTF-8 cannot carry."""
+    """`text` without lone surrogates: JSON escapes can hold them, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

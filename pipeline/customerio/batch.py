@@ -1,7 +1,6 @@
-"""A batch body: operations joined once, as the bytes they already are.
+"""Joins operations to the body of a batch request, byte for byte.
 
-Its size is known before an operation is added, because a body is nothing but its items, a comma between them and a
-fixed wrapper.
+The size is known before an operation is added: a body is its items, a comma between them and a fixed wrapper.
 """
 
 from __future__ import annotations

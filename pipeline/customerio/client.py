@@ -1,8 +1,8 @@
-"""The HTTP shell around the Track API: a body goes out once; an answer or an error that says what may have come of it.
+"""The HTTP client of the Track API: sends a body once, and returns the answer, or raises whether it may have arrived.
 
-It decides nothing: no retries, no redirects, no reading of answers (`interpreter` does). A request that has begun is
-never cancelled, because a cancelled request may have been applied all the same, and because cancelling leaks slots of
-the connection pool (https://github.com/encode/httpcore/issues/1093).
+It decides nothing: it does not retry, follow redirects or read answers (`interpreter` does). A request that has begun
+is never cancelled, because a cancelled request may have been applied all the same, and because cancelling leaks slots
+of the connection pool (https://github.com/encode/httpcore/issues/1093).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEEPALIVE_S: Final = 15.0
 """Idle connections close from our side, before load balancers drop them in the middle of a request."""
 
 CONNECTIONS_PER_LANE: Final = 4
-"""A lane has one request in flight, and those that it gave up at the deadline until their phase timeouts end."""
+"""A lane has one request in flight, and those that it gave up at the deadline, until their phase timeouts end them."""
 
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """No connection: nothing can have arrived. After any other failure the request may have been applied."""
@@ -46,7 +46,7 @@ STALE: Final = "the time in which the request might leave was over before it did
 
 if importlib.util.find_spec("sniffio") is None:
     # httpcore asks for it several times a request, and Python searches its whole path anew for a module that is not
-    # there: 0.3 ms of each request. None is how the import system is told so (importlib's documentation).
+    # there: 0.3 ms of each request. None marks a module as missing (importlib's documentation).
     sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
@@ -94,8 +94,8 @@ class TrackClient:
         self._batch_url = httpx.URL(self.base_url + BATCH_PATH)
         self._region_url = httpx.URL(self.base_url + REGION_PATH)
         # What the client does around a transport (merging of headers and addresses, cookies, redirects, logins by
-        # challenge) is half of what a small request costs, and nothing of it is wanted: the transport is asked itself.
-        # It is the pool of this host, or that of the proxy that the environment names for it.
+        # challenge) is half of what a small request costs, and none of it is needed: requests go to the transport
+        # directly. It is the pool of this host, or that of the proxy that the environment names for it.
         self._transport = self._http._transport_for_url(self._batch_url)  # noqa: SLF001 - there is no public way
         self._request = _requests(self._batch_url.netloc, _basic(site_id, api_key))
         self._phases: Final = timeouts.by_phase.as_dict()
@@ -111,14 +111,14 @@ class TrackClient:
     async def send_batch(self, body: bytes, may_leave: Callable[[], bool] | None = None) -> Response:
         """Send `body` to `/api/v2/batch`, byte for byte, and return the answer.
 
-        `may_leave` is asked when a connection is there and nothing was written yet: a process that is frozen while it
-        connects must not go on as if no time had passed.
+        `may_leave` is called when the connection is open and nothing was written yet; if it returns False, nothing is
+        sent: a process that was frozen while it connected must not go on as if no time had passed.
 
-        After the deadline, and when the caller is cancelled, the request goes on in the background until it ends by
-        itself. Send the same bytes again then: events carry an id, so a second arrival counts for nothing.
+        After the deadline, and when the caller is cancelled, the request continues in the background until it ends by
+        itself. Send the same bytes again then: events have an id, by which Customer.io ignores a second arrival.
 
         Raises:
-            RequestUnansweredError: no answer; `sent` is False only if nothing can have arrived.
+            RequestUnansweredError: there is no answer; `sent` is False only if nothing can have arrived.
         """
         extensions: dict[str, Any] = {"timeout": self._phases}
         if may_leave is not None:
@@ -170,7 +170,7 @@ class TrackClient:
     def _ended(self, task: asyncio.Task[Response]) -> None:
         self._in_flight.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: an error after the deadline has no other reader
+            task.exception()  # marks it as retrieved: after the deadline nobody else reads the error
 
     async def _exchange(self, request: httpx.Request) -> Response:
         until = time.monotonic() + self._timeouts.answer_s
@@ -196,7 +196,7 @@ class TrackClient:
     async def _read(self, response: httpx.Response) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        # Nobody asked for an encoding; a server may use one all the same.
+        # The request accepts no encoding; a server may use one all the same.
         parts = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
         async for chunk in cast("AsyncIterator[bytes]", parts):
             chunks.append(chunk)
@@ -209,11 +209,11 @@ class TrackClient:
 
 
 class _NotAllowedError(Exception):
-    """The request may not leave any more."""
+    """`may_leave` returned False: the request must no longer be sent."""
 
 
 def _requests(host: bytes, authorization: str) -> Callable[[str, httpx.URL, bytes, dict[str, Any]], httpx.Request]:
-    """Makes requests; the credentials are in here alone, where no text of a client shows them."""
+    """A function that makes requests; the credentials are only in its closure, so that no `repr` shows them."""
     always = [
         (b"Host", host),
         (b"Authorization", authorization.encode("ascii")),
@@ -234,7 +234,7 @@ def _requests(host: bytes, authorization: str) -> Callable[[str, httpx.URL, byte
 
 
 def _guard(may_leave: Callable[[], bool]) -> Callable[[str, Any], Awaitable[None]]:
-    """A trace function (httpx: extensions) that asks before the first byte."""
+    """A trace function (httpx: extensions) that calls `may_leave` before the first byte is written."""
 
     async def trace(event: str, _: Any) -> None:
         if event == "http11.send_request_headers.started" and not may_leave():

@@ -1,4 +1,4 @@
-"""Fields: whether a refusal speaks of an operation, or of something else. Pure."""
+"""Decides by its fields whether a refusal is about an operation, or about something else. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ REQUIRED: Final = "required"
 """Customer.io's reason when a field is missing (segmentio/action-destinations, pull 3657)."""
 
 NOT_OF_AN_OPERATION: Final = {"batch"}
-"""What a request must have besides its operations."""
+"""Fields that a request requires, and no operation."""
 
 
 def names_field_of(refusal: Refusal, operation: bytes) -> bool:
     """Whether `refusal` names a field that `operation` has, or a missing one that it requires.
 
-    A field is a dotted path (`attributes.plan`); a key may have dots of its own. An answer that blames the request, or
-    a field of somebody else's operation, says nothing about this one.
+    A field is a dotted path (`attributes.plan`); a key may have dots of its own. An error about the request, or about a
+    field that only another operation has, is no reason to refuse this one.
     """
     if not refusal.field:
         return False
@@ -45,6 +45,6 @@ def _has(value: Any, path: str) -> bool:
 
 
 def _could_have(operation: Any, path: str) -> bool:
-    """Whether the place is there in which the missing field would be."""
+    """Whether the operation has the object in which the missing field would be."""
     parent, _, _ = path.rpartition(".")
     return path not in NOT_OF_AN_OPERATION and (not parent or _has(operation, parent))

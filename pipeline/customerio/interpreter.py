@@ -1,14 +1,14 @@
-"""From an answer of the Track API to a decision, as a pure function.
+"""Interprets an answer of the Track API: a pure function from the answer to a decision.
 
-The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold throughout: no answer is
-read as acceptance unless it says so, and no operation is refused unless Customer.io named it.
+The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold for all of them: only an
+explicit acceptance counts as one, and no operation is refused unless Customer.io named it.
 
-What says so is in Customer.io's OpenAPI document of the Track API (August 2026). 200: "A successful request returns an
-empty object response", recorded from the live API as `{}` and a newline. 207: "At least one object in the batch was
-invalid; all other requests are accepted", and its list names those. So a success is an acceptance when its body is a
-JSON object without errors, whatever the 2xx and whatever members it may have some day. One without a body (204
-included), with `null`, an array, a text, half of an object or a sign-in page is somebody else's answer, a proxy's most
-likely, which took the operations nowhere: the same bytes go again, like after no answer at all.
+An explicit acceptance is what Customer.io's OpenAPI document of the Track API has (August 2026). 200: "A successful
+request returns an empty object response", recorded from the live API as `{}` and a newline. 207: "At least one object
+in the batch was invalid; all other requests are accepted", and its list names those. So a 2xx is an acceptance if its
+body is a JSON object without errors; other members may be added some day. One without a body (204 included), with
+`null`, an array, a text, half of an object or a sign-in page is most likely from a proxy, which did not pass the
+operations on: the same bytes are sent again, as after no answer at all.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def interpret(
 
 def _success(status: int, headers: Mapping[str, str], body: bytes, sent: int, now_s: float | None) -> Outcome:
     answer = _parse(body)
-    if not isinstance(answer, dict):  # if it was Customer.io's after all: events carry an id, a second arrival is none
+    if not isinstance(answer, dict):  # if it was Customer.io's after all, it ignores repeated events by their id
         what = "a body" if not body.strip() else "a JSON object"
         return _retry(status, headers, f"{_title(status)} without {what}: not Customer.io's answer?", now_s)
     if answer.get("errors") or _errors(answer):
@@ -95,7 +95,7 @@ def _multi_status(status: int, headers: Mapping[str, str], body: bytes, sent: in
 
 
 def _match(status: int, answer: Any, body: bytes, sent: int) -> PartlyRefused:
-    """Errors to operations; what names no operation of this batch leaves the raw answer behind."""
+    """Match errors to operations; if one names no operation of this batch, the raw answer is kept as well."""
     errors = answer.get("errors") if isinstance(answer, dict) else None
     entries: dict[int, list[dict[str, Any]]] = {}
     unmatched = not isinstance(errors, list) or not errors
@@ -170,7 +170,7 @@ def _title(status: int) -> str:
 
 
 def _parse(body: bytes) -> Any:
-    """The JSON of `body`; a message cut inside a character does not hide the errors beside it.
+    """The JSON of `body`; bytes that are not UTF-8 (a message that was cut inside a character) do not fail the rest.
 
     A byte order mark, which a proxy that re-encodes may add, is ignored (RFC 8259 §8.1 allows it).
     """

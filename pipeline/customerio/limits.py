@@ -1,6 +1,6 @@
 """The limits of the Track API v2, each with where it is published.
 
-Source unless said otherwise: the limits sections of https://docs.customer.io/integrations/api/track/ (OpenAPI
+Source unless noted otherwise: the limits sections of https://docs.customer.io/integrations/api/track/ (OpenAPI
 document, August 2026). Where the text contradicts itself ("smaller than 32kb" and "32kb or smaller", kb undefined) the
 figure here is the smallest reading, which is valid under every other one.
 """
@@ -31,23 +31,23 @@ ATTRIBUTES_MAX: Final = 300
 
 TIMESTAMP_MIN_S: Final = 1_000_000_000
 TIMESTAMP_MAX_S: Final = 99_999_999_999
-"""What Customer.io's own Ruby library takes for unix seconds; milliseconds and zero fall outside."""
+"""The range that Customer.io's own Ruby library accepts as unix seconds; milliseconds and zero are outside of it."""
 
 EVENT_MESSAGE_OVERRIDES: Final = frozenset({"recipient", "from_address", "reply_to"})
-"""Event attributes that redirect the mail which the event starts: a payload must never choose where mail goes."""
+"""Event attributes that redirect the mail which the event causes: a payload must never decide where mail is sent."""
 
 ADDRESSING: Final = frozenset({"id", "cio_id", "anonymous_id", "_update", "_timestamp", "cio_relationships"})
-"""Names that address a person or steer a call; as plain attributes they are refused, ignored or change the call."""
+"""Names that address a person or control a call; as plain attributes they are refused, ignored or change the call."""
 
 SUBSCRIBING: Final = frozenset({"unsubscribed", "cio_subscription_preferences"})
-"""Attributes that decide whether a person gets mail: that is between the person and the workspace
+"""Attributes that decide whether a person gets mail: only the person and the workspace may set them
 (https://docs.customer.io/messaging/people/reserved-attributes/)."""
 
 RESERVED_PREFIXES: Final = ("_", "cio_")
 """What Customer.io's own attributes begin with: `_update`, `_created_in_customerio_at`, `_last_emailed`, `cio_id`, …"""
 
 RESERVED_ATTRIBUTES: Final = EVENT_MESSAGE_OVERRIDES | ADDRESSING | SUBSCRIBING
-"""Attribute names that no operation of ours carries."""
+"""Attribute names that are never sent."""
 
 CAMPAIGN_WINDOW_S: Final = 72 * 3600
 """Only events younger than this start campaigns (https://docs.customer.io/journeys/importing-old-data/)."""

@@ -1,4 +1,4 @@
-"""One Track API v2 operation as the exact bytes that travel: compact JSON, checked where it is made.
+"""Builds Track API v2 operations as the exact bytes that are sent: compact JSON, checked where it is built.
 
 Only the forms that this pipeline needs, all for a person: `identify`, `event`, `merge`, and `delete` or `suppress` for
 somebody who is to be forgotten. The rules are those of the published OpenAPI document; a custom event is
@@ -85,7 +85,7 @@ def event(
     Args:
         person_id: the value of `identifier`, 1 to 150 bytes.
         name: what campaigns are triggered by; trimmed as Customer.io does, then 1 to 100 bytes. A longer name is
-            refused, not cut: no campaign would listen to what is left.
+            refused, not cut: no campaign is triggered by a name that was cut.
         id: a ULID in upper case, the same for every delivery of the same event; Customer.io ignores a repeated one.
         timestamp_s: unix seconds when it happened.
         attributes: inside Customer.io's limits.
@@ -109,7 +109,7 @@ def event(
 def merge(
     primary: str, secondary: str, *, identifier: Identifier = "id", secondary_identifier: Identifier | None = None
 ) -> bytes:
-    """The bytes that move all of one person into another, who keeps what both have; irreversible.
+    """The bytes that merge one person into another, who then has what both had; irreversible.
 
     Unlike every other operation it has no `identifiers`. Customer.io does nothing while the primary does not exist.
 
@@ -133,7 +133,7 @@ def merge(
 
 
 def removal(person_id: str, action: Removal, *, identifier: Identifier = "id") -> bytes:
-    """The bytes that take a person out of the workspace; irreversible.
+    """The bytes that delete or suppress a person in the workspace; irreversible.
 
     Raises:
         OperationError: the id cannot be part of an operation.
@@ -149,7 +149,7 @@ def _check_person(person_id: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _of_person(identifier: Identifier, person_id: str) -> bytes:
-    """How an operation of a person begins, checked: a webhook has two of them, and customers come again."""
+    """The first bytes of an operation on a person, checked; cached: a webhook has two of them, and customers return."""
     _check_person(person_id)
     return b'{"type":"person","identifiers":%b,"action":' % _json({identifier: person_id})
 

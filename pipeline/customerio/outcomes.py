@@ -50,12 +50,12 @@ class PartlyRefused:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The request as a whole was refused, nothing was applied: halve it until the culprit is alone.
+    """The request as a whole was refused, nothing was applied: halve it until the operation at fault is alone.
 
     Attributes:
-        refusal: why; it is the culprit's reason once the culprit is alone.
-        from_api: whether the answer has the form that Customer.io documents. If not (an HTML page of a proxy, say), an
-            operation that is alone may be innocent.
+        refusal: why; in a batch of one operation it is the reason against that operation.
+        from_api: whether the answer has the form that Customer.io documents. If not (the HTML page of a proxy, for
+            example), the operation may be valid even if it is alone.
     """
 
     refusal: Refusal

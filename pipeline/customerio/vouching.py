@@ -1,11 +1,11 @@
-"""Vouching: whoever has made an operation says of its bytes that they may go into a batch, so that nobody parses them.
+"""The checksum that vouches for an operation: its bytes were checked when it was made, so the sink need not parse them.
 
-A word vouches for one value: its length and its Adler-32. Whoever puts it beside other bytes vouches for nothing, and
-those are parsed as if it were not there. It is no signature: it guards against what happens by accident (a tool that
-masks or replaces a value and keeps the headers), and who may write the topic may tell Customer.io anything anyhow.
+It is a header with the length and the Adler-32 of the value. If value and checksum do not agree, the sink parses the
+value as if there were no header. It is no signature: it guards against accidents (a tool that masks or replaces a value
+and keeps the headers), and who may write to the topic can send Customer.io anything anyhow.
 
-Adler-32 takes 0.3 µs of 700 bytes, CRC-32 0.7 and parsing 2. It is weak for bytes that are chosen; here those would
-have to be of the same length, of the same sums, and no JSON.
+Adler-32 takes 0.3 µs for 700 bytes, CRC-32 0.7 and parsing 2. It is weak against bytes that are chosen on purpose; here
+they would have to have the same length and the same sums, and not be JSON.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 from zlib import adler32
 
 MORE: Final = b":more"
-"""Behind the word where the record's other headers tell something that its delivery must heed."""
+"""Appended to the checksum where the delivery must also read the record's other headers."""
 
 
 def word_for(operation: bytes) -> bytes:
-    """What vouches for exactly these bytes: `<length>:<Adler-32 in hexadecimal>`.
+    """The checksum of exactly these bytes: `<length>:<Adler-32 in hexadecimal>`.
 
-    Only for one JSON object that is no larger than Customer.io takes.
+    Call it only for one JSON object that is no larger than Customer.io takes: the sink relies on that.
     """
     return b"%d:%x" % (len(operation), adler32(operation))

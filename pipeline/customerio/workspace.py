@@ -1,8 +1,8 @@
-"""Which host a workspace lives on: the configured region, or Customer.io's own answer, remembered.
+"""Finds the host of a workspace: by the configured region, or by Customer.io's own answer, kept in a file.
 
-Asked once a day at most, since a check on every start of every replica has rate-limited others at start-up
+Customer.io is asked once a day at most, since a check at every start of every replica ran others into the rate limit
 (https://github.com/PostHog/customerio-plugin, commit 880da2f). Only the two published hosts ever get the credentials,
-whatever an answer or the remembered file says.
+whatever an answer or the file contains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 HOSTS: Final = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
 
 REMEMBERED_S: Final = 24 * 3600
-"""A workspace never moves; the daily question is for credentials that were withdrawn while nothing was sent."""
+"""A workspace never moves; the daily request finds credentials that were withdrawn while nothing was sent."""
 
 NO_OPERATIONS: Final = b'{"batch":[]}'
 
@@ -39,7 +39,7 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What the region endpoint says about the credentials."""
+    """The answer of the region endpoint: the workspace that the credentials belong to."""
 
     region: Literal["us", "eu"]
     environment_id: int | None = None
@@ -75,14 +75,14 @@ async def resolve(
 ) -> str:
     """The base address to send to.
 
-    `PIPELINE_CUSTOMERIO_URL` wins and nothing is asked. A region given as us or eu is checked against the workspace's
-    own when that is known or Customer.io answers; an outage does not stop a start then. `auto` needs the answer, now or
-    remembered.
+    `PIPELINE_CUSTOMERIO_URL` is used as it is, without a request. A region given as us or eu is checked against the
+    workspace's own if that is in the file or Customer.io answers; an outage then does not stop a start. `auto` needs
+    the answer, from now or from the file.
 
     Raises:
         SettingsError: site id or API key is missing.
         CredentialError: the credentials are refused, or the workspace lives in the other region than configured.
-        DeliveryError: the region is `auto`, nothing is remembered, and Customer.io gave no usable answer.
+        DeliveryError: the region is `auto`, the file has none, and Customer.io gave no usable answer.
     """
     site_id, api_key = credentials(settings)
     if settings.customerio_url:
@@ -136,14 +136,14 @@ def found_in(client: TrackClient, response: Response) -> Workspace:
 
 
 async def try_batches(client: TrackClient) -> bool:
-    """Send a batch without operations to the host of `client`; whether the answer says anything about the credentials.
+    """Send a batch without operations to the host of `client`; return whether it surely accepted the credentials.
 
-    Customer.io has nothing to apply, whatever it answers, and it is the very path that deliveries take. What it answers
-    to an empty batch is not documented: 200 and 400 both mean that the credentials were taken.
+    Customer.io has nothing to apply, and deliveries use the same path. The answer to an empty batch is not documented:
+    200 and 400 both mean that the credentials were accepted, any other status that nobody knows.
 
     Raises:
-        CredentialError: they are refused, or the host sends us to the other region's.
-        RedirectedError: it sends us somewhere else; a page of maintenance or for a login may be gone in a moment.
+        CredentialError: they are refused, or the host redirects to that of the other region.
+        RedirectedError: it redirects to somewhere else; a page for maintenance or a login may be gone in a moment.
         RequestUnansweredError: no answer.
     """
     response = await client.send_batch(NO_OPERATIONS)
@@ -202,7 +202,7 @@ def _regions() -> tuple[tuple[Literal["us", "eu"], str], ...]:
 
 
 def _decode(text: bytes) -> Workspace | None:
-    """A workspace from the endpoint's answer, which is also what is remembered."""
+    """The workspace in the endpoint's answer, or in the file, which has the same form."""
     try:
         answer = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -219,7 +219,7 @@ def _memory(data_dir: Path, site_id: str) -> Path:
 
 
 def _recall(path: Path, now_s: float) -> tuple[Workspace | None, bool]:
-    """What was remembered, if readable, and whether it is young enough not to ask again."""
+    """The workspace in the file, if readable, and whether it is recent enough not to ask again."""
     try:
         text, age_s = path.read_bytes(), now_s - path.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""What each class of dead letter means, and what to do about it."""
+"""The meaning of each class of dead letter, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A letter as a document, for `--json` and for screens; what belongs to a person is masked unless `reveal`."""
+"""A dead letter as a JSON document, for `--json` and for screens; personal data is masked unless `reveal`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.deadletters.times import written
 from pipeline.kafka.records import DLQ_AT, EVENT_TIME, RECEIVED_AT, WEBHOOK_TIMESTAMP, Record
 
 TIMES: Final = frozenset({DLQ_AT, RECEIVED_AT, EVENT_TIME, WEBHOOK_TIMESTAMP})
-"""Headers whose long numbers are nobody's."""
+"""Headers whose long numbers are times, not personal data."""
 
 
 def summary(record: Record, letter: Letter, put_back: PutBack, *, reveal: bool) -> dict[str, Any]:
-    """One letter in short: an object of `dlq list --json`. Times are ISO 8601 in UTC; what is not known is null."""
+    """The summary of a letter: an object of `dlq list --json`. Times are ISO 8601 in UTC; what is unknown is null."""
     words = () if reveal else private_words(json_object(record.value))
 
     def clean(text: str | None) -> str | None:
@@ -50,8 +50,8 @@ def summary(record: Record, letter: Letter, put_back: PutBack, *, reveal: bool) 
 def details(record: Record, letter: Letter, put_back: PutBack, *, reveal: bool) -> dict[str, Any]:
     """The same with key, headers and body.
 
-    `body` is the JSON object; what is none is text under `text`, or, when it is no UTF-8 either, `base64`. Nobody can
-    tell what belongs to a person in that, so it is shown only with `reveal`.
+    `body` is the JSON object. If the value is not one, it is text under `text`, or `base64` if it is not UTF-8 either;
+    such a value is shown only with `reveal`, since personal data cannot be found in it.
     """
     body = json_object(record.value)
     words = () if reveal else private_words(body)

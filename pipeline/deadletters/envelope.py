@@ -1,9 +1,9 @@
-"""A dead letter: the record that failed, byte for byte, with headers that say where, why and how often.
+"""The envelope of a dead letter: the record that failed, byte for byte, and headers with where, why and how often.
 
-`dlq-stage` and `dlq-class` say who gave up and what kind of fault it is, `dlq-reason` why in words, `dlq-field` which
+`dlq-stage` is the stage that gave up, `dlq-class` the kind of fault, `dlq-reason` why in words, `dlq-field` which
 field, `dlq-status` which HTTP status, `dlq-source` which record (`topic/partition/offset`), `dlq-at` when (unix ms),
-`dlq-attempts` after how many attempts, `dlq-replays` how often it was put back before. Where `dlq-field` begins with
-`batch` the value is a whole batch of records, as it lies in the log, since it could not be decoded.
+`dlq-attempts` after how many attempts, `dlq-replays` how often it was put back before. If `dlq-field` begins with
+`batch`, the value is a whole batch of records, as it is in the log, since it could not be decoded.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ DeadLetterClass = Literal[
 
 `unreadable`: the bytes are not a webhook, or no record that can be read. `unknown-type`: a type that this version does
 not know; replay after an upgrade. `unmappable`: known, but lacks what the mapping or the identity policy needs.
-`refused`: Customer.io said no. `oversize`: does not fit a limit. `undeliverable`: failed alone for minutes while others
-succeeded. `transform-failed`: the user's own rules or code could not shape it; replay once they are mended.
+`refused`: by Customer.io. `oversize`: does not fit a limit. `undeliverable`: failed alone for minutes while others
+succeeded. `transform-failed`: the user's own rules or code failed on it; replay once they are corrected.
 """
 
 CLASSES: Final[tuple[DeadLetterClass, ...]] = get_args(DeadLetterClass)
 
 BATCH: Final = "batch "
-"""How the field of a letter begins whose value is a batch; its offsets follow."""
+"""The prefix of `dlq-field` in a letter whose value is a batch; the batch's offsets follow."""
 
 TOLD_BYTES: Final = 1000
-"""Headers and keys that a letter without content keeps."""
+"""The size up to which a letter without content keeps keys and headers."""
 
 OWN_HEADERS: Final = frozenset(
     {
@@ -64,7 +64,7 @@ OWN_HEADERS: Final = frozenset(
         DLQ_REPLAYS,
     }
 )
-"""What an envelope adds and `original_of` takes off; any other header, `dlq-…` or not, belongs to the record."""
+"""Headers that an envelope adds and `original_of` removes; any other header, `dlq-…` or not, belongs to the record."""
 
 
 def dead_letter(
@@ -101,10 +101,10 @@ def dead_letter(
 
 
 def without_content(letter: OutRecord) -> OutRecord:
-    """The letter without its value and without large headers, for a topic that cannot hold all of it.
+    """The letter without the record's value and headers, and without large keys, for a topic that cannot hold them.
 
-    `dlq-source` says where the record lies until its topic's retention ends. Only records of other producers can be so
-    large: ours have less than a topic takes.
+    The record is at `dlq-source` until its topic's retention ends. Only records of other producers can be so large:
+    ours are smaller than a topic's limit.
     """
     key = letter.key if len(letter.key or b"") <= TOLD_BYTES else None
     kept = [(name, value) for name, value in letter.headers if name in OWN_HEADERS and len(value) <= TOLD_BYTES]
@@ -158,7 +158,7 @@ def original_of(record: Record) -> OutRecord:
 
 
 def replays_of(headers: Headers) -> int:
-    """How often a record was put back; a header that is not a count reads as never."""
+    """How often a record was put back; 0 if the header is not a count."""
     return int_header(headers, DLQ_REPLAYS) or 0
 
 

@@ -1,11 +1,11 @@
-"""Taking letters about somebody out of the dead-letter topic, which Kafka offers no order for.
+"""Removes letters about a person from the dead-letter topic, though Kafka cannot delete single records.
 
 Where the topic deletes by age (`cleanup.policy=delete`, as `topics apply` makes it), a partition that holds such a
 letter is rewritten: everything else in it is appended again, in its order, and when that is durable, all that was there
-before is deleted (Kafka's DeleteRecords). So the others have new places, and their retention begins anew. Broken off,
-it has lost nothing, and the same command goes on: what lies there twice by then is copied once.
+before is deleted (Kafka's DeleteRecords). So the others have new offsets, and their retention begins anew. If it is
+interrupted, nothing is lost, and the same command continues: what is there twice by then is copied once.
 
-Where a platform made the topic compacted, a tombstone takes the place of what lies under the letter's key, when the
+Where a platform made the topic compacted, a tombstone is written under the letter's key; the letter is gone when the
 broker compacts.
 """
 
@@ -32,7 +32,7 @@ from pipeline.settings import Settings
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 CHUNK_RECORDS: Final = 1000
-"""A letter may have two megabytes, and receipts a few hundred bytes."""
+"""Bounds of one chunk in bytes and in records: a letter may have two megabytes, a receipt a few hundred bytes."""
 
 DIGEST_BYTES: Final = 16
 
@@ -41,21 +41,21 @@ FORGET: Final = b"forget"
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Somebody whose letters are meant.
+    """The person whose letters are to be removed.
 
     Args:
         customer_id: Dodo's id.
-        is_person: whether one of the ids and addresses of a person at Customer.io is theirs.
+        is_person: whether one of these ids and addresses at Customer.io is the person's.
     """
 
     customer_id: str
     is_person: Callable[[frozenset[str]], bool]
 
     def wrote(self, record: Record, letter: Letter) -> bool:
-        """Whether a letter is about them.
+        """Whether a letter is about the person.
 
-        Of the sink's those to the person, but for what removes the person; of others those that name the customer. A
-        request to be forgotten that failed is not: it is still to be carried out.
+        A letter of the sink is, if its operation is to the person and does not remove them; one of another stage, if it
+        names the customer. A failed request to be forgotten is not: it must still be carried out.
         """
         if letter.stage is None or header(record.headers, DODO_COMMAND) == FORGET:
             return False
@@ -67,13 +67,13 @@ class Whose:
         return letter.stage == "ingest" and self._is_named_in(record.value or b"")
 
     def _is_named_in(self, body: bytes) -> bool:
-        """Bytes that are no webhook: the id as a word of its own."""
+        """Whether bytes that are not a webhook contain the id as a whole word."""
         return re.search(rb"(?<![\w-])" + re.escape(self.customer_id.encode()) + rb"(?![\w-])", body) is not None
 
 
 @dataclass(slots=True)
 class Lying:
-    """Letters about somebody that lie there.
+    """The letters about the person that are in the topic.
 
     Attributes:
         count: how many.
@@ -88,7 +88,7 @@ class Lying:
     newest_ms: int = 0
 
     def add(self, record: Record, letter: Letter) -> None:
-        """One more."""
+        """Add a letter."""
         self.count += 1
         self.offsets.setdefault(record.partition, set()).add(record.offset)
         if record.key is not None:
@@ -97,12 +97,12 @@ class Lying:
 
     @property
     def places(self) -> list[Place]:
-        """Where, in order."""
+        """The places of the letters, in order."""
         return [Place(number, offset) for number in sorted(self.offsets) for offset in sorted(self.offsets[number])]
 
 
 async def find(reader: LetterReader, whose: Whose, told: Callable[[], None] = lambda: None) -> Lying:
-    """Read the whole topic for letters about somebody."""
+    """Read the whole topic for letters about the person; `told` is called for each record."""
     lying = Lying()
     async with aclosing(reader.records(reader.spans)) as records:
         async for record in records:
@@ -134,7 +134,7 @@ async def bury(settings: Settings, producer: Producer, lying: Lying) -> None:
     """Write a tombstone for every key of the letters (compacted topics).
 
     Raises:
-        DeliveryError: they did not become durable.
+        DeliveryError: the tombstones did not become durable.
     """
     chunk = producer.chunk()
     for partition, keys in lying.keys.items():
@@ -146,11 +146,11 @@ async def bury(settings: Settings, producer: Producer, lying: Lying) -> None:
 async def rewrite(
     settings: Settings, reader: LetterReader, producer: Producer, lying: Lying, told: Callable[[], None] = lambda: None
 ) -> int:
-    """Write the partitions anew without these letters, one after the other; how many other records were moved.
+    """Rewrite the partitions without these letters, one after the other; return how many other records were moved.
 
     Raises:
-        TopicError: a record cannot be written again, or nothing may be deleted; nothing was deleted of its partition.
-        DeliveryError: copies did not become durable; the same.
+        TopicError: a record cannot be written again, or deleting is not allowed; nothing of its partition was deleted.
+        DeliveryError: copies did not become durable; nothing of their partition was deleted.
     """
     topic = settings.dead_letters_topic
     moved = 0
@@ -178,7 +178,7 @@ async def _others(records: AsyncIterator[Record], offsets: set[int], told: Calla
 
 
 def _digest(record: Record) -> bytes:
-    """Of all that a copy takes along."""
+    """A digest of all that a copy keeps."""
     parts = [record.key, record.value]
     for name, value in record.headers:
         parts += [name.encode("utf-8", "replace"), value]
@@ -204,10 +204,10 @@ async def _copy(topic: str, partition: int, producer: Producer, records: AsyncIt
 
 
 def is_tombstone(record: Record) -> bool:
-    """Whether a record of the topic only takes others away."""
+    """Whether a record of the topic is a tombstone, which removes others with its key."""
     return record.value is None and text_header(record.headers, DLQ_STAGE) is None
 
 
 def spans_of(reader: LetterReader, lying: Lying) -> Mapping[int, Span]:
-    """What is read to rewrite."""
+    """The offsets that are read to rewrite the partitions."""
     return {partition: reader.spans[partition] for partition in lying.offsets}

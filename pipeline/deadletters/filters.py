@@ -1,4 +1,4 @@
-"""Which dead letters are meant: a pure predicate over a letter."""
+"""Selects dead letters: a pure predicate over a letter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.deadletters.letter import Letter, Place
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Letters that satisfy every condition given; of several values of one condition, one must fit.
+    """Selects letters that meet every condition; if a condition has several values, one must fit.
 
     Args:
-        stages: who gave up.
+        stages: the stages that gave up.
         classes: kinds of fault.
         types: Dodo types, with `*` and `?` as in file names: `subscription.*`.
         customers: ids, compared with the record's key and the ids in the body; addresses without regard to case.
@@ -31,7 +31,7 @@ class Filter:
     places: frozenset[Place] = frozenset()
 
     def matches(self, letter: Letter) -> bool:
-        """Whether `letter` is meant."""
+        """Whether `letter` is selected."""
         return (
             (not self.places or letter.place in self.places)
             and (not self.stages or letter.stage in self.stages)

@@ -1,7 +1,7 @@
-"""Of whom a letter of the sink tells, and from when: what brings somebody back who asked to be forgotten.
+"""Finds letters of the sink that would create a person again who asked to be forgotten: of whom, and from when.
 
-The transform drops what is put back to it and is older than the request. What is put back to the operations goes to
-Customer.io as it is, so it is looked at here, before it goes.
+The transform drops records that are put back to it and are older than the request. Records that are put back to the
+operations go to Customer.io as they are, so they are checked here, before they are sent.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ REMOVALS: Final = frozenset({"delete", "suppress"})
 
 
 class Telling(NamedTuple):
-    """What an operation tells: of whom, by every id and address that it names, and from when.
+    """Whom an operation is about, by every id and address that it names, and from when it is.
 
-    `at_ms` is unix milliseconds; None: nobody knows, so it may be from any time before.
+    `at_ms` is unix milliseconds; None: unknown, so it may be older than any request to be forgotten.
     """
 
     people: frozenset[str]
@@ -33,7 +33,7 @@ class Telling(NamedTuple):
 
 
 def telling_of(record: Record) -> Telling | None:
-    """What the letter `record` tells if it is the sink's; None where nobody could come back by it."""
+    """Whom the letter `record` is about, if it is the sink's; None for a letter that cannot create a person again."""
     if text_header(record.headers, DLQ_STAGE) != SINK:
         return None
     operation = json_object(record.value) or {}
@@ -54,13 +54,13 @@ def _seconds(operation: dict[str, Any]) -> int | None:
 
 
 class Lookout:
-    """Hears records of the topic, and knows whether a letter that `filter` means is one that tells of somebody."""
+    """Finds out, record by record, whether `filter` selects a letter that could create a person again (`found`)."""
 
     def __init__(self, filter: Filter) -> None:  # noqa: A002 - as in `Rules`
         self._filter = filter
         self.found = False
 
     def hear(self, record: Record) -> None:
-        """Look at one record."""
+        """Check one record of the topic."""
         if not self.found and read_receipt(record) is None and telling_of(record) is not None:
             self.found = self._filter.matches(read_letter(record))

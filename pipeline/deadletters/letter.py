@@ -1,6 +1,6 @@
-"""A dead letter as people ask for it: where it lies, what failed and why, and whose it is.
+"""Reads a dead letter: its place, what failed and why, and which customer it is about.
 
-Whatever lies in the topic can be read: a header or a body that is missing or malformed leaves its field None.
+Any record in the topic can be read: a header or a body that is missing or malformed leaves its field None.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ IDENTITY_BYTES: Final = 12
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in the dead-letter topic."""
+    """The place of a letter in the dead-letter topic."""
 
     partition: int
     offset: int
@@ -69,13 +69,13 @@ class Letter:
 
     Attributes:
         place: partition and offset in the dead-letter topic.
-        stage: who gave up; None when the record is no dead letter at all.
+        stage: the stage that gave up; None when the record is no dead letter at all.
         at_ms: when it failed, unix ms; the record's own time without the header.
         customer_id: the customer's or the person's id that the body names; never the key, which may be a webhook's id.
-        ids: everything that a customer may be asked for by: the key, ids and address of the body.
+        ids: all by which a customer may be searched for: the key, ids and address of the body.
         email: the customer's or the person's address, as the body has it.
-        name: the same of the name.
-        identity: the same for every letter about the same failing record, whatever its place.
+        name: the customer's or the person's name, as the body has it.
+        identity: a digest that is equal for all letters about the same failed record, at whatever place.
     """
 
     place: Place
@@ -99,7 +99,7 @@ class Letter:
 
 
 def read_letter(record: Record) -> Letter:
-    """What `record` of the dead-letter topic says; never raises."""
+    """Read `record` of the dead-letter topic; never raises."""
     headers = record.headers
     stage = text_header(headers, DLQ_STAGE)
     whose = _of_operation(record.value) if stage == "sink" else _of_webhook(record.value)
@@ -119,7 +119,7 @@ def read_letter(record: Record) -> Letter:
         replays=replays_of(headers),
         webhook_id=text_header(headers, WEBHOOK_ID),
         op_id=text_header(headers, OP_ID),
-        # Without a body that names one the key may be the webhook's id, or whatever another producer chose.
+        # Without a body that names a customer, the key may be the webhook's id, or any text of another producer.
         customer_id=next(iter(whose.ids), None),
         ids=frozenset(filter(None, (key, whose.email, *whose.ids))),
         email=whose.email,
@@ -174,7 +174,7 @@ def _of_operation(value: bytes | None) -> _Whose:
 
 
 def _identity(record: Record) -> bytes:
-    """Source, key and value rather than the place, which a mirrored or restored topic does not keep."""
+    """A digest of source, key and value; not of the place, which changes in a mirrored or restored topic."""
     digest = hashlib.blake2b(digest_size=IDENTITY_BYTES)
     for name in (DLQ_STAGE, DLQ_SOURCE, WEBHOOK_ID):
         _feed(digest, (text_header(record.headers, name) or "").encode())

@@ -1,8 +1,8 @@
-"""A letter's content without what belongs to a person: for screens, tickets and logs of a terminal.
+"""Masks personal data in a letter's content, for screens, tickets and logs of a terminal.
 
-Masked by the field's name (addresses, names, telephone, billing address, card digits, licence keys, free text that
-buyers type) and by form (e-mail addresses, secrets, links, which may be presigned, long numbers). Broad on purpose: a
-word too many is better than an address too many, and `--reveal` shows it all.
+Masked by the field's name are addresses, names, telephone numbers, billing addresses, card digits, licence keys and
+free text that buyers type; by their form e-mail addresses, secrets, links (they may be presigned) and long numbers.
+This is broad on purpose: better a word too many is masked than an address too few, and `--reveal` shows everything.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ NAMES_OF_THINGS: Final = re.compile(
 )
 
 THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "product_id", "payout_id"})
-"""An object with one of these is an operation, whose name is its event's, or a thing of the shop."""
+"""In an object with one of these members `name` is no person's: it is an operation, or a thing of the shop."""
 
 CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
-"""What Dodo calls a customer, and what this pipeline calls one of test mode."""
+"""A customer's id of Dodo, or one of this pipeline for a customer of test mode."""
 
 MESSAGE_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}")
-"""What Dodo calls a webhook."""
+"""A webhook's id of Dodo."""
 
 FREE_TEXT: Final = frozenset({"custom_field_responses"})
 """Answers of buyers to a shop's questions; every text inside is theirs."""
 
 MIN_WORD: Final = 2
-"""A single letter as a name would punch holes into every reason."""
+"""Characters of a name from which on it is masked in texts: a single letter would be masked all over a reason."""
 
 MAX_DEPTH: Final = 64
-"""Deeper parts are left out, so that no body can exhaust the stack."""
+"""Levels of a body; deeper parts are left out, so that no body can exhaust the stack."""
 
 
 def mask_text(text: str, private: Iterable[str] = ()) -> str:
     """`text` without addresses, secrets, links, long numbers and the words of `private`."""
     folded = text.lower()
     for word in private:
-        if word.lower() not in folded:  # a pattern of its own for each word of each letter is costly to make
+        if word.lower() not in folded:  # spares the costly compilation of a pattern for each word of each letter
             continue
         text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "[private]", text, flags=re.IGNORECASE)
     text = EMAIL.sub("[email]", text)
@@ -64,9 +64,9 @@ def mask_text(text: str, private: Iterable[str] = ()) -> str:
 
 
 def mask_person(key: bytes | None) -> str:
-    """Who a record is about, by its key: Dodo's own id stays, since it tells nobody who that is.
+    """The key of a record, masked: Dodo's own customer id stays, since it identifies nobody to an outsider.
 
-    Any other word is hidden: whatever an identity policy takes for an id may be an address or a name.
+    Any other key is hidden: the id that an identity policy uses may be an address or a name.
     """
     text = (key or b"").decode("utf-8", "replace")
     if not text or CUSTOMER_ID.fullmatch(text):
@@ -76,25 +76,25 @@ def mask_person(key: bytes | None) -> str:
 
 
 def mask_webhook_id(text: str) -> str:
-    """A webhook's id: Dodo's own stays as it is, whatever digits it holds, since it is there to be asked for."""
+    """A webhook's id, masked: Dodo's own stays as it is, also if it has many digits, since one searches by it."""
     return text if MESSAGE_ID.fullmatch(text) else mask_text(text)
 
 
 def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
     """A decoded webhook or operation, masked; its structure, ids, amounts, times and codes stay.
 
-    The words of `private` are hidden under every name: a user's rules may put a person's name under any.
+    The words of `private` are hidden in every field: a user's rules may put a person's name into any.
     """
     return _mask(body, None, 0, tuple(private))
 
 
 def private_words(body: Any) -> tuple[str, ...]:
-    """What `mask_body` hides by name, longest first, to hide it in a reason as well."""
+    """The texts that `mask_body` hides by their field's name, longest first, to hide them in a reason as well."""
     return tuple(sorted(set(_words(body, None, 0)), key=lambda word: (-len(word), word)))
 
 
 def private_in(value: bytes | None) -> tuple[str, ...]:
-    """The same of a record's value; none where it is no JSON."""
+    """The same for a record's value; empty where it is not JSON."""
     try:
         return private_words(orjson.loads(value or b""))
     except orjson.JSONDecodeError:
@@ -135,7 +135,7 @@ def _words(node: Any, mask: str | None, depth: int) -> Iterator[str]:
 
 
 class _OfPerson(dict[str, Any]):
-    """Attributes of an operation: a `name` among them is the person's, whatever product stands beside it."""
+    """Attributes of an operation: a `name` among them is the person's, even beside fields of a product."""
 
 
 def _of_person(key: str, value: Any, within: dict[str, Any]) -> Any:

@@ -1,14 +1,14 @@
-"""How fast letters go back: an even pace, with the clock passed in."""
+"""Limits how fast letters are put back: an even rate, with the clock passed in."""
 
 from __future__ import annotations
 
 from typing import Final
 
 LARGEST_CHUNK: Final = 500
-"""Letters between two answers to Ctrl-C; what a crash in between may put back twice."""
+"""Letters that are sent at once: Ctrl-C waits for that many, and a crash may put back that many twice."""
 
 CHUNK_S: Final = 0.1
-"""Letters of so long go together: seldom enough to cost little, often enough to be an even pace downstream."""
+"""The letters of this time are sent at once: rarely enough to cost little, often enough to be an even rate."""
 
 
 def chunk_size(per_second: float) -> int:
@@ -17,9 +17,9 @@ def chunk_size(per_second: float) -> int:
 
 
 class Pace:
-    """In any stretch of time no more than `per_second` letters a second, and one chunk.
+    """Allows no more than `per_second` letters a second, and one chunk, over any period.
 
-    What an outage held up is not caught up with afterwards: the pipeline is just then at its busiest.
+    Time that was lost in an outage is not made up for afterwards: the pipeline is busiest just then.
     """
 
     def __init__(self, per_second: float) -> None:
@@ -27,7 +27,7 @@ class Pace:
         self._next_s = float("-inf")
 
     def wait_s(self, letters: int, now_s: float) -> float:
-        """Seconds from `now_s` until `letters` may go, which are then taken as sent."""
+        """Seconds from `now_s` until `letters` may be sent; they are counted as sent."""
         start_s = max(self._next_s, now_s)
         self._next_s = start_s + letters / self._per_second
         return start_s - now_s

@@ -1,6 +1,6 @@
-"""What a replay will do, before it does anything: which letters, where to, and which not and why.
+"""The plan of a replay: which letters are put back, to which topics, and which not and why.
 
-Filled letter by letter while the topic is read; holds places, not letters, so that millions of them fit.
+It is filled letter by letter while the topic is read, and holds places, not letters, so that it can hold millions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
 
 EXAMPLES: Final = 10
-"""Places that are shown of each kind of refusal."""
+"""How many places are shown for each reason of refusal."""
 
 
 class Line(NamedTuple):
-    """Letters of one kind that go to one topic."""
+    """A kind of letters, and the topic that they are put back to."""
 
     stage: str
     class_: str
@@ -49,15 +49,15 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRules:
-    """What decides besides the letter itself.
+    """The rules by which letters are put back.
 
     Args:
-        filter: which letters are meant.
-        targets: where the stages begin.
-        max_replays: how often one record may come back.
+        filter: selects letters.
+        targets: the topics at the start of the stages.
+        max_replays: how often one record may be put back.
         again: put back also what was put back already.
-        limit: of the letters that may go, only so many of the oldest.
-        is_forgotten: whether what an operation tells is of somebody who was forgotten since.
+        limit: of the letters that may be put back, only so many of the oldest.
+        is_forgotten: whether an operation is about somebody who was forgotten since.
     """
 
     filter: Filter
@@ -68,7 +68,7 @@ class ReplayRules:
     is_forgotten: Callable[[Telling], bool] = lambda _telling: False
 
     def decide(self, record: Record, letter: Letter, history: History) -> ReplayRecord | Refused:
-        """The decision about a letter that is meant."""
+        """The decision about a letter that the filter selects."""
         times = history.of(letter.identity).times
         decided = decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
         if isinstance(decided, ReplayRecord) and (told := telling_of(record)) is not None and self.is_forgotten(told):
@@ -80,13 +80,13 @@ class Plan:
     """The outcome of `consider` for every letter of the topic.
 
     Attributes:
-        lines: how many letters of each kind go.
+        lines: how many letters of each kind are put back.
         refusals: by reason.
         done: letters left out because they were put back before.
         repeated: letters left out because another one is about the same failed record (a stage that crashed between
             writing the letter and committing writes it again).
-        doomed: letters that go although they would become dead letters again, as things are now.
-        beyond: letters that could go but are beyond the limit.
+        doomed: letters that are put back although they would become dead letters again, as things are now.
+        beyond: letters that could be put back but are beyond the limit.
     """
 
     def __init__(self, rules: ReplayRules) -> None:
@@ -103,9 +103,9 @@ class Plan:
         self._oldest: list[tuple[int, int, int, int]] = []
 
     def consider(self, record: Record, letter: Letter, history: History, *, doomed: bool = False) -> None:
-        """Take a letter into account; each once, those of a partition in order. A letter that is not meant is nothing.
+        """Add a letter to the plan, or its refusal; one that the filter does not select changes nothing.
 
-        `doomed` says that its stage would give it up again.
+        Call it once for each letter, for those of a partition in order. `doomed`: its stage would give it up again.
         """
         latest_ms = max(letter.at_ms, self._latest.get(letter.place.partition, letter.at_ms))
         self._latest[letter.place.partition] = latest_ms
@@ -126,8 +126,11 @@ class Plan:
                 self._choose(latest_ms, letter.place, self._kinds.setdefault((line, doomed), len(self._kinds)))
 
     def _choose(self, at_ms: int, place: Place, kind: int) -> None:
-        """Without a limit all go. With one the oldest go: of one key never a later letter without the earlier ones,
-        which lie before it in its partition; so clocks that run backwards count as standing still."""  # noqa: D205, D209
+        """Choose the letter, or with a limit the oldest so far.
+
+        A later letter of a key is never chosen without the earlier ones, which are before it in its partition: hence
+        `at_ms` never goes back within a partition, even if clocks did.
+        """
         if self.rules.limit is None:
             self._all.setdefault(place.partition, array("q")).append(place.offset)
             self._counts[kind] += 1
@@ -141,7 +144,7 @@ class Plan:
 
     @property
     def chosen(self) -> dict[int, array[int]]:
-        """By partition, the offsets of the letters that go, ascending."""
+        """By partition, the offsets of the letters that are put back, ascending."""
         if self.rules.limit is None:
             return dict(self._all)
         found: dict[int, list[int]] = {}
@@ -151,12 +154,12 @@ class Plan:
 
     @property
     def spans(self) -> dict[int, Span]:
-        """What must be read to get the letters that go."""
+        """The offsets that must be read to get the letters that are put back."""
         return {partition: Span(offsets[0], offsets[-1] + 1) for partition, offsets in self.chosen.items()}
 
     @property
     def count(self) -> int:
-        """How many letters go."""
+        """How many letters are put back."""
         return self._by_kind().total()
 
     @property
@@ -166,7 +169,7 @@ class Plan:
 
     @property
     def lines(self) -> Mapping[Line, int]:
-        """How many letters of each kind go, the most frequent first."""
+        """How many letters of each kind are put back, the most frequent first."""
         lines: Counter[Line] = Counter()
         for (line, _), kind in self._kinds.items():
             lines[line] += self._by_kind()[kind]

@@ -1,4 +1,4 @@
-"""Reading the dead-letter topic from outside: no group, no commit, up to the ends that it had when it was opened."""
+"""Reads the dead-letter topic without a group or a commit, up to the ends that it had when the reader was opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 
 @asynccontextmanager
 async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
-    """A connected `LetterReader`; what is written after this moment, or lies behind an open transaction, is not read.
+    """A connected `LetterReader`; records that are written later, or follow an open transaction, are not read.
 
     Raises:
         TopicError: the topic does not exist, or this user may not read it.
@@ -26,16 +26,16 @@ async def open_letter_reader(settings: Settings) -> AsyncIterator[LetterReader]:
 
 
 class LetterReader(TopicReader):
-    """Reads the topic as often as one likes over the same connection; made by `open_letter_reader`.
+    """Reads the topic, any number of times, over the same connection; made by `open_letter_reader`.
 
-    Receipts of letters lie where the letters do or behind them, since they are written later.
+    The receipt of a letter is written later than the letter, so it is never in an older span than the letter.
     """
 
     async def letter_at(self, place: Place) -> Record:
-        """The letter that lies at `place`.
+        """The letter at `place`.
 
         Raises:
-            InputError: there is none, with the offsets that there are.
+            InputError: there is none; the message has the offsets that there are.
         """
         span = self.spans.get(place.partition)
         if span is None:

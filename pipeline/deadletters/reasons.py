@@ -1,7 +1,7 @@
-"""Reasons as text that may be listed, logged and pasted into a ticket.
+"""Cleans the reasons of dead letters, so that they may be listed, logged and pasted into a ticket.
 
-A reason often repeats what another system answered, and such answers quote what they were sent. The value itself lies
-in the dead letter; the reason needs only to say what is wrong with it.
+A reason often repeats what another system answered, and such answers quote what they were sent. The value itself is in
+the dead letter; the reason needs only what is wrong with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_REASON_BYTES: Final = 1000
 """Bound of one reason: a whole HTML error page in a header would push the record over the topic's size limit."""
 
 MAX_TEXT: Final = 5_000
-"""Characters of one string that are looked at; what lies behind could hardly be within the bound."""
+"""Characters of one string that are cleaned; what follows would hardly be within `MAX_REASON_BYTES`."""
 
 MAX_JSON: Final = 100_000
 """Characters up to which an answer is read as JSON."""
@@ -35,13 +35,13 @@ LONG_NUMBER: Final = re.compile(r"\+\d(?:[ ().-]{0,2}\d){6,}|\d(?:[ -]?\d){11,}"
 QUOTED: Final = re.compile(
     r"""(?<!\w)(?P<quote>["'])(?P<text>(?:\\.|(?!(?P=quote))[^\\]|(?P=quote)(?=\w))*+)(?:(?P=quote)|\Z)""", re.DOTALL
 )
-"""Closed by the same quote at the end of a word, or by the end of a text that was cut; apostrophes open nothing."""
+"""Quoted text, up to the same quote at the end of a word, or to the end of a text that was cut; not apostrophes."""
 
 IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_.\-\[\]]{0,63}")
-"""Quoted text of this form is a field or a code; anything else in quotes is taken for somebody's value."""
+"""Quoted text of this form is a field or a code; anything else in quotes may be a personal value."""
 
 REMEMBERED: Final = 128
-"""Reasons that need no second look. An answer that refuses thousands of operations has a few reasons for all of them,
+"""Cleaned reasons that are cached. An answer that refuses thousands of operations has a few reasons for all of them,
 and cleaning one costs as much as the rest of its letter."""
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

@@ -1,9 +1,9 @@
-"""What was put back already: receipts, written into the dead-letter topic itself.
+"""Receipts: records in the dead-letter topic itself that list the letters that were put back.
 
-Kafka deletes no single record, so without them the same command given twice would put the same letters back twice,
-and an interrupted one could not go on. A receipt has the header `dlq-put-back` (unix ms) and no `dlq-stage`; its value
-is `{"put_back": [identity, …]}`. It names letters by what they hold, not by offset: in a topic that was mirrored or
-restored, an offset names another letter, which would then wait for ever.
+Kafka deletes no single record, so without receipts the same command given twice would put the same letters back twice,
+and an interrupted one could not be continued. A receipt has the header `dlq-put-back` (unix ms) and no `dlq-stage`; its
+value is `{"put_back": [identity, …]}`. It names letters by a digest of their content, not by offset: in a topic that
+was mirrored or restored, an offset is that of another letter, which would then never be put back.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ RECEIPT: Final = "dlq-put-back"
 
 
 def receipt(identities: Sequence[bytes], at_ms: int) -> OutRecord:
-    """The record that says that these letters (at least one) were put back at `at_ms`.
+    """The receipt for these letters (at least one), which were put back at `at_ms`.
 
-    It has a key of its own, since a topic that a platform made a compacted one refuses records without.
+    It has a key of its own, since a topic that a platform made compacted refuses records without one.
     """
     value = orjson.dumps({"put_back": [identity.hex() for identity in identities]})
     key = f"put-back-{at_ms}-{identities[0].hex()}".encode()
@@ -31,7 +31,7 @@ def receipt(identities: Sequence[bytes], at_ms: int) -> OutRecord:
 
 
 def read_receipt(record: Record) -> tuple[bytes, ...] | None:
-    """The letters that `record` says were put back; None when it is no receipt, or a malformed one."""
+    """The letters on the receipt `record`; None when it is not a receipt, or malformed."""
     if header(record.headers, RECEIPT) is None or header(record.headers, DLQ_STAGE) is not None:
         return None
     try:
@@ -59,7 +59,7 @@ class History:
     _known: dict[bytes, PutBack] = field(default_factory=dict)
 
     def add(self, record: Record) -> bool:
-        """Remember `record` if it is a receipt; whether it is one."""
+        """Add `record` if it is a receipt; return whether it is one."""
         identities = read_receipt(record)
         if identities is None:
             return False
@@ -70,5 +70,5 @@ class History:
         return True
 
     def of(self, identity: bytes) -> PutBack:
-        """What is known of a letter."""
+        """How often and when a letter was put back."""
         return self._known.get(identity, NEVER)

@@ -1,7 +1,7 @@
-"""Where a dead letter goes when it is put back: the start of the stage that failed. A pure decision.
+"""Decides to which topic a dead letter is put back: to the input of the stage that failed. Pure.
 
-What transform gave up goes to the webhooks, what the sink gave up to the operations. What ingest could not read never
-was a record: it goes to the webhooks only if it can be read by now, under the key that it would have got.
+Letters of the transform go to the webhooks, letters of the sink to the operations. What ingest could not read never was
+a record: it goes to the webhooks only if this version can read it, under the key that it would have had.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.errors import UnreadableBodyError
 from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, OutRecord, Record, header
 
 DEFAULT_MAX_REPLAYS: Final = 3
-"""A record that died four times dies for a reason that another replay does not change."""
+"""A record that became a dead letter four times has a fault that another replay does not change."""
 
 NO_LETTER: Final = "it is no dead letter: it has no header dlq-stage"
 NO_STAGE: Final = "its stage is none of this version's"
@@ -44,7 +44,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRecord:
-    """To be put back as `record` into `topic`; `partition` only when no key decides and it is known."""
+    """Put `record` back into `topic`; `partition` is set only if the record has no key and its partition is known."""
 
     topic: str
     record: OutRecord
@@ -53,7 +53,7 @@ class ReplayRecord:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not to be put back; `reason` is the same text for all letters of the kind."""
+    """Do not put it back; `reason` is the same text for all letters of the kind."""
 
     reason: str
 
@@ -61,14 +61,14 @@ class Refused:
 def decide(
     record: Record, letter: Letter, targets: Targets, *, max_replays: int, put_back: int = 0
 ) -> ReplayRecord | Refused:
-    """What to do with a letter, whose `record` this is.
+    """The decision about a letter.
 
     Args:
-        record: as it lies in the dead-letter topic.
-        letter: what it says.
-        targets: where the stages begin.
-        max_replays: how often one record may come back.
-        put_back: how often this letter was put back already; a repetition counts, or it would never reach the cap.
+        record: as it is in the dead-letter topic.
+        letter: `record`, read.
+        targets: the topics at the start of the stages.
+        max_replays: how often one record may be put back.
+        put_back: how often this letter was put back already; without it a repetition would never reach the cap.
     """
     if letter.stage is None:
         return Refused(NO_LETTER)

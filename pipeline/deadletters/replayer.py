@@ -1,8 +1,8 @@
-"""Puts letters back: chunk after chunk at an even pace, each noted before the next one goes.
+"""Puts letters back, chunk after chunk at an even rate, and writes a receipt for each chunk.
 
 A chunk is durable in its topics before its receipt is written, and the receipt before the next chunk is sent. So an
-interruption loses nothing, and what a crash between the two leaves without a receipt is one chunk at most, which the
-same command would put back a second time.
+interruption loses nothing. A crash between the two leaves at most one chunk without a receipt, which the same command
+then puts back a second time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def pause(stopping: asyncio.Event, seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Seconds of an even clock, unix ms, and how to wait for the former."""
+    """A monotonic clock in seconds, the time in unix ms, and a pause; tests replace them."""
 
     monotonic: Callable[[], float] = time.monotonic
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -53,16 +53,16 @@ class Replayer:
     """Puts letters back until they end or it is stopped.
 
     Args:
-        producer: where they go.
+        producer: sends them.
         receipts_topic: the dead-letter topic.
         partitions: how many each topic has.
         per_second: letters a second.
         clocks: of the pace and of the receipts.
-        told: hears how many letters were put back, after each chunk.
+        told: called after each chunk with the number of letters that were put back so far.
 
     Attributes:
-        put_back: letters that are durable and noted.
-        in_flight: letters that are neither yet.
+        put_back: letters that are durable and have a receipt.
+        in_flight: letters that were sent, and have no receipt yet.
         failures: letters that were left out, with the reason.
     """
 
@@ -94,14 +94,14 @@ class Replayer:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Send no more; what is on its way is waited for and noted."""
+        """Send no further chunk; the one in flight is waited for and gets its receipt."""
         self._stopping.set()
 
     async def run(self, letters: AsyncIterator[tuple[Letter, ReplayRecord]]) -> None:
         """Put `letters` back in order.
 
         Raises:
-            DeliveryError: a chunk did not become durable or could not be noted; the ones before it are.
+            DeliveryError: a chunk or its receipt did not become durable; those before it are.
             TopicError: a topic cannot be written.
         """
         chunk: list[tuple[Letter, ReplayRecord]] = []

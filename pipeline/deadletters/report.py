@@ -1,4 +1,4 @@
-"""How a replay ended: for people in sentences, for programs as a document."""
+"""The result of a replay: sentences for people, a document for programs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Report:
     """Filled while a plan is carried out.
 
     Attributes:
-        replayer: who carries it out; None as long as nobody does.
+        replayer: carries it out; None before it begins.
         interrupted: whether it was stopped before its end.
-        error: what ended it.
+        error: the error that ended it.
     """
 
     def __init__(self, plan: Plan, *, dry_run: bool) -> None:
@@ -28,12 +28,12 @@ class Report:
 
     @property
     def put_back(self) -> int:
-        """Letters that are back and noted."""
+        """Letters that were put back and have a receipt."""
         return self.replayer.put_back if self.replayer else 0
 
     @property
     def in_doubt(self) -> int:
-        """Letters that may be back, but are not noted."""
+        """Letters that may have been put back, but have no receipt."""
         return self.replayer.in_flight if self.replayer else 0
 
     @property
@@ -43,17 +43,17 @@ class Report:
 
     @property
     def left(self) -> int:
-        """Letters of the plan that were not tried; without an interruption or an error they were gone."""
+        """Letters of the plan that were not tried: by an interruption or error, or since they no longer existed."""
         return self._plan.count - self.put_back - self.in_doubt - self.failed
 
     @property
     def ok(self) -> bool:
-        """Whether all that was meant is back, or, for a dry run, would go."""
+        """Whether all letters that were asked for were put back, or would be, for a dry run."""
         meant_but_done = bool(self._plan.rules.filter.places) and self._plan.done > 0
         return not (self._plan.refused or meant_but_done or self.failed or (self.left and not self._dry_run))
 
     def sentences(self) -> Iterator[str]:
-        """The end of the story, in lines."""
+        """The result for people, line by line."""
         count = self._plan.count
         yield f"{self.put_back:,} of {count:,} put back" + (", then stopped" if self.interrupted else "")
         for failure in self.replayer.failures if self.replayer else ():
@@ -66,7 +66,7 @@ class Report:
             yield f"{self.left:,} were gone: retention deleted them, or somebody else put them back meanwhile"
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The result for programs, as JSON."""
         plan = self._plan
         return {
             "dry_run": self._dry_run,

@@ -1,4 +1,4 @@
-"""Going through the dead-letter topic with a purpose: for what was put back, for all letters, for those of a plan."""
+"""Reads the dead-letter topic for a purpose: for its receipts, for all letters, or for those of a plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Told = Callable[[], None]
 
 
 def silent() -> None:
-    """Nobody wants to know."""
+    """Do nothing: the default where no progress is shown."""
 
 
 async def read_history(
@@ -30,7 +30,7 @@ async def read_history(
     known: History | None = None,
     also: Callable[[Record], None] = lambda _record: None,
 ) -> History:
-    """Every receipt of `spans`, added to what is `known`; `also` hears every record.
+    """Every receipt of `spans`, added to those that are `known`; `also` is called with every record.
 
     Read it before the letters: a receipt may lie in any partition, and always later.
     """
@@ -46,7 +46,7 @@ async def read_history(
 async def letters(
     reader: LetterReader, spans: Mapping[int, Span], told: Told = silent
 ) -> AsyncGenerator[tuple[Record, Letter], None]:
-    """Every letter of `spans` with its record, in order within each partition; receipts are none."""
+    """Every letter of `spans` with its record, in order within each partition; without receipts and tombstones."""
     async with aclosing(reader.records(spans)) as records:
         async for record in records:
             told()
@@ -62,7 +62,7 @@ async def make_plan(
     doomed: Callable[[Record, Letter], bool] = lambda _record, _letter: False,
     told: Told = silent,
 ) -> Plan:
-    """What a replay by these rules would do. `doomed` says of a letter that its stage would give it up again."""
+    """The plan of a replay by these rules. `doomed` returns whether a letter's stage would give it up again."""
     plan = Plan(rules)
     spans = await reader.since(rules.filter.since_ms)
     async with aclosing(letters(reader, spans, told)) as found:
@@ -75,7 +75,7 @@ async def make_plan(
 async def chosen(
     reader: LetterReader, plan: Plan, history: History
 ) -> AsyncGenerator[tuple[Letter, ReplayRecord], None]:
-    """The letters of the plan, ready to be put back; what meanwhile was deleted, or put back, is missing."""
+    """The letters of the plan, ready to be put back, without those that were deleted or put back meanwhile."""
     left = {partition: iter(offsets) for partition, offsets in plan.chosen.items()}
     wanted = {partition: next(offsets, None) for partition, offsets in left.items()}
     async with aclosing(reader.records(plan.spans)) as records:
@@ -87,7 +87,7 @@ async def chosen(
                 continue
             letter = read_letter(record)
             if history.of(letter.identity).times and not plan.rules.again:
-                continue  # somebody else did it after the plan was made
+                continue  # another command put it back after the plan was made
             match plan.rules.decide(record, letter, history):
                 case ReplayRecord() as back:
                     yield letter, back

@@ -1,4 +1,4 @@
-"""Times as people type them: `2h` ago, or ISO 8601."""
+"""Reads times as people type them: `2h` ago, or ISO 8601."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """The moment that `text` names, in unix ms.
+    """The time that `text` means, in unix ms.
 
     `90s`, `15m`, `2h`, `3d`, `1w` count back from `now_ms`; anything else must be ISO 8601. A date alone is its
     midnight; without an offset it is UTC, as everything that is printed.
 
     Raises:
-        InputError: neither of them, or before 1970.
+        InputError: it has neither form, or is before 1970.
     """
     text = text.strip()
     ago = AGO.fullmatch(text.lower())
@@ -39,8 +39,8 @@ def moment_ms(text: str, now_ms: int) -> int:
 
 
 def written(at_ms: int) -> str:
-    """`at_ms` as ISO 8601 in UTC, to the millisecond; one beyond the calendar stays a number."""
-    seconds, ms = divmod(at_ms, 1000)  # a float of late centuries is off by a millisecond
+    """`at_ms` as ISO 8601 in UTC, to the millisecond; one beyond the year 9999 stays a number."""
+    seconds, ms = divmod(at_ms, 1000)  # in late centuries a float would be wrong by a millisecond
     try:
         moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
     except (ValueError, OverflowError, OSError):

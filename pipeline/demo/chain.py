@@ -24,7 +24,7 @@ INHERITED = (f"{PREFIX}KAFKA_", f"{PREFIX}OTLP_", f"{PREFIX}TRACE_")
 """Settings of the caller's environment that the stages have too: the way to its brokers, and to its collector."""
 
 OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS", "PEERS"})
-"""Settings that say how the stages run, not where."""
+"""Settings of how the stages run, not where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Chain:
             "HOST": "127.0.0.1",
             "DATA_DIR": str(self._directory / "data"),
             "LOG_FORMAT": "json",
-            "DRAIN_SECONDS": "0",  # nobody is told of a port that is about to close
+            "DRAIN_SECONDS": "0",  # no load balancer needs time to see that the port is about to close
         }
 
     @staticmethod

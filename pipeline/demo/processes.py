@@ -73,7 +73,7 @@ class Fleet:
         return child
 
     async def ready(self, child: Child, path: str = "/ready") -> None:
-        """Wait until the stage says that it is ready.
+        """Wait until the stage reports that it is ready.
 
         Raises:
             DeliveryError: it ended or did not get ready; the message holds the end of its log.

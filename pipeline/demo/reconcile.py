@@ -30,10 +30,10 @@ class Expected:
     """Customer → currency → minor units paid and not refunded, from the shop's ledger; nothing without a state."""
 
     said_later: set[str] = field(default_factory=set)
-    """Webhooks of which only a redelivery, read at its own time, had an event to tell."""
+    """Webhooks of which only a redelivery, read at its own time, had an event to send."""
 
     held_back: Counter[str] = field(default_factory=Counter)
-    """What the state knows as said already, by the mapping's code."""
+    """What the state knows as sent already, by the mapping's code."""
 
     @property
     def accepted(self) -> int:

@@ -47,7 +47,7 @@ JOURNEY_ATTRIBUTES = (
 
 
 class Progress(Protocol):
-    """Where the run tells how far it is."""
+    """Where the run reports its progress."""
 
     def sent(self, count: int) -> None:
         """So many webhooks have their answer."""
@@ -91,7 +91,7 @@ async def run(chain: Chain, webhooks: int, progress: Callable[[int], Progress]) 
     tasks.start(SHOWING, partial(_show_accepted, view, shown))
     try:
         sent = await send(f"{chain.addresses.ingest}/webhooks/dodo", deliveries, chain.secret, on_answer=answered)
-        # A run that takes its time is told apart by when each was signed: of two states the later delivery counts.
+        # A run that takes its time is ordered by when each was signed: of two states the later delivery counts.
         signed = [replace(delivery, timestamp=sent.signed_s[place]) for place, delivery in enumerate(deliveries)]
         expected = expect(shop, signed, Policy.of(chain.settings), state=chain.settings.state)
         lag = await _delivered(chain, view, expected)

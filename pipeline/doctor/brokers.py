@@ -1,4 +1,4 @@
-"""The cluster: who answers, which version of Kafka it speaks, and how we are let in."""
+"""Checks the cluster: which brokers answer, their version of Kafka, and how this client is authenticated."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ NEWEST_FETCH: Final = (
     (18, "4.1 or newer"), (17, "3.9 or 4.0"), (16, "3.7 or 3.8"), (14, "3.5 or 3.6"), (13, "3.1 to 3.4"),
     (12, "2.7 to 3.0"), (11, "2.3 to 2.6"),
 )  # fmt: skip
-"""Brokers do not tell their version, but which requests they know: the newest Fetch of each release, as in
-org.apache.kafka's FetchRequest.json. Other products that speak the protocol tell what they speak like."""
+"""The newest version of Fetch of each release, as in org.apache.kafka's FetchRequest.json. Brokers do not report their
+release, but the versions of requests that they know. For other products that speak the protocol it is the release that
+they behave like."""
 
 OLD: Final = 12
-"""From Kafka 2.8 on brokers tell what a user may do, and an idempotent producer needs no right of its own."""
+"""From Kafka 2.8 on brokers report what a user may do, and an idempotent producer needs no right of its own."""
 
 RENEW: Final = f"write a new one to {PREFIX}KAFKA_SSL_CERTFILE and its key; no restart is needed"
 
 
 async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
-    """Every broker that the cluster has, and the way in.
+    """Findings about every broker of the cluster, and about the connection's security.
 
     Raises:
-        BrokerUnreachableError: none answered.
+        BrokerUnreachableError: no broker answered.
     """
     known = await admin.brokers()
     silent = sorted(node for node, versions in known.items() if not versions)
@@ -65,7 +66,7 @@ async def brokers(settings: Settings, admin: Admin) -> list[Finding]:
 
 
 def certificate(file: Path, now: dt.datetime) -> Finding:
-    """How long the client certificate in its file lasts; a worker takes a renewed one at its next connection."""
+    """How long the client certificate in its file is valid; a worker uses a renewed one from its next connection on."""
     ends = end_of(file)
     if ends is None:
         return Finding("brokers", "certificate", "unknown", f"{file} does not tell when its certificate ends")

@@ -1,7 +1,8 @@
-"""This machine's clock against the brokers', by what they dated last; nothing is written to ask them.
+"""Compares this machine's clock with the brokers', by the times of their newest records; nothing is written for it.
 
-A topic with LogAppendTime has the leader's time on every record. Its newest record cannot be of the future, so a time
-that is ahead of this machine's is a clock that is behind. That it is not ahead can be told while records come.
+A topic with LogAppendTime has the leader's time on every record. Its newest record cannot be from the future, so if its
+time is ahead of this machine's, the machine's clock is behind. Whether the clock is ahead can be seen only while
+records arrive.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pipeline.kafka.records import LOG_APPEND_TIME, time_ms
 from pipeline.settings import Settings
 
 TOLERANCE_S: Final = 30.0
-"""More than clocks with NTP are ever apart; as the stages have it (watch/clock)."""
+"""More than clocks with NTP ever differ; the same as in the stages (watch/clock)."""
 
 NTP: Final = "let NTP set it: signatures and waiting times are judged by it"
 
 
 async def clock(settings: Settings, *, now_s: Callable[[], float] = time.time) -> Finding:
-    """What the newest records of the webhooks and the operations say."""
+    """The finding from the newest records of the webhooks and the operations."""
     times, refused = [], None
     for topic in (settings.webhooks_topic, settings.operations_topic):
         try:
@@ -37,7 +38,7 @@ async def clock(settings: Settings, *, now_s: Callable[[], float] = time.time) -
 
 
 def judged(newest_ms: int | None, now_s: float) -> Finding:
-    """The verdict on a newest record that the brokers dated so, None: there is none."""
+    """The finding from the time that the brokers gave their newest record; None: there is no record."""
     if newest_ms is None:
         text = "no record that the brokers dated (LogAppendTime) to compare this machine's clock with"
         return Finding("brokers", "clock", "unknown", text)

@@ -1,4 +1,4 @@
-"""Customer.io: reachable, the credentials taken, the right region, and its clock against ours."""
+"""Checks Customer.io: that it answers, accepts the credentials, is of this region, and its clock agrees with ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.plain_httpx import httpx
 from pipeline.settings import PREFIX, Settings
 
 CLOCK_S = 30.0
-"""More than clocks with NTP are apart; Dodo's signatures are refused beyond five minutes."""
+"""More than clocks with NTP ever differ; from five minutes on Dodo's signatures are refused."""
 
 
 async def customerio(
@@ -57,7 +57,7 @@ async def _workspace(settings: Settings, client: TrackClient, response: Response
     except DeliveryError as error:
         if not settings.customerio_url:
             raise
-        # A proxy or stand-in may not have that endpoint; an empty batch tells whether it takes the credentials.
+        # A proxy or stand-in may not have that endpoint; an empty batch shows whether it accepts the credentials.
         if await try_batches(client):
             return [Finding("customerio", client.base_url, "ok", "it takes batches with these credentials")]
         return [Finding("customerio", client.base_url, "unknown", f"whether it takes the credentials: {error}")]
@@ -66,7 +66,7 @@ async def _workspace(settings: Settings, client: TrackClient, response: Response
         if client.base_url in HOSTS.values() and client.base_url != right:
             text = f"the workspace lives in the {region} region, and this address is the other one's"
             return [Finding("customerio", client.base_url, "fault", text, f"remove {PREFIX}CUSTOMERIO_URL")]
-        # An address of one's own may know the workspace and lead to the other region's host all the same.
+        # An address that the operator set may answer for the workspace, and still forward to the other region's host.
         if client.base_url != right and (status := (await client.send_batch(NO_OPERATIONS)).status) in REDIRECTS:
             text = f"the workspace lives in the {region} region, and this address redirects batches ({status})"
             remedy = f"let {PREFIX}CUSTOMERIO_URL lead to {right}, or remove it"

@@ -1,4 +1,4 @@
-"""Dodo: the form of the signing secrets, whether its API takes the key, and what it sends to which endpoint."""
+"""Checks Dodo: the form of the signing secrets, whether its API accepts the key, and which types each endpoint gets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def _api(settings: Settings, open_: Callable[[Settings], DodoApi]) -> list
 
 
 async def _endpoints(settings: Settings, api: DodoApi) -> list[Finding]:
-    """A key that may read payments need not be one that may read endpoints: then nobody can tell."""
+    """Findings about the endpoints; unknown if the key may read payments but not endpoints."""
     try:
         found = await api.endpoints()
     except (ConfigurationError, DeliveryError) as error:
@@ -69,7 +69,7 @@ async def _endpoints(settings: Settings, api: DodoApi) -> list[Finding]:
 
 
 def subscriptions(endpoints: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[Finding]:
-    """What the account's endpoints are sent, of those whose address ends as ingest's paths do."""
+    """Which types the account's endpoints get, for those whose address ends with a path of ingest."""
     ours = [one for one in endpoints if urlsplit(str(one.get("url"))).path.endswith(tuple(paths))]
     if not ours:
         text = f"none of the account's {len(endpoints)} endpoints has an address that ends with {' or '.join(paths)}"

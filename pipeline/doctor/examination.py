@@ -1,4 +1,4 @@
-"""The whole examination: each check by itself, so that one that fails hides no other."""
+"""Runs all checks, each by itself, so that one that fails hides no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.kafka.cluster.admin import Admin, open_admin
 from pipeline.settings import Settings
 
 PATIENCE_S = 10.0
-"""For one question to the cluster: a person waits, and a stage that starts is more patient."""
+"""Seconds for one request to the cluster: a person is waiting; a stage that starts waits for longer."""
 
 ALLOW = "see what it needs: `dodo-cio topics render --format acls`"
 
@@ -30,8 +30,8 @@ async def examine(settings: Settings, only: Collection[Check] = CHECKS) -> Async
     """Findings as they come, in the order of `CHECKS`; never raises.
 
     Args:
-        settings: of the deployment that is looked at; malformed ones are `settings.faults`.
-        only: what to look at.
+        settings: of the deployment that is checked; malformed ones are found by `settings.faults`.
+        only: the checks to run.
     """
     for check in CHECKS:
         if check == "brokers":
@@ -57,7 +57,7 @@ async def _alone(settings: Settings, check: Check) -> Sequence[Finding]:
 
 
 async def _on_kafka(settings: Settings, only: Collection[Check]) -> AsyncIterator[Finding]:
-    """What needs a broker; when none answers, that once, and of the others that nobody can tell."""
+    """The checks that need a broker; if none answers, one fault for that, and the other checks are unknown."""
     wanted = [check for check in CHECKS if check in only and (check in ON_KAFKA or check == "brokers")]
     if not wanted:
         return
@@ -96,7 +96,7 @@ async def _guarded(check: Check, look: Callable[[], Awaitable[Sequence[Finding]]
         return await look()
     except BrokerUnreachableError as error:
         return [Finding(check, "all", "unknown", str(error))]
-    except PipelineError as error:  # a right that is missing to look, mostly: that is no fault of what is looked at
+    except PipelineError as error:  # mostly a right that the check lacks: no fault of what is checked
         return [Finding(check, "all", "unknown", str(error), ALLOW)]
-    except Exception as error:  # noqa: BLE001 - one look that fails must not hide the others
+    except Exception as error:  # noqa: BLE001 - one check that fails must not hide the others
         return [Finding(check, "all", "unknown", f"the look itself failed: {error!r}", "report it, it is a bug")]

@@ -1,4 +1,4 @@
-"""What one look found: ok, a warning, a fault, or that nobody could tell."""
+"""Findings: the results of checks: ok, a warning, a fault, or unknown."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CHECKS: Final[tuple[Check, ...]] = (
     "settings", "installation", "brokers", "topics", "rights", "groups", "state", "dead-letters", "customerio", "dodo",
     "mapping",
 )  # fmt: skip
-"""In the order in which they are looked at and shown."""
+"""All checks, in the order in which they run and are shown."""
 
 ON_KAFKA: Final[frozenset[Check]] = frozenset({"topics", "rights", "groups", "state", "dead-letters"})
-"""Those that nobody can tell anything about while no broker answers."""
+"""The checks whose result is unknown while no broker answers."""
 
 EXIT_CODES: Final[dict[Verdict, int]] = {"ok": 0, "unknown": 0, "warning": 1, "fault": 2}
-"""The command's exit code is the highest of its findings'. What may not be seen is nobody's fault."""
+"""The command's exit code is the highest of its findings'. What is unknown is not a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One look.
+    """One result of a check.
 
     Attributes:
-        check: to which group it belongs.
-        subject: what was looked at: a topic, a group, a setting.
-        verdict: how it is.
-        text: what was seen, in a sentence.
+        check: which check found it.
+        subject: what was checked: a topic, a group, a setting.
+        verdict: ok, a warning, a fault or unknown.
+        text: what was found, in a sentence.
         remedy: what to do about it; None when there is nothing to do.
     """
 
@@ -46,5 +46,5 @@ class Finding:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 when all is well as far as it can be seen, 1 with a warning, 2 with a fault."""
+    """0 if no finding is a warning or a fault, 1 with a warning, 2 with a fault."""
     return max((EXIT_CODES[finding.verdict] for finding in findings), default=0)

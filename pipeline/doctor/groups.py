@@ -1,4 +1,4 @@
-"""The two consumer groups: who is in them, what waits, and what was lost."""
+"""Checks the two consumer groups: their members, lag, and records that were deleted unread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.kafka.cluster.members import Member
 from pipeline.settings import PREFIX, Settings
 
 SLOW_S = 300.0
-"""Seconds that the oldest waiting record may be old before it is worth a word: a rolling restart and a restore take
+"""Age of the oldest waiting record, in seconds, from which on it is a warning: a rolling restart and a restore take
 minutes at most."""
 
 APART = f"give each deployment {PREFIX}TRANSFORM_GROUP and {PREFIX}SINK_GROUP of its own"
@@ -35,7 +35,7 @@ async def groups(settings: Settings, admin: Admin) -> list[Finding]:
 def company(group: str, topic: str, partitions: int, members: Sequence[Member]) -> list[Finding]:
     """Whether the members of a group belong together: two deployments in one group take each other's records.
 
-    While partitions are being given out the coordinator tells nobody who reads what, and nothing is said.
+    During a rebalance the coordinator does not report who reads what; then there is no finding.
     """
     subject = f"members of {group}"
     settled = [(one, one.topics) for one in members if one.topics is not None]
@@ -65,7 +65,7 @@ def company(group: str, topic: str, partitions: int, members: Sequence[Member]) 
 
 
 def of_group(group: GroupLag) -> list[Finding]:
-    """What one reading says of a group."""
+    """The findings about a group from its lag and losses."""
     findings = []
     if group.state is None or group.members is None:
         text = group.note or "its coordinator does not tell"

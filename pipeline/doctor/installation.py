@@ -1,4 +1,4 @@
-"""The installation: that libraries run as the machine code that was locked and tested, and that extras are there."""
+"""Checks the installation: that libraries run as compiled code, as tested, and that needed extras are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.settings import Settings
 
 
 def installation(settings: Settings) -> list[Finding]:
-    """What stages of these settings lack, and whether libraries run without their compiled parts; offline."""
+    """Extras that these settings need and that are missing, and libraries that lack their compiled parts; offline."""
     lacking = [
         Finding("installation", f"extra {extra.name}", "fault", f"{extra.variable}: {extra.needs}", extra.remedy)
         for extra in missing(settings)

@@ -1,4 +1,4 @@
-"""Dead letters by class, with the command that puts them back."""
+"""Counts dead letters by class, with the command that puts them back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.settings import Settings
 
 NEWEST = 20_000
-"""Letters that are looked at, the newest: a topic of millions takes minutes, and `dlq list` is there for it."""
+"""How many of the newest letters are read: a topic of millions takes minutes, and `dlq list` can do that."""
 
 
 async def dead_letters(settings: Settings) -> list[Finding]:
-    """Which dead letters lie there that nobody has put back yet."""
+    """The dead letters that were not put back yet."""
     classes: Counter[tuple[str, str]] = Counter()
     async with open_letter_reader(settings) as reader:
         share = max(1, NEWEST // max(1, len(reader.spans)))

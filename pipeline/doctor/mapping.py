@@ -1,4 +1,4 @@
-"""The mapping with these settings, on the built-in samples: each type becomes something, or is dropped on purpose."""
+"""Checks the mapping with these settings on the built-in samples: each is sent, or dropped on purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.transform.explain import explain
 
 
 def mapping(settings: Settings) -> list[Finding]:
-    """Explain every sample; offline."""
+    """Findings from explaining every sample; offline."""
     outcomes: Counter[str] = Counter()
     findings = []
     for type_ in TYPES:

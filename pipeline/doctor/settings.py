@@ -1,4 +1,4 @@
-"""Settings: malformed ones, names that nothing reads, values that look like an accident."""
+"""Checks the settings: malformed values, variables that nothing reads, values that look like a mistake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.settings import PREFIX, Settings
 
 
 def faults(lines: Iterable[str], unknown: Mapping[str, str | None]) -> list[Finding]:
-    """What is wrong with the variables themselves.
+    """Findings about the variables themselves.
 
     Args:
         lines: faults, `VARIABLE: what`.
@@ -30,7 +30,7 @@ def faults(lines: Iterable[str], unknown: Mapping[str, str | None]) -> list[Find
 
 
 def oddities(settings: Settings) -> list[Finding]:
-    """Values that are allowed and look like an accident; one `ok` when there are none."""
+    """Values that are allowed but look like a mistake; one `ok` when there are none."""
     found = list(_blanks(settings)) + list(_contradictions(settings))
     if not found:
         count = len(type(settings).model_fields)

@@ -1,4 +1,4 @@
-"""What is known of customers: under how many partitions it was written, and the mirrors on this machine."""
+"""Checks the state of the customers: the number of partitions that it was written with, and the local stores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import check_written, partitions_now
 
 LOOKED_AT = 2_000
-"""Records of a partition, from its start: the one that says under how many is written first, and compaction keeps it
-near the beginning."""
+"""How many records of a partition are read from its start: the one with the number of partitions is written first, and
+compaction keeps it near the beginning."""
 
 WAIT_MS = 5_000
 
 
 async def state(settings: Settings) -> list[Finding]:
-    """The topic of the customers' facts, and the local mirrors."""
+    """Findings about the topic of the customers' facts, and about the local stores."""
     if not settings.state:
         text = "off: no totals, and no event that depends on what was there before"
         return [Finding("state", f"{PREFIX}STATE", "ok", text)]
@@ -51,7 +51,7 @@ async def state(settings: Settings) -> list[Finding]:
 
 
 async def _began(settings: Settings, partitions: int) -> dict[int, bytes]:
-    """By partition, the record with which its state began, as far as it is found."""
+    """By partition, the first record of its state, where it is found."""
     consumer = new_reader(settings)
     try:
         with explaining(settings):

@@ -1,4 +1,4 @@
-"""Topics and rights: that everything is there, set so that nothing is lost, and allowed to each stage."""
+"""Checks topics and rights: that each topic exists, its configuration loses nothing, and each stage may use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ APPLY = "`dodo-cio topics plan` shows it, `dodo-cio topics apply` does it"
 
 
 async def topics(settings: Settings, admin: Admin) -> list[Finding]:
-    """Each topic of `topics/*.yaml`: whether it exists, its partitions and configuration."""
+    """Findings about each topic of `topics/*.yaml`: whether it exists, its partitions and configuration."""
     specs = [spec for spec in load_specs(settings) if settings.state or spec.name != settings.customers_topic]
     counts = await admin.partitions(spec.name for spec in specs)
     configs = await admin.configs(counts)
@@ -62,7 +62,7 @@ async def topics(settings: Settings, admin: Admin) -> list[Finding]:
 
 
 def _is_expected(step: Step, named: Collection[str]) -> bool:
-    """Whether it is told already, or a smaller number of partitions, which is the operator's choice."""
+    """Whether another finding has it already, or it is a smaller number of partitions, which the operator chose."""
     match step:
         case AddPartitions(held=held):
             return held
@@ -92,7 +92,7 @@ def _days(retention_ms: str) -> str:
 
 
 async def rights(settings: Settings, admin: Admin) -> list[Finding]:
-    """What the user of these settings may do, against what each stage and group of commands needs."""
+    """Findings about the rights of the user of these settings: those that a stage or group of commands needs."""
     needs = {who: rights_of(who, settings) for who in (*STAGES, *COMMANDS)}
     resources = united(right for rights in needs.values() for right in rights)
     allowed: dict[tuple[Kind, str], int | None] = {
@@ -111,7 +111,7 @@ async def rights(settings: Settings, admin: Admin) -> list[Finding]:
         untold = [right for right in wanted if allowed.get((right.kind, right.name)) is None]
         silent = sorted({right.name for right in untold if right.kind == "topic"})
         if needed:
-            # A stage's own user may do nothing else, and commands are run by a person's.
+            # The user of a stage needs no other rights, and commands are run as a person's user.
             verdict: Verdict = "unknown" if whole or who in COMMANDS else "fault"
             text = f"this user lacks {', '.join(needed)}; another one may have it"
             findings.append(Finding("rights", who, verdict, text, RENDER))
@@ -122,7 +122,7 @@ async def rights(settings: Settings, admin: Admin) -> list[Finding]:
             text = f"works without {', '.join(useful)}; what they are for is not done, or not known"
             findings.append(Finding("rights", who, "ok", text, RENDER))
         else:
-            # Brokers tell what may be done with a group once it exists; before, only a refusal is told.
+            # Brokers report what may be done with a group once it exists; before that, only a refusal is certain.
             but = ", as far as is known of groups that do not exist yet" if untold else ""
             findings.append(Finding("rights", who, "ok", f"this user may do all that it does{but}"))
     return findings

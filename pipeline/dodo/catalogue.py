@@ -1,7 +1,7 @@
 """The 48 webhook types and the payload family of each.
 
 Source: `WebhookEventType` of the `dodopayments` SDK 1.123.0. There were 21 types in September 2025; new ones arrive
-without notice, so a type that is not here is kept and told apart, never refused.
+without notice, so a webhook of a type that is not here is accepted, and kept as a dead letter `unknown-type`.
 """
 
 from __future__ import annotations
@@ -69,4 +69,4 @@ TYPES: Final[Mapping[str, Family]] = MappingProxyType(
 """Every type that Dodo sends today."""
 
 RETIRED: Final[Mapping[str, str]] = MappingProxyType({"payout.not_initiated": "payout.created"})
-"""Types that Dodo no longer sends but stored deliveries may hold, and what each is called now."""
+"""Types that Dodo no longer sends but stored deliveries may have, and the present name of each."""

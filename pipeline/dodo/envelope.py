@@ -1,8 +1,8 @@
-"""A webhook body, read as tolerantly as it can be without guessing.
+"""Reads a webhook's body, as tolerantly as is possible without guessing.
 
-On the wire a body is `{business_id, type, timestamp, data}` (Dodo docs, "Webhooks"). Fields come and go, null and
-absent both occur, so only what routing needs is asked for: an object with a `type` and an object `data`. Whether a
-field inside `data` has the right form is the mapping's business.
+The body is `{business_id, type, timestamp, data}` (Dodo docs, "Webhooks"). Dodo adds and removes fields, and both null
+and absent ones occur, so only what routing needs is required: an object with a `type` and an object `data`. The fields
+inside `data` are checked by the mapping.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ def parse(body: bytes) -> Envelope:
     key the last counts; an integer beyond 64 bits becomes a float.
 
     Raises:
-        UnreadableBodyError: the bytes are no webhook. The reason quotes nothing of them.
+        UnreadableBodyError: the bytes are not a webhook. The reason quotes nothing of them.
     """
     why: str | None = None
     try:
         decoded = orjson.loads(body.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
         why = _why_not_json(body, error)
-    if why is not None:  # raised out here, it has no context: a JSONDecodeError carries the whole document
+    if why is not None:  # raised here, it has no context: a JSONDecodeError holds the whole document
         raise UnreadableBodyError(why)
     if type(decoded) is dict:
         type_, data = decoded.get("type"), decoded.get("data")
-        if type(type_) is str and type_ and type(data) is dict:  # as nearly always
+        if type(type_) is str and type_ and type(data) is dict:  # the usual shape
             return Envelope(type_, _text(decoded.get("timestamp")), _text(decoded.get("business_id")), data, decoded)
     if not isinstance(decoded, dict):
         raise UnreadableBodyError(f"not an object but {_kind(decoded)}")
@@ -113,7 +113,7 @@ def _unwrap(decoded: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _id(value: Any) -> str | None:
-    """An id as text: a number would be the same customer as its text, a container is no id."""
+    """An id as text: a number is the same customer as its text; an object or array is no id."""
     match value:
         case str():
             return value if 0 < len(value.encode()) <= MAX_ID_BYTES else None

@@ -25,12 +25,12 @@ from pipeline.errors import SettingsError, SignatureError, StaleError
 from pipeline.settings import PREFIX, Settings
 
 Mode = Literal["live", "test"]
-"""Nothing in a webhook says which; only the endpoint, and so its secret, does."""
+"""A webhook does not contain its mode; only the endpoint, and so the secret that signed it, shows which it is."""
 
 TOLERANCE_S: Final = 300
-"""How far an attempt's time may lie from ours, each way: the figure of every Standard Webhooks library.
+"""How far an attempt's time may differ from ours, either way: the figure of every Standard Webhooks library.
 
-A captured request can be replayed only within it; a retry carries a new time, so nothing genuine is refused by age.
+A captured request can be replayed only within it; a retry has a new time, so nothing genuine is refused for its age.
 """
 
 MAX_ID_CHARS: Final = 255
@@ -53,14 +53,14 @@ TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 """Whole seconds. `float()` would also take `1e9`, `1_0`, `nan` and other digits than ASCII's."""
 
 V1_ITEM: Final = re.compile(r"(?:^|[\s,])v1,([^\s,]+)", re.ASCII)
-"""An item of the list. Items are parted by blanks; a proxy that joins two fields puts a comma there (RFC 9110 §5.3)."""
+"""An item of the list. Blanks separate items; a proxy that joins two fields puts a comma there (RFC 9110 §5.3)."""
 
 ID: Final = re.compile(rf"[!-~]{{1,{MAX_ID_CHARS}}}", re.ASCII)
-"""Opaque, but visible ASCII."""
+"""Any visible ASCII."""
 
 
 class Verifier:
-    """Tells a genuine webhook from anything else, and live from test.
+    """Checks that a webhook is genuine, and finds out whether it is live or test.
 
     Args:
         live: signing secrets of the live endpoint, `whsec_…`; several while one is rotated.
@@ -68,7 +68,7 @@ class Verifier:
         clock: seconds since the epoch.
 
     Raises:
-        SettingsError: no secret at all, a malformed one, or one that stands in both lists.
+        SettingsError: there is no secret, a malformed one, or one that is in both lists.
     """
 
     def __init__(self, live: Sequence[str], test: Sequence[str] = (), clock: Callable[[], float] = time.time) -> None:
@@ -96,7 +96,7 @@ class Verifier:
         return cls(_plain(settings.dodo_webhook_secrets), _plain(settings.dodo_test_webhook_secrets), clock)
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> Mode:
-        """Which endpoint's secret signed `body`.
+        """The mode of the endpoint whose secret signed `body`.
 
         Args:
             headers: the request's; names in any case.
@@ -153,10 +153,10 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> dict[str,
 
 
 def decode_secret(secret: str, where: str) -> bytes:
-    """The HMAC key that a secret in text form stands for.
+    """The HMAC key of a secret in text form.
 
     Raises:
-        SettingsError: naming `where` it stands, what is wrong and the right form; never repeating the secret.
+        SettingsError: it is malformed; the message has `where` it is, what is wrong and the right form, not the secret.
     """
     text = secret.removeprefix(PREFIX_OF_SECRETS)
     if not KEY_TEXT.fullmatch(text):
@@ -190,7 +190,7 @@ def _signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> byte
 
 
 def _header(headers: Mapping[str, str], name: str) -> str | None:
-    """By lower-case name, as servers spell them; a plain dict of another spelling is searched."""
+    """The header of a lower-case name, as servers spell them; a plain dict is searched for other spellings."""
     value = headers.get(name)
     return next((v for k, v in headers.items() if k.lower() == name), None) if value is None else value
 

@@ -1,4 +1,4 @@
-"""The bytes of answers, and the ASGI scope of a request: functions of values. `connection` decides when they leave."""
+"""The bytes of answers, and the ASGI scope of a request: functions of values. `connection` decides when to send."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status_line(status: int) -> bytes:
 
 
 def fields_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Fields:
-    """The application's header fields but for `connection`, which is the server's to set."""
+    """The application's header fields except `connection`, which only the server sets."""
     parts: list[bytes] = []
     closes = sized = False
     for name, value in headers:
@@ -45,12 +45,12 @@ def fields_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Fields:
         sized = sized or name == b"content-length"
         parts += (name, b": ", value, b"\r\n")
     if not sized and status not in BODYLESS:
-        closes = True  # then the end of the connection is the end of the body (RFC 9112 §6.3)
+        closes = True  # the end of the connection marks the end of the body (RFC 9112 §6.3)
     return Fields(b"".join(parts), closes)
 
 
 def error_of(text: str, *, retry: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Header fields and body of an error of the server's own; `retry` asks the client to come again."""
+    """Header fields and body of an error of the server's own; `retry` adds a Retry-After."""
     body = b'{"error": "%s"}' % text.encode("ascii", "replace").replace(b"\\", b"").replace(b'"', b"'")
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if retry:

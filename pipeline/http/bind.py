@@ -1,4 +1,4 @@
-"""A listening socket, or a message that names the setting to change."""
+"""Binds listening sockets, or raises with the name of the setting to change."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 from pipeline.errors import ConfigurationError
 
 BACKLOG: Final = 2048
-"""Connections that wait to be accepted; Linux allows 4,096 unless told otherwise (`net.core.somaxconn`)."""
+"""Connections that may wait to be accepted; Linux allows 4,096 by default (`net.core.somaxconn`)."""
 
 
 def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE_PORT") -> socket.socket:
-    """A listening socket; `shared` with other processes of this user that bind it so (SO_REUSEPORT).
+    """A listening socket; `shared` with other processes of this user that bind it in the same way (SO_REUSEPORT).
 
-    `setting` is where the port comes from, for the message.
+    `setting` is the one that the port comes from, for the message.
 
     Raises:
         ConfigurationError: the port is taken, or the address is not one of this machine.
@@ -34,7 +34,7 @@ def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE
 
 
 def reserve(host: str, port: int, *, setting: str = "PIPELINE_PORT") -> socket.socket:
-    """A socket that holds an address for listeners that share it, and takes no connections itself.
+    """A socket that reserves an address for listeners that share it, and accepts no connections itself.
 
     Raises:
         ConfigurationError: the port is taken, the address is not one of this machine, or the system cannot share ports.
@@ -44,7 +44,7 @@ def reserve(host: str, port: int, *, setting: str = "PIPELINE_PORT") -> socket.s
             "PIPELINE_INGEST_WORKERS: this system has no SO_REUSEPORT, by which processes share a port: set it to 1, "
             "and run several ingests behind a balancer"
         )
-    with bind(host, port, setting=setting) as alone:  # somebody else's listener that shares the port would go unnoticed
+    with bind(host, port, setting=setting) as alone:  # else a foreign listener that shares the port would go unnoticed
         port = alone.getsockname()[1]
     holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,5 +56,5 @@ def reserve(host: str, port: int, *, setting: str = "PIPELINE_PORT") -> socket.s
 
 
 def shown(host: str) -> str:
-    """A host as it stands in a URL."""
+    """A host as it is written in a URL."""
     return f"[{host}]" if ":" in host else host

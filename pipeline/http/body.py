@@ -1,4 +1,4 @@
-"""A request's body, whole, or why it is not there."""
+"""A request's body as a whole, or the error why it did not arrive."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from starlette.types import Receive
 
 
 class BodyError(Exception):
-    """It did not arrive whole. An application that does not catch it has it answered with `status` and this text.
+    """The body did not arrive whole. If the application does not catch it, the answer is `status` with this text.
 
     Attributes:
-        status: the HTTP status; None when nobody is left to hear one.
+        status: the HTTP status; None when the client is gone.
         retry: whether the same request may succeed later.
     """
 
@@ -20,13 +20,13 @@ class BodyError(Exception):
 
 
 class BodyTooLargeError(BodyError):
-    """It is longer than the limit, whatever its Content-Length."""
+    """The body is longer than the limit, whatever its Content-Length."""
 
     status = 413
 
 
 class BodyTooSlowError(BodyError):
-    """It was not complete in time."""
+    """The body was not complete in time."""
 
     status = 408
 
@@ -44,7 +44,7 @@ class ClientGoneError(BodyError):
 
 
 class OverloadedError(BodyError):
-    """There is no memory for it now."""
+    """There is no memory for the body now."""
 
     status = 503
     retry = True
@@ -55,10 +55,10 @@ RETRY_AFTER_S: Final = 5
 
 
 async def whole_body(receive: Receive) -> bytes:
-    """The body, from our server in one piece, from another in any.
+    """The whole body: our server sends it in one piece, others in several.
 
     Raises:
-        BodyError: it did not arrive.
+        BodyError: it did not arrive whole.
     """
     parts: list[bytes] = []
     while True:

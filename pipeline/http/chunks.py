@@ -1,8 +1,8 @@
-"""A chunked body (RFC 9112 §7.1): grammar by llhttp, steps by us.
+"""Parses a chunked body (RFC 9112 §7.1): llhttp checks the grammar, this module finds the chunks' ends.
 
 llhttp does not return where a message ends in the bytes that it was given, and collects trailers without a bound. So it
-gets one line, or one chunk's data, at a time; what is read of a chunk's size has passed its grammar before. When the
-two are not at the same place, the body is refused.
+gets one line, or one chunk's data, at a time; a chunk's size is read here only after llhttp accepted its line. If the
+two disagree about the place in the body, it is refused.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pipeline.http.body import BodyIncompleteError, BodyTooLargeError
 from pipeline.http.limits import FRAMING_BYTES
 
 LINE_BYTES: Final = 4096
-"""One chunk's size with its extensions, or one trailer field, or what has come of it."""
+"""Most bytes of a line: one chunk's size with its extensions, or one trailer field, complete or not."""
 
 PREFACE: Final = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class Chunks:
-    """One body. `complete` when its last byte was fed."""
+    """The parser of one body; `complete` once its last byte was fed."""
 
     __slots__ = ("_data", "_ended", "_framing", "_last", "_limit", "_line", "_parser", "body", "complete")
 
@@ -37,19 +37,19 @@ class Chunks:
         self.complete = False
 
     def on_body(self, data: bytes) -> None:
-        """Data of a chunk."""
+        """Called by llhttp with data of a chunk."""
         self.body += data
 
     def on_message_complete(self) -> None:
-        """The blank line behind the trailer."""
+        """Called by llhttp at the blank line after the trailer."""
         self._ended = True
 
     def feed(self, data: bytes) -> bytes:
-        """Take in the next bytes, and return those behind the body's end.
+        """Parse the next bytes; return those after the body's end.
 
         Raises:
-            BodyIncompleteError: this is no chunked body.
-            BodyTooLargeError: it, or what it is wrapped in, is.
+            BodyIncompleteError: this is not a chunked body.
+            BodyTooLargeError: the body, or its chunk sizes and trailers, are too large.
         """
         try:
             return self._steps(data)

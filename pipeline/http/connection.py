@@ -1,11 +1,12 @@
-"""One connection: bytes in, one request at a time, an answer out.
+"""One connection as a state machine: reads one request at a time, and writes its answer.
 
     IDLE ── first byte ──▶ HEAD ── its end ──▶ BODY or CHUNKS ── its end ──▶ BUSY ── answered ──▶ IDLE
       any of them, refused or answered with bytes still to come ──▶ LINGER ──▶ closed
 
-Bounds are kept before bytes are parsed: a read is no longer than the phase allows, a head's bytes are counted before
-llhttp gets them, and what lies behind a request stays unread until that request is answered. Each phase but BUSY has
-one deadline, which nothing that the client sends moves.
+Bounds are checked before bytes are parsed: a read is no longer than the phase allows, a head's bytes are counted before
+llhttp gets them, and bytes after a request stay unread until that request is answered. Each phase except BUSY has one
+deadline, which nothing that the client sends can move. It is one module because it is this one state machine: every
+method reads or changes the phase, and what needs no phase (heads, chunks, answers, memory) is in modules of its own.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ CHUNKS: Final = 3
 BUSY: Final = 4
 LINGER: Final = 5
 CLOSED: Final = 6
-"""Phases, as plain numbers: they are compared a dozen times a request, and a member of an Enum costs as much each time
-as a field of the head."""
+"""Phases, as plain numbers: they are compared a dozen times a request, and to read a member of an Enum takes as long as
+to parse a field of the head."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """See the module. `deadline` is by the loop's clock; `proven` once a request was answered."""
+    """See the module. `deadline` is by the loop's clock."""
 
     __slots__ = (
         "_answered", "_blank", "_body", "_busy", "_chunks", "_close", "_consumed", "_drained", "_due", "_eof",
         "_expected", "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_served",
         "_server", "_started", "_status", "_tail", "_taking", "_task", "_transport", "_waiter", "_write_paused",
-        "deadline", "peer", "phase", "proven",
+        "deadline", "peer", "phase",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -83,7 +84,6 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks: Chunks | None = None
         self._missing = self._head_bytes = 0
         self.phase = IDLE
-        self.proven = False
         self.deadline = NEVER
         self.peer: Any = None
 
@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         self._server.joined(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """Let go. An application that runs goes on: what it stores is stored."""
+        """Release what the connection held. An application that runs continues: what it stores is stored."""
         if self._body is None:
             self._forget_body()
         self.phase, self.deadline, self._rest = CLOSED, NEVER, b""
@@ -108,13 +108,13 @@ class Connection(asyncio.BufferedProtocol):
         self._server.left(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
-        """Where the next read goes: one buffer for all, since what was read is taken out before the next read."""
+        """The buffer for the next read: one for all connections, since the bytes are copied out before the next."""
         if self.phase == BODY:
             return self._server.buffer[: min(self._missing, READ_BYTES)]
         return self._server.small_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes were read."""
+        """Handle the bytes that were read."""
         self._take(bytes(self._server.buffer[:nbytes]))
 
     def eof_received(self) -> bool:
@@ -132,11 +132,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._busy  # else asyncio closes
 
     def pause_writing(self) -> None:
-        """The client does not take what it asked for."""
+        """Wait: the client does not read its answer."""
         self._write_paused = True
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Continue: the client reads again."""
         self._write_paused = False
         self._resume_writer()
         if self.phase == IDLE:
@@ -154,7 +154,7 @@ class Connection(asyncio.BufferedProtocol):
             elif phase == CHUNKS:
                 data = self._take_chunks(data)
             elif phase == BUSY:
-                self._rest = data  # at most one read: nothing more is read until this request is answered
+                self._rest = data  # one read at most: reading is paused until this request is answered
                 self._pause()
                 break
             else:
@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_head(self, data: bytes) -> bytes:
         if self.phase == IDLE:
-            kept = data.lstrip(b"\r\n")  # RFC 9112 §2.2: a blank line before a request is ignored, and begins none
+            kept = data.lstrip(b"\r\n")  # RFC 9112 §2.2: a blank line before a request is ignored
             if not kept:
                 self._blank += len(data)
                 if self._blank > HEAD_BYTES:
@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             rest = chunks.feed(data)
         except BodyError as error:
-            # Where the body ends is not known any more: what follows is thrown away, and the connection ends.
+            # The end of the body is unknown now: what follows is discarded, and the connection ends.
             self._fail(error)
             return b""
         if not self._hold(len(chunks.body) - before, complete=False):
@@ -231,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
         return rest
 
     def _hold(self, size: int, *, complete: bool) -> bool:
-        """Take memory; without any the body is refused."""
+        """Take memory for the body; refuse it where there is none."""
         if not self._server.memory.take(size, complete=complete):
             self._fail(OverloadedError("too much at once; try again"))
             return False
@@ -242,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def _complete(self, body: bytes) -> None:
-        """The body's last byte is there."""
+        """Handle a body whose last byte has arrived."""
         if self._fault is None:
             if self._parts is not None or self._chunks is not None:
                 self._server.memory.completed(self._held)
@@ -254,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
     def _fail(self, error: BodyError) -> None:
-        """The body will not come, or is not wanted; the rest of it is thrown away."""
+        """Handle a body that will not arrive, or is refused; the rest of it is discarded."""
         if self._fault is not None or self._body is not None:
             return
         self._fault = error
@@ -268,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
     def _forget_body(self) -> None:
-        """Of a body that is not complete, and will not be."""
+        """Release the memory of a body that will not be complete."""
         if self._parts is not None or self._chunks is not None:
             self._server.memory.completed(self._held)
             self._release()
@@ -277,7 +277,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _begin(self, head: Head) -> None:
-        """The head is there: start the application, and see how the body comes."""
+        """Handle a complete head: start the application, and begin to read the body."""
         server = self._server
         self._started = self._answered = False
         self._fault = self._body = None
@@ -309,14 +309,14 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(CONTINUE)
 
     async def _run(self, scope: Scope) -> None:
-        """The application's task. The next request begins when it has ended."""
+        """Run the application, as a task. The next request begins when it has ended."""
         try:
             await self._server.app(scope, self._receive, self._send)
             if not self._started and self.phase != CLOSED:
                 raise RuntimeError("the application returned without an answer")  # noqa: TRY301 - one place answers 500
         except BodyError as error:
             self._answer_for(error)
-        except asyncio.CancelledError:  # the server's stop cancels, nobody else
+        except asyncio.CancelledError:  # only the server's stop cancels
             if not self._started:
                 self._plain(503, "stopping; try again", retry=True)
         except Exception:
@@ -326,18 +326,18 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._finished()
 
-    # What answers a request without ASGI is called here, and answers through `headers`, `answer` and `drop`.
+    # A handler without ASGI (`direct`) is called here, and answers through `headers`, `answer` and `leave`.
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the request that is being answered."""
+        """The header fields of the present request."""
         return cast("Head", self._head).headers
 
     def _serve(self) -> None:
         body, self._body, self._served = cast("bytes", self._body), None, True
         try:
             cast("Taking", self._taking).whole(body)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it costs this request alone
+        except Exception as error:  # noqa: BLE001 - any error fails this request alone
             self._broken(error)
 
     def _failed(self, error: BodyError) -> None:
@@ -371,14 +371,13 @@ class Connection(asyncio.BufferedProtocol):
             self._linger() if self._rest or self._server.closing else self.close()
         else:
             self.phase = IDLE
-            self.proven = True
             pending = self._write_paused
             self.deadline = self._server.now + (SEND_WITHIN_S if pending else self._server.limits.idle_s)
             self._server.idle(self)
             if pending:
-                self._pause()  # who takes no answers gets no more of them
+                self._pause()  # a client that does not read its answers gets no more of them
             elif self._rest:
-                self._server.loop.call_soon(self._go_on)  # one request a turn of the loop, others have theirs
+                self._server.loop.call_soon(self._go_on)  # one request a turn of the loop, so that others get theirs
             else:
                 self._resume()
 
@@ -387,7 +386,7 @@ class Connection(asyncio.BufferedProtocol):
             self._next()
 
     def _next(self) -> None:
-        """Look at what was read ahead, and read on."""
+        """Begin the next request with what was read ahead, and read on."""
         self.deadline = self._server.now + self._server.limits.idle_s
         rest, self._rest = self._rest, b""
         self._resume()
@@ -423,7 +422,7 @@ class Connection(asyncio.BufferedProtocol):
             waiter.set_result(None)
 
     async def _send(self, message: Message) -> None:
-        """ASGI's. The head of an answer leaves with the first part of its body."""
+        """ASGI's. The head of an answer is sent with the first part of its body."""
         if message["type"] == "http.response.start":
             self._status, self._expected = message["status"], self._head_of(message["status"], message["headers"])
             return
@@ -447,7 +446,7 @@ class Connection(asyncio.BufferedProtocol):
             self._wake()
 
     def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
-        """The whole answer to a request that is answered without ASGI."""
+        """Send the whole answer to a request that is answered without ASGI."""
         if self._taking is None:
             raise RuntimeError("answered twice")
         if self.phase != CLOSED and not self._started:
@@ -459,7 +458,7 @@ class Connection(asyncio.BufferedProtocol):
         self._finished()
 
     def leave(self) -> None:
-        """End such a request without an answer: nobody is left to hear one."""
+        """End such a request without an answer: the client is gone."""
         if self.phase != CLOSED:
             self.drop()
         self._finished()
@@ -485,7 +484,7 @@ class Connection(asyncio.BufferedProtocol):
             self._plain(error.status, str(error), retry=error.retry)
 
     def _plain(self, status: int, text: str, *, retry: bool = False) -> None:
-        """An answer of our own, and the last one on this connection."""
+        """Send an answer of the server's own, the last one on this connection."""
         if self.phase == CLOSED or self._transport.is_closing():
             return
         self._close = self._started = self._answered = True
@@ -493,7 +492,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(self._head_of(status, headers) + body)
 
     def _refuse(self, error: HeadError, reason: Reason) -> None:
-        """No request can begin."""
+        """Refuse a head that begins no request."""
         self._head = None
         self._plain(error.status, str(error))
         self._server.told(reason)
@@ -503,7 +502,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- ends -----------------------------------------------------------------------------------------------------
 
     def late(self) -> None:
-        """The deadline of the phase is over."""
+        """End the connection: the deadline of the phase has passed."""
         if self.phase == HEAD:
             self._head = None
             self._plain(408, "the head did not arrive in time")
@@ -518,7 +517,7 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
     def _linger(self) -> None:
-        """Throw away what still comes, for a bounded while, so that the client gets to read its answer."""
+        """Discard what still arrives, for a bounded time, so that the client can read its answer."""
         if self.phase == CLOSED:
             return
         self.phase = LINGER
@@ -533,7 +532,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.write_eof()
 
     def close(self) -> None:
-        """End when what was written has left."""
+        """Close once all written bytes were sent."""
         self.phase, self.deadline = LINGER, self._server.now + SEND_WITHIN_S
         if self._transport.is_closing():
             self.drop()
@@ -541,7 +540,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def drop(self) -> None:
-        """End now; nobody waits for an answer any more."""
+        """Close now; no answer is expected any more."""
         self.deadline = NEVER
         self._started = self._answered = True
         self._transport.abort()
@@ -557,7 +556,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def cancel(self) -> None:
-        """The process cannot wait for the answer."""
+        """End the request: the process cannot wait for its answer."""
         if self._task is not None:
             self._task.cancel()
         elif self._taking is not None:

@@ -1,7 +1,7 @@
-"""Requests that are answered without ASGI: no task, no scope and no messages, for the path that a process is for.
+"""Requests that are answered without ASGI: no task, no scope and no messages, for the one path that must be fast.
 
-Of each such request `Direct.begin` is called when its head is there, and then exactly one of three: its body is whole,
-will not come, or nobody waits for it any more. It is answered through its `Exchange`, at once or whenever, once.
+For each such request `Direct.begin` is called when its head is complete, and then exactly one of `Taking`'s methods:
+its body is whole, will not arrive, or is no longer needed. It is answered through its `Exchange`, at any time, once.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ class Exchange(Protocol):
         """Names in lower case."""
 
     def answer(self, status: int, fields: bytes, body: bytes, close: bool) -> None:
-        """Send an answer, whole; `fields` are header lines as they leave, Content-Length among them."""
+        """Send the whole answer; `fields` are header lines as they are sent, Content-Length among them."""
 
     def leave(self) -> None:
-        """End it without an answer, and the connection with it: nobody is left to hear one."""
+        """End the request without an answer, and the connection with it: the client is gone."""
 
 
 class Taking(Protocol):
     """A request that has begun."""
 
     def whole(self, body: bytes) -> None:
-        """The body is there."""
+        """Handle the whole body."""
 
     def failed(self, error: BodyError) -> None:
-        """It will not come."""
+        """Handle a body that will not arrive."""
 
     def cancel(self) -> None:
-        """The process cannot wait for the answer any longer."""
+        """Give up: the process cannot wait for the answer any longer."""
 
 
 class Direct(Protocol):
-    """What answers one path."""
+    """The handler of one path."""
 
     def begin(self, exchange: Exchange) -> Taking:
-        """The head of a request is there."""
+        """Handle the head of a request."""
 
 
 Directs = Mapping[tuple[str, str], Direct]
-"""By method and path."""
+"""Handlers by method and path."""

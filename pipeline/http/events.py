@@ -1,4 +1,4 @@
-"""What happened to connections, as frozen records for observers (metrics, log)."""
+"""Events of connections, as frozen records for observers (metrics, log)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Literal
 Reason = Literal[
     "refused", "evicted", "late head", "late body", "late reader", "large head", "large body", "malformed", "overloaded"
 ]
-"""Why a connection was ended by us that its client had not done with.
+"""Why the server ended a connection that its client still used.
 
-`refused`: as many as allowed, each with a request to answer. `evicted`: it made room for another one. `late …`: its
-head or body did not come in time, or its answer was not taken. `large …`, `malformed`: what HTTP or our limits do not
-allow. `overloaded`: no memory for its body.
+`refused`: there are as many as allowed, each with a request to answer. `evicted`: it made room for another one. `late
+…`: its head or body did not arrive in time, or its answer was not read. `large …`, `malformed`: not allowed by HTTP or
+our limits. `overloaded`: no memory for its body.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnded:
-    """A connection was ended by us."""
+    """The server ended a connection."""
 
     reason: Reason
 
@@ -33,7 +33,7 @@ class DescriptorsExhausted:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionsCounted:
-    """Connections that are open, and how many of them there may be."""
+    """The number of open connections, and its limit."""
 
     open: int
     limit: int

@@ -1,7 +1,7 @@
-"""A request's head, parsed by llhttp (httptools), and how its body is delimited.
+"""Parses a request's head with llhttp (httptools), and finds how its body is delimited.
 
-One parser a head, which gets the head's bytes and no other: what follows it is none of its business, so a request to
-upgrade the protocol, which llhttp obeys, is ignored (RFC 9110 §7.8 allows that), and a trailer is no header field.
+Each head has its own parser, which gets the head's bytes only. So a request to upgrade the protocol, which llhttp
+obeys, is ignored (RFC 9110 §7.8 allows that), and a trailer never becomes a header field.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ VERSIONS: Final = ("1.1", "1.0")
 
 
 class HeadError(Exception):
-    """The head is none that is answered; the text says why, without a byte of it."""
+    """The head cannot be accepted; the text is the reason, without a byte of the head."""
 
     status = 400
 
 
 class HeadTooLargeError(HeadError):
-    """RFC 6585 §5."""
+    """The head is larger than the limits (RFC 6585 §5)."""
 
     status = 431
 
@@ -32,10 +32,10 @@ class Head:
     """One head, complete or not.
 
     Attributes:
-        complete: whether its last byte was fed; the others mean something then.
+        complete: whether its last byte was fed; only then are the others valid.
         length: of the body; None when the body is chunked.
-        keep_alive: whether the client wants the connection to stay.
-        expects_continue: whether it waits for a word before it sends the body (RFC 9110 §10.1.1).
+        keep_alive: whether the client wants to keep the connection.
+        expects_continue: whether it waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     """
 
     __slots__ = (
@@ -54,15 +54,15 @@ class Head:
         self.raw_path = self.query = b""
 
     def feed(self, piece: bytes) -> None:
-        """Take in the next bytes, none behind the head's end.
+        """Parse the next bytes, none of them after the head's end.
 
         Raises:
-            HeadError: it is no head, or none that is answered.
+            HeadError: it is not a head, or cannot be accepted.
         """
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # the head ends here, and we speak on as before
+            pass  # the head ends here, and the connection stays HTTP/1.1
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, HeadError):
                 raise error.__context__ from None
@@ -71,17 +71,17 @@ class Head:
             raise HeadError(f"no HTTP request: {error}") from None
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target."""
+        """Called by llhttp with a part of the request's target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field; blanks around its value are none of it (RFC 9110 §5.5)."""
+        """Called by llhttp with a field; blanks around its value are no part of it (RFC 9110 §5.5)."""
         name, value = name.lower(), value.strip(b" \t")
         headers = self.headers
         headers.append((name, value))
         if name in SPECIAL:
             if name == b"content-length":
-                self.length = int(value)  # llhttp takes digits alone, and the field but once
+                self.length = int(value)  # llhttp accepts only digits, and the field only once
             elif name == b"expect":
                 self.expects_continue = value.lower() == b"100-continue"
             else:
@@ -90,7 +90,7 @@ class Head:
             raise HeadTooLargeError(f"more than {HEADERS} header fields")
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Called by llhttp at the head's end."""
         parser = self._parser
         self.version = parser.get_http_version()
         if self.version not in VERSIONS:

@@ -1,4 +1,4 @@
-"""What became of connections in the log: each kind at once, then counted, so that an attacker cannot fill the disk."""
+"""Logs why connections were ended: the first of each kind at once, then counts, so that nobody can fill the disk."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.http.events import ConnectionEnded, DescriptorsExhausted
 log = logs.get(__name__)
 
 QUIET_S: Final = 10.0
-"""At most one line of each kind within this; the next one says how many were left out."""
+"""At most one line of each kind within this time; the next line has the number of those left out."""
 
 FULL: Final = frozenset({"refused", "evicted"})
 
 
 class ConnectionJournal:
-    """An observer of one port's connections; `setting` is what raises their number, `clock` is monotonic seconds."""
+    """An observer of one port's connections; `setting` raises their limit, `clock` is monotonic seconds."""
 
     def __init__(self, setting: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._more = f"; {setting} allows more" if setting else ""
@@ -27,7 +27,7 @@ class ConnectionJournal:
         self._untold: dict[str, int] = {}
 
     def __call__(self, event: object) -> None:
-        """Log a connection that we ended, or could not take."""
+        """Log a connection that the server ended, or could not accept."""
         match event:
             case DescriptorsExhausted(error=error):
                 self._say(

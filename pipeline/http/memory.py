@@ -1,13 +1,13 @@
-"""A bound on the bodies that are in memory at once."""
+"""Bounds the bodies that are in memory at once."""
 
 from __future__ import annotations
 
 
 class Memory:
-    """How much of it is taken: by all bodies, and by those that are not complete.
+    """Counts the bytes of all bodies, and of those that are not complete.
 
-    Anybody can begin a body; a complete one is judged at once, and kept only if it is genuine. So the former have less
-    room, and cannot take that of the latter.
+    Anybody can begin a body; a complete one is checked at once, and kept only if it is genuine. So incomplete ones have
+    less room, and cannot take that of complete ones.
     """
 
     def __init__(self, incoming_bytes: int, held_bytes: int) -> None:
@@ -16,7 +16,7 @@ class Memory:
         self.held_bytes = 0
 
     def take(self, size: int, *, complete: bool) -> bool:
-        """Whether there is room for `size` bytes more of a body; then they are taken."""
+        """Take room for `size` bytes more of a body; return whether there was enough."""
         held = self.held_bytes + size
         if held > self._held_limit or (not complete and self.incoming_bytes + size > self._incoming_limit):
             return False
@@ -26,9 +26,9 @@ class Memory:
         return True
 
     def completed(self, size: int) -> None:
-        """So much of what was taken belongs to a complete body now, or to none any more."""
+        """Note that so many of the taken bytes belong to a complete body now, or to none any more."""
         self.incoming_bytes -= size
 
     def release(self, size: int) -> None:
-        """Give back."""
+        """Give `size` bytes back."""
         self.held_bytes -= size

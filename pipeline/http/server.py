@@ -1,6 +1,6 @@
-"""A listening socket and its connections, inside a loop that somebody else runs; signals are left alone.
+"""A listening socket and its connections, inside a running event loop; it installs no signal handlers.
 
-Ingest's process and the sandbox own their loop, a worker's belongs to Faust: here it is the same.
+Ingest and the sandbox run their own loop, a worker's is run by Faust: the server works in either.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pipeline.observers import tell
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 
 ACCEPTS_A_TURN: Final = 64
-"""Connections that are accepted before others have their turn."""
+"""Connections that are accepted in one turn of the event loop."""
 
 ACCEPT_AGAIN_S: Final = 0.1
-"""After file descriptors ran out; what could be closed for one has closed by then."""
+"""How long to wait after file descriptors ran out: the connection that was ended to free one is closed by then."""
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -44,11 +44,11 @@ class Server:
         app: ASGI; see `pipeline.http.body` for how bodies come.
         listener: bound and listening; closed by `stop`.
         limits: of this port.
-        observers: see what became of connections.
-        directs: what answers without ASGI.
+        observers: get the events of connections.
+        directs: handlers without ASGI.
 
     Attributes:
-        connections: open now.
+        connections: the open ones.
         closing: set by `drain`: every answer is the last one of its connection.
     """
 
@@ -85,7 +85,7 @@ class Server:
 
     @property
     def requests(self) -> int:
-        """Being answered now."""
+        """How many requests are being answered."""
         return len(self._running)
 
     def start(self) -> None:
@@ -101,7 +101,7 @@ class Server:
         self.closing = True
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no more, answer what was begun, close.
+        """Accept no more connections, answer the requests in flight, close.
 
         Args:
             grace_s: for requests in flight; then they are cancelled.
@@ -124,7 +124,7 @@ class Server:
             await self._changed.wait()
 
     def give_up(self) -> None:
-        """Wait for no answer any more."""
+        """Cancel all requests in flight."""
         for connection in list(self._running):
             connection.cancel()
 
@@ -154,7 +154,7 @@ class Server:
         for _ in range(ACCEPTS_A_TURN):
             full = len(self.connections) + len(self._joining) >= self.most
             if full and self._joining and not self._unproven:
-                return  # those who are about to join are missed less than whoever else would make room
+                return  # connections that are about to join are worth less than the one that would be ended for them
             try:
                 accepted, _ = self._listener.accept()
             except OSError as error:
@@ -163,7 +163,7 @@ class Server:
                     self._make_room()
                     self._pause_accepting()
                     self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
-                return  # nobody waits, or has gone again
+                return  # no connection waits, or its client is gone again
             if full and not self._make_room():
                 self.told("refused")
                 accepted.close()
@@ -177,7 +177,7 @@ class Server:
         try:
             await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
         except OSError:
-            accepted.close()  # it has gone again
+            accepted.close()  # the client is gone again
         except asyncio.CancelledError:
             accepted.close()
             raise
@@ -187,7 +187,7 @@ class Server:
         self._changed.set()
 
     def _make_room(self) -> bool:
-        """End the connection that is missed least: one that never got an answer, else one that is idle for longest."""
+        """End one that has never sent a whole request, else the one that is idle for longest; false without one."""
         for waiting in (self._unproven, self._idle):
             if waiting:
                 connection, _ = waiting.popitem(last=False)
@@ -197,52 +197,52 @@ class Server:
                 return True
         return False
 
-    # --- what connections say of themselves -----------------------------------------------------------------------
+    # --- what connections report ----------------------------------------------------------------------------------
 
     def joined(self, connection: Connection) -> None:
-        """It is open, and has asked for nothing yet."""
+        """A connection is open, without a request yet."""
         self.connections.add(connection)
         self._unproven[connection] = None
 
     def left(self, connection: Connection) -> None:
-        """It is closed."""
+        """A connection is closed."""
         self.connections.discard(connection)
         self._unproven.pop(connection, None)
         self._idle.pop(connection, None)
         self._changed.set()
 
     def busy(self, connection: Connection) -> None:
-        """A request has begun. One whose body does not come is as little proven as before."""
+        """A request has begun. It does not make the connection more valuable before its body is complete."""
         self._running.add(connection)
         self._idle.pop(connection, None)
 
     def whole(self, connection: Connection) -> None:
-        """A request is there whole, and is answered before its connection is ended."""
+        """A request is complete, and is answered before its connection is ended."""
         self._unproven.pop(connection, None)
 
     def done(self, connection: Connection) -> None:
-        """Its request was answered."""
+        """The connection's request was answered."""
         self._running.discard(connection)
         self._changed.set()
 
     def idle(self, connection: Connection) -> None:
-        """It waits for its next request."""
+        """The connection waits for its next request."""
         self._idle[connection] = None
 
     def told(self, reason: Reason) -> None:
-        """A connection is ended by us."""
+        """The server ends a connection."""
         tell(self._observers, ConnectionEnded(reason))
 
     # --- the one timer --------------------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Look at every deadline, again and again."""
+        """Check every deadline, again and again."""
         while True:
             await asyncio.sleep(SWEEP_S)
             self.look()
 
     def look(self) -> None:
-        """End what is late, once."""
+        """End the connections whose deadline has passed, once."""
         self.now = now = self.loop.time()
         self.date = b"date: %s\r\n" % formatdate(usegmt=True).encode()
         for connection in [one for one in self.connections if one.deadline < now]:

@@ -159,7 +159,7 @@ def create_app(
         if settings.admin_port is None
         else Starlette(routes=[*about, *_page(settings, metrics, health, member).routes()])
     )
-    app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 says where to look
+    app.router.redirect_slashes = False  # a redirect would be a failed delivery to Dodo; a 404 shows where to look
     return app
 
 

@@ -12,7 +12,7 @@ from pipeline.ingest.events import Outcome, RequestEnded
 log = logs.get(__name__)
 
 QUIET_S: Final = 10.0
-"""At most one line of each outcome within this; the next one says how many were left out."""
+"""At most one line of each outcome within this; the next one has how many were left out."""
 
 SILENT: Final[frozenset[Outcome]] = frozenset({"accepted", "client-gone"})
 """What needs nobody's attention; metrics count it."""

@@ -4,7 +4,10 @@ Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. T
 broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then
 refused as out of order while the client looks healthy (KIP-98, "Failure semantics"). So a failed batch ends the
 producer's life: requests are answered 503 until another one, with a new id, has taken its place. The attempts to get
-one end with success alone, whatever hinders them; `liveness` decides when they have gone on for too long.
+one end only with success, whatever hinders them; `liveness` decides when they have gone on for too long.
+
+It stays one module since it is one state machine: each method reads or changes which producer is in use, which records
+wait for it, and what `/ready` reports.
 """
 
 from __future__ import annotations
@@ -64,8 +67,8 @@ CLOSE_WITHIN_S: Final = 2.0
 """Requests in flight got their answers before; what is still unconfirmed was answered 503."""
 
 BEAT_S: Final = 2.0
-"""How often an idle producer asks whether the broker is there, so that `/ready` tells of an outage without traffic,
-and of its end although a load balancer sends none."""
+"""How often an idle producer asks whether the broker is there, so that `/ready` shows an outage without traffic, and
+its end although a load balancer sends none."""
 
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts to start another producer; the last repeats."""
@@ -89,7 +92,7 @@ TICK_S: Final = 0.002
 
 
 def _nobody(answer: Stored | NotStored) -> None:
-    """Who was told already."""
+    """Stands in place of a callback that was called already."""
 
 
 class _Waiting:

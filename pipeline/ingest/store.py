@@ -25,7 +25,7 @@ class NotStored(NamedTuple):
 
 
 Told = Callable[[Stored | NotStored], None]
-"""Is told once what became of a record, on the event loop; perhaps before `put` has returned."""
+"""Called once with what became of a record, on the event loop; perhaps before `put` has returned."""
 
 
 class Store(Protocol):

@@ -82,7 +82,7 @@ def renewed(context: ssl.SSLContext) -> ssl.SSLContext:
         if source is None or (stamp := source.files.stamp()) in (source.stamp, source.refused):
             return context
         known = _latest.get(source.files)
-        if known is not None and known[0] == stamp:  # another client was here first, and has said so
+        if known is not None and known[0] == stamp:  # another client found it first, and has logged it
             return known[1]
         try:
             anew = context_of(source.files)
@@ -99,7 +99,7 @@ def renewed(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def end_of(certfile: Path | None) -> dt.datetime | None:
-    """When the first certificate of a PEM file ends; None without a file, or when it does not tell."""
+    """When the first certificate of a PEM file ends; None without a file, or when it cannot be read."""
     try:
         block = _BLOCK.search(certfile.read_bytes()) if certfile is not None else None
         return _not_after(base64.b64decode(block[1])) if block is not None else None

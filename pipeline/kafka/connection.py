@@ -5,7 +5,7 @@ loop. Whoever writes in that turn is ignored by asyncio, and gets a `RuntimeErro
 closed"), for which aiokafka is not prepared: its fetcher, its sender and its coordinator end with it, and the worker
 with them. A broker that is killed while it has unread requests breaks its connections so.
 
-Two more things that aiokafka 0.14 leaves out. A broker says that it refuses a token in an answer that is no error
+Two more things that aiokafka 0.14 leaves out. A broker reports that it refuses a token in an answer that is no error
 (RFC 7628 §3.2.3); aiokafka takes it for success. And a session may have an end (KIP-368: the token's, or
 `connections.max.reauth.ms`), after which the broker breaks the connection under whatever request is on its way;
 `Connection` logs in again before, as Java's clients do.
@@ -92,7 +92,7 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc]
     def _unless_broken(self, write: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         try:
             return write()
-        except KafkaError:  # a RuntimeError too: the connection is closed, and says so
+        except KafkaError:  # a RuntimeError too: the connection is closed, and reports it
             raise
         except RuntimeError as error:  # before the request was noted as sent (pinned), so nobody waits for an answer
             if not self._writer.transport.is_closing():

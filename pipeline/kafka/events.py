@@ -24,7 +24,7 @@ class ChunkDelivered:
     last_offset: int
     records: int
     end_offset: int | None
-    """Next offset that the partition will give, as the broker last said it; None before its first answer."""
+    """Next offset that the partition will give, as the broker last returned it; None before its first answer."""
     generation: int
     appended_at_ms: int | None = None
     """When the leader appended the last of them, by its clock; None where records have their producers' time."""

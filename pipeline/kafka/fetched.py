@@ -42,7 +42,7 @@ class FetchedRecord:
 
 @dataclass(slots=True, eq=False)
 class UnreadableRecord(FetchedRecord):
-    """What lies at an offset and is no record that a stage may act on; `fault` says why.
+    """What lies at an offset and is no record that a stage may act on; `fault` is why.
 
     Either one record of which a part cannot be read: key and value are its own, and in a header's name each byte that
     is not UTF-8 is written as an escape of four characters. Or, with `through`, a whole batch that cannot be decoded:

@@ -1,8 +1,8 @@
 """Reading from the replica that is near (KIP-392): a consumer's rack, and the leader's word on what is out of range.
 
-aiokafka 0.14 follows the leader's hint to a follower of the same rack. But what a follower says to an offset that it
-does not have yet, or has no more, it takes as it would take it from the leader: it gives the position up and reads the
-log from its start again. Java's clients ask the leader then (KIP-392, "out of range offsets"), and so do these.
+aiokafka 0.14 follows the leader's hint to a follower of the same rack. But if a follower does not have an offset yet,
+or no more, aiokafka takes its answer for the leader's: it gives the position up and reads the log from its start again.
+Java's clients ask the leader then (KIP-392, "out of range offsets"), and so do these.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_near(consumer: Any, rack: str | None) -> None:
 
 
 class _LeaderDecides:
-    """A client's `send`, in whose answers no follower says that an offset is out of range."""
+    """A client's `send`, in whose answers no follower reports an offset as out of range."""
 
     def __init__(self, client: Any) -> None:
         self._cluster = client.cluster

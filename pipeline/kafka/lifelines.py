@@ -19,7 +19,7 @@ METADATA: Final = BackgroundTask("kafka metadata", OnEnd.TELL)
 
 def watch_producer(tasks: Tasks, producer: Any, failed: Callable[[BaseException], None]) -> None:
     """Hear of the end of a started producer's tasks, until `tasks` are stopped."""
-    tasks.watch(SENDER, producer._sender.sender_task, failed)  # noqa: SLF001 - nothing else tells
+    tasks.watch(SENDER, producer._sender.sender_task, failed)  # noqa: SLF001 - nothing else reports its end
     tasks.watch(METADATA, producer.client._sync_task, failed)  # noqa: SLF001
 
 

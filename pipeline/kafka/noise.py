@@ -2,7 +2,7 @@
 
 With the broker away, aiokafka writes about 70 errors a second for as long as it lasts, and mode prints the stack of
 every crash, also of one that is an operator's mistake with a message of its own. `quieten` is for every process that
-has a client: what an absent broker makes the clients say is one incident, which `outage` logs.
+has a client: what clients log about an absent broker is one incident, which `outage` logs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FLOODING: Final = ("aiokafka", "faust", "mode")
 BURST: Final = 3
 WINDOW_S: Final = 30.0
 REPORTS: Final = ("Crashed reason=", "Drain messages raised")
-"""What mode and Faust say of an error that ends the worker."""
+"""What mode and Faust log about an error that ends the worker."""
 
 ENDINGS: Final = (
     "]: Stopping...",
@@ -44,7 +44,7 @@ ENDINGS: Final = (
 
 ATTEMPTS: Final = frozenset(
     {
-        UNCONNECTED_LINE,  # `outage` says it once, right after it
+        UNCONNECTED_LINE,  # `outage` logs it once, right after it
         'Unable connect to "%s:%s": %s',
         'Unable to request metadata from "%s:%s": %s',
         "Unable to request metadata from node with id %s: %r",
@@ -68,10 +68,10 @@ ROUTINE: Final = frozenset(
         "Marking the coordinator dead (node %s)for group %s.",
     }
 )
-"""Its lines that follow one of those, or tell that a group's coordinator is another broker now."""
+"""Its lines that follow one of those, or report that a group's coordinator is another broker now."""
 
 EXPIRED: Final = "Heartbeat session expired - marking coordinator dead"
-"""Its line that says nothing new while brokers are away, and a moment after. A frozen one shows first in it."""
+"""Its line that adds nothing while brokers are away, and a moment after. A frozen one shows first in it."""
 
 PASSING: Final = (
     OSError,  # TimeoutError is one
@@ -88,7 +88,7 @@ PASSING: Final = (
 
 
 class FloodGate(logging.Filter):
-    """Lets the first `BURST` lines of a kind through in each `WINDOW_S`; the next window's first line says how many
+    """Lets the first `BURST` lines of a kind through in each `WINDOW_S`; the next window's first line has how many
     were left out. A kind is a logger and its unformatted message, so partitions and addresses do not multiply it.
     What the clients log of brokers that are away is left to `watch`, when they report to it."""  # noqa: D205, D209 - sentences that belong together
 

@@ -28,11 +28,11 @@ UNCONNECTED_LINE: Final = "Unable connect to node with id %s: %s"
 
 BOOTSTRAP_WITHIN_S: Final = 10.0
 """For a stage that starts while no broker answers: a single broker restarts in about 5 s, and a load balancer before
-several forgets a dead one within about 10. Whoever waits at a terminal is told at once."""
+several forgets a dead one within about 10. A command at a terminal reports it at once."""
 
 RETRY_S: Final = 0.25
 LINES: Final = 200
-"""A client that goes on for long may say much; the first and last words of a failed start are far fewer."""
+"""A client that runs for long may log much; the first and last words of a failed start are far fewer."""
 
 Row = tuple[tuple[str, ...], str, tuple[str, ...]]
 """Signs in aiokafka's and OpenSSL's messages, what they mean, which settings to check."""

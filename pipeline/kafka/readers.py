@@ -50,7 +50,7 @@ def new_reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
 async def log_ends(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Where each partition's log ends.
 
-    `consumer.end_offsets` tells where what can be read ends: at the first record of a transaction that is open.
+    `consumer.end_offsets` returns where what can be read ends: at the first record of a transaction that is open.
 
     Raises:
         KafkaError: the brokers did not answer in time.

@@ -91,7 +91,7 @@ class _Steady:
         watch.watched = True
 
     async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
-        """Send a request; its answer, which may say that we are throttled."""
+        """Send a request; its answer, which may report a throttling."""
         answer = await self._send(node_id, request, **options)
         self._quotas.answered(request, answer, self._client._client_id)  # noqa: SLF001
         return answer

@@ -29,7 +29,7 @@ CHECKED: Final = "checked"
 """Of an operation: the word of who made it that its value may go into a batch (`pipeline.customerio.vouching`)."""
 
 IDENTITY: Final = "identity"
-"""Of an identify: the digest of what it tells, which the state remembers as told."""
+"""Of an identify: the digest of what it sends, which the state remembers as sent."""
 
 IDENTITY_OF: Final = "identity-of"
 """Whose state that is: the key under which a command about it goes to its owner."""
@@ -41,7 +41,7 @@ RULES: Final = "rules"
 """Of an operation that was shaped: the version of the user's rules and code."""
 
 UNTOLD: Final = "untold"
-"""The command by which the sink says that an identify was given up."""
+"""The command by which the sink reports that an identify was given up."""
 
 DLQ_STAGE: Final = "dlq-stage"
 DLQ_CLASS: Final = "dlq-class"

@@ -1,4 +1,4 @@
-"""What the brokers refuse for good, as errors that say what to change; everything else stays as it came."""
+"""What the brokers refuse for good, as errors that name what to change; everything else stays as it came."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.settings import PREFIX
 
 UNDECODABLE: Final = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
-"""What aiokafka says of bytes. A broker that sent them was reached; `unpacking` leaves little of it."""
+"""What aiokafka raises for bytes that it cannot read. The broker that sent them was reached; `unpacking` prevents most
+of these errors."""
 
 
 def explained(error: BaseException, group: str, session_s: float) -> BaseException:

@@ -70,7 +70,7 @@ class To(Enum):
 
 
 Codes = Callable[[Any], Iterable[int]]
-"""The error codes in an answer, of which any may say that it is to be asked again."""
+"""The error codes in an answer, of which any may mean that it must be sent again."""
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Quotas of the brokers: that they hold this process back, for how long, and one line when it begins and when it ends.
 
-Each answer says for how long the broker kept it back, or reads nothing more from the connection (KIP-219), since the
+Each answer has for how long the broker kept it back, or reads nothing more from the connection (KIP-219), since the
 user or the client id is over its quota. Nothing is lost by it, and everything is later.
 """
 
@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 
 class Throttling:
-    """Told of each answer by each client of the process, from whatever thread; `clock` is monotonic seconds."""
+    """Sums what brokers report in answers to any client of the process, in any thread; `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -39,7 +39,7 @@ class Throttling:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """By kind of request, what the brokers said in all."""
+        """By kind of request, the sum of what the brokers reported."""
         return dict(self._seconds)
 
     def answered(self, request: Any, answer: Any, client_id: str) -> None:

@@ -38,7 +38,7 @@ AGAIN_S: Final = 5.0
 """Between two questions in vain while the old token is good."""
 
 DEFAULT_LIFE_S: Final = 300.0
-"""Of a token whose answer does not tell `expires_in`, which RFC 6749 §5.1 only recommends."""
+"""Of a token whose answer has no `expires_in`, which RFC 6749 §5.1 only recommends."""
 
 REFUSED: Final = "the token endpoint refused"
 UNREACHED: Final = "the token endpoint could not be reached"
@@ -205,7 +205,7 @@ def _by_aws(region: str) -> Tokens:
     def ask() -> Token:
         try:
             text, ends_at_ms = signer.generate_auth_token(region)
-        except AttributeError:  # the signer's way to say that botocore found nothing
+        except AttributeError:  # what the signer raises when botocore found nothing
             raise TokenError(f"{UNSIGNED}: this machine has no AWS credentials") from None
         except Exception as error:  # botocore has no common ancestor of what it raises
             raise TokenError(f"{UNSIGNED}: {str(error) or type(error).__name__}") from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-import cramjam  # noqa: F401 - aiokafka decompresses with it, and where it is missing would only say so batch by batch
+import cramjam  # noqa: F401 - aiokafka decompresses with it, and without it would only fail batch by batch
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
@@ -113,7 +113,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                         )  # fmt: skip
                 # Behind the batch's own end: compaction may have taken its last records.
                 self.next_fetch_offset = max(batch.next_offset, self.next_fetch_offset)
-            except Exception:  # noqa: BLE001 - whatever the decoder says: the bytes are what they are
+            except Exception:  # noqa: BLE001 - whatever the decoder raises, the bytes are unreadable
                 data = data[start:]
                 if not (yield from self._patiently(data)):
                     return
@@ -152,8 +152,8 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         if damage.times <= READ_AGAIN and not trusted:
             return False
         records, next_offset = read_patiently(topic, partition, frame, self.next_fetch_offset, following)
-        # Without a batch behind it nothing tells how far a damaged one reaches: it comes once more for each further
-        # offset, and is told of once.
+        # Without a batch behind it nothing shows how far a damaged one reaches: it comes once more for each further
+        # offset, and is reported once.
         if damage.told_at is None or self.next_fetch_offset <= damage.told_at:
             for record in records:
                 damage.told_at = record.offset

@@ -43,8 +43,8 @@ VARINT_BITS: Final = 63
 _SIGNED: Final = 1 << VARINT_BITS
 
 
-class Undecodable(Exception):  # noqa: N818 - no error of the program: it says what the bytes are
-    """The bytes are no batch, or not one that this version knows; the message says why."""
+class Undecodable(Exception):  # noqa: N818 - no error of the program: it is about the bytes
+    """The bytes are no batch, or not one that this version knows; the message has the reason."""
 
 
 class Head(NamedTuple):
@@ -153,7 +153,7 @@ def _message_set(topic: str, partition: int, frame: bytes, magic: int, start: in
                 at = found.offset + 1
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever the decoder says of bytes that are what the producer sent
+    except Exception as error:  # noqa: BLE001 - whatever the decoder raises for bytes of a producer
         records.append(_whole((topic, partition), frame, at, max(last, at), _why(error)))
         at = records[-1].offset + 1
     return Patient(records, max(last + 1, at))

@@ -1,4 +1,4 @@
-"""A preview as a document, for `--json` and for screens; what belongs to a person is masked."""
+"""A preview as a JSON document, for `--json` and for screens; personal data is masked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.transform.shaping.differences import KINDS
 
 
 def document(found: Previewed, wanted: Wanted, current: Policy, candidate: Policy) -> dict[str, Any]:
-    """The whole. Counts are of webhooks, but in `kinds` and `changes`, where one webhook may count more than once."""
+    """The whole document. It counts webhooks, except in `kinds` and `changes`, where a webhook may count repeatedly."""
     report, past = found.report, found.past
     return {
         "current": _version(current),

@@ -1,9 +1,9 @@
-"""What was known of the span's customers before it: their facts of now, without those that the span itself tells.
+"""What was known of the span's customers before it: their present facts, without those that the span itself writes.
 
-By the facts of now everything that was read has been told, so that neither side would tell it again. So the span is
-decided once over an empty state, only to learn which facts it writes; from the copy of the customers' topic those are
-left out, and both sides write them anew. What the topic no longer has is gone: of a fact that the span writes, what it
-was before.
+By the present facts everything in the span was sent already, so neither side would send it again. So the span is
+decided once with an empty state, only to find out which facts it writes; these are left out of the copy of the
+customers' topic, and both sides write them anew. If the span overwrites a fact, its former value is lost: the topic no
+longer has it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pipeline.transform.customers.schema import CUSTOMERS
 from pipeline.transform.policy import Policy
 
 MOST_GROUPS: Final = 20_000
-"""Customers and people whose past is looked up: with some ten facts each, about 100 MB."""
+"""How many customers and people are looked up: with about ten facts each, that is about 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What both sides begin with.
+    """The facts that both sides begin with.
 
     Attributes:
         values: facts by their keys.
         began_at_ms: when the state began, unix milliseconds; None: with the first record of the span.
-        known: how many customers and people of the span there were before it.
-        complete: whether all of them were looked up; those beyond `MOST_GROUPS` begin unknown.
+        known: how many customers and people of the span had facts before it.
+        complete: whether all of them were looked up; those beyond `MOST_GROUPS` begin without facts.
     """
 
     values: Mapping[bytes, bytes] = field(default_factory=lambda: MappingProxyType({}))
@@ -42,7 +42,7 @@ class Past:
     complete: bool = True
 
     def store(self, at_ms: int) -> Facts:
-        """A state of one's own that begins with it, at `at_ms` (unix milliseconds) if it never began."""
+        """A new store with these facts; if `began_at_ms` is None, its state begins at `at_ms` (unix milliseconds)."""
         store = Facts(at_ms if self.began_at_ms is None else self.began_at_ms)
         for key in sorted(self.values):
             store.put(key, self.values[key])
@@ -50,24 +50,24 @@ class Past:
 
 
 class Footprint:
-    """Which facts the span writes, and whose they are.
+    """Collects the keys of the facts that the span writes, and the customers and people that they belong to.
 
     Args:
-        policy: as it is live.
-        most_groups: whose facts are noted.
+        policy: the live one.
+        most_groups: how many customers and people are noted at most.
     """
 
     def __init__(self, policy: Policy, *, most_groups: int = MOST_GROUPS) -> None:
         self.keys: set[bytes] = set()
         self.groups: set[bytes] = set()
-        """Customers and people."""
+        """The customers and people that the facts belong to."""
 
         self.complete = True
         self._most_groups = most_groups
         self._world = World(policy)
 
     def add(self, record: Record) -> None:
-        """One more record of it, in its order."""
+        """Decide the next record of the span."""
         if self._world.store is None or len(self._world.store) >= MOST_FACTS:
             self._world.begin(_Noting(self._note))
         self._world.decide(record)
@@ -83,7 +83,7 @@ class Footprint:
 
 
 class _Noting(Facts):
-    """Facts whose keys are heard as they are written."""
+    """A store that passes each key that is written to `note`."""
 
     def __init__(self, note: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Noting(Facts):
 
 
 async def past_of(settings: Settings, footprint: Footprint, told: Told = nobody) -> Past:
-    """What the customers' topic knew before the span.
+    """The facts of the customers' topic, without those that the span writes.
 
     Raises:
         TopicError, BrokerUnreachableError: see `read_facts`.

@@ -1,4 +1,4 @@
-"""Reading webhooks from their topic and deciding each twice."""
+"""Reads webhooks from their topic, and decides each twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.differences import differences
 
 SKEW_MS: Final = 0
-"""A look at what came since about then: nobody misses the first seconds of it."""
+"""The start of the span is approximate, so a difference between clocks needs no allowance."""
 
 Step = Literal["Reading", "Looking up customers", "Comparing"]
 
@@ -25,8 +25,8 @@ Step = Literal["Reading", "Looking up customers", "Comparing"]
 class Wanted(NamedTuple):
     """What is read: the newest `last` records, or those since `since_ms` (unix milliseconds).
 
-    `types` are those that are compared, all where there is none; the others are decided all the same, since what
-    customers are known for comes of them as well.
+    `types` are those that are compared; empty: all. Webhooks of other types are decided all the same, since they too
+    change what is known of customers.
     """
 
     last: int | None = None
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 class Previewed(NamedTuple):
-    """What was found, what both sides began with, and how often they began anew because of memory."""
+    """The result: what was found, what both sides began with, and how often they began anew to bound the memory."""
 
     report: Report
     past: Past | None
@@ -43,10 +43,10 @@ class Previewed(NamedTuple):
 
 
 class Progress(Protocol):
-    """Shows how far each step is."""
+    """Shows the progress of each step."""
 
     def __call__(self, step: Step, /) -> AbstractContextManager[Callable[[int, int], None]]:
-        """While the step lasts: what to call with how many of how many are done."""
+        """A context for the step; it gives a function that is called with how many records of how many are done."""
 
 
 async def preview(
@@ -54,7 +54,7 @@ async def preview(
 ) -> Previewed:
     """What `candidate` would change; nothing is committed, joined or written.
 
-    With `past` and a state both sides begin with what was known before the span (`past_of`), else with nothing.
+    With `past` and a state, both sides begin with what was known before the span (`past_of`), else with nothing.
 
     Raises:
         TopicError: a topic does not exist, or this user may not read it.

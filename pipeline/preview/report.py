@@ -1,4 +1,4 @@
-"""What was found, counted: bounded however much is read and whatever shapes it."""
+"""Counts the differences, in bounded memory however much is read and whatever names the candidate makes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pipeline.transform.shaping.differences import Change, ChangeKind
 from pipeline.transform.verdicts import DeadLettered
 
 SAMPLES: Final = 3
-"""Of each change: enough to see what it is."""
+"""Samples of each change: enough to see what it is."""
 
 MOST_CHANGES: Final = 500
-"""Kinds of changes, by type and event. Code can make names without end; what goes beyond is counted together."""
+"""Kinds of changes, by type and event. Code can make any number of names; those beyond are counted together."""
 
 MOST_ATTRIBUTES: Final = 200
-"""Names of attributes of one change, likewise."""
+"""Names of attributes of one change; those beyond are counted together."""
 
 OTHER: Final = "other"
 UNREADABLE: Final = "unreadable"
 
 
 class Key(NamedTuple):
-    """What is counted together; `failure` says why for what fails."""
+    """Changes with the same key are counted together; `failure` is why a webhook fails."""
 
     kind: ChangeKind
     type: str
@@ -38,13 +38,13 @@ class Key(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One webhook of those that a change concerns."""
+    """One webhook that has a change."""
 
     place: str
     webhook_id: str
     change: Change
     private: tuple[str, ...]
-    """Words of the webhook that belong to a person."""
+    """Personal data in the webhook, to be masked."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Counted:
     samples: list[Sample] = field(default_factory=list)
 
     def add(self, record: Record, decision: Decision, change: Change) -> None:
-        """One more."""
+        """Count one more webhook with this change."""
         self.count += 1
         for name, fate in change.attributes.items():
             known = name if name in self.attributes or len(self.attributes) < MOST_ATTRIBUTES else OTHER
@@ -68,7 +68,7 @@ class Counted:
 
 @dataclass(slots=True)
 class OfType:
-    """Webhooks of one type: how many, of how many something changes, and how often what does."""
+    """Webhooks of one type: how many, how many with a change, and how many changes of each kind."""
 
     webhooks: int = 0
     changed: int = 0
@@ -77,16 +77,16 @@ class OfType:
 
 @dataclass(slots=True)
 class Report:
-    """The whole.
+    """The whole result of a preview.
 
     Attributes:
         read: records that were read.
         compared: those that were decided twice and are of a wanted type.
         echoes: those that the worker wrote because of others (`worlds.is_echo`).
-        unreadable: those of the compared ones that are no webhook, under any rules.
-        changed: those of the compared ones of which something changes.
-        types: the compared ones by type; `other` for what Dodo's catalogue does not know.
-        changes: by what they are, in the order in which they were met.
+        unreadable: those of the compared ones that are not a webhook, under any rules.
+        changed: those of the compared ones that have a change.
+        types: the compared ones by type; `other` for types that are not in Dodo's catalogue.
+        changes: by their keys, in the order in which they were found.
         uncounted: changes beyond `MOST_CHANGES`, which are in `types` alone.
     """
 
@@ -100,7 +100,7 @@ class Report:
     uncounted: int = 0
 
     def add(self, record: Record, decision: Decision, changes: Sequence[Change]) -> None:
-        """One record that was decided twice."""
+        """Add a record that was decided twice."""
         self.compared += 1
         type_ = type_of(decision)
         mine = self.types.setdefault(type_, OfType())
@@ -124,7 +124,7 @@ class Report:
 
 
 def type_of(decision: Decision) -> str:
-    """What a record is counted under."""
+    """The type under which a record is counted."""
     if decision.type is None:
         return UNREADABLE
     return decision.type if decision.type in TYPES or decision.type.startswith("command.") else OTHER

@@ -1,4 +1,4 @@
-"""Which part of the topic is read."""
+"""Chooses which part of the topic is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pipeline.kafka.cluster.topic_reader import Span
 def newest(spans: Mapping[int, Span], count: int) -> dict[int, Span]:
     """The newest `count` offsets: evenly from all partitions, more from others where one holds fewer than its part.
 
-    Customers are spread evenly, so that this is nearly what came last; exactly that would take reading all of it.
+    Customers are spread evenly over partitions, so these are nearly the newest records; to find exactly those would
+    take reading the whole topic.
     """
     left = min(count, sum(span.length for span in spans.values()))
     found: dict[int, Span] = {}

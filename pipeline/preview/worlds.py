@@ -1,4 +1,4 @@
-"""Two workers side by side: one as it is live, one with the candidate, each with a state of its own in memory."""
+"""Decides records twice: as the live transform does, and with the candidate, each with a state of its own in memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Decided
 
 MOST_FACTS: Final = 250_000
-"""Of one state, about 120 MB. A span that tells more of them is decided with states that begin anew in the middle."""
+"""Facts of one state, about 120 MB. If a span writes more, both states begin anew in the middle of it."""
 
 
 class Facts(MemoryStore):
-    """A store whose changelog nobody reads, and that holds no more memory than its facts have bytes."""
+    """A store without a changelog, that uses no more memory than its facts have bytes."""
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """See `KeyValueStore`."""
@@ -33,7 +33,7 @@ class Facts(MemoryStore):
 
 
 def _fitted(value: bytes | None) -> bytes | None:
-    """A copy without spare room: orjson's own results of 200 bytes hold 4,000."""
+    """A copy of the exact size: a result of orjson with 200 bytes occupies 4,000."""
     return None if value is None else bytes(memoryview(value))
 
 
@@ -51,14 +51,14 @@ class CommandRecord:
 
 
 class World:
-    """The transform under one policy, with the state that it was given last; without one at first."""
+    """The transform under one policy, with a state of its own; at first without one."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.store: Facts | None = None
 
     def begin(self, store: Facts | None) -> None:
-        """Go on with this state; None: without any."""
+        """Continue with this state; None: without any."""
         self.store = store
 
     def decide(self, record: Record) -> tuple[Decision, list[Decided]]:
@@ -74,13 +74,13 @@ class World:
 
 
 class Both:
-    """The same records through two worlds.
+    """Decides the same records in two worlds.
 
     Args:
-        current: as it is live.
-        candidate: as it would be.
-        state: a state to begin with, of one's own at each call; it is given the time of the record that comes first
-            (unix milliseconds). None: customers are not known.
+        current: the live policy.
+        candidate: the policy that is tried.
+        state: makes a new state to begin with; called with the time of the first record (unix milliseconds). None: both
+            sides know nothing of customers.
         most_facts: of each state, beyond those with which it begins.
     """
 
@@ -94,7 +94,7 @@ class Both:
     ) -> None:
         self.current, self.candidate = World(current), World(candidate)
         self.begun_anew = 0
-        """How often both went back to the beginning, so that memory holds."""
+        """How often both began anew, so that their memory stays bounded."""
 
         self._state = state
         self._bound = self._most_facts = most_facts
@@ -127,8 +127,8 @@ def _size(world: World) -> int:
 def is_echo(record: Record, spans: Mapping[int, Span]) -> bool:
     """Whether the worker itself wrote the record, because of another one that is read as well.
 
-    Copies of webhooks that lay in another partition than their customer's, and what owners of people were told: both
-    worlds conclude them from the webhook itself.
+    Such are copies of webhooks that were in another partition than their customer's, and the sums that are sent to the
+    owner of a person: both worlds derive them from the webhook itself.
     """
     if text_header(record.headers, DODO_COMMAND) == SHARE:
         return True

@@ -27,14 +27,14 @@ NO_BARRIER: Final = frozenset({b"", b"0", b"false"})
 """Any other value of the header is one: an extra barrier costs a little time, a missing one an address."""
 
 BARRIER_LENGTH: Final = len(BARRIER)
-"""Most records have no such header, and the length alone tells it from every other one of ours."""
+"""Most records have no such header, and its length alone distinguishes it from every other one of ours."""
 
 
 class Admitted(NamedTuple):
     """What a record is found to be.
 
-    `fault`: why it cannot travel. `barrier`: its person's next operations wait for its acceptance. `is_early`: it may
-    say from when on it may be sent.
+    `fault`: why it cannot be sent. `barrier`: its person's next operations wait for its acceptance. `is_early`: it has
+    a time before which it must not be sent.
     """
 
     fault: Fault | None

@@ -51,7 +51,7 @@ class Waiting:
     batch is then handed out in one step. The last batch is open to whoever has nothing elsewhere; one in which an
     operation did not fit is closed to all others, so nobody's operations pass each other.
 
-    `release` must be told of every key that was drawn, once all of its drawn operations are decided.
+    `release` must be called for every key that was drawn, once all of its drawn operations are decided.
     """
 
     __slots__ = ("_began", "_behind", "_faults", "_filled", "_open", "_parts", "_where")

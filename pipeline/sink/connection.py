@@ -92,7 +92,7 @@ async def _is_checked(client: TrackClient, *, is_given: bool) -> bool:
 
     The region is remembered for a day, the key is not. An address of one's own (`is_given`) may not know regions, or
     know the right one and lead batches to the other all the same: it is tried by what deliveries use, and asked for the
-    region only where that told nothing.
+    region only where that gave no answer.
 
     Raises:
         CredentialError: they are refused, or batches are redirected.
@@ -134,5 +134,5 @@ async def _knows_region(client: TrackClient) -> bool:
 async def _pause(seconds: float, stopping: Callable[[], bool]) -> None:
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
-    while not stopping() and (left_s := until - clock()) > 0:  # noqa: ASYNC110 - Faust tells of a stop by a property
+    while not stopping() and (left_s := until - clock()) > 0:  # noqa: ASYNC110 - Faust shows a stop only by a property
         await asyncio.sleep(min(left_s, LOOK_S))

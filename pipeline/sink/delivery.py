@@ -366,7 +366,7 @@ class Delivery:
             self._gate.answered(given)
             return self._halves(group, refusal.status, lane, share=True)
         if refusal.status != BAD_REQUEST:
-            pass  # by its size it is refused at once, whoever says so
+            pass  # it is refused at once for its size, wherever that is found
         elif not from_api:
             ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":
@@ -447,7 +447,7 @@ class Delivery:
         attempt = min(group.failures, SOON_FAILURES) if ruling.soon else group.failures
         pause_s = full_jitter(attempt, random.random())  # noqa: S311 - spreads attempts, guards nothing
         if self._gate.holds(lane.number) or (after_s is not None and after_s >= FIRST_S):
-            # A server that says "at once" does not want everybody at once.
+            # A server that asks for a retry "at once" does not want everybody at once.
             pause_s = 0.0
         self._emit(RetryPlanned(lane.number, group.attempts, max(pause_s, self._gate.shut_s(lane.number)), reason))
         share = group.failures == SHARED_FAILURES and ruling is not AGAIN

@@ -15,7 +15,7 @@ SATURATED: Final = 0.9
 serves within a second asks for nothing."""
 
 WAITED_S: Final = 1.0
-"""Or a wait for a turn of this long: with less than a request a second, a count of the last second says nothing."""
+"""Or a wait for a turn of this long: with less than a request a second, a count of the last second shows nothing."""
 
 HOLD_S: Final = 1.5
 """How long a demand that is not seen any more still counts: a lane between two chunks is not at its end."""
@@ -35,7 +35,7 @@ CRUMB: Final = 0.2
 """Part of the share below which lending is not worth the commits."""
 
 PRESSED_S: Final = 0.5
-"""A wait for a turn that tells a lender that it has kept too little."""
+"""A wait for a turn that shows a lender that it has kept too little."""
 
 COOL_S: Final = 2.0
 """How long it then lends nothing more."""

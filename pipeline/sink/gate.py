@@ -21,13 +21,13 @@ from pipeline.sink.holds import Change, HoldCause, Holds, Refused
 log = logs.get(__name__)
 
 LOOK_S: Final = 60.0
-"""A hold may last five minutes, as long as a process may show no sign of life; each minute is told."""
+"""A hold may last five minutes, as long as a process may show no sign of life; each minute is reported."""
 
 PACE_S: Final = 10.0
-"""A Retry-After below is pace; a longer one is told to probes like a hold."""
+"""A Retry-After below is pace; a longer one is reported to probes like a hold."""
 
 SLOW_S: Final = 30.0
-"""So long nothing but 429s is worth telling: a throttled rate finds its level within seconds."""
+"""Only 429s for so long are worth reporting: a throttled rate finds its level within seconds."""
 
 ENTERED: Final = {
     "credentials": "Customer.io refuses this sink; nothing is sent until that is mended, and nothing is lost",

@@ -105,7 +105,7 @@ class Intake:
             value, key = record.value or b"", record.key or b""
             size = len(value) + RECORD_OVERHEAD_BYTES
             headers = record.headers
-            if (  # nearly every record is the transform's, of which the first header tells all; others are looked at
+            if (  # nearly every record is the transform's, of which the first header is enough; others are checked
                 value
                 and headers
                 and headers[0] == (CHECKED, word_for(value))

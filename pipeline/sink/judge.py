@@ -124,7 +124,7 @@ class Judge:
         if group.failures + 1 < ATTEMPTS_ALONE:
             return False
         if not others_fail(all_, group):
-            return True  # in a quiet hour there is nobody else to tell by
+            return True  # in a quiet hour there may be no others to compare with
         waited_s = now - (now if group.first_at is None else group.first_at)
         return (
             waited_s >= self._patience_s

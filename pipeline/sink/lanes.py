@@ -159,7 +159,7 @@ class Lane:
         """Halve the byte budget after a time-out of a body of that size; whether it changed."""
         before = self.budget_bytes
         self.budget_bytes = max(before // 2, MIN_BUDGET_BYTES)
-        if body_bytes > MIN_BUDGET_BYTES:  # the time-out of a small one says nothing about size
+        if body_bytes > MIN_BUDGET_BYTES:  # the time-out of a small one is not caused by its size
             self._slow_bytes = min(body_bytes, self._slow_bytes)
         return self.budget_bytes != before
 

@@ -190,7 +190,7 @@ class Lending:
         grants = {}
         for who, per_second in divide(spare, purse.lent.held(now), wanters).items():
             ticket, seen_at = tickets[who]
-            # Done without before it is said: whoever reads the grant may use it at once.
+            # Given up before it is published: a reader of the grant may use it at once.
             purse.lent.promise(who, Lease(per_second, seen_at + RETURN_S))
             grants[who] = Grant(per_second, ticket)
         self._trades = bool(wanters)

@@ -62,7 +62,7 @@ class LmdbFile:
             mode=private.FILE,
             max_dbs=3,
             max_spare_txns=1,
-            sync=False,  # the mark beside the file says whether the machine may have lost something
+            sync=False,  # the mark beside the file shows whether the machine may have lost writes
             metasync=False,
             lock=False,  # the directory is this process's, and one thread's at a time
             readahead=False,

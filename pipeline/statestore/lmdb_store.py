@@ -2,6 +2,7 @@
 
 A copy of the truth, which is the changelog topic: lost, broken, too old or not understood, it is thrown away and
 restored. What one LMDB transaction writes is there whole or not at all, the offset included, whenever the process dies.
+Its file, size and locks are in `lmdb_file`; what is left reads and writes the same tables, and is one class.
 """
 
 from __future__ import annotations
@@ -295,7 +296,7 @@ class LmdbStore(LmdbFile):
                 with self._env.begin() as txn:
                     self._measured = Measure(size, int(txn.stat(self._values)["entries"]))
             except (OSError, lmdb.Error):
-                pass  # whoever works with it says so
+                pass  # the next use of the file raises and is reported
             finally:
                 self._writing.release()
         return self._measured

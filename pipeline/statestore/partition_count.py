@@ -144,7 +144,7 @@ class PartitionWatch:
                 now = await admin.partitions([topic])
         except PipelineError as error:
             log.debug("The number of partitions is not known at the moment", topic=topic, error=str(error))
-            return  # brokers that are away are others' to tell
+            return  # other parts report brokers that are away
         partitions = now.get(topic, (0, 0))[0]
         if partitions > known:
             check_written(self._settings, began_value(0, "", known), partitions)

@@ -1,4 +1,7 @@
-"""The state stores of the partitions that are assigned to this worker: opened, restored, handed out and closed."""
+"""The state stores of the partitions that are assigned to this worker: opened, restored, handed out and closed.
+
+It is one class since it is one state machine: each step of an assignment may be overtaken by the next one.
+"""
 
 from __future__ import annotations
 
@@ -259,7 +262,7 @@ class PartitionStores:
 
     async def _count(self, at_least: int) -> int:
         """How many partitions there are; a broker that does not know of one of ours is behind."""
-        while (total := await partitions_now(self._settings)) < at_least:  # noqa: ASYNC110 - the brokers tell
+        while (total := await partitions_now(self._settings)) < at_least:  # noqa: ASYNC110 - only the brokers know it
             await asyncio.sleep(RETRY_S)
         return total
 

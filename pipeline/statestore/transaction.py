@@ -1,7 +1,8 @@
 """Transactions of a store: what a chunk of records has written, in memory over the store until it is committed.
 
 As with a transaction of Quix Streams or the cache over a store of Kafka Streams: reads see the chunk's own writes at
-once, the changelog gets them when the chunk is done, and the local store only after they are durable there.
+once, the changelog gets them when the chunk is done, and the local store only after they are durable there. Reads,
+commits and the closing of a gap are in one class, since all work on the same layers of writes.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class TransactionalStore:
         self._local: LmdbStore | None = local
         self._values: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
         self._derived: dict[bytes, dict[bytes, tuple[bytes | None, int]]] = {}
-        self._known: dict[bytes, bytes | None] = {}  # what the local store said while this chunk was made
+        self._known: dict[bytes, bytes | None] = {}  # what the local store returned while this chunk was made
         self._open = Transaction(0)
         self._checkpoint = Checkpoint(local.next_offset)
         self._written = local.next_offset

@@ -1,4 +1,4 @@
-"""What became of the spans of this process."""
+"""Counts the spans of this process: exported, failed and dropped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SpanCounts:
-    """Spans that ended, by what became of them. Each number is written by one thread and read by any.
+    """Counts of spans that ended. Each number is written by one thread and read by any.
 
     Attributes:
-        admitted: wait for the exporter, or did.
-        exported: the collector took them.
+        admitted: given to the exporter, whether they still wait or not.
+        exported: the collector accepted them.
         failed: it did not, or not in time.
-        dropped: so many waited that there was no room.
+        dropped: there was no room, since too many waited.
     """
 
     admitted: int = 0

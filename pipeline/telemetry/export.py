@@ -1,7 +1,7 @@
-"""The way of a span out of the process: a bounded queue, a thread of the SDK's, and the count of what is lost.
+"""Exports spans: a bounded queue, a thread of the SDK's, and counts of what is lost.
 
-Nothing here waits. A span for which there is no room is dropped and counted; a collector that is away costs the thread
-its time-outs and nobody else anything.
+A stage never waits here. A span for which there is no room is dropped and counted; only the SDK's thread waits for a
+collector that does not answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logs.get(__name__)
 
 
 class Bounded(SpanProcessor):
-    """Hands ended spans to the SDK's batches as long as there is room; used by one thread."""
+    """Passes ended spans to the SDK's batches while there is room; used by one thread."""
 
     def __init__(self, batches: SpanProcessor, counts: SpanCounts, most: int = MOST_WAITING) -> None:
         self._batches = batches
@@ -33,10 +33,10 @@ class Bounded(SpanProcessor):
         self._most = most
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing is known yet."""
+        """Do nothing: a span is exported when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Let it wait for the exporter."""
+        """Queue the span for the exporter, or drop it."""
         if self._counts.waiting >= self._most:
             self._counts.dropped += 1
             return
@@ -44,16 +44,16 @@ class Bounded(SpanProcessor):
         self._batches.on_end(span)
 
     def shutdown(self) -> None:
-        """Export what waits, and end."""
+        """Export the queued spans, and end."""
         self._batches.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Export what waits."""
+        """Export the queued spans."""
         return self._batches.force_flush(timeout_millis)
 
 
 class Counted(SpanExporter):
-    """Counts what another exporter is handed, and says in the log when a collector goes and comes."""
+    """Counts the spans that another exporter gets, and logs when the collector fails and when it works again."""
 
     def __init__(self, exporter: SpanExporter, counts: SpanCounts) -> None:
         self._exporter = exporter
@@ -63,7 +63,7 @@ class Counted(SpanExporter):
         )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Never raises."""
+        """Export spans, and count them by the result; never raises."""
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever it was, the thread must go on
@@ -79,9 +79,9 @@ class Counted(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Export no more."""
+        """End the exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
+        """Do nothing: no span is queued here."""
         return self._exporter.force_flush(timeout_millis)

@@ -1,4 +1,4 @@
-"""What makes spans is nobody's business: an error in it is a log line and no more."""
+"""Keeps errors in the making of spans from the stages: such an error is a log line and no more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _failures: Counter[str] = Counter()
 
 
 def harmless(work: Callable[P, R]) -> Callable[P, R | None]:
-    """`work` that returns None where it would raise; told at the 1st, 2nd, 4th, 8th … time."""
+    """`work`, but returning None where it would raise; its 1st, 2nd, 4th, 8th … failure is logged."""
 
     @wraps(work)
     def tried(*args: P.args, **kwargs: P.kwargs) -> R | None:

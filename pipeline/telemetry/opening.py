@@ -1,4 +1,4 @@
-"""Whether spans are made at all: the SDK is imported where an endpoint is set, and nowhere else."""
+"""Turns tracing on where an endpoint is set: only then is the SDK imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.telemetry.traces import Traces
 
 OF_THE_EXTRA: Final = ("opentelemetry", "google", "requests")
-"""Roots of what the extra installs."""
+"""Top-level packages that the extra installs."""
 
 
 def open_traces(settings: Settings, stage: Stage) -> Traces | None:
@@ -33,5 +33,5 @@ def open_traces(settings: Settings, stage: Stage) -> Traces | None:
 
 
 def counts_of(traces: Traces | None) -> SpanCounts:
-    """What became of spans; nothing where there are none."""
+    """The counts of spans; all 0 where tracing is off."""
     return SpanCounts() if traces is None else traces.counts

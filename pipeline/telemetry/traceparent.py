@@ -1,6 +1,6 @@
-"""W3C Trace Context: the header `traceparent`, read and written. Knows nothing of the SDK.
+"""Reads and writes the header `traceparent` of W3C Trace Context. Does not import the SDK.
 
-A trace id goes into a log line only where a record is named already, and only of a trace that somebody keeps.
+A trace id goes into a log line only where a record is named already, and only if the trace is sampled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SAMPLED: Final = 1
 
 
 class Parent(NamedTuple):
-    """The span that caused what comes."""
+    """The parent of the next span."""
 
     trace_id: int
     span_id: int
@@ -27,7 +27,7 @@ class Parent(NamedTuple):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether somebody keeps its trace."""
+        """Whether its trace is recorded."""
         return bool(self.flags & SAMPLED)
 
 
@@ -37,14 +37,14 @@ def is_valid(text: str) -> bool:
 
 
 def parse(text: str) -> Parent | None:
-    """What the header says; None for what is no `traceparent`."""
+    """The parent in the header; None for a text that is not a `traceparent`."""
     if not is_valid(text):
         return None
     return Parent(int(text[3:35], 16), int(text[36:52], 16), int(text[53:55], 16))
 
 
 def sampled_parent(headers: Iterable[tuple[str, bytes | None]]) -> Parent | None:
-    """The parent that a record's headers name, if its trace is kept; a header that cannot be read names none."""
+    """The parent that a record's headers name, if its trace is sampled; None for a header that cannot be read."""
     value = header(headers, TRACEPARENT)
     if value is None:
         return None
@@ -53,11 +53,11 @@ def sampled_parent(headers: Iterable[tuple[str, bytes | None]]) -> Parent | None
 
 
 def written(trace_id: int, span_id: int, flags: int) -> str:
-    """The header of a span, for what it causes."""
+    """The header that makes a span the parent of what it causes."""
     return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
 
 
 def trace_id_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """For a log line that names a record: its trace, if that is kept."""
+    """For a log line that names a record: the id of its trace, if that is sampled."""
     parent = sampled_parent(headers)
     return None if parent is None else f"{parent.trace_id:032x}"

@@ -1,4 +1,4 @@
-"""The spans of one process, by OpenTelemetry's SDK."""
+"""Makes the spans of one process with OpenTelemetry's SDK."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pipeline.telemetry.traceparent import Parent, written
 log = logs.get(__name__)
 
 STOP_WITHIN_S: Final = 1.0
-"""For what waits at the end of the process; a collector that answers needs milliseconds. The rest is dropped, since a
+"""For queued spans at the end of the process; a collector that answers needs milliseconds. The rest is dropped, since a
 stage's grace (`PIPELINE_DRAIN_SECONDS` and 12 s) is for webhooks."""
 
 EVERY_MS: Final = 1000
@@ -51,7 +51,7 @@ KAFKA: Final = {"messaging.system": "kafka"}
 
 
 def sending(topic: str) -> Attributes:
-    """What names the sending of records to a topic."""
+    """The attributes of a span for sending records to a topic."""
     return KAFKA | {
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
@@ -60,7 +60,7 @@ def sending(topic: str) -> Attributes:
 
 
 def processing(record: Record, group: str) -> Attributes:
-    """What names the processing of one record by a consumer group."""
+    """The attributes of a span for the processing of one record by a consumer group."""
     return KAFKA | {
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
@@ -72,16 +72,16 @@ def processing(record: Record, group: str) -> Attributes:
 
 
 class Traces:
-    """What a stage makes spans with. Belongs to one event loop.
+    """Makes the spans of a stage. Belongs to one event loop.
 
-    Who asks for a span has decided that its trace is kept: the trace's first span by the ratio (`is_chosen`), all
-    others because their parent's is. So a webhook whose trace is not kept costs one random number at ingest and, behind
-    it, the look for a header.
+    The caller of `span` decides that the trace is sampled: for its first span by the ratio (`is_chosen`), for all
+    others because their parent is. So a webhook whose trace is not sampled costs one random number at ingest, and the
+    search for a header in the later stages.
 
     Args:
-        settings: `otlp_endpoint` is set.
-        stage: whose spans they are.
-        exporter: in place of the one to the endpoint.
+        settings: with `otlp_endpoint` set.
+        stage: of this process.
+        exporter: replaces the one to the endpoint.
     """
 
     def __init__(self, settings: Settings, stage: Stage, exporter: SpanExporter | None = None) -> None:
@@ -99,7 +99,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("dodo-customerio", __version__)
 
     def is_chosen(self) -> bool:
-        """Whether a trace that begins now is kept."""
+        """Whether a trace that begins now is sampled, by chance."""
         return random.random() < self._ratio  # noqa: S311 - a sample, no secret
 
     def span(
@@ -112,16 +112,16 @@ class Traces:
         start_ns: int | None = None,
         links: Sequence[Link] = (),
     ) -> Span:
-        """A span that has begun (at `start_ns`, unix, if that was before); whoever has it ends it."""
+        """A span that has begun (at `start_ns`, unix, if given); the caller ends it."""
         return self._tracer.start_span(
             name, _context(parent), kind, attributes, links, start_time=start_ns, record_exception=False
         )
 
     async def start(self) -> None:
-        """The exporter's thread runs already."""
+        """Do nothing: the exporter's thread runs already."""
 
     async def stop(self) -> None:
-        """Export what waits; returns after `STOP_WITHIN_S` at the latest, whatever the collector does."""
+        """Export the queued spans; returns after `STOP_WITHIN_S` at the latest, even if the collector hangs."""
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def end() -> None:
@@ -140,7 +140,7 @@ class Traces:
 
 
 def resource_of(stage: Stage) -> Resource:
-    """Who this process is; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win, as everywhere."""
+    """The identity of this process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it, as is usual."""
     told = Resource.create()
     own = {SERVICE_NAME: f"dodo-customerio.{stage}", SERVICE_VERSION: __version__}
     named = {name: value for name, value in told.attributes.items() if not str(value).startswith("unknown_service")}
@@ -148,18 +148,18 @@ def resource_of(stage: Stage) -> Resource:
 
 
 def traceparent_of(span: Span) -> str | None:
-    """The header under which others go on with this trace; None where the SDK is turned off (OTEL_SDK_DISABLED)."""
+    """The header with which others continue this trace; None where the SDK is turned off (OTEL_SDK_DISABLED)."""
     context = span.get_span_context()
     return written(context.trace_id, context.span_id, context.trace_flags) if context.is_valid else None
 
 
 def context_of(parent: Parent) -> SpanContext:
-    """The parent as the SDK knows such a thing."""
+    """The parent in the SDK's form."""
     return SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=TraceFlags(parent.flags))
 
 
 def _context(parent: Parent | Span | None) -> Context:
-    """Given explicitly, so that no ambient span of somebody else's becomes a parent."""
+    """The context with this parent; explicit, so that no current span of other code becomes the parent."""
     if parent is None:
         return Context()
     span = NonRecordingSpan(context_of(parent)) if isinstance(parent, Parent) else parent

@@ -1,7 +1,7 @@
-"""What became of a webhook: followed through all topics, from ingest to Customer.io, by its id, payment or customer.
+"""Follows a webhook through all topics, from ingest to Customer.io, by its id, its payment or its customer.
 
-Promises: nothing is committed, joined or written; what is said is what lies in the topics and what the groups have
-committed, and where a thing is concluded rather than read (why a webhook caused nothing) it is decided by the worker's
-own function. `wanted` says what is looked for, `search` reads, `again` decides anew, `assembly` puts the `story`
-together, `advice` says what to do. Open `assembly` next.
+Promises: nothing is committed, joined or written; every statement is read from the topics and the groups' offsets, but
+why a webhook caused nothing: that is written nowhere, and the worker's own function decides it again (docs/trace.md).
+`wanted` is what is searched for, `search` reads, `again` decides anew, `assembly` puts the `story` together, `advice`
+is what to do. Open `assembly` next.
 """

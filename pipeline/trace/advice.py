@@ -1,4 +1,4 @@
-"""What to do about a webhook, by its story; where to look when a campaign did not start although all was accepted."""
+"""Advice about a webhook by its story, also why a campaign may not have started although all was accepted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOUR_S: Final = 3600
 
 
 def advice(story: Story, *, settings: Settings, missing: Sequence[str]) -> list[str]:
-    """What to do about it, or to look at when a campaign did not start although all was accepted."""
+    """What to do about the webhook, or to check when a campaign did not start although all was accepted."""
     told: list[str] = []
     old = [one for one in story.operations if one.kind == "event" and (one.late_s or 0) > CAMPAIGN_WINDOW_S]
     told += [

@@ -1,8 +1,8 @@
-"""Deciding again: what the transform makes of a webhook, once without anything known and once with what came before.
+"""Decides a webhook again: once as if nothing were known of the customer, once after the customer's earlier webhooks.
 
 Why a webhook caused nothing, or less than others of its type, is not written down anywhere: drops are most of some
-shops' traffic. It follows from the same function that decided then, over the customer's webhooks in the span that was
-read. What the state had learnt before that span is not known here, so a conclusion is said to be one.
+shops' traffic. So the same function decides again, over the customer's webhooks in the span that was read. What the
+state knew from before that span is not known here, so the result is a conclusion, and may differ from what was decided.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Again(NamedTuple):
 
 
 class Decider:
-    """Decides with the settings of this deployment; without them (a file that is gone) it has nothing to say."""
+    """Decides with the settings of this deployment; without them (a file that is gone) it returns None."""
 
     def __init__(self, settings: Settings) -> None:
         self._state = settings.state
@@ -56,7 +56,7 @@ class Decider:
 
 
 def said(verdict: Decided) -> str:
-    """A verdict in a few words."""
+    """A verdict in a few words, for people."""
     match verdict:
         case Dropped(reason=code, text=text):
             return f"{code}: {text}"

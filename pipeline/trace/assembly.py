@@ -1,4 +1,4 @@
-"""Stories, put together from what was read: pure functions of records and offsets."""
+"""Puts the stories of webhooks together: pure functions of the records and offsets that were read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def stories(found: Found, settings: Settings, decider: Decider) -> list[Story]:
 
 
 def _moment(step: Step) -> float:
-    """What has no time stands behind what has."""
+    """The sort key of a step: steps without a time are last."""
     return math.inf if step.at_ms is None else step.at_ms
 
 
@@ -115,7 +115,7 @@ class _Assembly:
             self._steps.append(Step(received_ms, "ingest", "received and stored", source_of(record)))
 
     def _transformed(self, record: Record) -> tuple[Fate, str] | None:
-        """What the transform did with one record of the webhook; None where operations or letters tell."""
+        """What the transform did with one record of the webhook; None where operations or letters show it."""
         place = source_of(record)
         if any(one.letter.source == place and one.letter.stage != "sink" for one in self._letters):
             return None
@@ -134,7 +134,7 @@ class _Assembly:
         return self._concluded(record, again)
 
     def _concluded(self, record: Record, again: Again | None) -> tuple[Fate, str] | None:
-        """Why a record that the transform has passed caused nothing."""
+        """Why a record that the transform has passed caused nothing; None where other records show it."""
         if again is None:
             return "nothing-new", "the transform passed it and sent nothing on"
         match again.alone:
@@ -146,7 +146,7 @@ class _Assembly:
             return "dropped", SHAPED_AWAY
         match again.after:
             case SentOn():
-                return None  # its copy tells
+                return None  # its copy has the fate
             case Dropped():
                 self._steps.append(Step(None, "transform", f"dropped, {said(again.after)}"))
                 return "nothing-new", said(again.after)
@@ -172,7 +172,7 @@ class _Assembly:
         )  # fmt: skip
 
     def _sent(self) -> list[Operation]:
-        """Each operation once: of several records about it (replays, redeliveries) the one that came furthest."""
+        """Each operation once: of several records (replays, redeliveries) the one that is furthest along."""
         best: dict[str, Operation] = {}
         for record in sorted(self._operations, key=lambda one: (one.timestamp, one.partition, one.offset)):
             body = _body(record)
@@ -209,7 +209,7 @@ class _Assembly:
                 Step(letter.at_ms, letter.stage or "?", f"gave up: {_why(one)}", f"{LETTER}{letter.place}")
             )
             if letter.stage == "sink" or one.put_back:
-                continue  # the operation itself tells, or the record that was put back
+                continue  # the operation itself has the fate, or the record that was put back
             if letter.op_id not in went_on:
                 yield "dead-letter", _why(one)
 
@@ -219,7 +219,7 @@ class _Assembly:
         return [one for one in before if one.partition == record.partition]
 
     def _passed(self, record: Record) -> bool | None:
-        """Whether the group has committed past a record; None where nobody told."""
+        """Whether the group has committed past a record; None where its offset is unknown."""
         tp = TopicPartition(record.topic, record.partition)
         if tp not in self._found.committed:
             return None

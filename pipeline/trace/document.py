@@ -1,4 +1,4 @@
-"""A story as a document, for `--json` and for screens; what belongs to a person is masked unless `reveal`."""
+"""A story as a JSON document, for `--json` and for screens; personal data is masked unless `reveal`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.trace.story import Operation, Step, Story
 
 
 def document(story: Story, *, reveal: bool) -> dict[str, Any]:
-    """One webhook. Times are ISO 8601 in UTC; what is not known is null."""
+    """The document of one webhook. Times are ISO 8601 in UTC; what is unknown is null."""
     words = () if reveal else tuple({word for one in story.operations for word in private_words(one.body)})
 
     def clean(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the topics for what concerns the wanted webhooks; no group, no commit, within a span of time."""
+"""Reads the topics for the wanted webhooks and what they caused: without a group or a commit, in a span of time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.settings import Settings
 from pipeline.trace.wanted import Wanted, data_of, whose
 
 SKEW_MS: Final = 10 * 60_000
-"""Between the clocks that dated a webhook and what it caused."""
+"""How much the clocks may differ that dated a webhook and what it caused."""
 
 PATIENCE_S: Final = 30.0
 
 Told = Callable[[str, int, int], None]
-"""What is read, how many offsets of it are done, of how many."""
+"""Shows progress: called with what is read, how many of its offsets are done, and of how many."""
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -45,12 +45,12 @@ class Found:
     """Everything that was read.
 
     Attributes:
-        webhooks: the records of the wanted webhooks, copies and replays among them, as they lie.
-        operations: what they caused, likewise.
+        webhooks: the records of the wanted webhooks, with copies and replays, as they are in the topic.
+        operations: the operations that they caused, likewise.
         letters: dead letters about either.
         before: by customer, the webhooks and commands of theirs in the span, in the order of their partition.
-        committed: by partition, the next offset that its group will process; a partition that nobody told is missing.
-        unknown: why something could not be seen.
+        committed: by partition, the next offset that its group will process; a partition whose is unknown is missing.
+        unknown: reasons why something could not be read.
     """
 
     webhooks: list[Record] = field(default_factory=list)
@@ -62,22 +62,22 @@ class Found:
 
     @property
     def ids(self) -> set[str]:
-        """Of the webhooks."""
+        """The ids of the webhooks."""
         return {webhook_id_of(record.headers, record.value or b"") for record in self.webhooks}
 
 
 async def search(
     settings: Settings, wanted: Wanted, *, since_ms: int, until_ms: int | None, limit: int, told: Told
 ) -> Found:
-    """All that concerns `wanted` and was written between the two moments (unix ms); of what it caused, also later.
+    """The webhooks of `wanted` that were written between the two times (unix ms), and what they caused, also later.
 
     Args:
         settings: brokers, topics, groups.
-        wanted: which webhooks.
+        wanted: selects webhooks.
         since_ms: where reading begins.
-        until_ms: where reading for webhooks ends; None: what there is.
+        until_ms: where reading for webhooks ends; None: at the end of the topic.
         limit: so many webhooks at most, the newest.
-        told: how far it is.
+        told: called to show the progress.
 
     Raises:
         TopicError: a topic does not exist, or this user may not read it.
@@ -136,7 +136,7 @@ async def _read(
 
 
 async def _letters(reader: LetterReader, wanted: Wanted, ids: set[str], since_ms: int, told: Told) -> list[Letters]:
-    """Letters about the webhooks that were found, and letters of ingest, whose webhooks lie nowhere else."""
+    """Letters about the webhooks that were found, and letters of ingest, whose webhooks are in no other topic."""
     history = History()
 
     def about(record: Record) -> bool:
@@ -164,7 +164,7 @@ def _keep_newest(found: Found, limit: int) -> None:
 
 
 async def _before(reader: TopicReader, span: Mapping[int, Span], found: Found, told: Told, what: str) -> None:
-    """The other webhooks of the same customers: what was known of them decides."""
+    """Read the other webhooks of the same customers: the decision depends on what was known of them."""
     customers = {one for record in found.webhooks if (one := customer_of(record)) is not None}
     if not customers:
         return

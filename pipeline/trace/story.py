@@ -1,12 +1,12 @@
-"""The story of a webhook: what became of it, of its operations, and in which steps. `assembly` puts it together.
+"""The story of a webhook: its fate, its operations and their fates, and the steps. `assembly` puts it together.
 
 | fate | when |
 |---|---|
 | `accepted` | Customer.io took every operation: the sink has committed past them, and gave none up |
 | `dead-letter` | the webhook, or one of its operations, was given up and not put back since |
 | `waits` | the transform or the sink has not come to it yet |
-| `dropped` | a rule ends webhooks like it |
-| `nothing-new` | the transform passed it and sent nothing, since what it tells was known |
+| `dropped` | a rule drops webhooks like it |
+| `nothing-new` | the transform passed it and sent nothing, since all that it shows was known |
 | `unknown` | this user may not see how far the groups are |
 """
 
@@ -21,7 +21,7 @@ WORST: Final[tuple[Fate, ...]] = ("dead-letter", "waits", "unknown", "accepted",
 """Of several fates the first of these is the webhook's."""
 
 LETTER: Final = "dead letter "
-"""How the place of a step begins that ended in a dead letter."""
+"""The prefix of the place of a step that ended in a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Story:
-    """One webhook from its reception to its end; `reason` says why, `advice` what to do or to look at."""
+    """One webhook from its reception to its end; `reason` is why, `advice` what to do or to check."""
 
     webhook_id: str
     type: str | None

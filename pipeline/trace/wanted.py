@@ -1,4 +1,4 @@
-"""What is looked for: a webhook's id, a payment, or a customer."""
+"""What is searched for: a webhook's id, a payment, or a customer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Kind = Literal["webhook-id", "payment-id", "customer"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which webhooks are meant; a customer's id, or an address in any case."""
+    """Selects webhooks; a customer by the id, or by the address in any case."""
 
     kind: Kind
     value: str
 
     def matches(self, record: Record) -> bool:
-        """Whether the record is a webhook that is meant; commands of ours are none."""
+        """Whether the record is a webhook that is searched for; commands of ours are not webhooks."""
         if header(record.headers, DODO_COMMAND) is not None:
             return False
         body = record.value or b""
@@ -37,13 +37,13 @@ class Wanted:
         return self.value.casefold() in {one.casefold() for one in whose(record.key, data)}
 
     def _may_hold(self, key: bytes, body: bytes) -> bool:
-        """Without reading the body: a hundred times quicker, and most records are somebody else's."""
+        """A check without parsing the body: a hundred times faster, and most records are of other customers."""
         needle = self.value.encode()
         if needle in body or needle == key:
             return True
         if "@" not in self.value and self.value.isascii():
             return False
-        # Capitals, and letters that JSON may write as escapes.
+        # The body may have it in capitals, or with letters that JSON writes as escapes.
         folded = orjson.dumps(self.value.casefold())[1:-1]
         return folded in body.lower() or b"\\u" in body
 
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def data_of(body: bytes) -> Mapping[str, Any]:
-    """A webhook's `data`, empty for what is none."""
+    """A webhook's `data`; empty for a body that is not a webhook."""
     try:
         return parse(body).data
     except UnreadableBodyError:

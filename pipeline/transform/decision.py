@@ -51,10 +51,10 @@ class Decision:
     """What the owners of people must learn, records for the webhooks topic; only where customers can be one person."""
 
     whose: bytes | None = None
-    """Whose state remembers the identify as told."""
+    """The part of keys of the customer or person whose state remembers the identify as sent."""
 
     received_at_ms: int | None = None
-    """When the webhook arrived, unix ms, where that was looked for already; None: the record says it."""
+    """When the webhook arrived, unix ms, where it was read already; None: it is in the record."""
 
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook, store: KeyValueStore | None = None) -> Decision:

@@ -26,7 +26,7 @@ from pipeline.transform.webhook import Reading, Webhook
 
 CUSTOMER_OBJECT: Final = (b'"customer":{', b'"customer": {')
 ADDRESS: Final = b'"email"'
-"""With these a body tells the customer itself. Nothing else called so is an object: metadata is flat."""
+"""With these members a body itself describes the customer. Nothing else called so is an object: metadata is flat."""
 
 VOLUME: Final = "credit.deducted"
 """Dropped by default, and the most frequent type: nobody is asked for what is not sent."""

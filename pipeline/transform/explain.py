@@ -1,7 +1,7 @@
 """One webhook's verdict as a document: what the pipeline would do with it, worked out offline.
 
 The same function decides as in the worker, so the operations are the exact ones. Two things only a worker knows: the
-customer's state (a warning says where it would decide), and when the webhook was delivered, which an identify's
+customer's state (a warning names where it would decide), and when the webhook was delivered, which an identify's
 `timestamp` depends on; here the body's own time is used. `journey` knows the first.
 """
 

@@ -4,6 +4,8 @@ While one chunk's records are on their way to the brokers the next is already ma
 chunks. A chunk is acknowledged when everything that it caused is durable, and never before the chunk ahead of it in its
 partition (`commits` has the steps). A send that fails is not skipped: the flow ends for good, the worker crashes and
 Kafka redelivers.
+
+It stays one module: all of it is one loop over the same bound and the same chunks in flight, and each record passes it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 
 
 Number = int | float
-"""A number as it is sent. Both are said: whole ones of a `float`, which typing would take, leave mypyc as 100.0."""
+"""A number as it is sent. Both types are named, since mypyc makes 100.0 of a whole number that is typed `float`."""
 
 
 class Amount(NamedTuple):
@@ -71,7 +71,7 @@ def amount_of(minor: int, exponent: int | None) -> Amount:
 def minor_of(value: Any) -> int | None:
     """An amount as sent, as an integer of minor units; None when it is no whole, exact number of them.
 
-    Numbers were seen where the model says string and the reverse, so both are read. `true` is not 1, and "46.65" is
+    Numbers were seen where the model has strings and the reverse, so both are read. `true` is not 1, and "46.65" is
     not 46 of anything: which unit it means is not known.
     """
     if type(value) is int:

@@ -12,6 +12,8 @@ where the state would know better). A profile answers for two moments:
   transition is recognised by what was there earlier.
 
 Test-mode webhooks are mapped without a profile.
+
+It is long since it is the whole interface between mapping and state: values and protocols, and no logic.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ async def read_state(settings: Settings, webhooks: Sequence[Copy], *, now_ms: in
         settings: the brokers, the topic and the policy.
         webhooks: live ones; what is unreadable or names nobody is passed over.
         now_ms: when a state begins that has not begun yet, unix milliseconds.
-        told: called with how many records of how many were read.
+        told: called with how many records were read, and of how many.
 
     Raises:
         SettingsError, RulesError: the policy cannot be used.

@@ -107,7 +107,7 @@ def dead_letter_record(record: Record, verdict: DeadLettered, at_ms: int) -> Out
 def sent_on_record(record: Record, verdict: SentOn) -> OutRecord:
     """The same webhook or command for its customer's partition: body and headers, under the customer's key.
 
-    Headers `repartitioned-from` and `repartitioned-among` say where it comes from. The moment of reception is written
+    Headers `repartitioned-from` and `repartitioned-among` hold where it comes from. The moment of reception is written
     down where it was the record's own time so far; of one that was put back it never was.
     """
     kept = [pair for pair in record.headers if pair[0].lower() not in _OF_THE_WAY]

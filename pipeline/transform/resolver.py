@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from pipeline import logs
 from pipeline.dodo.api import RateLimit, open_api
-from pipeline.dodo.api.client import RetryPolicy
+from pipeline.dodo.api.requests import RetryPolicy
 from pipeline.errors import CredentialError, PipelineError, UnexpectedAnswerError
 from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
@@ -174,7 +174,7 @@ class Resolver:
         except PipelineError as error:
             self._is_away(str(error))
         except Exception:
-            self._remember(customer_id, None)  # a bug about this customer, which the task's end tells
+            self._remember(customer_id, None)  # a bug about this customer, which the end of the task reports
             raise
         else:
             self._garbage = 0

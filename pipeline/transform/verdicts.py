@@ -48,7 +48,7 @@ Note = Literal[
     "suppressed-event",
     "shaped-away",
 ]
-"""What happened on the way, as codes to count. `warnings` say the same in words for a person who looks."""
+"""What happened on the way, as codes to count. `warnings` are the same in words, for people (`explain`)."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,7 @@
-"""The transform as a process: its Faust app built from settings, with its checks, its health port and its producer."""
+"""The transform as a process: its Faust app built from settings, with its checks, its health port and its producer.
+
+It is one module since it only wires: each part lies in a module of its own, and here one sees all that a worker has.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ def create_app(settings: Settings) -> BatchApp:
     if store is not None:
 
         def known() -> int | None:
-            return store.partitions if app.membership.heard() else None  # brokers that are away tell nothing
+            return store.partitions if app.membership.heard() else None  # brokers that are away show nothing
 
         growth = PartitionWatch(settings, known, app.background())
         app.companion(store.start, store.stop)
@@ -213,7 +216,7 @@ def _beside(
         shaper = NoCandidate()
 
     def observe(event: object) -> None:
-        if not isinstance(event, HookCalled):  # the same function is called by what is live, and told of there
+        if not isinstance(event, HookCalled):  # the live shaper calls the same function, and reports it
             tell((watch.metrics,), event)
 
     loading = LiveShaper(candidate, shaper, background, observe, loaded=ShadowLoaded, names=names)
@@ -248,7 +251,7 @@ def _enrichment(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enric
 
     def looked_up(event: object) -> None:
         if isinstance(event, CustomerLookedUp):
-            watch.progress.attempted()  # a chunk of strangers takes its time, and is no standstill
+            watch.progress.attempted()  # a chunk of unknown customers takes its time, and is no standstill
 
     return Enrichment(resolver, policy, partial(tell, (watch.metrics, looked_up)))
 

@@ -1,4 +1,4 @@
-"""Series of the connections to the brokers: how long quotas held them back, and when their certificate ends."""
+"""Series of the connections to the brokers: how long quotas throttled them, and when their certificate expires."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CERTIFICATE: Final = Series(
 
 
 class _Clients(Collector):
-    """Read at each scrape: of all clients of the process, and of the file."""
+    """Reads the values at each scrape: from all clients of the process, and from the certificate's file."""
 
     def __init__(self, certfile: Path | None, quotas: Throttling) -> None:
         self._certfile = certfile

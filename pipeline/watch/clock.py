@@ -1,10 +1,10 @@
-"""Whether this machine's clock agrees with the brokers', seen from what they date for it.
+"""Finds out whether this machine's clock agrees with the brokers', from the times that they give to records.
 
-A topic with LogAppendTime has the leader's time on every record. Of some records it is known between which two moments
-of our own clock they were appended: a batch that we sent, between its sending and its confirmation; a record that we
-read, after we last asked where the log ended (if it lies behind that) and before it came. A time outside is a clock
-that is wrong, by at least the distance; where it lies within, the clocks agree as far as that can show. A process that
-was frozen only makes the span longer.
+A topic with LogAppendTime has the leader's time on every record. For some records it is known between which two moments
+of our own clock they were appended: for a batch that we sent, between its sending and its confirmation; for a record
+that we read, between our last request for the log's end (if it is at or after that) and its arrival. If the leader's
+time is outside of these moments, a clock is wrong, by at least the distance; if it is between them, the clocks agree as
+far as that can show. If the process was frozen meanwhile, the moments are only further apart.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:  # ingest has a clock, and is no Faust app
     from faust.types import TP
 
 TOLERANCE_S: Final = 30.0
-"""More than clocks with NTP are ever apart; far less than the hour after which brokers refuse a record's own time."""
+"""More than clocks with NTP ever differ; far less than the hour after which brokers refuse a record's own time."""
 
 SAMPLES: Final = 5
 ENOUGH: Final = 3
-"""Of the last `SAMPLES` the one that accuses the clock least counts: one that came about oddly says nothing."""
+"""Of the last `SAMPLES`, `ENOUGH` at least, the smallest difference counts: one odd sample must cause no alarm."""
 
 log = logs.get(__name__)
 
 
 def apart_ms(dated_ms: float, after_ms: float, before_ms: float) -> float:
-    """How far our clock is ahead (negative: behind), at least; the record came into the log between the two moments."""
+    """How far our clock is ahead (negative: behind), at least; the record was appended between the two moments."""
     if dated_ms < after_ms:
         return after_ms - dated_ms
     return min(before_ms - dated_ms, 0.0)
 
 
 class Clock:
-    """An observer of what is produced and delivered, that compares clocks.
+    """An observer of produced and delivered batches that compares the clocks.
 
     `now_ms` is this machine's clock, unix milliseconds.
     """
@@ -56,7 +56,7 @@ class Clock:
         ).set_function(lambda: math.nan if self.ahead_s is None else self.ahead_s)
 
     def __call__(self, event: object) -> None:
-        """Take in one event."""
+        """Handle one event."""
         match event:
             case BatchProduced(appended_at_ms=float() | int() as dated_ms):
                 self.confirmed(dated_ms, event.took_s)
@@ -66,12 +66,12 @@ class Clock:
                 self._ends.clear()
 
     def confirmed(self, dated_ms: float, took_s: float) -> None:
-        """The brokers have dated a record that was on its way for so long."""
+        """Add the sample of a batch that the brokers dated, and whose confirmation took so long."""
         now_ms = self._now_ms()
         self._sample(apart_ms(dated_ms, now_ms - took_s * 1000, now_ms))
 
     def saw(self, bounds: Mapping[TP, LogBounds]) -> None:
-        """Where logs ended: what lies behind that was appended later."""
+        """Note where the logs ended: records after that were appended later."""
         self._ends.update({(tp.topic, tp.partition): one for tp, one in bounds.items()})
 
     def _delivered(self, tp: tuple[str, int], last_offset: int, dated_ms: float) -> None:
@@ -92,7 +92,7 @@ class Clock:
 
     @property
     def text(self) -> str | None:
-        """The reason that `/ready` gives for it, None while the clocks agree."""
+        """The text for `/ready`, None while the clocks agree."""
         ahead_s = self.ahead_s
         if ahead_s is None or abs(ahead_s) < TOLERANCE_S:
             return None

@@ -1,6 +1,6 @@
-"""Whether the thread in which aiokafka lives still does anything: it is asked itself.
+"""Checks that the thread in which aiokafka runs is alive, by a call that the thread must answer.
 
-A thread that hangs fetches nothing and knows of nothing that waits, so that nothing would ever be missed.
+A thread that hangs fetches nothing and learns of no waiting records, so nothing else would show that it hangs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.kafka.worker.membership import NOT_A_MEMBER
 
 
 class DriverThread:
-    """Puts one question at a time into the thread's loop, and counts the answers."""
+    """Schedules one call at a time in the thread's loop, and counts those that ran."""
 
     def __init__(self, app: BatchApp) -> None:
         self._app = app
@@ -20,9 +20,9 @@ class DriverThread:
         self._answered = 0
 
     def ask(self) -> tuple[int, bool]:
-        """How many answers came so far, and whether one is outstanding; asks again when none is.
+        """How many calls have run so far, and whether one is outstanding; schedules the next when none is.
 
-        Nothing is asked before the worker was in its group: until then the start reports what it waits for.
+        None is scheduled before the worker was in its group: until then the start reports what it waits for.
         """
         outstanding = self._asked != self._answered
         if not outstanding and (self._asked or self._app.membership.generation != NOT_A_MEMBER):

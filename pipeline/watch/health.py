@@ -1,4 +1,4 @@
-"""`/live`, `/ready`, `/status` and `/metrics`: the HTTP face of a process, as Starlette routes.
+"""`/live`, `/ready`, `/status` and `/metrics` of a process, as Starlette routes.
 
 Each answer names its reason, so that `kubectl describe` shows why a probe failed. Nothing here depends on Customer.io:
 when it is down, every replica would restart for nothing and lose what it had in flight.
@@ -26,10 +26,11 @@ def _nothing() -> Mapping[str, Any]:
 
 
 class Health:
-    """What a process answers about itself.
+    """The probes of a process.
 
-    `ready` and `live` are asked at every request, on the event loop. `status` adds details to `/status`. A worker gives
-    the methods of its `Watchdog`; ingest gives its producer's state and mounts `routes()` in its own application.
+    `ready` and `live` are called at every request, on the event loop. `status` adds details to `/status`. A worker
+    passes the methods of its `Watchdog`; ingest passes its producer's state, and mounts `routes()` in its own
+    application.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Health:
         self._live_gauge = metrics.gauge("live", "0 when this process should be restarted, else 1.")
 
     def beat(self) -> None:
-        """Look once and show the verdicts as metrics; the health server does so about once a second."""
+        """Take the verdicts and set their metrics; the health server calls it about once a second."""
         self._ready_gauge.set(self._ready().ok)
         self._live_gauge.set(self._live().ok)
 
@@ -57,7 +58,7 @@ class Health:
         return self._ready(), self._live()
 
     def details(self) -> Mapping[str, Any]:
-        """What `/status` has beside the verdicts."""
+        """What `/status` shows besides the verdicts."""
         return self._status()
 
     def routes(self) -> list[Route]:

@@ -1,9 +1,9 @@
-"""How long things took that come hundreds at a time, as a histogram with exemplars.
+"""A histogram of latencies with exemplars, for records that are finished hundreds at a time.
 
-One observation a record would cost the sink a third of its throughput. So what was accepted together is sorted and
-counted together, and each bucket keeps one example, the latest, by whose webhook id a slow one can be followed
-(`dodo-cio trace`). Exemplars are part of the OpenMetrics format only: Prometheus keeps them where it was started with
-`--enable-feature=exemplar-storage`, and others do not see them.
+One observation a record would cost the sink a third of its throughput. So records that were accepted together are
+sorted and counted together, and each bucket keeps one exemplar, the latest: by its webhook id a slow record can be
+followed (`dodo-cio trace`). Only the OpenMetrics format has exemplars; Prometheus keeps them if it was started with
+`--enable-feature=exemplar-storage`, and other readers do not see them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from prometheus_client.samples import Exemplar
 from pipeline.watch.metrics import NAMESPACE, Metrics, Series
 
 EXEMPLAR_CHARACTERS: Final = 128
-"""What OpenMetrics allows of the names and values of an exemplar's labels together."""
+"""OpenMetrics' limit for the names and values of an exemplar's labels together."""
 
 PLAIN: Final = re.compile(r"[\w.:-]+", re.ASCII)
-"""What a label of an exemplar may be here: not every reader takes escapes, and a scrape must not fail for one."""
+"""Allowed values of an exemplar's label: not every reader accepts escapes, and a scrape must not fail for one."""
 
 E = TypeVar("E")
 
 
 class Latency(Collector, Generic[E]):
-    """A histogram of seconds, fed with the moments at which things began.
+    """A histogram of seconds, given the times at which things began.
 
     Args:
         metrics: where it is registered.
@@ -38,7 +38,7 @@ class Latency(Collector, Generic[E]):
         text: what it measures.
         buckets: upper bounds in seconds, rising.
         label: of the exemplars.
-        value: the label's value by what was handed over as an example; None for none.
+        value: returns the label's value for a thing; None for none.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Latency(Collector, Generic[E]):
     def observe(self, began_ms: Sequence[int], things: Sequence[E], ended_s: float) -> None:
         """Count `things` that ended at `ended_s` (seconds since the epoch), by when each began (unix ms).
 
-        What began later than it ended, by a clock that is ahead, took no time.
+        A thing that began later than it ended, since some clock is wrong, counts as 0 seconds.
         """
         if not began_ms:
             return

@@ -1,9 +1,9 @@
-"""How late a worker is with its own partitions: the age of the first record that is not committed.
+"""The lag in seconds of a worker's own partitions: the age of the first record that is not committed.
 
-An observer of the transport, from which it hears the times of each chunk's first and last record; between them time is
-taken to run evenly, so that within a chunk it is an estimate, and at its ends exact. Of what still lies at the broker
-nobody knows the times; that counts from when it was first seen to lie there, so the age is then at least what is shown.
-`dodo-cio lag` reads the record itself, of all partitions.
+An observer of the transport, which reports the times of each chunk's first and last record. The times between them are
+interpolated, so within a chunk the age is an estimate, and exact at its ends. The times of records that are still at
+the broker are unknown; they count from when they were first seen there, so the real age is then at least the shown one.
+`dodo-cio lag` reads the record itself, for all partitions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Span(NamedTuple):
     last_ms: int
 
     def at_ms(self, offset: int) -> int:
-        """When the record at `offset` was written, about."""
+        """About when the record at `offset` was written."""
         if offset <= self.first_offset or self.last_offset == self.first_offset:
             return self.first_ms
         share = (offset - self.first_offset) / (self.last_offset - self.first_offset)
@@ -46,7 +46,7 @@ class Lateness:
         self._unread_since_ms: dict[TP, float] = {}
 
     def __call__(self, event: object) -> None:
-        """Take in one event of the transport."""
+        """Handle one event of the transport."""
         match event:
             case ChunkDelivered():
                 self._delivered(TP(event.topic, event.partition), event)
@@ -64,7 +64,7 @@ class Lateness:
                 self._unread_since_ms.pop(tp, None)
 
     def unread(self, tp: TP, records: int) -> None:
-        """So many records of the partition lie at the broker now."""
+        """Note how many records of the partition are at the broker, not yet read."""
         if records:
             self._unread_since_ms.setdefault(tp, self._now_ms())
         else:
@@ -87,7 +87,7 @@ class Lateness:
         )
         self._spans.setdefault(tp, deque()).append(_Span(event.first_offset, event.last_offset, first_ms, last_ms))
         if event.end_offset is not None:
-            # What lies behind a delivered record is younger than that, and older than this moment.
+            # A record after a delivered one is younger than that, and older than now.
             self._unread_since_ms.pop(tp, None)
             self.unread(tp, max(event.end_offset - event.last_offset - 1, 0))
 

@@ -1,4 +1,4 @@
-"""The series of dead letters, the same in every stage: one alert looks at all of them."""
+"""The series of dead letters, the same in every stage, so that one alert covers all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.watch.metrics import Metrics
 
 
 def observe_letters(metrics: Metrics, classes: Sequence[str]) -> Callable[[str, int], None]:
-    """Register `dodo_cio_dead_letters_total`, each of `classes` at 0; returns what counts some letters of a class."""
+    """Register `dodo_cio_dead_letters_total`, each of `classes` at 0; returns the function that counts letters."""
     letters = metrics.counter(
         "dead_letters",
         "Records given up and kept as dead letters, by class and by the stage that gave them up.",

@@ -1,4 +1,4 @@
-"""How late the event loop is: the first sign of a worker that computes too long in one piece."""
+"""Measures how late the event loop is: the first sign of code that computes too long without a pause."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.watch.metrics import Metrics
 
 INTERVAL_S: Final = 0.5
 WINDOW: Final = 60
-"""Samples that the gauge looks back at (30 s): a scrape must not miss a stall between two samples."""
+"""Samples that the gauge covers (30 s): a scrape must not miss a stall that is over by then."""
 
 LAG: Final = BackgroundTask("event loop lag", OnEnd.RESTART)
 
 
 class LoopLag:
-    """Sleeps a fixed time again and again and shows by how much it woke too late.
+    """Sleeps for a fixed time again and again, and measures by how much it woke too late.
 
     `dodo_cio_event_loop_lag_seconds` is the worst of the last 30 s. `on_beat` is called at every sample. It also shows
     how many tasks the loop has: a number that only rises is a leak.
@@ -43,6 +43,6 @@ class LoopLag:
             self._on_beat()
 
     def observe(self, lag_s: float) -> None:
-        """One sample."""
+        """Add one sample."""
         self._samples.append(max(lag_s, 0.0))
         self._gauge.set(max(self._samples))

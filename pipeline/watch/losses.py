@@ -1,4 +1,4 @@
-"""Records that retention took unread, as a worker knows them: looked for, noted, and shown until acknowledged."""
+"""Finds records that retention deleted unread, writes them to the group's ledger, and shows them until acknowledged."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pipeline.kafka.worker.app import BatchApp
 from pipeline.tasks import BackgroundTask, OnEnd
 
 LOOK_S: Final = 15.0
-"""Between two looks for partitions that hold nothing more. A loss that shows at a record is told at once."""
+"""Between two looks for partitions that are empty. A loss that a record's offset shows is reported at once."""
 
 LEDGER_S: Final = 60.0
-"""Between two looks at what is acknowledged; who acknowledges waits for no more than that."""
+"""Between two reads of what was acknowledged: so long an acknowledgement takes at most to be seen."""
 
 PATIENCE_S: Final = 10.0
-"""For the brokers to read or write the ledger; what could not be written is written with the next look."""
+"""For the brokers to read or write the ledger; what could not be written is written at the next look."""
 
 WITHIN_S: Final = 20.0
-"""For the consumer's thread to answer; whether it lives is for others to see."""
+"""For the consumer's thread to answer; `driver_thread` reports one that hangs."""
 
 REMEMBERED: Final = 1000
-"""Losses that wait to be written down."""
+"""How many losses may wait to be written to the ledger."""
 
 LOST_RECORDS: Final = BackgroundTask("lost records", OnEnd.RESTART)
 
@@ -41,10 +41,10 @@ log = logs.get(__name__)
 
 
 class Losses:
-    """An observer of the transport that keeps what was lost of this worker's partitions.
+    """An observer of the transport that keeps the losses of this worker's partitions.
 
-    Where the ledger may not be written the process remembers for itself, as long as it lives. `saw` hears where the
-    logs begin and end at each look (`kafka.log_bounds.LogBounds`).
+    If the ledger may not be written, only this process knows them, until it ends. `saw` is called at each look with the
+    offsets at which the logs begin and end (`kafka.log_bounds.LogBounds`).
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Losses:
         self._stale.set()
 
     async def start(self) -> None:
-        """Begin looking."""
+        """Begin to look every `look_s`."""
         self._tasks.start(LOST_RECORDS, self._run)
 
     async def stop(self) -> None:
-        """End looking, after what was lost is written down as far as the brokers let us."""
+        """End it, after new losses were written to the ledger, if the brokers answer in time."""
         if self._fresh:
             with suppress(TimeoutError, BrokerUnreachableError, ConfigurationError):
                 async with asyncio.timeout(PATIENCE_S / 5):
@@ -99,12 +99,12 @@ class Losses:
         await self._tasks.stop()
 
     def shown(self) -> dict[TP, Loss]:
-        """What is to be shown of them, by partition: the fresh ones that nobody has acknowledged."""
+        """The losses to show, by partition: recent ones that nobody has acknowledged."""
         return {tp: loss for tp, loss in self._known.items() if loss.is_shown(self._now_ms())}
 
     @property
     def text(self) -> str | None:
-        """The text that `/ready` has of them, None when there are none."""
+        """The text for `/ready`, None when there are none."""
         shown = self.shown()
         if not shown:
             return None
@@ -128,7 +128,7 @@ class Losses:
             await self.look()
 
     async def look(self) -> None:
-        """Look once."""
+        """Look once for empty partitions, and at times write and read the ledger."""
         membership = self._app.membership
         generation = membership.generation
         if membership.rebalancing or generation < 0:

@@ -2,13 +2,13 @@
 
 The core of a room builds one frozen record of what happened and hands it to its observers; `Metrics` is such an
 observer. A room registers, by the record's class, a small handler that turns it into series. No counter is touched
-inside logic, and a room without a handler costs nothing.
+inside logic, and a record without a handler costs next to nothing.
 
 A labelled series that appears with its first event begins at 1, and neither `increase` nor `rate` sees that event. So
-whoever knows the values of a label gives them as `begins`, and the series are there at 0 from the start.
+where the values of a label are known, they are passed as `begins`, and the series exist at 0 from the start.
 
-A label has few values, whatever is sent to us: what comes from outside (types, statuses, kinds of facts) is counted by
-itself where it is known, else under `OTHER`.
+A label must have few values, whatever is sent to us: a value from outside (types, statuses, kinds of facts) is a label
+if it is known, else it is counted under `OTHER`.
 
 Each process has the standard `process_*` and `python_gc_*` beside its own. `dodo-cio metrics` prints all of them, and
 docs/metrics.md is made of that.
@@ -38,7 +38,7 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 RECORDS: Final = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 OTHER: Final = "other"
-"""Label of whatever is not known: a label's values must be few, whatever a sender writes."""
+"""The label for all unknown values: a label's values must be few, whatever a sender writes."""
 
 Kind = Literal["counter", "gauge", "histogram", "info"]
 
@@ -93,7 +93,7 @@ class Metrics:
             handle(record)
 
     def on(self, kind: type[R], handle: Callable[[R], None]) -> None:
-        """Let `handle` see every record of exactly the class `kind`."""
+        """Call `handle` with every record of exactly the class `kind`."""
         self._handlers.setdefault(kind, []).append(handle)
         self._failures.labels(kind.__name__)
 

@@ -1,7 +1,7 @@
-"""How far a worker is, counted from what its transport reports.
+"""Counts the progress of a worker from the events of its transport.
 
-An observer of `kafka.events`: per partition what was put before the stage, what the stage finished, what the group's
-offset is, what still lies at the broker, and which attempts concern it. Runs on the event loop.
+An observer of `kafka.events`: per partition the offsets up to which records were delivered to the stage, finished by
+it and committed, how many are still at the broker, and the attempts. Runs on the event loop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PartitionProgress:
 
 
 class Progress:
-    """Counters for `Vitals`, and the place of each assigned partition."""
+    """Counters for `Vitals`, and the offsets of each assigned partition."""
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -49,13 +49,13 @@ class Progress:
         self._tries_of: Counter[TP] = Counter()
 
     def __call__(self, event: object) -> None:
-        """Take in one event of the transport; others are none of its business."""
+        """Handle one event of the transport; others are ignored."""
         match event:
             case ChunkDelivered():
                 self._delivered(event)
             case ChunkAcknowledged():
                 tp, reached = TP(event.topic, event.partition), event.next_offset
-                # An agent that waited for the chunk may finish it before the transport says that it was delivered.
+                # An agent that waited for the chunk may finish it before the transport reports it as delivered.
                 mine = self.partitions.setdefault(tp, PartitionProgress(reached, reached, reached))
                 if reached > mine.acknowledged:
                     self.acknowledged += reached - mine.acknowledged
@@ -67,18 +67,18 @@ class Progress:
                         self.committed += offset - place.committed
                         place.committed = offset
             case HandOverEnded():
-                # Nobody here commits for them any more, however long a restore takes until the next assignment.
+                # This worker commits no more for them, however long a restore takes until the next assignment.
                 for place in self.partitions.values():
                     place.committed = place.acknowledged
             case RebalanceEnded():
-                # What an earlier assignment left unfinished is its next owner's, perhaps ours: read again from the
-                # committed offset.
+                # What an earlier assignment left unfinished is read again by its next owner, perhaps this worker, from
+                # the committed offset.
                 self.partitions.clear()
                 self.unread_of.clear()
             case ProduceStalled():
                 self.attempted()
             case CommitFailed(stale=False):
-                # Whoever coordinates the group is away: what else waits for the brokers may say nothing meanwhile.
+                # The group's coordinator does not answer: other calls that wait for brokers may be silent meanwhile.
                 self._tries_of.update(event.offsets.keys())
                 self.attempted()
             case LogRestarted():
@@ -95,10 +95,10 @@ class Progress:
             self.unread_of[tp] = max(event.end_offset - place.delivered, 0)
 
     def attempted(self, partitions: Iterable[TP] | None = None) -> None:
-        """Something was tried again, or is held on purpose: the stage is alive, whatever the other side answers.
+        """Record that something was tried again, or is held on purpose: the stage is alive, even if each attempt fails.
 
-        `partitions` are those whose oldest record that concerns; without it, all. A record that nobody tries to get on
-        with is found by its partition's standing still, although others are tried.
+        `partitions` are those whose oldest record it was; None: all. So a record that is never tried shows as a
+        partition without progress, although others are tried.
         """
         concerned = None if partitions is None else list(partitions)
         if concerned is None:
@@ -110,11 +110,11 @@ class Progress:
         self.attempts += 1
 
     def saw(self, unread: Mapping[TP, int]) -> None:
-        """How many records lie at the broker beyond the driver's position, by partition, as just asked for."""
+        """Note how many records are at the broker beyond the driver's position, by partition."""
         self.unread_of.update(unread)
 
     def place(self, tp: TP) -> PartitionVitals:
-        """One partition as it is now."""
+        """The vital signs of one partition now."""
         place = self.partitions.get(tp)
         return PartitionVitals(
             delivered=place.delivered if place is not None else None,
@@ -126,5 +126,5 @@ class Progress:
         )
 
     def places(self, assigned: Iterable[TP]) -> dict[TP, PartitionVitals]:
-        """The assigned partitions as they are now."""
+        """The vital signs of the assigned partitions now."""
         return {tp: self.place(tp) for tp in assigned}

@@ -1,21 +1,21 @@
-"""Pulse: what a worker's vital signs mean, as pure functions over a snapshot and the time that passed.
+"""Judges a worker's liveness and readiness from its vital signs: pure functions of a snapshot and the time that passed.
 
 Kafka no longer evicts a worker that is stuck (`max.poll.interval` is out of reach, since an outage of Customer.io must
 not cost the membership), so the process itself has to notice. It looks at progress, not at uptime, and at each
-partition for itself: one that stands still is not hidden by others that move. A partition's records are in one of three
-places, and each has a clock of its own:
+partition by itself: one that stands still is not hidden by others that move. A partition's records are in one of three
+places, and each has a timer of its own:
 
-| where | its clock runs while | and stops with |
+| where | its timer runs while | and is reset by |
 |---|---|---|
-| in the stage's hands | the oldest of them is not finished, however many behind it are | its end, or an attempt |
-| done | the group's offset stays where it is | a commit, or an attempt at one |
+| in the stage | the oldest of them is not finished, even if later ones are | its end, or an attempt |
+| done | the group's offset does not change | a commit, or an attempt at one |
 | at the broker | they can be read and the stage has none | a delivery, an attempt, backpressure |
 
-The worker has three more: outside of the group, while the thread in which the consumer lives owes an answer, and while
-partitions are ours that have not begun to flow (their records count as waiting).
+The worker has three more timers: while it is outside of the group, while the consumer's thread does not answer, and
+while assigned partitions have not begun to flow (their records count as waiting).
 
-So a worker that retries against an API that is down for an hour is alive, and one whose record waits untouched is not,
-although everybody else's move.
+So a worker that retries against an API that is down for an hour is alive, and one with a record that is not tried is
+not, although its other records move.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:  # ingest knows vitals, and is no Faust app
     from faust.types import TP
 
 PATIENCE_S: Final = 300.0
-"""How long a partition may stand still. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s
+"""How long a partition may make no progress. A rebalance with its grace takes 20 s, one request at most 8 s with 60 s
 between attempts; five minutes are a multiple of all of them together."""
 
 MAX_STEP_S: Final = 10.0
-"""Longest time between two beats that counts. A process that was frozen (SIGSTOP, a suspended host) did not idle: what
-nobody watched is not held against it."""
+"""Longest time between two beats that counts. A process that was frozen (SIGSTOP, a suspended host) could not work:
+that time does not count against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionPulse:
-    """What the beats so far have shown of one partition, in seconds watched.
+    """The timers of one partition, in seconds.
 
-    `stage_s`, `commit_s` and `fetch_s` are the three clocks. `unfinished_s` is how long the oldest record in the
-    stage's hands has been that, and `commit_age_s` how long the group's offset stood still while anything waited,
-    attempts or not.
+    `stage_s`, `commit_s` and `fetch_s` are the three of the table. `unfinished_s` is how long the stage has held its
+    oldest record, and `commit_age_s` how long the group's offset has not changed while records waited; attempts do not
+    reset these two.
     """
 
     place: PartitionVitals
@@ -56,12 +56,12 @@ class PartitionPulse:
 
     @property
     def still_s(self) -> float:
-        """How long the partition has stood still, by the worst of its clocks."""
+        """How long the partition has made no progress: the longest of its three timers."""
         return max(self.stage_s, self.commit_s, self.fetch_s)
 
     @property
     def trouble(self) -> str:
-        """What stands still, and where."""
+        """What makes no progress, and where."""
         place = self.place
         if self.stage_s == self.still_s:
             return (
@@ -79,11 +79,12 @@ class PartitionPulse:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the beats so far have shown: each partition, and seconds watched outside of the group.
+    """All timers of a worker after the last beat: those of each partition, and its own.
 
     `moved_s` and `tried_s` are seconds since any record moved, or was tried again, while some wait; `held_s` is how
-    long the stage has held its records back. `silent_s` is how long the consumer's thread has owed an answer, and
-    `settling_s` how long partitions have been ours without a record of theirs flowing, or any step towards that.
+    long the stage has held its records back. `outside_s` is how long it has been outside of the group, `silent_s` how
+    long the consumer's thread has not answered, and `settling_s` how long partitions have been assigned without a
+    record of theirs flowing, or any step towards that.
     """
 
     at: float
@@ -101,18 +102,18 @@ class Pulse:
 
     @property
     def worst(self) -> tuple[TP, PartitionPulse] | None:
-        """The partition that has stood still for longest."""
+        """The partition that has made no progress for longest."""
         return max(self.partitions.items(), key=lambda item: (item[1].still_s, item[0]), default=None)
 
 
 def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
-    """The pulse after one more look at the worker; `now` is monotonic seconds."""
+    """The timers after one more snapshot of the worker; `now` is monotonic seconds."""
     if pulse is None:
         pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts, answers=vitals.answers)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
     outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
     silent = vitals.asked and vitals.answers == pulse.answers and not vitals.stopping
-    # Without an answer to heartbeats it is the brokers that are away, and a restart is no cure for that.
+    # If heartbeats get no answer, the brokers are away, and a restart would not help.
     settling = vitals.rebalancing and vitals.generation >= 0 and not vitals.stopping and vitals.is_heard
     return Pulse(
         at=now,
@@ -141,7 +142,7 @@ def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float) -
     uncommitted = bool(now.uncommitted and was.uncommitted) and now.committed == was.committed
     waiting = bool(now.waiting and was.waiting) and now.committed == was.committed
     attempted, tried = now.attempts != was.attempts, now.tries != was.tries
-    # What the stage holds is judged by itself; it may well be why nothing more is fetched.
+    # Records in the stage have a timer of their own; they may well be why nothing more is fetched.
     unread = bool(now.unread and was.unread) and now.delivered == was.delivered and not now.undelivered
     return PartitionPulse(
         now,
@@ -154,7 +155,7 @@ def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float) -
 
 
 def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdict:
-    """Whether the process is worth keeping; a restart is the cure for a no."""
+    """Whether the process should run on; if not, a restart helps."""
     if pulse.outside_s > patience_s:
         holding = f" while it holds {vitals.partitions} partitions" if vitals.partitions else ""
         return Verdict(ok=False, reason=f"outside of the consumer group for {pulse.outside_s:.0f} s{holding}")
@@ -179,10 +180,10 @@ def live(pulse: Pulse, vitals: Vitals, patience_s: float = PATIENCE_S) -> Verdic
 
 
 def ready(vitals: Vitals) -> Verdict:
-    """Whether records can flow through this process now; nobody answers before the start-up checks have passed.
+    """Whether records can flow through this process now; the port does not answer before the start-up checks passed.
 
-    A fault that waits for a person is a no, so that a rollout stops before it has replaced what works. An outage of the
-    other side is not, and only named: every replica has it, and one that is taken out of service does no better.
+    A fault that needs a person makes it not ready, so that a rollout stops before it has replaced what works. An outage
+    of the other side does not, and is only named: every replica has it, and taking one out of service would not help.
     """
     if vitals.stopping:
         return Verdict(ok=False, reason="stopping")

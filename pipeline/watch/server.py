@@ -1,4 +1,4 @@
-"""The health server: a worker's HTTP port, inside the loop that Faust runs."""
+"""The health server: a worker's HTTP port, in Faust's event loop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from pipeline.watch.loop import LAG, LoopLag
 log = logs.get(__name__)
 
 LIMITS: Final = Limits(body_bytes=2**16, connections=100, idle_s=75.0, incoming_bytes=2**20, held_bytes=2**22)
-"""Probes and scrapes: two or three connections, without bodies; who asks finds room whatever else holds the port."""
+"""For probes and scrapes: two or three connections, without bodies; the rest is room while others hold connections."""
 
 GRACE_S: Final = 1.0
-"""Probes are short."""
+"""For answers that have begun when the port closes; probes are short."""
 
 
 class HealthServer:
@@ -45,10 +45,10 @@ class HealthServer:
         observe_connections(health.metrics)
 
     async def start(self) -> None:
-        """Listen; returns when requests are answered.
+        """Listen; return when requests are answered.
 
         Raises:
-            ConfigurationError: the address cannot be listened on, naming the setting to change.
+            ConfigurationError: it cannot listen on the address; names the setting to change.
         """
         listener: socket.socket = bind(self._host, self._port)
         self.bound_port = listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The series of what became of spans."""
+"""The series of spans: exported, failed and dropped."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class _Spans(Collector):
 
 
 def show_spans(metrics: Metrics, counts: SpanCounts) -> None:
-    """Show them at each scrape; where traces are off they stay at 0."""
+    """Register the series; without tracing they stay at 0."""
     metrics.collect(_Spans(counts), Series(f"{NAME}_total", "counter", TEXT, ("outcome",)))

@@ -1,7 +1,7 @@
-"""The series of several processes that are one to whoever scrapes them.
+"""Combines the series of several processes into those of one, for scrapes.
 
-Counters and histograms are summed, those of processes that have ended included: a sum that fell back would look like a
-restart of all, and count again what was counted before. A gauge is summed, or the one that matters is shown.
+Counters and histograms are summed, including those of processes that have ended: a sum that falls would look like a
+restart, and Prometheus would count it again from 0. A gauge is summed, or the value that matters is shown (`GAUGES`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Family, sample, labels."""
+"""Names of the family and the sample, and the labels."""
 
 Sums = dict[Key, float]
 
@@ -56,7 +56,7 @@ def families(exposition: str) -> list[Metric]:
 
 
 def counts(found: Iterable[Metric]) -> Sums:
-    """Of a process's series those that must not fall back."""
+    """Those of a process's series that must never fall."""
     return {
         _key(metric, sample): sample.value for metric in found if metric.type in COUNTS for sample in metric.samples
     }
@@ -68,7 +68,7 @@ def render(processes: Sequence[Sequence[Metric]], ended: Sums, accept: str = "")
     Args:
         processes: the series of each.
         ended: counts of those that have ended.
-        accept: the header of whoever scrapes.
+        accept: the scrape's header.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(summed(processes, ended))
@@ -87,7 +87,7 @@ class _Summed(Collector):
         self._ended = ended
 
     def collect(self) -> Iterable[Metric]:
-        """One family for all of its name."""
+        """One family for all families of a name."""
         known: dict[str, Metric] = {}
         values: dict[str, dict[Key, list[float]]] = {}
         for found in self._processes:

@@ -1,7 +1,7 @@
-"""Series of the transport: what came from Kafka, what was committed, how rebalances went, what was produced.
+"""Series of the transport: records that were consumed, committed and produced, and rebalances.
 
-The ages of a partition are counted by this process from when a record became the oldest, but for the lag, which goes by
-the records' times. In an outage of the other side all of them grow but `partition_still_seconds`.
+The ages of a partition are counted by this process from when a record became the oldest, except the lag, which is
+computed from the records' times. In an outage of the other side all of them grow except `partition_still_seconds`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def show_vitals(metrics: Metrics, vitals: Callable[[], Vitals]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
-    """What is shown of one assigned partition; `lag_records` is None until the broker has returned where it ends."""
+    """The figures of one assigned partition; `lag_records` is None until the broker has returned the log's end."""
 
     pulse: PartitionPulse
     lag_records: int | None = None
@@ -164,7 +164,7 @@ FIGURES: Final[tuple[tuple[Series, Callable[[PartitionFigures], float | None]], 
 
 
 class Partitions(Collector):
-    """What the watch knows of each assigned partition, read at each scrape: they come and go with the assignment."""
+    """The series of each assigned partition, read at each scrape: they appear and vanish with the assignment."""
 
     def __init__(self, read: Callable[[], Mapping[TP, PartitionFigures]]) -> None:
         self._read = read
@@ -174,7 +174,7 @@ class Partitions(Collector):
         return [GaugeMetricFamily(series.name, series.text, labels=series.labels) for series, _ in FIGURES]
 
     def collect(self) -> Iterable[Metric]:
-        """One value a partition, none where it is not known."""
+        """One value a partition; none where it is unknown."""
         partitions = sorted(self._read().items())
         for series, value in FIGURES:
             family = GaugeMetricFamily(series.name, series.text, labels=series.labels)

@@ -1,8 +1,8 @@
-"""How much of a worker's partitions still lies at the broker, asked for in the driver's own thread.
+"""Counts the records of a worker's partitions that are still at the broker, in the driver's own thread.
 
-What was delivered shows nothing about a partition from which nothing comes, and the committed offset counts a
-transaction marker at the end of the log as a record. The driver's position against the end of what can be read is
-exact: nobody can read what lies behind an open transaction before that ends, and a restart does not help.
+Deliveries show nothing about a partition that delivers nothing, and the committed offset counts a transaction marker at
+the end of the log as a record. The distance between the driver's position and the end of what can be read is exact:
+records after an open transaction cannot be read before it ends, and a restart does not help.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pipeline.watch.lateness import Lateness
 from pipeline.watch.progress import Progress
 
 UNREAD_EVERY_S: Final = 15.0
-"""One ListOffsets request a partition; the verdict that it feeds looks back five minutes."""
+"""Each time takes one ListOffsets request a partition; the verdict that uses it looks back five minutes."""
 
 WITHIN_S: Final = 10.0
-"""For the answer about a partition. A broker that is away longer leaves its last number standing, and nobody is blamed
-for not reading from it."""
+"""For the answer about a partition. If a broker does not answer in time, the last number stays, and the partition does
+not count as one without progress."""
 
 THREAD_S: Final = 5.0
 """More than that for the driver's thread to hand all of them over."""
@@ -33,7 +33,7 @@ UNREAD: Final = BackgroundTask("unread records", OnEnd.RESTART)
 
 
 class Unread:
-    """Asks again and again, and reports to `progress`."""
+    """Asks the brokers every `every_s`, and reports to `progress`."""
 
     def __init__(
         self, app: BatchApp, progress: Progress, every_s: float = UNREAD_EVERY_S, lateness: Lateness | None = None
@@ -55,12 +55,12 @@ class Unread:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            # Whatever hinders the question (no broker, a rebalance, a consumer that is just stopping) is no answer.
+            # Any failure (no broker, a rebalance, a consumer that is just stopping) counts as no answer.
             with suppress(Exception):
                 await self.ask()
 
     async def ask(self) -> None:
-        """Ask once; during a rebalance nothing is asked, since nothing is ours."""
+        """Ask once; not during a rebalance, when no partition is assigned."""
         membership = self._app.membership
         generation = membership.generation
         if membership.rebalancing or generation < 0:
@@ -78,9 +78,9 @@ class Unread:
 
 
 async def _unread(consumer: Any) -> tuple[dict[TP, int], list[TP]]:
-    """Records beyond the driver's position, by assigned partition; and those about which no broker answers.
+    """Records beyond the driver's position, by assigned partition; and the partitions for which no broker answers.
 
-    Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
+    There is a request for each: in a common one, a single partition without a leader would leave all without an answer.
     """
 
     async def of(tp: Any) -> int:

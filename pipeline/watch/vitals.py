@@ -1,4 +1,4 @@
-"""Vital signs of a worker: a snapshot of what its parts hold and have done. What it means, `pulse` decides."""
+"""Vital signs of a worker: a snapshot of what its parts hold and have done; `pulse` judges them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class PartitionVitals:
     """One assigned partition at one moment.
 
     `delivered`, `acknowledged` and `committed` are next offsets; None until something was delivered. `unread` is how
-    many records are known to lie at the broker. `attempts` to get on with its oldest record and `tries` to commit are
-    counts, of which only matters that they move.
+    many records are known to be at the broker. `attempts` with its oldest record and `tries` to commit are counts, of
+    which only matters that they change.
     """
 
     delivered: int | None = None
@@ -48,7 +48,7 @@ class PartitionVitals:
 
     @property
     def waiting(self) -> int:
-        """Records that somebody still has to do something about."""
+        """Records that are not finished: unread, in the stage, or not committed."""
         return self.unread + self.undelivered + self.uncommitted
 
     @property
@@ -63,13 +63,13 @@ class PartitionVitals:
 class Vitals:
     """A worker at one moment.
 
-    `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they move matters.
+    `delivered`, `acknowledged`, `committed` and `attempts` are counts since the start; only that they change matters.
     `places` has every assigned partition. `generation` is -1 outside of the group. `waiting_for` is what a start waits
     for before it joins, such as another system that is down. `restoring` is how far the state of new partitions is.
     `holding` is why the stage holds its records back, None while they flow; `fault` the same when they will not flow
-    before a person acts. `answers` counts those of the consumer's thread to the question whether it is there, `asked`
-    says that one is outstanding. `lost` has which records were deleted unread, `gone` names topics to read that do
-    not exist, `clock` has how far this machine's is from the brokers'. `heartbeat_age_s` is the age of the last
+    before a person acts. `answers` counts the calls that the consumer's thread has answered (`driver_thread`), `asked`
+    is true while one is outstanding. `lost` has which records were deleted unread, `gone` the topics to read that do
+    not exist, `clock` how far this machine's clock is from the brokers'. `heartbeat_age_s` is the age of the last
     heartbeat that the group answered, `session_s` how old it may become.
     """
 
@@ -97,22 +97,22 @@ class Vitals:
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """Everything that moves when records do."""
+        """The counts that change when records move."""
         return (self.delivered, self.acknowledged, self.committed)
 
     @property
     def is_heard(self) -> bool:
-        """Whether the brokers know by a fresh heartbeat that this member is alive."""
+        """Whether the brokers have answered a heartbeat within the session's time."""
         return self.heartbeat_age_s is not None and self.heartbeat_age_s <= self.session_s
 
     @property
     def hold(self) -> str | None:
-        """Why the stage holds its records back, whoever has to end that."""
+        """Why the stage holds its records back: `fault` or `holding`."""
         return self.fault or self.holding
 
     @property
     def unread(self) -> int:
-        """Records of its partitions that are known to lie at the broker and were not fetched yet."""
+        """Records of its partitions that are known to be at the broker, not yet fetched."""
         return sum(place.unread for place in self.places.values())
 
     @property
@@ -127,5 +127,5 @@ class Vitals:
 
     @property
     def waiting(self) -> int:
-        """Records that somebody still has to do something about."""
+        """Records that are not finished: unread, in the stage, or not committed."""
         return self.unread + self.undelivered + self.uncommitted

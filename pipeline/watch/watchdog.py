@@ -1,4 +1,4 @@
-"""The watchdog of a worker: takes its vital signs at every beat and remembers the pulse."""
+"""The watchdog of a worker: takes its vital signs at every beat, and keeps the timers of `pulse`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.watch.vitals import Verdict, Vitals
 class Watchdog:
     """Answers `live` and `ready` for a worker whose vital signs `vitals()` returns.
 
-    `beat()` is called about once a second by the health server's loop and by every question, so that the verdict is
-    right however seldom somebody asks.
+    `beat()` is called about once a second by the health server's loop, and by every probe, so that the verdict is right
+    even if probes are rare.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Watchdog:
         self._pulse: Pulse | None = None
 
     def beat(self) -> tuple[Vitals, Pulse]:
-        """Look once; returns what was seen, and the pulse after it."""
+        """Take one snapshot; return it, and the timers after it."""
         vitals = self._vitals()
         self._pulse = beat(self._pulse, vitals, self._clock())
         return vitals, self._pulse
 
     def live(self) -> Verdict:
-        """Whether the process is worth keeping."""
+        """Whether the process should run on."""
         vitals, pulse = self.beat()
         return live(pulse, vitals, self._patience_s)
 
@@ -48,7 +48,7 @@ class Watchdog:
         return ready(self.beat()[0])
 
     def partitions(self) -> Mapping[TP, PartitionPulse]:
-        """What is known of each assigned partition."""
+        """The timers of each assigned partition."""
         return self.beat()[1].partitions
 
     def held_s(self) -> float:
@@ -56,7 +56,7 @@ class Watchdog:
         return self.beat()[1].held_s
 
     def status(self) -> dict[str, Any]:
-        """The vital signs and the pulse, for `/status`; the partitions are for the caller to name."""
+        """The vital signs and the worker's timers, for `/status`; the caller adds the partitions."""
         vitals, pulse = self.beat()
         hidden = {"places", "answers", "asked"}
         shown = {field.name: getattr(vitals, field.name) for field in fields(vitals) if field.name not in hidden}

@@ -1,4 +1,4 @@
-"""The watch over a worker, wired: vital signs, series and the health port of a `BatchApp`."""
+"""Wires the watch of a worker: vital signs, series and the health port of a `BatchApp`."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from pipeline.watch.vitals import PartitionVitals, Vitals
 from pipeline.watch.watchdog import Watchdog
 
 ATTENDED_EVERY_S: Final = 5.0
-"""How often a stage is asked about partitions that stand still. It may have to look through all that it holds, some
-milliseconds; the verdict looks back five minutes."""
+"""How often `attended` is called for partitions without progress. A stage may have to look through all records that it
+holds, for some milliseconds; the verdict looks back five minutes."""
 
 
 class WorkerWatch:
     """Watches `app` for as long as it runs.
 
-    A stage registers its own series on `metrics`, and marks what is no standstill although a partition's records do not
-    move. Either it calls `progress.attempted()` whenever it tries something again that concerns all of them; or it sets
-    `attended`, which is asked every few seconds about the partitions that stand still, and returns those whose oldest
-    record is being tried again, held on purpose, or kept out by others that are.
+    A stage registers its own series on `metrics`, and reports work on records that makes no visible progress. Either it
+    calls `progress.attempted()` whenever it tries something again for all partitions; or it sets `attended`, which is
+    called every few seconds with the partitions that make no progress, and returns those whose oldest record is being
+    tried again, held on purpose, or waits for others that are.
 
-    A start that waits for another system sets `waiting_for`, which `/ready` repeats; a stage with a state sets in
-    `restoring` how far a restore is. A stage that holds its records back sets the reason in `holding`, or in `fault`
-    when they will not flow before a person acts, which makes it not ready. Each returns None when there is none.
+    These are functions that a stage may set; each returns None when there is nothing to report. `waiting_for` is what a
+    start waits for, which `/ready` repeats; `restoring` how far a restore is. `holding` is why a stage holds its
+    records back, and `fault` the same if they will not flow before a person acts: then the stage is not ready.
     `details` adds to `/status`, `recent` are the last events on the status page, personal data masked.
     """
 
@@ -118,14 +118,14 @@ class WorkerWatch:
         )
 
     async def _look(self) -> Look:
-        """What the status page shows of this worker."""
+        """The state of this worker for the status page."""
         ready, live = self.health.verdicts()
         vitals = self.vitals()
         words = Words(", ".join(sorted(self._app.batch_topics)), vitals.hold, vitals.restoring)
         return Look(ready, live, families_of(self.metrics.registry), words, self.recent())
 
     def _ask(self, places: Mapping[TP, PartitionVitals]) -> None:
-        """Let the stage answer for partitions in which nothing moved since it was asked last."""
+        """Call `attended` for partitions in which nothing moved since the last call."""
         now = time.monotonic()
         if now - self._attended_at < ATTENDED_EVERY_S:
             return
@@ -136,7 +136,7 @@ class WorkerWatch:
             self.progress.attempted(self.attended(still))
 
     def _figures(self, watchdog: Watchdog) -> dict[TP, PartitionFigures]:
-        """Of each assigned partition what a scrape shows."""
+        """The figures of each assigned partition, for a scrape."""
         lost = self.losses.shown()
         return {
             tp: PartitionFigures(
@@ -171,9 +171,9 @@ class WorkerWatch:
 
 
 def _nothing() -> None:
-    """None, always."""
+    """Return None: the default of what a stage may report."""
 
 
 def _nobody(_: Collection[TP]) -> Iterable[TP]:
-    """Nobody attends to anything."""
+    """Return no partition: the default of `attended`."""
     return ()

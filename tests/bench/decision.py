@@ -21,7 +21,8 @@ from rich.console import Console
 
 from pipeline.kafka.cluster.sizes import BATCH_BYTES
 from pipeline.kafka.fetched import FetchedRecord
-from pipeline.kafka.producer.outgoing import Delivered, OutgoingChunk, Part
+from pipeline.kafka.producer.outgoing import OutgoingChunk
+from pipeline.kafka.producer.outlet import Delivered, Part
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.settings import Settings

@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from pipeline.dodo.api import Collection, DodoApi, Position, RateLimit, open_api, walk
-from pipeline.dodo.api.client import COLLECTIONS, MAX_ENDPOINT_PAGES, Clocks, RetryPolicy
+from pipeline.dodo.api.client import COLLECTIONS, MAX_ENDPOINT_PAGES
 from pipeline.dodo.api.listing import begin
 from pipeline.dodo.api.rate import SLACK
+from pipeline.dodo.api.requests import Clocks, RetryPolicy
 from pipeline.dodo.simulator import Shop
 from pipeline.errors import (
     CredentialError,

@@ -29,8 +29,9 @@ from pipeline.kafka.cluster.lag import ConsumedTopic
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.local import class_archive, distribution
-from pipeline.kafka.local.broker import LocalKafka, java_command
+from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.config import LocalSecurity
+from pipeline.kafka.local.node import java_command
 from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.reconnect import steady

@@ -26,14 +26,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.kafka.local import config as local_config
 from pipeline.kafka.local import distribution
-from pipeline.kafka.local.broker import (
-    LocalKafka,
-    PortTakenError,
-    format_node,
-    java_command,
-    new_cluster_id,
-    server_command,
-)
+from pipeline.kafka.local.broker import LocalKafka, PortTakenError
+from pipeline.kafka.local.node import format_node, java_command, new_cluster_id, server_command
 from pipeline.kafka.local.ports import Ports, free_port
 
 NODES = 3

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pipeline.dodo import samples
 from pipeline.dodo.api import DodoApi, RateLimit
-from pipeline.dodo.api.client import RetryPolicy
+from pipeline.dodo.api.requests import RetryPolicy
 from pipeline.errors import CredentialError, DeliveryError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.transform.product_lookups import ALL, MAX_ASKING, PAGE_AGAIN_S, UNKNOWN_S, ProductLookedUp, ProductLookups

@@ -11,7 +11,7 @@ import structlog
 from pydantic import SecretStr
 
 from pipeline.dodo.api import DodoApi, RateLimit
-from pipeline.dodo.api.client import RetryPolicy
+from pipeline.dodo.api.requests import RetryPolicy
 from pipeline.errors import CredentialError, DeliveryError, SettingsError, UnexpectedAnswerError
 from pipeline.settings import Settings
 from pipeline.transform.resolver import (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """Who gave up."""
+    """The stage that gave up."""
 
     ingest = "ingest"
     transform = "transform"

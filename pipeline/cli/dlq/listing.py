@@ -32,7 +32,7 @@ Row = tuple[int, int, int, dict[str, Any]]
 def perform(
     settings: Settings, filter_: Filter, *, only_open: bool, limit: int | None, reveal: bool, as_json: bool
 ) -> None:
-    """Print the letters that `filter_` means."""
+    """Print the letters that `filter_` selects."""
     if limit is None and not as_json:
         limit = DEFAULT_LIMIT
     listing = _Listing(limit)
@@ -109,7 +109,7 @@ def _print_table(listing: _Listing, *, reveal: bool) -> None:
 
 
 def _lines(rows: list[dict[str, str]]) -> Table:
-    """A line for each letter."""
+    """A table with a line for each letter."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
@@ -119,7 +119,7 @@ def _lines(rows: list[dict[str, str]]) -> Table:
 
 
 def _blocks(rows: list[dict[str, str]]) -> Table:
-    """Some lines for each letter: what a terminal of 80 columns can show without breaking every word."""
+    """A table with several lines for each letter, for a terminal of 80 columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("when")
     table.add_column("letter", no_wrap=True)

@@ -1,4 +1,4 @@
-"""`dodo-cio dlq replay`: plan, ask, put back, report."""
+"""`dodo-cio dlq replay`: plans, asks for confirmation, puts letters back, reports."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 
 INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended (128 + SIGINT)."""
+"""The exit code that a shell reports for a program that Ctrl-C ended (128 + SIGINT)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What was asked for; as the options of the command."""
+    """The options of the command."""
 
     filter: Filter
     limit: int | None
@@ -61,11 +61,11 @@ class ReplaySurvey:
 
 
 def perform(settings: Settings, order: ReplayOptions) -> int:
-    """Carry the order out; returns the exit code.
+    """Run the replay; return the exit code.
 
     Raises:
-        InputError: nobody can be asked and `yes` was not given; a place has no letter.
-        PipelineError: topics or brokers do not play along; what was put back until then is noted.
+        InputError: there is no terminal to confirm on and `yes` was not given, or a place has no letter.
+        PipelineError: the topics or the brokers fail; what was put back until then has its receipts.
     """
     if not (order.yes or order.dry_run or sys.stdin.isatty()):
         raise InputError("without a terminal nobody can be asked: add --yes, or --dry-run to see what would be done")
@@ -117,7 +117,7 @@ def _nobody(_telling: Telling) -> bool:
 
 
 async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
-    """Whether somebody was forgotten since, by the marks that lie in the customers' topic now."""
+    """A function that returns whether somebody was forgotten since, by the marks in the customers' topic."""
     from pipeline.transform.customers.marks import read_marks
 
     with share("Reading who was forgotten") as told:
@@ -126,7 +126,7 @@ async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
 
 
 def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
-    """Whether the transform would give a letter up again, with the settings of this environment."""
+    """A function that returns whether the transform would give a letter up again, with these settings."""
     from pipeline.statestore.store import MemoryStore
     from pipeline.transform.decision import decide
     from pipeline.transform.mapping import map_webhook
@@ -136,7 +136,7 @@ def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:
     policy = Policy.of(settings)
 
     def doomed(record: Record, letter: Letter) -> bool:
-        # An empty state: what is known of the customer lies with the worker.
+        # An empty state: only the worker knows what is known of the customer.
         store = MemoryStore() if settings.state else None
         return letter.stage == "transform" and isinstance(
             decide(record, policy, map_webhook, store).verdict, DeadLettered
@@ -219,7 +219,7 @@ async def _put_back(
 
 @contextmanager
 def _stopping(replayer: Replayer, talk: Console) -> Iterator[None]:
-    """The first signal stops after what is on its way, the second at once."""
+    """The first signal stops after the chunk in flight, the second at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 

@@ -1,4 +1,4 @@
-"""`dodo-cio dlq show`: all of one dead letter."""
+"""`dodo-cio dlq show`: shows all of one dead letter."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def _read(settings: Settings, place: Place) -> tuple[Record, PutBack]:
         record = await reader.letter_at(place)
         letter = read_letter(record)
         spans = await reader.since(letter.at_ms)
-        # Of its own partition nothing before the letter can be about it.
+        # In its own partition no receipt before the letter can be about it.
         own = spans[place.partition]
         spans[place.partition] = Span(max(own.start, place.offset), own.end)
         history = await read_history(reader, spans)
@@ -74,7 +74,7 @@ async def _read(settings: Settings, place: Place) -> tuple[Record, PutBack]:
 
 
 def _now(settings: Settings, record: Record, letter: Letter) -> str | None:
-    """What the transform would make of the letter now; None for other stages'."""
+    """What the transform would make of the letter now; None for letters of other stages."""
     if letter.stage != "transform":
         return None
     from pipeline.transform.decision import decide as decide_webhook

@@ -1,4 +1,4 @@
-"""The table of types and actions, and what each needs, as the published OpenAPI document has it.
+"""The table of types and actions with their checks, by the published OpenAPI document.
 
 `validate` is a pure function of one operation. Unknown keys pass, as the schemas forbid none.
 """
@@ -92,7 +92,7 @@ def _event(operation: Operation, rejections: list[Rejection], lenient: bool) -> 
     check_event_id(operation, rejections, lenient=lenient)
     check_timestamp(operation, rejections, lenient=lenient)
     if "attributes" in operation:
-        # Whether the 1,000 bytes hold for events too is not published; strict takes it so.
+        # Whether the 1,000 bytes hold for events too is not published; the strict mode assumes it.
         check_attributes(operation["attributes"], "attributes", rejections, count=False, values=not lenient)
 
 
@@ -252,4 +252,4 @@ TABLE: Final[dict[str, dict[str, Check]]] = {
     },
     "delivery": {"event": _delivery},
 }
-"""Type → action → check. Events of objects are in one rendering of the documentation and in no schema: refused."""
+"""Type → action → check. Events of objects are refused: one page of the documentation has them, no schema does."""

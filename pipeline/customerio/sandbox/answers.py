@@ -1,4 +1,4 @@
-"""An answer as bytes, and how it leaves: at once, in pieces, or not at all."""
+"""The answers of the sandbox, as bytes with status and headers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RECORDED_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class DroppedError(ConnectionError):
-    """The connection is to be cut without an answer."""
+    """The connection must be cut without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back."""
+    """One answer of the sandbox."""
 
     status: int
     body: bytes
@@ -34,7 +34,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: RECORDED_HEADERS)
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """For ASGI."""
+        """The headers in ASGI's form."""
         headers = {
             "content-type": self.content_type,
             "content-length": str(len(self.body)),
@@ -44,7 +44,7 @@ class Answer:
 
 
 def as_json(value: Any) -> bytes:
-    """JSON with the newline that the real API ends its answers with."""
+    """JSON with a newline at its end, like the real API's answers."""
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -80,7 +80,7 @@ def too_many(retry_after: float | str | None) -> Answer:
 
 
 def scripted(step: Step, otherwise: Answer) -> Answer:
-    """The answer of a fault step; what it does not say is as in `otherwise`."""
+    """The answer of a fault step; what the step does not set is taken from `otherwise`."""
     if step.status is None:
         return otherwise
     if isinstance(step.body, str):

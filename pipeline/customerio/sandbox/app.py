@@ -19,7 +19,7 @@ from pipeline.customerio.sandbox.track import PATHS, TrackApi
 
 
 def create_sandbox(config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
-    """An application to serve; `app.state.sandbox` is what it remembers, for tests in the same process.
+    """An application to serve; `app.state.sandbox` is its state, for tests in the same process.
 
     `clock` gives monotonic seconds, by which the rate is counted.
     """
@@ -34,7 +34,7 @@ def create_sandbox(config: SandboxConfig | None = None, *, clock: Callable[[], f
 
 
 async def _elsewhere(_request: Request, error: Exception) -> Response:
-    """A path or method that the stand-in does not have."""
+    """Answer a request for a path or method that the sandbox does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     known = ", ".join(f"{method} {path}" for path, method in PATHS.items())
     return Response(

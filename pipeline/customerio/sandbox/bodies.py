@@ -1,4 +1,4 @@
-"""From a request's bytes to its operations, or the reason why it is refused as a whole."""
+"""Reads a request's body: its operations, or the reason why it is refused as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTITY: Final = "/api/v2/entity"
 BATCH: Final = "/api/v2/batch"
 
 READ_MAX_BYTES: Final = 8_000_000
-"""Bounds the memory of one request; beyond it the connection is cut, as any front end would."""
+"""Bounds the memory of one request; at more the connection is cut, as a front end would do."""
 
 
 class RefusedError(Exception):

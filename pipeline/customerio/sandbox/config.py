@@ -1,4 +1,4 @@
-"""How a sandbox behaves: one frozen value, set at its start."""
+"""The settings of a sandbox: one frozen value, set at its start."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.customerio.sandbox.faults import Step
 Region = Literal["us", "eu"]
 
 KEEP_EVENTS: Final = 100_000
-"""About 100 MB of payment events; older ones leave, their ids stay known."""
+"""About 100 MB of payment events; of older ones only the ids are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Largest sizes in bytes that are still taken."""
+    """Largest sizes in bytes that are still accepted."""
 
     entity_bytes: int
     item_bytes: int
@@ -24,10 +24,10 @@ class Limits:
 
 
 STRICT: Final = Limits(entity_bytes=ITEM_MAX_BYTES - 1, item_bytes=ITEM_MAX_BYTES, body_bytes=BODY_MAX_BYTES)
-"""kb = 1,000; "must be smaller than" where the text says so."""
+"""With kb = 1,000, and "must be smaller than" where the documentation has these words."""
 
 LENIENT: Final = Limits(entity_bytes=32 * 1024, item_bytes=32 * 1024, body_bytes=500 * 1024)
-"""kb = 1,024; "or smaller"."""
+"""With kb = 1,024, and "or smaller"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,23 @@ class SandboxConfig:
     Attributes:
         site_id: user name that is accepted; None accepts any that is not empty.
         api_key: password that is accepted; None accepts any.
-        region: where the workspace lives.
+        region: the one of the workspace.
         wrong_region: play the host of the other region. A workspace of the EU is then redirected with 301, one of the
             US is refused with 401, as both have been described.
         environment_id: the workspace's number in the region endpoint's answer.
         rate_limit: requests per second, counted over a sliding second of arrivals; None does not limit.
         retry_after: value of the Retry-After header of a 429 of the rate limit, as in a fault script.
         latency_ms: pause between arrival and processing.
-        lenient: take what is valid under the larger reading: kb of 1,024 bytes, numeric ids, `anonymous_id`, event ids
-            that are no ULID, timestamps that are no integer (replaced by now), long event attributes, empty batches.
+        lenient: accept all that may be valid: kb of 1,024 bytes, numeric ids, `anonymous_id`, event ids that are no
+            ULID, timestamps that are no integer (replaced by now), long event attributes, empty batches.
         all_refused_status: answer to a batch of which every item is refused.
         oversize_status: answer to a body that is too large.
         email_updates: whether an identify by id may change an e-mail address ("allow updates to email using ID").
         keep_events: events kept for inspection; ids stay known for deduplication.
         keep_requests: requests kept for inspection.
         fast: keep no attributes and no bodies, give no hints: for benchmarks.
-        order_by: what a person's first deliveries must not go back in: the event's `timestamp`, or the name of a
-            numeric attribute (a sequence number).
+        order_by: the value by which a person's events must arrive in ascending order: the event's `timestamp`, or the
+            name of a numeric attribute (a sequence number).
         faults: steps of the fault script at start.
     """
 

@@ -1,4 +1,4 @@
-"""Events in the order of their arrival, each once: what a person's timeline would show."""
+"""The log of events: each once, in the order of arrival, as a person's timeline would show them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Event:
     index: int
 
     def as_json(self) -> dict[str, Any]:
-        """For inspection; `orjson` writes the attributes as they are."""
+        """The event for `/__sandbox/events`; `orjson` writes the attributes as they are."""
         return {
             "seq": self.sequence,
             "person": self.person,
@@ -56,14 +56,14 @@ class Event:
 
 @dataclass(slots=True)
 class EventLog:
-    """First deliveries kept, repetitions counted, order watched.
+    """Keeps first deliveries, counts repetitions, and checks the order.
 
     Attributes:
         keep: how many events stay for inspection.
         order_by: `timestamp` or the name of a numeric attribute.
         stored: events that arrived for the first time.
         duplicates: repetitions of an id that were ignored.
-        backwards: person → first deliveries whose order value was below one that came before.
+        backwards: person → number of first deliveries whose order value was below that of an earlier one.
     """
 
     keep: int

@@ -1,7 +1,7 @@
-"""The fault script: which requests fail, and how. Steps are data, checked where they come in.
+"""The fault script: which requests fail, and how. Steps are data, checked when they are loaded.
 
-A step is taken by the first request that matches it, `times` times. Effects combine: wait, then drop or answer at
-once, or process (with some items refused) and then wait, drop, or answer with something else.
+A step applies to the first `times` requests that match it. Effects combine: wait, then drop or answer at once, or
+process (with some items refused) and then wait, drop, or answer with something else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Strict(BaseModel):
 
 
 class Match(_Strict):
-    """Which requests; every condition that is given must hold."""
+    """The requests that a step applies to: those that meet every condition that is set."""
 
     path: str | None = None
     """The exact path, e.g. /api/v2/batch."""
@@ -59,12 +59,12 @@ class Match(_Strict):
 
     @property
     def names_items(self) -> bool:
-        """Whether it looks into the request."""
+        """Whether a condition is about the operations inside the request."""
         return not (self.person is None and self.name is None and self.item is None)
 
 
 class Error(_Strict):
-    """What a refused item is answered."""
+    """The error in the answer for a refused item."""
 
     reason: str = "invalid"
     field: str = "attributes"
@@ -130,7 +130,7 @@ def parse_steps(value: Any) -> tuple[Step, ...]:
     """Steps from decoded JSON or YAML: a list, one step, or `{"steps": [...]}`.
 
     Raises:
-        InputError: naming the step and the key at fault.
+        InputError: a step is not valid; names the step and the key at fault.
     """
     if isinstance(value, Mapping):
         value = value["steps"] if set(value) == {"steps"} else [value]
@@ -149,7 +149,7 @@ def load_steps(path: Path) -> tuple[Step, ...]:
     """Steps from a YAML or JSON file.
 
     Raises:
-        InputError: the file cannot be read, or is no fault script.
+        InputError: the file cannot be read, or is not a fault script.
     """
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What is valid and still probably not what the sender meant: counted for the developer, never refused."""
+"""Hints about operations that are valid but probably not what the sender meant: counted, never refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who or what an operation is about: exactly one identifier, of the right type and length."""
+"""Checks whom or what an operation is about: exactly one identifier, of the right type and length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.customerio.sandbox.rejections import Rejection, invalid, required
 
 PERSON: Final = ("id", "email", "phone", "cio_id")
 PERSON_OF_MERGE: Final = ("id", "email", "cio_id")
-"""The documentation knows no phone here, nor in relationships."""
+"""The documentation has no phone here, nor in relationships."""
 
 LENIENT_PERSON: Final = (*PERSON, "anonymous_id")
 """Not in the documentation; Segment's and RudderStack's destinations send it."""
@@ -18,7 +18,7 @@ LENIENT_PERSON: Final = (*PERSON, "anonymous_id")
 def check_person(
     value: Any, field: str, rejections: list[Rejection], *, lenient: bool, allowed: tuple[str, ...] = PERSON
 ) -> None:
-    """A person: exactly one of `allowed`."""
+    """Check the identifiers of a person: exactly one of `allowed`."""
     if type(value) is not dict:
         rejections.append(required(field) if value is None else invalid(field, "must be an object"))
         return
@@ -41,7 +41,7 @@ def check_person(
 
 
 def check_object(value: Any, field: str, rejections: list[Rejection]) -> None:
-    """An object: its type and id together, or its `cio_object_id` alone."""
+    """Check the identifiers of an object: its type and id together, or its `cio_object_id` alone."""
     if type(value) is not dict:
         rejections.append(required(field) if value is None else invalid(field, "must be an object"))
         return

@@ -1,6 +1,6 @@
-"""`/__sandbox/…`: look inside, set faults, start over.
+"""`/__sandbox/…`: shows the sandbox's state, sets faults, and resets it.
 
-Not part of Customer.io's API: no credentials, faults, rate or latency here.
+Not part of Customer.io's API: no credentials, faults, rate limit or latency here.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Inspection:
         return [Route(PREFIX + path, endpoint, methods=[method]) for method, path, endpoint in table]
 
     async def index(self, _request: HttpRequest) -> Response:
-        """What there is to see."""
+        """The list of these paths."""
         return _json({"see": [f"{route.methods and min(route.methods)} {route.path}" for route in self.routes()]})
 
     async def stats(self, _request: HttpRequest) -> Response:
-        """Counts."""
+        """Counts of requests, operations, people and events."""
         return _json(self._sandbox.stats())
 
     async def people(self, request: HttpRequest) -> Response:

@@ -1,22 +1,22 @@
-"""How deep a JSON document may nest: what is kept must be written out again, and orjson writes 254 levels."""
+"""Limits how deep a JSON document nests: what is kept must be written again, and orjson writes 254 levels."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 MAX_DEPTH: Final = 200
-"""Of a request's document; the inspection wraps what it shows in a few levels more. RFC 8259 §9 allows such a limit."""
+"""Levels of a request's document; the inspection adds a few around it. RFC 8259 §9 allows such a limit."""
 
 USUAL_DEPTH: Final = 12
-"""Of a batch: six levels, and attributes may hold some."""
+"""Levels of most batches: six, and some in attributes."""
 
 OTHERS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 def is_too_deep(body: bytes, value: Any) -> bool:
-    """Whether `value`, which `body` is the text of, nests deeper than it may.
+    """Whether `value`, parsed from `body`, nests too deep.
 
-    Almost all documents are let pass by their brackets alone, innermost pairs removed level by level.
+    For almost all documents the brackets of `body` suffice: innermost pairs are removed, level by level.
     """
     brackets = body.translate(None, OTHERS)
     for _ in range(USUAL_DEPTH):

@@ -1,4 +1,4 @@
-"""Objects: companies, courses, whatever a workspace relates people to. This pipeline sends none; others may."""
+"""Objects: companies, courses or other things that people are related to. This pipeline sends none; others may."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Objects:
         relate(stored["relationships"], operation.get("cio_relationships", []), remove=action == "delete_relationships")
 
     def as_json(self) -> list[dict[str, Any]]:
-        """For inspection."""
+        """The objects for `/__sandbox/objects`."""
         return list(self._objects.values())
 
 

@@ -1,4 +1,4 @@
-"""The people of a workspace: identifiers, attributes and what happens when they meet."""
+"""The people of a workspace: their identifiers and attributes, and what identify, merge and delete do to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key = tuple[str, str]
 KINDS: Final = ("id", "email", "phone", "cio_id", "anonymous_id")
 
 STEERING: Final = frozenset({"_update", "id", "cio_id", "anonymous_id", "email"})
-"""Members of `attributes` that are not stored as attributes: identifiers live beside them."""
+"""Members of `attributes` that are not stored as attributes: identifiers are kept apart."""
 
 
 @dataclass(slots=True)
@@ -43,16 +43,16 @@ class Person:
 
     @property
     def label(self) -> str:
-        """What the person is called in events and statistics."""
+        """The identifier that stands for the person in events and statistics."""
         return self.id or self.email or self.phone or self.anonymous_id or self.cio_id
 
     @property
     def keys(self) -> list[Key]:
-        """The identifiers that lead here."""
+        """The identifiers by which the person is found."""
         return [(kind, value) for kind in KINDS if (value := getattr(self, kind)) is not None]
 
     def as_json(self) -> dict[str, Any]:
-        """For inspection."""
+        """The person for `/__sandbox/people`."""
         return {
             "cio_id": self.cio_id,
             "id": self.id,
@@ -103,7 +103,7 @@ class People:
         return iter(self._people.values())
 
     def find(self, identifiers: Identifiers) -> Person | None:
-        """The person that `identifiers` lead to."""
+        """The person with these identifiers; None when there is none."""
         own_id = identifiers.get("id")
         if type(own_id) is str:  # nearly always
             return self._by_key.get(("id", own_id))
@@ -114,7 +114,7 @@ class People:
         return bool(self._suppressed) and any(key in self._suppressed for key in keys_of(identifiers))
 
     def touch(self, identifiers: Identifiers, now_ms: int) -> Person | None:
-        """The person of an event: created when unknown, as reported of the real API; None for an unknown `cio_id`."""
+        """The person of an event, created if unknown, as is reported of the real API; None for an unknown `cio_id`."""
         return self.find(identifiers) or self._create(identifiers, now_ms)
 
     def identify(
@@ -156,7 +156,7 @@ class People:
             self._remove(person)
 
     def unsuppress(self, identifiers: Identifiers) -> None:
-        """Let calls for these identifiers count again."""
+        """Accept calls for these identifiers again."""
         self._suppressed.difference_update(keys_of(identifiers))
 
     def merge(self, primary: Identifiers, secondary: Identifiers) -> None:
@@ -220,7 +220,7 @@ class People:
             person.failed_changes.append((kind, "belongs to another person"))
 
     def _point(self, person: Person, kind: str, value: str) -> None:
-        """Make an identifier lead to `person`, instead of the one of its kind that did."""
+        """Set an identifier of `person`, in place of the former one of its kind."""
         before = getattr(person, kind)
         if before is not None:
             self._by_key.pop((kind, before), None)

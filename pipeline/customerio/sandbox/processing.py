@@ -1,4 +1,4 @@
-"""From parsed operations to an answer: each judged on its own, the valid ones applied."""
+"""Processes a request: checks each operation by itself, applies the valid ones, and makes the answer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _on_purpose(fault: Fault | None, count: int) -> dict[int, list[Rejection]]:
 
 
 def _label(rejection: Rejection) -> str:
-    """A rejection for counting, without the members of its field: those have no bound."""
+    """A label to count a rejection by; without the members of its field, since their number has no bound."""
     field, _, member = rejection.field.partition(".")
     where = f"{field}.…" if member else field
     return f"{rejection.reason} {where}: {rejection.message}" if where else f"{rejection.reason}: {rejection.message}"

@@ -1,4 +1,4 @@
-"""Requests in any sliding second, counted by arrival."""
+"""Counts the requests of the last second, by arrival."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WINDOW_S: Final = 1.0
 
 @dataclass(slots=True)
 class SlidingSecond:
-    """Arrivals of the last second, and the most there ever were."""
+    """Arrivals of the last second; `most` is the highest number so far."""
 
     most: int = 0
     _arrivals: deque[float] = field(default_factory=deque)
@@ -19,7 +19,7 @@ class SlidingSecond:
     def arrive(self, now_s: float) -> int:
         """Count an arrival at `now_s` (monotonic) and return how many the second that ends now has.
 
-        A refused request counts too: a client that keeps hammering stays refused.
+        A refused request counts too: a client that does not slow down stays refused.
         """
         arrivals = self._arrivals
         arrivals.append(now_s)

@@ -1,4 +1,4 @@
-"""One error of the Track API, in its own words."""
+"""Errors of the Track API, in its own form and words."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Rejection(NamedTuple):
 
 
 def required(field: str) -> Rejection:
-    """Something that must be there is not."""
+    """A required field is missing."""
     return Rejection("required", field, "is required")
 
 
 def invalid(field: str, message: str) -> Rejection:
-    """Something is there and wrong."""
+    """A field has a value that is not valid."""
     return Rejection("invalid", field, message)

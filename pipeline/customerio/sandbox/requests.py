@@ -1,4 +1,4 @@
-"""What was asked and answered: one line a request, with its body while memory allows."""
+"""The log of requests and answers, with the bodies while memory allows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 BODIES_MAX_BYTES: Final = 64_000_000
-"""Bounds the memory of bodies; the oldest leave first, their lines stay."""
+"""Bounds the memory of bodies; the oldest are dropped first, the rest of their entries stays."""
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Request:
         arrived_at_ms: unix milliseconds.
         status: of the answer; None when the connection was dropped or the answer is still due.
         applied: whether its valid operations were applied.
-        body_crc32: tells a repetition of the same bytes.
+        body_crc32: by which a repetition of the same bytes is recognised.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Request:
     body: bytes | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For inspection, without the body."""
+        """The request for `/__sandbox/requests`, without the body."""
         return {
             "number": self.number,
             "method": self.method,
@@ -84,14 +84,14 @@ class RequestLog:
         return iter(self._requests)
 
     def arrive(self, method: str, path: str, at_ms: int) -> Request:
-        """A request came."""
+        """Add a request that arrived."""
         self.total += 1
         request = Request(self.total, method, path, at_ms)
         self._requests.append(request)
         return request
 
     def read(self, request: Request, body: bytes, crc32: int, *, keep_body: bool) -> None:
-        """Its body is complete."""
+        """Record that the body is complete."""
         request.size_bytes, request.body_crc32 = len(body), crc32
         self.size_bytes += len(body)
         self.largest_body_bytes = max(self.largest_body_bytes, len(body))
@@ -105,7 +105,7 @@ class RequestLog:
                 oldest.body = None
 
     def processed(self, request: Request, operations: int, refused: int) -> None:
-        """Its operations were judged and the valid ones applied."""
+        """Record that the operations were checked and the valid ones applied."""
         request.operations, request.refused, request.applied = operations, refused, operations > refused
         self.operations += operations
         self.refused += refused
@@ -113,11 +113,11 @@ class RequestLog:
         self.largest_batch = max(self.largest_batch, operations)
 
     def answered(self, request: Request, status: int, took_ms: float) -> None:
-        """It was answered."""
+        """Record the answer."""
         request.status, request.took_ms = status, round(took_ms, 3)
         self.statuses[status] += 1
 
     def lost(self, request: Request) -> None:
-        """Its connection was dropped on purpose."""
+        """Record that the connection was dropped on purpose."""
         request.dropped = True
         self.dropped += 1

@@ -1,4 +1,4 @@
-"""A sandbox as a process: until Ctrl-C or SIGTERM, with a line on the terminal that says what goes on."""
+"""Runs a sandbox as a process until Ctrl-C or SIGTERM, with a status line on the terminal."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SEPARATOR: Final = " · "
 CLEAR_LINE: Final = "\r\x1b[2K"
 
 GC_THRESHOLD: Final = (50_000, 20, 50)
-"""What is kept here has no cycles. With Python's own threshold each batch walks all of it: a third of the time."""
+"""What is kept here has no cycles. With Python's own thresholds each batch scans all of it: a third of the time."""
 
 ANY: Final = "sandbox"
-"""Credentials to show when any are accepted."""
+"""The credentials that are shown when any are accepted."""
 
 
 def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callable[[str], None]) -> None:
@@ -36,8 +36,8 @@ def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callabl
         config: how the sandbox behaves.
         host: address to listen on.
         port: port to listen on; 0 takes any free one.
-        json: say address and settings as one JSON line, and nothing more.
-        say: where lines for people and programs go.
+        json: print address and settings as one JSON line, and nothing more.
+        say: prints a line.
 
     Raises:
         SettingsError: the address cannot be used.
@@ -47,7 +47,7 @@ def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callabl
 
 
 def environment(url: str, config: SandboxConfig) -> dict[str, str]:
-    """Settings with which the sink sends here; a key that the caller gave is theirs to keep, and not repeated."""
+    """The settings with which the sink sends to this sandbox; an API key that the caller gave is not repeated."""
     settings = {"PIPELINE_CUSTOMERIO_URL": url, "PIPELINE_CUSTOMERIO_SITE_ID": config.site_id or ANY}
     if config.api_key is None:
         settings["PIPELINE_CUSTOMERIO_API_KEY"] = ANY
@@ -68,7 +68,7 @@ def summary(sandbox: Sandbox, operations_per_second: float | None = None) -> str
 
 
 def shortened(text: str, columns: int) -> str:
-    """As many of the summary's parts as fit into a line, from the first on; never part of a word."""
+    """The first parts of the summary, as many as fit into a line; no part is cut."""
     parts = text.split(SEPARATOR)
     while len(parts) > 1 and len(SEPARATOR.join(parts)) > columns:
         parts.pop()

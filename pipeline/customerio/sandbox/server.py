@@ -1,4 +1,4 @@
-"""A sandbox on a TCP port, inside a running event loop."""
+"""Serves a sandbox on a TCP port, inside a running event loop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SandboxServer:
 
     @property
     def connections(self) -> int:
-        """Open now."""
+        """How many connections are open."""
         return len(self._server.connections)
 
     async def start(self) -> None:
@@ -69,7 +69,7 @@ class SandboxServer:
         self._serving = True
 
     async def stop(self) -> None:
-        """End pauses, finish what is being answered, close every connection."""
+        """End pauses, finish answers that have begun, close every connection."""
         self.sandbox.closing.set()
         if not self._serving:
             self._socket.close()

@@ -1,4 +1,4 @@
-"""Everything that a sandbox remembers, which a reset forgets."""
+"""The state of a sandbox, which a reset clears."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Sandbox:
         """Counts of everything since the start or the last reset.
 
         `operations` counts every operation of the requests that were processed, repetitions included; `accepted` and
-        `refused` add up to it. `duplicates` are events whose id was known. `order_violations` are first deliveries of
-        a person that went back behind one before, by the event's timestamp or the attribute that was named.
+        `refused` add up to it. `duplicates` are events whose id was known. `order_violations` are first deliveries with
+        a lower value of `order_by` than an earlier one of the same person.
         """
         requests, workspace = self.requests, self.workspace
         events = workspace.events

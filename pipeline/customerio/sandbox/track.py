@@ -1,7 +1,7 @@
-"""The API itself: credentials, region, rate, faults, then each operation on its own.
+"""The API itself: checks credentials, region, rate and faults, then each operation by itself.
 
-In that order, as a front end, a load balancer and the service behind them would judge. Every request that arrives is
-counted, whatever becomes of it.
+That is the order in which a front end, a load balancer and the service behind them would do it. Every request that
+arrives is counted, also one that is refused.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TrackApi:
             requests.lost(request)
             await _drop(scope)
             return
-        # Counted before it leaves, so that whoever has the answer finds it counted.
+        # Counted before it is sent, so that a client that has the answer finds it in the counts.
         requests.answered(request, answer.status, (time.perf_counter() - began_s) * 1000)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers()})
         if trickle_s:
@@ -63,7 +63,7 @@ class TrackApi:
     async def _judge(
         self, request: Request, body: bytes, headers: Mapping[bytes, str], arrivals: int
     ) -> tuple[Answer, float]:
-        """The answer, and over how many seconds it leaves."""
+        """The answer, and over how many seconds it is sent."""
         sandbox, config = self._sandbox, self._sandbox.config
         sandbox.requests.read(request, body, zlib.crc32(body), keep_body=not config.fast)
         authorized = is_authorized(headers.get(b"authorization"), site_id=config.site_id, api_key=config.api_key)
@@ -93,7 +93,7 @@ class TrackApi:
             return Parsed(refusal=error)
 
     async def _fail(self, request: Request, parsed: Parsed, fault: Fault) -> Answer:
-        """Answer as a step of the fault script says."""
+        """Answer as a step of the fault script demands."""
         step = fault.step
         request.fault = True
         await self._pause(step.delay_s)
@@ -124,7 +124,7 @@ class TrackApi:
         await send({"type": "http.response.body", "body": b""})
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless the sandbox is closing: then the connection goes."""
+        """Wait; raise `DroppedError` if the sandbox is closing."""
         if seconds <= 0:
             return
         with contextlib.suppress(TimeoutError):
@@ -139,7 +139,7 @@ def _headers(scope: Scope) -> Mapping[bytes, str]:
 
 
 async def _drop(scope: Scope) -> None:
-    """Cut the connection. Without our server underneath, the error goes to whoever runs the application."""
+    """Cut the connection; a server that is not ours has no way for it and gets the `DroppedError`."""
     drop = scope.get("extensions", {}).get(DROP)
     if drop is None:
         raise DroppedError("connection dropped")

@@ -1,4 +1,4 @@
-"""What operations carry: attributes, timestamps, event names and ids, by the published limits."""
+"""Checks attributes, timestamps, event names and ids by the published limits."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}", re.ASCII)
 
 SHORT_NAME: Final = ATTRIBUTE_NAME_MAX_BYTES // 4
 SHORT_VALUE: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
-"""So few characters fit whatever they are."""
+"""So few characters always fit: UTF-8 has at most four bytes for one."""
 
 
 def check_attributes(value: Any, field: str, rejections: list[Rejection], *, count: bool, values: bool = True) -> None:
-    """An object of attributes.
+    """Check an object of attributes.
 
     Args:
-        value: what was sent.
-        field: where it was sent.
-        rejections: added to.
+        value: the one that was sent.
+        field: the path of the field, for rejections.
+        rejections: the list to add to.
         count: whether the number of attributes is limited.
         values: whether the size of each is limited.
     """
@@ -59,7 +59,7 @@ def check_attributes(value: Any, field: str, rejections: list[Rejection], *, cou
 
 
 def check_event_name(operation: dict[str, Any], rejections: list[Rejection]) -> None:
-    """`name`: there, not blank, at most 100 bytes after trimming."""
+    """Check `name`: present, not blank, at most 100 bytes after trimming."""
     name = operation.get("name")
     if type(name) is not str:
         rejections.append(required("name") if "name" not in operation else invalid("name", "must be a string"))
@@ -72,7 +72,7 @@ def check_event_name(operation: dict[str, Any], rejections: list[Rejection]) -> 
 
 
 def check_event_id(operation: dict[str, Any], rejections: list[Rejection], *, lenient: bool) -> None:
-    """`id`, if there: a ULID."""
+    """Check `id`, if present: a ULID."""
     if "id" not in operation:
         return
     event_id = operation["id"]
@@ -83,7 +83,7 @@ def check_event_id(operation: dict[str, Any], rejections: list[Rejection], *, le
 
 
 def check_timestamp(operation: dict[str, Any], rejections: list[Rejection], *, lenient: bool) -> None:
-    """`timestamp`, if there: an integer. Lenient as observed: anything else becomes the time of arrival."""
+    """Check `timestamp`, if present: an integer. The lenient mode takes anything, as the real API seems to do."""
     if lenient or "timestamp" not in operation:
         return
     timestamp = operation["timestamp"]
@@ -93,7 +93,7 @@ def check_timestamp(operation: dict[str, Any], rejections: list[Rejection], *, l
 
 
 def check_strings(value: Any, names: tuple[str, ...], field: str, rejections: list[Rejection]) -> None:
-    """Attributes that are typed as strings."""
+    """Check attributes that must be strings."""
     if type(value) is not dict:
         return
     rejections.extend(

@@ -1,4 +1,4 @@
-"""One workspace: what accepted operations make of people, objects and events."""
+"""The state of one workspace: people, objects and events, changed by accepted operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Operation = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When and in which request operations came."""
+    """The time and the request with which operations arrived."""
 
     at_ms: int
     request: int
@@ -125,12 +125,12 @@ class Workspace:
 
 
 def _compact(attributes: dict[str, Any]) -> bytes:
-    """JSON to keep. Copied, since orjson's own bytes sit in a buffer of 8 kB for as long as they live."""
+    """JSON to keep. Copied, since orjson's own bytes occupy a buffer of 8 kB as long as they exist."""
     return bytes(memoryview(orjson.dumps(attributes)))
 
 
 def _timestamp(operation: Operation, arrival: Arrival) -> int | float:
-    """When it happened; what is no number counts as now, as observed of the real API."""
+    """The time of an event; a value that is no number counts as now, as observed with the real API."""
     timestamp = operation.get("timestamp")
     if isinstance(timestamp, int | float) and not isinstance(timestamp, bool):
         return timestamp

@@ -1,7 +1,7 @@
-"""What an answer of Dodo's API means: pure functions of status, headers and body.
+"""Interprets answers of Dodo's API: pure functions of status and body.
 
 Error answers are `{"code": "INVALID_REQUEST", "message": "…"}`. The code is shown, the message is not: it may quote
-what was asked for.
+the request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOO_MANY: Final = 429
 UNUSABLE: Final = frozenset({400, 422})
 
 RETRIED: Final = frozenset({408, 409, 425, TOO_MANY})
-"""Beside 5xx. The vendor's SDKs repeat 408, 409 and 429 too."""
+"""Statuses that are retried, beside 5xx. The vendor's SDKs retry 408, 409 and 429 too."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
@@ -36,7 +36,7 @@ def object_of(body: bytes, path: str) -> dict[str, Any]:
     """The JSON object of a good answer.
 
     Raises:
-        UnexpectedAnswerError: it is something else.
+        UnexpectedAnswerError: it is not a JSON object.
     """
     try:
         decoded = orjson.loads(body)
@@ -53,7 +53,7 @@ def items_of(body: bytes, path: str) -> list[dict[str, Any]]:
     """The objects of a page.
 
     Raises:
-        UnexpectedAnswerError: it is no page.
+        UnexpectedAnswerError: it is not a page.
     """
     return listed(object_of(body, path), "items", path)
 
@@ -71,12 +71,12 @@ def listed(page: Mapping[str, Any], name: str, path: str) -> list[dict[str, Any]
 
 
 def refuse(status: int, body: bytes, path: str, base_url: str) -> NoReturn:
-    """Raise what an answer that will not change means.
+    """Raise the error for an answer that a retry would not change.
 
     Raises:
         CredentialError: the key is wrong, of the other mode, or may not read this.
-        RefusedRequestError: a parameter is not taken.
-        UnexpectedAnswerError: anything else.
+        RefusedRequestError: the API refuses a parameter.
+        UnexpectedAnswerError: for any other answer.
     """
     said = f"HTTP {status}{_code(body)}"
     if status == UNAUTHORIZED:

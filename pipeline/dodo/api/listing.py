@@ -1,10 +1,10 @@
-"""Walks a collection by creation time, each object once, and can go on where it stopped.
+"""Walks a collection by creation time, in windows, and can continue where it stopped.
 
 Two traps of the API shape the walk. Page numbers are capped ("to bound OFFSET-based deep pagination", reference of
-`GET /payments`), so a long range is cut into windows, and a window that holds too much into smaller ones. And whether
-the ends of a range are part of it is not said, so a little more is asked for and what lies outside is left out here.
-Objects never leave a window, since the time of creation does not change; one that appears late shifts others to later
-pages, where they are met twice, never missed.
+`GET /payments`), so a long range is cut into windows, and a window that holds too much into smaller ones. And it is not
+documented whether the ends of a range are part of it, so a little more is requested, and objects outside of the window
+are left out here. Objects never leave a window, since the time of creation does not change; one that appears late
+shifts others to later pages, where they are seen twice, never missed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FIRST_SPAN: Final = timedelta(days=1)
 SMALLEST_SPAN: Final = timedelta(seconds=1)
 
 MAX_PAGES: Final = 50
-"""5,000 objects: a window with more is cut in two. Deeper pages cost the API more the deeper they are."""
+"""5,000 objects: a window with more is cut in two. The deeper a page, the more it costs the API."""
 
 FEW_PAGES: Final = 5
 """A window with fewer pages makes the next one twice as long."""
 
 MARGIN: Final = timedelta(seconds=1)
-"""Asked for beyond both ends of a window."""
+"""Requested beyond both ends of a window."""
 
 FAR: Final = timedelta(days=1)
-"""A page with nothing nearer to its window than this comes from an API that does not look at the range: each window
-would read everything anew."""
+"""If no object of a page is nearer to its window than this, the API ignores the range: each window would read
+everything anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +52,23 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Objects of one page, and where to go on once they are done."""
+    """Objects of one page, and the position after them."""
 
     items: list[dict[str, Any]]
     then: Position
 
 
 class Pages(Protocol):
-    """Where pages come from (`client.DodoApi`)."""
+    """The source of pages (`client.DodoApi`)."""
 
     async def page(
         self, collection: Collection, *, since: datetime, until: datetime, number: int
     ) -> list[dict[str, Any]]:
-        """One page of what was created in the range, empty behind the last."""
+        """One page of the objects created in the range, empty after the last."""
 
 
 def begin(since: datetime, until: datetime) -> Position:
-    """Where a walk over [since, until) begins."""
+    """The position at which a walk over [since, until) begins."""
     return Position(since, min(until, since + FIRST_SPAN))
 
 
@@ -86,7 +86,7 @@ async def walk(api: Pages, collection: Collection, start: Position, until: datet
         while True:
             items = await _page(api, collection, at)
             if items is None or (at.page >= MAX_PAGES and items and _can_be_cut(at)):
-                # Done objects of it come once more: they are the same.
+                # Objects of it that are done come once more; they are the same.
                 at = Position(at.since, at.since + (at.until - at.since) / 2)
                 break
             if not items:
@@ -101,8 +101,8 @@ async def walk(api: Pages, collection: Collection, start: Position, until: datet
             if not ids <= seen:
                 repeated = False
             else:
-                # The reference counts pages from 0, the vendor's SDK goes on from 1 to 2: both numbers may be the first
-                # page. At a third time the numbers have no meaning.
+                # The reference counts pages from 0, the vendor's SDK from 1: both 0 and 1 may be the first page. If it
+                # comes a third time, the API ignores the numbers.
                 if repeated:
                     raise UnexpectedAnswerError(f"Dodo's API answers each page of /{collection} with the same objects")
                 repeated = True
@@ -138,7 +138,7 @@ def _next_window(at: Position, until: datetime) -> Position:
 
 
 def _lies_in(item: dict[str, Any], at: Position) -> bool:
-    """Whether it was created in the window; one that does not say so is taken, twice rather than never."""
+    """Whether it was created in the window; an object without a time is taken, rather twice than never."""
     created_at = item.get("created_at")
     try:
         moment = datetime.fromisoformat(created_at) if isinstance(created_at, str) else None

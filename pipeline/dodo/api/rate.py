@@ -1,8 +1,8 @@
-"""The pace of requests to Dodo's API: several limits, each over a sliding window, with the clock passed in.
+"""Limits the rate of requests to Dodo's API: several limits, each over a sliding window, with the clock passed in.
 
 The figures are those reported for an account of the lowest tier: 40 requests a second and 240 a minute
 (https://github.com/thadeucity/kana-app-back/issues/26); the published reference names none. Both hold at once: after a
-burst of a minute's worth nothing may go for the rest of that minute.
+burst of 240 requests none may be sent for the rest of that minute.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ PER_SECOND: Final = 40
 PER_MINUTE: Final = 240
 
 SLACK: Final = 1.05
-"""Windows are counted by arrivals at the other end, and requests do not all travel equally long: a window that is a
-twentieth longer here keeps the one over there."""
+"""The API counts arrivals, and requests do not all take equally long to arrive: windows that are a twentieth longer
+here keep the limit there."""
 
 
 class RateLimit:
@@ -32,21 +32,21 @@ class RateLimit:
 
     @classmethod
     def of_account(cls, per_minute: int = PER_MINUTE) -> RateLimit:
-        """The account's limits; `per_minute` leaves room for whoever else uses the same account."""
+        """The account's limits; a lower `per_minute` leaves room for other clients of the same account."""
         return cls((min(PER_SECOND, per_minute), 1.0), (per_minute, 60.0))
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds from `now_s` until a request may go."""
+        """Seconds from `now_s` until a request may be sent."""
         return self._next(now_s) - now_s
 
     def take(self, now_s: float) -> float:
-        """The same; the turn is then taken."""
+        """The same, and count that request as sent."""
         at_s = self._next(now_s)
         self._taken.append(at_s)
         return at_s - now_s
 
     def hold(self, until_s: float) -> None:
-        """No request before `until_s`: the other end said so."""
+        """Allow no request before `until_s`, since the API refused one."""
         self._not_before = max(self._not_before, until_s)
 
     def _next(self, now_s: float) -> float:

@@ -3,7 +3,7 @@
 `<type>.json` is a type's main sample: every field of the typed model of the `dodopayments` SDK 1.123.0.
 `<type>--<variant>.json` is a captured delivery or vendor example with its own field set (ids and people replaced), or
 one trap: other currencies, nulls, absent keys, numbers for text. `unknown.future_event.json` holds a type that does
-not exist. Files are indented for people; `load` gives the compact form that the wire carries.
+not exist. Files are indented for people; `load` returns the compact form in which webhooks are sent.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def names() -> tuple[str, ...]:
 
 @cache
 def find(words: str) -> tuple[str, ...]:
-    """The samples that `words` mean, types before variants: the one of that name, else all that have each word in it.
+    """The samples that match `words`, types before variants: the one of that name, else all whose name has each word.
 
-    Nothing alike: the nearest names.
+    If there is none, the names that are spelt most alike.
     """
     wanted = words.strip().lower()
     if wanted in names():
@@ -57,7 +57,7 @@ def load(name: str) -> bytes:
     """The compact JSON body of sample `name`, keys in the file's order.
 
     Raises:
-        InputError: there is no such sample; the message names those that are meant.
+        InputError: there is no such sample; the message names those that may be meant.
     """
     if name not in names():
         alike = find(name)

@@ -1,7 +1,7 @@
-"""A sample as if it had happened just now, to somebody who never bought before: moments moved, object ids made anew.
+"""Makes a sample recent and new: its times are moved to now, and its object ids are replaced.
 
-Customer.io starts no campaign for an event that is older than three days, and takes a second one of the same id for the
-first: a sample as it stands tests neither. The person, the products and the shop stay as they are.
+Customer.io starts no campaign for an event that is older than three days, and ignores a second one with the same id: an
+unchanged sample would test neither. The person, the products and the shop stay as they are.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ OBJECT_IDS: Final = frozenset(
         "id",
     }
 )
-"""Fields that name what happened, and not who or for what."""
+"""Fields with the id of what happened, not of the person or the product."""
 
 UNTOUCHED: Final = frozenset({"metadata", "customer", "billing", "custom_field_responses", "discounts"})
-"""Objects of others: what is in them is no moment of this one and no id of it."""
+"""Objects about something else: times and ids in them are not those of the webhook's object."""
 
 _MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 _ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -39,7 +39,7 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 def fresh(body: bytes, now: datetime, seed: str) -> bytes:
     """The body with its own time moved to `now`, all others along with it, and ids that follow from `seed`.
 
-    A body that tells no time keeps all its times; what is no JSON object stays as it is.
+    A body without a time of its own keeps all its times; what is not a JSON object stays as it is.
     """
     try:
         document = orjson.loads(body)
@@ -71,7 +71,7 @@ def _collect(node: Any, ids: dict[str, str]) -> None:
 
 
 def _another(known: str, random: Random) -> str:
-    """An id of the same look: its prefix, and as many characters."""
+    """Another id of the same form: its prefix, and as many characters."""
     prefix, underscore, rest = known.rpartition("_")
     made = "".join(random.choice(_ALPHABET) for _ in range(max(len(rest), 12)))
     return f"{prefix}{underscore}{made}"
@@ -101,7 +101,7 @@ def _parsed(value: Any) -> datetime | None:
 
 
 def _written(moment: datetime, match: re.Match[str]) -> str:
-    """In the form that it had: as many digits, the same way to write the offset."""
+    """The time in the form that it had: as many digits, the same way to write the offset."""
     _, fraction, offset = match.groups()
     moment = moment.astimezone(UTC) if offset == "Z" else moment
     return f"{moment.replace(tzinfo=None, microsecond=0).isoformat()}{fraction or ''}{offset}"

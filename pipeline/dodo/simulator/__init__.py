@@ -1,9 +1,10 @@
-"""A shop that never was: its customers' lives as signed webhooks, and its own books to check a pipeline against.
+"""Simulates a shop: the webhooks of its customers, and a ledger to check a pipeline against.
 
 Promises: the same seed and `now` give the same deliveries, byte for byte; every body has the fields of the reference
 samples; all 48 types occur within 2,000 deliveries; a customer's first deliveries come in the order of events. About
-2 % are delivered again, 0.5 % are forged, 0.2 % are signed but unreadable. The ledger is kept by the shop's side of
-each event, not read back from the bodies. Open `shop` next; `buyers` and `subscribers` tell what customers do.
+2 % are delivered again, 0.5 % are forged, 0.2 % are signed but unreadable. The ledger is written as events happen, not
+computed from the bodies. A customer's actions are a script (a "life") that yields events. Open `shop` next; `buyers`
+and `subscribers` hold the scripts.
 """
 
 from __future__ import annotations

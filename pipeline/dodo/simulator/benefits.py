@@ -1,4 +1,4 @@
-"""What comes with a purchase: licence keys, entitlement grants, credits; and what follows a failure: dunning.
+"""Bodies of what follows a purchase (licence keys, entitlement grants, credits) or a failure (dunning).
 
 None of these bodies has a customer object, only the `customer_id`.
 """

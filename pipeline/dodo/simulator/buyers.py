@@ -1,4 +1,4 @@
-"""What one-time buyers do: each life is a script that yields its events in order."""
+"""The scripts of one-time buyers: each yields its events in order."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How often each life occurs: a deck that is shuffled, dealt to the end, and shuffled again.
+"""How often each script occurs: a deck of them is shuffled, dealt to the end, and shuffled again.
 
-Dealt to the end, so that rare lives, and with them all 48 types, occur in every stretch of 2,000 webhooks.
+It is dealt to the end so that rare scripts, and with them all 48 types, occur within every 2,000 webhooks.
 """
 
 from __future__ import annotations

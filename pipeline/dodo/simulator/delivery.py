@@ -1,4 +1,4 @@
-"""One request that the shop's payment provider, or a forger, makes."""
+"""One request to ingest: of the payment provider, or of a forger."""
 
 from __future__ import annotations
 

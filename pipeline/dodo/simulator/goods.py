@@ -83,7 +83,7 @@ UNSETTLED: Final[dict[str, Any]] = {
     "tax": None,
     "settlement_tax": None,
 }
-"""A payment that never settled knows neither method nor tax (seen in production)."""
+"""A payment that never settled has neither method nor tax (seen in production)."""
 
 
 def minor(cents: int, currency: str) -> int:

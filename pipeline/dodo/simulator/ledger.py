@@ -1,4 +1,4 @@
-"""The shop's own books: what was delivered and what it was worth, to reconcile a pipeline against."""
+"""The shop's own ledger: what was delivered, and which amounts, to reconcile a pipeline with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ledger:
     """Customer → webhook ids in the order of their first delivery, which is the order of events."""
 
     def enter(self, webhook_id: str, type_: str, customer_id: str | None, booking: Booking | None) -> None:
-        """A webhook was delivered for the first time."""
+        """Enter a webhook that was delivered for the first time."""
         self.kinds["first"] += 1
         self.types[type_] += 1
         if customer_id is None:

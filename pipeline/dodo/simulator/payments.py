@@ -77,7 +77,7 @@ def succeeded(scene: Scene, payment: Payment) -> Happening:
 
 
 def processing(scene: Scene, payment: Payment, *, action: bool = False) -> Happening:
-    """In flight; with `action` the bank asks the customer, which Dodo tells by the same type."""
+    """The charge is in progress; with `action` the bank asks the customer, for which Dodo sends the same type."""
     extra = {"status": "requires_customer_action", "three_ds_flow": "challenge"} if action else {}
     return scene.tell("payment.processing", {**_body(scene, payment, "processing"), "updated_at": None, **extra})
 

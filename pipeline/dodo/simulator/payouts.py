@@ -1,4 +1,4 @@
-"""The shop's own money: payouts have no customer of any kind."""
+"""Payouts to the shop: they have no customer."""
 
 from __future__ import annotations
 

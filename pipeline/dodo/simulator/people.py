@@ -28,7 +28,7 @@ NAMES: Final = (
     "Chloé <Durand>",
     "D",
 )
-"""Each breaks some program: apostrophes, other scripts, right-to-left, joined emoji, markup, a single letter."""
+"""Names that break some programs: apostrophes, other scripts, right-to-left, joined emoji, markup, a single letter."""
 
 COUNTRIES: Final = {
     "USD": ("US", "Springfield", "Oregon", "1 Example Street", "97477"),
@@ -44,7 +44,7 @@ COUNTRIES: Final = {
 CURRENCIES: Final = ("USD",) * 9 + ("EUR",) * 5 + ("GBP",) * 2 + ("KRW",) * 2 + ("JPY",) * 2 + ("INR", "KWD", "BRL")
 
 CAPITALS_EVERY: Final = 50
-"""One customer in so many wrote the address in capitals, as people do."""
+"""One customer in so many wrote the address in capitals, as happens."""
 
 PHONE_EVERY: Final = 3
 METADATA_EVERY: Final = 4

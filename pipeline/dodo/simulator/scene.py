@@ -1,4 +1,4 @@
-"""One customer's life as it is told: the clock, ids, and what happened."""
+"""What a customer's script works with: a clock, a source of ids and chance, and the events that it yields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECOND_US: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What the shop enters in its own books when this happens."""
+    """The entry that an event makes in the shop's ledger."""
 
     account: Literal["payment", "refund"]
     currency: str
@@ -37,7 +37,7 @@ Life = Iterator[Happening]
 
 
 class Scene:
-    """The clock and the dice of one life.
+    """The clock and the random numbers of one script.
 
     Waiting never passes `until_us`: the nearer it is, the shorter the wait, so that a life ends before the present.
     """
@@ -49,7 +49,7 @@ class Scene:
         self._until_us = until_us
 
     def wait(self, least_s: float, most_s: float) -> None:
-        """Let time pass."""
+        """Move the clock forward by a random time between these bounds."""
         wanted = int((least_s + (most_s - least_s) * self.rng.random()) * SECOND_US)
         self.now_us += max(1, min(wanted, (self._until_us - self.now_us) // 8))
 
@@ -58,11 +58,11 @@ class Scene:
         return f"{prefix}_0N{self.rng.getrandbits(76):019x}"
 
     def chance(self, probability: float) -> bool:
-        """Whether it happens."""
+        """True with this probability."""
         return self.rng.random() < probability
 
     def tell(self, type_: str, data: dict[str, Any], booking: Booking | None = None) -> Happening:
-        """It happened now; the envelope is stamped some milliseconds after the object."""
+        """An event that happens now; the envelope's time is some milliseconds after the object's."""
         self.now_us += 1000 + self.rng.getrandbits(17)
         return Happening(type_, self.now_us, data, booking)
 

@@ -1,4 +1,4 @@
-"""The shop: many lives at once, told as deliveries."""
+"""The shop: runs many customers' scripts at once, and turns their events into deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.dodo.simulator.scene import EPOCH, Happening, Life, Scene, iso
 BUSINESS_ID: Final = "bus_0NSimulatorShop000001"
 
 AT_ONCE: Final = 48
-"""Lives at the same time: enough that a customer's webhooks lie apart, few enough that rare lives come soon."""
+"""Scripts at the same time: enough to spread a customer's webhooks, few enough that rare scripts come soon."""
 
 REDELIVERED: Final = 0.02
 FORGED: Final = 0.005
@@ -96,7 +96,7 @@ class Shop:
         return Delivery(self._body(again), webhook_id, at, "redelivery", happening.type, customer_id)
 
     def _forged(self) -> Delivery:
-        """What a forger would send: a body of the right shape about a customer that does not exist."""
+        """A forger's delivery: a body of the right shape about a customer that does not exist."""
         self.ledger.kinds["forged"] += 1
         scene = self._scene(HOURS)
         victim = scene.customer.customer_id

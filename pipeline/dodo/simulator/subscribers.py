@@ -1,7 +1,7 @@
-"""What subscribers do: each life is a script that yields its events in order.
+"""The scripts of subscribers: each yields its events in order.
 
-Lives of a subscription that is older than the stream begin at its billing date, so that envelope times are recent
-and billing dates are true. Day passes show both ends within a day.
+Scripts of a subscription that is older than the stream begin at its billing date, so that envelope times are recent
+and billing dates are true. A day pass begins and ends within the stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reference samples as patterns of bodies: every field is there, the changing ones are laid over it."""
+"""The reference samples as templates of bodies: they have every field, and a script replaces those that change."""
 
 from __future__ import annotations
 

@@ -5,6 +5,6 @@
         └───────────────── wire ───────────────┘
 
 The supervisor takes no webhooks and answers no probes itself: a probe goes to whichever worker got its connection, is
-handed on over the `wire`, and answered for all of them (`answers`). A worker whose supervisor is gone drains and ends.
-Open `supervisor` next.
+passed on over the `wire`, and answered for all of them (`answers`). `process` is a worker as the supervisor sees it,
+`member` the worker's own side. A worker whose supervisor is gone drains and ends. Open `supervisor` next.
 """

@@ -18,7 +18,7 @@ def announce(settings: Settings, port: int, admin_port: int | None, say: Callabl
         settings: the host and the paths.
         port: of webhooks.
         admin_port: of probes and metrics, where it is another.
-        say: called with each line.
+        say: prints a line.
     """
     if admin_port is not None:
         _say(say, settings, "Probes and metrics on", admin_port, "")

@@ -10,31 +10,28 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
-import sys
 import time
-from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from prometheus_client.metrics_core import Metric
 
 import pipeline
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
 from pipeline.http.bind import reserve
 from pipeline.ingest.workers.addresses import announce
-from pipeline.ingest.workers.answers import Said, events, live, ready, status
+from pipeline.ingest.workers.answers import events, live, ready, status
+from pipeline.ingest.workers.process import Worker
 from pipeline.ingest.workers.series import worker_series
-from pipeline.ingest.workers.wire import LostError, Reply, Wire
+from pipeline.ingest.workers.wire import Reply
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
 from pipeline.watch.metrics import Metrics
-from pipeline.watch.page.document import STAGE_PATH, Event, Look
+from pipeline.watch.page.document import STAGE_PATH, Look
 from pipeline.watch.page.own import Own
 from pipeline.watch.summed import counts, families, render, summed
 from pipeline.watch.vitals import Verdict
@@ -53,36 +50,12 @@ LONGEST_S: Final = 30.0
 WELL_AFTER_S: Final = 60.0
 """Pauses before a worker is replaced; one that served for so long was well, and is replaced after the shortest."""
 
-QUESTIONS: Final = {"/metrics": "metrics", STAGE_PATH: "page"}
-"""What a worker is asked for a path; for the others how it is."""
-
 ORDERS: Final = ("stop", "now", "give up")
 """What the first signal, the second and every later one order; Ctrl-C begins with the second."""
 
 
-class Worker:
-    """One place: its process, while there is one, and its last report of itself."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.process: Process | None = None
-        self.wire: Wire | None = None
-        self.served_at: float | None = None
-        self.series: list[Metric] = []
-
-    @property
-    def serves(self) -> bool:
-        """Whether it takes webhooks."""
-        return self.process is not None and self.served_at is not None
-
-    def order(self, order: str) -> None:
-        """Send it the order, if there is one."""
-        if self.wire is not None:
-            self.wire.tell(order)
-
-
 class Supervisor:
-    """See the module."""
+    """Starts, replaces and stops the workers, and answers their probes."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -166,7 +139,7 @@ class Supervisor:
     # --- one worker -----------------------------------------------------------------------------------------------
 
     async def _keep(self, worker: Worker) -> None:
-        """Have a worker at this place until the end."""
+        """Keep a process of this worker running until the end."""
         pause_s = FIRST_S
         while True:
             code = await self._one(worker)
@@ -192,35 +165,16 @@ class Supervisor:
 
     async def _one(self, worker: Worker) -> int:
         """One process, from its start to its end; its exit code, negative for a signal."""
-        worker.served_at = None
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        wire = Wire(partial(self._heard, worker), partial(self._asked, worker), lambda: None)
+        heard, asked = partial(self._heard, worker), partial(self._asked, worker)
         try:
-            await asyncio.get_running_loop().create_unix_connection(lambda: wire, sock=ours)
-            with contextlib.closing(theirs):
-                process = await asyncio.create_subprocess_exec(
-                    *_argv(worker.number), stdin=theirs.fileno(), env=self._environment(), start_new_session=True
-                )
-        except BaseException:
-            wire.close()
-            raise
-        worker.process, worker.wire = process, wire
-        try:
-            if self.stopping:  # it was told before there was anybody to hear it
-                worker.order("stop")
-            return await process.wait()
+            return await worker.run(self._environment(), heard, asked, stopping=lambda: self.stopping)
         finally:
-            if process.returncode is None:
-                process.kill()
-            wire.close()
-            worker.process = worker.wire = None
             self._ended.update(counts(worker.series))
             worker.series = []
             self._serving.set(sum(one.serves for one in self._workers))
 
     def _environment(self) -> dict[str, str]:
-        """Of this process, but for what its command line set; the package is this one, wherever the process runs."""
+        """That of this process, with what its command line set; the package is this one, in any directory."""
         paths = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         return {
             **os.environ,
@@ -232,7 +186,7 @@ class Supervisor:
         }
 
     def _heard(self, worker: Worker, _: Any) -> None:
-        """It serves."""
+        """Handle the report that a worker serves."""
         worker.served_at = time.monotonic()
         self._serving.set(sum(one.serves for one in self._workers))
         self._first.set()
@@ -245,13 +199,13 @@ class Supervisor:
         self._tasks.start(ANSWERING, partial(self._answer, path, accept, reply), which=path)
 
     async def _answer(self, path: str, accept: str, reply: Reply) -> None:
-        """Status, content type and content for all."""
+        """Reply for all workers: status, content type and content."""
         if path == STAGE_PATH:
             document = await self._own.document()
             reply([200, "application/json", document.model_dump_json()])
             return
         serving = [worker for worker in self._workers if worker.serves]
-        said = await asyncio.gather(*(self._say_of(worker, path) for worker in serving))
+        said = await asyncio.gather(*(worker.answer(path) for worker in serving))
         wanted, stopping = len(self._workers), self.stopping
         match path:
             case "/metrics":
@@ -268,31 +222,12 @@ class Supervisor:
     async def _look(self) -> Look:
         """What the status page shows of all workers."""
         serving = [worker for worker in self._workers if worker.serves]
-        said = await asyncio.gather(*(self._say_of(worker, STAGE_PATH) for worker in serving))
+        said = await asyncio.gather(*(worker.answer(STAGE_PATH) for worker in serving))
         wanted = len(self._workers)
         series = summed([one.series for one in serving], dict(self._ended))
         return Look(
             ready(said, wanted, stopping=self.stopping), live(said, wanted), series.collect(), events=events(said)
         )
-
-    async def _say_of(self, worker: Worker, path: str) -> Said:
-        pid = worker.process.pid if worker.process is not None else 0
-        try:
-            if worker.wire is None:
-                raise LostError  # noqa: TRY301 - one place says what that means
-            said = await worker.wire.ask(QUESTIONS.get(path, "state"))
-        except (LostError, TimeoutError):
-            said = None
-        if said is None:
-            return Said(worker.number, pid, None, None, {})
-        if said["metrics"]:
-            worker.series = families(said["metrics"])
-        shown = [Event.model_validate(event) for event in said["events"]]
-        return Said(worker.number, pid, Verdict(*said["ready"]), Verdict(*said["live"]), said["status"], shown)
-
-
-def _argv(number: int) -> Sequence[str]:
-    return sys.executable, "-P", "-m", "pipeline", "ingest", "--worker", str(number)
 
 
 def _verdict(question: str, verdict: Verdict) -> list[Any]:

@@ -43,7 +43,7 @@ class PartitionLag:
     `records` wait; the first of them is `seconds` old (0 when none waits). `held` of them cannot be read before a
     transaction ends that is open. `lost` were deleted by the topic's retention before they were processed: those that
     the group has yet to pass over, and those that it has within the last day unless they were acknowledged
-    (`losses`). None: unknown, and `note` says why.
+    (`losses`). None: unknown, and `note` is why.
     """
 
     group: str

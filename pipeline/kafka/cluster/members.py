@@ -20,7 +20,7 @@ class Member:
     Attributes:
         client_id: what the client calls itself.
         host: the address that it comes from, as the coordinator sees it.
-        topics: what it wants to read; None: not told, as while partitions are being given out, or not to be decoded.
+        topics: what it wants to read; None: unknown, as during a rebalance, or not decodable.
         assigned: what was given to it; None as with `topics`.
     """
 

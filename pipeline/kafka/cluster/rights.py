@@ -34,6 +34,15 @@ class Operation(IntEnum):
         return "".join(part.capitalize() for part in self.name.split("_"))
 
 
+NOT_TOLD: Final = -(2**31)
+"""Of authorized operations: the broker did not look, or is not Kafka itself."""
+
+
+def known_operations(operations: int) -> int | None:
+    """The bits of `Operation` in a broker's answer; None: unknown."""
+    return None if operations == NOT_TOLD else operations
+
+
 Kind = Literal["topic", "group"]
 
 STAGES: Final[tuple[Stage, ...]] = ("ingest", "transform", "sink")
@@ -71,7 +80,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             aside = [replace(right, needed=False) for right in _writes(*shadow)]
             return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *aside, *_member(transform)]
         case "sink":
-            # To tell the transform of a profile that Customer.io refused; without it that is said once.
+            # To tell the transform of a profile that Customer.io refused; without it that is logged once.
             tells = [replace(right, needed=False) for right in _writes(webhooks)] if settings.state else []
             looks = _looks(operations, dead_letters)
             return [*_reads(operations), *_writes(dead_letters), *tells, *looks, *_member(sink)]
@@ -90,7 +99,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             ledgers = [Right("group", ledger_of(group), Operation.READ) for group in (transform, sink)]
             return [*_reads(webhooks, operations), *groups, *ledgers]
         case "trace":
-            # Without the groups it says what there is, and not how far the stages are.
+            # Without the groups it shows what there is, and not how far the stages are.
             groups = [Right("group", group, Operation.DESCRIBE, needed=False) for group in (transform, sink)]
             return [*_reads(webhooks, operations, dead_letters), *groups]
         case "explain":

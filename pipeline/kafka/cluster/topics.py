@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import TopicError
-from pipeline.kafka.cluster.admin import ActualTopic, Admin, open_admin, sharing
+from pipeline.kafka.cluster.admin import Admin, open_admin, sharing
 from pipeline.kafka.cluster.namesakes import hint
+from pipeline.kafka.cluster.topic_admin import ActualTopic
 from pipeline.kafka.cluster.topic_specs import TopicSpec, load_specs
 from pipeline.settings import PREFIX, Settings
 
@@ -106,7 +107,7 @@ Step = CreateTopic | ChangeConfig | AddPartitions | CannotChange
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` lead from the cluster to the specification; `notes` say what is left alone, and what is worth knowing."""
+    """`steps` lead from the cluster to the specification; `notes` list what is left alone or worth knowing."""
 
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()

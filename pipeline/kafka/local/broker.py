@@ -6,13 +6,10 @@ with about 340 MB. It ends with the process that started it, unless `detach`ed o
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
-import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,6 +22,14 @@ from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local import config as local_config
 from pipeline.kafka.local import process as local_process
 from pipeline.kafka.local.config import LocalSecurity
+from pipeline.kafka.local.node import (
+    LOG_LINES,
+    format_node,
+    java_command,
+    new_cluster_id,
+    server_command,
+    write_properties,
+)
 from pipeline.kafka.local.ports import PORTS, Ports, choose, free_port, is_free
 
 __all__ = ["PORTS", "LocalKafka", "LocalSecurity", "free_port", "is_free"]
@@ -42,7 +47,6 @@ FROZEN_WITHIN_S = 5
 """SIGSTOP reaches a JVM's threads one by one; on a loaded machine the last may answer requests for a while."""
 
 POLL_S = 0.02
-LOG_LINES = 25
 STATE = "state.json"
 
 PORT_ATTEMPTS = 3
@@ -97,7 +101,7 @@ class LocalKafka:
         argv = java_command(directory, jars, heap_mb, full_jit=full_jit, options=jvm_options)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             ports = choose(directory, port)
-            _write_properties(directory, ports, security, properties or {})
+            write_properties(directory, ports, security, properties or {})
             if not (directory / "data" / "meta.properties").exists():
                 users = local_config.scram_arguments(security) if security else []
                 format_node(directory, argv, new_cluster_id(), "--standalone", *users)
@@ -251,66 +255,3 @@ class LocalKafka:
 
 class PortTakenError(BrokerUnreachableError):
     """The broker lost the race for a port; another one is tried."""
-
-
-def _write_properties(directory: Path, ports: Ports, security: LocalSecurity | None, extra: Mapping[str, str]) -> None:
-    text = local_config.properties(
-        data=directory / "data",
-        port=ports.clients,
-        controller_port=ports.controller,
-        security=security,
-        extra=extra,
-    )
-    file = directory / "server.properties"
-    private.file(file)  # it holds the super user's password
-    file.write_text(text, encoding="ascii")
-
-
-def java_command(
-    directory: Path, jars: Path, heap_mb: int, *, full_jit: bool = False, options: list[str] | None = None
-) -> list[str]:
-    """The start of a command line that runs one of Kafka's programs for the node in `directory`.
-
-    `options` stand in place of those that use the class archive.
-    """
-    (directory / "log4j2.properties").write_text(local_config.LOG4J, encoding="ascii")
-    return [
-        distribution.java(),
-        *(class_archive.options(jars) if options is None else options),
-        "-XX:+UseSerialGC",
-        *([] if full_jit else ["-XX:TieredStopAtLevel=1"]),
-        f"-Xms{min(256, heap_mb)}m",
-        f"-Xmx{heap_mb}m",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",
-        f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}",
-        "-cp",
-        f"{jars}/*",
-    ]
-
-
-def server_command(directory: Path, java: list[str]) -> list[str]:
-    """The command line of the node in `directory`."""
-    return [*java, "kafka.Kafka", str(directory / "server.properties")]
-
-
-def new_cluster_id() -> str:
-    """A fresh id as Kafka writes them: a UUID in 22 letters that does not begin like an option."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-
-
-def format_node(directory: Path, java: list[str], cluster_id: str, *arguments: str) -> None:
-    """Make the data directory a KRaft node's; what the tool prints holds credentials and is shown to nobody.
-
-    Raises:
-        BrokerUnreachableError: the tool refused; the message holds its last lines.
-    """
-    properties = str(directory / "server.properties")
-    tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", properties, *arguments]
-    run = subprocess.run(  # noqa: S603 - Java by its full path, arguments of our own
-        tool, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    if run.returncode != 0:
-        lines = run.stdout.decode("utf-8", "replace").splitlines()
-        told = "\n".join(f"  {line}" for line in lines[-LOG_LINES:] if "SCRAM" not in line.upper())
-        raise BrokerUnreachableError(f"{directory / 'data'} could not be formatted for Apache Kafka:\n{told}")

@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.kafka.local import distribution
 
 QUIET: Final = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
-"""A JVM that does without the file says so on every start; it costs seconds, no behaviour."""
+"""A JVM that starts without the file prints that each time; it costs seconds, and changes nothing else."""
 
 OPTION: Final = "ArchiveClassesAtExit"
 """Of the JVM (JDK 13 and later, HotSpot)."""
@@ -44,7 +44,7 @@ def prepare(jars: Path, run: Callable[[list[str]], None], *, say: Callable[[str]
     Args:
         jars: the directory of the broker's libraries.
         run: starts a broker with these options of the JVM and ends it in order.
-        say: called with a line that it takes a moment.
+        say: prints a line that it takes a moment.
     """
     archive = _path(jars)
     if archive.exists():

@@ -142,7 +142,7 @@ class Appender(Generic[W]):
     def _refill(self, tp: TopicPartition, drained: asyncio.Future[Any]) -> None:
         """The batch that was full has left, or failed."""
         if not drained.cancelled():
-            drained.exception()  # told to whoever waits for the batch
+            drained.exception()  # raised for those who wait for the batch
         queue = self._behind.get(tp)
         while queue:
             record, waiter = queue[0]

@@ -18,7 +18,8 @@ from pipeline.incidents import Incident, insist
 from pipeline.kafka.cluster.sizes import BATCH_BYTES, max_message_bytes
 from pipeline.kafka.events import ProducerEvent
 from pipeline.kafka.lifelines import watch_producer
-from pipeline.kafka.producer.outgoing import OutgoingChunk, Outlet
+from pipeline.kafka.producer.outgoing import OutgoingChunk
+from pipeline.kafka.producer.outlet import Outlet
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.producer.stalls import Stalls
 from pipeline.kafka.producer.write_gate import WriteGate

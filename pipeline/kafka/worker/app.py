@@ -1,7 +1,7 @@
 """A Faust app whose topics arrive as record batches: the shape of transform and sink.
 
 Everything that makes Faust safe to run is set here, so that `faust -A … worker` and `dodo-cio …` start the same
-thing.
+thing. It stays one module, since one class must override all of these methods of Faust's app.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ class BatchApp(faust.App):
         """
         if (wait_s := self.membership.namesakes_s()) > 0:
             log.info("Waiting until no former process of a name in this group can act", seconds=round(wait_s, 1))
-        while self.membership.namesakes_s() > 0:  # noqa: ASYNC110 - time alone tells
+        while self.membership.namesakes_s() > 0:  # noqa: ASYNC110 - only time shows it
             await asyncio.sleep(LOOK_S)
 
     async def _restore(self, assigned: set[TP], generation: int) -> None:

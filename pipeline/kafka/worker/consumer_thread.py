@@ -1,7 +1,8 @@
 """aiokafka in its own thread, as Faust runs it: group membership, heartbeats, positions and commits as Kafka has them.
 
 Subclasses of the driver's thread and rebalance listener. Everything in here runs on the thread's loop unless its
-docstring says otherwise.
+docstring names another. It stays one module, since one class must override all of these methods of the driver's thread;
+what can be apart lies beside it (`done_ahead`, `log_bounds`, `static_member`, `topic_absence`, `topic_watch`).
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _refusal(self) -> BaseException | None:
         if self._static is not None and self._static.is_fenced:
-            return None  # `_when_fenced` has told it
+            return None  # `_when_fenced` has reported it
         consumer = self._ensure_consumer()
         error = consumer._coordinator._pending_exception or lost(consumer)  # noqa: SLF001
         if error is not None:
@@ -257,7 +258,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             await close(self._consumer)
 
     def _start_thread(self) -> None:
-        with suppress(Exception):  # told by `on_crash` and by the worker; the interpreter would print it once more
+        with suppress(Exception):  # reported by `on_crash` and by the worker; the interpreter would print it once more
             super()._start_thread()
 
     def _stopped_set(self) -> None:

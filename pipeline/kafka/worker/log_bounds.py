@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faust.types import TP
 
 WITHIN_S: Final = 5.0
-"""For one partition; who does not tell is asked again a little later."""
+"""For one partition; a broker that does not answer is asked again a little later."""
 
 
 class LogBounds(NamedTuple):

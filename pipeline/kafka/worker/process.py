@@ -62,7 +62,7 @@ class BatchWorker(faust.Worker):
         except asyncio.CancelledError:
             pass
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every end becomes an exit code
-            # Said at once: what stops has nothing to add. What a start met that was broken off is no fault.
+            # Logged at once: what stops has nothing to add. What a start met that was broken off is no fault.
             code = 0 if self._signal_stop_time else exit_code(error)
         maybe_cancel(self._starting_fut)
         self.on_worker_shutdown()

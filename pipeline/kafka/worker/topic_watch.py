@@ -39,7 +39,7 @@ class TopicWatch:
         """
         if not topics or self._is_untold:
             return {}
-        states = await ask_for_topics(consumer._client, topics)  # noqa: SLF001 - aiokafka tells no ids
+        states = await ask_for_topics(consumer._client, topics)  # noqa: SLF001 - aiokafka returns no ids
         if states is None:
             self._is_untold = True
             log.info("The brokers tell no ids of topics (before Kafka 2.8): a topic that is made anew is not noticed")
@@ -54,7 +54,7 @@ class TopicWatch:
             async with asyncio.timeout(WITHIN_S):
                 states = await ask_for_topics(client, topics)
         except (KafkaError, OSError):
-            return  # whoever needs a broker says so
+            return  # others that need a broker report it
         for name, state in (states or {}).items():
             there = state.partitions if not state.error else 0
             known = len(client.cluster.partitions_for_topic(name) or ())

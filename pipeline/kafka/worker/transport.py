@@ -2,7 +2,8 @@
 
 What Faust does well stays Faust's: subscription, assignment, flow control, rebalance call-backs, other topics.
 Replaced at its own seams: how records of the batch topics reach the agent, which offset is next, what is committed.
-The internals that this module leans on are listed in tests/kafka/test_pins.py.
+The internals that this module leans on are listed in tests/kafka/test_pins.py. It stays one module, since one class
+must override all of these methods of Faust's consumer, and each polled chunk passes several of them.
 """
 
 from __future__ import annotations

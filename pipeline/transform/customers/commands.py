@@ -3,7 +3,7 @@
 They are records of the webhooks topic with the header `dodo-command`, in the customer's own partition (one that lies
 elsewhere is sent on), so that the worker that owns the state applies them between the webhooks. A share lies in the
 person's (`shares`), and nothing follows from it but an identify, so commands never go round. Carrying one out twice
-changes nothing.
+changes nothing. All four are in one module, as they share the checks and what follows from them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Carried(NamedTuple):
     verdict: Decided
     commands: Commands = ()
     whose: bytes | None = None
-    """Whose state remembers an identify of it as told."""
+    """The part of keys of the customer or person whose state remembers its identify as sent."""
 
 
 def obey(
@@ -133,7 +133,7 @@ def obey(
 
 
 def _key_of(command: str, customer_id: str | None) -> bytes | None:
-    """The part of keys of whom a command names; what was told of a person is the person's."""
+    """The part of keys of the customer or person that a command names."""
     if command == UNTOLD and customer_id is not None and PERSON.fullmatch(customer_id):
         return customer_id.encode()
     return customer_key(customer_id)
@@ -251,7 +251,7 @@ def _share(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carr
 
 
 def _untold(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:  # noqa: ARG001 - as the others
-    """An identify was given up: if it is still the last one, the next webhook tells all of it again."""
+    """An identify was given up: if it is still the last one, the next webhook sends all of it again."""
     refused = order.value.get("identity")
     if not digest(refused):
         return _wrong(UNTOLD, "identity", "is no digest")

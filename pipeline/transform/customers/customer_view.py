@@ -2,6 +2,9 @@
 
 The view is the profile (`transform.profile`): with this webhook's facts merged in, beside what was there before it. It
 writes nothing until `settle`, which the decision calls for a webhook that was mapped, and never for a dead letter.
+
+It is one class since every answer reads the same merged facts, and since each webhook asks for several: as parts, each
+answer would cost a further call.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ SAME_MOMENT_MS: Final = 10_000
 shows the method of then."""
 
 STALE: Final = ""
-"""Stands for the webhook that told more of a cancellation than an older one can: no webhook has this id."""
+"""Stands for the webhook that showed more of a cancellation than an older one can: no webhook has this id."""
 
 
 class CustomerView:
@@ -91,7 +94,7 @@ class CustomerView:
         self._now = identity.confirm(self._known, at_s, at_ms, contact, shown.metadata)
         self.contact = identity.contact_of(self._now)
         if self.contact != contact:
-            # Versions before took more for an address and a name; what this webhook tells was read by this one.
+            # Versions before took more for an address and a name; what this webhook shows was read by this version.
             address, name, phone, country = self.contact
             self.contact = Contact(fields.email(address), fields.person_name(name), phone, country)
 
@@ -236,7 +239,7 @@ class CustomerView:
         ):
             return STALE if mine.scheduled else None  # a retry that was read anew: the change has a webhook of its own
         first: dict[Any, FlagSeen] = {}
-        for seen in known:  # a retry may say once more what was stored then, and is no later change
+        for seen in known:  # a retry may show once more what was stored then, and is no later change
             first.setdefault(seen.webhook_id or tuple(seen), seen)
         until_ms = self._moment[1] or self._moment[0] * 1000
         later = [seen for seen in first.values() if seen.seen_ms > until_ms]
@@ -480,7 +483,7 @@ def _source_of(kind: Kind, fact: Fact) -> Source:
 def subscription_shown(standing: Fact) -> Subscription:
     """A subscription of a summary or a share as the mapping asks for it."""
     subscription_id, status, product_id, next_billing, cancels, created_ms, *terms = standing
-    # A share of an earlier version tells no terms.
+    # A share of an earlier version has no terms.
     minor, currency, interval, interval_count, trial_ends_ms, cancelled_at = terms or [None] * 6
     return Subscription(
         subscription_id=subscription_id,

@@ -24,13 +24,15 @@ which distinguishes deliveries of one second.
 | event | ULID | seconds | earliest |
 | forgotten | "" | seconds | latest |
 | request | "" | see `requests` | latest, people of both |
-| shared | "" | version, name, digest: the share that was told last; `id` if it is no address | newest |
+| shared | "" | version, name, digest: the share that was sent last; `id` if it is no address | newest |
 | share (of a person) | customer | version, share: see `shares`; none: taken back | newest |
-| person (of a person) | "" | see `household` | newest, attributes of both |
+| person (of a person) | "" | see `shared_person` | newest, attributes of both |
 | state (of no customer) | "began" | milliseconds, random id, number of partitions | last in the topic |
 
 A subscription is moment, status, next billing, cancels, created (ms), plans (the latest two), end of its trial (ms),
 cancelled, turns (`turns`), days of its trial.
+
+The kinds and how each is merged stay in one module: together they are one version of the schema.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ Kind = Literal[
     "state",
 ]
 Source = Literal["webhook", "api"]
-"""Who told a payment or refund. A webhook's was mapped: its event is out, or by the rules it has none."""
+"""The source of a payment or refund. A webhook's was mapped: its event is out, or by the rules it has none."""
 
 Fact = list[Any]
 
@@ -141,7 +143,7 @@ def customer_key(customer_id: str | None) -> bytes | None:
 def person_key(name: str, identifier: Identifier = "email") -> bytes:
     """The part of keys of the person who goes by an address or an id; no customer has it.
 
-    It is the key of the records about them, too: the partition follows from what the facts' keys say, without the
+    It is the key of the records about them, too: the partition follows from the facts' keys, without the
     address. An id that looks like an address is somebody else: Customer.io keeps the two apart.
     """
     named = name if identifier == "email" else f"id{SEPARATOR}{name}"
@@ -210,9 +212,9 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
 
 
 def _payment(old: Fact, new: Fact) -> Fact:
-    """The better telling, with the later note (`identity.note_of`) of both.
+    """The better of two versions of a payment, with the later note (`identity.note_of`) of both.
 
-    A telling of an earlier version does not say what was bought: then whoever does is heard.
+    A fact of an earlier release has no goods: then those of the other one are kept.
     """
     best = _told_best(old[:8], new[:8])
     notes = [fact[NOTE] for fact in (old, new) if fact[NOTE] is not None]
@@ -268,7 +270,7 @@ def charges_of(fact: Fact) -> Fact:
 
 
 def _charges(old: Fact, new: Fact) -> Fact:
-    """The earliest that were paid, and those that were free; a payment that was told twice is where it was earliest."""
+    """The earliest that were paid, and those that were free; a payment that was seen twice is at its earliest time."""
     old, new = charges_of(old), charges_of(new)
     return [_earliest(old[place], new[place]) for place in (0, 1)]
 
@@ -315,7 +317,7 @@ def _unpaid(old: Fact, new: Fact) -> Fact:
 
 
 def _person(old: Fact, new: Fact) -> Fact:
-    """What was said last, and whatever was on the profile at any time."""
+    """What was recorded last, and all that was on the profile at any time."""
     said = max(old, new, key=lambda fact: (fact[0], fact[2] or ""))
     return [said[0], max(old[1], new[1]), said[2], sorted({*old[3], *new[3]})]
 

@@ -40,7 +40,7 @@ def empty() -> Fact:
 
 
 def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], metadata: Mapping[str, Any]) -> Fact:
-    """`old` with what one delivery tells: the same as merging it, for a tenth of the cost.
+    """`old` with what one delivery shows: the same as merging it, for a tenth of the cost.
 
     Args:
         old: as it stands; left as it is.

@@ -187,7 +187,7 @@ class MergedFacts:
     def _fold(self) -> None:
         mine = {fact_key: encode(fact) for fact_key, (_, fact) in self.told.items()}
         facts = dict(self._store.scan(prefix(self._customer)))
-        # No webhook tells of events before it is settled.
+        # Which events a webhook emits is unknown before it is settled.
         self.summary, places, _ = fold(sorted((facts | mine).items()))
         self.roster.anew(places)
         self.changed = True

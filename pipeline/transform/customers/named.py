@@ -25,10 +25,10 @@ class PaymentFact:
         charge_type: as sent.
         method: how it was paid.
         is_card_update: a card was stored, nothing bought.
-        source: who told it.
+        source: a webhook or a backfill (`facts.Source`).
         periods: `[subscription, start (ms)]` of what it pays for.
         note: what it confirms of the customer's identity (`identity.note_of`).
-        goods: `[products, subscriptions]` it is for; an earlier version's does not say.
+        goods: `[products, subscriptions]` it is for; None in a fact of an earlier version.
     """
 
     minor: int | None
@@ -44,12 +44,12 @@ class PaymentFact:
 
     @classmethod
     def of(cls, fact: Fact) -> Self:
-        """The payment that an array tells."""
+        """The payment in an array."""
         return cls(*fact)
 
 
 class RefundFact(NamedTuple):
-    """A refund that succeeded; `is_partial` is None where Dodo does not say."""
+    """A refund that succeeded; `is_partial` is None where Dodo leaves it out."""
 
     minor: int | None
     currency: str | None
@@ -59,7 +59,7 @@ class RefundFact(NamedTuple):
 
     @classmethod
     def of(cls, fact: Fact) -> Self:
-        """The refund that an array tells."""
+        """The refund in an array."""
         return cls(*fact)
 
 
@@ -116,7 +116,7 @@ class SubscriptionFact(NamedTuple):
 
     @classmethod
     def of(cls, fact: Fact) -> Self:
-        """The subscription that an array tells."""
+        """The subscription in an array."""
         at_s, at_ms, status, next_billing, cancels, created_ms, plans, *rest = in_this_form(fact)
         return cls(
             at_s, at_ms, status, next_billing, cancels, created_ms, [SubscriptionPlan(*plan) for plan in plans], *rest
@@ -151,7 +151,7 @@ class FlagSeen(NamedTuple):
 
 
 class CardTold(NamedTuple):
-    """An event about a changed card, as it was told."""
+    """An event about a changed card that was sent."""
 
     at_ms: int
     method_id: str | None

@@ -1,7 +1,8 @@
 """The facts of one webhook, or of one object that Dodo's API gave: read from the body, nothing looked up.
 
 An API object has the fields that a webhook's `data` has, though a listed one may lack some. It is no event: what it
-shows of a payment is that there was one, not that it was told.
+shows of a payment is that there was one, not that its event was sent. Both are read in one module, since the same facts
+must come of both.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.webhook import Webhook, contact_of
 
 UNPAID: Final = frozenset({"payment.failed", "payment.processing", "payment.cancelled"})
-"""Types that tell of a payment that a mail may ask for again."""
+"""Types about a payment that a mail may ask for again."""
 
 CARD_CHANGES: Final = frozenset({"subscription.update_payment_method", "payment.succeeded"})
-"""Types that may tell of a changed card."""
+"""Types that may show a changed card."""
 
 MAX_LINK_CHARS: Final = 500
 """A longer one is not kept: Customer.io takes 1000 bytes, and several lie in one fact."""
@@ -43,7 +44,7 @@ ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
 @dataclass(slots=True)
 class Observation:
-    """One fact as it was told now; `ids` are the parts of its key."""
+    """One fact as it was seen now; `ids` are the parts of its key."""
 
     kind: Kind
     ids: tuple[str, ...]
@@ -58,7 +59,7 @@ class Observations:
     """What one webhook, or one object of the API, shows of a customer.
 
     `facts` has the payment, refund or subscription first. `contact` is email, name, phone and country, each None when
-    nothing is said of it; `metadata` are the customer's that anybody may ask for. `if_told` is what is known besides
+    it is not in the body; `metadata` are the customer's that anybody may ask for. `if_told` is what is known besides
     once the event of that name went out.
     """
 
@@ -82,7 +83,7 @@ def of_webhook(webhook: Webhook, policy: Policy) -> Observations:
 
 
 def _if_told(webhook: Webhook) -> Mapping[str, list[Observation]]:
-    """The events that say what another webhook must not say again: that a card was changed."""
+    """By event, what another webhook must not send again once that event is out: a changed card."""
     type_, data = webhook.envelope.type, webhook.envelope.data
     if type_ not in CARD_CHANGES or (type_ == "payment.succeeded" and not webhook.paid.subscriptions):
         return _NOTHING
@@ -194,7 +195,7 @@ def _payment(data: Mapping[str, Any], paid: Paid, time: str, source: Source) -> 
 
 
 def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Observation]:
-    """What the payment says of each subscription that it was for: charged, or free."""
+    """What the payment was for each subscription that it names: a charge, or free."""
     minor, _, time, charge_type, _, card_update, *_ = payment
     if minor is None or minor < 0 or card_update:
         return []
@@ -204,7 +205,7 @@ def _charges(paid_for: list[str], payment_id: str, payment: Fact) -> list[Observ
 
 
 def _goods(paid: Paid) -> Fact | None:
-    """`[products, subscriptions]`: products as `[id, quantity]`, null when nothing is said of either."""
+    """`[products, subscriptions]`: products as `[id, quantity]`, None when the body has neither."""
     products = [[*item] for item in paid.cart if len(item[0]) <= MAX_ID_BYTES]
     subscriptions = [found for found in paid.subscriptions if len(found) <= MAX_ID_BYTES]
     return [products[:MAX_GOODS], subscriptions[:MAX_GOODS]] if products or subscriptions else None
@@ -231,7 +232,7 @@ def _unpaid(data: Mapping[str, Any], paid: Paid, times: EventTimes) -> list[Obse
 
 
 def _card(data: Mapping[str, Any], at_ms: int) -> list[Observation]:
-    """The card that paid or was stored; a payment by other means tells that there is none. Only where it may go on."""
+    """The card that paid or was stored; a payment by other means shows that there is none. If it may be sent at all."""
     payment_id = text(data.get("payment_id"))
     if payment_id is None:
         return []
@@ -268,7 +269,7 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
     event_ms = times.event_ms or 0
     turn = TURN_OF.get(type_)
     if turn is None and (status == "active" or type_ in IMPLIED):
-        turn = SEEN  # a renewal's type says so whatever its retry's body reads
+        turn = SEEN  # a renewal's type shows it, whatever its retry's body has
     turns: list[Turn] = [] if turn is None else [[event_ms, turn]]
     if turn in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
         turns[0].append(cancelled_at)
@@ -284,7 +285,7 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
 
 
 def _subscription_object(data: Mapping[str, Any], read_at_s: int) -> list[Observation]:
-    """A subscription as read; a cancellation that is scheduled by now is known, and needs no telling later."""
+    """A subscription as read; a cancellation that is scheduled by now is known, and needs no event later."""
     subscription_id = text(data.get("subscription_id"))
     if subscription_id is None:
         return []
@@ -303,7 +304,7 @@ def _status(data: Mapping[str, Any], implied: str | None) -> str | None:
 
 
 def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, turns: list[Turn]) -> list[Observation]:
-    """The subscription's state; a body that does not say its status says nothing of it."""
+    """The subscription's state; nothing where the body has no status."""
     subscription_id = text(data.get("subscription_id"))
     if status is None or subscription_id is None:
         return []

@@ -38,7 +38,7 @@ def whom(
     if view.identified is not None:
         return Person(view.identified, found.step if found is not None and found.id == view.identified else None)
     if view.summary.identity != identity.empty() and found is not None and found.step is not None:
-        return found  # nothing was said of them yet, and this is who they would have become
+        return found  # nothing was sent about them yet, and this is who they would have become
     if view.summary.head is not None and found is not None:
         return found  # an event is out, and nobody was named before it: it went to the stand-in
     before = latest_person(request)

@@ -4,6 +4,7 @@ Nobody decides a webhook meanwhile: the move begins by writing into every partit
 transform starts under, and ends by writing under how many partitions the facts lie now. In between each fact is written
 where it belongs, merged with what is known of it there, and taken away where it was once the copy is durable. A move
 that was interrupted is begun again: what is moved already is where it belongs, and a fact that lies twice is merged.
+Survey and move are in one module, since the move relies on exactly what the survey read.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Survey:
     """Records that are no facts of this version; under a customer's key they move as they are."""
     misplaced: Counter[tuple[int, int]] = field(default_factory=Counter)
     written_under: dict[int, int | None] = field(default_factory=dict)
-    """By partition that has begun, the number of partitions that it says."""
+    """By partition that has begun, the number of partitions in its first record."""
 
     @property
     def to_move(self) -> int:
@@ -128,7 +129,7 @@ class Repartition:
         self._warnings = Warnings(self._topic, self._kept_aside)
 
     async def read(self, tell: Callable[[Advanced], None] = lambda _: None) -> Survey:
-        """Read the whole topic; `tell` is called with how far it is.
+        """Read the whole topic; `tell` is called with the progress.
 
         Raises:
             TopicError: it cannot be read.

@@ -21,30 +21,30 @@ MAX_PERIODS: Final = 8
 
 MAX_OBSERVATIONS: Final = 8
 """Observations of a cancellation flag that are kept. Only the latest run of equal flags decides anything; one that is
-longer than this forgets which webhook began it, and still knows that it was told."""
+longer than this forgets which webhook began it, and still knows that it was sent."""
 
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
 
 MAX_CHARGES: Final = 4
-"""Earliest charges of a subscription that are kept, paid and free ones each: they tell how its trial ended. Of four
+"""Earliest charges of a subscription that are kept, paid and free ones each: they show how its trial ended. Of four
 the first is what opened it, the second what followed."""
 
 MAX_REPLACEMENTS: Final = 8
-"""Changes of a subscription's card that are remembered as told."""
+"""Changes of a subscription's card that are remembered as sent."""
 
 MAX_GOODS: Final = 8
 """Products, and subscriptions, of one payment that are kept."""
 
 MAX_PRODUCTS: Final = ATTRIBUTE_VALUE_MAX_BYTES // len('"p",') + 1
-"""Products of active subscriptions that are known of at once: one more than can be told, as an array, in one attribute
-at Customer.io, so that whoever tells them sees that there are more."""
+"""Products of active subscriptions that are known of at once: one more than can be sent, as an array, in one attribute
+at Customer.io, so that it is known that there are more."""
 
 MAX_UNPAID: Final = 5
 """Payments of a customer that were not paid: a mail asks for one of the last, and each has a link of some length."""
 
 MAX_REQUESTS: Final = 8
-"""Commands of one second about one customer that are told apart; of more the rest is carried out once more."""
+"""Commands of one second about one customer that are remembered; if there are more, a repeated one may run again."""
 
 MAX_PEOPLE: Final = 8
 """People whom a forgotten customer was, the latest ones."""

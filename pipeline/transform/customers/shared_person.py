@@ -2,7 +2,7 @@
 
 The shares lie in the person's partition, under a digest of the address or id: what stays of a share that was taken back
 is its version, and no address. The person's identify is later than any that a customer's owner sent before (the share
-says when), and than its own before: Customer.io ignores an older one, and of two with one time it may take either.
+has the time), and than its own before: Customer.io ignores an older one, and of two with one time it may take either.
 """
 
 from __future__ import annotations

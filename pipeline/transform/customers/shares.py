@@ -49,7 +49,7 @@ NOTHING: Final[Share] = {
 _DIGEST_BYTES: Final = 16
 
 _BY_ADDRESS: Final = 3
-"""Elements of the fact `shared` about an address; one about an id says so in a fourth."""
+"""Elements of the fact `shared` about an address; one about an id has a fourth."""
 
 Commands = tuple[OutRecord, ...]
 """Records for the webhooks topic, durable behind the operations of the record that they follow from."""

@@ -2,8 +2,8 @@
 
 It follows from the facts alone, whatever their order, and is kept beside them, never in the changelog. `fold` makes it
 of all facts; `Summary` follows one fact after the other, and returns false in the rare case that only a fold can. Its
-size does not grow with the customer: of many subscriptions it has the one that speaks for the person, and the others
-lie in their order beside it (`roster`).
+size does not grow with the customer: of many subscriptions it has the primary one, and the others lie in their order
+beside it (`roster`). Both ways are in one module since they must come to the same for every kind of fact.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Summary:
         return True
 
     def _pay_again(self, payment_id: str, old: PaymentFact, new: PaymentFact) -> bool:
-        """The same payment, told better: a webhook after a backfill, or another reading of one webhook."""
+        """A better version of the same payment: a webhook after a backfill, or another reading of one webhook."""
         if (old.minor, old.currency, old.is_card_update, old.periods) != (
             new.minor, new.currency, new.is_card_update, new.periods,
         ):  # fmt: skip
@@ -309,7 +309,7 @@ def counted(payment: PaymentFact) -> int | None:
 def refunded(payment: PaymentFact, refunds: Iterable[RefundFact]) -> int | None:
     """How much of a payment is back, never more than it; None when nothing of it can be counted.
 
-    A refund that is not partial is all that was left of the payment, whatever its own amount and currency say: refunds
+    A refund that is not partial is all that was left of the payment, whatever its own amount and currency: refunds
     go out at a new rate, and an amount may be missing. Any other one without an amount, or in another currency, is of
     unknown worth and does not count.
     """

@@ -1,9 +1,9 @@
 """What happened to a subscription, turn by turn in the order in which it happened, whatever the order of arrival.
 
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
-tells is solid: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
+shows is certain: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
 `[time of the event (ms), word]`, an end with the body's `cancelled_at` as a third element, where it has one; the latest
-sixteen, and the latest sight of it as active (`seen`) that no type told. Three questions are asked of them: which
+sixteen, and the latest sight of it as active (`seen`) that no type showed. Three questions are asked of them: which
 lapses are over by now and were not answered, has the subscription ended, and is the status that was read last older
 than what is known to have happened since?
 """
@@ -26,11 +26,11 @@ SIGHT_MS: Final = 3 * DAY_MS
 starts no campaign for an event older than 72 hours: nobody is welcomed back weeks late, when the lapse itself is."""
 
 ANSWERED: Final = "answered"
-"""An event said that the subscription goes on: `[ms, answered, time of the lapse (ms)]`. Earlier versions wrote no
+"""An event was sent that the subscription goes on: `[ms, answered, time of the lapse (ms)]`. Earlier versions wrote no
 third element, and meant the last lapse before."""
 
 SEEN: Final = "seen"
-"""A body showed it active whose type tells no turn: it had recovered by then, nobody knows when."""
+"""A body showed it active whose type shows no turn: it had recovered by then, nobody knows when."""
 
 READ: Final = "read"
 """Dodo's API showed it active."""
@@ -48,7 +48,7 @@ TURN_OF: Final = {
     "subscription.expired": "expired",
     "subscription.failed": "failed",
 }
-"""The turn that each type tells; the others may come with any."""
+"""The turn that each type shows; the others may come with any."""
 
 WORDS: Final = frozenset({*TURN_OF.values(), ANSWERED, SEEN, READ})
 
@@ -108,7 +108,7 @@ def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) ->
         exact = [ms for ms, word in lapse.back if word == "active"]
         sights = [ms for ms, word in lapse.back if word == READ]
         over_ms = min(exact or sights, default=None)
-        if place == len(lapses) - 1:  # a sight before another lapse may have been read after it, and tells of neither
+        if place == len(lapses) - 1:  # a sight before another lapse may have been read after it, and shows neither
             exact += [ms for ms, word, *_ in own if word == SEEN and ms > lapse.last_ms]
             sights += [ms for ms, word, *_ in ordered if word == SEEN and ms > lapse.last_ms]
         if exact or sights:
@@ -175,7 +175,7 @@ def _shown(word: str) -> str:
 
 
 def read_as(status: str, read_ms: int, event_ms: int) -> list[Turn]:
-    """The turns of a subscription of which no webhook's type told anything: what was read of it is all that is known.
+    """The turns of a subscription of which no webhook's type showed a turn: what was read of it is all that is known.
 
     A lapse was there when the event happened; an end at the latest when it was read.
     """

@@ -1,8 +1,8 @@
-"""What recipes return, as what is told about a person: attributes of the profile, and events.
+"""Turns what recipes return into attributes of the profile and events.
 
-The vendor's recipes name actions that Customer.io does not have (`payment_completed`); what they mean is an event. Who
-the person is, the id and the time are the pipeline's, so that a retry is no second event; what a recipe says of them is
-not sent. Amounts and all other attributes stay as the recipe made them.
+The vendor's recipes name actions that Customer.io does not have (`payment_completed`); what they mean is an event. The
+pipeline sets the person, the id and the time, so that a retry is no second event; those of the recipe are not sent.
+Amounts and all other attributes stay as the recipe made them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ OTHER_ACTIONS: Final = frozenset(
         *("add_device", "delete_device", "add_relationships", "delete_relationships"),
     }
 )
-"""Actions that Customer.io has for a person and that no webhook of a payment may start: most cannot be undone."""
+"""Actions of Customer.io on a person that no webhook about a payment may cause: most cannot be undone."""
 
 
 class NamedEvent(NamedTuple):
-    """One event; `place` is the file that it comes from."""
+    """One event; `place` is the file of the recipe that returned it."""
 
     name: str
     attributes: Mapping[str, Any]
@@ -31,19 +31,20 @@ class NamedEvent(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the recipes tell of one webhook; `profile` is None where none of them identifies."""
+    """What the recipes send for one webhook; `profile` is None where none of them identifies."""
 
     profile: Mapping[str, Any] | None
     events: tuple[NamedEvent, ...]
 
 
 def told(payloads: Iterable[tuple[str, Any]], body: Mapping[str, Any], chain: tuple[str, ...]) -> Told:
-    """What payloads, each with the file that made it, tell about the customer of `body`.
+    """The profile and events in `payloads`, each payload with the file that made it, about the customer of `body`.
 
-    Several identifies are one, the later attributes count. `chain` is the identity policy.
+    Several identifies become one; of equal attributes the later value is kept. `chain` is the identity policy.
 
     Raises:
-        ShapingError: one is no operation of Customer.io's, is none for a webhook, or is about somebody else.
+        ShapingError: a payload is not an operation of Customer.io, not one that a webhook may cause, or not about this
+            customer.
     """
     profile: dict[str, Any] | None = None
     events = []
@@ -73,7 +74,7 @@ def told(payloads: Iterable[tuple[str, Any]], body: Mapping[str, Any], chain: tu
 
 
 def _event_name(payload: Mapping[str, Any], place: str) -> str | None:
-    """The event's name, None of an identify."""
+    """The event's name; None for an identify."""
     action, name = payload.get("action"), payload.get("name")
     if action == "identify":
         return None
@@ -87,10 +88,10 @@ def _event_name(payload: Mapping[str, Any], place: str) -> str | None:
 
 
 def _check_person(identifiers: Any, body: Mapping[str, Any], chain: tuple[str, ...], place: str) -> None:
-    """Whether the recipe means this webhook's customer, by an id of theirs: whose the webhook is the pipeline knows."""
+    """Refuse identifiers that are not this customer's: the pipeline decides about whom a webhook is, not a recipe."""
     customer = _members(_members(body.get("data")).get("customer"))
     if type(own := customer.get("customer_id")) is str and own and identifiers == {"id": own}:
-        return  # as nearly all do
+        return  # so in nearly all recipes
     if not isinstance(identifiers, dict) or not identifiers:
         raise ShapingError("the payload has no identifiers: whose it is cannot be told", place=place)
     people = _People(body)
@@ -108,7 +109,7 @@ def _check_person(identifiers: Any, body: Mapping[str, Any], chain: tuple[str, .
 
 
 class _People:
-    """By what the body names its customer."""
+    """The ids and addresses by which the body names its customer."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         data = _members(body.get("data"))

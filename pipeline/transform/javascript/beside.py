@@ -1,4 +1,4 @@
-"""What a recipe would send beside what the default mapping sends, for one webhook. Offline."""
+"""Compares what a recipe would send for one webhook with what the default mapping sends. Offline."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ABSENT: Final = object()
 
 
 class Raw(NamedTuple):
-    """What one recipe returns, and what Customer.io would say of it as it stands.
+    """What one recipe returns, and why Customer.io would refuse that if it were sent unchanged.
 
-    `refusals` has a list for each payload, empty where Customer.io would take it; of an untouched webhook the payload
-    is Dodo's body. `reason` is why it failed, with its place.
+    `refusals` has a list for each payload, empty where Customer.io would accept it; for an untouched webhook the
+    payload is Dodo's body. `reason` is why the recipe failed, with its place.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Raw(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """An attribute that is told otherwise; `where` is profile or event. A side that does not tell it has no key."""
+    """An attribute with two values; `where` is profile or event. A side that does not send it has no key."""
 
     where: str
     attribute: str
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One webhook by the recipes as they stand, by the pipeline with them, and by the default mapping."""
+    """One webhook mapped three times: by the recipes alone, by the pipeline with them, and by the default mapping."""
 
     recipes: tuple[Raw, ...]
     shaped: Explanation
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """What is told otherwise with the recipes, the profile first."""
+        """The attributes that differ with the recipes, the profile's first."""
         found = []
         for where in ("profile", "event"):
             ours, theirs = _told(self.default, where), _told(self.shaped, where)
@@ -87,11 +87,11 @@ class Comparison:
 
 
 def beside(copy: Copy, settings: Settings, *, webhook_id: str | None = None) -> Comparison:
-    """One webhook by `settings.javascript` and without it.
+    """One webhook with the recipes of `settings.javascript` and without them.
 
     Raises:
         SettingsError: the recipes, or another file that a setting names, cannot be used.
-        UnreadableBodyError: it is no webhook.
+        UnreadableBodyError: it is not a webhook.
     """
     identifier = webhook_id or copy.webhook_id or webhook_id_of((), copy.body)
     recipes = load_recipes(settings.javascript) if settings.javascript is not None else ()

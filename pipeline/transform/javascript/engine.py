@@ -1,7 +1,7 @@
-"""The recipes at work: one QuickJS context, a limit of time and memory a record, and answers as values.
+"""Runs recipes in one QuickJS context, with a limit of time and memory for each record, and returns typed answers.
 
-The context is cut off from everything but the language (`prelude.js`), is taken back to how it was after every record,
-and is thrown away after one that met a limit. It belongs to the thread that made it: another thread makes its own.
+The context has nothing but the language (`prelude.js`). After every record it is put back into its first state; after a
+record that met a limit it is thrown away. It belongs to the thread that made it: another thread makes its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipeline.extras import JAVASCRIPT
 from pipeline.transform.javascript.recipes import VARIABLE, Recipe
 
 TIME_LIMIT_S: Final = 0.25
-"""Processor time of one record. A recipe needs some 0.04 ms, and the largest body that ingest takes (900 kB) 100 ms
-on a busy machine: this is an endless loop's end. While it lasts the partitions of this worker wait; their session lasts
-10 s. The engine looks at it every 10,000 steps of a loop."""
+"""Processor time of one record: it ends an endless loop. A recipe needs about 0.04 ms, and 100 ms on a busy machine for
+the largest body that ingest takes (900 kB). Meanwhile the partitions of this worker wait; their session lasts 10 s. The
+engine looks at the time every 10,000 steps of a loop."""
 
 MEMORY_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """Of a context. A body has 900 kB at most, 2 kB as a rule; as objects it takes up to fifty times that."""
@@ -31,20 +31,20 @@ STACK_LIMIT_BYTES: Final = 512 * 1024
 """Half of the engine's own default; a thread has 8 MB with glibc, and this much with any libc that we run on."""
 
 PRELUDE_LINE: Final = 300_000
-"""Where the prelude's lines begin: a line of an error below it is the recipe's, which has fewer bytes than that."""
+"""The number of the prelude's first line: a smaller line number in an error is the recipe's, whose lines are fewer."""
 
 LINES_OF_FUNCTION: Final = 2
-"""What the engine puts before the body of a function that is made of text."""
+"""Lines that the engine puts before the body of a function that is made of text."""
 
 MESSAGE_CHARS: Final = 200
-"""Characters of an error's own message that a reason repeats."""
+"""Characters of an error's message that go into the reason of a dead letter."""
 
 LONE: Final = re.compile("[\ud800-\udfff]")
-"""Half a character: JavaScript has it in texts that were cut, JSON and Customer.io have not."""
+"""A lone surrogate, half of a character: JavaScript allows it in texts that were cut, JSON and Customer.io do not."""
 
 TOLD_KINDS: Final = frozenset({"TypeError", "ReferenceError", "RangeError", "InternalError"})
 """Errors whose message is about the code. Those of parsing quote what was parsed, and `Error` holds what a recipe
-threw, perhaps an address: of these the kind and the line are told."""
+threw, perhaps an address: for these a reason has only the kind and the line."""
 
 ABSENT: Final = frozenset(
     {
@@ -53,24 +53,24 @@ ABSENT: Final = frozenset(
         *("setTimeout", "setInterval", "setImmediate", "queueMicrotask", "performance", "structuredClone"),
     }
 )
-"""What recipes written for elsewhere reach for."""
+"""Names that recipes use which were written for browsers or Node.js, and that are not defined here."""
 
 _FRAME: Final = re.compile(r"^    at .* \(<input>:(\d+):\d+\)$", re.MULTILINE)
 _PARSED: Final = re.compile(r"^    at <input>:(\d+):\d+$", re.MULTILINE)
-"""Where a text that was to be parsed is wrong: of a recipe at start its own line, in a run a line of what it parsed."""
+"""The line at which parsing failed: at the start of a recipe its own, during a run one of the text that it parsed."""
 
 _STACK: Final = re.compile(r"\n    at .*\Z|\nundefined\Z", re.DOTALL)
 _UNDEFINED: Final = re.compile(r"^(\w+) is not defined$")
 
 
 class Call(NamedTuple):
-    """What a recipe is told: one webhook.
+    """What a recipe is called with: one webhook.
 
     Args:
         type: Dodo's type.
         body: the body as JSON text.
-        event_ms: when it happened, unix milliseconds: the recipe's only clock.
-        webhook_id: seeds the recipe's only chance.
+        event_ms: when it happened, unix milliseconds: the time that the recipe's clock shows.
+        webhook_id: the seed of the recipe's random numbers, so that a retry gets the same.
     """
 
     type: str
@@ -100,14 +100,14 @@ CANCELLED: Final = Cancelled()
 
 
 class LimitError(Exception):
-    """A recipe met a limit in a context in which others had run before."""
+    """A recipe met a limit in a context in which others had run before; it is run once more, in a new one."""
 
 
 class Engine:
     """Runs `recipes` on webhooks.
 
     Raises:
-        SettingsError: the engine is not installed, or a recipe is none; file, line and what to do.
+        SettingsError: the engine is not installed, or a file is not a recipe; names file, line and what to do.
     """
 
     def __init__(self, recipes: Sequence[Recipe]) -> None:
@@ -129,7 +129,7 @@ class Engine:
         try:
             return self._run(index, call)
         except LimitError:
-            self._ready()  # what others left behind may have filled it: alone, the record has all of the limits
+            self._ready()  # memory that earlier records left behind may have filled it: alone, it has the whole limit
             return self._run(index, call)
 
     def run_all(self, *requests: str) -> list[str | None]:
@@ -189,7 +189,7 @@ class Engine:
         return self.answer(index, word)
 
     def _ready(self) -> None:
-        """A context of this thread, in which nothing has run yet."""
+        """Make a new context, of this thread."""
         self._host = None
         self._context = context = _context()
         host = context.eval(_prelude())
@@ -250,7 +250,7 @@ _OFFER: Final = 'return typeof handler === "function" ? handler : void 0;\n'
 
 
 def _syntax(recipe: Recipe, error: Exception) -> str:
-    """Why the recipe is no JavaScript, with its line."""
+    """Why the recipe is not JavaScript, with the line."""
     head, _, message = _STACK.sub("", str(error)).partition(": ")
     if head != "SyntaxError":  # a file that is nested too deep
         return f"{recipe.name} {_failure(recipe, error).text}"
@@ -263,9 +263,9 @@ def _syntax(recipe: Recipe, error: Exception) -> str:
 
 
 def _failure(recipe: Recipe, error: Exception) -> _Failure:
-    """An error of the engine in words: what, and where in the recipe; no value of the body.
+    """An error of the engine in words: what failed, and where in the recipe; no value of the body.
 
-    A loop without calls has the line of its function: the engine knows no nearer.
+    For a loop without calls it is the line of its function: the engine does not know it more exactly.
     """
     text = str(error)
     lines = [line for line in map(int, _FRAME.findall(text)) if line < PRELUDE_LINE]

@@ -1,4 +1,4 @@
-"""A folder of recipes: which file is asked about which webhook."""
+"""Loads a folder of recipes, and finds which file is for which type of webhook."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ VARIABLE: Final = f"{PREFIX}JAVASCRIPT"
 SUFFIX: Final = ".js"
 
 OTHER_SUFFIXES: Final = frozenset({".mjs", ".cjs", ".ts", ".jsx", ".tsx"})
-"""Files that somebody means as recipes, and that would be passed over in silence."""
+"""Files that are probably meant as recipes: they are refused, as to skip them would go unnoticed."""
 
 RECIPE_MAX_BYTES: Final = 256 * 1024
-"""The vendor's examples have 1 kB. The engine tells its own lines from a recipe's by their number (`engine`)."""
+"""The vendor's examples have 1 kB. The engine knows a recipe's lines from its own by number (`PRELUDE_LINE`)."""
 
 
 class Recipe(NamedTuple):
-    """One file; `types` are those that it is asked about, None: every one."""
+    """One file; `types` are those that it is run for, None: all."""
 
     name: str
     text: str
     types: frozenset[str] | None = None
 
     def is_for(self, type_: str) -> bool:
-        """Whether it is asked about webhooks of this type."""
+        """Whether it is run for webhooks of this type."""
         return self.types is None or type_ in self.types
 
 
 def load_recipes(path: Path) -> tuple[Recipe, ...]:
     """The recipes of a folder in the order of their names, or of one file.
 
-    `payment.succeeded.js` is asked about that type alone, `payment.js` about the types of that family, a file of any
-    other name about every webhook. Hidden files and folders are passed over, as a mounted ConfigMap has them.
+    `payment.succeeded.js` is run for that type alone, also if this version does not know the type; `payment.js` for the
+    types of that family; a file of any other name without a dot for every webhook. Hidden files and folders are
+    skipped: a mounted ConfigMap has some.
 
     Raises:
-        SettingsError: naming the variable, the file, and what to do.
+        SettingsError: names the variable, the file, and what to do.
     """
     if not path.exists():
         raise SettingsError(f"{VARIABLE}: {path} is not there")
@@ -64,7 +65,7 @@ def read_recipe(file: Path) -> Recipe:
     """One file as a recipe.
 
     Raises:
-        SettingsError: it cannot be read, or its name is nearly a type's.
+        SettingsError: it cannot be read, is too large, or its name is a misspelt type.
     """
     try:
         content = file.read_bytes()
@@ -77,7 +78,7 @@ def read_recipe(file: Path) -> Recipe:
 
 
 def version_of(recipes: Sequence[Recipe]) -> str:
-    """A word for exactly these files, the same on every machine."""
+    """The version of exactly these files: a hash, the same on every machine."""
     digest = hashlib.sha256()
     for recipe in recipes:
         for part in (recipe.name.encode(), recipe.text.encode()):

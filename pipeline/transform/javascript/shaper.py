@@ -1,6 +1,6 @@
-"""Recipes as a shaper: what they return stands in the place of what the default mapping tells of the webhook.
+"""Recipes as a shaper: what they return replaces the default mapping's result.
 
-Of a webhook that no recipe touches the default mapping tells as it would without recipes.
+A webhook that no recipe touches is sent as the default mapping has it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class JavaScript:
     """Shapes webhooks by `recipes`; `chain` is the identity policy.
 
     Raises:
-        SettingsError: the engine is not installed, or a recipe is none.
+        SettingsError: the engine is not installed, or a file is not a recipe.
     """
 
     is_checked: Final = False
@@ -41,12 +41,12 @@ class JavaScript:
         self.claims = frozenset().union(*(one.types for one in self._recipes if one.types and len(one.types) == 1))
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
-        """What the recipes tell of the webhook, or `default` where none of them touches it.
+        """What the recipes send for the webhook, or `default` where none of them touches it.
 
-        The first event stands for the default mapping's fact and has its id, whatever the recipe calls it.
+        The first event is taken for that of the default mapping and has its id, under any name.
 
         Raises:
-            ShapingError: a recipe failed, or what it returned is no operation of this webhook's customer.
+            ShapingError: a recipe failed, or what it returned is not an operation for this webhook's customer.
         """
         del know
         asked = self._numbers(webhook.type)
@@ -93,7 +93,7 @@ class JavaScript:
 
 
 TYPES_MAX: Final = 1_000
-"""Types whose recipes are remembered. Dodo has 48; others could be anybody's text."""
+"""How many types are cached with their recipes. Dodo has 48; a forged or foreign body may have any text as its type."""
 
 
 def _shaped(said: Told, default: Shaped) -> Shaped:
@@ -111,7 +111,7 @@ def _shaped(said: Told, default: Shaped) -> Shaped:
 
 
 def _stem(place: str) -> str:
-    """What further events are named after: their name in the code may change, their id may not."""
+    """The file's name without its suffix: ids of further events are made of it, since a recipe may rename them."""
     return place.rpartition(".")[0]
 
 

@@ -28,9 +28,9 @@ class Case:
     """The inputs of one decision and the readings that several rules share.
 
     `sent_at` is the body's own time as text; `occurred_ms`, `event_ms` and `snapshot_s` are as in `EventTimes`. Unless
-    `knows_the_time` nothing told it, and the latter two are 0. `contact` is what the body tells of the customer, `paid`
-    what it shows of a payment; `email` and `name` are the body's, else the state's. `profile` is what the person has,
-    `history` what may be asked of the past: with the state a webhook has both.
+    `knows_the_time` the time is unknown, and the latter two are 0. `contact` is what the body has about the customer,
+    `paid` what it shows of a payment; `email` and `name` are the body's, else the state's. `profile` is what the person
+    has, `history` what may be asked of the past: with the state a webhook has both.
     """
 
     __slots__ = (
@@ -152,7 +152,7 @@ class Case:
         return minor
 
     def main_money(self, into: Attributes, name: str, value: Any, currency: str | None) -> int | None:
-        """`money` of the amount that the event is about: where none can be printed the event says so.
+        """`money` of the amount that the event is about: where none can be printed the event is marked.
 
         A campaign's filter on `amount_unusable` then keeps back a mail that would say "you paid ".
         """
@@ -167,10 +167,10 @@ class Case:
         return minor
 
     def profile_money(self, into: Attributes, name: str, minor: int | None, currency: str | None) -> None:
-        """An amount on the profile, of any size, in its three ways; a form that cannot be told is null.
+        """An amount on the profile, of any size, in its three ways; a form that cannot be sent is null.
 
         The profile would else go on showing the last one that could, beside the others' new ones. The text is always
-        exact; a number is told where every reader keeps it exact.
+        exact; a number is sent where every reader keeps it exact.
         """
         in_value, in_minor = forms(name)
         if minor is None:
@@ -183,7 +183,7 @@ class Case:
             into[in_value] = into[in_minor] = None
 
     def _exponent(self, name: str, currency: str | None) -> int | None:
-        """How many decimals an amount has; None, and said so, where that is not known."""
+        """How many decimals an amount has; None, with a warning, where that is unknown."""
         exponent = self.policy.exponents.get(currency) if currency is not None else None
         if exponent is None:
             what = "the currency is missing" if currency is None else "the currency is not known"
@@ -206,7 +206,7 @@ class Case:
             into[f"{name}_value"] = found[1]
 
     def manage_link(self, into: Attributes, subscription_id: str | None) -> None:
-        """Where the customer manages the subscription, if the operator says where and nothing of it is missing."""
+        """Where the customer manages the subscription, if the operator set the address and all its parts are known."""
         template = self.policy.portal_url
         if template is None:
             return

@@ -28,7 +28,7 @@ _HELD: Final = Row(
 ROWS: Final = (
     _HELD,
     *(
-        # A low balance has no entry, no id and no time of its own: only the webhook-id tells one from the next.
+        # A low balance has no entry, no id and no time of its own: only the webhook-id distinguishes one from the next.
         Row(name, name.replace(".", "_"), key=None if name == BALANCE_LOW else BY_ENTRY)
         for name, family in TYPES.items()
         if family is Family.CREDIT

@@ -39,7 +39,7 @@ ROWS: Final = tuple(
 
 
 def attributes(case: Case, _row: Row, into: Attributes) -> None:
-    """The dispute. Its amount's unit is documented nowhere, so it goes as text under a name that says so.
+    """The dispute. Its amount's unit is documented nowhere, so it goes as text under a name that shows it.
 
     Where it is the known payment's amount, in minor units or as a decimal, the unit is plain, and it can be printed.
     """

@@ -43,7 +43,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     """Which subscription, why, and the payment that recovered it; with the state its plan and what is owed.
 
     `amount` is the plan's price, `payment_amount` what was charged: by the payment that the body names, else by the one
-    of the subscription that failed when this began. The next attempt is told where a billing date lies ahead: after a
+    of the subscription that failed when this began. The next attempt is sent where a billing date lies ahead: after a
     cancellation there is none.
     """
     case.texts(into, "subscription_id", "trigger_state", "payment_id")

@@ -33,7 +33,7 @@ def event_id(case: Case, row: Row, name: str) -> str:
 
 
 def spoken_ids(case: Case, rows: tuple[Row, ...]) -> tuple[str | None, list[str]]:
-    """By what the state knows that this very webhook has told an event, whatever its body said then.
+    """The ids by which the state knows that this very webhook has emitted an event, with whatever body.
 
     The body is read anew at each attempt, and may lead to another of the type's rows, or to another name of the fact.
     The first id stands for the webhook itself and is remembered beside an event that the fact names; None where no
@@ -49,7 +49,7 @@ def spoken_ids(case: Case, rows: tuple[Row, ...]) -> tuple[str | None, list[str]
 
 
 def spoken_id(case: Case) -> str:
-    """By what the state remembers that this webhook has told an event."""
+    """The id by which the state remembers that this webhook has emitted an event."""
     return ulid(case.occurred_ms or 0, case.type, "spoken", case.delivery.webhook_id)
 
 

@@ -27,7 +27,7 @@ def identify_attributes(
 ) -> Attributes:
     """The identify's attributes; empty when neither the body nor the state knows the customer.
 
-    Without a row it is no webhook that tells them, but the state alone. Without the sums it is contact and metadata
+    Without a row they are not from a webhook, but from the state alone. Without the sums it is contact and metadata
     only: the customer is one of several who may be the person.
 
     In test mode neither e-mail nor telephone: a workspace that identifies by them would take the test person for the
@@ -112,7 +112,7 @@ def is_new_person(profile: PersonProfile, person: Person) -> bool:
 def first_seen_s(case: Case, profile: PersonProfile) -> int:
     """When the person was first seen, unix seconds: at the event, the first payment or the subscription's creation.
 
-    Told with a person's first identify alone: what came before it is never learnt later, and an app may have set the
+    Sent with a person's first identify alone: what came before it is never learnt later, and an app may have set the
     person's own since.
     """
     moments = [case.event_ms]
@@ -154,8 +154,8 @@ def needs_barrier(case: Case, row: Row | None, mapping: FamilyMapping | None) ->
     Order inside a batch is documented nowhere, and an event that arrives before its person has an address starts no
     mail. With the state it is the person's first identify that must (`is_new_person`). Without it, asked here, nobody
     knows which is the first, so an identify is a barrier where the person may be new: before the event of a checkout or
-    first charge (`charge_type` new or null) and of a subscription's first period. Everybody else was told of by such a
-    webhook. One barrier too many costs a smaller batch, one too few a mail.
+    first charge (`charge_type` new or null) and of a subscription's first period. Every other person was identified by
+    such a webhook. One barrier too many costs a smaller batch, one too few a mail.
     """
     return row is not None and row.event is not None and mapping is not None and mapping.maybe_new(case)
 

@@ -1,6 +1,6 @@
 """Billing periods: is this the first one?
 
-Dodo has no field that says so. `previous_billing_date` starts at `created_at` and moves at each renewal, so the two are
+Dodo has no field for it. `previous_billing_date` starts at `created_at` and moves at each renewal, so the two are
 near each other in the first period alone. How near: a real first period was 27 s off, a daily plan's second is one day
 off, so the tolerance is one day but never more than half of what a period can be.
 """
@@ -20,7 +20,7 @@ INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
 DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
-"""Charge types that tell whether a period is the first; a plan change may be charged in any."""
+"""Charge types that show whether a period is the first; a plan change may be charged in any."""
 
 
 def tolerance_ms(data: Mapping[str, Any]) -> int:
@@ -77,7 +77,7 @@ def payment_of(case: Case) -> Payment | None:
     payment = history.payment(payment_id) if payment_id is not None else None
     if payment is not None:
         return payment
-    # On demand, many charges have one period: where the body names its own, the first one's says nothing of it.
+    # On demand, many charges have one period: where the body names its own, the first one's does not count.
     starts = to_ms(data.get("previous_billing_date"))
     if starts is None or (payment_id is not None and flag(data.get("on_demand")) is True):
         return None
@@ -85,10 +85,10 @@ def payment_of(case: Case) -> Payment | None:
 
 
 def is_first_renewal(case: Case) -> bool:
-    """Whether a `subscription.renewed` is the first charge, which `subscription_started` already tells.
+    """Whether a `subscription.renewed` is the first charge, which `subscription_started` already shows.
 
-    The payment says so where it is known; else the dates do, whatever else has come, so that no order of arrival makes
-    a renewal of a first charge. On-demand subscriptions are charged at any time, so their dates say nothing: only a
+    The payment shows it where it is known; else the dates do, whatever else has come, so that no order of arrival makes
+    a renewal of a first charge. On-demand subscriptions are charged at any time, so their dates show nothing: only a
     payment known as `new` does.
     """
     on_demand = flag(case.data.get("on_demand")) is True

@@ -21,7 +21,7 @@ OF_THE_LAPSE: Final = ("next_billing", "next_billing_unix", "past_due_ends_at", 
 def recoveries_of(case: Case) -> tuple[tuple[str, Recovery], ...]:
     """The lapses of the webhook's subscription that are answered now, each with its id: by whatever shows it first.
 
-    That may be the lapse itself, which comes late: what a recovery tells was known before it then.
+    That may be the lapse itself, which comes late: what a recovery shows was known before it then.
     """
     if case.history is None or not case.type.startswith("subscription."):
         return ()
@@ -34,12 +34,12 @@ def recoveries_of(case: Case) -> tuple[tuple[str, Recovery], ...]:
 def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, recovery: Recovery) -> Further:
     """The event of a recovery, by whichever webhook; the lapse names it, and so any order of arrival gives it this id.
 
-    Its status is the one that holds by now: the webhook's own may be the lapse's. What a lapse's body tells of its time
+    Its status is the one that holds by now: the webhook's own may be the lapse's. What a lapse's body shows of its time
     is over; the next billing that was known before it is a newer one.
     """
     heard = len(case.notes)
     attributes = event_attributes(case, Row(case.type, REACTIVATED), replace(mapping, status=None))
-    del case.notes[heard:]  # what is odd in the body is counted with its own event, or told by `explain`
+    del case.notes[heard:]  # what is odd in the body is counted with its own event, or shown by `explain`
     known = case.history.subscription(subscription_id) if case.history is not None else None
     status = text(case.data.get("status")) if known is None else known.status
     if status is not None:

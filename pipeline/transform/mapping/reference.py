@@ -22,7 +22,7 @@ COMMON: Final = (
 """What every event carries, where it is known and wanted."""
 
 MAIN_AMOUNT: Final = ("payment.", "refund.", "subscription.")
-"""Types whose event says so when it has no amount to print."""
+"""Types whose event is marked when it has no amount to print."""
 
 ALONE: Final = {
     "payment_completed": ("is_trial_conversion",),

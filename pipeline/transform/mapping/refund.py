@@ -49,7 +49,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     if row.event != "refund_succeeded":
         return
     if partial is False:
-        into["fully_refunded"] = True  # the body says so; nothing has to be known of the payment
+        into["fully_refunded"] = True  # the body shows it; nothing has to be known of the payment
     if case.history is None or payment_id is None:
         return
     _warn_of_unknown_worth(case, case.history, payment_id)
@@ -60,9 +60,9 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
 
 
 def _warn_of_unknown_worth(case: Case, history: History, payment_id: str) -> None:
-    """A refund whose worth in the payment's currency nobody can tell is left out of the totals.
+    """A refund whose worth in the payment's currency is unknown is left out of the totals.
 
-    A full one is worth what was left of its payment, whatever it says itself.
+    A full one is worth what was left of its payment, whatever its own amount.
     """
     data = case.data
     if flag(data.get("is_partial")) is False:

@@ -112,7 +112,7 @@ class Status:
     """The object's status at delivery, and which types each value agrees with.
 
     `data` is the state at the delivery attempt, `type` what happened earlier: when they disagree, something newer is
-    true. Values that are not listed anywhere say nothing.
+    true. Values that are not listed anywhere do not count.
 
     Args:
         field: in `data`.

@@ -79,7 +79,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     shaped = shape(shaper, webhook_of(case), default, partial(known_of, case.profile))
     if shaped.notes:
         case.warnings += shaped.notes
-    events = shaped.events if mapped is not None else ()  # else nothing has happened that an event could tell of
+    events = shaped.events if mapped is not None else ()  # else nothing has happened that an event could be about
     is_shaped_away = False
     attributes = shaped.identify.attributes if shaped.identify is not None else {}
     if about and not attributes:

@@ -40,7 +40,7 @@ STATUS: Final = Status(
 )
 
 IMPLIED: Final = {type_: next(iter(fitting)) for type_, fitting in STATUS.agrees.items() if len(fitting) == 1}
-"""The status that a type tells when the body has none: an ex-customer's next billing must go all the same."""
+"""The status that a type implies when the body has none: an ex-customer's next billing must go all the same."""
 
 
 def _status(case: Case) -> str | None:

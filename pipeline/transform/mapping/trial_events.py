@@ -19,7 +19,7 @@ from pipeline.transform.timestamps import DAY_MS
 from pipeline.transform.ulid import ulid
 
 CONVERSION_MS: Final = 14 * DAY_MS
-"""How old a charge may be that a webhook tells as a trial's conversion: Dodo replays what is two weeks old. Whoever
+"""How old a charge may be that a webhook sends as a trial's conversion: Dodo replays what is two weeks old. Whoever
 wants the events of trials from now on does not get those of former years at each subscription's next webhook."""
 
 MOMENT_MS: Final = 60_000
@@ -41,7 +41,7 @@ def trial_events(case: Case, row: Row, mapping: FamilyMapping) -> Iterator[Furth
 
 
 def _of_the_own_event(case: Case, row: Row, mapping: FamilyMapping) -> Iterator[Further]:
-    """What stands beside the start or a renewal, whether or not that is out: another activation may have told it."""
+    """What stands beside the start or a renewal, whether or not that is out: another activation may have sent it."""
     if row.event not in {"subscription_started", "subscription_renewed"}:
         return
     attributes = event_attributes(case, row, mapping)

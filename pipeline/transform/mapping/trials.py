@@ -1,7 +1,7 @@
 """Trials: recognised by charges, since Dodo has no field for "in trial".
 
 A trial is a first period of nothing (or of `trial_amount`). It ends with the first charge of more than nothing after
-the one that opened it, whatever the calendar says: an upgrade inside it may be charged at once, and a renewal after it
+the one that opened it, whatever the calendar shows: an upgrade inside it may be charged at once, and a renewal after it
 may be free by a coupon. Where the state does not know the charges, the body's dates and discounts decide.
 """
 

@@ -1,7 +1,7 @@
-"""A shaper at work: called, and held to what an operation can be.
+"""Calls a shaper, and checks that what it returns can become operations.
 
-What it returns is looked at before anything is encoded: a shaper is somebody else's code, and one odd webhook of it
-must not stop everybody's flow. Whatever the mapping itself made and the shaper left alone is not looked at again.
+The check comes before the encoding: a shaper is somebody else's code, and one webhook on which it goes wrong must not
+stop the flow for all others. What the mapping made and the shaper left unchanged is not checked again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, Sha
 from pipeline.transform.ulid import ulid
 
 EVENTS_MAX: Final = 20
-"""Of one webhook. A loop that never meant to make more is stopped here, and not at the workspace's rate."""
+"""Events of one webhook at most. A loop by mistake is stopped here, before it uses up the workspace's rate."""
 
 
 def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
-    """What `shaper` makes of the webhook, fit to be encoded.
+    """What `shaper` makes of the webhook, checked.
 
     Raises:
         ShapingError: it failed, or what it returned cannot become operations.
-        PipelineError: the state's trouble, met by `know`.
+        PipelineError: `know` could not read the state.
     """
     try:
         shaped = shaper.shape(webhook, default, know)
@@ -53,12 +53,12 @@ def look_ahead(shaper: Shaper, webhooks: Sequence[Webhook]) -> None:
 
 
 def may_change(shaper: Shaper, type_: str, events: frozenset[str]) -> bool:
-    """Whether `shaper` may change a webhook of this type; one that does not say (by its method `touches`) may.
+    """Whether `shaper` may change a webhook of this type: its method `touches` decides; without one it may.
 
     Args:
         shaper: the user's.
         type_: Dodo's.
-        events: canonical names of all events that such a webhook may tell.
+        events: canonical names of all events that such a webhook may emit.
     """
     touches: Callable[[str, frozenset[str]], bool] | None = getattr(shaper, "touches", None)
     return touches is None or touches(type_, events)
@@ -71,7 +71,7 @@ def additional_id(at_ms: int, origin: str, beside: str, place: int) -> str:
         at_ms: the body's own time, unix milliseconds, 0 without one.
         origin: of the event.
         beside: the id of the webhook's own event, or the webhook's where it has none.
-        place: among those of its origin.
+        place: its number among the webhook's events of that origin, from 0.
     """
     return ulid(at_ms, origin, "beside", beside, str(place))
 
@@ -100,10 +100,10 @@ def _check(shaped: Any, default: Shaped) -> None:
 
 
 def check_name(name: Any) -> None:
-    """Whether an event may be called so.
+    """Refuse a name that an event cannot have.
 
     Raises:
-        ShapingError: it may not.
+        ShapingError: it is such a name.
     """
     if not isinstance(name, str) or not name.strip():
         raise ShapingError(f"an event's name is {_kind(name) if not isinstance(name, str) else 'empty'}")
@@ -114,10 +114,10 @@ def check_name(name: Any) -> None:
 
 
 def check_attributes(attributes: Any, whose: str) -> None:
-    """Whether attributes are JSON: no cycle, no NaN, nothing that is larger than an operation may be.
+    """Refuse attributes that are not JSON (a cycle, NaN), or are larger than an operation may be.
 
     Raises:
-        ShapingError: they are not, with the attribute's name.
+        ShapingError: they are; the message has the attribute's name.
     """
     if not isinstance(attributes, Mapping):
         raise ShapingError(f"the attributes of {whose} are {_kind(attributes)} and no mapping")
@@ -144,14 +144,14 @@ def check_attributes(attributes: Any, whose: str) -> None:
 
 
 def _check_value(name: str, value: Any, whose: str) -> None:
-    """One value of attributes that are no JSON as they are."""
+    """One value of attributes that are not JSON as a whole."""
     fault = _fault(value, 0, [MEMBERS_MAX])
     if fault is not None:
         raise ShapingError(f"attribute {name} of {whose} {fault}")
 
 
 MEMBERS_MAX: Final = 100_000
-"""How many members are looked through for what is wrong; a value that refers to itself twice has no end."""
+"""How many members are searched for the fault; a value that contains itself twice has no end."""
 
 
 def _fault(value: Any, depth: int, left: list[int]) -> str | None:
@@ -182,5 +182,5 @@ def _has_no_number(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """What it is, for a message: never its content."""
+    """The kind of a value, for a message; never its content."""
     return "nothing (None)" if value is None else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Several shapers one behind the other: what one makes is the default of the next."""
+"""Several shapers in a row: what one returns is the default of the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.transform.shaping.types import Known, Shaped, Shaper, Webhook
 
 
 class Chain:
-    """A shaper of shapers; its version is theirs, joined."""
+    """A shaper that calls several in their order; its version is theirs, joined."""
 
     def __init__(self, parts: Sequence[Shaper]) -> None:
         self.parts = tuple(parts)
@@ -18,7 +18,7 @@ class Chain:
         self.claims = frozenset[str]().union(*(part.claims for part in parts))
 
     def touches(self, type_: str, events: frozenset[str]) -> bool:
-        """Whether any of them may change a webhook of this type that tells some of these events; see `may_change`."""
+        """Whether any of them may change a webhook of this type that emits some of these events; see `may_change`."""
         return any(may_change(part, type_, events) for part in self.parts)
 
     def ahead(self, webhooks: Sequence[Webhook]) -> None:

@@ -1,4 +1,4 @@
-"""How a user's function says which types are its own."""
+"""`claims`: the decorator by which a user's function takes over types of webhooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from pipeline.transform.shaping.types import Event, Identify, Known, Shaped, Webhook
 
 CLAIMS: Final = "claims"
-"""The attribute of a function."""
+"""The attribute of a function that holds the types that it claims."""
 
 Returned = Shaped | Event | Identify | Iterable[Event | Identify]
 Transform = Callable[[Webhook, Shaped, Known], Returned]
@@ -18,9 +18,9 @@ F = TypeVar("F", bound=Transform)
 
 
 def claims(*types: str) -> Callable[[F], F]:
-    """Say that a function maps these types although the default mapping does not know them, or drops them.
+    """Have a function map these types, although the default mapping does not know them, or drops them.
 
-    Of a type that is not known `default` has the identify alone.
+    For a type that the default mapping does not know, `default` has only the identify.
     """
 
     def claiming(function: F) -> F:

@@ -1,7 +1,7 @@
-"""What two ways of shaping the same webhook differ in: the events and profiles that go out, and what cannot be told.
+"""Differences between two ways of shaping the same webhook: events and profiles that are sent, and what fails.
 
-Operations are matched by their kind and id. An event of the default mapping keeps the id of its fact whatever it is
-called, so a new name is a renaming; an additional event whose id is made of its name is another event.
+Operations are matched by their kind and id. An event of the default mapping keeps the id of its fact under any name, so
+a new name is a renaming; an additional event, whose id is made of its name, is another event under another name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Change(NamedTuple):
         attributes: what becomes of attributes by name; of a changed operation its other members, with a dot before.
         before: the operation as it is sent now.
         after: as it would be sent.
-        failure: why the webhook cannot be told, by the candidate; of `no-longer-fails` by what is live.
+        failure: why the candidate cannot map the webhook; of `no-longer-fails`, why the live shaper cannot.
     """
 
     kind: ChangeKind
@@ -58,7 +58,7 @@ class Change(NamedTuple):
 def differences(current: Sequence[Decided], candidate: Sequence[Decided]) -> list[Change]:
     """What `candidate` changes about one webhook; both hold its verdict, and those of commands that it led to.
 
-    A webhook that cannot be told is one difference: what it would no longer send is not counted beside it.
+    A webhook that fails on one side only is one difference; the operations that are then missing are not counted.
     """
     fails, would_fail = _failure(current), _failure(candidate)
     if would_fail is not None:
@@ -146,5 +146,5 @@ def _fates(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Att
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """As JSON: 1 is neither true nor 1.0."""
+    """Whether both are the same JSON: 1 is neither true nor 1.0."""
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)

@@ -30,7 +30,7 @@ ARGUMENTS: Final = 3
 
 
 class HookCalled(NamedTuple):
-    """A call of the user's function that took longer than its budget, on the event loop: nobody else was served."""
+    """A call of the user's function took longer than its budget; it blocks the event loop, so all else waited."""
 
     function: str
     took_s: float
@@ -40,10 +40,10 @@ class Hook:
     """The shaper that calls a user's function after the default mapping.
 
     Args:
-        function: as it was found.
+        function: the user's.
         name: `package.module:function`, for messages.
-        version: hash of what it was read from.
-        budget_s: how long one call may take, in seconds, before it is told of.
+        version: hash of the file that it was read from.
+        budget_s: how long one call may take, in seconds; a longer one is reported as `HookCalled`.
     """
 
     is_checked: Final = False
@@ -160,9 +160,10 @@ def _imported(name: str) -> ModuleType:
 
 @cache
 def _version(module: ModuleType) -> str:
-    """The head of the hash of the module's file and of its package's version, where it tells one.
+    """The first characters of a hash of the module's file and of its package's `__version__`, if it has one.
 
-    Once a process: the file may be another by the time that rules are loaded anew, and the code that runs is not.
+    Worked out once a process: the file may have changed when the rules are loaded anew, while the code that runs is
+    still the old one.
     """
     read_from = module.__file__
     content = Path(read_from).read_bytes() if read_from is not None else module.__name__.encode()
@@ -172,7 +173,7 @@ def _version(module: ModuleType) -> str:
 
 
 def _shown(default: Shaped) -> Shaped:
-    """The default as views, so that nothing that others hold can be modified."""
+    """The default as read-only views: its attributes are shared, and the user's function must not modify them."""
     identify = default.identify
     return Shaped(
         None if identify is None else Identify(MappingProxyType(identify.attributes)),
@@ -181,12 +182,12 @@ def _shown(default: Shaped) -> Shaped:
 
 
 def _plain(shaped: Shaped, shown: Shaped, default: Shaped) -> Shaped:
-    """The mapping's own attributes in place of their views, so that what is unchanged is not looked at again."""
+    """Put the mapping's own attributes back in place of their views, so that `applied` sees what is unchanged."""
     pairs = list(zip(shown.events, default.events, strict=True))
     held = {id(view.attributes): event.attributes for view, event in pairs}
     if shown.identify is not None and default.identify is not None:
         held[id(shown.identify.attributes)] = default.identify.attributes
-    given: Any = shaped  # a user's code keeps to no annotation; what is odd is refused where shapers are looked at
+    given: Any = shaped  # a user's code may break its annotations; `applied` refuses what cannot be sent
     identify, events = given.identify, given.events
     if isinstance(identify, Identify):
         identify = Identify(held.get(id(identify.attributes), identify.attributes))
@@ -199,7 +200,7 @@ def _plain(shaped: Shaped, shown: Shaped, default: Shaped) -> Shaped:
 
 
 def _line(error: BaseException, function: Transform) -> int | None:
-    """The last line of the function's own file on the way to the failure."""
+    """The last line of the function's own file in the traceback."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     own = code.co_filename if code is not None else None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
@@ -207,4 +208,4 @@ def _line(error: BaseException, function: Transform) -> int | None:
 
 
 def _nobody(_event: HookCalled) -> None:
-    """Before anybody listens."""
+    """The observer until `checked_shaper_of` sets one."""

@@ -1,4 +1,4 @@
-"""The shaper of a process: whatever its settings name, one behind the other."""
+"""The shaper of a process: recipes, a Python function and rules, as its settings name them, in a row."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.transform.shaping.types import Shaper
 
 
 def shaper_of(settings: Settings) -> Shaper | None:
-    """What shapes operations; None where no setting names anything.
+    """The shaper that the settings ask for; None where they name none.
 
-    Recipes come first, since they stand in the place of the default mapping, then Python. Rules come last: they are the
+    Recipes come first, since they replace the default mapping's result, then Python. Rules come last: they are the
     marketer's, and may rename what code made.
 
     Raises:
-        SettingsError: recipes that cannot be used; file, line and what to do.
-        RulesError: naming each fault of a file or of code.
+        SettingsError: recipes cannot be used; names file, line and what to do.
+        RulesError: the rules or the function cannot be used; names each fault.
     """
     parts: list[Shaper] = []
     if settings.javascript is not None:
@@ -45,7 +45,7 @@ def shaper_of(settings: Settings) -> Shaper | None:
 
 
 def _refuse_two_claims(recipes: Sequence[Shaper], hook: Shaper) -> None:
-    """A type that the default mapping does not tell has one owner: what the other makes of it could be lost."""
+    """Refuse a type that both recipes and the function claim: the result of one of them could be lost."""
     twice = sorted(hook.claims.intersection(*(part.claims for part in recipes))) if recipes else []
     if twice:
         raise RulesError(
@@ -55,10 +55,10 @@ def _refuse_two_claims(recipes: Sequence[Shaper], hook: Shaper) -> None:
 
 
 def checked_shaper_of(settings: Settings, *, observe: Callable[[Any], None] | None = None) -> Shaper | None:
-    """The same, for a worker: the tests beside the rules must hold, and `observe` hears of slow calls.
+    """The same, for a worker: the tests beside the rules must pass, and `observe` gets a `HookCalled` per slow call.
 
     Raises:
-        RulesError: naming each fault, or each case that does not hold.
+        RulesError: names each fault, or each case that does not pass.
     """
     shaper = shaper_of(settings)
     parts: tuple[Any, ...] = shaper.parts if isinstance(shaper, Chain) else (shaper,)
@@ -73,7 +73,7 @@ def checked_shaper_of(settings: Settings, *, observe: Callable[[Any], None] | No
 
 
 def files_of(settings: Settings) -> tuple[Path, ...]:
-    """The files that a change of is taken while the transform runs. Python is read once: it takes a restart."""
+    """The files whose changes are loaded while the transform runs. A change of Python code takes a restart."""
     found: list[Path] = []
     if settings.javascript is not None:
         found += [settings.javascript, *(settings.javascript.glob(f"*{SUFFIX}"))]

@@ -1,8 +1,8 @@
-"""The shaper that is live, exchanged while the transform runs.
+"""Reloads the shaper while the transform runs.
 
-The files are looked at every two seconds, by their status alone (a ConfigMap's mount is a symlink that is swapped,
-which no watch of a file tells), and at SIGHUP. What is new is compiled and held against the tests that lie beside it,
-in a thread; then it is taken at the next chunk, or refused, and what was live stays.
+The status of the files (inode, size, time) is read every two seconds and at SIGHUP; watching the file itself would miss
+a ConfigMap, whose mount is a symlink that is swapped. A changed file is compiled, and held to the tests beside it, in
+a thread. If all is well, the next chunk uses the new shaper; if not, it is refused and the old one stays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.transform.shaping.loading import checked_shaper_of, files_of
 from pipeline.transform.shaping.types import Shaper
 
 LOOK_S: Final = 2.0
-"""Between two looks. A file that is being written is not read before two looks find it alike."""
+"""Between two looks. A file that is being written is read only once two looks in a row find the same status."""
 
 WATCH: Final = BackgroundTask("rules watch", OnEnd.RESTART)
 
@@ -35,7 +35,7 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ShaperLoaded:
-    """A shaper was loaded at the start, or taken or refused since; `version` is the one that is live now."""
+    """A shaper was loaded at the start, or taken or refused later; `version` is that of the live one."""
 
     outcome: Literal["started", "taken", "refused"]
     version: str
@@ -43,11 +43,11 @@ class ShaperLoaded:
 
 @dataclass(frozen=True, slots=True)
 class ShadowLoaded(ShaperLoaded):
-    """The same of a candidate that runs beside it."""
+    """The same for the candidate that runs beside the live shaper (`PIPELINE_SHADOW_…`)."""
 
 
 _hangups: Final[set[asyncio.Event]] = set()
-"""Who looks at once when SIGHUP comes: the process has one handler for it."""
+"""Set when SIGHUP comes, so that each `LiveShaper` looks at once: a process has only one handler for the signal."""
 
 
 def _hung_up() -> None:
@@ -59,13 +59,13 @@ class LiveShaper:
     """The shaper of a running transform, or the candidate beside it.
 
     Args:
-        settings: what names the files.
-        shaper: the one of the start.
+        settings: name the files.
+        shaper: the one that was loaded at the start.
         tasks: runs the watch.
-        observe: told of each version.
+        observe: called with a `loaded` record for each version that is started, taken or refused.
         look_s: seconds between two looks.
-        loaded: what is told of each version.
-        names: the settings that it comes from, for the log.
+        loaded: the class of that record.
+        names: the settings that name the files, for the log.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class LiveShaper:
         self._wanted = asyncio.Event()
         self._read = self._pending = signature(files_of(settings))
         self.shaper = shaper
-        """The one to be used for the next chunk."""
+        """The live one; the next chunk uses it."""
 
     async def start(self) -> None:
-        """Begin to look; SIGHUP looks at once."""
+        """Begin to watch the files; SIGHUP makes it look at once."""
         tell((self._observe,), self._loaded("started", self.shaper.version))
         with suppress(ValueError, RuntimeError, NotImplementedError):  # only in a process's main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hung_up)
@@ -95,7 +95,7 @@ class LiveShaper:
         self._tasks.start(WATCH, self._watch)
 
     async def stop(self) -> None:
-        """Look no more."""
+        """End the watch."""
         _hangups.discard(self._wanted)
         if not _hangups:
             with suppress(ValueError, RuntimeError, NotImplementedError):
@@ -112,7 +112,7 @@ class LiveShaper:
             await self.look(asked=asked)
 
     async def look(self, *, asked: bool = False) -> None:
-        """Load what has changed since it was read last and has come to rest; `asked`: whatever there is now."""
+        """Load the files if they have changed, and no longer change; `asked`: load them anyway."""
         seen = signature(files_of(self._settings))
         is_at_rest, self._pending = seen == self._pending, seen
         if not asked and (seen == self._read or not is_at_rest):
@@ -139,7 +139,7 @@ def _named(settings: Settings) -> list[str]:
 
 
 def signature(files: Sequence[Path]) -> Signature:
-    """What tells that files are others than before: where they lie, their inode, size and time."""
+    """What changes when a file does: its resolved path, inode, size and time of modification."""
     found = []
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""The values that a shaper is given and returns: a public API under semantic versioning.
+"""The values that a shaper gets and returns: a public API under semantic versioning.
 
 All are tuples with names, since several are made for each webhook. Use the names: later versions add fields at the end.
 """
@@ -28,8 +28,8 @@ Attributes = Mapping[str, Any]
 """Names and JSON values; None removes an attribute from a profile. Never modified in place: others hold it as well."""
 
 IDENTIFY_ONLY: frozenset[str] = frozenset({"backfill", "share"})
-"""Types of what is no webhook but tells of a person all the same: an identify from a backfill, and the sums of a person
-who is several customers. They have no event, and their body is empty or the customer's."""
+"""Types that are not webhooks but identify a person too: an identify of a backfill, and the sums of a person who is
+several customers. They have no event, and their body is empty or holds the customer."""
 
 
 class Webhook(NamedTuple):
@@ -40,7 +40,7 @@ class Webhook(NamedTuple):
         body: the whole body as sent, `data` and `timestamp` among its members; never modified in place.
         id: the `webhook-id` header, the same through retries and replays.
         event_ms: when it happened, unix milliseconds.
-        received_ms: when ingest took it, unix milliseconds; None where nothing tells.
+        received_ms: when ingest took it, unix milliseconds; None where unknown.
         mode: of the endpoint whose secret it matched.
     """
 
@@ -64,9 +64,9 @@ class Event(NamedTuple):
     Args:
         name: as it goes out, 1 to 100 bytes.
         attributes: inside Customer.io's limits, or they are cut as the mapping's own are.
-        origin: what the event's id is made of. Of an event of the default mapping its canonical name, and the id is
-            that fact's for ever, whatever `name` says. Of an additional event any word that is its alone among this
-            webhook's; empty: its name, so that renaming it makes another event.
+        origin: what the event's id is made of. For an event of the default mapping it is the canonical name, and the
+            id stays that of the fact under any `name`. For an additional event it is any word that no other event of
+            this webhook has; empty: the name itself, so that another name makes another event.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Event(NamedTuple):
 
 
 class Identify(NamedTuple):
-    """What is told about the person: the attributes of the profile."""
+    """What is sent about the person: the attributes of the profile."""
 
     attributes: Attributes
 
@@ -101,12 +101,12 @@ class Identify(NamedTuple):
 
 
 class Shaped(NamedTuple):
-    """What one webhook tells: as the default mapping has it, and as a shaper wants it.
+    """What is sent for one webhook: by the default mapping, or as a shaper wants it.
 
     Args:
-        identify: None tells nothing about the person.
+        identify: None sends nothing about the person.
         events: in their order.
-        notes: what was done, in words without values of the body, for a person who looks (`explain`).
+        notes: what was changed, in words without values of the body, for `explain`.
     """
 
     identify: Identify | None
@@ -115,11 +115,11 @@ class Shaped(NamedTuple):
 
 
 class KnownSubscription(NamedTuple):
-    """The subscription that speaks for the person: active before past_due, on_hold, paused and ended, then the newest.
+    """The person's primary subscription: active before past_due, on_hold, paused and ended; of equals the newest.
 
     Args:
         id: its id.
-        status: the one that holds by all that is known to have happened.
+        status: the current one, by all webhooks that are known.
         product_id: its product.
         amount_minor: its price for a period, in minor units of `currency`.
         currency: ISO 4217 code.
@@ -146,7 +146,7 @@ class Known(NamedTuple):
         payment_count: payments of more than nothing.
         customer_since_ms: the first of them, unix milliseconds.
         has_lost_dispute: a dispute was lost or accepted.
-        subscription: the one that speaks for the person.
+        subscription: the primary one.
         active_subscriptions: how many are active.
         email: the latest known.
         name: the latest known.
@@ -167,33 +167,34 @@ class Known(NamedTuple):
 
 
 class Shaper(Protocol):
-    """Changes what webhooks tell.
+    """Changes what is sent for webhooks.
 
     A shaper is a pure function of its arguments: the same webhook comes again after a crash, a retry or a replay, and
-    must tell the same. It can rename, drop, add and change events and attributes. It cannot change who the person is,
-    an id or a time, the barrier before a person's first event, nor say again what was told. What it returns is looked
-    at before it is encoded, unless its attribute `is_checked` is there and true: then it vouches that it is JSON,
-    under names that events can have. A method `touches(type, events)`, if it has one, says for good whether it may
-    change webhooks of a type that tell some of these events: those that it does not touch are never shown to it.
+    must become the same operations. It can rename, drop, add and change events and attributes. It cannot change who the
+    person is, an id or a time, or the barrier before a person's first event, and it cannot send again what was sent.
+    What it returns is checked before it is encoded, unless it has a true attribute `is_checked`: then it promises by
+    itself that attributes are JSON and names are ones that events can have. A method `touches(type, events)`, if there
+    is one, returns once and for all whether it may change webhooks of a type that emit some of these events: the
+    pipeline never calls it for those that it does not touch.
     """
 
     @property
     def version(self) -> str:
-        """Short hash of all that decides, a header of every operation."""
+        """Short hash of everything that its result depends on besides the webhook; a header of every operation."""
 
     @property
     def claims(self) -> frozenset[str]:
         """Types that it maps although the default mapping does not know them, or drops them."""
 
     def shape(self, webhook: Webhook, default: Shaped, know: Callable[[], Known]) -> Shaped:
-        """What the webhook tells instead of `default`.
+        """What is sent for the webhook instead of `default`.
 
         Args:
             webhook: as it came.
-            default: what the mapping makes of it. Returned as it is, nothing is changed and little is paid.
-            know: what is known of the customer; worked out when it is asked for.
+            default: what the mapping makes of it. To return it as it is changes nothing, and costs least.
+            know: returns what is known of the customer; the state is read only when it is called.
 
         Raises:
-            ShapingError: it cannot be told; the webhook becomes a dead letter. Any other exception does the same, and
-                is then named by its kind and place.
+            ShapingError: the webhook cannot be mapped and becomes a dead letter. So does any other exception, of which
+                the letter has the type and the place.
         """

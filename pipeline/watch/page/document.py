@@ -1,6 +1,7 @@
-"""What a process reports of itself at `/stage.json`: the page draws it, and pages of other stages ask for it.
+"""The document that a process serves at `/stage.json`: the page draws it, and pages of other stages fetch it.
 
-The same model writes and reads it, so every text has a bound: whatever answers at a peer's port, little is taken in.
+The same model writes and reads it, and every text has a bound, so that little is accepted of whatever answers at a
+peer's port.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ TEXT_CHARACTERS: Final = 600
 """A reason is a sentence or two; the rest of it is in the log."""
 
 EVENTS: Final = 12
-"""Last events of a process that are shown: a screen of them."""
+"""Last events of a process that are shown: as many as fit on a screen."""
 
 CLASSES: Final = 50
-"""Labels of a count, several times as many as there are."""
+"""Labels of a count at most: several times as many as there are."""
 
 Name = Annotated[str, Field(max_length=NAME_CHARACTERS)]
 Text = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
@@ -36,13 +37,13 @@ Counts = Annotated[dict[Name, Count], Field(max_length=CLASSES)]
 
 
 class Part(BaseModel):
-    """Unknown fields are those of a later version, and passed over."""
+    """A part of the document; unknown fields are those of a later version, and ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Event(Part):
-    """Something that happened to one webhook or operation; what belongs to a person is masked before it is made."""
+    """Something that happened to one webhook or operation; personal data is masked before it is made."""
 
     at_ms: Count
     what: Name
@@ -58,10 +59,10 @@ class Event(Part):
 
 
 class StageDocument(Part):
-    """One process of a stage at one moment; what it has no figure of is None.
+    """One process of a stage at one moment; a figure that it does not have is None.
 
-    `process` distinguishes processes, `reads` is the topic that it reads. `hold` says why it holds its records back,
-    `restoring` how far a restore is. Counts are since its start. `turned_away` are requests that ingest did not take.
+    `process` distinguishes processes, `reads` is the topic that it reads. `hold` is why it holds its records back,
+    `restoring` how far a restore is. Counts are since its start. `turned_away` are requests that ingest did not accept.
     """
 
     stage: Stage
@@ -93,7 +94,7 @@ class StageDocument(Part):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a stage reports in words, None where there is nothing."""
+    """The texts that a stage reports; None where there is nothing to report."""
 
     reads: str | None = None
     hold: str | None = None
@@ -102,7 +103,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a process: its verdicts, the series of its registry, its words and its last events."""
+    """The state of a process: its verdicts, the series of its registry, its texts and its last events."""
 
     ready: Verdict
     live: Verdict
@@ -113,7 +114,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Which process it is."""
+    """The identity of a process."""
 
     stage: Stage
     name: str

@@ -42,13 +42,13 @@ NAMES: Final = (*DONE.values(), *COUNTS.values(), *SUMS.values(), *WORST.values(
 
 
 def families_of(registry: CollectorRegistry) -> Iterable[Metric]:
-    """What `figures` needs of a registry, and nothing else is collected."""
+    """The families of a registry that `figures` needs; nothing else is collected."""
     found: Iterable[Metric] = registry.restricted_registry(NAMES).collect()
     return found
 
 
 def figures(stage: Stage, families: Iterable[Metric]) -> dict[str, Any]:
-    """Each figure by its name in the document; None where no series of it exists, so that nobody takes it for 0."""
+    """Each figure by its name in the document; None where it has no series, so that it is not taken for 0."""
     values: dict[str, list[float]] = {}
     letters: dict[str, int] = {}
     turned_away: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The document of this process, made when somebody asks for it, and at most once a second however many do."""
+"""The document of this process, made on request, and at most once a second however many requests there are."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipeline.watch.page.figures import figures
 from pipeline.watch.page.rate import Rate
 
 ANEW_S: Final = 1.0
-"""Eyes need no more, and many open pages cost no more than one."""
+"""How old a document may be: a person needs no newer one, and many open pages cost no more than one."""
 
 
 class Own:
-    """Looks at this process through `look`.
+    """Makes the document of this process from what `look` returns.
 
     Args:
-        stage: which it is.
-        look: once; of several processes that are one to the outside, at all of them.
+        stage: of this process.
+        look: reads the process's state; where several processes serve as one, that of all of them.
         monotonic: seconds that only rise.
         unix: seconds since the epoch.
     """
@@ -46,7 +46,7 @@ class Own:
         self._made: StageDocument | None = None
 
     async def document(self) -> StageDocument:
-        """It, no older than `ANEW_S`."""
+        """The document, no older than `ANEW_S`."""
         async with self._one_at_a_time:
             now = self._monotonic()
             if self._made is None or now - self._made_at >= ANEW_S:

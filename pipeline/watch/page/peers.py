@@ -1,7 +1,7 @@
-"""Asks the other stages for their documents: those that `PIPELINE_PEERS` names, and nobody else.
+"""Fetches the documents of the other stages: of those that `PIPELINE_PEERS` names, and of no others.
 
-Nothing of a request for the page reaches what is asked. Each round is bounded in time, in bytes and in addresses, there
-is one at a time, and none while nobody looks. Redirects are not followed, proxies of the environment not used.
+Nothing of a request for the page gets into these requests. Each round is bounded in time, in bytes and in addresses;
+there is one at a time, and none while nobody looks. Redirects are not followed, proxies of the environment not used.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pipeline.settings import Peer
 from pipeline.watch.page.document import STAGE_PATH, StageDocument
 
 ASK_EVERY_S: Final = 2.0
-"""As often as a page looks; many open pages cost a peer no more than one."""
+"""As often as a page refreshes; many open pages cost a peer no more than one."""
 
 WITHIN_S: Final = 1.5
-"""For a name and an answer. A peer is in the same network, and a page that waited longer would look stuck itself."""
+"""For resolving a name and an answer. A peer is in the same network; a page that waited longer would seem to hang."""
 
 DOCUMENT_BYTES: Final = 32_768
 """More than a document has with every text at its bound."""
 
 ADDRESSES: Final = 16
-"""Of one name that are asked; with as many peers as there may be, all answers together stay below 16 MB."""
+"""Addresses of one name that get a request; with the most peers allowed, all answers stay below 16 MB."""
 
 LOOK_UPS: Final = 2
-"""Names that are looked up at once, in threads of their own: a DNS that does not answer holds a thread for many
+"""Names that are resolved at once, in threads of their own: a DNS that does not answer blocks a thread for many
 seconds, and Kafka's client needs those of the event loop."""
 
 NOBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -46,7 +46,7 @@ NOBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of asking one peer: the documents of its processes, or why there are none."""
+    """The answer of one peer: the documents of its processes, or why there are none."""
 
     peer: Peer
     documents: tuple[StageDocument, ...] = ()
@@ -59,7 +59,7 @@ class Peers:
     Args:
         peers: as the setting names them.
         clock: seconds that only rise.
-        transport: instead of the network, for tests.
+        transport: replaces the network, for tests.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Peers:
         self._heard: tuple[Heard, ...] = ()
 
     async def heard(self) -> tuple[Heard, ...]:
-        """What each of them reports, no older than `ASK_EVERY_S`; never raises for what a peer does."""
+        """The answer of each peer, no older than `ASK_EVERY_S`; raises for nothing that a peer does."""
         async with self._one_at_a_time:
             if self._peers and self._clock() - self._asked_at >= ASK_EVERY_S:
                 self._heard = await self._round()
@@ -105,7 +105,7 @@ class Peers:
         return list(dict.fromkeys(str(address[0]) for *_, address in found))[:ADDRESSES]
 
     async def _ask(self, client: httpx.AsyncClient, peer: Peer) -> Heard:
-        """Every address of its name: behind one that belongs to several processes, each is asked for itself."""
+        """Fetch from every address of the peer's name: a name may have several processes."""
         until = time.monotonic() + WITHIN_S
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -144,7 +144,7 @@ async def _one(client: httpx.AsyncClient, peer: Peer, address: str, left_s: floa
 
 
 async def _body(answer: httpx.Response) -> bytes | None:
-    """All of it, or None when it is too much; never unpacked, since a few bytes can become many."""
+    """The whole body, or None when it is too large; never decompressed, since a few bytes can become many."""
     body = b""
     async for piece in answer.aiter_raw():
         body += piece

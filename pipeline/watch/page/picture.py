@@ -1,7 +1,7 @@
-"""The picture that the page draws: a pure function of this process's document and of those of its peers.
+"""The data that the page draws: a pure function of this process's document and of those of its peers.
 
-Several processes of a stage are one in it: counts, rates and lags in records are summed, of ages the worst is shown,
-and a word that any of them reports is shown.
+Several processes of a stage are shown as one: counts, rates and lags in records are summed, of ages the highest is
+shown, and each text that any of them reports.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipeline.watch.page.peers import Heard
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 State = Literal["flows", "held", "not ready", "stuck", "away", "unknown"]
-"""`away`: named, and does not answer. `unknown`: nobody has named it."""
+"""`away`: it is named in `PIPELINE_PEERS`, and does not answer. `unknown`: it is not named."""
 
 LETTERS_COMMAND: Final = "dodo-cio dlq list --class {}"
 LOST_COMMAND: Final = "dodo-cio lag"
 
 
 def picture(own: StageDocument, heard: Sequence[Heard]) -> dict[str, Any]:
-    """What `/page.json` answers."""
+    """The answer of `/page.json`."""
     documents = _once([own, *(document for one in heard for document in one.documents)])
     stages = {stage: [one for one in documents if one.stage == stage] for stage in STAGES}
     faults = {stage: [one.fault for one in heard if one.peer.stage == stage and one.fault] for stage in STAGES}
@@ -43,7 +43,7 @@ def picture(own: StageDocument, heard: Sequence[Heard]) -> dict[str, Any]:
 
 
 def _once(documents: Iterable[StageDocument]) -> list[StageDocument]:
-    """Each process once: this one may be among its own peers, and two addresses can lead to one process."""
+    """Each process once: this one may be among its own peers, and two addresses may be those of one process."""
     found: dict[str, StageDocument] = {}
     for one in documents:
         found.setdefault(one.process, one)
@@ -65,7 +65,7 @@ def _stage(documents: Sequence[StageDocument], faults: Sequence[str]) -> dict[st
 
 
 def _state(documents: Sequence[StageDocument], faults: Sequence[str]) -> State:
-    """The worst of what its processes report."""
+    """The worst state of its processes."""
     if not documents:
         return "away" if faults else "unknown"
     if not all(one.live for one in documents):
@@ -76,7 +76,7 @@ def _state(documents: Sequence[StageDocument], faults: Sequence[str]) -> State:
 
 
 def _words(documents: Sequence[StageDocument], faults: Sequence[str]) -> list[str]:
-    """Why it is not as it should be, each reason once."""
+    """The reasons why the stage does not flow, each once."""
     said = list(faults)
     for one in documents:
         if not one.live:
@@ -111,7 +111,7 @@ def _budget(sinks: Sequence[StageDocument]) -> dict[str, float | None]:
 def _troubles(
     documents: Sequence[StageDocument], faults: Mapping[Stage, Sequence[str]]
 ) -> Iterator[dict[str, str | None]]:
-    """What somebody should look at, with the command that goes on from here; none while all is well."""
+    """What needs a person's attention, each with the command for it; none while all is well."""
     for stage in STAGES:
         mine = [one for one in documents if one.stage == stage]
         for words in _words(mine, faults[stage]):
@@ -126,7 +126,7 @@ def _troubles(
 
 
 def _letters(documents: Sequence[StageDocument]) -> list[dict[str, Any]]:
-    """By class, with the stages that gave them up, those of most letters first."""
+    """Dead letters by class, with the stages that gave up, the most frequent first."""
     found = _counted(one.letters for one in documents)
     return [
         {

@@ -1,4 +1,4 @@
-"""How much is done in a second, between the looks at a count."""
+"""The rate of a count, from its values at several times."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import deque
 from typing import Final
 
 WINDOW_S: Final = 10.0
-"""Short enough to see a burst end, long enough for a figure that can be read."""
+"""Short enough to show the end of a burst, long enough for a steady figure."""
 
 
 class Rate:
-    """Remembers the looks of the last seconds; the first one in a while gets no figure rather than an old one."""
+    """Keeps the values of the last seconds; the first value after a pause gives no rate rather than an old one."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def after(self, at_s: float, count: int) -> float | None:
-        """The rate over the window, with a look at monotonic `at_s` that saw `count`; None with nothing to compare."""
+        """Add the value `count` at monotonic `at_s`; return the rate over the window, None without an earlier value."""
         seen = self._seen
         if seen and count < seen[-1][1]:
             seen.clear()

@@ -1,4 +1,4 @@
-"""The last events of a process: kept as they came, put into words only when somebody looks."""
+"""Keeps the last events of a process as they are; they are turned into text only when somebody looks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """Takes an event in a quarter of a microsecond, since a stage has thousands of them in a second.
+    """Keeps the last events; to add one takes a quarter of a microsecond, since a stage has thousands in a second.
 
     Args:
-        show: makes a kept thing an `Event`, by when it was kept (unix ms); must mask what belongs to a person.
+        show: makes an `Event` of a kept thing and the time at which it was added (unix ms); must mask personal data.
         clock: unix seconds.
     """
 
@@ -26,7 +26,7 @@ class Recent(Generic[T]):
         self._kept: deque[tuple[float, T]] = deque(maxlen=EVENTS)
 
     def add(self, thing: T) -> None:
-        """Keep it, in the place of the oldest."""
+        """Add a thing, in place of the oldest."""
         self._kept.append((self._clock(), thing))
 
     def events(self) -> list[Event]:

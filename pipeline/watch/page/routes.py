@@ -1,4 +1,4 @@
-"""The page's routes: the document that a browser loads once, what it asks for again and again, what peers ask for."""
+"""The routes of the page: the page that a browser loads once, the data that it polls, and the document for peers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""No script and no style runs but the page's own, and nobody else's page may show this one or read from it."""
+"""Only the page's own script and style are allowed, and no other page may embed this one or read from it."""
 
 
 class Page:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.kafka.cluster.admin import DYNAMIC_TOPIC_CONFIG, SHOWN_RETRY_S, SHOWN_WITHIN_S, Admin
+from pipeline.kafka.cluster.topic_admin import DYNAMIC_TOPIC_CONFIG, SHOWN_RETRY_S, SHOWN_WITHIN_S, TopicAdmin
 from pipeline.kafka.reach import Heard
 from pipeline.kafka.requests import Requests
 from tests.kafka.test_requests import Cluster
@@ -25,7 +25,7 @@ def _asked(*values: str | None, code: int = 0) -> int:
         return SimpleNamespace(resources=[(code, None, 2, "orders", entries)])
 
     cluster = Cluster({1: says})
-    run_virtual(Admin(Requests(cluster, Heard())).set_configs("orders", {"retention.ms": "9"}))
+    run_virtual(TopicAdmin(Requests(cluster, Heard())).set_configs("orders", {"retention.ms": "9"}))
     return len(cluster.asked)
 
 

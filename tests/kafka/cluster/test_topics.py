@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokerUnreachableError, InputError, TopicError
-from pipeline.kafka.cluster.admin import ActualTopic, open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_admin import ActualTopic
 from pipeline.kafka.cluster.topics import (
     AddPartitions,
     CannotChange,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.kafka.producer.outgoing import Outlet
+from pipeline.kafka.producer.outlet import Outlet
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.kafka.worker.commits import Committer
 from pipeline.kafka.worker.process import run_worker

@@ -1,7 +1,7 @@
-"""What is wrong with a recipe, line by line: the faults of the vendor's own examples, and what would not run here.
+"""Checks recipes line by line: for the faults of the vendor's own examples, and for code that does not run here.
 
-Promises: each finding has file, line, and the right form, and says whether the pipeline mends it by itself. `faults`
-lists what is known, `rules` finds it in the syntax tree (`syntax`), `trial` runs the recipe on every sample.
+Promises: each finding has file, line, the right form, and whether the pipeline corrects it by itself. `faults` lists
+the known faults, `rules` finds them in the syntax tree (`syntax`), `trial` runs the recipe on every sample.
 """
 
 from __future__ import annotations

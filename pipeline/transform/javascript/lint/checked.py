@@ -1,4 +1,4 @@
-"""Recipes looked at as a whole: their syntax, their lines, and a trial on every sample."""
+"""The whole check of recipes: syntax, known faults, and a trial on every sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_SAMPLES = 3
 
 
 class Checked(NamedTuple):
-    """One recipe and what was found; `trial` is None of one that does not start."""
+    """One recipe and its findings; `trial` is None if the recipe does not start."""
 
     recipe: Recipe
     findings: tuple[Finding, ...]
@@ -24,7 +24,7 @@ class Checked(NamedTuple):
 
 
 def check(recipes: Sequence[Recipe], chain: tuple[str, ...]) -> tuple[Checked, ...]:
-    """Each recipe in its turn, knowing of the others which types they handle.
+    """Check each recipe; the types that the others handle are taken into account.
 
     Args:
         recipes: those that run together.
@@ -38,7 +38,7 @@ def check(recipes: Sequence[Recipe], chain: tuple[str, ...]) -> tuple[Checked, .
 
 
 def exit_code(checked: Sequence[Checked]) -> int:
-    """0: nothing, or what the pipeline mends; 1: something is sent wrong; 2: something is not sent."""
+    """0: no fault, or only such as the pipeline corrects; 1: something is sent wrong; 2: something is not sent."""
     severities = {finding.fault.severity for one in checked for finding in one.findings}
     return 2 if "error" in severities else 1 if "fault" in severities else 0
 

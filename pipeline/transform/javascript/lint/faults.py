@@ -1,6 +1,6 @@
-"""The known faults of recipes: the thirteen of the vendor's page, by number, and what keeps a recipe from running.
+"""The known faults of recipes: the thirteen of the vendor's page, by number, and those that keep one from running.
 
-The table in docs/javascript.md is of these.
+The table in docs/javascript.md lists them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 Severity = Literal["error", "fault", "mended"]
 """`error`: records become dead letters, or the worker does not start. `fault`: it is sent as the recipe made it, and is
-wrong. `mended`: the pipeline does the right thing whatever the recipe says."""
+wrong. `mended`: the pipeline corrects it, whatever the recipe returns."""
 
 
 class Fault(NamedTuple):
@@ -19,8 +19,8 @@ class Fault(NamedTuple):
 
     Args:
         code: its name.
-        number: of the vendor's page, 1 to 13; None: the engine's.
-        severity: what it leads to here.
+        number: on the vendor's page, 1 to 13; None for one that is only a fault in this engine.
+        severity: its consequence here.
         text: what is wrong.
         right: the right form.
     """
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A fault at its place; line and column count from 1, `more` is of this place alone."""
+    """A fault at its place; line and column count from 1, `more` is the text about this place alone."""
 
     fault: Fault
     file: str

@@ -22,16 +22,16 @@ CAMPAIGN_TYPES: Final = (
     "subscription.on_hold", "subscription.cancelled", "subscription.expired", "subscription.plan_changed",
     "abandoned_checkout.detected", "dunning.started",
 )  # fmt: skip
-"""Those for which docs/campaigns.md has a campaign."""
+"""The types for which docs/campaigns.md has a campaign."""
 
 CHECKS: Final = {
     "payment.succeeded": frozenset({"is_update_payment_method"}),
     "subscription.active": frozenset({"previous_billing_date"}),
 }
-"""What must be looked at before the type is taken for a purchase or a start."""
+"""The properties that must be checked before a webhook of the type counts as a purchase or a start."""
 
 SUMS: Final = re.compile(r"total_\w+|lifetime_?\w*|ltv|customer_since|first_\w+|\w+_count")
-"""Names of attributes that mean more than one webhook knows."""
+"""Names of attributes whose values cannot be known from one webhook."""
 
 DATES: Final = re.compile(r"\w+_(?:at|date)|timestamp")
 NO_DATES: Final = frozenset({"cancel_at_next_billing_date"})
@@ -64,7 +64,7 @@ class Script:
 
     @cached_property
     def parameter(self) -> str:
-        """What the handler calls the webhook."""
+        """The name of the handler's parameter: the webhook."""
         for node in walk(self.handler):
             if node.type == "formal_parameters" and node.named_children:
                 return text(node.named_children[0])
@@ -80,12 +80,12 @@ class Script:
         )
 
     def attributes(self, payload: Node) -> dict[str, tuple[Node, Node]]:
-        """The attributes that a payload has, where they are written out in it."""
+        """The attributes that are written out in a payload's literal."""
         whole = pairs(payload).get("attributes")
         return pairs(whole[1]) if whole is not None and whole[1].type == "object" else {}
 
     def is_identify(self, payload: Node) -> bool:
-        """Whether it tells of the person, as far as can be seen."""
+        """Whether the payload is an identify, as far as the source shows."""
         action = pairs(payload).get("action")
         return action is not None and string(action[1]) == "identify"
 

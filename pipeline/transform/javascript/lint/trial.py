@@ -17,7 +17,7 @@ EVENT_MS: Final = 1_791_966_105_000  # the samples' own day
 
 
 class Failure(NamedTuple):
-    """What a recipe says of samples: why it failed, where, and on which."""
+    """A failure of a recipe on samples: why, where, and on which."""
 
     text: str
     place: str
@@ -25,7 +25,7 @@ class Failure(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What became of the samples, by their types; a type with several may be in several."""
+    """The types of the samples by what the recipe did; a type with several samples may be in several lists."""
 
     handled: tuple[str, ...]
     untouched: tuple[str, ...]
@@ -33,10 +33,10 @@ class Trial(NamedTuple):
 
 
 def trial(recipe: Recipe, chain: tuple[str, ...]) -> Trial:
-    """Run the recipe on all samples of the types that it is asked about.
+    """Run the recipe on all samples of the types that it is for.
 
     Raises:
-        SettingsError: it is no recipe.
+        SettingsError: the file is not a recipe.
     """
     engine = Engine([recipe])
     handled: dict[str, None] = {}

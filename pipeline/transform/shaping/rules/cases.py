@@ -1,7 +1,7 @@
-"""The tests that lie beside a file of rules: webhooks in, the operations that they must become.
+"""The tests beside a file of rules: webhooks, and the operations that each must become.
 
-`rules.yaml` has them in `rules.tests.yaml`, one file, since a ConfigMap has no folders. They are run with default
-settings, offline, and before a worker takes new rules: the same webhook always becomes the same operations.
+Those of `rules.yaml` are in `rules.tests.yaml`: one file, since a ConfigMap has no folders. They run offline with
+default settings, and in a worker before it takes new rules. The same webhook always becomes the same operations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INPUT: Final = ("sample", "webhook", "change", "webhook_id")
 CASE: Final = ("name", *INPUT, "mode", "after", "operations", "verdict")
 
 FIRST_CASES: Final = 12
-"""How many cases are proposed for a file that has none: enough to see what the rules do, few enough to be read."""
+"""How many cases are proposed for a file that has none: enough to show what the rules do, few enough to be read."""
 
 
 class Input(NamedTuple):
@@ -45,7 +45,7 @@ class Input(NamedTuple):
 
 
 class RuleCase(NamedTuple):
-    """One case; `after` are webhooks that came before, whose customer is then known."""
+    """One case; `after` are earlier webhooks, from which the state knows the customer."""
 
     at: At
     name: str
@@ -56,7 +56,7 @@ class RuleCase(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A case and what it came to."""
+    """A case, and what its webhook became."""
 
     case: RuleCase
     became: Mapping[str, Any]
@@ -75,7 +75,7 @@ class Result(NamedTuple):
 
 
 def beside(path: Path) -> Path:
-    """Where the cases of a file of rules lie."""
+    """The path of the cases that belong to a file of rules."""
     return path.with_name(f"{path.stem}.tests.yaml")
 
 
@@ -83,7 +83,7 @@ def read(path: Path) -> list[RuleCase]:
     """The cases of a file.
 
     Raises:
-        RulesError: naming each fault with its place.
+        RulesError: names each fault with its place.
     """
     root = read_document(path)
     faults: list[Fault] = []
@@ -120,7 +120,7 @@ def became(case: RuleCase, shaper: Shaper) -> dict[str, Any]:
 
 
 def updated(results: list[Result], path: Path) -> str:
-    """The file of cases with what they become now, everything else as it was."""
+    """The text of the file of cases with what each becomes now; all else as it was, except comments."""
     known = {node.at: node for node in _elements(path)}
     cases = []
     for result in results:
@@ -196,7 +196,7 @@ def _input(node: Node, members: Mapping[str, Node], faults: list[Fault]) -> Inpu
 
 
 def _changed(body: Any, change: Any) -> Any:
-    """`change` laid over `body`, member by member; null takes a member away."""
+    """`body` with `change` applied member by member, as a JSON merge patch: null removes a member."""
     if not isinstance(body, dict) or not isinstance(change, dict):
         return change
     merged = {name: value for name, value in body.items() if change.get(name, value) is not None}
@@ -255,10 +255,10 @@ def _shown(value: Any) -> str:
 
 
 def check_cases(path: Path, shaper: Shaper) -> None:
-    """Whether the cases beside a file of rules hold, where there are any.
+    """Run the cases beside a file of rules, if there are any.
 
     Raises:
-        RulesError: naming each case that does not, or faults of the file of cases.
+        RulesError: a case does not pass, or the file of cases has faults; names each.
     """
     place = beside(path)
     if not place.exists():

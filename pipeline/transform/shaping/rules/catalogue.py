@@ -1,4 +1,4 @@
-"""What rules can speak of: types, events and attributes of the default mapping, with an example of each."""
+"""What rules can refer to: types, events and attributes of the default mapping, with an example of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFERENCES: Final[Mapping[str, EventReference]] = {reference.event: reference fo
 EVENT_NAMES: Final = tuple(REFERENCES)
 
 OPEN: Final = ("metadata_", "total_spent_")
-"""How names begin of which there is no list: metadata, and sums by currency."""
+"""Prefixes of attributes that have no fixed list of names: metadata, and sums by currency."""
 
 ALWAYS_DROPPED: Final = frozenset(
     type_ for type_, (_, rows) in TABLE.items() if all(row.drop == "payout" for row in rows)
@@ -40,7 +40,7 @@ VERSION_POLICY: Final = Policy(
     forward_card_hints=True,
     first_names=True,
 )
-"""Whatever can be sent is sent."""
+"""Sends everything that the mapping can send."""
 
 
 def types_of_family(family: str) -> tuple[str, ...]:
@@ -49,12 +49,12 @@ def types_of_family(family: str) -> tuple[str, ...]:
 
 
 def types_of(event: str) -> frozenset[str]:
-    """By which types an event comes."""
+    """The types whose webhooks emit an event."""
     return frozenset(when.type for when in REFERENCES[event].when)
 
 
 def events_of(types: frozenset[str] | None, events: frozenset[str] | None) -> frozenset[str]:
-    """The events that a rule with this match concerns."""
+    """The events that a rule with this match applies to."""
     return frozenset(
         event for event in (EVENT_NAMES if events is None else events) if types is None or types_of(event) & types
     )
@@ -74,7 +74,7 @@ def forms(name: str, target: str) -> tuple[str, ...]:
 
 
 def sent_names(attributes: Mapping[str, Attribute]) -> set[str]:
-    """All names under which they go out."""
+    """All names under which these attributes are sent."""
     return {sent for name, attribute in attributes.items() for sent in attribute.named(name)}
 
 
@@ -111,7 +111,7 @@ class _Listener:
 
 @lru_cache(maxsize=1)
 def sampled() -> tuple[tuple[str, Webhook, Shaped], ...]:
-    """What the default mapping makes of each built-in sample: its name, the webhook, and what it tells."""
+    """Each built-in sample that the default mapping sends: its name, the webhook, and what the mapping makes of it."""
     found = []
     for name in samples.names():
         listener = _Listener()
@@ -131,7 +131,7 @@ def _listening(listener: _Listener) -> Policy:
 
 
 def scopes(types: frozenset[str] | None, events: frozenset[str] | None) -> Iterator[tuple[str, Scope]]:
-    """What a rule with this match may meet: samples, and once all attributes that there can be."""
+    """What expressions of a rule with this match may see: each sample, and once all attributes that there can be."""
     everything = examples(PROFILE)
     for name, webhook, default in sampled():
         if types is not None and webhook.type not in types:

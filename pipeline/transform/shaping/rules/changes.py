@@ -1,4 +1,4 @@
-"""What rules do to attributes, as functions that are made once."""
+"""The changes that rules make to attributes, as functions that are built once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.transform.shaping.rules.model import Changes, Constant, Setting, T
 from pipeline.transform.shaping.rules.scope import MISSING, Scope
 
 Change = Callable[[dict[str, Any], Scope], None]
-"""Attributes in the making are changed; the scope is what the default mapping made."""
+"""Changes the attributes in place; the scope is what the default mapping made."""
 
 
 def changes_of(changes: Changes, target: Target) -> tuple[Change, ...]:
-    """What is done to the attributes of an event or a profile, in its order."""
+    """The functions that change the attributes of an event or a profile, in their order."""
     made: list[Change] = []
     if changes.rename:
         made.append(_renames([pair for one in changes.rename for pair in _pairs(one.old, one.new, target)]))
@@ -58,7 +58,7 @@ def _drops(patterns: list[str], target: Target) -> Change:
 
 
 def settings_of(settings: tuple[Setting, ...], target: Target) -> tuple[Change, ...]:
-    """What is set: constants together, then what is computed, each by itself."""
+    """The functions that set attributes: one for all constants, then one for each computed value."""
     constants = {one.name: one.value.value for one in settings if isinstance(one.value, Constant)}
     made: list[Change] = []
     if constants:
@@ -83,7 +83,7 @@ def _computes(name: str, expression: Expression, target: Target) -> Change:
 
 
 def _check(name: str, value: Any, expression: Expression) -> None:
-    """What only CEL makes, a time or no number, cannot go out."""
+    """Refuse values that exist in CEL but not in JSON: a timestamp, a duration, NaN."""
     try:
         check_attributes({name: value}, "this rule")
     except ShapingError as error:

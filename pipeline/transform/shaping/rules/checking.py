@@ -1,7 +1,8 @@
-"""Rules held against the catalogue and against every built-in sample: what would never match, never fit or contradict.
+"""Checks rules before they are used, by the catalogue and on every built-in sample.
 
-Expressions are worked out on what the default mapping makes of the samples, so a comparison of a text with a number is
-found here and not by a customer's webhook.
+Found are rules that can never match, names that do not exist, values that cannot be sent, and rules that contradict
+each other. Expressions are evaluated on what the default mapping makes of the samples, so that a comparison of a text
+with a number fails here and not on a customer's webhook.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ MONEY_OF_BODY: Final = re.compile(r".*(amount|tax|total|price|fee)s?$")
 
 
 def check(rules: list[Rule], extra: frozenset[str] = frozenset()) -> list[Fault]:
-    """What is wrong with rules that could all be read, warnings among it.
+    """The faults of rules that could all be read, warnings included.
 
     Args:
         rules: in the order of the file.
-        extra: attributes that other code adds before the rules, and no catalogue knows.
+        extra: attributes that other code adds before the rules, and that are not in the catalogue.
     """
     faults: list[Fault] = []
     made: set[str] = set(extra)
@@ -186,7 +187,7 @@ def _money(expression: Expression) -> Iterator[Fault]:
 
 
 def _trial(rule: Rule) -> Iterator[Fault]:
-    """Every expression on whatever it may meet; the first failure of each is told."""
+    """Evaluate every expression on all that it may see; a fault for the first failure of each."""
     told: set[int] = set()
     for where, scope in scopes(rule.types, rule.events) if rule.expressions else ():
         if rule.when is not None and id(rule.when) not in told:
@@ -208,7 +209,7 @@ def _trial(rule: Rule) -> Iterator[Fault]:
 
 
 def _of(error: ShapingError) -> str:
-    """The message without its place, which the fault has."""
+    """The error's message without its place, which the fault has."""
     text = str(error)
     return text.removeprefix(f"{error.place}: ") if error.place is not None else text
 
@@ -222,7 +223,7 @@ def _constants(rule: Rule) -> Iterator[Fault]:
 
 
 def _conflicts(rules: list[Rule]) -> Iterator[Fault]:
-    """Pairs of rules of which the second can never do what it says, or undoes the first."""
+    """Pairs of rules of which the second has no effect, or undoes the first."""
     for index, later in enumerate(rules):
         for earlier in rules[:index]:
             if not earlier.meets(later) or not _may_both_hold(earlier, later):
@@ -270,14 +271,14 @@ def _conflicts(rules: list[Rule]) -> Iterator[Fault]:
 
 
 def _hold_alike(one: Rule, other: Rule) -> bool:
-    """Whether both surely hold together."""
+    """Whether both have the same condition, or none."""
     return (one.when.source if one.when is not None else None) == (
         other.when.source if other.when is not None else None
     )
 
 
 def _may_both_hold(one: Rule, other: Rule) -> bool:
-    """Whether they are not told apart by comparing the same path with different texts, as brands are."""
+    """Whether one webhook may meet both: not if they compare the same path with different texts, as for brands."""
     if one.when is None or other.when is None:
         return True
     first, second = _equalities(one.when), _equalities(other.when)

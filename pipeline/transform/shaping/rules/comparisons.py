@@ -1,4 +1,4 @@
-"""Plain comparisons, joined by `&&`, answered without the library; wherever kinds differ, the library decides."""
+"""Evaluates plain comparisons joined by `&&` without the CEL library; where types differ, the library decides."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COMPARES: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 
 Term = Callable[[Scope], bool | None]
-"""True, False, or None where the library has to decide. A path that leads nowhere is False: then nothing holds."""
+"""True, False, or None where the library has to decide. Without a value at its path it is False: not met."""
 
 
 def plain_terms(words: list[Token], found: tuple[Path, ...]) -> tuple[Term, ...] | None:
-    """`a == 'x' && b > 5 && has(c)` as functions; None for whatever is not of that form."""
+    """The parts of `a == 'x' && b > 5 && has(c)` as functions; None for an expression of any other form."""
     starts = {path.start: path for path in found}
     terms: list[Term] = []
     index = 0
@@ -118,4 +118,4 @@ def _compared(names: tuple[str, ...], sign: str, literal: Any) -> Term:
 
     if any(deeper) or root == "webhook":
         return of_any
-    return of_event if root == "event" else of_profile  # the commonest, without a call of their own
+    return of_event if root == "event" else of_profile  # the most frequent: they read the value without a further call

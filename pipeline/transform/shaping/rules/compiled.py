@@ -1,4 +1,4 @@
-"""The rules at work: a shaper that looks up the plan of a webhook's type and events, and carries it out."""
+"""The shaper of a file of rules: it looks up the plan for a webhook's type and events, and applies it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.transform.shaping.rules.steps import step_of
 from pipeline.transform.shaping.types import IDENTIFY_ONLY, Known, Shaped, Webhook
 
 PLANS_MAX: Final = 1_000
-"""Types and their events are a few dozen; what code behind the mapping makes up must not fill the memory."""
+"""There are a few dozen combinations of type and events; names that a user's code makes up must not fill the memory."""
 
 
 class Rules:
@@ -47,11 +47,11 @@ class Rules:
         return default if plan is None else plan(webhook, default)
 
     def touches(self, type_: str, events: frozenset[str]) -> bool:
-        """Whether any rule may change a webhook of this type that tells some of these events, or none.
+        """Whether any rule may change a webhook of this type that emits some of these events, or none.
 
         Args:
             type_: Dodo's.
-            events: canonical names of all that it may tell.
+            events: canonical names of all events that it may emit.
         """
         asked = type_, events
         found = self._touched.get(asked)

@@ -1,7 +1,7 @@
-"""YAML with the place of everything in it: read from its nodes, so that each fault has its line and column.
+"""Reads YAML from its nodes, with the line and column of each value, so that each fault has its place.
 
-YAML 1.1 takes `no`, `on` and `2026-01-01` for something else than the words they look like; a file about what customers
-are told must not turn the country `NO` into false, so those are faults and have to be quoted.
+YAML 1.1 reads `no`, `on` and `2026-01-01` as booleans and dates. A file about what is sent to customers must not turn
+the country `NO` into false, so these are faults unless they are quoted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import yaml
 from pipeline.errors import RulesError
 
 MAX_BYTES: Final = 1_000_000
-"""Of a file: what a Kubernetes ConfigMap holds."""
+"""Of a file: as much as a Kubernetes ConfigMap holds."""
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 200_000
-"""Aliases of aliases make billions of values out of a few lines."""
+"""A bound on a file's values: aliases of aliases make billions of them out of a few lines."""
 
 Severity = Literal["error", "warning"]
 
@@ -40,7 +40,7 @@ class Fault(NamedTuple):
     severity: Severity = "error"
 
     def shown(self, path: Path) -> str:
-        """The form of compilers, which editors find the place by."""
+        """`path:line:column: message`, as compilers write it, so that editors find the place."""
         word = "" if self.severity == "error" else "warning: "
         return f"{path}:{self.at.line}:{self.at.column}: {word}{self.message}"
 
@@ -66,7 +66,7 @@ class Node(NamedTuple):
 
 
 def refused(path: Path, faults: Iterable[Fault]) -> RulesError:
-    """The error that tells all faults of a file, in its order."""
+    """The error that lists all faults of a file, in the order of their places."""
     return RulesError("\n".join(fault.shown(path) for fault in sorted(faults, key=lambda fault: fault.at)))
 
 
@@ -74,7 +74,7 @@ def read(path: Path) -> Node:
     """The file's value.
 
     Raises:
-        RulesError: it cannot be read, is no YAML, or says something that YAML takes for something else.
+        RulesError: it cannot be read, is not YAML, or has an unquoted word that YAML reads as another kind of value.
     """
     try:
         text = path.read_bytes()
@@ -113,7 +113,7 @@ def parse(text: bytes, path: Path) -> Node:
 
 
 class Faults(list[Fault]):
-    """The faults of one file, and how much of it is still read."""
+    """The faults of one file; `left` is how many more of its values may be read."""
 
     left = MAX_NODES
 
@@ -186,7 +186,7 @@ def _scalar(node: yaml.ScalarNode, faults: list[Fault]) -> Any:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` where something known is near, else nothing."""
+    """`; did you mean …?` with the known words that are spelt alike, or an empty text."""
     names = list(known)
     near = get_close_matches(word, names, n=1, cutoff=0.6)
     if not near:

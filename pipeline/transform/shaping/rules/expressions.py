@@ -1,8 +1,8 @@
-"""CEL, the expression language of Kubernetes: compiled once, fed with what it asks for and no more.
+"""Expressions in CEL, the expression language of Kubernetes: each is compiled once, and gets only the values it reads.
 
 The library (`docs/adr/0003-cel.md`) copies each variable into its own values at each evaluation, and a webhook's body
 is large. So paths such as `event.currency` are found when an expression is compiled, and each becomes a variable of its
-own. A condition that is a plain comparison, or several joined by `&&`, is answered by `comparisons`, and the rest by
+own. A condition that is a plain comparison, or several joined by `&&`, is evaluated by `comparisons`, all others by
 the library. `words` finds the paths, `scope` their values.
 """
 
@@ -34,7 +34,7 @@ FUNCTIONS: Final = frozenset(
 """Of the CEL specification. `type` and `dyn` are left out: `==` of unlike values is false."""
 
 MAX_NESTING: Final = 2
-"""Macros inside each other: over a list of 1,000 members two take a million steps, and three would stop the flow."""
+"""Macros inside each other: over lists of 1,000 members two take a million steps, and three would stop the flow."""
 
 _MISSING_VARIABLE: Final = re.compile(r"Undefined variable or function: '_v\d+'")
 
@@ -48,7 +48,7 @@ class Expression:
         file: the file's name, for messages.
 
     Raises:
-        ExpressionFault: it is no CEL, or speaks of what does not exist.
+        ExpressionFault: it is not CEL, or refers to something that does not exist.
     """
 
     __slots__ = ("_file", "_inputs", "_path", "_program", "_terms", "at", "paths", "source", "words")
@@ -81,7 +81,10 @@ class Expression:
 
     @property
     def test(self) -> Term:
-        """`holds`, or the one comparison that the expression is, which answers without a detour, or says None."""
+        """The condition as a function: the comparison itself if the expression is only one, else `holds`.
+
+        The comparison saves a call; it returns None where only `holds` can decide.
+        """
         return self._terms[0] if self._terms is not None and len(self._terms) == 1 else self.holds
 
     @property
@@ -90,7 +93,7 @@ class Expression:
         return f"{self._file}:{self.at.line}:{self.at.column}"
 
     def holds(self, scope: Scope) -> bool:
-        """Whether it is true; what speaks of something that is not there is not.
+        """Whether the condition is true; it is false where a value that it reads is missing.
 
         Raises:
             ShapingError: it is neither true nor false, or cannot be worked out.
@@ -113,7 +116,7 @@ class Expression:
         return value
 
     def value(self, scope: Scope) -> Any:
-        """What it gives; `MISSING` where it speaks of something that is not there.
+        """The value of the expression; `MISSING` where a value that it reads is missing.
 
         Raises:
             ShapingError: it cannot be worked out.

@@ -1,4 +1,4 @@
-"""A file of rules, from its bytes to a shaper."""
+"""Loads a file of rules: from its bytes to a checked shaper."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VERSION_CHARS = 12
 
 
 class Loaded(NamedTuple):
-    """Rules that can be used, and what there is to say against them all the same."""
+    """Rules that can be used, and the warnings about them."""
 
     rules: Rules
     warnings: tuple[Fault, ...]
 
 
 def version_of(text: bytes) -> str:
-    """The version that operations carry: the head of the file's SHA-256."""
+    """The version that operations carry: the first characters of the file's SHA-256."""
     return sha256(text).hexdigest()[:VERSION_CHARS]
 
 
@@ -31,7 +31,7 @@ def load(path: Path) -> Loaded:
     """The rules of a file, checked.
 
     Raises:
-        RulesError: naming every fault with file, line and column.
+        RulesError: names every fault with file, line and column.
     """
     try:
         text = path.read_bytes()

@@ -1,4 +1,4 @@
-"""One rule as a value: whom it concerns, when it holds, what it does."""
+"""One rule as a value: the types and events that it applies to, its condition, its changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Target = Literal["event", "profile"]
 
 
 class Constant(NamedTuple):
-    """The same value for everybody."""
+    """The same value for each webhook."""
 
     value: Any
 
@@ -68,7 +68,7 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; `types` and `events` are None where it concerns all of them."""
+    """One rule; `types` and `events` are None where it applies to all of them."""
 
     at: At
     title: str
@@ -85,17 +85,17 @@ class Rule:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """All attributes that it sets, wherever."""
+        """All attributes that it sets: on events, on the profile and on the events that it adds."""
         return (*self.event.set, *self.profile.set, *(one for addition in self.add for one in addition.set))
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
-        """All that is computed."""
+        """All its expressions: the condition and the computed values."""
         computed = [one.value for one in self.settings if isinstance(one.value, Expression)]
         return (*((self.when,) if self.when is not None else ()), *computed)
 
     def meets(self, other: Rule) -> bool:
-        """Whether both may concern one event."""
+        """Whether there may be an event that both apply to."""
         return _common(self.types, other.types) and _common(self.events, other.events)
 
 

@@ -1,7 +1,7 @@
-"""What the rules do to webhooks of one type with certain events: all that can be known beforehand is worked out once.
+"""Plans: which rules apply to webhooks of one type with certain events, worked out once and not at each webhook.
 
-Nearly all webhooks tell one event or none, and have a plan of their own kind that makes nothing it does not need. Every
-condition and expression sees what the default mapping made, and nothing of that is modified.
+Nearly all webhooks have one event or none, so there is a faster kind of plan for them, beside that for several events.
+Every condition and expression sees what the default mapping made, and nothing of that is modified.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.transform.shaping.rules.steps import Step
 from pipeline.transform.shaping.types import Event, Identify, Shaped, Webhook
 
 Plan = Callable[[Webhook, Shaped], Shaped]
-"""What becomes of a webhook; the default itself where no condition holds.
+"""Applies the rules to a webhook; returns the default itself where no condition is met.
 
 Raises:
-    ShapingError: a condition or an expression cannot be worked out.
+    ShapingError: a condition or an expression cannot be evaluated.
 """
 
 
 class _Met(NamedTuple):
-    """A step with when it holds, and the places of the events that it concerns.
+    """A step with its condition `when`, and the indexes (`places`) of the events that it applies to.
 
-    `test` answers for `when`, or says None where only `when` itself can.
+    `test` is the fast form of the condition; it returns None where only `when` itself can decide.
     """
 
     step: Step
@@ -38,7 +38,7 @@ class _Met(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """A step for a webhook with one event at most; `rest` is None where it does nothing but to the event."""
+    """A step for a webhook with one event at most; `rest` is None where it changes nothing but the event."""
 
     when: Expression | None
     test: Term | None
@@ -50,7 +50,7 @@ class _Move(NamedTuple):
 
 
 def plan_of(steps: Iterable[Step], origins: tuple[str, ...]) -> Plan | None:
-    """The plan for webhooks of a type that `steps` are for, with events of these names; None: nothing concerns them."""
+    """The plan for webhooks with events of these canonical names, out of their type's steps; None: no step applies."""
     met: list[_Met] = []
     for step in steps:
         wanted = step.rule.events
@@ -81,7 +81,7 @@ def _move(one: _Met, *, has_event: bool) -> _Move:
 
 
 def _of_one(moves: tuple[_Move, ...], webhook: Webhook, default: Shaped) -> Shaped:
-    """A webhook with one event, or none."""
+    """Apply the moves to a webhook with one event, or none."""
     identify, events, _ = default
     event = events[0] if events else None
     told = identify.attributes if identify is not None else None
@@ -133,7 +133,11 @@ def _of_one(moves: tuple[_Move, ...], webhook: Webhook, default: Shaped) -> Shap
 
 
 def _of_several(met: tuple[_Met, ...], webhook: Webhook, default: Shaped) -> Shaped:
-    """A webhook with several events: a rule is tried on each, and does the rest for the first on which it holds."""
+    """Apply the rules to a webhook with several events.
+
+    Each rule is tried on each event; its changes of the profile and the events that it adds are made once, by the first
+    event on which its condition is met.
+    """
     told = default.identify.attributes if default.identify is not None else None
     scopes = [Scope(webhook, event.attributes, told) for event in default.events]
     work = _Work(default)
@@ -158,7 +162,7 @@ def _of_several(met: tuple[_Met, ...], webhook: Webhook, default: Shaped) -> Sha
 
 
 class _Work:
-    """What a webhook of several events tells, in the making."""
+    """Collects the changes to a webhook with several events, until `done`."""
 
     __slots__ = ("_added", "_attributes", "_default", "_dropped", "_drops_profile", "_names", "_profile", "notes")
 
@@ -173,7 +177,7 @@ class _Work:
         self.notes: list[str] = []
 
     def change_event(self, step: Step, place: int, scope: Scope) -> None:
-        """Carry out what a rule does to one of the events."""
+        """Apply a rule's changes to one of the events."""
         if step.drops_event:
             self._dropped.add(place)
             return
@@ -187,7 +191,7 @@ class _Work:
                 change(changed, scope)
 
     def change_rest(self, step: Step, scope: Scope) -> None:
-        """Carry out what a rule does to the profile, and the events that it adds."""
+        """Apply a rule's changes to the profile, and add its events."""
         if step.drops_profile:
             self._drops_profile = True
         if step.profile and self._default.identify is not None:
@@ -198,7 +202,7 @@ class _Work:
         self._added += [one.event(scope) for one in step.added]
 
     def done(self) -> Shaped:
-        """What it became."""
+        """The webhook with all changes."""
         identify = self._default.identify
         if self._drops_profile:
             identify = None

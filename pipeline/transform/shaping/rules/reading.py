@@ -1,4 +1,4 @@
-"""Rules out of a file's nodes: each member known and of its kind, or a fault that says what would be right."""
+"""Makes rules of a file's nodes: each member is known and of the right kind, or a fault names what would be right."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NONE: Final[Members] = MappingProxyType({})
 
 
 class Reader:
-    """Reads one file's rules, and notes what is wrong on the way instead of stopping at the first fault."""
+    """Reads one file's rules, and collects all faults instead of stopping at the first."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.name

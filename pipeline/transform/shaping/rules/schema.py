@@ -1,4 +1,4 @@
-"""The JSON Schema of the rules file, for editors: form, and the names of the catalogue."""
+"""The JSON Schema of the rules file, for editors: its structure, and the names of the catalogue."""
 
 from __future__ import annotations
 

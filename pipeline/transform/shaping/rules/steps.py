@@ -1,4 +1,4 @@
-"""A rule, ready to be carried out."""
+"""A rule, compiled to functions that are ready to be called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.transform.shaping.types import Event
 
 
 class Added(NamedTuple):
-    """One more event; `origin` is what its id is made of."""
+    """An additional event; its id is made of `origin`."""
 
     name: str
     origin: str
@@ -19,7 +19,7 @@ class Added(NamedTuple):
     changes: tuple[Change, ...]
 
     def event(self, scope: Scope) -> Event:
-        """The event beside what `scope` shows."""
+        """The event, for the webhook in `scope`."""
         attributes: dict[str, Any] = dict(scope.event) if self.copies and scope.event is not None else {}
         for change in self.changes:
             change(attributes, scope)
@@ -27,7 +27,7 @@ class Added(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a rule does where it holds: to the event, to the profile, beside them; and the words that say so."""
+    """What a rule changes where its condition is met: events, profile, added events; and the note for `explain`."""
 
     rule: Rule
     note: str
@@ -37,27 +37,27 @@ class Step(NamedTuple):
 
     @property
     def rename(self) -> str | None:
-        """What the event is called from now on."""
+        """The event's new name; None where it keeps its own."""
         return self.rule.rename
 
     @property
     def drops_event(self) -> bool:
-        """Whether the event is left out, and what else the rule does to it with it."""
+        """Whether the event is not sent; the rule's other changes to it then have no effect."""
         return "event" in self.rule.drop
 
     @property
     def drops_profile(self) -> bool:
-        """Whether nothing is told of the person."""
+        """Whether no identify is sent."""
         return "profile" in self.rule.drop
 
     @property
     def touches_event(self) -> bool:
-        """Whether it does anything to the webhook's own events."""
+        """Whether it changes the webhook's own events."""
         return bool(self.event) or self.rename is not None or self.drops_event
 
     @property
     def touches_rest(self) -> bool:
-        """Whether it does anything to the profile, or adds an event."""
+        """Whether it changes the profile, or adds an event."""
         return bool(self.profile or self.added) or self.drops_profile
 
 

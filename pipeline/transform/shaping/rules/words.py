@@ -1,4 +1,4 @@
-"""The words of a CEL expression, and the paths of variables in it."""
+"""The tokens of a CEL expression, and the paths of variables in it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TOKEN: Final = re.compile(
 )
 
 
-class ExpressionFault(Exception):  # noqa: N818 - it is told as a fault
-    """An expression that cannot be compiled; the message says why."""
+class ExpressionFault(Exception):  # noqa: N818 - it becomes a `Fault` of the file
+    """An expression cannot be compiled; the message has the reason."""
 
 
 class Token(NamedTuple):
-    """A word of an expression: `kind` is text, number, name or sign."""
+    """A token of an expression: `kind` is text, number, name or sign."""
 
     kind: str
     text: str
@@ -35,7 +35,7 @@ class Token(NamedTuple):
 
 
 class Path(NamedTuple):
-    """`event.currency` at one place of an expression; `asked`: inside `has(…)`, of which it is then the whole."""
+    """`event.currency` at one place of an expression; `asked`: it is the argument of `has(…)`."""
 
     names: tuple[str, ...]
     start: int
@@ -47,10 +47,10 @@ class Path(NamedTuple):
 
 
 def tokens(source: str) -> list[Token]:
-    """The words of an expression.
+    """The tokens of an expression.
 
     Raises:
-        ExpressionFault: a character that no word begins with.
+        ExpressionFault: there is a character that begins no token.
     """
     found: list[Token] = []
     place = 0
@@ -65,7 +65,7 @@ def tokens(source: str) -> list[Token]:
 
 
 def paths(words: list[Token]) -> Iterator[Path]:
-    """Where an expression speaks of its variables."""
+    """The paths of an expression: each use of a variable, with its members."""
     for index, word in enumerate(words):
         before = words[index - 1].text if index else ""
         if word.kind != "name" or word.text not in ROOTS or before == ".":
@@ -76,7 +76,7 @@ def paths(words: list[Token]) -> Iterator[Path]:
         names, end = [word.text], word.end
         while sign_at(words, after) == "." and after + 1 < len(words) and words[after + 1].kind == "name":
             if sign_at(words, after + 2) in {"(", "{"}:
-                break  # a method of what was found so far
+                break  # the name of a method that is called on the path so far
             names.append(words[after + 1].text)
             end = words[after + 1].end
             after += 2
@@ -87,5 +87,5 @@ def paths(words: list[Token]) -> Iterator[Path]:
 
 
 def sign_at(words: list[Token], index: int) -> str:
-    """The sign at `index`; empty where there is none."""
+    """The token at `index` if it is a sign, else an empty text."""
     return words[index].text if index < len(words) and words[index].kind == "sign" else ""
