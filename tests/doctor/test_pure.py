@@ -162,6 +162,7 @@ OURS = "https://shop.example.com/hooks/webhooks/dodo"
         ([{"url": OURS, "disabled": True}, {"url": OURS, "disabled": False}], ["warning", "ok"], "switched off"),
         ([{"url": "https://shop.example.com/other"}], ["unknown"], "none of the account's 1 endpoints"),
         ([{"url": None}], ["unknown"], "none of"),
+        ([{"url": "https://["}, {"url": OURS}], ["ok"], "every type"),
         ([], ["warning"], "none of the account's 0 endpoints"),
     ],
 )  # fmt: skip
