@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.doctor.findings import Finding
-from pipeline.dodo.api.client import DodoApi, open_api
+from pipeline.dodo.api.client import DodoApi, RetryPolicy, open_api
 from pipeline.dodo.catalogue import TYPES
 from pipeline.dodo.signature import Verifier
 from pipeline.errors import ConfigurationError, DeliveryError, SettingsError
@@ -18,8 +18,15 @@ SECRETS = f"{PREFIX}DODO_WEBHOOK_SECRETS"
 
 ENDPOINT: Final = "webhook endpoint"
 
+PATIENCE: Final = RetryPolicy(attempts=3)
+"""A person waits, and what look-ups and a backfill sit out for a minute is worth a line here after seconds."""
 
-async def dodo(settings: Settings, *, open_: Callable[[Settings], DodoApi] = open_api) -> list[Finding]:
+
+def _open(settings: Settings) -> DodoApi:
+    return open_api(settings, patience=PATIENCE)
+
+
+async def dodo(settings: Settings, *, open_: Callable[[Settings], DodoApi] = _open) -> list[Finding]:
     """Whether ingest could verify a webhook, and, with an API key, whether look-ups and a backfill could be made."""
     findings = []
     if not settings.dodo_webhook_secrets and not settings.dodo_test_webhook_secrets:
