@@ -239,7 +239,8 @@ class Settings(BaseSettings):
     commands: bool = Field(
         True,
         description="Carry out command records (backfill, forget, untold) in the webhooks topic. false: each is a dead "
-        "letter; for a topic that others may write too. Must be true where several customers can be one person.",
+        "letter, and the sink writes none; for a topic that others may write too. Must be true where several "
+        "customers can be one person.",
     )
     state_erase_after_seconds: float = Field(
         1200.0,

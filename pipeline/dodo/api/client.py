@@ -33,6 +33,7 @@ from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.retry import full_jitter, retry_after_s
 from pipeline.settings import Settings
+from pipeline.urls import base_address
 
 Collection = Literal["payments", "refunds", "subscriptions", "customers"]
 COLLECTIONS: Final[tuple[Collection, ...]] = get_args(Collection)
@@ -302,12 +303,9 @@ def _written(moment: datetime) -> str:
 
 def _checked(base_url: str) -> str:
     try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
-        raise SettingsError("PIPELINE_DODO_API_URL must be an address alone, such as https://live.dodopayments.com")
-    return str(url).rstrip("/")
+        return str(httpx.URL(base_address(base_url))).rstrip("/")
+    except ValueError as error:
+        raise SettingsError(f"PIPELINE_DODO_API_URL: {error}") from None
 
 
 def _usable(api_key: SecretStr) -> str:
