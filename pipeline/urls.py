@@ -13,9 +13,10 @@ from urllib.parse import SplitResult, urlsplit
 
 MAX_PORT: Final = 65_535
 
-NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-                         r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*")  # fmt: skip
-"""RFC 1123 §2.1, and the underscores that Docker's names have; a dot at the end would make two names of one host."""
+NAME: Final = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+                         r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?")  # fmt: skip
+"""RFC 1123 §2.1, and the underscores that Docker's names have. A dot at the end is for resolvers: the name is whole,
+and no search domain is tried (Kubernetes)."""
 
 NUMBERS: Final = re.compile(r"[0-9.]+")
 """No name: resolvers take some of these for addresses in forms that nobody means (`10.1` is 10.0.0.1)."""

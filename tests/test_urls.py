@@ -56,7 +56,9 @@ MALFORMED: Final = (
     "https://@api.example.com",
     "https://api..example.com",
     "https://.example.com",
-    "https://example.com.",
+    "https://example.com..",
+    "https://.",
+    "https://10.0.0.7.",
     "https://-api.example.com",
     "https://api-.example.com",
     "https://b\u00fccher.example.com",
@@ -81,7 +83,7 @@ def test_malformed(address: str) -> None:
     "address",
     [
         "https://api.example.com", "http://localhost:8090", "HTTPS://API.example.com/v1/", "https://10.0.0.7:1",
-        "https://[fd00::7]", "https://[::ffff:10.0.0.7]:65535/x", "http://customerio_sandbox:8090",
+        "https://[fd00::7]", "https://[::ffff:10.0.0.7]:65535/x", "http://customerio_sandbox:8090", "http://collector.monitoring.svc.cluster.local.:4318",
         "https://xn--bcher-kva.example.com", "https://api.example.com/a@b",
     ],
 )  # fmt: skip

@@ -290,9 +290,10 @@ async def test_a_key_that_dodo_does_not_take(key: str, fault: int | None, told: 
     assert key not in str(found)
 
 
-async def test_a_key_of_test_mode() -> None:
+@pytest.mark.parametrize("host", ["test.dodopayments.com", "TEST.dodopayments.com", "test.dodopayments.com.:443"])
+async def test_a_key_of_test_mode(host: str) -> None:
     """Its data must never reach real people: the address is a fault, before anybody is asked."""
-    given = {"dodo_api_key": LIVE_KEY, "dodo_api_url": "https://test.dodopayments.com"}
+    given = {"dodo_api_key": LIVE_KEY, "dodo_api_url": f"https://{host}"}
     found = await dodo(Settings.load(**given, dodo_webhook_secrets=SECRET))
     assert verdicts(found) == ["ok", "fault"]
     assert "test-mode data" in found[1].text
