@@ -18,10 +18,11 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import SettingsError
+from pipeline.urls import base_address, check_host, is_port, web_address
 
 PREFIX = "PIPELINE_"
 
@@ -41,16 +42,17 @@ GroupInstanceId = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^
 """Kafka's rule for names of static members (JoinGroupRequest.validateGroupInstanceId): that of topics, which may not be
 dots alone."""
 
+WebAddress = Annotated[str, AfterValidator(web_address)]
+BaseAddress = Annotated[str, AfterValidator(base_address)]
+
 CURRENCY = re.compile(r"[A-Z]{3}")
 """ISO 4217 alphabetic codes have three letters."""
 
-BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+BROKER = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 
 PEER = re.compile(
-    r"(?P<stage>ingest|transform|sink)=(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+    r"(?P<stage>ingest|transform|sink)=(?:\[(?P<ipv6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
 )
-
-MAX_PORT = 65_535
 
 MAX_PEERS = 32
 """Each is asked whenever somebody looks at the status page."""
@@ -93,7 +95,21 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _is_address(found: re.Match[str] | None) -> bool:
+    """Whether it is a host and a port that can be asked, not only written like one."""
+    if found is None or not is_port(found["port"]):
+        return False
+    try:
+        check_host(found["ipv6"] or found["host"])
+    except ValueError:
+        return False
+    return True
+
+
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
+
+_BRACES_AND_PART = re.compile(r"[{}#]")
+"""What a template has that an address has not: a browser may be led to a part of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +146,8 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", description="Only with a SASL_* protocol.")
     kafka_sasl_username: str | None = Field(None, description="Only with a SASL_* protocol.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Only with a SASL_* protocol.")
-    kafka_oauth_token_url: str | None = Field(
-        None, pattern=r"^https?://", description="With OAUTHBEARER: the issuer's token endpoint (client credentials)."
+    kafka_oauth_token_url: WebAddress | None = Field(
+        None, description="With OAUTHBEARER: the issuer's token endpoint (client credentials)."
     )
     kafka_oauth_client_id: str | None = Field(None, description="With OAUTHBEARER: the client that asks for tokens.")
     kafka_oauth_client_secret: SecretStr | None = Field(None, description="With OAUTHBEARER: that client's secret.")
@@ -195,16 +211,12 @@ class Settings(BaseSettings):
         description="Live-mode key of Dodo's API (reading is enough): look-ups of customers, names of products, "
         "backfill.",
     )
-    dodo_api_url: str = Field(
-        "https://live.dodopayments.com", pattern=r"^https?://", description="Dodo's API, without a path."
-    )
+    dodo_api_url: BaseAddress = Field("https://live.dodopayments.com", description="Dodo's API, without a path.")
 
     customerio_site_id: str | None = Field(None, description="Site ID of the workspace's Track API credentials.")
     customerio_api_key: SecretStr | None = Field(None, description="Track API key (not an App API key).")
     customerio_region: Region = Field("auto", description="Where the workspace lives; auto asks Customer.io once.")
-    customerio_url: str | None = Field(
-        None, pattern=r"^https?://", description="Overrides the region's host, e.g. the sandbox."
-    )
+    customerio_url: BaseAddress | None = Field(None, description="Overrides the region's host, e.g. the sandbox.")
     customerio_requests_per_second: float = Field(
         100.0,
         gt=0,
@@ -228,7 +240,8 @@ class Settings(BaseSettings):
     commands: bool = Field(
         True,
         description="Carry out command records (backfill, forget, untold) in the webhooks topic. false: each is a dead "
-        "letter; for a topic that others may write too. Must be true where several customers can be one person.",
+        "letter, and the sink writes none; for a topic that others may write too. Must be true where several "
+        "customers can be one person.",
     )
     state_erase_after_seconds: float = Field(
         1200.0,
@@ -393,9 +406,8 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field("console", description="console for people, json for collectors.")
 
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: BaseAddress | None = Field(
         None,
-        pattern=r"^https?://[^/\s]",
         description="OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://collector:4318; "
         "/v1/traces is appended. Unset: no traces. Needs the extra otel.",
     )
@@ -437,7 +449,7 @@ class Settings(BaseSettings):
         peers = [
             {"stage": one["stage"], "host": one["ipv6"] or one["host"], "port": int(one["port"])}
             for one in found
-            if one is not None and 0 < int(one["port"]) <= MAX_PORT
+            if one is not None and _is_address(one)
         ]
         if len(peers) < len(found):
             raise ValueError(
@@ -450,7 +462,7 @@ class Settings(BaseSettings):
     @classmethod
     def _brokers(cls, value: str) -> str:
         brokers = _split(value)
-        if not brokers or not all(BROKER.fullmatch(broker) for broker in brokers):
+        if not brokers or not all(_is_address(BROKER.fullmatch(broker)) for broker in brokers):
             raise ValueError("must be host:port of one or more brokers, comma-separated: kafka-1:9092,kafka-2:9092")
         return ",".join(brokers)
 
@@ -499,6 +511,10 @@ class Settings(BaseSettings):
         host = rest.partition("/")[0]
         if scheme != "https" or not host or "{" in host or any(sign.isspace() for sign in value):
             raise ValueError(f"{example}: https, a host without braces, no spaces")
+        try:
+            web_address(_BRACES_AND_PART.sub("", value))
+        except ValueError as error:
+            raise ValueError(f"{example}: {error}") from None
         if len(value) > MAX_PORTAL_URL:
             raise ValueError(f"{example}: at most {MAX_PORTAL_URL} characters")
         return value

@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.errors import SettingsError
 from pipeline.settings import Peer, Settings
+from tests.test_urls import MALFORMED
 
 
 def fault(**values: Any) -> str:
@@ -115,6 +116,11 @@ def test_file_faults(
         ({"webhooks_topic": "dodo webhooks"}, "PIPELINE_WEBHOOKS_TOPIC: "),
         ({"kafka_bootstrap_servers": "kafka"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
         ({"kafka_bootstrap_servers": "kafka://kafka:9092"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "kafka:99999"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "kafka:0"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "[::1::]:9092"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "10.0.0.256:9092"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
+        ({"kafka_bootstrap_servers": "kafka..example.com:9092"}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
         ({"kafka_bootstrap_servers": " , "}, "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port"),
         ({"person_id": "nickname"}, "PIPELINE_PERSON_ID: must be a chain of"),
         ({"person_id": "metadata."}, "PIPELINE_PERSON_ID: must be a chain of"),
@@ -144,6 +150,43 @@ def test_faults(values: dict[str, Any], message: str) -> None:
     """A value that cannot be meant is refused by the name of its variable, with what to write instead."""
     with pytest.raises(SettingsError, match=f"^{message}"):
         Settings.load(**values)
+
+
+ADDRESSES = tuple(name for name in Settings.model_fields if name.endswith(("_url", "_endpoint")))
+
+
+def test_the_settings_that_are_addresses() -> None:
+    """Those that are known here; a new one is tested by its name."""
+    assert set(ADDRESSES) >= {
+        "dodo_api_url", "customerio_url", "kafka_oauth_token_url", "otlp_endpoint", "portal_url",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("address", MALFORMED)
+def test_malformed_addresses(name: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no client can ask is refused by the name of its variable, and is not repeated: it may be a secret."""
+    variable = f"PIPELINE_{name.upper()}"
+    monkeypatch.setenv(variable, address)
+    message = fault()
+    assert message.startswith(f"{variable}: ")
+    assert "\n" not in message
+    assert address == "https://" or address not in message
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("address", ["https://api.example.com", "https://[fd00::7]:8443/in", "https://10.0.0.7/"])
+def test_addresses(name: str, address: str) -> None:
+    """Names, both kinds of IP address, ports and paths, as they are written."""
+    assert getattr(Settings.load(**{name: address}), name) == address
+
+
+@pytest.mark.parametrize("name", ["dodo_api_url", "customerio_url", "otlp_endpoint"])
+def test_paths_are_appended_to_an_address(name: str) -> None:
+    """So it has no query; that of a token endpoint may have one (Azure B2C)."""
+    address = "https://api.example.com/?p=b2c_1_signin"
+    assert fault(**{name: address}).startswith(f"PIPELINE_{name.upper()}: must have no query")
+    assert Settings.load(kafka_oauth_token_url=address).kafka_oauth_token_url == address
 
 
 def test_all_faults_in_one_message() -> None:
@@ -274,7 +317,8 @@ def test_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "peers",
     ["sink", "sink:8082", "other=sink:8082", "sink=sink", "sink=http://sink:8082", "sink=sink:8082/metrics",
-     "sink=a@b:8082", "sink=sink:0", "sink=sink:65536", "sink=:8082"],
+     "sink=a@b:8082", "sink=sink:0", "sink=sink:65536", "sink=:8082", "sink=[::1::]:8082", "sink=[10.0.0.7]:8082",
+     "sink=10.0.0.256:8082"],
 )  # fmt: skip
 def test_malformed_peers(peers: str) -> None:
     """Nothing that could lead a request elsewhere is an address: no URL, path or user."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ Origin = Literal["env", "file", "default"]
 
 UNSET = "unset"
 MALFORMED = "malformed"
-USERINFO = re.compile(r"(?<=//)[^/@]*@")
-"""Credentials inside a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +169,6 @@ def _shown(field: FieldInfo, value: Any) -> str:
             return ",".join(f"{key}={item}" for key, item in value.items())
         case float():
             return f"{value:g}"
-        case str():
-            return USERINFO.sub("[removed]@", value)
         case _:
             return str(value)
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Final, get_args
 
 from pipeline.customerio.limits import BODY_MAX_BYTES
@@ -17,10 +18,14 @@ from pipeline.sink.holds import HoldCause
 from pipeline.sink.sink import Sink
 from pipeline.watch.latency import Latency
 from pipeline.watch.letters import observe_letters
-from pipeline.watch.metrics import RECORDS, SECONDS, Metrics
+from pipeline.watch.metrics import OTHER, RECORDS, SECONDS, Metrics
 
 NOWHERE: Final = sys.maxsize
 """The place of a header that is not there."""
+
+STATUSES: Final = frozenset({*(status.value for status in HTTPStatus), *range(520, 528), None})
+"""What is counted by itself: the registered statuses, those that Cloudflare answers for a server behind it, and none.
+Whoever answers in Customer.io's place, a proxy as a rule, has a thousand to choose from."""
 
 FILL = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
@@ -50,7 +55,7 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
 
     requests = metrics.counter(
         "requests",
-        "Requests to Customer.io by what came of them.",
+        "Requests to Customer.io by what came of them; statuses that nobody has registered are `other`.",
         ["outcome", "status"],
         begins=[("accepted", "200"), ("partly-refused", "207"), ("unauthorized", "401"), ("retry", "429")],
     )
@@ -58,7 +63,8 @@ def observe_sink(metrics: Metrics, lanes: int) -> None:
     sent = metrics.counter("request_bytes", "Bytes of bodies, every attempt.")
 
     def on_request(event: events.RequestEnded) -> None:
-        requests.labels(event.outcome, str(event.status or "none")).inc()
+        status = str(event.status or "none") if event.status in STATUSES else OTHER
+        requests.labels(event.outcome, status).inc()
         took.labels(event.outcome).observe(event.took_s)
         sent.inc(event.body_bytes)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+TOMBSTONE: Final = "tombstone"
+"""In place of a kind, for a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesStored:
     """The changes of chunks of one partition became durable in the changelog, which commits them.
 
-    `kinds` counts records by kind of key; a deletion counts as `tombstone`. `took_s` is the time from
+    `kinds` counts records by kind of key; a deletion counts as `TOMBSTONE`. `took_s` is the time from
     sending the oldest of them until they were stored.
     """
 

@@ -23,7 +23,7 @@ def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
 
     Keys of other kinds than `kinds` are none of ours: what lies in a topic must not become endless label values.
     """
-    known = frozenset({*kinds, NOT_OURS})
+    known, stored = frozenset({*kinds, NOT_OURS}), frozenset({*kinds, events.TOMBSTONE})
     facts = metrics.counter(
         "facts_stored", "Facts durable in the customers' topic, by kind; `tombstone` for those taken away.", ["kind"]
     )
@@ -32,7 +32,7 @@ def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
 
     def on_stored(event: events.ChangesStored) -> None:
         for kind, count in event.kinds.items():
-            facts.labels(kind).inc(count)
+            facts.labels(kind if kind in stored else OTHER).inc(count)
         size.inc(event.bytes)
         seconds.observe(event.took_s)
 

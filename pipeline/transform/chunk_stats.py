@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.dodo.catalogue import TYPES
 from pipeline.transform.decision import Decision
-from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
+from pipeline.transform.verdicts import DeadLettered, Dropped, Note, OperationKind, Operations, SentOn
 from pipeline.watch.metrics import OTHER
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class ChunkTransformed:
     records: int
     bytes: int
     webhooks: Mapping[tuple[str, Outcome, str], int]
-    operations: Mapping[tuple[str, str], int]
-    notes: Mapping[str, int]
+    operations: Mapping[tuple[OperationKind, str], int]
+    notes: Mapping[Note, int]
     mapping_s: float
     produce_s: float
     last: Decision | None = None
@@ -55,8 +55,8 @@ class ChunkStats:
     """The counts of a chunk in the making."""
 
     webhooks: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
-    operations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
+    operations: Counter[tuple[OperationKind, str]] = field(default_factory=Counter)
+    notes: Counter[Note] = field(default_factory=Counter)
     letters: list[LoggedLetter] = field(default_factory=list)
     spans: list[RecordSpan] = field(default_factory=list)
     """Of webhooks whose trace is kept: to be ended when all is durable. A chunk that is given up leaves none."""

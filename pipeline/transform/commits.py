@@ -19,7 +19,7 @@ from pipeline.errors import DeliveryError
 from pipeline.kafka.producer import sending
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.observers import tell
-from pipeline.statestore.events import ChangesStored
+from pipeline.statestore.events import TOMBSTONE, ChangesStored
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.chunk_stats import ChunkStats
 
@@ -232,7 +232,7 @@ class PartitionCommits:
         size = 0
         for _, writes in written:
             for key, value in writes.values.items():
-                kinds[kind_of(key) if value is not None else "tombstone"] += 1
+                kinds[kind_of(key) if value is not None else TOMBSTONE] += 1
                 size += len(key) + len(value or b"")
         sent_at = min((sent.facts_sent_at for sent, _ in written if sent.facts), default=time.perf_counter())
         took_s = time.perf_counter() - sent_at

@@ -47,7 +47,7 @@ def test_every_setting_has_a_row() -> None:
         ("PIPELINE_METADATA_KEYS", "plan, team", "plan,team", "list"),
         ("PIPELINE_CURRENCY_EXPONENTS", "clp=2, UGX=0", "CLP=2,UGX=0", "pairs"),
         ("PIPELINE_PRODUCT_NAMES", "/etc/names.yaml", "/etc/names.yaml", "path"),
-        ("PIPELINE_CUSTOMERIO_URL", "http://user:pw@127.0.0.1:9", "http://[removed]@127.0.0.1:9", "text"),
+        ("PIPELINE_CUSTOMERIO_URL", "http://127.0.0.1:9", "http://127.0.0.1:9", "text"),
         ("PIPELINE_CUSTOMERIO_API_KEY", "abc123", "set", "text"),
         ("PIPELINE_DODO_WEBHOOK_SECRETS", "whsec_a,whsec_b", "2 set", "list"),
     ],
@@ -56,6 +56,13 @@ def test_values_as_one_would_write_them(variable: str, given: str, value: str, f
     """A value is shown as understood, in the form of the variable; of secrets only that they are set."""
     shown = row({variable: given}, variable)
     assert (shown.value, shown.form, shown.origin, shown.fault) == (value, form, "env", None)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    """It is refused where it stands, and what is printed says so without it."""
+    shown = row({"PIPELINE_CUSTOMERIO_URL": "http://user:pw-7@127.0.0.1:9"}, "PIPELINE_CUSTOMERIO_URL")
+    assert shown.fault == "must hold no user and no password: addresses are written into logs"
+    assert "pw-7" not in str(shown)
 
 
 def test_values_from_files(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from typer.main import get_command
 from pipeline.cli import build
 from pipeline.cli.metrics import every_series, metrics_of
 from pipeline.doctor.findings import CHECKS
+from pipeline.kafka.certificates import WARN_BEFORE
 from pipeline.settings import DEFAULT_PORTS, PREFIX, Settings, Stage
 from tests.deploy.monitoring import FILES, STANDARD, alerts, labels_of, panels, queries, rules, selectors
+from tests.kafka.conftest import Authority
 
 CASES = yaml.safe_load((FILES / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
 SERIES = {one.name: one for one in every_series()}
@@ -98,6 +100,12 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", description)) <= known
 
 
+def test_a_certificate_is_old_to_the_alert_and_to_the_doctor_alike() -> None:
+    """Both warn by the same number of days."""
+    (rule,) = (one for one in alerts() if one["alert"] == "DodoCioCertificateOld")
+    assert f"< {WARN_BEFORE.days} * 86400" in rule["expr"]
+
+
 def _read() -> list[tuple[str, str]]:
     rule_expressions = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in rules()]
     return [*rule_expressions, *(("dashboard", query) for query in queries())]
@@ -120,9 +128,19 @@ def test_what_is_read_exists(where: str, expression: str) -> None:
     assert labels_of(expression) <= known
 
 
+@pytest.fixture(scope="module")
+def certfile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A client certificate: a stage with mutual TLS shows all that any other does."""
+    return Authority(tmp_path_factory.mktemp("authority")).issue("worker").pem
+
+
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
-async def test_what_an_alert_looks_at_is_there_from_the_start(rule: dict[str, Any]) -> None:
+async def test_what_an_alert_looks_at_is_there_from_the_start(
+    rule: dict[str, Any], certfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that has just started already shows the series: the first event of a kind is an increase."""
+    monkeypatch.setenv("PIPELINE_KAFKA_SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("PIPELINE_KAFKA_SSL_CERTFILE", str(certfile))
     shown = {
         (sample.name, *sample.labels.items())
         for stage in get_args(Stage)

@@ -116,6 +116,23 @@ async def test_facts_of_other_partitions(chain_settings: ChainSettings, tmp_path
     assert "state repartition" in state.text
 
 
+async def test_facts_of_these_partitions(chain_settings: ChainSettings, tmp_path: Path) -> None:
+    """Facts under as many partitions as there are, are well; a topic that has not as many as the other is a fault."""
+    settings = await chain_settings(partitions=2, data_dir=tmp_path)
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers) as producer:
+        for number in range(2):
+            value = began_value(1_790_000_000_000, "id", 2)
+            await producer.send_and_wait(settings.customers_topic, value, key=BEGAN, partition=number)
+    found = await examined(settings)
+    state = found["state", settings.customers_topic]
+    assert (state.verdict, "as many as there are" in state.text) == ("ok", True)
+    async with open_admin(settings) as admin:
+        await admin.add_partitions(settings.webhooks_topic, 3)
+    found = await examined(settings)
+    unequal = found["topics", settings.customers_topic]
+    assert (unequal.verdict, "2 partitions, and" in unequal.text) == ("fault", True)
+
+
 async def test_a_user_who_may_do_nothing(secure_kafka: Any, tmp_path: Path) -> None:
     """Nothing of the cluster may be seen: rights are a fault, everything else is missing or unknown, never well."""
     called = names()

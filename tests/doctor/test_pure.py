@@ -162,6 +162,7 @@ OURS = "https://shop.example.com/hooks/webhooks/dodo"
         ([{"url": OURS, "disabled": True}, {"url": OURS, "disabled": False}], ["warning", "ok"], "switched off"),
         ([{"url": "https://shop.example.com/other"}], ["unknown"], "none of the account's 1 endpoints"),
         ([{"url": None}], ["unknown"], "none of"),
+        ([{"url": "https://["}, {"url": OURS}], ["ok"], "every type"),
         ([], ["warning"], "none of the account's 0 endpoints"),
     ],
 )  # fmt: skip
@@ -267,6 +268,41 @@ async def test_secrets(given: dict[str, Any], expected: list[str]) -> None:
     found = await dodo(Settings.load(**given))
     assert verdicts(found) == expected
     assert not any("c2VjcmV0" in one.text or "cGVyaGFwcw" in one.text for one in found)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "told"),
+    [
+        ("wrong", None, "PIPELINE_DODO_API_KEY"),
+        (LIVE_KEY, 500, "500"),
+    ],
+)
+async def test_a_key_that_dodo_does_not_take(key: str, fault: int | None, told: str) -> None:
+    """Refused, or nobody answers: a fault with what to do, and the key is not in it."""
+    account = Account()
+    if fault is not None:
+        account.faults += [lambda _: error(fault, "INTERNAL")] * 20
+    async with serving(account) as url:
+        settings = Settings.load(dodo_api_key=key, dodo_api_url=url, dodo_webhook_secrets=SECRET)
+        found = await dodo(settings)
+    assert verdicts(found) == ["ok", "fault"]
+    assert told in found[1].subject + found[1].text
+    assert key not in str(found)
+
+
+@pytest.mark.parametrize("host", ["test.dodopayments.com", "TEST.dodopayments.com", "test.dodopayments.com.:443"])
+async def test_a_key_of_test_mode(host: str) -> None:
+    """Its data must never reach real people: the address is a fault, before anybody is asked."""
+    given = {"dodo_api_key": LIVE_KEY, "dodo_api_url": f"https://{host}"}
+    found = await dodo(Settings.load(**given, dodo_webhook_secrets=SECRET))
+    assert verdicts(found) == ["ok", "fault"]
+    assert "test-mode data" in found[1].text
+
+
+def test_a_mapping_that_cannot_be_made() -> None:
+    """A function of one's own that is not there is a fault of the setting."""
+    (found,) = mapping(Settings.load(transform="nowhere.to_be_found:shape"))
+    assert (found.verdict, found.remedy) == ("fault", "change the setting")
 
 
 def test_mapping() -> None:

@@ -402,7 +402,10 @@ def test_pauses_grow_and_end(failures: int, chance: float) -> None:
         ({}, "PIPELINE_DODO_API_KEY is not set"),
         ({"dodo_api_key": "a key\nof two lines"}, "PIPELINE_DODO_API_KEY has characters"),
         ({"dodo_api_key": "k", "dodo_api_url": "https://test.dodopayments.com"}, "test-mode data"),
-        ({"dodo_api_key": "k", "dodo_api_url": "https://user:pw@example.com"}, "must be an address alone"),
+        (
+            {"dodo_api_key": "k", "dodo_api_url": "https://user:pw@example.com"},
+            "PIPELINE_DODO_API_URL: must hold no user",
+        ),
     ],
 )
 def test_unusable_settings(values: dict[str, str], words: str) -> None:

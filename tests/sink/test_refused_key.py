@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,8 +13,9 @@ import pytest
 import structlog
 from structlog.testing import CapturingLogger
 
+from pipeline import logs
 from pipeline.kafka.records import text_header
-from pipeline.sink import gate
+from pipeline.sink import gate, trouble
 from pipeline.sink.events import LanesHeld, LanesReleased
 
 Virtual = Callable[[Any], Any]
@@ -141,6 +144,42 @@ def test_a_wrong_key_holds_at_once(virtual: Virtual, api: Any, make: Any) -> Non
     virtual(scenario())
     assert len(api.requests) < 16
     assert rig.producer.letters == []
+
+
+@pytest.fixture
+def as_json(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The log as collectors read it; logging is global, and other tests find it as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(log_format="json")
+    for module in (gate, trouble):
+        monkeypatch.setattr(module, "log", logs.get(module.__name__))
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("as_json")
+def test_a_hold_in_json(virtual: Virtual, api: Any, make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """First failure, hold and its end are one object each, with cause and what to do; no line is anything else."""
+    api.last = api.status(401)
+    rig = make.rig(api, lanes=1)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(64)))
+            await asyncio.sleep(30)
+            api.last = api.ok
+            await rig.settled()
+
+    virtual(scenario())
+    failed, began, ended = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (failed["logger"], failed["reason"]) == ("pipeline.sink.trouble", "401 Unauthorized")
+    assert (began["message"], began["level"]) == (gate.ENTERED["credentials"], "error")
+    assert (began["cause"], began["todo"]) == ("credentials", gate.TODO)
+    assert "401" in began["reason"]
+    assert (ended["message"], ended["cause"]) == (gate.LEFT["credentials"], "credentials")
+    assert ended["held_s"] > 0
 
 
 def test_everybodys_batch_is_refused_for_one_record_each(virtual: Virtual, api: Any, make: Any) -> None:

@@ -20,6 +20,7 @@ from pipeline.errors import DeliveryError, SettingsError, UnexpectedAnswerError
 from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
 from pipeline.retry import full_jitter, retry_after_s
+from pipeline.urls import base_address
 
 TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=5.0, read=30.0)
 """Of each attempt's phases; reading is slow for a list over a long range."""
@@ -177,12 +178,9 @@ class Requests:
 
 def _checked(base_url: str) -> str:
     try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
-        raise SettingsError("PIPELINE_DODO_API_URL must be an address alone, such as https://live.dodopayments.com")
-    return str(url).rstrip("/")
+        return str(httpx.URL(base_address(base_url))).rstrip("/")
+    except ValueError as error:
+        raise SettingsError(f"PIPELINE_DODO_API_URL: {error}") from None
 
 
 def _usable(api_key: SecretStr) -> str:
