@@ -17,12 +17,18 @@ from pipeline.imports import uncollected
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
+from tests.collecting import FirstCollector, is_compiled, wait_for_the_first
 from tests.kafka.shared import Keeper, SharedKafka, shared
 from tests.kafka.three_brokers import Cluster
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
+FIRST = pytest.StashKey[FirstCollector]()
+FIRST_LOCK = "first_collector"
+"""What each process of pytest-xdist but one is given while nothing is compiled."""
+
 KEEPER = pytest.StashKey[Keeper]()
+TESTS = Path(__file__).parent
 KEEPER_ADDRESS = "kafka_keeper"
 """What each process of pytest-xdist is given by the one that hands the tests out."""
 
@@ -32,8 +38,11 @@ hypothesis.settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Ten thousand tests are no garbage: the collector is off until they are there, and on before the first begins."""
+    lock: str | None = getattr(session.config, "workerinput", {}).get(FIRST_LOCK)
+    if lock is not None:
+        wait_for_the_first(Path(lock))
     with uncollected():
         return (yield)
 
@@ -59,7 +68,25 @@ def pytest_configure_node(node: Any) -> None:
     stash = node.config.stash
     if KEEPER not in stash:
         stash[KEEPER] = Keeper()
+    if FIRST not in stash:
+        stash[FIRST] = FirstCollector(needed=not is_compiled(TESTS))
+    elif (lock := stash[FIRST].lock) is not None:
+        node.workerinput[FIRST_LOCK] = str(lock)
     node.workerinput[KEEPER_ADDRESS] = stash[KEEPER].address
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """The first process has compiled all that the others import."""
+    if FIRST in node.config.stash:
+        node.config.stash[FIRST].end()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Nobody waits for a process that is dead."""
+    if FIRST in node.config.stash:
+        node.config.stash[FIRST].end()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
