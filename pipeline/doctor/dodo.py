@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.doctor.findings import Finding
-from pipeline.dodo.api.client import DodoApi, RetryPolicy, open_api
+from pipeline.dodo.api.client import DodoApi, open_api
+from pipeline.dodo.api.requests import RetryPolicy
 from pipeline.dodo.catalogue import TYPES
 from pipeline.dodo.signature import Verifier
 from pipeline.errors import ConfigurationError, DeliveryError, SettingsError
