@@ -49,7 +49,7 @@ def stage_of(command: Sequence[str]) -> str | None:
 
 
 def address_of(stage: str, command: Sequence[str], environ: Mapping[str, str]) -> Address:
-    """Where it answers: as the flags say, else as the settings, else at the stage's own port."""
+    """The address that it answers at: from the flags, else from the settings, else the stage's own port."""
 
     def given(name: str) -> str:
         flag = f"--{name.replace('_', '-')}"
