@@ -57,7 +57,7 @@ _RANK: Final = {word: 2 if word in ENDED else 1 if word in LAPSES else 0 for wor
 
 
 def merged(*told: Iterable[Turn]) -> list[Turn]:
-    """The turns of several tellings, the earliest first."""
+    """The turns of several versions of a subscription, the earliest first."""
     distinct = sorted({tuple(turn) for turns in told for turn in turns})
     seen = [turn for turn in distinct if turn[1] == SEEN][-1:]
     return [list(turn) for turn in sorted([turn for turn in distinct if turn[1] != SEEN][-MAX_TURNS:] + seen)]
