@@ -1,4 +1,4 @@
-"""Whether this container's stage lives: `python -m pipeline.healthcheck` asks its `/live`, and ends with 0 or 1.
+"""The container's health check: `python -m pipeline.healthcheck` requests the stage's `/live`, and ends with 0 or 1.
 
 For an image's HEALTHCHECK, which is run every few seconds for ever: so it imports nothing but the standard library, and
 costs a tenth of what `dodo-cio` takes to start. A container that runs another command (`topics apply`, `backfill`) is

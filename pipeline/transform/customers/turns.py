@@ -1,4 +1,4 @@
-"""What happened to a subscription, turn by turn in the order in which it happened, whatever the order of arrival.
+"""The history of a subscription: its changes of status in the order in which they happened, not in that of arrival.
 
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 shows is certain: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
