@@ -1,4 +1,4 @@
-"""Which libraries run as the machine code that was locked and tested, and what it costs where one does not.
+"""Finds libraries that do not run as the machine code that was locked and tested, and what that costs.
 
 Where a platform has no wheel of them (docs/install.md), or a variable switches it off, some libraries put Python in the
 place of their compiled parts without a message. Everything still works, so only this shows it.

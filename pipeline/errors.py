@@ -16,7 +16,7 @@
     │   └── SignatureError             the webhook is forged, stale or unsigned
     │       └── StaleError             it is genuine, and its time is too far from this machine's clock
     ├── DeliveryError                  a produce or request did not succeed, nothing was acknowledged
-    │   ├── RequestUnansweredError     no answer came; says whether the request may have arrived
+    │   ├── RequestUnansweredError     no answer came; knows whether the request may have arrived
     │   ├── UnexpectedAnswerError      an API answered in a form that this version does not know
     │   │   └── RefusedRequestError    it does not take a parameter of ours
     │   ├── BrokenSequenceError        an idempotent partition can no longer be written by this producer
@@ -83,7 +83,7 @@ class InputError(PipelineError):
 
 
 class UnreadableBodyError(InputError):
-    """The bytes are not a JSON object; `reason` says why, without quoting them."""
+    """The bytes are not a JSON object; the message has the reason, without quoting them."""
 
 
 class OperationError(InputError):

@@ -1,4 +1,4 @@
-"""Whether this container's stage lives: `python -m pipeline.healthcheck` asks its `/live`, and ends with 0 or 1.
+"""The container's health check: `python -m pipeline.healthcheck` requests the stage's `/live`, and ends with 0 or 1.
 
 For an image's HEALTHCHECK, which is run every few seconds for ever: so it imports nothing but the standard library, and
 costs a tenth of what `dodo-cio` takes to start. A container that runs another command (`topics apply`, `backfill`) is
@@ -49,7 +49,7 @@ def stage_of(command: Sequence[str]) -> str | None:
 
 
 def address_of(stage: str, command: Sequence[str], environ: Mapping[str, str]) -> Address:
-    """Where it answers: as the flags say, else as the settings, else at the stage's own port."""
+    """The address that it answers at: from the flags, else from the settings, else the stage's own port."""
 
     def given(name: str) -> str:
         flag = f"--{name.replace('_', '-')}"

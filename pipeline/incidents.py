@@ -1,4 +1,4 @@
-"""One line for a row of failures of one kind, and one for its end; and what is not given up until it succeeds."""
+"""Logs a series of failures of one kind as one line, and one for its end; and repeats work until it succeeds."""
 
 from __future__ import annotations
 

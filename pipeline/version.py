@@ -1,4 +1,4 @@
-"""Which code runs: the version, and the commit that it was built from."""
+"""The version that runs, and the commit that it was built from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each place holds after the run: counted in the topics and in the sandbox, never taken from the stages."""
+"""Counts what the topics and the sandbox hold after the run; no figure is taken from the stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must have happened against what was seen, as pure functions.
+"""Compares what must have happened with what was observed: pure functions.
 
 `Expected` comes from the shop (its own ledger) and from mapping each accepted webhook offline; `Seen` is counted at
 ingest's answers, in the topics, and in the sandbox. A row that differs is a fault of the pipeline, never rounded.

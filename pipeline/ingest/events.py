@@ -1,4 +1,4 @@
-"""What happened at the edge, as frozen records for observers (metrics, log)."""
+"""Events of ingest, as frozen records for observers (metrics, log)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an ingest is worth keeping: pure functions of what came of its attempts to store, and the time that passed.
+"""Judges an ingest's liveness: pure functions of the results of its attempts to store, and the time that passed.
 
 A process that answers probes is not yet one that can do its work. What it can do shows in its stores: it is alive when
 one succeeded, and when none can succeed anywhere.

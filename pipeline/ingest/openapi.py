@@ -1,4 +1,4 @@
-"""What ingest's port offers, as an OpenAPI 3.1 document: for gateways, importers and fuzzers."""
+"""Describes ingest's port as an OpenAPI 3.1 document: for gateways, importers and fuzzers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A producer that is exchanged when it breaks.
+"""A producer that is replaced when it breaks.
 
 Idempotent and `acks=all`: what it confirms is on every in-sync replica, once. The price is order: a batch that the
 broker refuses for good leaves a hole in its partition's sequence, and every later batch of the same producer is then

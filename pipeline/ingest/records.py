@@ -1,4 +1,4 @@
-"""What a genuine request becomes: a pure decision."""
+"""Decides which record a genuine request becomes. Pure."""
 
 from __future__ import annotations
 

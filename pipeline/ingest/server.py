@@ -138,10 +138,10 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class Stopping:
-    """How the end comes: `told` is set at its beginning, for `/ready`.
+    """The end of the process, in steps; `told` is set at the first, for `/ready`.
 
-    The first SIGTERM begins to drain. A second signal, and Ctrl-C at once, ends the draining; one more the patience
-    with requests in flight. Before the process serves, a signal ends its start.
+    The first SIGTERM begins to drain. A second signal, or Ctrl-C at once, ends the draining; one more gives up the
+    requests in flight. Before the process serves, a signal ends its start.
     """
 
     def __init__(self, server: Server, told: asyncio.Event) -> None:

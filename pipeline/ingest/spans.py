@@ -1,4 +1,4 @@
-"""A trace begins: the request of a webhook, and its way into Kafka.
+"""The first spans of a trace: the request of a webhook, and its way into Kafka.
 
 Imported only where traces are on.
 """

@@ -1,4 +1,4 @@
-"""Where records go, as the endpoint sees it."""
+"""The interface through which the endpoint stores records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether genuine webhooks are refused for their time alone: then it is this machine's clock that is wrong."""
+"""Notices genuine webhooks that are refused for their time alone: then this machine's clock is wrong."""
 
 from __future__ import annotations
 

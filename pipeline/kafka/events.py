@@ -1,4 +1,4 @@
-"""What happened on the way from and to Kafka, as frozen records for observers.
+"""Events of consuming and producing, as frozen records for observers.
 
 The transport and the producer build one record a fact and hand it to their observers (metrics, health, logs); they
 count nothing themselves. Observers run on the event loop and must not block.

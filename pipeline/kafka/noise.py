@@ -134,8 +134,10 @@ def _is_error(argument: object) -> bool:
 
 
 class PlainFaults(logging.Filter):
-    """Leaves it to the worker to report one of our own errors, once and without a traceback: its message says what to
-    do. mode logs each crash at every service that it passes."""  # noqa: D205, D209 - two sentences that belong together
+    """Takes the traceback from lines about one of our own errors, and drops mode's reports of it.
+
+    mode logs each crash at every service that it passes; the worker logs it once, and the message has what to do.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written."""

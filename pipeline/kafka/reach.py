@@ -203,7 +203,7 @@ CAUSES: tuple[Row, ...] = (
     ),
     NOBODY_LISTENS,
 )
-"""The most telling sign first."""
+"""The clearest sign first."""
 
 
 class Heard(logging.Handler):

@@ -1,4 +1,4 @@
-"""What a client does while brokers are away: ask again after longer and longer pauses, as Java's clients do.
+"""Reconnects clients to brokers that are away: after longer and longer pauses, as Java's clients do.
 
 aiokafka 0.14 has no pause of its own in two places. Its sender and its fetcher ask for metadata again as soon as an
 answer did not name a leader, and a refused connection is an answer within microseconds: one broker that goes down while

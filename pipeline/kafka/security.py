@@ -1,4 +1,4 @@
-"""How every client of this project reaches the brokers: one translation of the settings, used by all alike."""
+"""Translates the settings into the options of Kafka clients, in one place for all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records may go into a batch, as pure functions of the record.
+"""Decides which records may go into a batch: pure functions of the record.
 
 Other producers may feed the topic, and a value that is no object must not reach a batch. A malformed one would be found
 by halving the batch that it spoils; but a value like `{…},{…}` begins and ends like an object, leaves the batch valid

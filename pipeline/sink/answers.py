@@ -1,4 +1,4 @@
-"""What comes back from a request, and how it is called."""
+"""The answer to a request as the sink reads it, and the names of outcomes in events and series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the sink waits before its next attempt."""
+"""Computes how long the sink waits before its next attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in the sink, as frozen records for observers.
+"""Events of the sink, as frozen records for observers.
 
 The core builds one record a fact and hands it on; metrics and tests are observers. They run on the event loop and
 must not block.

@@ -1,4 +1,4 @@
-"""Whom operations further on in a partition take out of Customer.io, so that nothing from before it brings them back.
+"""The people whom later operations of a partition delete, so that no earlier one creates them again.
 
 As a rule the sink never sees an operation again. But an operator may set its offsets back, or give it another group,
 and then it reads what was sent to somebody who asked to be forgotten since. The request itself lies there, too: the

@@ -1,4 +1,4 @@
-"""A trace ends: what Customer.io answered to an operation. One span a request, with links to its operations' traces.
+"""The last spans of traces: Customer.io's answers. One span a request, with links to its operations' traces.
 
 A batch has operations of many traces, so its request belongs to none of them: it is a trace of its own, linked to each,
 and each operation's span is linked to it (OpenTelemetry's semantic conventions for messaging, batches). An observer of

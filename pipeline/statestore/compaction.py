@@ -1,4 +1,4 @@
-"""A store's file written anew, with what it holds and nothing of what it held.
+"""Rewrites a store's file, so that nothing of deleted values is left in it.
 
 LMDB overwrites nothing that it deletes: old values stay in free pages and in the gaps of used ones, and keys of deleted
 facts as the signposts of its trees. Its own compacting copy takes the signposts along. So every value that is

@@ -1,4 +1,4 @@
-"""What a fault of a mirror's files means: they are broken, the machine lacks something, or neither.
+"""Interprets errors of a store's files: they are broken, the machine lacks something, or neither.
 
 Only what LMDB calls corrupt or of another version is the files' fault, and costs a restore. Where memory, open files or
 room on the disk are short the files are as good as before: they stay, and the operator hears which limit to raise.

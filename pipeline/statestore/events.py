@@ -1,4 +1,4 @@
-"""What happened to state stores, as frozen records for observers."""
+"""Events of state stores, as frozen records for observers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a local store is the last copy of something. Pure.
+"""Decides whether a local store is the last copy of some facts. Pure.
 
 The changelog topic is the truth and a store a copy of it, which may be lost at any time: unless the topic was deleted,
 emptied or cut. Then the copy is what is left of the truth, and throwing it away would begin every total at zero.

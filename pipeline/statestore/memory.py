@@ -1,4 +1,4 @@
-"""How much of this process's memory is mapped files."""
+"""Measures how much of this process's memory is mapped files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which partition a group of keys belongs to: the one that Java's default partitioner gives to the group's name."""
+"""Computes which partition owns a group of keys: that of the group's name by Java's default partitioner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many partitions there are, and under how many the facts were written: both must be one number.
+"""Checks the number of partitions: it must be the one under which the facts were written.
 
 Under another number nearly every customer has another owner, who knows nothing of them. So each partition of the
 customers' topic holds in its `BEGAN` record under how many its facts were written, `dodo-cio state repartition` moves

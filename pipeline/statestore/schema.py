@@ -1,4 +1,4 @@
-"""What a store must know of its keys and values, which it never understands: given to it by whoever uses it."""
+"""The schema that a store is given: all that it needs to know about keys and values, without their meaning."""
 
 from __future__ import annotations
 

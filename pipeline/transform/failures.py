@@ -1,4 +1,4 @@
-"""A failure in words that quote nothing of the body."""
+"""Describes a failure in words that quote nothing of the body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a payment's body holds, read once: the rows, the attributes and the facts all ask for it."""
+"""Reads a payment's body once, for the rows, the attributes and the facts."""
 
 from __future__ import annotations
 

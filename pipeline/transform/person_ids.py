@@ -1,4 +1,4 @@
-"""Which texts can be the id of a person: what a shop wrote into metadata, made comparable, and no stand-in for nothing.
+"""Decides which texts of a shop's metadata can be the id of a person: made comparable, without stand-ins for "none".
 
 Code that has no user writes `undefined`, `null` or `0` into the same place as an id. Taken for one, it makes a single
 person of everybody who has none.

@@ -1,4 +1,4 @@
-"""What an operator decided about the mapping, as one value that is ready to use."""
+"""The policy of the mapping: the operator's settings for it, as one value that is ready to use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the customers of some webhooks really are by now: a copy of their facts, in which a journey can begin.
+"""Copies the real facts of some webhooks' customers from their topic, so that a journey can begin with them.
 
 Where customers are added up as people, the people's facts are needed as well; who they are comes out only when the
 webhooks are decided. So they are decided once over a copy that is thrown away, and the people's facts are read then.

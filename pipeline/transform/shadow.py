@@ -1,4 +1,4 @@
-"""A candidate that runs beside what is live, on every record: only what it would change is reported.
+"""Runs a candidate beside the live shaper, on every record: only what it would change is reported.
 
 The candidate decides first, over the customer's facts as they are before the record, and what it would remember is
 dropped; then the record is decided as ever. So a difference is what would be sent if the candidate were live from this

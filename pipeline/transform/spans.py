@@ -1,4 +1,4 @@
-"""A trace goes on: what the transform makes of a webhook, and the way of its operations into Kafka.
+"""The transform's spans of a trace: the processing of a webhook, and the sending of its operations.
 
 Imported only where traces are on.
 """

@@ -1,4 +1,4 @@
-"""What the mapping decides about one webhook: operations, a drop with its code, or a dead letter.
+"""The verdicts of the mapping about one webhook: operations, a drop with its code, or a dead letter.
 
 All are values; `transform.records` turns them into records and `transform.explain` into words. Nobody changes one.
 Those that each webhook has made for it are not frozen by Python, which makes a value of five fields in twice the time;

@@ -1,4 +1,4 @@
-"""Where an ingest listens, printed once for whoever started it."""
+"""Prints the addresses that an ingest listens on, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's side: it obeys the supervisor, reports its state, and hands probes on."""
+"""The worker's own side: it takes the supervisor's orders, reports its state, and passes probes on."""
 
 from __future__ import annotations
 

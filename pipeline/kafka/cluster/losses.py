@@ -1,9 +1,9 @@
-"""What retention took before a group had read it: kept for a day, or until somebody acknowledges it.
+"""The ledger of records that retention deleted before a group had read them: kept for a day, or until acknowledged.
 
 A loss is over in a moment, and the worker that met it may be another one a minute later. So it is written down where
 every worker and every command of the pipeline can see it: as the committed offset of a group of its own, which never
-has members (`<group>.losses`). The offset of a partition is the first that was still there; the text beside it says how
-many were lost and when, and nothing once the loss was acknowledged. No topic is needed for it, and Kafka forgets it
+has members (`<group>.losses`). The offset of a partition is the first that was still there; the text beside it has how
+many were lost and when, and is empty once the loss was acknowledged. No topic is needed for it, and Kafka forgets it
 `offsets.retention.minutes` (a week) after the last loss.
 """
 

@@ -1,4 +1,4 @@
-"""How fast a group catches up: a pure function of two readings of its lag."""
+"""Computes how fast a group catches up: a pure function of two readings of its lag."""
 
 from __future__ import annotations
 

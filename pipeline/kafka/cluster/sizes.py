@@ -1,4 +1,4 @@
-"""What fits into a topic: the record batch, its overhead included, is what `max.message.bytes` limits."""
+"""Checks what fits into topics: `max.message.bytes` limits the record batch, its overhead included."""
 
 from __future__ import annotations
 

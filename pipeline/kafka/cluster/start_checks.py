@@ -1,4 +1,4 @@
-"""What a stage makes sure of before it begins: its rights, and that its topics are set so that nothing is lost."""
+"""Checks before a stage begins: its rights, and that its topics are configured so that nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which topic a name stands for: its id, which a topic that was deleted and made anew under its name does not keep.
+"""The id of a topic, by which it is distinguished from a former one of the same name, which was deleted.
 
 An offset means nothing in another topic. Kafka forgets a group's offsets with the topic, but a worker that was frozen
 meanwhile commits its own into the new one, and the first records there would be passed over. So each commit carries

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to, as Java's clients decide it.
+"""Computes the partition of a key, as Java's clients do.
 
 All parties must agree, or one customer lies in two partitions and loses its order. librdkafka's default is another
 hash (CRC32): producers built on it need `partitioner=murmur2_random`.

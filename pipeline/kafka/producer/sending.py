@@ -1,4 +1,4 @@
-"""What a room that sends asks of the batch producer, so that its decisions can be tested without a broker."""
+"""The protocol of the batch producer for those who send, so that their decisions can be tested without a broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.kafka.records import OutRecord
 
 
 class Outgoing(Protocol):
-    """Records that go out together (`kafka.outgoing.OutgoingChunk`)."""
+    """Records that go out together (`kafka.producer.outgoing.OutgoingChunk`)."""
 
     def append(self, topic: str, partition: int, record: OutRecord) -> None:
         """Add one record behind the others of its partition."""

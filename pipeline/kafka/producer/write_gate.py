@@ -1,4 +1,4 @@
-"""A producer's last word: no record leaves while this process may not write, and none once the producer is given up.
+"""The last check before a batch is sent: none while this process may not write, and none once the producer is given up.
 
 aiokafka keeps batches for as long as it takes and sends them again and again. A process that was frozen, or could not
 reach a leader while its partitions went to another, would write them behind what their next owner has written since.

@@ -1,4 +1,4 @@
-"""What an agent receives: the records of one partition that one poll brought, with the means to acknowledge them."""
+"""The batch that an agent receives: records of one partition from one poll, with the means to acknowledge them."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ RETRY_S: Final = 1.0
 """Pause after a request that the broker could not serve."""
 
 TEXT_CHARS: Final = 4_096 - 64
-"""Beside one offset. Brokers take 4,096 (`offset.metadata.max.bytes`), the topic's mark among them; whose do not are
-told less and less."""
+"""Of the text beside one offset. Brokers accept 4,096 (`offset.metadata.max.bytes`), including the topic's mark; for a
+broker that does not, the text is cut shorter and shorter."""
 
 LEAST_CHARS: Final = 256
 
@@ -142,8 +142,8 @@ class Committer:
         moved, generation = self._watermarks.committable(), self._watermarks.generation
         stored = self._stored[0] if self._stored[1] == generation else {}
         texts = self._texts(generation)
-        # Where only the text is new, the same offset once more. Nothing is done by it that was not done, so nobody is
-        # told.
+        # Where only the text is new, the same offset is committed once more. That is no progress, so no event reports
+        # it.
         offsets = dict(moved)
         for tp in self._watermarks.partitions:
             if tp not in offsets and texts.get(tp, "") != stored.get(tp, ""):

@@ -1,4 +1,4 @@
-"""What is done beyond a partition's committed offset, and how it lies beside that offset.
+"""The records that are done beyond a partition's committed offset, and their form in the text beside that offset.
 
 A stage that finishes records in any order can commit no more than the contiguous prefix; what it has done beyond would
 be done again after a SIGKILL. So the commit carries that as well, in the text that Kafka keeps with the offset, and

@@ -1,4 +1,4 @@
-"""What an owner left as done beyond its offset, compared with the log before it is believed.
+"""What a former owner noted as done beyond its offset, compared with the log before it is used.
 
 Asked for at the begin of an assignment, and as a rule there is nothing to ask: only an owner that ended without a
 hand-over leaves any. Whatever cannot be compared at once is not believed. That costs repeats, as if nothing had been

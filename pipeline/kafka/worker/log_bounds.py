@@ -1,4 +1,4 @@
-"""Where the logs of a consumer's partitions begin and end, each asked for alone."""
+"""The offsets at which the logs of a consumer's partitions begin and end, with a request for each."""
 
 from __future__ import annotations
 

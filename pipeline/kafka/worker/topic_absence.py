@@ -1,6 +1,6 @@
-"""How long topics were away, and how soon after their return their records flowed again.
+"""Records how long topics were away, and how soon after their return their records flowed again.
 
-Heard of in the consumer's thread, asked for in the worker's loop.
+Written in the consumer's thread, read in the worker's loop.
 """
 
 from __future__ import annotations

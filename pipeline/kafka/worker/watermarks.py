@@ -1,4 +1,4 @@
-"""How far each partition is done: the contiguous watermark that may be committed.
+"""Watermarks: the offset up to which all records of a partition are done, and which may be committed.
 
 Pure. Committing anything but the contiguous prefix loses records at the next crash (faust-streaming #606: an
 acknowledged tail was committed over an unfinished head), so a watermark never passes a chunk that was delivered and

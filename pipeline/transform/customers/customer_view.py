@@ -456,7 +456,7 @@ class CustomerView:
 
 
 def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
-    """Whether two tellings of a changed card, that far apart, are of one change."""
+    """Whether two observations of a changed card, that far apart, are of one change."""
     same = one is not None and one == other
     return abs(apart_ms) <= (SAME_CARD_MS if same else SAME_MOMENT_MS)
 

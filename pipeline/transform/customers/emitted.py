@@ -1,4 +1,4 @@
-"""A customer's events that are out, in the order in which they went out, so that the oldest one is found among many.
+"""The events of a customer that were sent, in their order, so that the oldest of many is found.
 
 Beside the summary, as the roster is: `e`, the time and the id, behind `customer NUL`. The facts' own keys are in the
 order of the events' own times, in which a replay of an old webhook would stand before all others for half a year.

@@ -1,8 +1,8 @@
-"""What is remembered of a customer: kinds of facts, their keys, and how two tellings of one fact become one.
+"""What the state keeps about a customer: kinds of facts, their keys, and how two versions of one fact are merged.
 
 A fact is a record of the customers' topic: key `customer NUL kind NUL id`, value a compact JSON array. Whatever comes
 again, late, from a worker that lost its partition or from a backfill is merged, and `merge` is commutative,
-associative and idempotent: the same set of tellings gives the same fact in every order.
+associative and idempotent: the same set of versions gives the same fact in every order.
 
 Moments are pairs `seconds, milliseconds`: when the data was read (the delivery's time), then when the event happened,
 which distinguishes deliveries of one second.
@@ -15,7 +15,7 @@ which distinguishes deliveries of one second.
 | charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
 | unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
-| replacement | subscription | tellings of a changed card: event (ms), method id, by whom | latest eight of both |
+| replacement | subscription | observations of a changed card: event (ms), method id, by whom | latest eight of both |
 | method | subscription | moment, payment method id | latest; an earlier version's replacement |
 | activation | subscription | time (ms), webhook-id | earliest |
 | cancellation | subscription | observations: moment, flag, webhook-id | the latest eight of both |
@@ -191,7 +191,7 @@ def checked(kind: str, value: bytes) -> Fact | None:
 
 
 def merge(kind: str, old: bytes | None, new: bytes) -> bytes:
-    """One fact of two tellings; what cannot be read gives way to what can."""
+    """The merge of two versions of one fact; one that cannot be read gives way to one that can."""
     if old is None or old == new:
         return new
     merged = merge_facts(kind, decode(kind, old), decode(kind, new))

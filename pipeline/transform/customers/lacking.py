@@ -1,4 +1,4 @@
-"""What a topic that lost records lacks of a local copy. Pure."""
+"""Computes which facts of a local copy a topic that lost records lacks. Pure."""
 
 from __future__ import annotations
 

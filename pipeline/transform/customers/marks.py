@@ -1,4 +1,4 @@
-"""Who was forgotten, read from the customers' topic: for whoever sends on what was decided before."""
+"""Reads from the customers' topic who was forgotten: for commands that send what was decided before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a customer is: the partition that Java's default partitioner gives to the customer's id.
+"""Computes the partition that owns a customer: that of the customer's id by Java's default partitioner.
 
 Never the one that a webhook happens to lie in: a producer without keys, or with other keys, or a topic that grew would
 spread one customer over several partitions, each with a part of the facts. What lies elsewhere is sent on to the

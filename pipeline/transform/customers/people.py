@@ -1,4 +1,4 @@
-"""Who one customer is and was at Customer.io, and which customers one person is, read from the customers' topic.
+"""Reads from the customers' topic who a customer is and was at Customer.io, and which customers are one person.
 
 For whoever looks for what is theirs, or has a request from somebody whom only Customer.io's id or address names.
 """

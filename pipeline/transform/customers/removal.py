@@ -1,4 +1,4 @@
-"""Whom a request to be forgotten takes out of Customer.io: the one whom the state knows, and never a guess.
+"""Decides whom a request to be forgotten removes at Customer.io: the person whom the state knows, never a guess.
 
 A wrong id is worse than none: the person stays, somebody else goes, and nobody hears of it.
 """

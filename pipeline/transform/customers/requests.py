@@ -1,4 +1,4 @@
-"""What is kept of a request to be forgotten beside its moment: which command it was, and who the person was.
+"""The fact about a request to be forgotten: which command it was, and who the person was.
 
 The fact `forgotten` holds since when nothing of the customer is known. This one, beside it, distinguishes two requests
 of one second apart and names the person once no other fact does: for a later request with `--customerio`, and for

@@ -1,4 +1,4 @@
-"""A customer's subscriptions in the order in which they speak for the person, so that nobody reads them all.
+"""A customer's subscriptions with the primary one first, in order, so that nobody reads them all.
 
 They lie beside the summary, under keys of their own, and follow from the facts as it does: a webhook about one of
 thousands moves one key, and what speaks next is the first of the rest. What a webhook moves is seen by later reads of

@@ -1,4 +1,4 @@
-"""What happened to a subscription, turn by turn in the order in which it happened, whatever the order of arrival.
+"""The history of a subscription: its changes of status in the order in which they happened, not in that of arrival.
 
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 shows is certain: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
@@ -57,7 +57,7 @@ _RANK: Final = {word: 2 if word in ENDED else 1 if word in LAPSES else 0 for wor
 
 
 def merged(*told: Iterable[Turn]) -> list[Turn]:
-    """The turns of several tellings, the earliest first."""
+    """The turns of several versions of a subscription, the earliest first."""
     distinct = sorted({tuple(turn) for turns in told for turn in turns})
     seen = [turn for turn in distinct if turn[1] == SEEN][-1:]
     return [list(turn) for turn in sorted([turn for turn in distinct if turn[1] != SEEN][-MAX_TURNS:] + seen)]
