@@ -463,7 +463,10 @@ class Settings(BaseSettings):
     def _brokers(cls, value: str) -> str:
         brokers = _split(value)
         if not brokers or not all(_is_address(BROKER.fullmatch(broker)) for broker in brokers):
-            raise ValueError("must be host:port of one or more brokers, comma-separated: kafka-1:9092,kafka-2:9092")
+            raise ValueError(
+                "must be host:port of one or more brokers, comma-separated, the port from 1 to 65535: "
+                "kafka-1:9092,kafka-2:9092"
+            )
         return ",".join(brokers)
 
     @field_validator("webhook_paths")

@@ -70,18 +70,9 @@ def faust_broker(settings: Settings) -> tuple[list[URL], Any]:
 
 
 def servers(settings: Settings) -> list[tuple[str, int]]:
-    """The bootstrap servers as (host, port); an IPv6 address keeps its brackets.
-
-    Raises:
-        SettingsError: a port is out of range.
-    """
-    found = []
-    for server in settings.kafka_bootstrap_servers.split(","):
-        host, _, port = server.rpartition(":")
-        if not 0 < int(port) < 65536:  # noqa: PLR2004 - the range of TCP ports
-            raise SettingsError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS: {port} is no port, ports go from 1 to 65535")
-        found.append((host, int(port)))
-    return found
+    """The bootstrap servers as (host, port); an IPv6 address keeps its brackets."""
+    parted = (server.rpartition(":") for server in settings.kafka_bootstrap_servers.split(","))
+    return [(host, int(port)) for host, _, port in parted]
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -218,7 +217,4 @@ def _time(envelope: Envelope | None, verdict: Decided) -> str | None:
 
 def _url(settings: Settings) -> str:
     region = "us" if settings.customerio_region == "auto" else settings.customerio_region  # nobody is asked offline
-    base = settings.customerio_url or HOSTS[region]
-    parts = urlsplit(base.rstrip("/") + BATCH_PATH)
-    # Credentials inside a URL are for the request, not for the screen.
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return (settings.customerio_url or HOSTS[region]).rstrip("/") + BATCH_PATH

@@ -206,6 +206,7 @@ US = b'{"region":"us","data_center":"us","environment_id":1}'
         ({}, answering(200, US, Date=formatdate(NOW_S - 400)), ["ok", "fault"], "the credentials are taken"),
         ({}, answering(200, US), ["ok", "unknown"], "the credentials are taken"),
         ({}, answering(401), ["fault"], "refused the credentials"),
+        ({}, answering(401), ["fault"], "the App API's"),
         ({}, answering(503), ["fault"], "503"),
         ({"customerio_url": "https://proxy.example.com"}, answering(200, b"{}"), ["ok", "unknown"], "takes batches"),
         (

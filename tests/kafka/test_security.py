@@ -75,13 +75,6 @@ def test_tls_checks_the_host_name() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
 
 
-@pytest.mark.parametrize("port", [0, 65536])
-def test_a_port_that_is_none(port: int) -> None:
-    """A port out of range is refused before a client tries it."""
-    with pytest.raises(SettingsError, match=rf"PIPELINE_KAFKA_BOOTSTRAP_SERVERS: {port} is no port"):
-        client_options(Settings.load(kafka_bootstrap_servers=f"a:9092,b:{port}"))
-
-
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

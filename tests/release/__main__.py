@@ -69,6 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dodo-customerio-dist-") as name:
         scratch = Path(name)
+        source = commit()  # by now: all that follows takes minutes, in which somebody may go on writing
         sdist, wheel = built(scratch)
         python = installed(wheel, scratch / "environment")
         parts = scratch / f"{wheel.name.split('-py3')[0]}.cdx.json"
@@ -79,8 +80,8 @@ def main() -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "PYTHON"))}
         command = python.parent / "dodo-cio"
         version = run([command, "--version"], scratch, clean)
-        if f"(commit {commit()}" not in version:
-            sys.exit(f"make dist: built from commit {commit()}, and the wheel says {version}")
+        if f"(commit {source}" not in version:
+            sys.exit(f"make dist: built from commit {source}, and the wheel says {version}")
         say(version)
         say(run([command, "demo", "--webhooks", options.webhooks], scratch, clean))
         (ROOT / "dist").mkdir(exist_ok=True)

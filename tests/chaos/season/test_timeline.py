@@ -62,7 +62,8 @@ def test_what_it_says() -> None:
 
 def test_nothing_happened() -> None:
     """A season without traffic is a picture too."""
-    assert drawn({**DIGEST, "faults": [], "kinds": {}, "accepted": [], "lag": {"transform": [], "sink": []}})
+    empty = drawn({**DIGEST, "faults": [], "kinds": {}, "accepted": [], "lag": {"transform": [], "sink": []}})
+    assert len(empty) > 0
 
 
 @given(st.floats(0, 1e9))
