@@ -163,6 +163,17 @@ def test_answers_that_nobody_asks_for_are_forgotten() -> None:
     assert len(of._ahead._slices) < 10
 
 
+def test_slow_recipes_end_a_slice_before_its_limit_does() -> None:
+    """What is answered until then is not run again, and the context stays."""
+    of = Engine(
+        [Recipe("a.js", f"function handler(webhook) {{ for (let i = 0; i < 3e5; i++); return {SENT % '{}'} }}")]
+    )
+    requests = orjson.dumps([(0, "payment.succeeded", PAYMENT, 1, "msg_1")] * 500).decode()
+    words = of.run_all(requests)
+    assert 0 < len(words) < 500
+    assert of._made_by is not None
+
+
 @pytest.mark.parametrize("way", LEAKS)
 def test_nothing_of_one_customer_reaches_the_next_of_a_slice(way: str) -> None:
     """All see the same world; a record that cannot be undone ends its slice and its context."""
