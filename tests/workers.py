@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,6 +12,7 @@ from typing import Any, Final, Self
 import httpx
 
 from tests.asking import local_client
+from tests.forked import Popen
 
 PATIENCE_S: Final = 300.0
 """A bound against hanging, on a machine that does ten other things."""
@@ -26,7 +26,7 @@ class WorkerProcess:
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
+            self.process = Popen[bytes](command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
 
     @property
     def text(self) -> str:
