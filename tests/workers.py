@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.asking import local_client
+from tests.forked import Popen
 
 PATIENCE_S: Final = 300.0
 """A bound against hanging, on a machine that does ten other things."""
@@ -25,8 +27,9 @@ class WorkerProcess:
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self.log = log
+        self._port = 0
         with log.open("wb") as stream:
-            self.process = subprocess.Popen(command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
+            self.process = Popen[bytes](command, env=dict(environ), stdout=stream, stderr=stream, cwd=log.parent)
 
     @property
     def text(self) -> str:
@@ -67,12 +70,19 @@ class WorkerProcess:
 
     async def port(self) -> int:
         """The health port, once it listens."""
-        return int(json.loads(await self.says('"health listening"', '"port"'))["port"])
+        self._port = self._port or int(json.loads(await self.says('"health listening"', '"port"'))["port"])
+        return self._port
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of the health port."""
         async with local_client() as client:
             return await client.get(f"http://127.0.0.1:{await self.port()}{path}")
+
+    async def samples(self, name: str) -> list[Sample]:
+        """A series with all its labels. The other 500 lines are not parsed: some ask twenty times a second."""
+        lines = (await self.get("/metrics")).text.splitlines(keepends=True)
+        own = "".join(line for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        return [sample for family in text_string_to_metric_families(own) for sample in family.samples]
 
     async def answers(self, path: str, text: str) -> httpx.Response:
         """The first answer of the health port that contains `text`."""

@@ -28,6 +28,7 @@ from pipeline.dodo.simulator import Delivery, Shop
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
+from tests import forked
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
 from tests.sink.kafka.test_removals import set_back
 
@@ -60,7 +61,7 @@ class Chain:
         for stage in ("transform", "sink"):
             log = self._directory / f"{stage}.log"
             with log.open("wb") as stream:
-                process = subprocess.Popen(
+                process = forked.Popen[bytes](
                     [sys.executable, "-m", "pipeline", stage], env=self._environ, stdout=stream, stderr=stream
                 )
             self._workers.append((process, log))
@@ -89,16 +90,10 @@ class Chain:
 
     async def run(self, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
         """The summary of `dodo-cio … --yes --json`, which must end with this code."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "pipeline", *arguments, "--yes", "--json"),
-            env=self._environ,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode == exit_code, (out, err)
-        found: dict[str, Any] = orjson.loads(out)
+        words = [*forked.PROGRAM, *arguments, "--yes", "--json"]
+        done = await asyncio.to_thread(forked.run, words, env=self._environ)
+        assert done.returncode == exit_code, (done.stdout, done.stderr)
+        found: dict[str, Any] = orjson.loads(done.stdout)
         return found
 
     async def produce(self, deliveries: Iterable[Delivery]) -> None:

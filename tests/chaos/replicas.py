@@ -22,6 +22,7 @@ import httpx
 from pipeline.kafka.local.ports import free_port
 from pipeline.kafka.local.process import Watchdog
 from pipeline.settings import Settings
+from tests import forked
 from tests.asking import local_client
 from tests.chaos.season.record import Ended
 from tests.kafka.three_brokers import Cluster
@@ -249,7 +250,7 @@ class Replicas:
         where = {"PIPELINE_PORT": str(replica.port), "PIPELINE_DATA_DIR": str(replica.disk)}
         worker = (sys.executable, "-m", "pipeline", replica.stage)
         with replica.log.open("ab") as log:
-            replica.process = subprocess.Popen(
+            replica.process = forked.Popen[bytes](
                 self._sandbox_command if replica.stage == "sandbox" else worker,
                 env={**self.environment, **replica.environment, **where},
                 stdin=subprocess.DEVNULL,

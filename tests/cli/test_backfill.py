@@ -28,6 +28,7 @@ from pipeline.errors import CredentialError, InputError, PipelineError, Settings
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests import forked
 from tests.dodo.stand_in import LIVE_KEY, Account, error, served
 
 pytestmark = pytest.mark.kafka
@@ -280,7 +281,7 @@ def test_interrupted_run(desk: Desk, number: signal.Signals) -> None:
 
     desk.account.faults.append(hold)
     command = [sys.executable, "-m", "pipeline", "backfill", "--from", "2026-01-01", "--yes", "--rate", "100000"]
-    with subprocess.Popen(command, env=desk.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with forked.Popen(command, env=desk.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 300
         while not reached:
             assert run.poll() is None, run.communicate()
@@ -400,7 +401,7 @@ def test_question(desk: Desk, answer: str, sent: int) -> None:
         try:
             command = [sys.executable, "-m", "pipeline", *arguments]
             pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            with subprocess.Popen(command, env=desk.environ, stdin=theirs, **pipes) as run:
+            with forked.Popen(command, env=desk.environ, stdin=theirs, **pipes) as run:
                 os.write(ours, f"{answer}\n".encode())
                 out, err = run.communicate(timeout=300)
         finally:
@@ -417,7 +418,7 @@ def test_api_that_stays_away(desk: Desk) -> None:
     """When Dodo's API cannot be reached the command says so without a traceback."""
     environ = desk.environ | {"PIPELINE_DODO_API_URL": "http://127.0.0.1:1"}
     command = [sys.executable, "-m", "pipeline", "backfill", "--from", ALWAYS, "--yes"]
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with forked.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 300
         while not desk.state_files():
             assert time.monotonic() < deadline

@@ -30,6 +30,7 @@ from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, int_header
 from pipeline.settings import Settings
+from tests import forked
 
 pytestmark = pytest.mark.kafka
 
@@ -158,7 +159,7 @@ class Desk:
         """`dodo-cio dlq …` in a process of its own."""
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [sys.executable, "-m", "pipeline", "dlq", *arguments]
-        return subprocess.Popen(command, **{"env": self.environ, "text": True, **pipes, **more})
+        return forked.Popen(command, **{"env": self.environ, "text": True, **pipes, **more})
 
     def until_webhooks(self, count: int, process: subprocess.Popen[str]) -> None:
         """Return once so many webhooks are back, while the process goes on."""

@@ -8,7 +8,6 @@ import logging
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +29,7 @@ from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.kafka.noise import FloodGate
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests import forked
 from tests.asking import local_client
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -61,7 +61,7 @@ class Ingest:
     def __init__(self, environment: dict[str, str], log: Path, *arguments: str) -> None:
         self.log = log
         with log.open("wb") as out:
-            self.process = subprocess.Popen(
+            self.process = forked.Popen(
                 [sys.executable, "-m", "pipeline", "ingest", *arguments], env=environment, stdout=out, stderr=out
             )
 

@@ -20,6 +20,7 @@ from pipeline.customerio.operations import identify
 from pipeline.customerio.workspace import credentials, resolve
 from pipeline.errors import InputError
 from pipeline.settings import Settings
+from tests import forked
 from tests.asking import local_client
 
 Starting = Callable[..., subprocess.Popen[str]]
@@ -34,7 +35,7 @@ def starting() -> Iterator[Starting]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "pipeline", "sandbox", *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
 

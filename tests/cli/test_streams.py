@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import build
+from tests import forked
 from tests.cli.test_screen import COMMANDS
 
 DODO_CIO = (sys.executable, "-m", "pipeline")
@@ -31,24 +32,23 @@ PRINTING = (
 """Each of the ways in which commands write: rich, typer.echo, sys.stdout; less and more than a buffer holds."""
 
 
-def run(
-    command: Sequence[str], environ: Mapping[str, str] | None = None, *, stdout: int = subprocess.PIPE, shell: str = ""
-) -> tuple[int, str, str]:
+def run(command: Sequence[str], environ: Mapping[str, str] | None = None, *, shell: str = "") -> tuple[int, str, str]:
     """Exit code, standard output and standard error; with `shell`, of the command with that redirection."""
     line = [*DODO_CIO, *command]
     given = ["/bin/sh", "-c", f'exec "$@" {shell}', "sh", *line] if shell else line
-    done = subprocess.run(
-        given, stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(environ or {})}, check=False
-    )
-    return done.returncode, (done.stdout or b"").decode(errors="replace"), done.stderr.decode()
+    done = subprocess.run(given, capture_output=True, env={**os.environ, **(environ or {})}, check=False)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
 def test_a_full_disk(command: Sequence[str]) -> None:
     """What cannot be written is said in one line, exit code 1; never a success, never a traceback."""
     with Path("/dev/full").open("wb") as full:
-        code, _, err = run(command, stdout=full.fileno())
-    assert (code, err) == (1, "dodo-cio: standard output cannot be written: No space left on device\n")
+        done = forked.run([*DODO_CIO, *command], stdout=full.fileno())
+    assert (done.returncode, done.stderr) == (
+        1,
+        "dodo-cio: standard output cannot be written: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_a_reader_that_has_gone(command: Sequence[str]) -> None:
     """`| head` ends every command alike: quietly, with 141."""
     reader, writer = os.pipe()
     os.close(reader)
-    code, _, err = run(command, stdout=writer)
+    done = forked.run([*DODO_CIO, *command], stdout=writer)
     os.close(writer)
-    assert (code, err) == (141, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -87,7 +87,7 @@ def test_another_encoding(command: Sequence[str], encoding: str) -> None:
     assert not [sign for sign in COMPLAINTS if sign in err]
     assert out
     if "--json" in command and encoding == "ascii":
-        assert json.loads(out) == json.loads(run(command, {"PYTHONIOENCODING": "utf-8"})[1])
+        assert json.loads(out) == json.loads(forked.run([*DODO_CIO, *command]).stdout)
 
 
 def test_nothing_to_read_and_nobody_to_tell() -> None:

@@ -19,6 +19,7 @@ from pipeline.dodo import samples
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import header
 from pipeline.settings import Settings, Stage
+from tests import forked
 
 pytestmark = pytest.mark.kafka
 
@@ -40,7 +41,7 @@ def start(tmp_path: Path, environment: Callable[[Settings], dict[str, str]]) -> 
 
         def begin(stage: Stage, settings: Settings) -> subprocess.Popen[bytes]:
             log = stack.enter_context((tmp_path / f"{stage}.log").open("wb"))
-            process = subprocess.Popen(
+            process = forked.Popen[bytes](
                 [sys.executable, "-m", "pipeline", stage], env=environment(settings), stdout=log, stderr=log
             )
             stack.callback(process.wait)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.kafka.cluster.admin import open_admin
 from tests.kafka.three_brokers import Cluster
@@ -24,7 +23,6 @@ from tests.transform.test_worker import (
     read_all,
     start,  # noqa: F401 - a fixture
 )
-from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -57,7 +55,8 @@ async def test_outputs_that_could_not_leave_in_time(
     for place in await produce(settings, payments(0, PAYMENTS)):
         offsets[place.partition].append(place.offset)
     async with asyncio.timeout(60):
-        while sum(await series(worker, "dodo_cio_records_delivered_total")) != PAYMENTS:  # noqa: ASYNC110 - a scrape
+        delivered = "dodo_cio_records_delivered_total"
+        while sum(one.value for one in await worker.samples(delivered)) != PAYMENTS:  # noqa: ASYNC110 - a scrape
             await asyncio.sleep(0.05)
     if frozen:
         worker.process.send_signal(signal.SIGSTOP)
@@ -91,9 +90,3 @@ async def owns(guest: AIOKafkaConsumer, partitions: int) -> None:
     async with asyncio.timeout(120):
         while len(guest.assignment()) != partitions:  # noqa: ASYNC110 - aiokafka has nothing to await
             await asyncio.sleep(0.05)
-
-
-async def series(worker: WorkerProcess, name: str) -> list[float]:
-    """The values of a series, whatever its labels."""
-    text = (await worker.get("/metrics")).text
-    return [one.value for family in text_string_to_metric_families(text) for one in family.samples if one.name == name]

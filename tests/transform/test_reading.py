@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.deadletters.envelope import original_of
 from pipeline.deadletters.reader import open_letter_reader
@@ -93,8 +92,7 @@ def ids(records: Sequence[OutRecord]) -> list[str]:
 
 async def series(worker: WorkerProcess, name: str) -> float:
     """The sum of a series over its labels."""
-    families = text_string_to_metric_families((await worker.get("/metrics")).text)
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+    return sum(sample.value for sample in await worker.samples(name))
 
 
 async def test_any_codec(start: Start, chain_settings: ChainSettings) -> None:  # noqa: F811 - the fixture

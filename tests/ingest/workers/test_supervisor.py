@@ -26,6 +26,7 @@ from pipeline.ingest import PATH
 from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import text_header
 from pipeline.settings import PREFIX, Settings
+from tests.asking import local_client
 
 LIVE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = samples.load("payment.succeeded")
@@ -64,7 +65,7 @@ class Service:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask on a connection of its own, until somebody answers."""
-        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with asyncio.timeout(PATIENCE_S), local_client(timeout=30) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     return await client.get(f"{self.child.url}{path}")
@@ -93,7 +94,7 @@ class Service:
                         return
                 await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(trust_env=False, timeout=30, limits=limits) as client:
+        async with asyncio.timeout(PATIENCE_S), local_client(timeout=30, limits=limits) as client:
             await asyncio.gather(*(send(client, webhook_id) for webhook_id in ids))
         return ids
 
@@ -184,7 +185,7 @@ async def test_a_worker_that_hangs_is_no_life(service: Service) -> None:
     frozen, *_ = await service.all_serve()
     os.kill(frozen, signal.SIGSTOP)
     try:
-        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        async with asyncio.timeout(PATIENCE_S), local_client(timeout=10) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):  # those that came to the frozen one
                     answer = await client.get(f"{service.child.url}/live", headers={"connection": "close"})
@@ -205,7 +206,7 @@ async def test_sigterm_ends_all_in_order(service: Service, read_topic: Any) -> N
     accepted: list[str] = []
 
     async def send(lane: int) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with local_client(timeout=30) as client:
             for number in range(10_000):
                 webhook_id = f"lane{lane}_{number}"
                 headers = service.signed(BODY, webhook_id=webhook_id)
@@ -276,7 +277,7 @@ async def test_they_drain_together(tmp_path: Path, chain_settings: Any, environm
             await asyncio.sleep(0.05)
         assert "stopping" in ready.json()["reason"]
         for number in range(CONNECTIONS):
-            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            async with local_client(timeout=30) as client:
                 headers = signed(BODY, webhook_id=f"msg_{number}")
                 answer = await client.post(f"{child.url}{PATH}", content=BODY, headers=headers)
             assert answer.status_code == 200
@@ -298,7 +299,7 @@ async def test_probes_on_a_port_of_their_own(
         await fleet.ready(child)
         service = Service(child, settings, signed)
         await service.all_serve()
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with local_client(timeout=30) as client:
             headers = signed(BODY)
             answer = await client.post(f"http://127.0.0.1:{port}{PATH}", content=BODY, headers=headers)
             assert answer.status_code == 200

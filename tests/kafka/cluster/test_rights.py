@@ -29,6 +29,7 @@ from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.security import client_options
 from pipeline.settings import Settings
+from tests import forked
 from tests.kafka.shared import SharedKafka
 
 WITHIN_S = 180.0
@@ -135,7 +136,7 @@ def spawn(environment: Callable[[Settings], dict[str, str]], tmp_path: Path) -> 
     def begin(settings: Settings, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (tmp_path / f"{name}.log").open("wb") as log:
             command = (sys.executable, "-m", "pipeline", *arguments)
-            process = subprocess.Popen(command, env=environment(settings), stdout=log, stderr=log, cwd=tmp_path)
+            process = forked.Popen[bytes](command, env=environment(settings), stdout=log, stderr=log, cwd=tmp_path)
         processes.append(process)
         return process
 

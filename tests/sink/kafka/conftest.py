@@ -17,7 +17,6 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.structs import RecordMetadata
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.customerio.operations import event, identify
 from pipeline.customerio.sandbox import SandboxConfig
@@ -52,8 +51,7 @@ class Worker(WorkerProcess):
 
     async def series(self, name: str) -> float:
         """The sum of a series over its labels."""
-        families = text_string_to_metric_families((await self.get("/metrics")).text)
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+        return sum(sample.value for sample in await self.samples(name))
 
     async def shows(self, name: str, condition: Callable[[float], bool]) -> None:
         """Wait until a series fulfils `condition`."""

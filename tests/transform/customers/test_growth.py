@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN
 from pipeline.transform.customers.facts import split
+from tests import forked
 from tests.transform.customers.conftest import records_of
 
 if TYPE_CHECKING:
@@ -110,16 +109,8 @@ class Command:
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Its exit code, and what it said."""
         self._directory.mkdir(exist_ok=True)
-        done = await asyncio.to_thread(
-            subprocess.run,
-            (sys.executable, "-m", "pipeline", *arguments),
-            env=self._environ,
-            cwd=self._directory,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        words = [*forked.PROGRAM, *arguments]
+        done = await asyncio.to_thread(forked.run, words, env=self._environ, cwd=self._directory)
         assert "Traceback" not in done.stdout + done.stderr
         return done.returncode, done.stdout + done.stderr
 

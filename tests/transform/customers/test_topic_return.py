@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ import pytest
 
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
+from tests import forked
 from tests.statestore.test_partitions import event, facts, make_anew
 from tests.transform.test_worker import (
     ChainSettings,
@@ -36,11 +35,8 @@ Own = Callable[[Settings], AbstractAsyncContextManager["Owner"]]
 
 async def restored(environ: dict[str, str], *flags: str) -> tuple[int | None, str, str]:
     """`dodo-cio state restore-topic`: exit code, stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pipeline", "state", "restore-topic", *flags), env=environ, stdout=PIPE, stderr=PIPE
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(forked.run, [*forked.PROGRAM, "state", "restore-topic", *flags], env=environ)
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_written_back(

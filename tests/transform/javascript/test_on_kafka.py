@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.kafka.records import text_header
 from pipeline.settings import Settings
+from tests import forked
 from tests.sink.kafka.conftest import Stage
 from tests.transform.customers.conftest import Fleet
 
@@ -72,8 +71,8 @@ async def write(settings: Settings, webhooks: list[Webhook]) -> None:
 
 def replay(environ: dict[str, str], *arguments: str) -> None:
     """`dodo-cio dlq replay`, which puts everything back that it means to."""
-    command = [sys.executable, "-m", "pipeline", "dlq", "replay", "--class", "transform-failed", "--yes", *arguments]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    command = [*forked.PROGRAM, "dlq", "replay", "--class", "transform-failed", "--yes", *arguments]
+    ended = forked.run(command, env=environ)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

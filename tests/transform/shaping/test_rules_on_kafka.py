@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -24,6 +22,7 @@ from pipeline.transform.mapping import map_body
 from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.rules.loading import version_of
 from pipeline.transform.verdicts import Delivery, Operations
+from tests import forked
 from tests.transform.customers.conftest import Fleet, records_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -164,10 +163,8 @@ async def test_rules_change_under_traffic_and_every_event_is_told_once(
         before = await events_in(settings)
         assert len(before) + len(letters) == traffic.count
 
-        replay = (sys.executable, "-m", "pipeline", "dlq", "replay", "--class", "transform-failed", "--yes")
-        done = await asyncio.to_thread(
-            subprocess.run, replay, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        replay = [*forked.PROGRAM, "dlq", "replay", "--class", "transform-failed", "--yes"]
+        done = await asyncio.to_thread(forked.run, replay, env=environ, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         await fleet.caught_up()
 
