@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline.doctor.findings import Finding, Verdict
+from pipeline.errors import TopicError
 from pipeline.kafka.cluster.admin import Admin
 from pipeline.kafka.cluster.rights import COMMANDS, STAGES, Kind, missing, rights_of, united
 from pipeline.kafka.cluster.start_checks import config_faults
@@ -18,13 +19,22 @@ APPLY = "`dodo-cio topics plan` shows it, `dodo-cio topics apply` does it"
 async def topics(settings: Settings, admin: Admin) -> list[Finding]:
     """Findings about each topic of `topics/*.yaml`: whether it exists, its partitions and configuration."""
     specs = [spec for spec in load_specs(settings) if settings.state or spec.name != settings.customers_topic]
-    counts = await admin.partitions(spec.name for spec in specs)
+    counts: dict[str, tuple[int, int]] = {}
+    refused: dict[str, str] = {}
+    for spec in specs:  # each by itself: one that may not be seen, as of another stage's, hides no other
+        try:
+            counts |= await admin.partitions([spec.name])
+        except TopicError as error:
+            refused[spec.name] = str(error)
     configs = await admin.configs(counts)
     readable = {name for name, found in configs.items() if found is not None}
     actual = await admin.topics(readable)
     todo = plan([spec for spec in specs if spec.name in readable], actual)
     findings = []
     for spec in specs:
+        if spec.name in refused:
+            findings.append(Finding("topics", spec.name, "unknown", refused[spec.name], RENDER))
+            continue
         if spec.name not in counts:
             text = "it does not exist, or this user may not see it (DESCRIBE)"
             findings.append(Finding("topics", spec.name, "fault", text, APPLY))

@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 from pipeline.doctor.examination import examine
 from pipeline.doctor.findings import CHECKS, Finding
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.rights import rights_of
+from pipeline.kafka.cluster.rights import Operation, Right, rights_of
 from pipeline.kafka.records import DLQ_CLASS, DLQ_STAGE
 from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN
@@ -144,6 +144,21 @@ async def test_a_user_who_may_do_nothing(secure_kafka: Any, tmp_path: Path) -> N
     }
     assert {one.verdict for (check, _), one in found.items() if check == "groups"} == {"unknown"}
     assert "ok" not in {one.verdict for (check, _), one in found.items() if check in {"topics", "dead-letters"}}
+
+
+async def test_a_topic_of_which_only_its_name_may_be_seen(secure_kafka: Any, tmp_path: Path) -> None:
+    """Its partitions are counted, how it is set is unknown with the right that is missing; so is all of the others."""
+    called = names()
+    await created(secure_kafka, called)
+    settings = secure_kafka.user("operator", **called, data_dir=tmp_path)
+    rights = [Right("topic", settings.webhooks_topic, Operation.DESCRIBE)]
+    await secure_kafka.allow("operator", rights)
+    await until_allowed(settings, rights)
+    told = await examined(settings)
+    found, other = told["topics", settings.webhooks_topic], told["topics", settings.customers_topic]
+    assert (found.verdict, found.remedy) == ("unknown", "allow DESCRIBE_CONFIGS on it")
+    assert found.text == "1 partitions, 1 replicas; its configuration may not be read"
+    assert (other.verdict, "needs the ACL DESCRIBE" in other.text) == ("unknown", True)
 
 
 async def test_a_stage_s_own_user(secure_kafka: Any, tmp_path: Path) -> None:
