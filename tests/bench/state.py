@@ -42,10 +42,12 @@ async def measure(run: Run) -> list[Figure]:
     await fill(source, payments)
     without: list[Mapped] = []
     with_: list[Mapped] = []
+    recipe: list[Mapped] = []
     shaped: list[Mapped] = []
     contenders: tuple[tuple[list[Mapped], str, dict[str, Any]], ...] = (
         (without, "without a state", {"state": False}),
         (with_, "with a state", {"state": True}),
+        (recipe, "with a recipe alone", {"state": False, "javascript": RECIPE}),
         (shaped, "with a state and a recipe", {"state": True, "javascript": RECIPE}),
     )
     for number in range(run.sizes.rounds):
@@ -55,18 +57,20 @@ async def measure(run: Run) -> list[Figure]:
             fresh = await stage.topics(broker, directory, PARTITIONS, transform_group=group, **given)
             settings = fresh.model_copy(update={"webhooks_topic": source.webhooks_topic})
             found.append(await transformed(settings, directory, payments))
-    ratio = median(per(mine.per_second, bare.per_second) for mine, bare in zip(with_, without, strict=True))
+    ratio = _ratio(with_, without)
     cpu = median(per(bare.cpu_us, mine.cpu_us) for mine, bare in zip(with_, without, strict=True))
     return [
         Figure("state", "transform without a state, webhooks", median(one.per_second for one in without), "/s"),
         Figure("state", "transform with the state, webhooks", median(one.per_second for one in with_), "/s"),
-        Figure(
-            "state",
-            "with the state and a recipe, webhooks",
-            median(one.per_second for one in shaped),
-            "/s",
-            at_least=WITH_A_RECIPE,
+        *(
+            Figure("state", name, median(one.per_second for one in found), "/s", at_least=WITH_A_RECIPE)
+            for found, name in (
+                (recipe, "with a recipe and without a state, webhooks"),
+                (shaped, "with the state and a recipe, webhooks"),
+            )
         ),
+        Figure("state", "with a recipe, of without one", _ratio(recipe, without), "x"),
+        Figure("state", "with a recipe, of without one, both with the state", _ratio(shaped, with_), "x"),
         Figure("state", "with the state, of without", ratio, "x", at_least=TARGET),
         Figure("state", "without, processor time a webhook", median(one.cpu_us for one in without), "µs"),
         Figure("state", "with, processor time a webhook", median(one.cpu_us for one in with_), "µs"),
@@ -74,6 +78,11 @@ async def measure(run: Run) -> list[Figure]:
         Figure("state", "without, largest resident memory", max(one.rss_mb for one in without), "MB"),
         Figure("state", "with, largest resident memory", max(one.rss_mb for one in with_), "MB"),
     ]
+
+
+def _ratio(mine: list[Mapped], bare: list[Mapped]) -> float:
+    """Of the rates, of each round."""
+    return median(per(one.per_second, other.per_second) for one, other in zip(mine, bare, strict=True))
 
 
 async def fill(settings: Settings, payments: int) -> None:
