@@ -110,7 +110,7 @@ class Flow:
         lookups: find the names of products that a webhook is the first to mention, before it is decided; likewise.
         fail: called once with the error that ended the flow; must end the worker.
         current: asked at each chunk's first record for what decides all of it, where that changes; else `decide` does.
-        look_ahead: shown records of long chunks before they are decided.
+        look_ahead: is shown records, a slice at a time, before they are decided.
         spans: makes traces, where they are on.
         clock: unix seconds.
     """

@@ -1,21 +1,20 @@
-"""Recipes run before their answers are asked for: slices of webhooks in a thread, beside the mapping of those before.
+"""Recipes run before they are asked: on a slice of webhooks in one call of the engine.
 
-A recipe sees nothing but its webhook, so that it does not matter when it runs. The engine works without Python's global
-lock while it runs a slice. What it cannot answer here, a failure above all, is run again alone (`Engine.run`), where a
-limit is one record's and an error has its line.
+A recipe sees nothing but its webhook, so that it does not matter when it runs. Between two decisions the engine finds
+its code and data in none of the processor's caches and takes twice as long, and so does the decision behind it. What
+cannot be answered here, a failure above all, is run again alone (`Engine.run`), where a limit is one record's and an
+error has its line.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import orjson
 
 from pipeline.transform.javascript.engine import Engine
-from pipeline.transform.javascript.recipes import Recipe
 from pipeline.transform.shaping.types import Webhook
 
 SLICES_KEPT: Final = 8
@@ -28,9 +27,6 @@ ARRAY_LENGTH: Final = 16
 ARRAY_MAX_BYTES: Final = 256 * 1024
 """Of their JSON: as objects it takes up to fifty times that, and the engine's memory has a limit (`engine`)."""
 
-Words = list[str | None]
-"""What the engine answers to each request; None: it must be asked alone."""
-
 
 class _Place(NamedTuple):
     """Where the answers to one webhook are; the webhook is held so that no other body has its address meanwhile."""
@@ -42,26 +38,24 @@ class _Place(NamedTuple):
 
 class _Slice(NamedTuple):
     places: dict[int, _Place]
-    words: Future[Words]
+    words: list[str | None]
 
 
 class Ahead:
-    """Answers of `recipes` about webhooks that will be asked about soon.
+    """Answers of an engine's recipes about webhooks that will be asked about soon.
 
     Args:
-        recipes: as the shaper has them.
+        engine: of the thread that asks.
         asked: by type, the numbers of the recipes that are asked.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], asked: Callable[[str], tuple[int, ...]]) -> None:
+    def __init__(self, engine: Engine, asked: Callable[[str], tuple[int, ...]]) -> None:
+        self._engine = engine
         self._asked = asked
-        self._recipes = recipes
-        self._engine: Engine | None = None  # the thread's own
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recipes")
         self._slices: deque[_Slice] = deque(maxlen=SLICES_KEPT)
 
-    def begin(self, webhooks: Sequence[Webhook]) -> None:
-        """Have the recipes run on these, in the background."""
+    def run(self, webhooks: Sequence[Webhook]) -> None:
+        """Have the recipes run on these, as far as they go together."""
         requests: list[tuple[int, str, object, int, str]] = []
         places = {}
         for webhook in webhooks:
@@ -73,22 +67,13 @@ class Ahead:
         except TypeError:  # what orjson cannot write
             return
         if texts and max(map(len, texts)) <= ARRAY_MAX_BYTES:
-            words = self._thread.submit(self._run, [text.decode() for text in texts], len(requests))
-            self._slices.append(_Slice(places, words))
+            words = self._engine.run_all(*[text.decode() for text in texts])
+            self._slices.append(_Slice(places, words + [None] * (len(requests) - len(words))))
 
-    def words(self, webhook: Webhook) -> Words | None:
-        """The engine's answers to the recipes that are asked about `webhook`, in their order; None: there are none.
-
-        Waits for a slice that is still running, for the engine's limit of time at most.
-        """
+    def words(self, webhook: Webhook) -> list[str | None] | None:
+        """The engine's answers to the recipes that are asked about `webhook`, in their order; None: there are none."""
         for slice_ in self._slices:
             place = slice_.places.get(id(webhook.body))
             if place is not None and place.webhook == webhook:
-                return slice_.words.result()[place.first : place.end]
+                return slice_.words[place.first : place.end]
         return None
-
-    def _run(self, texts: list[str], count: int) -> Words:
-        if self._engine is None:
-            self._engine = Engine(self._recipes)
-        words = self._engine.run_all(*texts)
-        return words + [None] * (count - len(words))

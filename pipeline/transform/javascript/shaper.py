@@ -35,7 +35,7 @@ class JavaScript:
         self._recipes = tuple(recipes)
         self._chain = chain
         self._engine = Engine(self._recipes)
-        self._ahead = Ahead(self._recipes, self._numbers)
+        self._ahead = Ahead(self._engine, self._numbers)
         self._asked: dict[str, tuple[int, ...]] = {}
         self.version = version_of(self._recipes)
         self.claims = frozenset().union(*(one.types for one in self._recipes if one.types and len(one.types) == 1))
@@ -74,8 +74,8 @@ class JavaScript:
         return _shaped(told(payloads, webhook.body, self._chain), default)
 
     def ahead(self, webhooks: Sequence[Webhook]) -> None:
-        """Begin to run the recipes on webhooks that `shape` will be asked about, in the background."""
-        self._ahead.begin(webhooks)
+        """Run the recipes on webhooks that `shape` will be asked about next."""
+        self._ahead.run(webhooks)
 
     def _numbers(self, type_: str) -> tuple[int, ...]:
         """The recipes that are asked about webhooks of this type."""

@@ -46,7 +46,7 @@ def shape(shaper: Shaper, webhook: Webhook, default: Shaped, know: Callable[[], 
 
 
 def look_ahead(shaper: Shaper, webhooks: Sequence[Webhook]) -> None:
-    """Show `shaper` webhooks that it will probably be asked about soon, if it has a method `ahead` for that."""
+    """Show `shaper` webhooks that it will probably be asked about next, if it has a method `ahead` for that."""
     ahead: Callable[[Sequence[Webhook]], None] | None = getattr(shaper, "ahead", None)
     if ahead is not None:
         ahead(webhooks)
