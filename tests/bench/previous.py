@@ -8,7 +8,8 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-from tests.bench.stage import ROOT
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+"""Not where programs are started: under `make compiled`'s tree git would look for the commit's files in that folder."""
 
 PARTS: Final = ("pipeline", "topics", "tests/bench")
 
@@ -23,7 +24,7 @@ def export(commit: str, directory: Path) -> Path:
     if tree.exists():
         return tree
     found = subprocess.run(
-        ("git", "-C", str(ROOT), "archive", "--format=tar", commit, *PARTS), capture_output=True, check=False
+        ("git", "-C", str(REPOSITORY), "archive", "--format=tar", commit, *PARTS), capture_output=True, check=False
     )
     if found.returncode:
         raise FileNotFoundError(found.stderr.decode(errors="replace").strip())

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.previous import export
-from tests.bench.stage import ROOT
+from tests.bench.previous import REPOSITORY, export
 
-pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone, so there are no other commits")
+pytestmark = pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="no clone, so there are no other commits")
 
 
 def test_the_tree_is_that_of_the_commit(tmp_path: Path) -> None:
     """What a contender imports is there, as the commit has it; asked for again nothing is written."""
     tree = export("HEAD", tmp_path)
-    shown = subprocess.check_output(("git", "-C", str(ROOT), "show", "HEAD:pipeline/errors.py"))
+    shown = subprocess.check_output(("git", "-C", str(REPOSITORY), "show", "HEAD:pipeline/errors.py"))
     assert (tree / "pipeline/errors.py").read_bytes() == shown
     assert (tree / "tests/bench/contenders/ours.py").is_file()
     (tree / "pipeline/errors.py").write_bytes(b"")
