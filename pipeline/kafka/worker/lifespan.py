@@ -27,10 +27,17 @@ class Companions(Service):
         self._pairs.append((start, stop))
 
     async def on_start(self) -> None:
-        """Start them in the order given; one that fails ends the worker, and those before it are stopped."""
+        """Start them in the order given; one that fails ends the worker, and those before it are stopped.
+
+        Told to end meanwhile, `on_stop` has stopped those that ran: the one that was starting is stopped here, and no
+        further one starts.
+        """
         for start, stop in self._pairs:
             await start()
             self._running.append(stop)
+            if self.should_stop:
+                await self.on_stop()
+                return
 
     async def on_stop(self) -> None:
         """Stop those that were started, the last one first; one that fails does not keep the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -44,3 +45,25 @@ async def test_only_what_was_started_is_stopped() -> None:
         await companions.start()
     await companions.stop()
     assert said == ["client", "producer", "-client"]
+
+
+async def test_a_stop_during_the_start_leaves_nothing_running() -> None:
+    """Neither the one that was starting, which nobody had to stop yet, nor those that would have followed it."""
+    said: list[str] = []
+    starting, may_go_on = asyncio.Event(), asyncio.Event()
+    companions = Companions()
+
+    async def slow() -> None:
+        starting.set()
+        await may_go_on.wait()
+        said.append("producer")
+
+    companions.add(step(said, "client"), step(said, "-client"))
+    companions.add(slow, step(said, "-producer"))
+    companions.add(step(said, "server"), step(said, "-server"))
+    start = asyncio.create_task(companions.start())
+    await starting.wait()
+    await companions.stop()
+    may_go_on.set()
+    await start
+    assert said == ["client", "-client", "producer", "-producer"]
