@@ -21,11 +21,8 @@ SLICES_KEPT: Final = 8
 """Of webhooks whose answers nobody asked for, such as those that the default mapping drops. Several chunks can be in
 the making at once where some wait for Dodo's API."""
 
-ARRAY_LENGTH: Final = 16
-"""Requests that the engine has as objects at once: what it holds must not become so much that it looks for cycles."""
-
-ARRAY_MAX_BYTES: Final = 256 * 1024
-"""Of their JSON: as objects it takes up to fifty times that, and the engine's memory has a limit (`engine`)."""
+SLICE_MAX_BYTES: Final = 512 * 1024
+"""Of its JSON: as objects it takes up to fifty times that, and the engine's memory has a limit (`engine`)."""
 
 
 class _Place(NamedTuple):
@@ -63,11 +60,11 @@ class Ahead:
                 places[id(webhook.body)] = _Place(webhook, len(requests), len(requests) + len(asked))
                 requests += [(one, webhook.type, webhook.body, webhook.event_ms, webhook.id) for one in asked]
         try:
-            texts = [orjson.dumps(requests[at : at + ARRAY_LENGTH]) for at in range(0, len(requests), ARRAY_LENGTH)]
+            text = orjson.dumps(requests)
         except TypeError:  # what orjson cannot write
             return
-        if texts and max(map(len, texts)) <= ARRAY_MAX_BYTES:
-            words = self._engine.run_all(*[text.decode() for text in texts])
+        if places and len(text) <= SLICE_MAX_BYTES:
+            words = self._engine.run_all(text.decode())
             self._slices.append(_Slice(places, words + [None] * (len(requests) - len(words))))
 
     def words(self, webhook: Webhook) -> list[str | None] | None:

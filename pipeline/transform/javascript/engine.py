@@ -132,18 +132,18 @@ class Engine:
             self._ready()  # memory that earlier records left behind may have filled it: alone, it has the whole limit
             return self._run(index, call)
 
-    def run_all(self, *requests: str) -> list[str | None]:
+    def run_all(self, requests: str) -> list[str | None]:
         """What `answer` reads for each of `requests`, as far as it goes; None where only `run` can tell.
 
         Args:
-            requests: each a JSON array of arrays: number of the recipe, type, body, event time in unix ms, webhook-id.
-                All of them together have the time and memory of one record; what meets a limit ends the list.
+            requests: a JSON array of arrays: number of the recipe, type, body, event time in unix ms, webhook-id. All
+                of them together have the time and memory of one record; what meets a limit ends the list.
         """
         if self._made_by != threading.get_ident():
             self._ready()
         self._is_used = True
         try:
-            text: str = self._host("runAll", *requests)
+            text: str = self._host("runAll", requests)
         except Exception:  # noqa: BLE001 - as in a run; whose fault it is `run` finds out
             self._made_by = None
             return []
@@ -157,13 +157,12 @@ class Engine:
         Raises:
             ShapingError: it returned what cannot be sent; the place is the file.
         """
+        recipe = self._recipes[index]
         match word:
             case "untouched":
                 return UNTOUCHED
             case "null":
                 return CANCELLED
-        recipe = self._recipes[index]
-        match word:
             case "undefined":
                 _refuse(recipe, "returned nothing: return webhook to send it, null to send nothing on purpose")
             case "promise":

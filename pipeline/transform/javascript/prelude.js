@@ -300,27 +300,24 @@
     },
 
     // Runs in a row, a word a line. An error of the recipe's own is left for a run of its own to report; behind one of
-    // the engine's, or what cannot be swept away, the context is worth nothing. Several texts, so that few bodies are
-    // there as objects at a time.
-    runAll(...texts) {
+    // the engine's, or what cannot be swept away, the context is worth nothing.
+    runAll(text) {
       const ends = nativeNow() + RUNS_MS;
       const words = [""];
-      for (let i = 0; i < texts.length; i++) {
-        const requests = parse(texts[i]);
-        for (let j = 0; j < requests.length; j++) {
-          if (nativeNow() > ends) return joined(words);
-          const request = requests[j];
-          let word = "?";
-          try {
-            word = answer(request[0], request[1], request[2], request[3], request[4]);
-          } catch (error) {
-            if (!(error instanceof NativeError) || isLimit(error)) words[0] = "!";
-          }
-          if (!swept()) words[0] = "!";
-          if (words[0] !== "") return joined(words);
-          words[words.length] = word;
-          words[words.length] = "\n";
+      const requests = parse(text);
+      for (let i = 0; i < requests.length; i++) {
+        if (nativeNow() > ends) return joined(words);
+        const request = requests[i];
+        let word = "?";
+        try {
+          word = answer(request[0], request[1], request[2], request[3], request[4]);
+        } catch (error) {
+          if (!(error instanceof NativeError) || isLimit(error)) words[0] = "!";
         }
+        if (!swept()) words[0] = "!";
+        if (words[0] !== "") return joined(words);
+        words[words.length] = word;
+        words[words.length] = "\n";
       }
       return joined(words);
     },
