@@ -27,7 +27,7 @@ from pipeline.errors import PipelineError
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from pipeline.version import is_compiled
-from tests.bench import stage
+from tests.bench import bento, stage
 from tests.bench.figures import Figure
 from tests.bench.machine import Others
 from tests.bench.plan import Run, Sizes
@@ -55,6 +55,7 @@ examples:
   make bench B='transform --contenders ours,aiokafka,confluent --rounds 5'
   make bench B='transform --contenders ours-state,confluent-state,previous-state --previous v0.1.0'
   make bench B='sink ingest --json figures.json'
+  BENTO=/path/to/bento make bench B='transform throughput chain'
   make bench B='backlog --backlog 200000'"""
 
 
@@ -134,6 +135,11 @@ def _asked(arguments: Sequence[str] | None) -> tuple[list[str], argparse.Namespa
     names = list(dict.fromkeys(part for name in asked.names or BENCHMARKS for part in GROUPS.get(name, (name,))))
     if asked.previous is None and any(CONTENDERS[name].is_previous for name in asked.contenders):
         parser.error("which commit was the previous one is told by --previous COMMIT")
+    try:
+        if bento.program() is None and "bento" in asked.contenders:
+            parser.error("where Bento is, is told by BENTO=/path/to/bento")
+    except FileNotFoundError as error:
+        parser.error(str(error))
     if "transform" in names and not stage.PEERS.exists() and _need_peers(asked.contenders):
         parser.error(
             "the peers are not installed in .venv-bench: make bench does it, or name --contenders without them"

@@ -13,12 +13,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.demo.observe import SandboxView
 from pipeline.kafka.local.broker import free_port
-from tests.bench import stage
+from tests.bench import bento, stage
 from tests.bench.figures import Figure, median, p99, per
 from tests.bench.load import as_fast_as_it_goes, connections, steadily
 from tests.bench.payments import Payments
@@ -63,17 +63,21 @@ class Chain:
 
 async def measure(run: Run) -> list[Figure]:
     """Steady traffic, then a rush."""
-    return [*await _steady(run), *await _rush(run)]
+    figures = [*await _steady(run), *await _rush(run)]
+    if bento.program() is not None:
+        theirs = [*await _steady(run, by_bento=True), *await _rush(run, by_bento=True)]
+        figures += [replace(one, name=f"Bento, {one.name}", at_least=None, at_most=None) for one in theirs]
+    return figures
 
 
-async def _steady(run: Run) -> list[Figure]:
+async def _steady(run: Run, *, by_bento: bool = False) -> list[Figure]:
     payments = Payments()
     rate = run.sizes.chain_rate
     count = int(rate * run.sizes.chain_seconds)
     run.say(f"posting {rate:g} webhooks a second for {run.sizes.chain_seconds:g} s")
     posted: dict[str, float] = {}
     async with (
-        _chain(run, fast=False, customerio_requests_per_second=run.sizes.chain_requests) as chain,
+        _chain(run, by_bento=by_bento, fast=False, customerio_requests_per_second=run.sizes.chain_requests) as chain,
         connections(chain.ingest, CONNECTIONS) as pool,
     ):
         # Imports, caches, first connections; and the first identify of a person is not what is measured.
@@ -116,11 +120,11 @@ async def _steady(run: Run) -> list[Figure]:
     ]
 
 
-async def _rush(run: Run) -> list[Figure]:
+async def _rush(run: Run, *, by_bento: bool = False) -> list[Figure]:
     payments = Payments()
     count = run.sizes.chain_webhooks
     run.say(f"signing {count:,} webhooks, then posting them as fast as they are taken")
-    async with _chain(run, fast=True, customerio_requests_per_second=RAISED) as chain:
+    async with _chain(run, by_bento=by_bento, fast=True, customerio_requests_per_second=RAISED) as chain:
         async with connections(chain.ingest, CONNECTIONS) as pool:
             requests = [payments.request(number, stage.SECRET, int(time.time())) for number in range(count)]
             cpu_s = chain.cpu_s()
@@ -144,8 +148,8 @@ async def _rush(run: Run) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _chain(run: Run, *, fast: bool, **overrides: float) -> AsyncIterator[Chain]:
-    ports = {name: free_port() for name in ("sandbox", *STAGES)}
+async def _chain(run: Run, *, by_bento: bool, fast: bool, **overrides: float) -> AsyncIterator[Chain]:
+    ports = {name: free_port() for name in ("sandbox", "Bento", *STAGES)}
     url = f"http://127.0.0.1:{ports['sandbox']}"
     settings = await stage.topics(run.broker, run.directory, PARTITIONS, customerio_url=url, **overrides)
     sandbox = (
@@ -156,9 +160,12 @@ async def _chain(run: Run, *, fast: bool, **overrides: float) -> AsyncIterator[C
     view = SandboxView(url)
     try:
         processes["sandbox"] = stage.Process(sandbox, stage.environment(settings), run.directory, "sandbox")
-        for name in STAGES:
-            own = settings.model_copy(update={"port": ports[name]})
-            processes[name] = stage.Process.stage(own, run.directory, name)
+        if by_bento:
+            processes["Bento"] = bento.start(settings, run.directory, port=ports["ingest"], status_port=ports["Bento"])
+        else:
+            for name in STAGES:
+                own = settings.model_copy(update={"port": ports[name]})
+                processes[name] = stage.Process.stage(own, run.directory, name)
         for name, process in processes.items():
             path = "/__sandbox/stats" if name == "sandbox" else "/ready"
             await stage.ready(process, f"http://127.0.0.1:{ports[name]}", path)
@@ -171,8 +178,8 @@ async def _chain(run: Run, *, fast: bool, **overrides: float) -> AsyncIterator[C
 
 
 def _of_stages(shares: dict[str, float]) -> float:
-    """Of the three that are ours; the sandbox stands for Customer.io."""
-    return sum(shares[name] for name in STAGES)
+    """All but the sandbox, which stands for Customer.io."""
+    return sum(used for name, used in shares.items() if name != "sandbox")
 
 
 async def _accepted(chain: Chain, operations: int) -> None:

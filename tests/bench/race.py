@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.settings import Settings
-from tests.bench import stage
+from tests.bench import bento, stage
 from tests.bench.figures import per
 from tests.bench.machine import Others
 from tests.bench.plan import Run
@@ -41,7 +41,7 @@ class Contender:
 
     Attributes:
         name: as shown.
-        module: of `tests.bench.contenders`.
+        module: of `tests.bench.contenders`; "bento": the binary, with its configuration for transform.
         arguments: beyond those that every peer gets; ours gets its settings from the environment instead.
         ours: whether it needs the project.
         state: whether it keeps the customers' state.
@@ -160,6 +160,8 @@ async def _delete(settings: Settings) -> None:
 
 
 def _start(run: Run, contender: Contender, settings: Settings) -> stage.Process:
+    if contender.module == "bento":
+        return bento.start(settings, run.directory, ["transform"])
     module, directory = f"tests.bench.contenders.{contender.module}", run.directory
     if contender.ours:
         argv = (sys.executable, "-m", module, *contender.arguments)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from pipeline.customerio.batch import WRAPPER_BYTES
 from pipeline.customerio.limits import BODY_MAX_BYTES
 from pipeline.settings import Settings
-from tests.bench import stage
+from tests.bench import bento, stage
 from tests.bench.figures import Figure, per
 from tests.bench.plan import Run
 from tests.bench.server import BareServer
@@ -25,6 +27,9 @@ FILL: Final = 95.0
 RATES: Final = (150.0, 1000.0)
 """Requests per second: 150 full ones are 107,000 operations; with 1,000 a lane never waits for its turn, and only the
 backlog makes batches fill."""
+
+Start = Callable[[Settings, Path], stage.Process]
+"""Starts a sink with these settings, its log in that directory."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,13 @@ async def measure(run: Run) -> list[Figure]:
     await stage.fill(servers, topic, PARTITIONS, map(stage.operation, range(operations)))
     bare = await _bare(settings, operations)
     figures = [Figure("throughput", "bare aiokafka consumer, records read", bare, "/s")]
-    for rate in RATES:
-        sink = await _sink(settings, run.directory, rate, operations)
-        target, fill = (TARGET, FILL) if rate == RATES[0] else (None, None)
-        what = f"sink at {rate:g} requests/s"
+    starts: dict[str, Start] = {"sink": _ours}
+    if bento.program() is not None:
+        starts["Bento"] = _bento
+    for rate, (name, start) in itertools.product(RATES, starts.items()):
+        sink = await _sink(settings, run.directory, rate, operations, start)
+        target, fill = (TARGET, FILL) if (rate, start) == (RATES[0], _ours) else (None, None)
+        what = f"{name} at {rate:g} requests/s"
         figures += [
             Figure("throughput", f"{what}, operations", sink.per_second, "/s", at_least=target),
             Figure("throughput", f"{what}, of the bare consumer", per(sink.per_second, bare), "x"),
@@ -73,21 +81,26 @@ async def _bare(settings: Settings, operations: int) -> float:
         await consumer.stop()
 
 
-async def _sink(settings: Settings, directory: Path, rate: float, total: int) -> Delivered:
+def _ours(settings: Settings, directory: Path) -> stage.Process:
+    return stage.Process.stage(settings, directory, "sink")
+
+
+def _bento(settings: Settings, directory: Path) -> stage.Process:
+    return bento.start(settings, directory, ["sink"])
+
+
+async def _sink(settings: Settings, directory: Path, rate: float, total: int, start: Start) -> Delivered:
     size = len(stage.operation(0)[1]) + 1  # with its comma
     async with BareServer() as server:
         arrivals = server.arrivals
-        sink = stage.Process.stage(
-            settings.model_copy(
-                update={
-                    "customerio_url": server.url,
-                    "customerio_requests_per_second": rate,
-                    "sink_group": f"{settings.sink_group}.{rate:g}",
-                }
-            ),
-            directory,
-            "sink",
+        own = settings.model_copy(
+            update={
+                "customerio_url": server.url,
+                "customerio_requests_per_second": rate,
+                "sink_group": f"{settings.sink_group}.{rate:g}",
+            }
         )
+        sink = start(own, directory)
 
         def operations() -> int:
             return sum((body - WRAPPER_BYTES + 1) // size for body in arrivals.body_bytes)

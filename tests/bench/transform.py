@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import Final
 
 from pipeline.settings import Settings
-from tests.bench import stage
+from tests.bench import bento, stage
 from tests.bench.figures import Figure, per
 from tests.bench.payments import Payments
 from tests.bench.plan import Run
@@ -46,6 +46,7 @@ CONTENDERS: Final[dict[str, Contender]] = {
     "quix": Contender("Quix Streams", "quix", foreign=True),
     "faststream": Contender("FastStream, batches", "faststream_batch", foreign=True),
     "faust": Contender("Faust, stock", "faust_stock", part=0.2),
+    "bento": Contender("Bento, the vendor's recipe for one type", "bento", outputs=2),
 }  # fmt: skip
 
 BOUNDS: Final = {"aiokafka": 1.4, "quix": 2.0, "faststream": 2.0, "faust": 9.0, "confluent": 0.9}
@@ -67,7 +68,7 @@ Rounds = dict[int, Result]
 async def measure(run: Run) -> list[Figure]:
     """All contenders, the rounds interleaved; medians, and ratios of the medians."""
     records = run.sizes.records
-    names = run.contenders or [name for name in CONTENDERS if run.previous or not CONTENDERS[name].is_previous]
+    names = run.contenders or [name for name in CONTENDERS if _is_here(run, name)]
     chosen = {name: CONTENDERS[name] for name in names}
     sources: dict[float, tuple[Settings, int]] = {}
     payments = Payments()
@@ -103,6 +104,11 @@ async def measure(run: Run) -> list[Figure]:
     ]
 
 
+def _is_here(run: Run, name: str) -> bool:
+    """Whether it can run without being asked for by name."""
+    return run.previous is not None if CONTENDERS[name].is_previous else name != "bento" or bento.program() is not None
+
+
 def _faults(result: Result) -> str:
     faults = {"repeated": result.repeated, "out of order": result.reordered, "in two partitions": result.scattered}
     told = [f"{count:,} {what}" for what, count in faults.items() if count]
@@ -125,9 +131,12 @@ def _figures(chosen: dict[str, Contender], results: dict[str, Rounds]) -> list[F
 
 def _ratios(results: dict[str, Rounds]) -> list[Figure]:
     """Of each round, since a round is minutes and the machine may change from one to the next."""
-    pairs = [(ours, peer, bound) for ours in ("ours", "ours-bare") for peer, bound in BOUNDS.items()]
+    pairs: list[tuple[str, str, float | None]] = [
+        (ours, peer, bound) for ours in ("ours", "ours-bare") for peer, bound in BOUNDS.items()
+    ]
     pairs += [("ours-state", "aiokafka", REAL_BOUND), ("ours-state", "ours-real", STATE_BOUND)]
     pairs += [(f"ours-{peer.partition('-')[2]}", peer, bound) for peer, bound in SAME_WORK.items()]
+    pairs += [("ours-real", "bento", None), ("ours-state", "bento", None)]
     figures = []
     for ours, peer, bound in pairs:
         both = results.get(ours, {}), results.get(peer, {})
