@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.dodo import samples
 from pipeline.errors import PipelineError, ShapingError
+from pipeline.transform.javascript import engine
 from pipeline.transform.javascript.engine import Engine
 from pipeline.transform.javascript.recipes import Recipe
 from pipeline.transform.javascript.shaper import JavaScript
@@ -163,14 +165,17 @@ def test_answers_that_nobody_asks_for_are_forgotten() -> None:
     assert len(of._ahead._slices) < 10
 
 
-def test_slow_recipes_end_a_slice_before_its_limit_does() -> None:
-    """What is answered until then is not run again, and the context stays."""
-    of = Engine(
-        [Recipe("a.js", f"function handler(webhook) {{ for (let i = 0; i < 3e5; i++); return {SENT % '{}'} }}")]
-    )
-    requests = orjson.dumps([(0, "payment.succeeded", PAYMENT, 1, "msg_1")] * 500).decode()
-    words = of.run_all(requests)
-    assert 0 < len(words) < 500
+@pytest.mark.parametrize(("limit_ms", "answered"), [("-1", 0), ("Infinity", 3)])
+def test_a_slice_ends_when_its_own_time_is_over(limit_ms: str, answered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered until then is not run again, and the context stays: its limit is another, and a longer one."""
+    text = engine._prelude()
+    limit = re.search(r"const RUNS_MS = (\d+);", text)
+    assert limit is not None
+    assert int(limit[1]) < 1000 * engine.TIME_LIMIT_S
+    monkeypatch.setattr(engine, "_prelude", lambda: text.replace(limit[0], f"const RUNS_MS = {limit_ms};"))
+    of = Engine([Recipe("a.js", recipe_of(f"return {SENT % '{}'}"))])
+    requests = orjson.dumps([(0, "payment.succeeded", PAYMENT, 1, "msg_1")] * 3).decode()
+    assert len(of.run_all(requests)) == answered
     assert of._made_by is not None
 
 
