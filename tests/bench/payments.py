@@ -27,9 +27,10 @@ class Payments:
 
     Args:
         padding_bytes: makes every body so much larger (in a metadata field that nobody forwards).
+        people: how many customers there are; as many payments in a row are one of each.
     """
 
-    def __init__(self, padding_bytes: int = 0) -> None:
+    def __init__(self, padding_bytes: int = 0, people: int = PEOPLE) -> None:
         now = datetime.now(UTC)
         webhook = orjson.loads(files("pipeline.dodo.samples").joinpath(SAMPLE).read_bytes())
         if padding_bytes:
@@ -38,6 +39,7 @@ class Payments:
         for part in (CUSTOMER, PAYMENT, EMAIL):
             assert part in text, part
         self._text = text
+        self._people = people
         self._received_ms = b"%d" % int(now.timestamp() * 1000)
         self._attempt_s = b"%d" % int(now.timestamp())
         self._run = uuid.uuid4().hex[:8]
@@ -49,7 +51,7 @@ class Payments:
 
     def customer(self, number: int) -> bytes:
         """Whose payment it is."""
-        return b"cus_%021d" % (number * 7919 % PEOPLE)
+        return b"cus_%021d" % (number * 7919 % self._people)
 
     def webhook_id(self, number: int) -> str:
         """Its webhook id, of its own in each run."""

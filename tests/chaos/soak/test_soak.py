@@ -14,7 +14,10 @@ import pytest
 
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.ports import free_port
+from pipeline.kafka.producer.partitioner import murmur2
 from tests.asking import local_client
+from tests.bench.load import as_fast_as_it_goes, connections
+from tests.bench.payments import Payments
 from tests.chaos.replicas import Replicas
 from tests.chaos.seen import caught_up
 from tests.chaos.soak.load import Load
@@ -23,6 +26,11 @@ from tests.chaos.soak.sampling import sample
 from tests.conftest import ChainSettings, environment_of
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 0)
+CUSTOMERS = murmur2.cache_info().maxsize or 0
+"""So many have paid before anything is measured: no bounded cache of a stage keeps more, and all are full. Else they
+would grow for an hour and a half, and hide what has no bound."""
+
+CONNECTIONS = 64
 RUSH_S = 20.0
 """For so long as many as the ingest takes; half of the rate at which they were accepted is the load."""
 
@@ -60,7 +68,13 @@ async def test_nothing_rises_with_the_time(chain_settings: ChainSettings, tmp_pa
             environment_of(settings), tmp_path, site_id=site_id, api_key=api_key, sandbox_port=port, each=1
         )
         async with replicas, local_client(timeout=30) as http:
-            load = Load(f"{replicas.of('ingest')[0].url}/webhooks/dodo", secret, seed)
+            ingest = replicas.of("ingest")[0].url
+            payments, now = Payments(people=CUSTOMERS), int(time.time())
+            async with connections(ingest, CONNECTIONS) as pool:
+                requests = (payments.request(number, secret, now) for number in range(CUSTOMERS))
+                assert set((await as_fast_as_it_goes(pool, requests, None)).statuses) == {200}
+            await caught_up(settings, PARTITIONS)
+            load = Load(f"{ingest}/webhooks/dodo", secret, seed)
             began = time.monotonic()
             rush = await load.post(RUSH_S, float("inf"))
             await caught_up(settings, PARTITIONS)
