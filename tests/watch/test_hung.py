@@ -30,8 +30,8 @@ ANSWER_WITHIN_S = 2.0
 AT_ONCE = 3
 
 PARTS = [
-    *("driver's loop", "main loop", "fetcher", "heartbeat", "agent"),
-    *("killed fetcher", "killed heartbeat", "killed coordinator"),
+    *("driver's loop", "main loop", "fetcher", "heartbeat", "coordinator", "join", "drain", "agent"),
+    *("killed fetcher", "killed heartbeat", "killed coordinator", "killed drain", "killed agent"),
 ]
 LONG = [
     *((stage, part, busy) for stage in ("transform", "sink") for part in PARTS for busy in (True, False)),
