@@ -73,9 +73,8 @@ async def test_a_refused_profile_is_sent_again(
                 for stage in STAGES
             ]  # fmt: skip
             await asyncio.gather(*map(fleet.ready, children))
-            await produce(
-                settings, [told(0), told(1, NEIGHBOUR)]
-            )  # who is taken shows that it is not all of Customer.io
+            # Who is taken shows that it is not all of Customer.io that refuses.
+            await produce(settings, [told(0), told(1, NEIGHBOUR)])
             await done()
             assert (people(), await identifies()) == ([NEIGHBOUR], 1)
             (*_, unsaid) = await read_all(settings, settings.webhooks_topic)
