@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pipeline.cli import build
+from pipeline.cli import lag as lag_module
 from pipeline.cli.lag import as_table, nothing_is_known, summary
 from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
 from pipeline.kafka.cluster.pace import Throughput
@@ -81,6 +84,22 @@ def test_one_note_for_all() -> None:
     assert not nothing_is_known([blind, GroupLag("g", "t", None, None, (KNOWN,))])
     some = GroupLag("g", "t", None, None, (KNOWN, UNKNOWN, replace(UNKNOWN, partition=2)))
     assert text_of(some).count("no leader") == 2
+
+
+@pytest.mark.parametrize(("partition", "code"), [(UNKNOWN, 1), (KNOWN, 0)], ids=["nothing", "one"])
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["table", "json"])
+def test_nothing_known_fails(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], partition: PartitionLag, code: int
+) -> None:
+    """The reading is printed all the same; a script learns by exit code 1 that it holds no number at all."""
+
+    async def once(*_: object, **__: object) -> tuple[list[GroupLag], int]:
+        return [GroupLag("g", "t", None, None, (UNKNOWN, partition))], 0
+
+    monkeypatch.setattr(lag_module, "_once", once)
+    done = CliRunner().invoke(build(), ["lag", *flags])
+    assert done.exit_code == code
+    assert "no leader" in done.stdout
 
 
 async def started(environ: dict[str, str], *flags: str) -> asyncio.subprocess.Process:

@@ -481,6 +481,7 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (GroupCoordinator, "self.generation"),
     (GroupCoordinator, "self._pending_exception"),
     (GroupCoordinator, "self._coordination_task"),
+    (GroupCoordinator, "self._rejoin_needed_fut"),
     (AIOKafkaProducer, "self._message_accumulator"),
     (AIOKafkaProducer, "self._sender"),
     (AIOKafkaProducer, "self.client"),

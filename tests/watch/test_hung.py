@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -30,8 +30,8 @@ ANSWER_WITHIN_S = 2.0
 AT_ONCE = 3
 
 PARTS = [
-    *("driver's loop", "main loop", "fetcher", "heartbeat", "agent"),
-    *("killed fetcher", "killed heartbeat", "killed coordinator"),
+    *("driver's loop", "main loop", "fetcher", "heartbeat", "coordinator", "join", "drain", "agent"),
+    *("killed fetcher", "killed heartbeat", "killed coordinator", "killed drain", "killed agent"),
 ]
 LONG = [
     *((stage, part, busy) for stage in ("transform", "sink") for part in PARTS for busy in (True, False)),
@@ -43,23 +43,28 @@ CASES = LONG if os.environ.get("CHAOS_SECONDS") else [LONG[1], LONG[5], LONG[-2]
 the lanes, and a restore."""
 
 
-async def probe(port: int) -> str | None:
-    """What fails of the two probes, None when both are well."""
+PROBES = ("/ready", "/live")
+RESTORING = ("/live",)
+"""While a state is restored a worker is not ready, hung or not."""
+
+
+async def probe(port: int, paths: Sequence[str] = PROBES) -> str | None:
+    """What fails of the probes, None when they are well, or an exit is to follow."""
     async with local_client(f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S) as client:
-        for path in ("/ready", "/live"):
+        for path in paths:
             try:
                 answer = await client.get(path)
             except httpx.HTTPError as error:
                 return f"{path}: {type(error).__name__}"
-            if answer.status_code != httpx.codes.OK:
+            if answer.status_code != httpx.codes.OK and answer.json()["reason"] != "stopping":
                 return f"{path}: {answer.text}"
     return None
 
 
-async def until_well(worker: WorkerProcess, port: int) -> None:
-    """Wait until the worker is ready."""
+async def until_well(worker: WorkerProcess, port: int, paths: Sequence[str]) -> None:
+    """Wait until the worker's probes are."""
     async with asyncio.timeout(WITHIN_S):
-        while await probe(port) is not None:
+        while await probe(port, paths) is not None:
             worker.lines()
             await asyncio.sleep(0.05)
 
@@ -72,7 +77,7 @@ async def hangs(worker: WorkerProcess, directory: Path, part: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def stays_broken(worker: WorkerProcess, port: int) -> str | None:
+async def stays_broken(worker: WorkerProcess, port: int, paths: Sequence[str]) -> str | None:
     """What is seen of it in the end: an exit code, or a probe that failed for longer than any rebalance takes."""
     failures = 0
     seen: str | None = None
@@ -80,7 +85,7 @@ async def stays_broken(worker: WorkerProcess, port: int) -> str | None:
         while failures < 10:
             if worker.process.poll() is not None:
                 return f"exit code {worker.process.returncode}"
-            seen = await probe(port)
+            seen = await probe(port, paths)
             failures = 0 if seen is None else failures + 1
             await asyncio.sleep(0.2)
     return seen
@@ -119,8 +124,8 @@ async def test_nothing_hangs_unseen(
 
         async with room, producer, asyncio.TaskGroup() as beside:
             with running(command, environ, directory / "log") as worker:
-                if part != "restore":
-                    await until_well(worker, port)
+                paths = RESTORING if part == "restore" else PROBES
+                await until_well(worker, port, paths)
                 if busy:
                     beside.create_task(traffic())
                     async with asyncio.timeout(WITHIN_S):
@@ -130,7 +135,7 @@ async def test_nothing_hangs_unseen(
                     await hangs(worker, directory, part)
                     beside.create_task(traffic())
                 try:
-                    outcomes[name] = await stays_broken(worker, port) or ""
+                    outcomes[name] = await stays_broken(worker, port, paths) or ""
                 except TimeoutError:
                     outcomes[name] = "NOTHING WAS SEEN"
                 ending.set()

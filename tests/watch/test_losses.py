@@ -6,8 +6,11 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -18,9 +21,12 @@ from faust.types import TP
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.lag import ConsumedTopic
 from pipeline.kafka.cluster.lag_reader import read_lag
+from pipeline.kafka.cluster.losses import ACKNOWLEDGED, ledger_of, read_loss
 from pipeline.kafka.events import GapSeen, LogRestarted, RebalanceEnded
 from pipeline.kafka.worker.app import BatchApp
+from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.settings import Settings
+from pipeline.watch import losses as losses_module
 from pipeline.watch.losses import Losses
 from tests.admin import admin_client
 from tests.transform.test_reading import series, until_committed
@@ -69,6 +75,45 @@ async def test_only_of_what_is_ours(losses: Losses) -> None:
     assert "webhooks/4 were" in said(losses)
     losses(LogRestarted("webhooks", 4, 17, 0))
     assert said(losses) == ""
+
+
+async def test_an_acknowledgement_is_heard_by_whoever_runs(losses: Losses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker met lies in the ledger after a look; once it is acknowledged there, the next look ends it."""
+    ledger: dict[TopicPartition, tuple[int, str]] = {}
+
+    class Ledger:
+        """Offsets of a group without members."""
+
+        async def noted(self, group: str, _: object) -> dict[TopicPartition, tuple[int, str] | None]:
+            assert group == ledger_of("g")
+            return dict(ledger)
+
+        async def note(self, group: str, notes: dict[TopicPartition, tuple[int, str]]) -> None:
+            assert group == ledger_of("g")
+            ledger.update(notes)
+
+    @asynccontextmanager
+    async def opened(*_: object, **__: object) -> AsyncIterator[Ledger]:
+        yield Ledger()
+
+    async def log_bounds() -> dict[TP, LogBounds]:
+        return {}
+
+    monkeypatch.setattr(losses_module, "open_admin", opened)
+    app, tp = losses._app, TopicPartition("webhooks", 3)
+    app.membership.attach(SimpleNamespace(generation=1, partitions_total=lambda _: 4))
+    app.membership.resume(1, frozenset({TP(*tp)}))
+    app.consumer = cast("Any", SimpleNamespace(log_bounds=log_bounds, emptied=lambda _: None))
+    losses(GapSeen("webhooks", 3, 10, 17))
+    await losses.look()
+    assert read_loss(*ledger[tp]).records == 7
+    assert "LOST: 7 records of webhooks/3" in said(losses)
+    ledger[tp] = (17, ACKNOWLEDGED)
+    losses._read_at = float("-inf")  # a minute passes
+    await losses.look()
+    assert said(losses) == ""
+    losses(GapSeen("webhooks", 3, 20, 22))
+    assert "LOST: 2 records of webhooks/3" in said(losses)
 
 
 async def delete_before(settings: Settings, offsets: dict[int, int]) -> None:

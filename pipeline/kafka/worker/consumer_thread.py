@@ -2,7 +2,8 @@
 
 Subclasses of the driver's thread and rebalance listener. Everything in here runs on the thread's loop unless its
 docstring names another. It stays one module, since one class must override all of these methods of the driver's thread;
-what can be apart lies beside it (`done_ahead`, `log_bounds`, `static_member`, `topic_absence`, `topic_watch`).
+what can be apart lies beside it (`done_ahead`, `joining`, `log_bounds`, `static_member`, `topic_absence`,
+`topic_watch`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
 from pipeline.kafka.worker.commits import Committed
 from pipeline.kafka.worker.done_ahead import DoneAhead, parted
+from pipeline.kafka.worker.joining import JoinWatch
 from pipeline.kafka.worker.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.worker.static_member import StaticMember
@@ -116,6 +118,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._topics = TopicWatch()
+        self._joining = JoinWatch()
         self._polls: set[asyncio.Task[Any]] = set()
         super().__init__(*args, **kwargs)
 
@@ -197,7 +200,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if self._static is not None and self._static.is_fenced:
             return None  # `_when_fenced` has reported it
         consumer = self._ensure_consumer()
-        error = consumer._coordinator._pending_exception or lost(consumer)  # noqa: SLF001
+        coordinator = consumer._coordinator  # noqa: SLF001
+        error = coordinator._pending_exception or lost(consumer)  # noqa: SLF001
+        if error is None:
+            error = self._joining.look(coordinator, has_begun=self.app.membership.rebalancing)
         if error is not None:
             return self.explained(error)
         # A topic that we may not see has no partitions: the group would give us nothing, as if we were too many.

@@ -12,6 +12,7 @@ import importlib
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ async def never(*_: Any, **__: Any) -> None:
     await asyncio.Event().wait()
 
 
+def killed(tasks: Iterable[Any]) -> None:
+    """Ends them."""
+    for task in list(tasks):
+        task.cancel()
+
+
 def hang(app: Any, part: str) -> None:
     """Runs in a thread of its own."""
     driver = app.consumer._thread
@@ -46,6 +53,19 @@ def hang(app: Any, part: str) -> None:
             consumer._fetcher._proc_fetch_request = never
         case "heartbeat":
             consumer._coordinator._do_heartbeat = never
+        case "drain":
+            app.consumer._wait_next_records = never
+        case "killed drain":
+            app.loop.call_soon_threadsafe(killed, app._fetcher._futures)
+        case "coordinator":
+            consumer._coordinator.ensure_active_group = never
+            in_driver(consumer._coordinator.request_rejoin)
+        case "join":
+            consumer._coordinator._do_rejoin_group = never
+            in_driver(consumer._coordinator.request_rejoin)
+        case "killed agent":
+            actors = [actor.actor_task for agent in app.agents.values() for actor in agent._actors]
+            app.loop.call_soon_threadsafe(killed, actors)
         case "agent":
             Flow.take = Sink.take = never  # type: ignore[method-assign]
         case "lanes":

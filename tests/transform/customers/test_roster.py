@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import pytest
@@ -434,6 +435,56 @@ def test_thousands_of_products_cost_what_can_be_told_of_them(
     for name in few:
         most = (MAX_PRODUCTS + 1) * (40 if name.endswith("bytes") else 1)
         assert many[name] - few[name] <= 3 * most, (name, few, many)
+
+
+@pytest.fixture(scope="module")
+def mirrors(
+    crowds: dict[tuple[int, int], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[int, LmdbStore]]:
+    """The same in files, by subscriptions that go on."""
+    made = {}
+    for live in (10, 5_000):
+        made[live] = LmdbStore.open(tmp_path_factory.mktemp("crowd"), "t", 0, CUSTOMERS)
+        state = crowds[live, 5]
+        made[live].write(state["_values"], state["derived_values"], 1)
+    yield made
+    for mirror in made.values():
+        mirror.close()
+
+
+@pytest.mark.parametrize("what", WEBHOOKS)
+def test_the_work_and_the_changelog_over_a_file(mirrors: dict[int, LmdbStore], what: str) -> None:
+    """As many calls, and as many bytes for the changelog and the file, for one of 5,000 as for one of ten."""
+
+    def worked(live: int) -> tuple[Counter[str], Counter[str]]:
+        store = TransactionalStore(mirrors[live], 0)
+        calls: Counter[str] = Counter()
+
+        def count(_: Any, event: str, __: Any) -> None:
+            calls[event] += event.endswith("call")
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            cost(cast("MemoryStore", store), WEBHOOKS[what], POLICIES["email"])
+        finally:
+            sys.setprofile(before)
+        sealed = store.seal()
+        written: Counter[str] = Counter()
+        for name, entries in (("changelog", sealed.changes()), ("derived", sealed.derived.items())):
+            for key, value in entries:
+                written[f"{name} records"] += 1
+                written[f"{name} bytes"] += len(key) + len(value or b"")
+        return calls, written
+
+    worked(10)  # what is remembered by value is remembered by now
+    (few_calls, few), (many_calls, many) = worked(10), worked(5_000)
+    assert few_calls.total() > 300
+    assert abs(many_calls.total() - few_calls.total()) <= 20  # a store looks at its memory once in so many reads
+    assert {name: many[name] for name in many if name.endswith("records")} == {
+        name: few[name] for name in few if name.endswith("records")
+    }
+    assert all(abs(many[name] - few[name]) <= 60 for name in few), (few, many)
 
 
 def test_a_long_life_costs_what_a_short_one_does() -> None:
