@@ -2,9 +2,8 @@
 
 The shop is written for this test and knows nothing of ours: it keeps what it does as a list of doings, counts from
 these what a customer must be told of, and lets a delivery service be late, unordered and repetitive, with bodies as
-they were when the event happened, or read anew at each attempt. What no rule can bring in order is left out: a pause
-reaches us before anything that shows it over (ten seconds, where a delivery takes up to three), since its activation
-alone looks like that of another lapse; and what shows that an end is scheduled, or is not any more, comes in order.
+they were when the event happened, or read anew at each attempt. What no rule can bring in order is left out: what shows
+that an end is scheduled, or is not any more, comes in order.
 """
 
 from __future__ import annotations
@@ -46,6 +45,8 @@ LATE: Final = frozenset(
         "payment.succeeded",
         "subscription.on_hold",
         "subscription.past_due",
+        "subscription.paused",
+        "subscription.unpaused",
     }
 )
 """Types whose first attempt may fail: what they tell is told all the same, by them or by others."""
@@ -221,9 +222,10 @@ def pause(shop: Shop) -> None:
     shop.change(status="paused", paused_at=iso(shop.now_ms))
     shop.tell("paused")
     shop.tell("updated")
-    shop.wait(10, shop.rng.choice((60, 9_000, 9 * 86_400)))
+    shop.wait(0.1, shop.rng.choice((1, 60, 9_000, 9 * 86_400)))
     shop.change(status="active", paused_at=None)
-    for event in shop.rng.sample(("active", "unpaused", "updated"), 3):
+    events = ["active", "unpaused", "updated"]
+    for event in shop.rng.sample(events, shop.rng.choice((3, 3, 2))):
         shop.tell(event)
     shop.told["subscription_paused"] += 1
     shop.told["subscription_unpaused"] += 1
@@ -310,7 +312,10 @@ def delivered(shop: Shop, *, anew: bool) -> list[Consumed]:
         times = [first_ms]
         if shop.rng.random() < 0.25:
             times += [first_ms + 1000 * late for late in shop.rng.sample((*LATE_S, REPLAY_S), shop.rng.randrange(1, 4))]
-        if len(times) > 1 and type_ in LATE and number not in shop.prompt and shop.rng.random() < 0.4:
+        retried = any(time_ms < first_ms + 1000 * REPLAY_S for time_ms in times[1:])
+        # A charge that comes ten days late comes behind the next one, which was the first of a trial until then.
+        may_fail = retried if type_ == "payment.succeeded" else len(times) > 1
+        if may_fail and type_ in LATE and number not in shop.prompt and shop.rng.random() < 0.4:
             times.remove(first_ms)  # the first attempt failed
         for time_ms in times:
             body: dict[str, Any] = {"business_id": "bus_1", "type": type_, "timestamp": iso(at_ms)}

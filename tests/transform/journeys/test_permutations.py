@@ -160,7 +160,7 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "whichever webhook shows first that a lapse is over tells it, with what its body has and the status of then",
-        ("subscription_reactivated",),
+        ("subscription_reactivated", "subscription_unpaused"),
         (
             "dodo_event_type",
             "webhook_id",
@@ -176,6 +176,18 @@ EXCEPTIONS: Final = (
         "of lapses in a row the last one names their answer, of those that are known: one answer all the same",
         ("subscription_reactivated",),
         journeys=("recovery-shown-first-by-an-update",),
+        told=True,
+    ),
+    Exempt(
+        "a pause's end may come before the pause: its own webhook names it, and the pause does where another one tells it "
+        "first: one answer all the same",
+        ("subscription_unpaused",),
+        journeys=(
+            "pause-shown-over-first-by-an-activation",
+            "pause-that-another-webhook-ends",
+            "pause-unpause",
+            "two-subscriptions",
+        ),
         told=True,
     ),
     Exempt(
