@@ -104,8 +104,6 @@ EXCEPTIONS: Final = (
             "currency",
             "frequency",
             "frequency_count",
-            "next_attempt_at",
-            "next_attempt_at_unix",
         ),
     ),
     Exempt(
@@ -179,8 +177,8 @@ EXCEPTIONS: Final = (
         told=True,
     ),
     Exempt(
-        "a pause's end may come before the pause: its own webhook names it, and the pause does where another one tells it "
-        "first: one answer all the same",
+        "a pause's end may come before the pause: its own webhook names it, the pause does where another one tells it: "
+        "one answer all the same",
         ("subscription_unpaused",),
         journeys=(
             "pause-shown-over-first-by-an-activation",
