@@ -114,17 +114,17 @@ def test_a_pause_that_was_answered_is_not_told_again(turns: list[Any], *, silent
 @pytest.mark.parametrize("shown", ["active", "read"])
 def test_each_pause_is_answered_once(shown: str) -> None:
     """Two pauses, what shows them over and the webhooks of their ends, in any order; nothing when all come again."""
-    happened = [[10, "paused"], [20, shown], [21, "unpaused"], [30, "paused"], [40, shown], [41, "unpaused"]]
+    happened = [(10, "paused"), (20, shown), (21, "unpaused"), (30, "paused"), (40, shown), (41, "unpaused")]
     for order in permutations(happened):
         again = Random(str(order)).sample(order, len(order))
         known: list[Any] = []
         told, by_their_own = 0, set[int]()
-        for turn in (*order, *again):
-            known = merged(known, [turn])
-            if turn[1] == "unpaused" and is_silent(known, turn[0]):
-                known = merged(known, [silence(turn[0])])
-            elif turn[1] == "unpaused":
-                by_their_own.add(turn[0])
+        for at_ms, word in (*order, *again):
+            known = merged(known, [[at_ms, word]])
+            if word == "unpaused" and is_silent(known, at_ms):
+                known = merged(known, [silence(at_ms)])
+            elif word == "unpaused":
+                by_their_own.add(at_ms)
             over = recoveries(known, [], 0)
             assert all(recovery.of_pause for recovery in over)
             told += len(over)
