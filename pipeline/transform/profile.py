@@ -114,17 +114,19 @@ class Course(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """A lapse of a subscription (on_hold, past_due) that is over, all in unix milliseconds.
+    """A lapse of a subscription (on_hold, past_due, paused) that is over, all in unix milliseconds.
 
     Args:
         lapsed_ms: when it began; of several in a row the last.
         at_ms: when the subscription went on, as near as it is known.
         shown_ms: when it is known to have gone on: a lapse of a later time is another one.
+        of_pause: it was a pause; of several in a row the last one was.
     """
 
     lapsed_ms: int
     at_ms: int
     shown_ms: int
+    of_pause: bool = False
 
 
 CardTeller = Literal["payment", "subscription"]
@@ -302,6 +304,9 @@ class History(Protocol):
 
     def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
         """The lapses that are over by what is known with this webhook, and for which no event was emitted before it."""
+
+    def pause_answered(self, subscription_id: str, at_ms: int) -> bool:
+        """Whether the pause that a `subscription.unpaused` of that time ends was answered by another webhook before."""
 
     def course(self, subscription_id: str) -> Course:
         """With this webhook."""

@@ -278,6 +278,11 @@ class CustomerView:
         ]
         return turns.recoveries(known.turns, own, self._moment[0] * 1000)
 
+    def pause_answered(self, subscription_id: str, at_ms: int) -> bool:
+        """See `Profile`."""
+        known = self._facts.subscription(subscription_id)
+        return known is not None and turns.is_silent(known.turns, at_ms)
+
     def course(self, subscription_id: str) -> Course:
         """See `Profile`."""
         known, charges = self._facts.subscription(subscription_id), self._facts.now("charge", subscription_id)
@@ -365,8 +370,10 @@ class CustomerView:
             self._said(operations)
             for telling in self._if_told.get(operations.event or "", ()):
                 facts.take(telling)
+            if operations.event is None:
+                self._silent()
             for subscription_id, recovery in operations.recoveries:
-                self._answered(subscription_id, recovery)
+                self._answered(subscription_id, turns.answer(recovery))
         record = self._identify()
         for fact_key, (known, fact) in facts.told.items():
             if fact != known:
@@ -414,11 +421,20 @@ class CustomerView:
         elif person is None and operations.operations:
             now[identity.TO] = person_id
 
-    def _answered(self, subscription_id: str, recovery: Recovery) -> None:
+    def _silent(self) -> None:
+        """Know of a pause's end that its own webhook told nothing, where another one had answered the pause before."""
+        for telling in self._told:
+            if telling.kind == "subscription" and telling.fact[TURNS] and telling.fact[TURNS][0][1] == "unpaused":
+                (subscription_id,), ((at_ms, *_),) = telling.ids, telling.fact[TURNS]
+                known = self._facts.subscription(subscription_id)
+                if known is not None and turns.is_silent(known.turns, at_ms):
+                    self._answered(subscription_id, turns.silence(at_ms))
+
+    def _answered(self, subscription_id: str, turn: turns.Turn) -> None:
         fact = self._facts.now("subscription", subscription_id)
         if fact is not None:
             fact = in_this_form(fact)
-            fact = [*fact[:TURNS], [turns.answer(recovery)], *fact[TURNS + 1 :]]
+            fact = [*fact[:TURNS], [turn], *fact[TURNS + 1 :]]
             self._facts.take(Observation("subscription", (subscription_id,), fact))
 
     def _emit(self, event_id: str) -> None:

@@ -268,8 +268,8 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
     status = _status(data, IMPLIED.get(type_))
     event_ms = times.event_ms or 0
     turn = TURN_OF.get(type_)
-    if turn is None and (status == "active" or type_ in IMPLIED):
-        turn = SEEN  # a renewal's type shows it, whatever its retry's body has
+    if turn is None and (status == "active" or (type_ in IMPLIED and status != "paused")):
+        turn = SEEN  # a renewal's type shows it, whatever its retry's body has; but a pause may be charged for as well
     turns: list[Turn] = [] if turn is None else [[event_ms, turn]]
     if turn in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
         turns[0].append(cancelled_at)

@@ -3,14 +3,14 @@
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 shows is certain: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
 `[time of the event (ms), word]`, an end with the body's `cancelled_at` as a third element, where it has one; the latest
-sixteen, and the latest sight of it as active (`seen`) that no type showed. Three questions are asked of them: which
-lapses are over by now and were not answered, has the subscription ended, and is the status that was read last older
-than what is known to have happened since?
+sixteen, and the latest sight of it as active (`seen`) that no type showed. Four questions are asked of them: which
+lapses are over by now and were not answered, was a pause answered before the webhook of its end came, has the
+subscription ended, and is the status that was read last older than what is known to have happened since?
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from pipeline.transform.profile import ENDED, Recovery
@@ -27,7 +27,11 @@ starts no campaign for an event older than 72 hours: nobody is welcomed back wee
 
 ANSWERED: Final = "answered"
 """An event was sent that the subscription goes on: `[ms, answered, time of the lapse (ms)]`. Earlier versions wrote no
-third element, and meant the last lapse before."""
+third element, and meant the last lapse before. With 0 it answers none: the `subscription.unpaused` of that moment was
+silent, since another webhook had answered its pause."""
+
+_NONE: Final = 0
+"""No lapse."""
 
 SEEN: Final = "seen"
 """A body showed it active whose type shows no turn: it had recovered by then, nobody knows when."""
@@ -72,7 +76,6 @@ class _Lapse:
     """Lapses that follow each other without a resumption between them, as past_due and then on_hold, are one.
 
     Args:
-        ms: when the first of them began.
         since_ms: when the one before this was, whose answer is not this one's.
     """
 
@@ -80,19 +83,29 @@ class _Lapse:
         self.since_ms = since_ms
         self.last_ms = 0
         self.status = ""
+        self.has_pause = False
         self.back: list[tuple[int, str]] = []
 
-    def answered(self, answers: Iterable[tuple[int, int]]) -> bool:
-        """By `answers` as pairs: when, and of which lapse; or under the name of a resumption."""
-        if any(word == "unpaused" for _, word in self.back):
+    def add(self, ms: int, status: str) -> None:
+        """One more without a resumption before it."""
+        self.last_ms, self.status = ms, status
+        self.has_pause = self.has_pause or status == "paused"
+
+    def answered(self, answers: Collection[tuple[int, int]]) -> bool:
+        """By `answers` as pairs: when, and of which lapse; or by the webhook of a pause's end, if it was not silent."""
+        if any(word == "unpaused" and (ms, _NONE) not in answers for ms, word in self.back):
             return True
+        return self.answered_by_another(answers)
+
+    def answered_by_another(self, answers: Iterable[tuple[int, int]]) -> bool:
+        """By another webhook than that of a pause's end."""
         return any(ms >= self.last_ms and self.since_ms < of_ms <= self.last_ms for ms, of_ms in answers)
 
 
 def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) -> list[Recovery]:
     """The lapses that are over by what is known now and that no event has answered.
 
-    A pause is none of them: it is answered by `subscription.unpaused`, under its own name.
+    A pause among them is answered under its own name, which `subscription.unpaused` gives its own event.
 
     Args:
         turns: all that are known, with those of the webhook that is asked about.
@@ -103,9 +116,9 @@ def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) ->
     lapses, answers = _lapses(ordered), _answers(ordered)
     found = []
     for place, lapse in enumerate(lapses):
-        if lapse.status == "paused" or lapse.answered(answers):
+        if lapse.answered(answers):
             continue
-        exact = [ms for ms, word in lapse.back if word == "active"]
+        exact = [ms for ms, word in lapse.back if word in {"active", "unpaused"}]
         sights = [ms for ms, word in lapse.back if word == READ]
         over_ms = min(exact or sights, default=None)
         if place == len(lapses) - 1:  # a sight before another lapse may have been read after it, and shows neither
@@ -114,8 +127,25 @@ def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) ->
         if exact or sights:
             at_ms = min(exact) if exact else min(*sights, lapse.last_ms + SIGHT_MS)
             shown_ms = max(delivered_ms, min(exact or sights)) if over_ms is None else over_ms
-            found.append(Recovery(lapse.last_ms, at_ms, shown_ms))
+            found.append(Recovery(lapse.last_ms, at_ms, shown_ms, of_pause=lapse.status == "paused"))
     return found
+
+
+def is_silent(turns: Iterable[Turn], at_ms: int) -> bool:
+    """Whether a `subscription.unpaused` of that time tells nothing, since another webhook answered its pause.
+
+    It ends the pause before it, unless another one has ended that, or no pause is known: then its own is still on its
+    way.
+    """
+    ordered = sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
+    answers = _answers(ordered)
+    if (at_ms, _NONE) in answers:
+        return True
+    for lapse in _lapses(ordered):
+        ends = [ms for ms, word in lapse.back if word == "unpaused"]
+        if at_ms in ends:
+            return lapse.has_pause and at_ms == ends[0] and lapse.answered_by_another(answers)
+    return False
 
 
 def _lapses(ordered: Iterable[Turn]) -> list[_Lapse]:
@@ -124,7 +154,7 @@ def _lapses(ordered: Iterable[Turn]) -> list[_Lapse]:
         if word in LAPSES:
             if not lapses or lapses[-1].back:
                 lapses.append(_Lapse(lapses[-1].last_ms if lapses else 0))
-            lapses[-1].last_ms, lapses[-1].status = ms, word
+            lapses[-1].add(ms, word)
         elif lapses and (word in RESUMPTIONS or word == ANSWERED):
             lapses[-1].back.append((ms, word))
     return lapses
@@ -142,6 +172,11 @@ def _answers(ordered: list[Turn]) -> list[tuple[int, int]]:
 def answer(recovery: Recovery) -> Turn:
     """The turn by which the event of a recovery counts as emitted."""
     return [recovery.shown_ms, ANSWERED, recovery.lapsed_ms]
+
+
+def silence(at_ms: int) -> Turn:
+    """The turn by which a `subscription.unpaused` of that time counts as silent."""
+    return [at_ms, ANSWERED, _NONE]
 
 
 def status_of(turns: list[Turn], status: str, at_ms: int) -> str:

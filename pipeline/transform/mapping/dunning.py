@@ -8,7 +8,7 @@ from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.goods import put_plan
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
-from pipeline.transform.profile import BILLING, History, Subscription, Unpaid
+from pipeline.transform.profile import History, Unpaid
 from pipeline.transform.timestamps import DAY_MS, to_ms
 
 BY_ATTEMPT: Final = Key(("subscription_id", "created_at"))
@@ -43,8 +43,8 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
     """Which subscription, why, and the payment that recovered it; with the state its plan and what is owed.
 
     `amount` is the plan's price, `payment_amount` what was charged: by the payment that the body names, else by the one
-    of the subscription that failed when this began. The next attempt is sent where a billing date lies ahead: after a
-    cancellation there is none.
+    of the subscription that failed when this began. When Dodo tries again is in no webhook: its retries are switched on
+    in the dashboard, and the billing date moves only once one has succeeded (docs.dodopayments.com, payment retries).
     """
     case.texts(into, "subscription_id", "trigger_state", "payment_id")
     history, subscription_id = case.history, into.get("subscription_id")
@@ -52,7 +52,7 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
         return
     plan = history.subscription(subscription_id)
     if plan is not None:
-        _plan(case, into, plan)
+        put_plan(case, into, plan)
     payment = history.payment(into["payment_id"]) if "payment_id" in into else None
     if payment is not None:
         case.money(into, "payment_amount", payment.minor, payment.currency)
@@ -72,13 +72,6 @@ def _failed(case: Case, history: History, subscription_id: str) -> Unpaid | None
     return None
 
 
-def _plan(case: Case, into: Attributes, plan: Subscription) -> None:
-    put_plan(case, into, plan)
-    next_ms = to_ms(plan.next_billing)
-    if next_ms is not None and next_ms > case.event_ms and plan.status in BILLING and not plan.cancel_at_next_billing:
-        case.date(into, "next_attempt_at", plan.next_billing)
-
-
 MAPPING: Final[FamilyMapping] = FamilyMapping(
     rows=ROWS,
     attributes=attributes,
@@ -94,7 +87,6 @@ MAPPING: Final[FamilyMapping] = FamilyMapping(
         "frequency_count",
         "payment_amount",
         "payment_link",
-        "next_attempt_at",
     ),
     status=STATUS,
 )

@@ -1,4 +1,4 @@
-"""Events that no row of the table names: emitted beside a webhook's own or without one, each fact once for ever."""
+"""Events that no row of their webhook names: emitted beside its own or without one, each fact once for ever."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from pipeline.transform.mapping.case import Attributes
 
 REACTIVATED: Final = "subscription_reactivated"
+UNPAUSED: Final = "subscription_unpaused"
 STARTED: Final = "trial_started"
 CONVERTED: Final = "trial_converted"
 
@@ -44,9 +45,24 @@ FURTHER: Final[Mapping[str, FurtherEvent]] = MappingProxyType(
                 "subscription.plan_changed",
                 "subscription.on_hold",
                 "subscription.past_due",
+                "subscription.unpaused",
             ),
             "state: a lapse (on_hold, past_due) that no event has answered is over, by an activation, a renewal or a "
             "body with `status` active of a later event time, whichever of the two comes last",
+            "subscription_id, lapse",
+        ),
+        UNPAUSED: FurtherEvent(
+            (
+                "subscription.active",
+                "subscription.renewed",
+                "subscription.updated",
+                "subscription.update_payment_method",
+                "subscription.plan_changed",
+                "subscription.paused",
+                "subscription.unpaused",
+            ),
+            "state: a pause that no event has answered is over, shown as above before `subscription.unpaused` comes, "
+            "which then has no event of its own",
             "subscription_id, lapse",
         ),
         STARTED: FurtherEvent(
@@ -69,7 +85,7 @@ FURTHER: Final[Mapping[str, FurtherEvent]] = MappingProxyType(
         ),
     }
 )
-"""Events that no row names."""
+"""Events that no row of these types names."""
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,7 @@
-"""`subscription_reactivated`: one answer to one lapse, by whichever webhook shows first that it is over."""
+"""One answer to one lapse, by whichever webhook shows first that it is over: `subscription_reactivated`.
+
+A pause is answered by `subscription_unpaused`, which its end's own webhook sends where nothing showed it before.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from typing import Final
 from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Case
 from pipeline.transform.mapping.events import event_attributes
-from pipeline.transform.mapping.further import REACTIVATED, Further
+from pipeline.transform.mapping.further import REACTIVATED, UNPAUSED, Further
 from pipeline.transform.mapping.rows import FamilyMapping, Row
 from pipeline.transform.profile import Recovery
 from pipeline.transform.ulid import ulid
 
 LAPSES: Final = frozenset({"subscription.on_hold", "subscription.past_due", "subscription.paused"})
-OF_THE_LAPSE: Final = ("next_billing", "next_billing_unix", "past_due_ends_at", "past_due_ends_at_unix", "paused_at")
+OF_THE_LAPSE: Final = tuple(
+    name for date in ("next_billing", "past_due_ends_at", "paused_at") for name in (date, f"{date}_unix")
+)
 """Attributes of a lapse's body that are over with it."""
 
 
@@ -37,8 +42,8 @@ def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, rec
     Its status is the one that holds by now: the webhook's own may be the lapse's. What a lapse's body shows of its time
     is over; the next billing that was known before it is a newer one.
     """
-    heard = len(case.notes)
-    attributes = event_attributes(case, Row(case.type, REACTIVATED), replace(mapping, status=None))
+    heard, name = len(case.notes), UNPAUSED if recovery.of_pause else REACTIVATED
+    attributes = event_attributes(case, Row(case.type, name), replace(mapping, status=None))
     del case.notes[heard:]  # what is odd in the body is counted with its own event, or shown by `explain`
     known = case.history.subscription(subscription_id) if case.history is not None else None
     status = text(case.data.get("status")) if known is None else known.status
@@ -47,10 +52,10 @@ def recovery_event(case: Case, mapping: FamilyMapping, subscription_id: str, rec
         if status.lower() != "active":
             attributes["superseded"] = True
     if case.type in LAPSES and case.history is not None:
-        for name in OF_THE_LAPSE:
-            attributes.pop(name, None)
+        for of_then in OF_THE_LAPSE:
+            attributes.pop(of_then, None)
         before = case.history.before(subscription_id)
         of_both = [one.next_billing for one in (before, known) if one is not None and one.next_billing is not None]
         case.date(attributes, "next_billing", next(iter(of_both), None))
-    op_id = ulid(recovery.lapsed_ms, REACTIVATED, "fact", subscription_id, str(recovery.lapsed_ms))
-    return Further(REACTIVATED, op_id, recovery.at_ms, attributes)
+    op_id = ulid(recovery.lapsed_ms, name, "fact", subscription_id, str(recovery.lapsed_ms))
+    return Further(name, op_id, recovery.at_ms, attributes)

@@ -78,18 +78,21 @@ def event_references() -> tuple[EventReference, ...]:
             line = reference_row(row, mapping, first=index == 0)
             condition = ALWAYS if line.condition == "else" and index == 0 else line.condition
             found.setdefault(row.event, []).append((mapping, row, When(row.type, condition, line.key)))
+    beside = {
+        event: tuple(When(type_, further.words, further.key) for type_ in further.types)
+        for event, further in FURTHER.items()
+    }
     references = [
         EventReference(
             event,
-            tuple(when for _, _, when in lines),
+            (*(when for _, _, when in lines), *beside.pop(event, ())),
             _attributes(event, lines[0][0], lines[0][1].type),
             campaigns_of(event),
         )
         for event, lines in found.items()
     ]
     subscription = found["subscription_started"][0][0]
-    for event, beside in FURTHER.items():
-        when = tuple(When(type_, beside.words, beside.key) for type_ in beside.types)
+    for event, when in beside.items():
         attributes = _attributes(event, subscription, "subscription.active")
         if event == "trial_converted":
             attributes |= {name: EVENT[name] for name in ALONE["subscription_renewed"]}

@@ -70,6 +70,13 @@ def _card_told(case: Case) -> bool:
     return case.history.card_told(subscription_id, text(case.data.get("payment_method_id")), case.event_ms, "payment")
 
 
+def _is_answered(case: Case) -> bool:
+    subscription_id = text(case.data.get("subscription_id"))
+    if case.history is None or subscription_id is None:
+        return False
+    return case.history.pause_answered(subscription_id, case.event_ms)
+
+
 def _has_state(case: Case) -> bool:
     return case.history is not None
 
@@ -142,6 +149,12 @@ ROWS: Final = (
     Row("subscription.on_hold", "subscription_on_hold"),
     Row("subscription.past_due", "subscription_past_due"),
     Row("subscription.paused", "subscription_paused"),
+    Row(
+        "subscription.unpaused",
+        None,
+        Condition("state: another webhook showed first that the pause is over, and has told it", _is_answered),
+        suppressed=True,
+    ),
     Row("subscription.unpaused", "subscription_unpaused"),
     Row("subscription.cancelled", "subscription_cancelled"),
     Row("subscription.failed", "subscription_failed"),

@@ -115,7 +115,6 @@ EVENT: Final[Mapping[str, Attribute]] = MappingProxyType(
         "frequency": _text("Month", "Day, Week, Month or Year"),
         "frequency_count": _whole(1, "how many of them a period has"),
         "next_billing": _date("when it is billed next; absent once it has ended"),
-        "next_attempt_at": _date("when it is billed next, where that is known"),
         "trial_period_days": _whole(14, "length of the free trial, 0: none"),
         "is_trial": _flag("it is in its free trial"),
         "trial_ends_at": _date("when that ends"),

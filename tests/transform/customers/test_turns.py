@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from pipeline.transform.customers.turns import (
     WORDS,
     answer,
     end_of,
+    is_silent,
     lapsed_before,
     merged,
     read_as,
     recoveries,
+    silence,
     status_of,
 )
 from pipeline.transform.profile import Recovery
@@ -51,9 +55,17 @@ DELIVERED = 1_000
         ([[20, "on_hold"], [50, "active"], [50, "answered", 10]], [], []),
         ([[5, "answered", 1], [20, "on_hold"], [50, "active"]], [], [Recovery(20, 50, 50)]),
         ([[10, "paused"], [20, "unpaused"]], [], []),
-        ([[10, "paused"], [20, "active"]], [], []),
+        ([[10, "paused"], [20, "active"]], [], [Recovery(10, 20, 20, of_pause=True)]),
+        ([[10, "paused"], [20, "active"], [30, "unpaused"]], [], []),
+        ([[10, "paused"], [20, "active"], [20, "answered", 10], [30, "unpaused"]], [], []),
+        (
+            [[5, "paused"], [7, "active"], [7, "answered", 5], [10, "paused"], [20, "unpaused"], silence(20)],
+            [],
+            [Recovery(10, 20, 20, of_pause=True)],
+        ),
+        ([[10, "paused"], [20, "seen"]], [], [Recovery(10, 20, DELIVERED, of_pause=True)]),
         ([*HELD, [20, "active"], [21, "unpaused"]], [], []),
-        ([*HELD, [20, "paused"], [30, "active"]], [], []),
+        ([*HELD, [20, "paused"], [30, "active"]], [], [Recovery(20, 30, 30, of_pause=True)]),
         ([[10, "paused"], [20, "on_hold"], [30, "active"]], [], [Recovery(20, 30, 30)]),
         ([*HELD, [20, "seen"]], [], [Recovery(10, 20, DELIVERED)]),
         ([*HELD, [90, "seen"]], [[20, "seen"]], [Recovery(10, 20, DELIVERED)]),
@@ -72,6 +84,52 @@ def test_a_lapse_is_answered_once(turns: list[Any], own: list[Any], over: list[R
     assert recoveries(turns, own, DELIVERED) == over
     assert recoveries(turns[::-1], own, DELIVERED) == over
     assert recoveries(merged(turns, map(answer, over)), own, DELIVERED) == []
+
+
+PAUSED = [[10, "paused"], [20, "active"], [20, "answered", 10]]
+
+
+@pytest.mark.parametrize(
+    ("turns", "silent"),
+    [
+        ([], False),
+        ([[10, "paused"]], False),
+        ([[10, "paused"], [20, "active"]], False),
+        (PAUSED, True),
+        ([*PAUSED, silence(30)], True),
+        ([silence(30)], True),
+        ([*PAUSED, silence(25), [25, "unpaused"]], False),
+        ([*PAUSED, [25, "paused"]], False),
+        ([*PAUSED, [40, "paused"]], True),
+        ([[10, "paused"], [15, "on_hold"], [20, "active"], [20, "answered", 15]], True),
+        (ANSWERED, False),
+    ],
+)
+def test_a_pause_that_was_answered_is_not_told_again(turns: list[Any], *, silent: bool) -> None:
+    """The webhook of its end asks; one that ends another pause, or one that is still on its way, tells it."""
+    assert is_silent([*turns, [30, "unpaused"]], 30) == silent
+    assert is_silent([*turns, [30, "unpaused"]][::-1], 30) == silent
+
+
+@pytest.mark.parametrize("shown", ["active", "read"])
+def test_each_pause_is_answered_once(shown: str) -> None:
+    """Two pauses, what shows them over and the webhooks of their ends, in any order; nothing when all come again."""
+    happened = [(10, "paused"), (20, shown), (21, "unpaused"), (30, "paused"), (40, shown), (41, "unpaused")]
+    for order in permutations(happened):
+        again = Random(str(order)).sample(order, len(order))
+        known: list[Any] = []
+        told, by_their_own = 0, set[int]()
+        for at_ms, word in (*order, *again):
+            known = merged(known, [[at_ms, word]])
+            if word == "unpaused" and is_silent(known, at_ms):
+                known = merged(known, [silence(at_ms)])
+            elif word == "unpaused":
+                by_their_own.add(at_ms)
+            over = recoveries(known, [], 0)
+            assert all(recovery.of_pause for recovery in over)
+            told += len(over)
+            known = merged(known, map(answer, over))
+        assert told + len(by_their_own) == 2, order
 
 
 def test_a_lapse_lies_before_what_comes_later() -> None:

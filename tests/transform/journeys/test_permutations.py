@@ -104,8 +104,6 @@ EXCEPTIONS: Final = (
             "currency",
             "frequency",
             "frequency_count",
-            "next_attempt_at",
-            "next_attempt_at_unix",
         ),
     ),
     Exempt(
@@ -160,7 +158,7 @@ EXCEPTIONS: Final = (
     ),
     Exempt(
         "whichever webhook shows first that a lapse is over tells it, with what its body has and the status of then",
-        ("subscription_reactivated",),
+        ("subscription_reactivated", "subscription_unpaused"),
         (
             "dodo_event_type",
             "webhook_id",
@@ -176,6 +174,18 @@ EXCEPTIONS: Final = (
         "of lapses in a row the last one names their answer, of those that are known: one answer all the same",
         ("subscription_reactivated",),
         journeys=("recovery-shown-first-by-an-update",),
+        told=True,
+    ),
+    Exempt(
+        "a pause's end may come before the pause: its own webhook names it, the pause does where another one tells it: "
+        "one answer all the same",
+        ("subscription_unpaused",),
+        journeys=(
+            "pause-shown-over-first-by-an-activation",
+            "pause-that-another-webhook-ends",
+            "pause-unpause",
+            "two-subscriptions",
+        ),
         told=True,
     ),
     Exempt(

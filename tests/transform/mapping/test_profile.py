@@ -72,6 +72,7 @@ class State:
     sent: frozenset[str] = frozenset()
     lapsed: bool = False
     over: Sequence[Recovery] = ()
+    pause_told: bool = False
     began: Course = field(default_factory=Course)
     card_teller: CardTeller | None = None
     stands_for_event: bool = False
@@ -104,6 +105,11 @@ class State:
     def recoveries(self, subscription_id: str) -> Sequence[Recovery]:
         """Of the one subscription."""
         return self.over if subscription_id == SUB else ()
+
+    def pause_answered(self, subscription_id: str, at_ms: int) -> bool:
+        """Likewise."""
+        assert at_ms
+        return self.pause_told and subscription_id == SUB
 
     def course(self, subscription_id: str) -> Course:
         """Likewise."""
@@ -236,6 +242,29 @@ def test_whatever_shows_it_over_answers_a_lapse(name: str) -> None:
     assert told["name"] == "subscription_reactivated"
     again = decided(name, State(over=[BACK], activation=FIRST, sent=frozenset({told["id"]})), **data)
     assert "subscription_reactivated" not in [o.name for o in again.operations]
+
+
+PAUSE = Recovery(ACTIVATED - 3_600_000, ACTIVATED, ACTIVATED, of_pause=True)
+
+
+@pytest.mark.parametrize("name", ["subscription.active", "subscription.updated", "subscription.paused"])
+def test_whatever_shows_it_over_answers_a_pause_under_its_own_name(name: str) -> None:
+    """With the pause's id, so that it is one event by whichever of them, and the pause's own moment is no attribute."""
+    data: dict[str, Any] = {"cancel_at_next_billing_date": False, "paused_at": "2026-11-14T07:00:00Z"}
+    after = Subscription(SUB, "active")
+    told = told_beside(decided(name, State(over=[PAUSE], activation=FIRST, subscriptions=[after]), **data))
+    assert (told["name"], told["timestamp"]) == ("subscription_unpaused", ACTIVATED // 1000)
+    by_the_activation = told_beside(decided("subscription.active", State(over=[PAUSE], activation=FIRST)))
+    assert told["id"] == by_the_activation["id"]
+    assert name != "subscription.paused" or not {"paused_at", "paused_at_unix"} & told["attributes"].keys()
+
+
+def test_a_pause_that_was_answered_has_no_second_answer() -> None:
+    """Not by the webhook of its end either, which says so; else that webhook tells it."""
+    assert event_of(decided("subscription.unpaused", State())) == "subscription_unpaused"
+    told = decided("subscription.unpaused", State(pause_told=True))
+    assert event_of(told) is None
+    assert "suppressed-event" in told.notes
 
 
 DELIVERED_MS = 1_800_000_000_000
@@ -544,7 +573,8 @@ def test_a_dunning_prints_the_payment_that_failed() -> None:
     unpaid = Unpaid(began, "pay_2", 3132, "USD", (), (SUB,), "https://checkout.example.com/2")
     sent = attributes_of(decided("dunning.started", State(subscriptions=(plan,), unpaid=(unpaid,))))
     assert (sent["payment_amount"], sent["payment_link"]) == ("31.32", "https://checkout.example.com/2")
-    assert (sent["amount"], sent["next_attempt_at"]) == ("29.00", "2030-01-01T00:00:00Z")
+    assert sent["amount"] == "29.00"
+    assert not [name for name in sent if name.startswith("next_")], "a billing date that lies ahead is no attempt"
     for state in (
         State(subscriptions=(plan,), unpaid=(unpaid._replace(at_ms=began - 20 * 86_400_000),)),
         State(subscriptions=(plan,), unpaid=(unpaid,), payments={"pay_2": Payment(3132, "USD", "renewal")}),
