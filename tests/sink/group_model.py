@@ -374,11 +374,11 @@ class Group:
                 place = (tp.partition, number)
                 assert self.world.is_durable(place), f"{place} is committed and was neither taken nor kept"
             self.committed[tp], self.texts[tp] = offset, texts.get(tp, "")
-            ahead = self._ahead(tp)
-            for number in range(offset, len(self.world.logs[tp])) if ahead is not None else ():
-                place = (tp.partition, number)
-                if ahead.since(number) & 1:
-                    assert self.world.is_durable(place), f"{place} is told to be done and was neither taken nor kept"
+            if ahead := self._ahead(tp):
+                for number in range(offset, len(self.world.logs[tp])):
+                    place = (tp.partition, number)
+                    is_sure = not ahead.since(number) & 1 or self.world.is_durable(place)
+                    assert is_sure, f"{place} is told to be done and was neither taken nor kept"
         return Committed.STORED
 
     def _ahead(self, tp: TP) -> DoneAhead | None:
