@@ -381,8 +381,8 @@ class Settings(BaseSettings):
         1000,
         ge=10,
         le=100_000,
-        description="Connections open at ingest's port at once, 32 kB each at most before a request is complete. At "
-        "the limit, one that asked for nothing yet makes room, then the one idle for longest.",
+        description="Connections open at ingest's port at once, 60 kB each at most before a head is complete. At the "
+        "limit, one that asked for nothing yet makes room, then the one idle for longest.",
     )
     ingest_workers: int = Field(
         1,

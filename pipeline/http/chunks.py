@@ -20,29 +20,53 @@ LINE_BYTES: Final = 4096
 PREFACE: Final = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-class Chunks:
-    """The parser of one body; `complete` once its last byte was fed."""
+class _Pieces:
+    """What llhttp calls. It refers to no parser: a ring of the two would keep the body until the collector comes by."""
 
-    __slots__ = ("_data", "_ended", "_framing", "_last", "_limit", "_line", "_parser", "body", "complete")
+    __slots__ = ("ended", "found", "size")
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+        self.size = 0
+        self.ended = False
+
+    def on_body(self, data: bytes) -> None:
+        """Take data of a chunk."""
+        self.found.append(data)
+        self.size += len(data)
+
+    def on_message_complete(self) -> None:
+        """Note the blank line after the trailer."""
+        self.ended = True
+
+
+class Chunks:
+    """The parser of one body.
+
+    Attributes:
+        parts: the body so far, one part for each read: an array that grows beside hundreds of others leaves holes in
+            the process's memory, of several times its size.
+        complete: whether the body's last byte was fed.
+    """
+
+    __slots__ = ("_data", "_framing", "_last", "_limit", "_line", "_parser", "_pieces", "complete", "parts")
 
     def __init__(self, limit_bytes: int) -> None:
-        self._parser = httptools.HttpRequestParser(self)
+        self._pieces = _Pieces()
+        self._parser = httptools.HttpRequestParser(self._pieces)
         self._parser.feed_data(PREFACE)
         self._limit = limit_bytes
         self._line = b""
         self._data = 0  # bytes of the present chunk that are still to come, its line end included
-        self._last = self._ended = False
+        self._last = False
         self._framing = 0
-        self.body = bytearray()
+        self.parts: list[bytes] = []
         self.complete = False
 
-    def on_body(self, data: bytes) -> None:
-        """Called by llhttp with data of a chunk."""
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        """Called by llhttp at the blank line after the trailer."""
-        self._ended = True
+    @property
+    def size(self) -> int:
+        """Of the body so far, in bytes."""
+        return self._pieces.size
 
     def feed(self, data: bytes) -> bytes:
         """Parse the next bytes; return those after the body's end.
@@ -52,9 +76,14 @@ class Chunks:
             BodyTooLargeError: the body, or its chunk sizes and trailers, are too large.
         """
         try:
-            return self._steps(data)
+            rest = self._steps(data)
         except httptools.HttpParserError as error:
             raise BodyIncompleteError(f"no chunked body: {error}") from None
+        found = self._pieces.found
+        if found:
+            self.parts.append(b"".join(found))
+            found.clear()
+        return rest
 
     def _steps(self, data: bytes) -> bytes:
         place, end = 0, len(data)
@@ -70,13 +99,13 @@ class Chunks:
             place += len(line)
             self._line += line
             self._framing += len(line)
-            if self._framing > FRAMING_BYTES + len(self.body) // 8 or len(self._line) > LINE_BYTES:
+            if self._framing > FRAMING_BYTES + self.size // 8 or len(self._line) > LINE_BYTES:
                 raise BodyTooLargeError("chunk sizes, extensions and trailers are larger than what they wrap")
             if feed < 0:
                 break
             line, self._line = self._line, b""
             self._parser.feed_data(line)
-            if self._ended:
+            if self._pieces.ended:
                 self.complete = True
                 return data[place:]
             if not self._last:
@@ -87,7 +116,7 @@ class Chunks:
         if size == 0:
             self._last = True
             return
-        if len(self.body) + size > self._limit:
+        if self.size + size > self._limit:
             raise BodyTooLargeError(f"the body is larger than {self._limit} bytes")
         self._data = size + 2
         self._framing += 2

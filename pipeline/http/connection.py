@@ -31,7 +31,7 @@ from pipeline.http.body import (
 from pipeline.http.chunks import Chunks
 from pipeline.http.direct import Taking
 from pipeline.http.events import Reason
-from pipeline.http.head import Head, HeadError, HeadTooLargeError
+from pipeline.http.head import Head, HeadError, HeadParser, HeadTooLargeError
 from pipeline.http.limits import HEAD_BYTES, HEAD_WITHIN_S, LINGER_BYTES, LINGER_S, READ_BYTES, SEND_WITHIN_S
 
 if TYPE_CHECKING:
@@ -59,15 +59,16 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_answered", "_blank", "_body", "_busy", "_chunks", "_close", "_consumed", "_drained", "_due", "_eof",
-        "_expected", "_fault", "_head", "_head_bytes", "_held", "_missing", "_parts", "_paused", "_rest", "_served",
-        "_server", "_started", "_status", "_tail", "_taking", "_task", "_transport", "_waiter", "_write_paused",
-        "deadline", "peer", "phase",
+        "_expected", "_fault", "_head", "_head_bytes", "_held", "_missing", "_parser", "_parts", "_paused", "_rest",
+        "_served", "_server", "_started", "_status", "_tail", "_taking", "_task", "_transport", "_waiter",
+        "_write_paused", "deadline", "peer", "phase",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._head: Head | None = None
+        self._parser: HeadParser | None = None
         self._task: asyncio.Task[None] | None = None
         self._taking: Taking | None = None
         self._busy = self._due = self._served = False
@@ -80,7 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._status, self._expected = 0, b""
         self._fault: BodyError | None = None
         self._body: bytes | None = None
-        self._parts: bytearray | None = None
+        self._parts: list[bytes] | None = None
         self._chunks: Chunks | None = None
         self._missing = self._head_bytes = 0
         self.phase = IDLE
@@ -101,6 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._body is None:
             self._forget_body()
         self.phase, self.deadline, self._rest = CLOSED, NEVER, b""
+        self._parser = None
         if self._taking is not None and not self._served:
             self._failed(ClientGoneError("hung up before the body was complete"))
         self._wake()
@@ -174,10 +176,10 @@ class Connection(asyncio.BufferedProtocol):
                 if self._blank > HEAD_BYTES:
                     self._refuse(HeadError("blank lines instead of a request"), "malformed")
                 return b""
-            data, self._head, self._tail, self._head_bytes = kept, Head(), b"", 0
+            data, self._parser, self._tail, self._head_bytes = kept, HeadParser(), b"", 0
             self.phase = HEAD
             self.deadline = self._server.now + HEAD_WITHIN_S
-        head, tail = cast("Head", self._head), self._tail
+        parser, tail = cast("HeadParser", self._parser), self._tail
         end = (tail + data).find(HEAD_END) - len(tail) if tail else data.find(HEAD_END)
         found = end >= -len(tail)
         piece = data[: end + len(HEAD_END)] if found else data
@@ -186,7 +188,8 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(HeadTooLargeError(f"the head is larger than {HEAD_BYTES} bytes"), "large head")
             return b""
         try:
-            head.feed(piece)
+            parser.feed(piece)
+            head = parser.head
             if found and not head.complete:
                 raise HeadError("no HTTP request")  # noqa: TRY301 - the parser and we disagree about its end
             if not found:
@@ -197,6 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         except HeadError as error:
             self._refuse(error, "large head" if isinstance(error, HeadTooLargeError) else "malformed")
             return b""
+        self._parser = None
         self._begin(head)
         return data[len(piece) :]
 
@@ -208,26 +212,27 @@ class Connection(asyncio.BufferedProtocol):
             if not self._hold(len(piece), complete=complete and self._parts is None):
                 return data[len(piece) :]
             if self._parts is not None:
-                self._parts += piece
+                self._parts.append(piece)
             elif not complete:
-                self._parts = bytearray(piece)
+                self._parts = [piece]
         if complete:
-            self._complete(piece if self._parts is None else bytes(self._parts))
+            self._complete(piece if self._parts is None else b"".join(self._parts))
         return data[len(piece) :]
 
     def _take_chunks(self, data: bytes) -> bytes:
         chunks = cast("Chunks", self._chunks)
-        before = len(chunks.body)
+        before = chunks.size
         try:
             rest = chunks.feed(data)
         except BodyError as error:
-            # The end of the body is unknown now: what follows is discarded, and the connection ends.
-            self._fail(error)
+            # The end of the body is unknown now: what follows is discarded, and the connection ends. The error that was
+            # raised holds the frames of the parser, and so the body, for as long as the connection holds the error.
+            self._fail(type(error)(str(error)))
             return b""
-        if not self._hold(len(chunks.body) - before, complete=False):
+        if not self._hold(chunks.size - before, complete=False):
             return b""
         if chunks.complete:
-            self._complete(bytes(chunks.body))
+            self._complete(b"".join(chunks.parts))
         return rest
 
     def _hold(self, size: int, *, complete: bool) -> bool:
@@ -279,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, head: Head) -> None:
         """Handle a complete head: start the application, and begin to read the body."""
         server = self._server
+        self._head = head
         self._started = self._answered = False
         self._fault = self._body = None
         self._close = not head.keep_alive or server.closing
@@ -493,7 +499,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _refuse(self, error: HeadError, reason: Reason) -> None:
         """Refuse a head that begins no request."""
-        self._head = None
+        self._parser = None
         self._plain(error.status, str(error))
         self._server.told(reason)
         self._linger()
@@ -504,7 +510,7 @@ class Connection(asyncio.BufferedProtocol):
     def late(self) -> None:
         """End the connection: the deadline of the phase has passed."""
         if self.phase == HEAD:
-            self._head = None
+            self._parser = None
             self._plain(408, "the head did not arrive in time")
             self._server.told("late head")
             self._linger()
@@ -526,6 +532,7 @@ class Connection(asyncio.BufferedProtocol):
         self._rest = b""
         self._resume()
         if not self._busy:
+            self._server.ending(self)
             if self._eof:
                 self.close()
             elif not self._transport.is_closing():
@@ -534,6 +541,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close once all written bytes were sent."""
         self.phase, self.deadline = LINGER, self._server.now + SEND_WITHIN_S
+        self._server.ending(self)
         if self._transport.is_closing():
             self.drop()
         else:

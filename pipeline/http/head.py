@@ -36,39 +36,24 @@ class Head:
         length: of the body; None when the body is chunked.
         keep_alive: whether the client wants to keep the connection.
         expects_continue: whether it waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+        parser: the one that feeds this head, only while it does: a ring of the two would stay in memory until the
+            collector comes by.
     """
 
     __slots__ = (
-        "_coding", "_parser", "_url", "complete", "expects_continue", "headers", "keep_alive", "length", "method",
+        "_coding", "_url", "complete", "expects_continue", "headers", "keep_alive", "length", "method", "parser",
         "path", "query", "raw_path", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._coding: bytes | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.length: int | None = 0
+        self.parser: Any = None
         self.complete = self.keep_alive = self.expects_continue = False
         self.method = self.path = self.version = ""
         self.raw_path = self.query = b""
-
-    def feed(self, piece: bytes) -> None:
-        """Parse the next bytes, none of them after the head's end.
-
-        Raises:
-            HeadError: it is not a head, or cannot be accepted.
-        """
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            pass  # the head ends here, and the connection stays HTTP/1.1
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, HeadError):
-                raise error.__context__ from None
-            raise
-        except httptools.HttpParserError as error:
-            raise HeadError(f"no HTTP request: {error}") from None
 
     def on_url(self, url: bytes) -> None:
         """Called by llhttp with a part of the request's target."""
@@ -90,8 +75,8 @@ class Head:
             raise HeadTooLargeError(f"more than {HEADERS} header fields")
 
     def on_headers_complete(self) -> None:
-        """Called by llhttp at the head's end."""
-        parser = self._parser
+        """Called by llhttp at the head's end; later it has forgotten whether the connection is kept."""
+        parser = self.parser
         self.version = parser.get_http_version()
         if self.version not in VERSIONS:
             raise HeadError("not HTTP/1.1 or HTTP/1.0")
@@ -120,6 +105,36 @@ class Head:
         self.raw_path = raw_path
         path = raw_path.decode("latin-1")
         self.path = unquote(path) if "%" in path else path
+
+
+class HeadParser:
+    """The parser of one head."""
+
+    __slots__ = ("_parser", "head")
+
+    def __init__(self) -> None:
+        self.head = Head()
+        self._parser = httptools.HttpRequestParser(self.head)
+
+    def feed(self, piece: bytes) -> None:
+        """Parse the next bytes, none of them after the head's end.
+
+        Raises:
+            HeadError: it is not a head, or cannot be accepted.
+        """
+        self.head.parser = self._parser
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass  # the head ends here, and the connection stays HTTP/1.1
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, HeadError):
+                raise error.__context__ from None
+            raise
+        except httptools.HttpParserError as error:
+            raise HeadError(f"no HTTP request: {error}") from None
+        finally:
+            self.head.parser = None
 
 
 SPECIAL: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})

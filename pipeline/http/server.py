@@ -27,6 +27,14 @@ from pipeline.tasks import BackgroundTask, OnEnd, Tasks
 ACCEPTS_A_TURN: Final = 64
 """Connections that are accepted in one turn of the event loop."""
 
+ASKING: Final = 4
+"""A quarter of the connections may be ones that have not asked yet, however many others wait for their next request: by
+such others, which cost one request each, nobody can keep the next client out."""
+
+TURNS_TO_ASK: Final = 6
+"""Turns of the event loop in which a new connection's request is read, before as many others can come as there is room
+for: else it would be ended for them while its request waits in the kernel. It takes three or four."""
+
 ACCEPT_AGAIN_S: Final = 0.1
 """How long to wait after file descriptors ran out: the connection that was ended to free one is closed by then."""
 
@@ -76,6 +84,9 @@ class Server:
         self._listener = listener
         self._observers = observers
         self._running: set[Connection] = set()
+        self._asking = self.most // ASKING
+        self._accepts = max(1, min(ACCEPTS_A_TURN, self._asking // TURNS_TO_ASK))
+        self._ending: OrderedDict[Connection, None] = OrderedDict()
         self._unproven: OrderedDict[Connection, None] = OrderedDict()
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._changed = asyncio.Event()
@@ -151,7 +162,7 @@ class Server:
             self.loop.remove_reader(self._listener.fileno())
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_A_TURN):
+        for _ in range(self._accepts):
             full = len(self.connections) + len(self._joining) >= self.most
             if full and self._joining and not self._unproven:
                 return  # connections that are about to join are worth less than the one that would be ended for them
@@ -187,8 +198,13 @@ class Server:
         self._changed.set()
 
     def _make_room(self) -> bool:
-        """End one that has never sent a whole request, else the one that is idle for longest; false without one."""
-        for waiting in (self._unproven, self._idle):
+        """End the connection that is missed least; false when each has a request to be answered.
+
+        First one that was answered for the last time, then the oldest that has not sent a whole request, then the one
+        that is idle for longest. While few have not asked yet, an idle one goes before them.
+        """
+        asking = self._unproven, self._idle
+        for waiting in (self._ending, *(asking if len(self._unproven) > self._asking else reversed(asking))):
             if waiting:
                 connection, _ = waiting.popitem(last=False)
                 self.connections.discard(connection)
@@ -207,6 +223,7 @@ class Server:
     def left(self, connection: Connection) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
+        self._ending.pop(connection, None)
         self._unproven.pop(connection, None)
         self._idle.pop(connection, None)
         self._changed.set()
@@ -228,6 +245,13 @@ class Server:
     def idle(self, connection: Connection) -> None:
         """The connection waits for its next request."""
         self._idle[connection] = None
+
+    def ending(self, connection: Connection) -> None:
+        """The connection has its last answer, and is open only until its client has read it."""
+        if connection in self.connections:
+            self._unproven.pop(connection, None)
+            self._idle.pop(connection, None)
+            self._ending[connection] = None
 
     def told(self, reason: Reason) -> None:
         """The server ends a connection."""

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from pipeline import logs, signals
 from pipeline.errors import PipelineError
 from pipeline.http.bind import bind
+from pipeline.http.events import ConnectionsCounted, Observer
 from pipeline.http.journal import ConnectionJournal
 from pipeline.http.limits import Limits
 from pipeline.http.server import Server
@@ -78,7 +79,7 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
     app = create_app(settings, member=member)
     listener = bind(settings.host, settings.port_of("ingest"), shared=member is not None)
     port = listener.getsockname()[1]
-    admin = _admin(app.state.admin, settings, shared=member is not None)
+    admin = _admin(app.state.admin, settings, app.state.metrics, shared=member is not None)
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
     server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs)
     if server.most < server.limits.connections:
@@ -119,12 +120,18 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
         raise PipelineError(f"ingest ended itself: {failures[0]!r}") from failures[0]
 
 
-def _admin(app: Starlette | None, settings: Settings, *, shared: bool) -> Server | None:
+def _admin(app: Starlette | None, settings: Settings, metrics: Observer, *, shared: bool) -> Server | None:
     """The server of the process's pages about itself, where they have a port of their own."""
     if app is None or settings.admin_port is None:
         return None
+
+    def count(event: object) -> None:
+        """What goes wrong at either port is one count; how many are open is the public port's."""
+        if not isinstance(event, ConnectionsCounted):
+            metrics(event)
+
     listener = bind(settings.host, settings.admin_port, shared=shared, setting="PIPELINE_ADMIN_PORT")
-    return Server(app, listener, ADMIN_LIMITS, observers=[ConnectionJournal()])
+    return Server(app, listener, ADMIN_LIMITS, observers=[count, ConnectionJournal()])
 
 
 def limits_of(settings: Settings) -> Limits:

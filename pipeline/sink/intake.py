@@ -117,7 +117,7 @@ class Intake:
                 fault, barrier, is_early = admit(record)
             body = value if fault is None else b""
             item = Item(record, body, key, barrier, chunk, index, size, fault)
-            if len(self._early) and removes(value):
+            if len(self._early) and fault is None and removes(value):
                 self.put_all(self._early.take_back(key))  # behind it they would bring the person back
             if ahead is not None and fault is None and ahead.cover(record):
                 gone.append(item)

@@ -4,7 +4,8 @@ As a rule the sink never sees an operation again. But an operator may set its of
 and then it reads what was sent to somebody who asked to be forgotten since. The request itself lies there, too: the
 `delete` or `suppress` is in the person's partition, behind all that it is about, and goes by retention after all of it.
 So before records flow, each partition is read from where the sink begins to its end, and operations that lie before
-such a request for the same person are passed over. The request is sent again.
+such a request for the same person are passed over. The request is sent again; one that cannot be sent, and becomes a
+dead letter, removes nobody.
 
 What a backlog of an outage has before a request is passed over in the same way; at Customer.io it would be gone with
 the person a moment later.
@@ -29,6 +30,7 @@ from pipeline.kafka.reach import explaining
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
+from pipeline.sink.admission import admit
 
 ACTIONS: Final = frozenset({"delete", "suppress"})
 SIGNS: Final = tuple(b'"%b"' % action.encode() for action in sorted(ACTIONS))
@@ -169,7 +171,7 @@ class LookAhead:
             for tp, records in (await getmany(*left, timeout_ms=POLL_MS)).items():
                 people = known.setdefault(tp.partition, {})
                 for record in records:
-                    if record.key and removes(record.value):
+                    if record.key and removes(record.value) and admit(record).fault is None:
                         people[record.key] = Removal(record.offset, record.timestamp)
             for tp in [tp for tp in left if await position(tp) >= left[tp]]:
                 del left[tp]

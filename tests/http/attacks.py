@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 MIB: Final = 2**20
 SECONDS: Final = 20.0
@@ -112,3 +114,104 @@ def large_body(port: int, path: str) -> bytes:
 ATTACKS: Final[tuple[Callable[[int, str], bytes], ...]] = (
     trailer, extension, tiny_chunks, pipelined, unread, target, fields, blank_lines, large_body,
 )  # fmt: skip
+
+
+def _habits_of(get: str, post: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Habits: what a hostile connection begins with, and what it adds again and again."""
+    return (
+        (b"", b""),
+        (b"", b"\r\n"),
+        (head(post)[:-4], b"x"),
+        (head(post, "content-length: 10000") + b"x" * 5000, b"x"),
+        (head(post, "transfer-encoding: chunked") + b"4000\r\n" + b"x" * 10_000, b"x"),
+        (head(post, "transfer-encoding: chunked"), b"1\r\nx\r\n"),
+        (head(get, method="GET"), b""),
+    )
+
+
+class Siege:
+    """Many connections that each do what is slow or too much, from a thread, until the end of the block.
+
+    One that the server ends is opened again. `busy` of them ask as fast as they can instead.
+    """
+
+    def __init__(self, port: int, get: str, post: str, connections: int, *, busy: int) -> None:
+        habits = _habits_of(get, post)
+        ask = head(get, method="GET") * 50
+        self._port = port
+        self._habits = [(ask, ask) if n < busy else habits[n % len(habits)] for n in range(connections)]
+        self._open: list[socket.socket] = []
+        self._end = threading.Event()
+        self._round = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._open = [self._opened(opening) for opening, _ in self._habits]
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        for client in self._open:
+            client.close()
+
+    def next_round(self) -> None:
+        """Wait until each connection has added something since now."""
+        for _ in range(2):
+            self._round.clear()
+            assert self._round.wait(60)
+
+    def _opened(self, opening: bytes) -> socket.socket:
+        client = connect(self._port)
+        client.setblocking(False)
+        with contextlib.suppress(OSError):  # it made room for another one already
+            client.send(opening)
+        return client
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            for number, (opening, more) in enumerate(self._habits):
+                client = self._open[number]
+                try:
+                    while client.recv(2**16):
+                        pass
+                except BlockingIOError:
+                    with contextlib.suppress(OSError):
+                        client.send(more)
+                    continue
+                except OSError:
+                    pass
+                client.close()
+                self._open[number] = self._opened(opening)
+            self._round.set()
+            self._end.wait(0.01)
+
+
+def flood(port: int, first: bytes, piece: bytes, connections: int) -> list[socket.socket]:
+    """Open connections that each write `first`, and `piece` over and over, until none of them gets any further.
+
+    They stay open.
+    """
+    clients = [connect(port) for _ in range(connections)]
+    ended, still, total = time.monotonic() + SECONDS, 0, 0
+    waiting = {client: memoryview(first) for client in clients}
+    for client in clients:
+        client.setblocking(False)
+    while waiting and still < 20 and time.monotonic() < ended:
+        before = total
+        for client, left in list(waiting.items()):
+            try:
+                sent = client.send(left)
+            except BlockingIOError:
+                continue
+            except OSError:  # it was refused
+                del waiting[client]
+                continue
+            total += sent
+            waiting[client] = left[sent:] or memoryview(piece)
+            if not waiting[client]:
+                del waiting[client]
+        still = 0 if total > before else still + 1
+        time.sleep(0.01 if total == before else 0)
+    return clients

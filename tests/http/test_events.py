@@ -102,6 +102,27 @@ async def test_a_port_that_is_full(busy: bool, reason: Reason) -> None:
             writer.transport.abort()
 
 
+async def test_who_has_the_last_answer_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is open only so that its answer can be read makes room for one that asks."""
+    monkeypatch.setattr(connection, "LINGER_S", 3600.0)
+    app, events = App(), list[Any]()
+    app.may.set()
+    asked = head("/", "connection: close", method="GET")
+    async with serving(app, events) as serves:
+        writers = []
+        for _ in range(LIMITS.connections):
+            reader, writer = await asyncio.open_connection(*serves.address)
+            writers.append(writer)
+            writer.write(asked + b"more than was asked for")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        reader, writer = await asyncio.open_connection(*serves.address)
+        writer.write(asked)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert await told(events) == ["evicted"]
+        for one in (*writers, writer):
+            one.transport.abort()
+
+
 def test_every_reason_is_tried() -> None:
     """A new one comes with its test."""
     assert {*BYTES, "evicted", "refused"} == set(get_args(Reason))

@@ -146,6 +146,14 @@ async def test_a_head_without_end_is_cut_off(line: bytes, served: Any) -> None:
     del reader
 
 
+@pytest.mark.parametrize("fillers", [["x: " + "y" * 100_000], ["x: " + "y" * 1000] * 33, ["x: y"] * 200])
+async def test_a_large_head_in_one_write(fillers: list[str], served: Any, exchange: Any, signed: Signed) -> None:
+    """A whole and genuine request is refused for the bytes and the fields of its head, however it arrives."""
+    head = _head(signed(BODY), *fillers, f"content-length: {len(BODY)}")
+    assert _statuses(await exchange(served.address, head + BODY)) == [431]
+    assert served.store.records == []
+
+
 async def test_a_large_head_within_the_bound_is_served(served: Any, exchange: Any, signed: Signed) -> None:
     """Thirty kilobytes of headers beside a body of half a megabyte, in any packets, are no offence."""
     body = b'{"type":"a.b","data":{}}' + b" " * 500_000

@@ -2,9 +2,9 @@
 
 What is modelled is what a sink cannot be run without and what goes wrong in it: a group that waits for its members to
 give their partitions away and goes on without those that do not, offsets that are only stored under the live
-generation, brokers that are away, members that are frozen, cut off or killed, requests that Customer.io goes on with
-after whoever sent them has given up. The sink, its hand-over, the watermarks, the committer and the membership are the
-real ones.
+generation, with what is done beyond them for whoever begins there, brokers that are away, members that are frozen, cut
+off or killed, requests that Customer.io goes on with after whoever sent them has given up. The sink, its hand-over, the
+watermarks, the committer and the membership are the real ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,10 +24,12 @@ from faust.types import TP
 
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.errors import RequestUnansweredError
-from pipeline.kafka.records import BARRIER, OutRecord, text_header
-from pipeline.kafka.worker.batches import RecordBatch
+from pipeline.kafka.records import BARRIER, NOT_BEFORE, OutRecord, text_header
+from pipeline.kafka.worker.batches import DoneBits, RecordBatch
 from pipeline.kafka.worker.commits import Committed, Committer
+from pipeline.kafka.worker.done_ahead import DoneAhead, Witness, digest_of, parted
 from pipeline.kafka.worker.handover import GRACE_S, hand_over
+from pipeline.kafka.worker.inheritance import is_witness
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, Membership
 from pipeline.kafka.worker.options import HEARTBEAT_S, QUEUED_CHUNKS, REBALANCE_S
 from pipeline.kafka.worker.watermarks import PartitionWatermark, Watermarks
@@ -47,12 +49,14 @@ Place = tuple[int, int]
 @dataclass(frozen=True)
 class Sent:
     """One record in the log, and what Customer.io makes of it: `good`, `refused` (207), `poison` (400 for the request
-    it is in), `cursed` (503 for that request), `junk` (no JSON)."""  # noqa: D205, D209
+    it is in), `cursed` (503 for that request), `junk` (no JSON). One that is `early` waits for its time, and others of
+    its person pass it."""  # noqa: D205, D209
 
     record: Consumed
     person: str
     barrier: bool
     kind: str
+    early: bool = False
 
 
 class CustomerIo(httpx.AsyncBaseTransport):
@@ -163,6 +167,7 @@ class Member:
             crash=self.crashes.append,
             patience_s=world.patience_s,
             memory_bytes=world.memory_bytes,
+            unix=lambda: world.now,
         )
         self._queue: asyncio.Queue[RecordBatch] = asyncio.Queue(QUEUED_CHUNKS)
         self._fetching: asyncio.Task[None] | None = None
@@ -200,7 +205,7 @@ class Member:
             self._fetch_no_more()
             await hand_over(self.sink.handover, self.watermarks, self.committer.commit, GRACE_S)
 
-    async def assign(self, generation: int, starts: Mapping[TP, int]) -> None:
+    async def assign(self, generation: int, starts: Mapping[TP, int], ahead: Mapping[TP, DoneAhead]) -> None:
         """Begin under `generation`: `BatchApp._when_assigned`, then the seek."""
         async with self._moving:
             self._fetch_no_more()
@@ -208,7 +213,7 @@ class Member:
             self.sink.handover.resume(generation, frozenset(starts))
             self.membership.resume(generation, frozenset(starts))
             self.membership.heartbeat()
-            self.watermarks.restart(generation, starts)
+            self.watermarks.restart(generation, starts, inherited=ahead)
             self._fetching = asyncio.create_task(self._fetch(generation, dict(starts)))
 
     def _fetch_no_more(self) -> None:
@@ -224,13 +229,29 @@ class Member:
                 records = [] if self.cut_off else self.world.read(tp, position)
                 if not records:
                     continue
-                watermark = self.watermarks.of(tp)
-                first, last = records[0].offset, records[-1].offset
-                watermark.deliver(first, last)
-                ack = partial(self._acknowledge, watermark, first, last)
-                await self._queue.put(RecordBatch(tp, records, generation, ack))
-                positions[tp] = last + 1
+                await self._deliver(tp, records, generation)
+                positions[tp] = records[-1].offset + 1
             await self.world.sleep_until_news()
+
+    async def _deliver(self, tp: TP, records: Sequence[Consumed], generation: int) -> None:
+        """As `Consumer._deliver` of the transport."""
+        watermark, end = self.watermarks.of(tp), records[-1].offset + 1
+        watermark.saw(Witness(end - 1, digest_of(records[-1])))
+        left = records if watermark.inherited is None else watermark.inherited.left_of(records)
+        passed = left[-1].offset + 1 if left else records[0].offset
+        if left:
+            place = watermark, left[0].offset, left[-1].offset
+            batch = RecordBatch(
+                tp, left, generation, partial(self._acknowledge, *place), report=partial(self._report, *place)
+            )
+            watermark.deliver(*place[1:])
+            await self._queue.put(batch)
+        if passed < end and watermark.pass_over(passed, end):
+            self.committer.moved()
+
+    def _report(self, watermark: PartitionWatermark, first: int, last: int, done_bits: DoneBits) -> Callable[[], None]:
+        watermark.ask(first, last, done_bits)
+        return self.committer.moved
 
     def _acknowledge(self, watermark: PartitionWatermark, first: int, last: int, through: int) -> None:
         if self.watermarks.is_live(watermark) and watermark.acknowledge(first, last, through):
@@ -240,12 +261,12 @@ class Member:
         while True:
             await self.sink.take(await self._queue.get())
 
-    async def _store(self, offsets: Mapping[TP, int], generation: int, _notes: Mapping[TP, str]) -> Committed:
+    async def _store(self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str]) -> Committed:
         if self.cut_off or self.world.brokers_away:
             return Committed.UNAVAILABLE
         if generation <= 0 or self.generation != generation:
             return Committed.STALE
-        return self.world.group.store(self, offsets, generation)
+        return self.world.group.store(self, offsets, generation, notes)
 
     async def _heartbeats(self) -> None:
         while True:
@@ -323,6 +344,7 @@ class Group:
         self.members: list[Member] = []
         self.generation = 0
         self.committed = dict.fromkeys(world.partitions, 0)
+        self.texts: dict[TP, str] = {}
         self.owners: dict[TP, Member] = {}
         self._needed = asyncio.Event()
         self._known: dict[Member, int] = {}
@@ -341,18 +363,31 @@ class Group:
         # One that has not given its partitions away yet hears of the rebalance instead, and begins to.
         return self._known.get(member) == self.generation and member not in self._awaited
 
-    def store(self, member: Member, offsets: Mapping[TP, int], generation: int) -> Committed:
+    def store(self, member: Member, offsets: Mapping[TP, int], generation: int, texts: Mapping[TP, str]) -> Committed:
         """Take offsets of the live generation, as long as its members may still give their partitions away."""
         if self._known.get(member) != generation or generation != self.generation:
             return Committed.STALE
         for tp, offset in offsets.items():
             before = self.committed[tp]
-            assert offset > before, f"{tp}: the committed offset falls from {before} to {offset}"
+            assert offset >= before, f"{tp}: the committed offset falls from {before} to {offset}"
             for number in range(before, offset):
                 place = (tp.partition, number)
                 assert self.world.is_durable(place), f"{place} is committed and was neither taken nor kept"
-            self.committed[tp] = offset
+            self.committed[tp], self.texts[tp] = offset, texts.get(tp, "")
+            if ahead := self._ahead(tp):
+                for number in range(offset, len(self.world.logs[tp])):
+                    place = (tp.partition, number)
+                    is_sure = not ahead.since(number) & 1 or self.world.is_durable(place)
+                    assert is_sure, f"{place} is told to be done and was neither taken nor kept"
         return Committed.STORED
+
+    def _ahead(self, tp: TP) -> DoneAhead | None:
+        """What lies beside the offset of records that are done, for whoever begins there."""
+        ahead = parted(self.texts.get(tp, ""))[0]
+        if ahead is not None:
+            assert ahead.base == self.committed[tp]
+            assert is_witness(self.world.logs[tp][ahead.witness.offset], ahead)
+        return ahead
 
     async def watch_sessions(self) -> None:
         """Members that are not heard of for a session are none."""
@@ -396,7 +431,7 @@ class Group:
         for member in present:
             member.heard_at = self.world.now  # by joining
             mine = {tp: self.committed[tp] for tp, owner in self.owners.items() if owner is member}
-            await member.assign(self.generation, mine)
+            await member.assign(self.generation, mine, {tp: one for tp in mine if (one := self._ahead(tp))})
 
     async def _gives_away(self, member: Member) -> bool:
         """Whether it gave its partitions away and joined again, before it was expelled."""
@@ -440,16 +475,18 @@ class World:
 
     # --- the log -------------------------------------------------------------------------------------------------
 
-    def produce(self, person: str, kind: str = "good", *, barrier: bool = False) -> None:
-        """Append one record."""
+    def produce(self, person: str, kind: str = "good", *, barrier: bool = False, early_s: int = 0) -> None:
+        """Append one record, which may leave in `early_s` seconds."""
         tp = self.partitions[sum(person.encode()) % PARTITIONS]
         log, number = self.logs[tp], next(self._numbers)
         place = (tp.partition, len(log))
         value = operation(person, number) if kind != "junk" else b"no JSON"
-        headers = ((BARRIER, b"1"),) if barrier else ()
+        headers = [(BARRIER, b"1")] if barrier else []
+        if early_s:
+            headers.append((NOT_BEFORE, b"%d" % (self.now + early_s)))
         record = consumed(len(log), person.encode(), value, headers, partition=tp.partition)
         log.append(record)
-        self.sent[place] = Sent(record, person, barrier, kind)
+        self.sent[place] = Sent(record, person, barrier, kind, early=bool(early_s))
         self._persons[person].append(place)
         self._places[number] = place
         self._news.set()
@@ -470,9 +507,11 @@ class World:
         return self._places[sent["n"]]
 
     def before(self, place: Place) -> list[Place]:
-        """The person's records before that one."""
+        """The person's records before that one, which it must not pass."""
+        if self.sent[place].early:
+            return []
         theirs = self._persons[self.sent[place].person]
-        return theirs[: theirs.index(place)]
+        return [one for one in theirs[: theirs.index(place)] if not self.sent[one].early]
 
     def is_durable(self, place: Place) -> bool:
         """Whether the record may be forgotten."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import NOT_BEFORE
 from pipeline.sink.early import MAX_HOLD_S, Early
+from tests.sink.conftest import TOPIC
 
 Virtual = Callable[[Any], Any]
 
@@ -74,6 +76,24 @@ def test_a_removal_ends_the_wait(virtual: Virtual, timed: Any, api: Any, make: A
             assert api.accepted == [("ann", 0), ("ann", 2)]
             await rig.settled()
             assert api.accepted[2:] == [("bob", 1)]
+
+    virtual(story())
+
+
+def test_a_removal_that_is_not_sent_ends_no_wait(virtual: Virtual, timed: Any, api: Any, make: Any) -> None:
+    """It becomes a dead letter, and the profile waits for its time."""
+
+    async def story() -> None:
+        async with timed as rig:
+            request = make.record("ann", 1)
+            value = make.operation("ann", 1, action="delete")
+            odd = UnreadableRecord(TOPIC, 0, 1, request.timestamp, 0, request.key, value, (), "a name is not UTF-8")
+            await rig.take(early(make, 0, NOW_S + 9), odd)
+            await asyncio.sleep(1)
+            assert api.accepted == []
+            assert len(rig.producer.letters) == 1
+            await rig.settled()
+            assert api.accepted == [("ann", 0)]
 
     virtual(story())
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
+from aiokafka.structs import TopicPartition
 
+from pipeline.customerio.limits import ITEM_MAX_BYTES
 from pipeline.customerio.operations import event, identify, merge, removal
-from pipeline.kafka.fetched import FetchedRecord
-from pipeline.sink.removals import CLOCKS_MS, Removal, Removals, removes
+from pipeline.kafka.fetched import FetchedRecord, UnreadableRecord
+from pipeline.settings import Settings
+from pipeline.sink.removals import CLOCKS_MS, LookAhead, Removal, Removals, removes
 
 AT_S = 1_790_000_000
 AT_MS = AT_S * 1000
@@ -61,3 +66,24 @@ def test_what_lies_before_a_removal() -> None:
 def test_what_is_a_removal(value: bytes | None, is_removal: bool) -> None:
     """By what it does, whatever it looks like; not by a word in it."""
     assert removes(value) is is_removal
+
+
+async def test_what_becomes_a_dead_letter_removes_nobody() -> None:
+    """A request that the sink does not send leaves the person at Customer.io, and all that is for them is sent."""
+    request = removal("cus_1", "delete")
+    large = request.removesuffix(b"}") + b',"pad":"' + b"x" * ITEM_MAX_BYTES + b'"}'
+    found: list[Any] = [
+        UnreadableRecord("operations", 0, 7, AT_MS, 0, b"cus_1", request, (), "a header's name is not UTF-8"),
+        record(large, key=b"cus_2", offset=8),
+        record(request, key=b"cus_3", offset=9),
+    ]
+    tp = TopicPartition("operations", 0)
+
+    async def getmany(*_: object, **__: object) -> Any:
+        return {tp: found}
+
+    async def position(_: object) -> int:
+        return 10
+
+    looks = LookAhead(Settings.load(), Removals(), lambda: None)
+    assert await looks._ahead({tp: 10}, getmany, position) == {0: {b"cus_3": Removal(9, AT_MS)}}

@@ -12,6 +12,7 @@ from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.state import Sandbox
 from pipeline.errors import SettingsError
 from pipeline.http.bind import BACKLOG, shown
+from pipeline.http.journal import ConnectionJournal
 from pipeline.http.limits import Limits
 from pipeline.http.server import Server
 
@@ -20,7 +21,6 @@ LIMITS: Final = Limits(
     body_within_s=30.0,
     connections=1000,
     idle_s=75.0,
-    incoming_bytes=64 * 2**20,
     held_bytes=256 * 2**20,
 )
 """Bodies are larger than webhooks and may be answered late on purpose. Idle connections stay for longer than the
@@ -54,7 +54,7 @@ class SandboxServer:
             raise SettingsError(f"the sandbox cannot listen on {host} port {port}: {error.strerror}") from None
         visible = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         self.url: Final = f"http://{shown(visible)}:{self._socket.getsockname()[1]}"
-        self._server = Server(app, self._socket, LIMITS)
+        self._server = Server(app, self._socket, LIMITS, observers=[ConnectionJournal()])
         self._serving = False
 
     @property
