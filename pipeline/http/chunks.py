@@ -13,6 +13,7 @@ import httptools
 
 from pipeline.http.body import BodyIncompleteError, BodyTooLargeError
 from pipeline.http.limits import FRAMING_BYTES
+from pipeline.http.parts import add
 
 LINE_BYTES: Final = 4096
 """Most bytes of a line: one chunk's size with its extensions, or one trailer field, complete or not."""
@@ -44,8 +45,8 @@ class Chunks:
     """The parser of one body.
 
     Attributes:
-        parts: the body so far, one part for each read: an array that grows beside hundreds of others leaves holes in
-            the process's memory, of several times its size.
+        parts: the body so far (`http/parts`): an array that grows beside hundreds of others leaves holes in the
+            process's memory, of several times its size.
         complete: whether the body's last byte was fed.
     """
 
@@ -81,7 +82,7 @@ class Chunks:
             raise BodyIncompleteError(f"no chunked body: {error}") from None
         found = self._pieces.found
         if found:
-            self.parts.append(b"".join(found))
+            add(self.parts, b"".join(found))
             found.clear()
         return rest
 

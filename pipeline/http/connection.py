@@ -33,6 +33,7 @@ from pipeline.http.direct import Taking
 from pipeline.http.events import Reason
 from pipeline.http.head import Head, HeadError, HeadParser, HeadTooLargeError
 from pipeline.http.limits import HEAD_BYTES, HEAD_WITHIN_S, LINGER_BYTES, LINGER_S, READ_BYTES, SEND_WITHIN_S
+from pipeline.http.parts import add
 
 if TYPE_CHECKING:
     from pipeline.http.server import Server
@@ -212,7 +213,7 @@ class Connection(asyncio.BufferedProtocol):
             if not self._hold(len(piece), complete=complete and self._parts is None):
                 return data[len(piece) :]
             if self._parts is not None:
-                self._parts.append(piece)
+                add(self._parts, piece)
             elif not complete:
                 self._parts = [piece]
         if complete:
