@@ -58,6 +58,7 @@ class Server:
         limits: of this port.
         observers: get the events of connections.
         directs: handlers without ASGI.
+        beside: connections that the process's other port may have.
 
     Attributes:
         connections: the open ones.
@@ -72,11 +73,12 @@ class Server:
         *,
         observers: Sequence[Observer] = (),
         directs: Directs = NO_DIRECTS,
+        beside: int = 0,
     ) -> None:
         self.app = app
         self.directs = directs
         self.limits = limits
-        self.most = affordable(limits.connections)
+        self.most = affordable(limits.connections, beside)
         self.memory = Memory(limits.incoming_bytes, limits.held_bytes)
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.small_buffer = self.buffer[:AHEAD_BYTES]
