@@ -299,6 +299,9 @@ class Connection(asyncio.BufferedProtocol):
             self._task = server.loop.create_task(self._run(scope_of(head, self.peer, server.address, self.drop)))
         server.busy(self)
         length, most = head.length, server.limits.body_bytes
+        if direct is not None and server.is_overloaded:
+            self._fail(OverloadedError("too much at once; try again"))
+            return
         if length == 0:
             self._body = b""
             self.phase, self.deadline = BUSY, NEVER

@@ -68,9 +68,12 @@ class Limits:
     held_bytes: int = 64 * 2**20
 
 
-def affordable(connections: int) -> int:
-    """The number of connections, but no more than the process has file descriptors for."""
+def affordable(connections: int, beside: int = 0) -> int:
+    """The number of connections, but no more than the process has file descriptors for.
+
+    `beside` is how many its other port may have.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return connections
-    return min(connections, max(soft - SPARE_DESCRIPTORS, soft // 4, 1))
+    return min(connections, max(soft - SPARE_DESCRIPTORS - beside, soft // 4, 1))

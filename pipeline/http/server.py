@@ -35,6 +35,10 @@ TURNS_TO_ASK: Final = 6
 """Turns of the event loop in which a new connection's request is read, before as many others can come as there is room
 for: else it would be ended for them while its request waits in the kernel. It takes three or four."""
 
+PROBES: Final = 16
+"""Connections beyond the limit, an eighth of it at most, while each within it waits for its answer. Kafka may be away,
+and a probe that finds no room then would have the process restarted. A webhook is told there that there is too much."""
+
 ACCEPT_AGAIN_S: Final = 0.1
 """How long to wait after file descriptors ran out: the connection that was ended to free one is closed by then."""
 
@@ -54,6 +58,7 @@ class Server:
         limits: of this port.
         observers: get the events of connections.
         directs: handlers without ASGI.
+        beside: connections that the process's other port may have.
 
     Attributes:
         connections: the open ones.
@@ -68,11 +73,12 @@ class Server:
         *,
         observers: Sequence[Observer] = (),
         directs: Directs = NO_DIRECTS,
+        beside: int = 0,
     ) -> None:
         self.app = app
         self.directs = directs
         self.limits = limits
-        self.most = affordable(limits.connections)
+        self.most = affordable(limits.connections, beside)
         self.memory = Memory(limits.incoming_bytes, limits.held_bytes)
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.small_buffer = self.buffer[:AHEAD_BYTES]
@@ -84,6 +90,7 @@ class Server:
         self._listener = listener
         self._observers = observers
         self._running: set[Connection] = set()
+        self._probes = min(PROBES, self.most // 8)
         self._asking = self.most // ASKING
         self._accepts = max(1, min(ACCEPTS_A_TURN, self._asking // TURNS_TO_ASK))
         self._ending: OrderedDict[Connection, None] = OrderedDict()
@@ -98,6 +105,11 @@ class Server:
     def requests(self) -> int:
         """How many requests are being answered."""
         return len(self._running)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether more requests are being answered than connections are allowed."""
+        return len(self._running) > self.most
 
     def start(self) -> None:
         """Accept connections, in the running loop."""
@@ -163,7 +175,8 @@ class Server:
 
     def _accept(self) -> None:
         for _ in range(self._accepts):
-            full = len(self.connections) + len(self._joining) >= self.most
+            beyond = len(self.connections) + len(self._joining) - self.most
+            full = beyond >= 0
             if full and self._joining and not self._unproven:
                 return  # connections that are about to join are worth less than the one that would be ended for them
             try:
@@ -175,7 +188,7 @@ class Server:
                     self._pause_accepting()
                     self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
                 return  # no connection waits, or its client is gone again
-            if full and not self._make_room():
+            if full and not self._make_room() and beyond >= self._probes:
                 self.told("refused")
                 accepted.close()
                 continue

@@ -81,7 +81,8 @@ async def _serve(settings: Settings, say: Callable[[str], None], worker: int | N
     port = listener.getsockname()[1]
     admin = _admin(app.state.admin, settings, app.state.metrics, shared=member is not None)
     observers = [app.state.metrics, ConnectionJournal("PIPELINE_MAX_CONNECTIONS")]
-    server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs)
+    beside = 0 if admin is None else ADMIN_LIMITS.connections
+    server = Server(app, listener, limits_of(settings), observers=observers, directs=app.state.directs, beside=beside)
     if server.most < server.limits.connections:
         log.warning(
             "PIPELINE_MAX_CONNECTIONS is more than this process has file descriptors for (ulimit -n)",

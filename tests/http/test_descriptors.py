@@ -44,20 +44,21 @@ def test_connections_without_descriptors(process: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("soft", "wanted", "allowed"),
+    ("soft", "wanted", "beside", "allowed"),
     [
-        (1024, 1000, 896),
-        (1024, 100, 100),
-        (64, 1000, 16),
-        (resource.RLIM_INFINITY, 5000, 5000),
+        (1024, 1000, 0, 896),
+        (1024, 1000, 100, 796),
+        (1024, 100, 100, 100),
+        (64, 1000, 100, 16),
+        (resource.RLIM_INFINITY, 5000, 100, 5000),
     ],
 )
 def test_no_more_connections_than_descriptors(
-    soft: int, wanted: int, allowed: int, monkeypatch: pytest.MonkeyPatch
+    soft: int, wanted: int, beside: int, allowed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit leaves descriptors for brokers and files, whatever the setting says."""
+    """The limit leaves descriptors for brokers, files and the other port, whatever the setting says."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-    assert affordable(wanted) == allowed
+    assert affordable(wanted, beside) == allowed
 
 
 def test_a_socket_that_is_gone_again_harms_nothing(process: Any) -> None:

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from pipeline.http.bind import bind
-from pipeline.http.body import BodyError, BodyIncompleteError, BodyTooLargeError, ClientGoneError
+from pipeline.http.body import (
+    BodyError,
+    BodyIncompleteError,
+    BodyTooLargeError,
+    ClientGoneError,
+    OverloadedError,
+)
 from pipeline.http.limits import Limits
 from pipeline.http.server import Server
 from tests.http.attacks import head
@@ -81,9 +87,10 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 
 
 
 @contextlib.asynccontextmanager
-async def serving(desk: Desk) -> AsyncIterator[Server]:
+async def serving(desk: Desk, connections: int = 100) -> AsyncIterator[Server]:
     """The desk at its path."""
-    server = Server(nothing, bind("127.0.0.1", 0), Limits(body_bytes=LIMIT), directs={("POST", PATH): desk})
+    limits = Limits(body_bytes=LIMIT, connections=connections)
+    server = Server(nothing, bind("127.0.0.1", 0), limits, directs={("POST", PATH): desk})
     server.start()
     yield server
     await server.stop(0.05)
@@ -211,6 +218,27 @@ async def test_a_stop_that_cannot_wait(request_bytes: bytes) -> None:
         assert statuses(await reader.read()) == [503]
         writer.close()
     assert desk.told[-1] == ("cancel", None)
+
+
+@pytest.mark.parametrize("body", [b"hello", b""], ids=["body", "none"])
+async def test_a_probe_finds_room_beside_requests_that_wait(body: bytes) -> None:
+    """While each connection waits for its answer other paths are answered, and one more that would wait is told so.
+
+    Kafka may be away, and many webhooks then wait; a probe that finds no room would have the process restarted.
+    """
+    desk = Desk(at_once=False)
+    async with serving(desk, connections=16) as server:
+        waiting: list[asyncio.Task[list[int]]] = []
+        while len(waiting) < 16:
+            waiting.append(asyncio.create_task(exchanged(server, posted())))
+            await until(lambda: len(desk.waiting) == len(waiting))
+        for _ in range(5):
+            assert await exchanged(server, head("/other", method="GET")) == [404]
+            assert await exchanged(server, posted(body)) == [503]
+        assert desk.told[16:] == [("failed", OverloadedError)] * 5
+        while desk.waiting:
+            desk.answer()
+        assert await asyncio.gather(*waiting) == [[200]] * 16
 
 
 async def test_an_error_costs_its_own_request() -> None:
