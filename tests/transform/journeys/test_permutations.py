@@ -189,6 +189,12 @@ EXCEPTIONS: Final = (
         told=True,
     ),
     Exempt(
+        "a body that was read between two lapses, or behind both, looks the same: without an activation they are one",
+        ("subscription_reactivated",),
+        journeys=("two-lapses-without-an-activation",),
+        told=True,
+    ),
+    Exempt(
         "which webhook first shows the flag, and which takes it back, is known only from what came before it",
         ("subscription_cancellation_scheduled", "subscription_cancellation_withdrawn"),
         ANY,
