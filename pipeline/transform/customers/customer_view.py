@@ -67,6 +67,9 @@ SAME_MOMENT_MS: Final = 10_000
 """The same where they name another method, or none: the subscription's body is read at the delivery, and a late retry
 shows the method of then."""
 
+LAST_OF_SECOND_MS: Final = 999
+"""A delivery is stamped in whole seconds: its body may show what happened until the second's end."""
+
 STALE: Final = ""
 """Stands for the webhook that showed more of a cancellation than an older one can: no webhook has this id."""
 
@@ -276,7 +279,8 @@ class CustomerView:
             if telling.kind == "subscription"
             for turn in SubscriptionFact.of(telling.fact).turns
         ]
-        return turns.recoveries(known.turns, own, self._moment[0] * 1000)
+        read_s = max(known.at_s, self._moment[0])
+        return turns.recoveries(known.turns, own, read_s * 1000 + LAST_OF_SECOND_MS)
 
     def pause_answered(self, subscription_id: str, at_ms: int) -> bool:
         """See `Profile`."""

@@ -110,7 +110,7 @@ def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) ->
     Args:
         turns: all that are known, with those of the webhook that is asked about.
         own: that webhook's alone: what it shows, it shows of now.
-        delivered_ms: when it was delivered: what was only seen is known to hold then.
+        delivered_ms: when the last of them was delivered: what was only seen is known to hold then.
     """
     ordered = sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
     lapses, answers = _lapses(ordered), _answers(ordered)

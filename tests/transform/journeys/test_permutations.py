@@ -173,7 +173,7 @@ EXCEPTIONS: Final = (
     Exempt(
         "of lapses in a row the last one names their answer, of those that are known: one answer all the same",
         ("subscription_reactivated",),
-        journeys=("recovery-shown-first-by-an-update",),
+        journeys=("recovery-shown-first-by-an-update", "lapse-in-the-second-of-a-reading"),
         told=True,
     ),
     Exempt(
@@ -186,6 +186,12 @@ EXCEPTIONS: Final = (
             "pause-unpause",
             "two-subscriptions",
         ),
+        told=True,
+    ),
+    Exempt(
+        "a body that was read between two lapses, or behind both, looks the same: without an activation they are one",
+        ("subscription_reactivated",),
+        journeys=("two-lapses-without-an-activation",),
         told=True,
     ),
     Exempt(
