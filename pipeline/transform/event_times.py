@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.verdicts import Delivery
 
-MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
+MIN_SECONDS: Final = 1_000_000_000
+MAX_SECONDS: Final = 100_000_000_000
 """A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
