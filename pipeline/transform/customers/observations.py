@@ -26,7 +26,7 @@ from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.paid import Paid, paid_of
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import BILLING, ENDED
+from pipeline.transform.profile import BILLING, ENDED, Contact
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.webhook import Webhook, contact_of
 
@@ -70,7 +70,7 @@ class Observations:
 
     times: EventTimes
     facts: list[Observation]
-    contact: tuple[str | None, ...]
+    contact: Contact
     metadata: dict[str, Any]
     if_told: Mapping[str, list[Observation]]
 
@@ -78,7 +78,7 @@ class Observations:
         self,
         times: EventTimes,
         facts: list[Observation],
-        contact: tuple[str | None, ...],
+        contact: Contact,
         metadata: dict[str, Any],
         if_told: Mapping[str, list[Observation]] | None = None,
     ) -> None:
@@ -153,7 +153,7 @@ def of_api_object(
 
 def nothing(at_s: int) -> Observations:
     """No news of the customer."""
-    return Observations(EventTimes(None, at_s * 1000, at_s), [], (), {})
+    return Observations(EventTimes(None, at_s * 1000, at_s), [], Contact(), {})
 
 
 def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int) -> list[Observation]:

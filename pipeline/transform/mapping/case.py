@@ -111,9 +111,9 @@ class Case:
 
     def texts(self, into: Attributes, *fields: str) -> None:
         """Fields of `data` under their own names, where they are text."""
-        get = self.data.get
+        data = self.data
         for name in fields:
-            value = get(name)
+            value = data.get(name)
             if value is not None and (found := value.strip() if type(value) is str else text(value)):
                 into[name] = found
 
