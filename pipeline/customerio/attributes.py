@@ -66,6 +66,10 @@ PLAIN_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DA
 SHORT_CHARS: Final = ATTRIBUTE_VALUE_MAX_BYTES // 4
 """A text of so many characters always fits: UTF-8 has at most four bytes for one."""
 
+ROOM: Final = ATTRIBUTE_VALUE_MAX_BYTES // 6 - 1
+"""So many characters always fit, in an array of objects with their quotes, commas, colons and braces counted as one
+each: JSON has at most six bytes for one (`\\u0001`), and needs no more for two quotes, a colon and a comma."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _OMIT: Final = object()
 
@@ -142,7 +146,7 @@ def _json_as_it_is(attributes: dict[str, Any]) -> bytes | None:
         if kind is float:
             if not isfinite(value):
                 return None
-        elif not ((kind is list or kind is dict) and _is_plain(value)):
+        elif not ((kind is list and _is_flat(value)) or ((kind is list or kind is dict) and _is_plain(value))):
             return None
     try:
         text = orjson.dumps(attributes)
@@ -251,6 +255,37 @@ def _is_plain(value: Any) -> bool:
         and text.find(b".") < 0
         and text.count(b"[") + text.count(b"{") <= DEPTH_MAX
     )
+
+
+def _is_flat(elements: list[Any]) -> bool:
+    """Whether these are texts, or objects of texts, numbers and truth values, and so few that they fit: most products.
+
+    What has no JSON (an integer beyond 64 bits, a surrogate) is left to whoever writes all attributes.
+    """
+    room = ROOM
+    for element in elements:
+        room -= 1
+        if type(element) is str:
+            room -= len(element)
+        elif type(element) is not dict:
+            return False
+        else:
+            for name, value in element.items():
+                if type(name) is not str or name.find(".") >= 0:
+                    return False
+                room -= len(name) + 1
+                kind = type(value)
+                if kind is str:
+                    room -= len(value) + 1
+                elif kind is int:
+                    room -= 4
+                elif kind is bool:
+                    room -= 1
+                else:
+                    return False
+        if room < 0:
+            return False
+    return True
 
 
 def _first_elements(elements: list[Any]) -> list[Any]:

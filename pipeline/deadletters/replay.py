@@ -6,7 +6,7 @@ a record: it goes to the webhooks only if this version can read it, under the ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.deadletters.envelope import BATCH, original_of
@@ -111,4 +111,4 @@ def _as_webhook(record: Record, topic: str) -> ReplayRecord | Refused:
     if header(headers, DODO_TYPE) is None:
         headers = ((DODO_TYPE, envelope.type.encode()), *headers)
     key = kafka_key(envelope, webhook_id_of(headers, body))
-    return ReplayRecord(topic, original._replace(key=key, headers=headers))
+    return ReplayRecord(topic, replace(original, key=key, headers=headers))

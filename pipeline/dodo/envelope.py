@@ -26,7 +26,7 @@ WEBHOOK_ID: Final = "webhook-id"
 """The deduplication key: a header, not part of the body."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Envelope:
     """One webhook as sent."""
 
@@ -44,6 +44,20 @@ class Envelope:
 
     fields: dict[str, Any]
     """The whole wire object, `data` included, as sent."""
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the field's name
+        timestamp: str | None,
+        business_id: str | None,
+        data: dict[str, Any],
+        fields: dict[str, Any],
+    ) -> None:
+        self.type = type
+        self.timestamp = timestamp
+        self.business_id = business_id
+        self.data = data
+        self.fields = fields
 
 
 def parse(body: bytes) -> Envelope:

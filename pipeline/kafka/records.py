@@ -7,7 +7,8 @@ case-insensitively and values that are not UTF-8 never raise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 WEBHOOK_ID: Final = "webhook-id"
 WEBHOOK_TIMESTAMP: Final = "webhook-timestamp"
@@ -85,16 +86,29 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
-class OutRecord(NamedTuple):
+@dataclass(slots=True, init=False)
+class OutRecord:
     """A record to be produced; `timestamp_ms` unset means the time of sending.
 
-    A tuple, since several are made for each webhook and a frozen dataclass costs three times as much to make.
+    Not frozen, since several are made for each webhook and that costs three times as much.
     """
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp_ms: int | None = None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None
+
+    def __init__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.timestamp_ms = timestamp_ms
 
 
 def header(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:

@@ -21,10 +21,11 @@ from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.schema import Schema
 from pipeline.statestore.store import merged, overlaid
 
-FLUSH_TRANSACTIONS: Final = 16
-FLUSH_KEYS: Final = 4000
+FLUSH_TRANSACTIONS = 16
+FLUSH_KEYS = 4000
 """After so many committed transactions, or keys in them, the local store is written. Keys that lie side by side share a
-page, and each write costs some of its own. It bounds what waits in memory, and what a restart reads again."""
+page, and each write costs some of its own. It bounds what waits in memory, and what a restart reads again. Not
+`Final`: machine code takes such a number when it is built, and tests of what is written together lower them."""
 
 GONE: Final = "a state store was used after its partition had gone"
 

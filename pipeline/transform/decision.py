@@ -40,21 +40,37 @@ NO_CUSTOMER: Final = DeadLettered(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Decision:
     """What becomes of one record; `type` is None when the body could not be read."""
 
     verdict: Decided
     type: str | None
     webhook_id: str
-    commands: Commands = ()
+    commands: Commands
     """What the owners of people must learn, records for the webhooks topic; only where customers can be one person."""
 
-    whose: bytes | None = None
+    whose: bytes | None
     """The part of keys of the customer or person whose state remembers the identify as sent."""
 
-    received_at_ms: int | None = None
+    received_at_ms: int | None
     """When the webhook arrived, unix ms, where it was read already; None: it is in the record."""
+
+    def __init__(  # noqa: PLR0917 - in the order of its fields
+        self,
+        verdict: Decided,
+        type: str | None,  # noqa: A002 - the field's name
+        webhook_id: str,
+        commands: Commands = (),
+        whose: bytes | None = None,
+        received_at_ms: int | None = None,
+    ) -> None:
+        self.verdict = verdict
+        self.type = type
+        self.webhook_id = webhook_id
+        self.commands = commands
+        self.whose = whose
+        self.received_at_ms = received_at_ms
 
 
 def decide(record: Record, policy: Policy, map_webhook: MapWebhook, store: KeyValueStore | None = None) -> Decision:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.transform.timestamps import plausible_ms
 from pipeline.transform.verdicts import Delivery
 
-MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 100_000_000_000
+MIN_SECONDS: Final = 1_000_000_000
+MAX_SECONDS: Final = 100_000_000_000
 """A `webhook-timestamp` outside 2001 to 5138 is no unix time in seconds."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class EventTimes:
     """When things were.
 
@@ -23,6 +25,11 @@ class EventTimes:
     occurred_ms: int | None
     event_ms: int | None
     snapshot_s: int
+
+    def __init__(self, occurred_ms: int | None, event_ms: int | None, snapshot_s: int) -> None:
+        self.occurred_ms = occurred_ms
+        self.event_ms = event_ms
+        self.snapshot_s = snapshot_s
 
 
 def event_times_of(timestamp: str | None, delivery: Delivery) -> EventTimes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from iso4217 import Currency
 
@@ -45,7 +45,8 @@ Number = int | float
 """A number as it is sent. Both types are named, since mypyc makes 100.0 of a whole number that is typed `float`."""
 
 
-class Amount(NamedTuple):
+@dataclass(slots=True, init=False)
+class Amount:
     """An amount in its three forms; `text` and `value` are None when the currency's decimals are unknown.
 
     `value` is also None for amounts of more than 15 digits, which a double would round.
@@ -55,8 +56,12 @@ class Amount(NamedTuple):
     text: str | None
     value: Number | None
 
+    def __init__(self, minor: int, text: str | None, value: Number | None) -> None:
+        self.minor = minor
+        self.text = text
+        self.value = value
 
-@lru_cache(maxsize=4096)
+
 def amount_of(minor: int, exponent: int | None) -> Amount:
     """`minor` units as exact decimals: `(4900, 2)` is `"49.00"`, `(4900, 0)` is `"4900"`, `(4900, 3)` is `"4.900"`."""
     if exponent is None:

@@ -10,7 +10,7 @@ from pipeline.transform.fields import elements, flag, members, text, whole
 from pipeline.transform.money import minor_of
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Paid:
     """A payment as its body shows it, each None where the body has no usable value.
 
@@ -27,6 +27,20 @@ class Paid:
     is_card_update: bool
     subscriptions: list[str]
     cart: list[tuple[str, int | None]]
+
+    def __init__(
+        self,
+        minor: int | None,
+        method: str | None,
+        is_card_update: bool,
+        subscriptions: list[str],
+        cart: list[tuple[str, int | None]],
+    ) -> None:
+        self.minor = minor
+        self.method = method
+        self.is_card_update = is_card_update
+        self.subscriptions = subscriptions
+        self.cart = cart
 
 
 NO_PAYMENT: Final = Paid(None, None, is_card_update=False, subscriptions=[], cart=[])

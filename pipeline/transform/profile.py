@@ -19,7 +19,7 @@ It is long since it is the whole interface between mapping and state: values and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pipeline.customerio.operations import Identifier
@@ -33,7 +33,7 @@ RANK: Final = {"active": 0, "past_due": 1, "on_hold": 2, "paused": 3}
 """Which subscription speaks for a person that has several; whatever is not here has ended or not begun."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Person:
     """Who a webhook's operations go to at Customer.io.
 
@@ -46,10 +46,15 @@ class Person:
 
     id: str
     step: str | None
-    settles: bool = True
+    settles: bool
+
+    def __init__(self, id: str, step: str | None, settles: bool = True) -> None:  # noqa: A002 - the field's name
+        self.id = id
+        self.step = step
+        self.settles = settles
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Addressed:
     """Whom operations about a customer went to so far.
 
@@ -61,7 +66,12 @@ class Addressed:
 
     id: str
     identifier: Identifier
-    stood_in: bool = False
+    stood_in: bool
+
+    def __init__(self, id: str, identifier: Identifier, stood_in: bool = False) -> None:  # noqa: A002 - the field's name
+        self.id = id
+        self.identifier = identifier
+        self.stood_in = stood_in
 
 
 class Contact(NamedTuple):
@@ -197,7 +207,7 @@ class Active(NamedTuple):
     product_ids: Sequence[str] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Spending:
     """Sums over the customer's counted payments less their refunds: no zero payments, no card updates.
 
@@ -206,14 +216,34 @@ class Spending:
     for.
     """
 
-    minor: Mapping[str, int] = field(default_factory=dict)
-    currency: str | None = None
-    payment_count: int = 0
-    last_payment_date: str | None = None
-    payment_method: str | None = None
-    customer_since: str | None = None
-    last_payment_ms: int | None = None
-    customer_since_ms: int | None = None
+    minor: Mapping[str, int]
+    currency: str | None
+    payment_count: int
+    last_payment_date: str | None
+    payment_method: str | None
+    customer_since: str | None
+    last_payment_ms: int | None
+    customer_since_ms: int | None
+
+    def __init__(  # noqa: PLR0917 - in the order of its fields
+        self,
+        minor: Mapping[str, int] | None = None,
+        currency: str | None = None,
+        payment_count: int = 0,
+        last_payment_date: str | None = None,
+        payment_method: str | None = None,
+        customer_since: str | None = None,
+        last_payment_ms: int | None = None,
+        customer_since_ms: int | None = None,
+    ) -> None:
+        self.minor = {} if minor is None else minor
+        self.currency = currency
+        self.payment_count = payment_count
+        self.last_payment_date = last_payment_date
+        self.payment_method = payment_method
+        self.customer_since = customer_since
+        self.last_payment_ms = last_payment_ms
+        self.customer_since_ms = customer_since_ms
 
 
 class PersonProfile(Protocol):

@@ -60,8 +60,8 @@ def operation_records(
     shared: Pairs = (
         (WEBHOOK_ID, decision.webhook_id.encode()),
         _of_type(decision.type or ""),
-        (EVENT_TIME, b"%d" % operations.event_time_ms),
-        (RECEIVED_AT, b"%d" % received_at_ms),
+        (EVENT_TIME, str(operations.event_time_ms).encode()),
+        (RECEIVED_AT, str(received_at_ms).encode()),
         (SOURCE, source_of(record).encode()),
     )
     if operations.shaped is not None:

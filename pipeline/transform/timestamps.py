@@ -19,21 +19,29 @@ MAX_PLAUSIBLE_MS: Final = 100_000_000_000_000
 """2001 to 5138: outside it a number of seconds was not one. customerio-ruby (#144) refuses the same range."""
 
 _MAX_LENGTH: Final = 48
-"""Longer than any RFC 3339 text that carries information; bounds what the cache holds."""
+"""Longer than any RFC 3339 text that carries information."""
 
-_USUAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ANY = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a difference of two without a zone costs a fifth
-_MILLISECOND = timedelta(milliseconds=1)
-_EPOCH_ORDINAL = _EPOCH.toordinal()
+_EPOCH_ORDINAL: Final = _EPOCH.toordinal()
 _FIRST_S = (date.min.toordinal() - _EPOCH_ORDINAL) * 86_400
 _END_S = (date.max.toordinal() + 1 - _EPOCH_ORDINAL) * 86_400
 """Where Python's calendar begins and ends: an offset can carry a legal text over it, to where no date can be named."""
-_MAX_HOUR, _MAX_MINUTE, _MAX_SECOND = 23, 59, 60  # RFC 3339 §5.6 allows a leap second
+_MAX_HOUR: Final = 23
+_MAX_MINUTE: Final = 59
+_MAX_SECOND: Final = 60  # RFC 3339 §5.6 allows a leap second
+_FRACTION: Final = 20
+"""The place behind the seconds and the point; milliseconds are three digits."""
+_ZERO: Final = 48
+_POINT: Final = 46
+_COLON: Final = 58
+_T: Final = 84
+_Z: Final = 90
+"""ASCII's characters `0`, `.`, `:`, `T` and `Z`."""
 
 
 def to_ms(value: Any) -> int | None:
@@ -68,14 +76,47 @@ def iso(ms: int) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
-@lru_cache(maxsize=4096)
 def _parsed(text: str) -> int | None:
-    if _USUAL.fullmatch(text):
-        try:
-            return (datetime.fromisoformat(text[:-1]) - _NAIVE_EPOCH) // _MILLISECOND
-        except ValueError:
-            pass
-    return _general(text)
+    """By place in Dodo's own form, `2026-10-14T08:21:45.182629Z`; else by the rule, which takes ten times as long."""
+    end = len(text) - 1
+    if end < _FRACTION - 1 or not text.isascii():
+        return _general(text)
+    raw = text.encode()
+    if raw[10] != _T or raw[13] != _COLON or raw[16] != _COLON or raw[end] != _Z:
+        return _general(text)
+    hour, minute, second = _two_digits(raw, 11), _two_digits(raw, 14), _two_digits(raw, 17)
+    if not (0 <= hour <= _MAX_HOUR and 0 <= minute <= _MAX_MINUTE and 0 <= second < _MAX_SECOND):
+        return _general(text)
+    ms = 0
+    if end >= _FRACTION:
+        if raw[_FRACTION - 1] != _POINT or end == _FRACTION:
+            return _general(text)
+        worth = 100
+        for place in range(_FRACTION, end):
+            digit = raw[place] - _ZERO
+            if not 0 <= digit <= 9:  # noqa: PLR2004 - a digit
+                return _general(text)
+            ms += digit * worth
+            worth //= 10  # 0 below the millisecond
+    midnight_ms = _midnight_ms(text[:10])
+    return None if midnight_ms is None else midnight_ms + (hour * 3600 + minute * 60 + second) * 1000 + ms
+
+
+def _two_digits(raw: bytes, place: int) -> int:
+    """The number there, -1 where there is none."""
+    tens, ones = raw[place] - _ZERO, raw[place + 1] - _ZERO
+    return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -1  # noqa: PLR2004 - digits
+
+
+@lru_cache(maxsize=4096)
+def _midnight_ms(day: str) -> int | None:
+    """When a day begins; a shop's webhooks are of a few."""
+    if not _DAY.fullmatch(day):
+        return None
+    try:
+        return (date.fromisoformat(day).toordinal() - _EPOCH_ORDINAL) * DAY_MS
+    except ValueError:
+        return None
 
 
 def _general(text: str) -> int | None:

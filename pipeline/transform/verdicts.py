@@ -51,7 +51,7 @@ Note = Literal[
 """What happened on the way, as codes to count. `warnings` are the same in words, for people (`explain`)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Delivery:
     """How the webhook arrived: what the body does not hold.
 
@@ -63,12 +63,20 @@ class Delivery:
     """
 
     webhook_id: str
-    attempt_at_s: int | None = None
-    received_at_ms: int | None = None
-    mode: Mode = "live"
+    attempt_at_s: int | None
+    received_at_ms: int | None
+    mode: Mode
+
+    def __init__(
+        self, webhook_id: str, attempt_at_s: int | None = None, received_at_ms: int | None = None, mode: Mode = "live"
+    ) -> None:
+        self.webhook_id = webhook_id
+        self.attempt_at_s = attempt_at_s
+        self.received_at_ms = received_at_ms
+        self.mode = mode
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class MappedOperation:
     """One Track API operation, as the bytes that go into the batch.
 
@@ -82,10 +90,20 @@ class MappedOperation:
     barrier: bool
     kind: OperationKind
     name: str | None
-    key: bytes | None = None
+    key: bytes | None
+
+    def __init__(  # noqa: PLR0917 - in the order of its fields
+        self, op_id: str, body: bytes, barrier: bool, kind: OperationKind, name: str | None, key: bytes | None = None
+    ) -> None:
+        self.op_id = op_id
+        self.body = body
+        self.barrier = barrier
+        self.kind = kind
+        self.name = name
+        self.key = key
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Operations:
     """The webhook becomes these operations, identify first, all of one person; a removal also of who stood in for them.
 
@@ -105,18 +123,52 @@ class Operations:
     person_key: bytes
     operations: tuple[MappedOperation, ...]
     event_time_ms: int
-    warnings: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
-    identity: bytes | None = None
-    identified_by: str | None = None
-    identifier: Identifier = "id"
-    address: str | None = None
-    identified_at_s: int | None = None
-    not_before_s: int | None = None
-    event: str | None = None
-    spoken: str | None = None
-    recoveries: tuple[tuple[str, Recovery], ...] = ()
-    shaped: str | None = None
+    warnings: tuple[str, ...]
+    notes: tuple[Note, ...]
+    identity: bytes | None
+    identified_by: str | None
+    identifier: Identifier
+    address: str | None
+    identified_at_s: int | None
+    not_before_s: int | None
+    event: str | None
+    spoken: str | None
+    recoveries: tuple[tuple[str, Recovery], ...]
+    shaped: str | None
+
+    def __init__(  # noqa: PLR0917 - in the order of its fields
+        self,
+        person_key: bytes,
+        operations: tuple[MappedOperation, ...],
+        event_time_ms: int,
+        warnings: tuple[str, ...] = (),
+        notes: tuple[Note, ...] = (),
+        identity: bytes | None = None,
+        identified_by: str | None = None,
+        identifier: Identifier = "id",
+        address: str | None = None,
+        identified_at_s: int | None = None,
+        not_before_s: int | None = None,
+        event: str | None = None,
+        spoken: str | None = None,
+        recoveries: tuple[tuple[str, Recovery], ...] = (),
+        shaped: str | None = None,
+    ) -> None:
+        self.person_key = person_key
+        self.operations = operations
+        self.event_time_ms = event_time_ms
+        self.warnings = warnings
+        self.notes = notes
+        self.identity = identity
+        self.identified_by = identified_by
+        self.identifier = identifier
+        self.address = address
+        self.identified_at_s = identified_at_s
+        self.not_before_s = not_before_s
+        self.event = event
+        self.spoken = spoken
+        self.recoveries = recoveries
+        self.shaped = shaped
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,21 @@ def test_the_json_is_that_of_what_fits(attributes: dict[str, Any]) -> None:
         assert fit_json(attributes) == (orjson.dumps(fitted), cuts)
 
 
+@pytest.mark.parametrize(
+    "element",
+    [
+        "", "a", "\x01", "😀", {}, {"": ""}, {"\x01": "\x01"}, {"": 2**64 - 1}, {"": -(2**63)}, {"": False},
+        {"": 2**64}, {"a.b": 1}, {"": None}, {"": 0.5}, {"": float("nan")}, {"": "\ud800"}, {"": []}, {1: 1}, None, 7,
+        {"product_id": "pdt_0NbXk2QxJj4cG8mTwY1aZ", "quantity": 1},
+    ],
+)  # fmt: skip
+def test_an_array_of_any_length_is_fitted(element: Any) -> None:
+    """Arrays of texts and flat objects, up to and over what fits: whatever is passed over needs no change."""
+    for attributes in ({"products": [element] * count} for count in range(180)):
+        fitted, cuts = fit_attributes(attributes)
+        assert fit_json(attributes) == (orjson.dumps(fitted), cuts)
+
+
 @given(st.dictionaries(NAMES, JSON, max_size=8))
 def test_is_idempotent(attributes: dict[str, Any]) -> None:
     """What was fitted once fits again without a change."""

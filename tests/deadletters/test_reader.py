@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,7 +195,7 @@ async def test_since(with_partitions: ChainSettings) -> None:
     settings = await with_partitions(2)
     times = [NOW_MS - 3 * SKEW_MS, NOW_MS - 2 * SKEW_MS, NOW_MS - SKEW_MS, NOW_MS]
     await write(
-        settings, *((0, record._replace(timestamp_ms=t)) for record, t in zip(numbered(*range(4)), times, strict=True))
+        settings, *((0, replace(record, timestamp_ms=t)) for record, t in zip(numbered(*range(4)), times, strict=True))
     )
     async with open_letter_reader(settings) as reader:
         assert await reader.since(None) == {0: Span(0, 4), 1: Span(0, 0)}

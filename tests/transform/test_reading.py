@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,8 +145,10 @@ async def test_any_bytes(start: Start, chain_settings: ChainSettings) -> None:  
             await admin.set_configs(topic, ANY_TIME)
     good = payments(0, 12)
     for number, at_ms in enumerate((-1, -62_135_596_800_000, 253_402_300_800_000, 2**63 - 1)):
-        good[number] = good[number]._replace(
-            timestamp_ms=at_ms, headers=tuple(pair for pair in good[number].headers if pair[0] != "received-at")
+        good[number] = replace(
+            good[number],
+            timestamp_ms=at_ms,
+            headers=tuple(pair for pair in good[number].headers if pair[0] != "received-at"),
         )
     (odd,) = payments(100, 1)
     large = webhook(101, b'{"type":"a.new.one","data":{"x":"' + b"x" * 3_000_000 + b'"}}')

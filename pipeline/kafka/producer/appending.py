@@ -118,8 +118,9 @@ class Appender(Generic[W]):
             raise copy.copy(accumulator._exception)  # noqa: SLF001
         pending = accumulator._batches.get(tp)  # noqa: SLF001
         batch = pending[-1] if pending else self._begin(tp)
-        key, value, headers, timestamp_ms = record
-        placed = batch._builder.append(timestamp=timestamp_ms, key=key, value=value, headers=[*headers])  # noqa: SLF001
+        placed = batch._builder.append(  # noqa: SLF001
+            timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=[*record.headers]
+        )
         if placed is None:  # full, or on its way for a second time
             batch._drain_waiter.add_done_callback(partial(self._refill, tp))  # noqa: SLF001
             return False

@@ -43,8 +43,7 @@ class OutgoingChunk:
             RecordTooLargeError: the topic cannot hold it; the chunk is as it was.
         """
         part = self._parts.get((topic, partition))
-        key, value, headers, timestamp_ms = record
-        listed = [*headers]
+        key, value, listed, timestamp_ms = record.key, record.value, [*record.headers], record.timestamp_ms
         if part is not None:
             added = part.builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=listed)
             if added is not None:

@@ -95,10 +95,11 @@ class CustomerView:
         self._facts = MergedFacts(store, customer, shown.facts)
         self._known = self._facts.summary.identity
         self._now = identity.confirm(self._known, at_s, at_ms, contact, shown.metadata)
-        self.contact = identity.contact_of(self._now)
-        if self.contact != contact:
+        self.contact = contact
+        known = identity.contact_of(self._now)
+        if known != contact:
             # Versions before took more for an address and a name; what this webhook shows was read by this version.
-            address, name, phone, country = self.contact
+            address, name, phone, country = known
             self.contact = Contact(fields.email(address), fields.person_name(name), phone, country)
 
     @property
@@ -402,7 +403,8 @@ class CustomerView:
         self._facts.summary.identity, self._facts.changed = now, True
         if self._told and self._told[0].kind == "payment":
             before, payment = next(iter(self._facts.told.values()))
-            note = identity.note_of(known, now, *self._moment) if before is None else None
+            at_s, at_ms = self._moment
+            note = identity.note_of(known, now, at_s, at_ms) if before is None else None
             if note is not None:
                 payment[NOTE] = note
                 return None

@@ -87,7 +87,8 @@ SCHEMA_VERSION: Final = 2
 NUL: Final = b"\0"
 SEPARATOR: Final = "\0"
 
-TURNS, TRIAL_DAYS = 9, 10
+TURNS: Final = 9
+TRIAL_DAYS: Final = 10
 """Places in a subscription's fact; whoever reads one has names for them (`named`)."""
 
 NOTE: Final = 8

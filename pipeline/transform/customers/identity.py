@@ -25,11 +25,21 @@ from typing import Any, Final
 import orjson
 
 from pipeline.transform.identity import stands_for_nobody
-from pipeline.transform.profile import Contact
 
 Fact = list[Any]
+Known = tuple[Any, Any, Any, Any]
+"""E-mail, name, telephone and country as the record has them: of any version, and so unchecked."""
 
-VERSION, DELIVERED, DIGEST, TO, PERSON, EMAIL, NAME, PHONE, COUNTRY, METADATA = range(10)
+VERSION: Final = 0
+DELIVERED: Final = 1
+DIGEST: Final = 2
+TO: Final = 3
+PERSON: Final = 4
+EMAIL: Final = 5
+NAME: Final = 6
+PHONE: Final = 7
+COUNTRY: Final = 8
+METADATA: Final = 9
 LENGTH: Final = 10
 BITS: Final = (1, 2, 4, 8)
 
@@ -52,8 +62,9 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
     new = old.copy()
     if at_s > old[DELIVERED]:
         new[DELIVERED] = at_s
-    for field, told in enumerate(contact, EMAIL):
+    for place, told in enumerate(contact):
         if told is not None:
+            field = EMAIL + place
             known = old[field]
             if known is None or at_s > known[0]:
                 new[field] = [at_s, at_ms, told]
@@ -67,10 +78,10 @@ def confirm(old: Fact, at_s: int, at_ms: int, contact: tuple[str | None, ...], m
     return new
 
 
-def contact_of(record: Fact) -> Contact:
+def contact_of(record: Fact) -> Known:
     """What the record knows of the customer, each field's value alone."""
     email, name, phone, country = record[EMAIL], record[NAME], record[PHONE], record[COUNTRY]
-    return Contact(email and email[2], name and name[2], phone and phone[2], country and country[2])
+    return email and email[2], name and name[2], phone and phone[2], country and country[2]
 
 
 def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
@@ -84,8 +95,8 @@ def note_of(known: Fact, now: Fact, at_s: int, at_ms: int) -> Fact | None:
     if known[TO] != now[TO] or known[PERSON] != now[PERSON] or known[METADATA] != now[METADATA]:
         return None
     fields = 0
-    for place, bit in enumerate(BITS, EMAIL):
-        before, after = known[place], now[place]
+    for place, bit in enumerate(BITS):
+        before, after = known[EMAIL + place], now[EMAIL + place]
         if before is not after:
             if before is None or before[2] != after[2]:
                 return None

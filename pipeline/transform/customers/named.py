@@ -14,7 +14,7 @@ from pipeline.transform.customers.turns import Turn
 from pipeline.transform.profile import CardTeller
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class PaymentFact:
     """A payment that succeeded.
 
@@ -40,12 +40,38 @@ class PaymentFact:
     source: Source
     periods: list[Fact]
     note: Fact | None
-    goods: Fact | None = None
+    goods: Fact | None
 
-    @classmethod
-    def of(cls, fact: Fact) -> Self:
+    def __init__(  # noqa: PLR0917 - in the order of its fields
+        self,
+        minor: int | None,
+        currency: str | None,
+        time: str,
+        charge_type: str | None,
+        method: str | None,
+        is_card_update: bool,
+        source: Source,
+        periods: list[Fact],
+        note: Fact | None,
+        goods: Fact | None = None,
+    ) -> None:
+        self.minor = minor
+        self.currency = currency
+        self.time = time
+        self.charge_type = charge_type
+        self.method = method
+        self.is_card_update = is_card_update
+        self.source = source
+        self.periods = periods
+        self.note = note
+        self.goods = goods
+
+    @staticmethod
+    def of(fact: Fact) -> PaymentFact:
         """The payment in an array."""
-        return cls(*fact)
+        minor, currency, time, charge_type, method, is_card_update, source, periods, note = fact[:9]
+        goods = fact[9] if len(fact) > 9 else None  # noqa: PLR2004 - its place
+        return PaymentFact(minor, currency, time, charge_type, method, is_card_update, source, periods, note, goods)
 
 
 class RefundFact(NamedTuple):

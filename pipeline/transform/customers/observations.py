@@ -8,7 +8,7 @@ must come of both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -26,7 +26,7 @@ from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.paid import Paid, paid_of
 from pipeline.transform.policy import Policy
-from pipeline.transform.profile import BILLING, ENDED
+from pipeline.transform.profile import BILLING, ENDED, Contact
 from pipeline.transform.timestamps import iso, plausible_ms, to_ms
 from pipeline.transform.webhook import Webhook, contact_of
 
@@ -42,7 +42,7 @@ MAX_LINK_CHARS: Final = 500
 ApiObject = Literal["payment", "refund", "subscription", "customer"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Observation:
     """One fact as it was seen now; `ids` are the parts of its key."""
 
@@ -50,11 +50,16 @@ class Observation:
     ids: tuple[str, ...]
     fact: Fact
 
+    def __init__(self, kind: Kind, ids: tuple[str, ...], fact: Fact) -> None:
+        self.kind = kind
+        self.ids = ids
+        self.fact = fact
+
 
 _NOTHING: Final[Mapping[str, list[Observation]]] = MappingProxyType({})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Observations:
     """What one webhook, or one object of the API, shows of a customer.
 
@@ -65,9 +70,23 @@ class Observations:
 
     times: EventTimes
     facts: list[Observation]
-    contact: tuple[str | None, ...]
+    contact: Contact
     metadata: dict[str, Any]
-    if_told: Mapping[str, list[Observation]] = field(default_factory=dict)
+    if_told: Mapping[str, list[Observation]]
+
+    def __init__(
+        self,
+        times: EventTimes,
+        facts: list[Observation],
+        contact: Contact,
+        metadata: dict[str, Any],
+        if_told: Mapping[str, list[Observation]] | None = None,
+    ) -> None:
+        self.times = times
+        self.facts = facts
+        self.contact = contact
+        self.metadata = metadata
+        self.if_told = {} if if_told is None else if_told
 
 
 def of_webhook(webhook: Webhook, policy: Policy) -> Observations:
@@ -134,7 +153,7 @@ def of_api_object(
 
 def nothing(at_s: int) -> Observations:
     """No news of the customer."""
-    return Observations(EventTimes(None, at_s * 1000, at_s), [], (), {})
+    return Observations(EventTimes(None, at_s * 1000, at_s), [], Contact(), {})
 
 
 def _facts_of_object(object_: ApiObject, data: Mapping[str, Any], read_at_s: int) -> list[Observation]:

@@ -26,7 +26,8 @@ def leaves_remains(key: bytes, value: bytes | None) -> bool:
 
 
 def _kind_of(key: bytes) -> str:
-    return split(key)[1]
+    parts = key.split(NUL, 2)
+    return parts[1].decode("utf-8", "replace") if len(parts) == 3 else ""  # noqa: PLR2004 - customer, kind, id
 
 
 def _is_valid(key: bytes, value: bytes) -> bool:

@@ -18,7 +18,10 @@ OTHERS: Final = len(RANK)
 
 ACTIVE: Final = RANK["active"]
 
-STATUS, PRODUCT, CREATED, TRIAL_ENDS = 1, 2, 5, 10
+STATUS: Final = 1
+PRODUCT: Final = 2
+CREATED: Final = 5
+TRIAL_ENDS: Final = 10
 """Elements of a standing."""
 
 PRODUCT_BYTES: Final = 96

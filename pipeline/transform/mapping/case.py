@@ -111,9 +111,9 @@ class Case:
 
     def texts(self, into: Attributes, *fields: str) -> None:
         """Fields of `data` under their own names, where they are text."""
-        get = self.data.get
+        data = self.data
         for name in fields:
-            value = get(name)
+            value = data.get(name)
             if value is not None and (found := value.strip() if type(value) is str else text(value)):
                 into[name] = found
 
@@ -142,12 +142,12 @@ class Case:
         if minor is None:
             self.notice("unusable-amount", f"{name} is no whole number of minor units: left out")
             return None
-        _, shown, number = amount_of(minor, self._exponent(name, currency))
+        amount = amount_of(minor, self._exponent(name, currency))
         in_value, in_minor = forms(name)
-        if shown is not None:
-            into[name] = shown
-            if number is not None:
-                into[in_value] = number
+        if amount.text is not None:
+            into[name] = amount.text
+            if amount.value is not None:
+                into[in_value] = amount.value
         into[in_minor] = minor
         return minor
 
@@ -176,9 +176,10 @@ class Case:
         if minor is None:
             into[name] = into[in_value] = into[in_minor] = None
             return
-        _, into[name], value = amount_of(minor, self._exponent(name, currency))
+        amount = amount_of(minor, self._exponent(name, currency))
+        into[name] = amount.text
         if -MAX_MINOR <= minor <= MAX_MINOR:
-            into[in_value], into[in_minor] = value, minor
+            into[in_value], into[in_minor] = amount.value, minor
         else:
             into[in_value] = into[in_minor] = None
 

@@ -30,14 +30,19 @@ LEFT: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Identified:
     """The identify, with a merge behind it where one is due; `identity` is the digest of what it sends, if it does."""
 
     operations: list[MappedOperation]
     identity: bytes | None
-    shown_s: int | None = None
+    shown_s: int | None
     """The time that the identify carries, unix seconds; None: there is none."""
+
+    def __init__(self, operations: list[MappedOperation], identity: bytes | None, shown_s: int | None = None) -> None:
+        self.operations = operations
+        self.identity = identity
+        self.shown_s = shown_s
 
 
 class Outs(NamedTuple):

@@ -28,12 +28,16 @@ TEST_CHECKOUT: Final = "test.checkout.dodopayments.com"
 
 def is_vendor_example(data: dict[str, Any]) -> bool:
     """Whether `data` carries an example's id or a test checkout's link."""
-    get = data.get
-    ids = (members(get("customer")).get("customer_id"), get("payment_id"), get("customer_id"), get("subscription_id"))
+    ids = (
+        members(data.get("customer")).get("customer_id"),
+        data.get("payment_id"),
+        data.get("customer_id"),
+        data.get("subscription_id"),
+    )
     for value in ids:
         if type(value) is str and value.strip() in EXAMPLE_IDS:
             return True
-    link = get("payment_link")
+    link = data.get("payment_link")
     return type(link) is str and TEST_CHECKOUT in link.lower() and _host(link) == TEST_CHECKOUT
 
 

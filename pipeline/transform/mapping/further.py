@@ -16,7 +16,7 @@ STARTED: Final = "trial_started"
 CONVERTED: Final = "trial_converted"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Further:
     """One event: its canonical name, its id, when it happened (unix milliseconds), what it carries."""
 
@@ -24,6 +24,12 @@ class Further:
     id: str
     at_ms: int
     attributes: Attributes
+
+    def __init__(self, name: str, id: str, at_ms: int, attributes: Attributes) -> None:  # noqa: A002 - the field's name
+        self.name = name
+        self.id = id
+        self.at_ms = at_ms
+        self.attributes = attributes
 
 
 class FurtherEvent(NamedTuple):

@@ -53,9 +53,9 @@ class Key:
         if self.stateless and case.profile is not None:
             return None
         parts = []
-        get = case.data.get
+        data = case.data
         for field in self.fields:
-            value = text(get(field))
+            value = text(data.get(field))
             if value is None:
                 return None
             if field.endswith(_MOMENTS):
@@ -65,7 +65,9 @@ class Key:
                 value = utc_day(ms) if field.endswith("_date") else str(ms)
             parts.append(value)
         if self.after and case.occurred_ms is not None:
-            moments = [ms for field in self.after if (ms := to_ms(get(field))) is not None and ms < case.occurred_ms]
+            moments = [
+                ms for field in self.after if (ms := to_ms(data.get(field))) is not None and ms < case.occurred_ms
+            ]
             if moments:
                 parts.append(str(max(moments)))
         return tuple(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ async def test_records_of_the_next_assignment_are_sent(make_stage: Any, made: An
 
     def barrier() -> Any:
         record = made.event_record(SLOW, next(numbers))
-        return record._replace(headers=(*record.headers, ("barrier", b"1")))
+        return replace(record, headers=(*record.headers, ("barrier", b"1")))
 
     def events(count: int) -> list[Any]:
         return [made.event_record(name, next(numbers)) for _ in range(count) for name in (NEIGHBOUR, OTHER)]

@@ -33,6 +33,7 @@ from pipeline.transform.decision import decide
 from pipeline.transform.event_times import EventTimes
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
+from pipeline.transform.profile import Contact
 from pipeline.transform.timestamps import iso
 from pipeline.transform.verdicts import Operations
 from tests.records import Consumed
@@ -127,7 +128,7 @@ class Books:
 
 def of(store: KeyValueStore, *tellings: Observation) -> CustomerView:
     """The customer's view with these."""
-    return CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), list(tellings), (), {}))
+    return CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), list(tellings), Contact(), {}))
 
 
 def shown(view: CustomerView, ids: Iterable[str]) -> tuple[Any, ...]:
@@ -345,7 +346,7 @@ def crowd(live: int, products: int) -> MemoryStore:
             id_ = f"{begins}{number:05}"
             product = f"pdt_{age % products:05}" if number < 10 else f"pdt_{10 + age % products:05}"
             one = Happened(id_, BEGAN_MS + age * 1000, status, product, BEGAN_MS + age * 1000)
-            CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {})).settle(None)
+            CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], Contact(), {})).settle(None)
     return store
 
 
@@ -522,7 +523,7 @@ def test_what_was_told_of_a_dead_letter_moves_nobody() -> None:
     store = crowd(10, 5)
     before = dict(store.derived_values)
     one = Happened(NEWEST, BEGAN_MS + 10**9, "cancelled", "pdt_1", BEGAN_MS)
-    view = CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], (), {}))
+    view = CustomerView(store, NAME, Observations(EventTimes(None, 0, 0), [one.telling], Contact(), {}))
     assert view.speaking is not None
     assert view.speaking.subscription_id != NEWEST
     assert store.derived_values == before

@@ -18,6 +18,7 @@ from pipeline.transform.customers.named import PaymentFact, RefundFact
 from pipeline.transform.customers.observations import Observation, Observations
 from pipeline.transform.customers.summary import VERSION, Summary, refunded
 from pipeline.transform.event_times import EventTimes
+from pipeline.transform.profile import Contact
 from pipeline.transform.verdicts import MappedOperation, Operations
 
 CUSTOMER = b"cus_1"
@@ -105,7 +106,7 @@ TELLINGS = st.one_of(
 def take(store: MemoryStore, told: Any, at_s: int = 1_790_000_000) -> None:
     """One webhook that tells one fact, or sends one event."""
     tellings = [deepcopy(told)] if isinstance(told, Observation) else []
-    shown = Observations(EventTimes(None, at_s * 1000, at_s), tellings, (), {})
+    shown = Observations(EventTimes(None, at_s * 1000, at_s), tellings, Contact(), {})
     view = CustomerView(store, CUSTOMER, shown)
     if isinstance(told, Observation):
         view.settle(None)
@@ -255,7 +256,7 @@ def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> N
     charge = telling("charge", ("sub_1",), 2_000, "pay_1")
     shown = []
     for told in (charge, trial) if charge_first else (trial, charge):
-        view = CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), [told], (), {}))
+        view = CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), [told], Contact(), {}))
         view.settle(None)
         shown.append([view.speaking.trial_ends_ms] if view.speaking is not None else [])
     assert shown == ([[], [None]] if charge_first else [[9_000], [None]])
