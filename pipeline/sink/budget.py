@@ -102,6 +102,9 @@ class PacedBudget:
         emit: receives what happens.
         clock: seconds by which the pace counts.
         lease_clock: seconds by which leases end; goes on while the host is suspended.
+
+    Attributes:
+        next_due: when the next request may leave, as known when the last one left; may be read in any thread.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class PacedBudget:
         self._throttle = Throttle()
         self._line: list[_Place] = []
         self._leases = (0.0, 0.0)
+        self.next_due = 0.0
 
     @property
     def share_per_second(self) -> float:
@@ -199,6 +203,7 @@ class PacedBudget:
     def leave(self) -> None:
         """A request leaves; not before it is due."""
         self._pace.leave(self._clock())
+        self.next_due = self._pace.due()
 
     async def turn(self) -> bool:
         """Wait for the next request's turn; False when a hand-over began. See `Budget.turn`."""

@@ -37,6 +37,12 @@ from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.watch.spans import show_spans
 from pipeline.watch.worker import WorkerWatch
 
+FETCH_PAUSE_S: Final = 0.01
+"""The longest pause between an answer of the brokers and the next fetch."""
+
+FETCH_LEAD_S: Final = 0.004
+"""How long before the next request's turn its operations are fetched; some 2 ms are needed."""
+
 log = logs.get(__name__)
 
 GC_THRESHOLD: Final = (50_000, 20, 100)
@@ -82,6 +88,7 @@ class SinkProcess:
             await look_ahead(tp.partition for tp in partitions if tp.topic == settings.operations_topic)
 
         self.app.on_assigned = assigned
+        self.app.fetch_pause = self._fetch_pause
         self._watch.attended = self.sink.custody.attended
         self._watch.fault = lambda: self.sink.gate.fault
         self._watch.holding = lambda: self.sink.gate.holding
@@ -162,6 +169,10 @@ class SinkProcess:
                 "factor": budget.factor,
             }
         }
+
+    def _fetch_pause(self, answered_at: float) -> float:
+        """Nobody needs more before the next request may leave."""
+        return min(self.sink.budget.next_due - FETCH_LEAD_S, answered_at + FETCH_PAUSE_S)
 
     def _partitions_total(self) -> int:
         """Partitions of the topic as the driver knows them, or as the start check counted them."""

@@ -74,6 +74,21 @@ def test_paced(virtual: Virtual) -> None:
     assert times[59] == pytest.approx(times[30] + 29 * 0.02 - CATCH_UP_S)
 
 
+def test_when_the_next_request_may_leave_is_known(virtual: Virtual) -> None:
+    """What the next one is waited for by those who fetch operations for it."""
+
+    async def scenario() -> None:
+        handover = SinkHandOver()
+        budget = PacedBudget(10.0, handover)
+        handover.resume(1, frozenset())
+        assert await budget.turn()
+        assert budget.next_due == budget.due()
+        assert await budget.turn()
+        assert asyncio.get_running_loop().time() < budget.next_due == budget.due()
+
+    virtual(scenario())
+
+
 def test_many_waiters_share_the_pace(virtual: Virtual) -> None:
     """However many lanes wait, the requests of any second stay within the rate."""
 

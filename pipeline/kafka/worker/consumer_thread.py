@@ -43,6 +43,7 @@ from pipeline.kafka.refusals import explained, unreadable
 from pipeline.kafka.unpacking import passed_over, use_our_unpacking
 from pipeline.kafka.worker.commits import Committed
 from pipeline.kafka.worker.done_ahead import DoneAhead, parted
+from pipeline.kafka.worker.fetch_pace import pace
 from pipeline.kafka.worker.joining import JoinWatch
 from pipeline.kafka.worker.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, since_boot
@@ -127,6 +128,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
         read_near(consumer, self.app.settings.kafka_client_rack)
+        pace(consumer._client, lambda answered_at: self.app.fetch_pause(answered_at))  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer
