@@ -1,9 +1,9 @@
 """From durable outputs to the acknowledgement, in the order of a partition's chunks.
 
 Outputs durable, facts durable, acknowledged: a crash between any two of them repeats the later steps and loses none.
-Facts of a chunk are sent when its own outputs and those of every chunk before it are durable: a fact means that its
-event is out. The local store is written every few chunks, a second later at most: the topic has the facts, and a
-restart reads from it what the store lacks.
+Facts of a chunk may be sent when its own outputs and those of every chunk before it are durable: a fact means that its
+event is out. Those of several chunks are sent together (`departures`). The local store is written every few chunks, a
+second later at most: the topic has the facts, and a restart reads from it what the store lacks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.observers import tell
 from pipeline.statestore.events import TOMBSTONE, ChangesStored
 from pipeline.statestore.transaction import Transaction, TransactionalStore
 from pipeline.transform.chunk_stats import ChunkStats
+from pipeline.transform.departures import Departures
 
 HOLD_LOOK_S: Final = 0.1
 """How often facts that may not be sent or stored at the moment are looked at again."""
@@ -70,7 +71,10 @@ class Membership(Protocol):
 
 @dataclass(slots=True, eq=False)
 class InFlightChunk:
-    """A chunk on its way; `store` and `writes` only with a state."""
+    """A chunk on its way; `store` and `writes` only with a state.
+
+    `facts`: what took its facts to the brokers, with those of other chunks; `facts_at`: where its own begin and end.
+    """
 
     batch: RecordBatch
     size: int
@@ -81,6 +85,7 @@ class InFlightChunk:
     writes: Transaction | None = None
     outputs_durable: bool = False
     facts: Outgoing | None = None
+    facts_at: tuple[int, int] = (0, 0)
     facts_sent_at: float = 0.0
     facts_durable: bool = False
 
@@ -88,6 +93,11 @@ class InFlightChunk:
     def has_facts(self) -> bool:
         """Whether the changelog must have something of it."""
         return self.writes is not None and bool(self.writes.values)
+
+    def offsets(self, topic: str) -> range | None:
+        """Where its facts lie, once durable; None when that is not known, or when it has none."""
+        every = self.facts.offsets(topic, self.batch.partition) if self.facts is not None else None
+        return None if every is None else every[slice(*self.facts_at)]
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +111,7 @@ class PartitionCommits:
         landed: called once for each chunk that is done, and for each that is given up because its partition has gone.
         failed: called with the error that ends the flow.
         observe: called with stored facts.
+        departures: when facts leave.
     """
 
     topic: str
@@ -109,8 +120,10 @@ class PartitionCommits:
     finished: Callable[[InFlightChunk], None]
     failed: Callable[[BaseException], None]
     observe: Callable[[ChangesStored], None]
+    departures: Departures = field(default_factory=lambda: Departures(0.0))
     _queue: deque[InFlightChunk] = field(default_factory=deque)
     _unsent: deque[InFlightChunk] = field(default_factory=deque)
+    _leaving: list[InFlightChunk] = field(default_factory=list)
     _look: asyncio.TimerHandle | None = None
     _flush: asyncio.TimerHandle | None = None
 
@@ -138,20 +151,27 @@ class PartitionCommits:
             if timer is not None:
                 timer.cancel()
         self._look = self._flush = None
-        given_up, self._queue, self._unsent = self._queue, deque(), deque()
+        given_up, self._queue, self._unsent, self._leaving = self._queue, deque(), deque(), []
         for sent in given_up:
             self.finished(sent)
 
     def _send_facts(self) -> None:
         while self._unsent and self._unsent[0].outputs_durable:
-            sent = self._unsent[0]
-            if sent.has_facts and not self._may_send(sent):
-                return
-            self._unsent.popleft()
+            sent = self._unsent.popleft()
             if sent.has_facts:
-                self._send(sent)
+                assert sent.writes is not None  # noqa: S101 - `has_facts` says so
+                self._leaving.append(sent)
+                self.departures.ask(self._leave, len(sent.writes.values))
             else:
                 sent.facts_durable = True
+
+    def _leave(self) -> None:
+        try:
+            if self._leaving and self._may_send(self._leaving[0]):
+                leaving, self._leaving = self._leaving, []
+                self._send(leaving)
+        except Exception as error:  # noqa: BLE001 - as in `move`
+            self.failed(error)
 
     def _may_send(self, sent: InFlightChunk) -> bool:
         """Whether its facts may leave now. A worker that was frozen past its session must not write over its heir's."""
@@ -170,24 +190,29 @@ class PartitionCommits:
 
     def _look_again(self) -> None:
         self._look = None
+        self._leave()
         self.move()
 
-    def _send(self, sent: InFlightChunk) -> None:
-        assert sent.writes is not None and sent.store is not None  # noqa: S101, PT018 - `has_facts` says so
-        partition = sent.batch.partition
-        sent.facts = facts = self.chunk()
-        facts.extend(self.topic, partition, sent.writes.changes(), sent.store.schema.headers)
-        sent.facts_sent_at = time.perf_counter()
+    def _send(self, leaving: list[InFlightChunk]) -> None:
+        partition = leaving[0].batch.partition
+        facts, begin, now = self.chunk(), 0, time.perf_counter()
+        for sent in leaving:
+            assert sent.writes is not None and sent.store is not None  # noqa: S101, PT018 - `has_facts` says so
+            changes = list(sent.writes.changes())
+            facts.extend(self.topic, partition, changes, sent.store.schema.headers)
+            sent.facts, sent.facts_at, sent.facts_sent_at = facts, (begin, begin + len(changes)), now
+            begin += len(changes)
         sending = asyncio.ensure_future(facts.send())
-        sending.add_done_callback(lambda done: self._facts_stored(sent, done))
+        sending.add_done_callback(lambda done: self._facts_stored(leaving, done))
 
-    def _facts_stored(self, sent: InFlightChunk, done: asyncio.Future[None]) -> None:
+    def _facts_stored(self, stored: list[InFlightChunk], done: asyncio.Future[None]) -> None:
         error = DeliveryError("a send was cancelled") if done.cancelled() else done.exception()
         if error is not None:
-            if sent in self._queue:  # else it was given up, and is another's
+            if stored[0] in self._queue:  # else they were given up, and are another's
                 self.failed(error)
             return
-        sent.facts_durable = True
+        for sent in stored:
+            sent.facts_durable = True
         self.move()
 
     def _finish(self) -> None:
@@ -225,8 +250,7 @@ class PartitionCommits:
         written = [(sent, sent.writes) for sent in ready if sent.writes]
         if not written:
             return
-        offsets = [sent.facts.offsets(self.topic, partition) if sent.facts else None for sent, _ in written]
-        store.commit([writes for _, writes in written], offsets)
+        store.commit([writes for _, writes in written], [sent.offsets(self.topic) for sent, _ in written])
         kinds: Counter[str] = Counter()
         kind_of = store.schema.kind_of
         size = 0

@@ -36,6 +36,7 @@ from pipeline.transform.address_owners import AddressOwners
 from pipeline.transform.chunk_stats import ChunkTransformed, LoggedLetter
 from pipeline.transform.commits import InFlightChunk, Membership, Outgoing, PartitionCommits, Producer
 from pipeline.transform.decision import Decision
+from pipeline.transform.departures import Departures
 from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.parked import Answer, Chunk, Parked
 from pipeline.transform.product_lookups import ProductLookups
@@ -150,6 +151,7 @@ class Flow:
         self._spans = spans
         self._clock = clock
         self._addresses = AddressOwners()
+        self._departures = Departures()
         self._open = False  # until the first assignment
         self._error: BaseException | None = None
         self._generation = -1
@@ -172,6 +174,7 @@ class Flow:
         """Send nothing more of what was delivered so far; a chunk in the making is dropped, its owner maps it again."""
         self._open = False
         self._parked.give_up()
+        self._departures.hurry(on=True)
         self._changed.set()
 
     async def drained(self) -> None:
@@ -204,6 +207,7 @@ class Flow:
         self._give_up()
         if self._state is not None:
             self._state.stores.keep({tp.partition for tp in assigned})
+        self._departures.hurry(on=False)
         self._open = self._error is None
 
     def _give_up(self) -> None:
@@ -221,7 +225,9 @@ class Flow:
             DeliveryError: an earlier send failed. Nothing of `batch` was sent.
         """
         chunk = Chunk(batch, sum(len(record.value or b"") for record in batch), self._stay)
-        await self._until(lambda: self._has_room(chunk.size) or not self._open)
+        if not self._has_room(chunk.size):
+            self._departures.now()
+            await self._until(lambda: self._has_room(chunk.size) or not self._open)
         if self._parked.holds(batch.tp):
             await self._room_behind(chunk)
         if self._error is not None:
@@ -343,6 +349,7 @@ class Flow:
             finished=self._finished,
             failed=self._failed,
             observe=self._observe,
+            departures=self._departures,
         )
 
     def _append(

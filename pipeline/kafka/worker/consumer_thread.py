@@ -128,7 +128,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
         read_near(consumer, self.app.settings.kafka_client_rack)
-        pace(consumer._client, lambda answered_at: self.app.fetch_pause(answered_at))  # noqa: SLF001
+        pace(consumer._client, self.app.fetch_pause)  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
         return consumer
