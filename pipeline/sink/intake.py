@@ -101,15 +101,17 @@ class Intake:
         index = start
         gone: list[Item] = []
         ahead = self._removals if self._removals.any else None
+        any_early = len(self._early) > 0
         for record in records:
             value, key = record.value or b"", record.key or b""
-            size = len(value) + RECORD_OVERHEAD_BYTES
+            length = len(value)
+            size = length + RECORD_OVERHEAD_BYTES
             headers = record.headers
             if (  # nearly every record is the transform's, of which the first header is enough; others are checked
                 value
                 and headers
                 and headers[0] == (CHECKED, word_for(value))
-                and len(value) <= ITEM_MAX_BYTES
+                and length <= ITEM_MAX_BYTES
                 and type(record) is not UnreadableRecord
             ):
                 fault, barrier, is_early = UNREMARKABLE
@@ -117,12 +119,13 @@ class Intake:
                 fault, barrier, is_early = admit(record)
             body = value if fault is None else b""
             item = Item(record, body, key, barrier, chunk, index, size, fault)
-            if len(self._early) and fault is None and removes(value):
+            if any_early and fault is None and removes(value):
                 self.put_all(self._early.take_back(key))  # behind it they would bring the person back
             if ahead is not None and fault is None and ahead.cover(record):
                 gone.append(item)
             elif is_early and not barrier and fault is None and (delay_s := self._early.delay_s(record.headers)):
                 self._early.hold(item, delay_s, self._queue.put)
+                any_early = True
             else:
                 put(item)
             index += 1
