@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -103,6 +104,8 @@ class Metrics:
         """A counter `dodo_cio_<name>_total`; those of its series whose label values are `begins` exist at 0."""
         self._declare(f"{name}_total", "counter", text, labels)
         counter = Counter(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+        # Each look-up takes a lock and makes texts of all values; a counter's series never go.
+        counter.labels = lru_cache(maxsize=None, typed=True)(counter.labels)  # type: ignore[method-assign]
         for values in begins:
             counter.labels(*values)
         return counter

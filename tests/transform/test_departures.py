@@ -38,11 +38,8 @@ def test_all_partitions_leave_in_one_moment() -> None:
         await asyncio.sleep(1)
         departures.ask(other, 1)
         await asyncio.sleep(1)
-        assert leaving.left == [
-            ("one", pytest.approx(WITHIN_S, abs=1e-3)),
-            ("other", pytest.approx(WITHIN_S, abs=1e-3)),
-            ("other", pytest.approx(1 + 1.5 * WITHIN_S, abs=1e-3)),
-        ]
+        assert [name for name, _ in leaving.left] == ["one", "other", "other"]
+        assert [at for _, at in leaving.left] == pytest.approx([WITHIN_S, WITHIN_S, 1 + 1.5 * WITHIN_S], abs=1e-3)
 
     run_virtual(scenario())
 

@@ -97,7 +97,12 @@ async def test_a_worker_s_consumer_keeps_the_pace_of_its_stage() -> None:
     app: Any = BatchApp("paced", settings=Settings.load(), batch_topics=["t"], stage="transform")
     assert app.fetch_pause(7.0) == 7.0 + FETCH_PAUSE_S
     asked: list[float] = []
-    app.fetch_pause = lambda answered_at: asked.append(answered_at) or 0.0
+
+    def never(answered_at: float) -> float:
+        asked.append(answered_at)
+        return 0.0
+
+    app.fetch_pause = never
     consumer = app.consumer._thread._create_worker_consumer(app.transport)
     try:
         paced: Callable[..., Any] = consumer._client.send
