@@ -58,7 +58,7 @@ def told(store: MemoryStore, name: str, webhook_id: str = "msg_now", **data: Any
     [
         (b"on_hold", ["subscription_reactivated"]),
         (b"past_due", ["subscription_reactivated"]),
-        (b"paused", []),
+        (b"paused", ["subscription_unpaused"]),
         (b"active", []),
     ],
 )
@@ -67,6 +67,8 @@ def test_a_lapse_of_then_is_answered(status: bytes, tail: bytes, event: list[str
     store = store_with(subscription=ACTIVE % (status, tail), activation=b'[1791966118638,"msg_first"]')
     assert told(store, "subscription.active") == event
     assert told(store, "subscription.updated", "msg_2", cancel_at_next_billing_date=False) == []
+    if status == b"paused":
+        assert told(store, "subscription.unpaused", "msg_3") == []
 
 
 OF_THEN = (
