@@ -251,6 +251,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _polled(self, answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:
         self._polls.discard(poll)
+        _look_at_exception(poll)  # the event loop may end before it hears of it: asyncio would print the error then
         with suppress(RuntimeError):  # the event loop is closed: nobody asks any more
             self.parent_loop.call_soon_threadsafe(_answer, answer, poll)
 

@@ -102,7 +102,7 @@ async def test_a_group_that_may_not_be_used_is_named(secure_kafka: Any, tmp_path
     settings = await created(secure_kafka, tmp_path, transform_group="hidden.group")
     code, said = await ends(settings)
     assert said.count("this user may not use the consumer group hidden.group: allow READ on the group") == 1
-    assert (code, "Traceback" in said) == (2, False)
+    assert (code, "Traceback" in said) == (2, False), said
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["hidden", "seen"])
@@ -116,7 +116,7 @@ async def test_a_topic_that_may_not_be_read_is_named(
         await allow_describe(secure_kafka, topic)
     code, said = await ends(settings)
     assert said.count(f"this user may not read topic {topic}: allow READ and DESCRIBE on it (ACL)") == 1
-    assert (code, "Traceback" in said) == (2, False)
+    assert (code, "Traceback" in said) == (2, False), said
 
 
 async def allow_describe(secure_kafka: Any, topic: str) -> None:
@@ -154,4 +154,4 @@ async def test_a_topic_that_may_not_be_written_is_named(secure_kafka: Any, tmp_p
     settings = await created(secure_kafka, tmp_path, operations_topic=f"hidden.{uuid.uuid4().hex[:8]}")
     code, said = await ends(settings)
     assert said.count(f"topic {settings.operations_topic} does not exist or this user may not describe it") == 1
-    assert (code, "Traceback" in said) == (2, False)
+    assert (code, "Traceback" in said) == (2, False), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -100,3 +101,20 @@ async def test_the_thread_s_end_is_the_poll_s(thread: Thread) -> None:
     thread.thread_loop.call_soon_threadsafe(thread._end_polls)
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_a_poll_that_fails_when_the_event_loop_has_ended(thread: Thread) -> None:
+    """Its error is nobody's any more: a worker that ends with one line prints no second one, with a traceback."""
+    heard: list[Any] = []
+    thread.thread_loop.set_exception_handler(lambda _, context: heard.append(context))
+    thread.parent_loop = asyncio.new_event_loop()
+    thread.parent_loop.close()
+    thread.answer = ValueError("refused")
+    nobody: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    thread.thread_loop.call_soon_threadsafe(thread._begin_poll, nobody, Driver, set(), 1.0)
+    await asyncio.to_thread(thread.is_over.wait)
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), thread.thread_loop))
+    assert not thread._polls
+    gc.collect()
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), thread.thread_loop))
+    assert heard == []
