@@ -112,7 +112,7 @@ def recoveries(turns: Iterable[Turn], own: Iterable[Turn], delivered_ms: int) ->
         own: that webhook's alone: what it shows, it shows of now.
         delivered_ms: when the last of them was delivered: what was only seen is known to hold then.
     """
-    ordered = sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
+    ordered = _in_order(turns)
     lapses, answers = _lapses(ordered), _answers(ordered)
     found = []
     for place, lapse in enumerate(lapses):
@@ -137,7 +137,7 @@ def is_silent(turns: Iterable[Turn], at_ms: int) -> bool:
     It ends the pause before it, unless another one has ended that, or no pause is known: then its own is still on its
     way.
     """
-    ordered = sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
+    ordered = _in_order(turns)
     answers = _answers(ordered)
     if (at_ms, _NONE) in answers:
         return True
@@ -146,6 +146,11 @@ def is_silent(turns: Iterable[Turn], at_ms: int) -> bool:
         if at_ms in ends:
             return lapse.has_pause and at_ms == ends[0] and lapse.answered_by_another(answers)
     return False
+
+
+def _in_order(turns: Iterable[Turn]) -> list[Turn]:
+    """By time; of one moment a lapse is the last, so that nothing of that moment ends it."""
+    return sorted(turns, key=lambda turn: (turn[0], turn[1] in LAPSES))
 
 
 def _lapses(ordered: Iterable[Turn]) -> list[_Lapse]:
