@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from pipeline.imports import uncollected
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
+from pipeline.kafka.local import ports
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.settings import PREFIX, Settings
 from tests.collecting import FirstCollector, is_compiled, wait_for_the_first
@@ -87,6 +88,13 @@ def pytest_testnodedown(node: Any) -> None:
     """Nobody waits for a process that is dead."""
     if FIRST in node.config.stash:
         node.config.stash[FIRST].end()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each process of pytest-xdist has ports of its own: a look of one at a port is a moment in which it is taken."""
+    own: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    if own is not None:
+        ports.PORTS = ports.PORTS[int(own["workerid"].removeprefix("gw")) :: own["workercount"]]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

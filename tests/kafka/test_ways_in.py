@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from pipeline.kafka.local import class_archive, distribution
 from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.config import LocalSecurity
 from pipeline.kafka.local.node import java_command
-from pipeline.kafka.local.ports import free_port
+from pipeline.kafka.local.ports import Ports, free_port
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.reconnect import steady
 from pipeline.kafka.security import client_options, faust_broker
@@ -99,14 +98,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """The broker, for all of this file."""
     directory = tmp_path_factory.mktemp("house")
     authority = Authority(directory)
-    place = directory / "kafka"
-    place.mkdir()
     ports: dict[str, int] = {}
-    while len(set(ports.values())) < len(LISTENERS):
-        ports = {name: free_port() for name in LISTENERS}
-    chosen = {"clients": ports["CLIENTS"], "controller": ports["CONTROLLER"]}
-    (place / "ports.json").write_text(json.dumps(chosen), encoding="ascii")
     jwks = directory / "jwks.json"
+
+    def properties(own: Ports) -> dict[str, str]:
+        others = {name: free_port() for name in LISTENERS}
+        ports.update(others | {"CLIENTS": own.clients, "CONTROLLER": own.controller})
+        return doors(ports, jwks)
+
     with issuing(authority.issue("issuer").pem) as issuer:
         issuer.write_jwks(jwks)
         security = LocalSecurity(
@@ -117,14 +116,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             acls=True,
         )
         with LocalKafka.start(
-            place,
+            directory / "kafka",
             heap_mb=256,
             security=security,
             jvm_options=[
                 *class_archive.options(distribution.libraries()),
                 f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}",
             ],
-            properties=doors(ports, jwks),
+            properties=properties,
         ) as broker:
             secure = SecureKafka(broker, authority)
             asyncio.run(allow_pipeline(secure.admin()))

@@ -53,6 +53,9 @@ PORT_ATTEMPTS = 3
 """Another process may take a free port between our look and the broker's bind."""
 
 
+Properties = Mapping[str, str] | Callable[[Ports], Mapping[str, str]]
+
+
 class LocalKafka:
     """A running local broker. Leaving the context stops it."""
 
@@ -77,14 +80,15 @@ class LocalKafka:
         detach: bool = False,
         full_jit: bool = False,
         jvm_options: list[str] | None = None,
-        properties: Mapping[str, str] | None = None,
+        properties: Properties | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """Start a broker whose data lives in `directory` (made or reused); blocks until it answers.
 
         `port` unset or 0: the last run's, or any free one. `detach`: it outlives this process. `full_jit`: slower
         start, full speed, for benchmarks. `jvm_options` stand in place of those that use the class archive, which is
-        made first if there is none. `properties` override `server.properties`.
+        made first if there is none. `properties` override `server.properties`; a function is given the ports at each
+        attempt, since a broker that names its listeners must name those.
 
         Raises:
             ToolMissingError: no Java, or no Maven and nothing downloaded yet.
@@ -101,7 +105,8 @@ class LocalKafka:
         argv = java_command(directory, jars, heap_mb, full_jit=full_jit, options=jvm_options)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             ports = choose(directory, port)
-            write_properties(directory, ports, security, properties or {})
+            extra = properties(ports) if callable(properties) else properties
+            write_properties(directory, ports, security, extra or {})
             if not (directory / "data" / "meta.properties").exists():
                 users = local_config.scram_arguments(security) if security else []
                 format_node(directory, argv, new_cluster_id(), "--standalone", *users)

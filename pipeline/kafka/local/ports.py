@@ -23,11 +23,20 @@ class Ports:
     controller: int
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now, outside the ephemeral range."""
+    """A TCP port on loopback that nothing listens on now, outside the ephemeral range.
+
+    Not one that this process was given before: that one may be about to be listened on.
+    """
     for _ in range(200):
+        if len(_given) >= len(PORTS) // 2:
+            _given.clear()
         port = random.choice(PORTS)  # noqa: S311 - no secret
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise BrokerUnreachableError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 

@@ -16,13 +16,18 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.errors import BrokerUnreachableError, InputError, ToolMissingError
 from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.local import ports as local_ports
 from pipeline.kafka.local import process as local_process
 from pipeline.kafka.local.broker import PORTS, LocalKafka
+from pipeline.kafka.local.ports import Ports, free_port
 from pipeline.settings import Settings
 from tests.kafka.shared import SharedKafka
 from tests.kafka.values import values_of
 
 pytestmark = pytest.mark.kafka
+
+WHOLE = range(20_000, 32_768)
+"""The range that the module promises; a process of a test run has a share of it."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def test_frozen_and_thawed(own: LocalKafka) -> None:
 
 def test_address_is_outside_the_ephemeral_range(kafka: SharedKafka) -> None:
     """A client that retries a stopped broker can never be given the broker's port as its own and hold it."""
-    assert int(kafka.bootstrap_servers.partition(":")[2]) in PORTS
+    assert int(kafka.bootstrap_servers.partition(":")[2]) in WHOLE
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
@@ -134,6 +139,34 @@ def test_a_lost_race_for_a_port_is_run_again(tmp_path: Path) -> None:
         with LocalKafka.start(tmp_path, heap_mb=256) as broker:
             assert answers(broker)
         assert json.loads((tmp_path / "ports.json").read_text())["controller"] != taken
+
+
+def test_listeners_of_ones_own_have_the_ports_of_each_attempt(tmp_path: Path) -> None:
+    """Where another process has the port that was meant, a broker that names its listeners listens where it says."""
+    given = []
+
+    def properties(ports: Ports) -> dict[str, str]:
+        given.append(ports)
+        own = f"CLIENTS://127.0.0.1:{ports.clients}"
+        return {"listeners": f"{own},CONTROLLER://127.0.0.1:{ports.controller}", "advertised.listeners": own}
+
+    with socket.socket() as thief, socket.socket() as another:
+        for taker in (thief, another):
+            taker.bind(("127.0.0.1", 0))
+            taker.listen()
+        clients, controller = thief.getsockname()[1], another.getsockname()[1]
+        (tmp_path / "ports.json").write_text(json.dumps({"clients": clients, "controller": controller}))
+        with LocalKafka.start(tmp_path, heap_mb=256, properties=properties) as broker:
+            assert answers(broker)
+    assert [ports.controller == controller for ports in given] == [True, False]
+    assert all(ports.clients != clients for ports in given)
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that ask for a port before either listens on it do not get the same one."""
+    monkeypatch.setattr(local_ports, "PORTS", PORTS[:100])
+    monkeypatch.setattr(local_ports, "_given", set())
+    assert len({free_port() for _ in range(20)}) == 20
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
