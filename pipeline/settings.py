@@ -619,6 +619,14 @@ class Settings(BaseSettings):
         """The identity policy's steps in order."""
         return tuple(self.person_id.split(","))
 
+    @property
+    def refusals_are_told(self) -> bool:
+        """Whether the sink writes commands that tell the transform which profiles Customer.io refused.
+
+        Without a state nobody needs them; without commands each would become a dead letter.
+        """
+        return self.state and self.commands
+
     def port_of(self, stage: Stage) -> int:
         """The port that `stage` listens on."""
         return DEFAULT_PORTS[stage] if self.port is None else self.port

@@ -64,8 +64,7 @@ class SinkProcess:
         self._watch = WorkerWatch(self.app)
         self._producer = BatchProducer(settings, observers=[self._watch.metrics, self._watch.clock, self._stalled])
         removals = Removals()
-        tells = settings.state and settings.commands  # without commands each would be a second dead letter
-        self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if tells else None
+        self._unsaying = Unsaying(self._producer, settings.webhooks_topic) if settings.refusals_are_told else None
         self.sink = Sink(
             post=self._post,
             producer=self._producer,

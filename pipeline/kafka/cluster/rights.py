@@ -81,8 +81,7 @@ def rights_of(who: str, settings: Settings) -> list[Right]:
             return [*_reads(webhooks), *_writes(operations, dead_letters), *state, *looks, *aside, *_member(transform)]
         case "sink":
             # To tell the transform of a profile that Customer.io refused; without it that is logged once.
-            told = settings.state and settings.commands
-            tells = [replace(right, needed=False) for right in _writes(webhooks)] if told else []
+            tells = [replace(right, needed=False) for right in _writes(webhooks)] if settings.refusals_are_told else []
             looks = _looks(operations, dead_letters)
             return [*_reads(operations), *_writes(dead_letters), *tells, *looks, *_member(sink)]
         case "topics":
