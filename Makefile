@@ -63,7 +63,7 @@ lint: install ## formatting, lint rules, import layers
 types: install ## mypy, strict
 	@cd "$(ROOT)" && "$(PY)" -m mypy
 
-# Most tests wait for a broker or a process, so six at a time fit on two cores, on one broker (N=4: fewer). A file stays in one process, with what it starts for its tests, in the order of tests/conftest.py. Those
+# Most tests wait for a broker or a process, so six at a time fit on two cores, on one broker (N=4: fewer). A file stays in one process, with what it starts for its tests and with the files that share it (tests/sharing.py), in the order of tests/conftest.py. Those
 # that measure a rate come last and have the machine to themselves. 5: no test was selected.
 unit: tools install ## the tests alone (T='tests/sink -k batch')
 	@cd "$(ROOT)" && { "$(PY)" -m pytest -n $(or $(N),6) --dist loadfile --no-loadscope-reorder -m "not alone" $(T) || [ $$? = 5 ]; } && { "$(PY)" -m pytest -m alone $(or $(T),$$(grep -rl --include='*.py' 'mark\.alone' tests)) || [ $$? = 5 ]; }

@@ -21,6 +21,7 @@ from pipeline.settings import PREFIX, Settings
 from tests.collecting import FirstCollector, is_compiled, wait_for_the_first
 from tests.kafka.shared import Keeper, SharedKafka, shared
 from tests.kafka.three_brokers import Cluster
+from tests.sharing import SHARED, Scheduling, Shared, share_of
 
 ChainSettings = Callable[..., Awaitable[Settings]]
 
@@ -59,8 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The other way round the longest files are alone at the end, and the machine is idle (`--no-loadscope-reorder`
     keeps this order).
     """
-    slow = {item.path for item in items if item.get_closest_marker("kafka")}
-    items.sort(key=lambda item: (item.path not in slow, not item.path.as_posix().endswith(LONG)))
+    slow = {share_of(item.path) for item in items if item.get_closest_marker("kafka")}
+    place = {share: number for number, share in enumerate(dict.fromkeys(share_of(item.path) for item in items))}
+
+    def order(item: pytest.Item) -> tuple[bool, bool, int]:
+        share = share_of(item.path)
+        return share not in slow, not item.path.as_posix().endswith(LONG), place[share]
+
+    items.sort(key=order)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -90,15 +97,29 @@ def pytest_testnodedown(node: Any) -> None:
         node.config.stash[FIRST].end()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """By files, but for those that share brokers."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a test shares with the next one runs on."""
+    item.config.stash[SHARED].goes_on(item, nextitem)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Each process of pytest-xdist has ports of its own: a look of one at a port is a moment in which it is taken."""
+    config.stash[SHARED] = Shared()
     own: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if own is not None:
         ports.PORTS = ports.PORTS[int(own["workerid"].removeprefix("gw")) :: own["workercount"]]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The run is over, and so is its broker."""
+    """The run is over, and so are its brokers."""
+    config.stash[SHARED].end()
     keeper = config.stash.get(KEEPER, None)
     if keeper is not None:
         keeper.end()
@@ -127,41 +148,39 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield SharedKafka(broker.bootstrap_servers, broker.pid)
 
 
-@pytest.fixture(scope="module")
-def _module_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    with LocalKafka.start(tmp_path_factory.mktemp("kafka"), heap_mb=256) as broker:
-        yield broker
-
-
 @pytest.fixture
-def own_kafka(_module_kafka: LocalKafka) -> LocalKafka:
-    """A broker for a file's tests alone, started on first use; a test may kill or freeze it, the next has it again."""
-    if _module_kafka.alive:
-        _module_kafka.resume()
+def own_kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> LocalKafka:
+    """A broker that a test may kill or freeze; the next test has it again, of other files too (`tests.sharing`)."""
+
+    def start() -> LocalKafka:
+        return LocalKafka.start(tmp_path_factory.mktemp("kafka"), heap_mb=256)
+
+    broker = pytestconfig.stash[SHARED].get("own_kafka", start)
+    if broker.alive:
+        broker.resume()
     else:
-        _module_kafka.restart()
-    return _module_kafka
-
-
-@pytest.fixture(scope="module")
-def _module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster.start(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
+        broker.restart()
+    return broker
 
 
 @pytest.fixture
-def kafka_cluster(_module_cluster: Cluster) -> Iterator[Cluster]:
-    """Three brokers for a file's tests, started on first use; a test may kill or freeze any, the next has all again.
+def kafka_cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three brokers, of which a test may kill or freeze any; the next has all again, of other files too.
 
-    Not for the whole run: the few files that need them are in processes of their own, and three brokers that nobody
-    asks anything take a tenth of a core.
+    Not for the whole run: the few files that need them follow each other in one process (`tests.sharing`), and three
+    brokers that nobody asks anything take a tenth of a core.
 
     Replication factor 3, `min.insync.replicas` 2; topics by
     `await chain_settings(kafka_bootstrap_servers=kafka_cluster.bootstrap_servers)`.
     """
-    _module_cluster.heal()
-    yield _module_cluster
-    _module_cluster.heal()
+
+    def start() -> Cluster:
+        return Cluster.start(tmp_path_factory.mktemp("cluster"))
+
+    cluster = pytestconfig.stash[SHARED].get("kafka_cluster", start)
+    cluster.heal()
+    yield cluster
+    cluster.heal()
 
 
 @pytest.fixture

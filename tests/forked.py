@@ -81,8 +81,8 @@ def _end_servers() -> None:
 
 
 def _read_by_imports(environ: Mapping[str, str]) -> dict[str, str]:
-    """All but our settings, read when a command runs, and the test's name: others may be read by an imported module."""
-    return {name: value for name, value in environ.items() if not name.startswith((PREFIX, "PYTEST_"))}
+    """All but our settings, the width (both read when a command runs), and the test's name: modules may read others."""
+    return {name: value for name, value in environ.items() if not name.startswith((PREFIX, "PYTEST_", "COLUMNS"))}
 
 
 def _server(command: str, environ: Mapping[str, str]) -> _Server | None:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import re
-import sys
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import PREFIX
+from tests import forked
 
 PATIENCE_S: Final = 120.0
 DOCTOR: Final = "dodo-cio doctor --only customerio --only groups"
@@ -116,12 +117,8 @@ class Walk:
         arguments = [word for word in words[1 if not given else 2 :] if word != "dodo-cio"]
         variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         variables |= {**self.chain.exports, f"{PREFIX}PORT": "0", **given, "COLUMNS": "100"}
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pipeline", *arguments, env=variables, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        out, _ = await child.communicate()
-        return out.decode()
+        words = [*forked.PROGRAM, *arguments]
+        return (await asyncio.to_thread(forked.run, words, env=variables, stderr=subprocess.STDOUT)).stdout
 
     def _plain(self, text: str) -> str:
         """With the names and addresses that an installation has by default."""

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.kafka.local.broker import LocalKafka
 from pipeline.kafka.local.config import LocalSecurity
 from pipeline.settings import Settings
 from tests.admin import admin_client
+from tests.sharing import SHARED
 
 ADMIN = ("admin", 'super, "secret" [1]\\')
 PIPELINE = ("pipeline", "pa=ss,word")
@@ -140,10 +142,16 @@ class SecureKafka:
         )
 
 
-@pytest.fixture(scope="module")
-def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    """SCRAM-SHA-512 over TLS with ACLs, for a file: idle for the rest of a run it would cost more than it takes to
-    start. It would create any topic that a client names, as Kafka does by default."""  # noqa: D205, D209
+@pytest.fixture
+def secure_kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> SecureKafka:
+    """SCRAM-SHA-512 over TLS with ACLs, for some files one after the other (`tests.sharing`): idle for the rest of a
+    run it would cost more than it takes to start. It would create any topic that a client names, as Kafka does by
+    default."""  # noqa: D205, D209
+    return pytestconfig.stash[SHARED].get("secure_kafka", lambda: _secure(tmp_path_factory))
+
+
+@contextmanager
+def _secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     directory = tmp_path_factory.mktemp("secure")
     authority = Authority(directory)
     security = LocalSecurity(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import Settings
+from tests import forked
 from tests.conftest import environment_of
 from tests.kafka.shared import SharedKafka
 
@@ -121,12 +121,9 @@ async def _offsets(settings: Settings) -> list[tuple[str, int, int | None]]:
 
 
 async def _trace(settings: Settings, arguments: tuple[str, ...]) -> tuple[int, str]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline", "trace", *arguments,
-        env=environment_of(settings) | {"COLUMNS": "100"}, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    text, _ = await child.communicate()
-    return child.returncode or 0, text.decode()
+    environ = environment_of(settings) | {"COLUMNS": "100"}
+    done = await asyncio.to_thread(forked.run, [*forked.PROGRAM, "trace", *arguments], env=environ)
+    return done.returncode, done.stdout
 
 
 def test_one_that_was_accepted(traced: Traced) -> None:
