@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -43,9 +44,10 @@ _SHARE: Final = {file: name for name, files in TOGETHER.items() for file in file
 _HERE: Final = Path(__file__).parent
 
 
+@cache
 def share_of(file: str | Path) -> str:
     """What the tests of a file share with others, or the file itself: which tests follow each other in one process."""
-    path = (_HERE.parent / file).resolve()
+    path = _HERE.parent / file
     name = path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else str(path)
     return _SHARE.get(name, name)
 
