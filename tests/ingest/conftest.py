@@ -176,7 +176,7 @@ async def served(edge: Edge) -> AsyncIterator[Edge]:
     """The same behind the real HTTP server; `address` is where it listens."""
     listener = socket.create_server(("127.0.0.1", 0))
     directs = {("POST", PATH): edge.endpoint}
-    limits = replace(limits_of(Settings.load()), body_within_s=PATIENCE_S)  # a test may stand still in the middle of one
+    limits = replace(limits_of(Settings.load()), body_within_s=PATIENCE_S)  # it may stand still in the middle
     edge.server = Server(edge.app, listener, limits, directs=directs)
     edge.server.start()
     edge.address = listener.getsockname()

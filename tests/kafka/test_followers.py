@@ -49,11 +49,11 @@ async def test_reads_come_from_the_near_replica(tmp_path_factory: pytest.TempPat
                     while follower != reader._fetcher._select_read_replica(TOPIC):
                         await producer.send_and_wait(TOPIC.topic, b"1", partition=0)
                         found.append((await reader.getone()).offset)
-                    near = 0
-                    while near < NEAR:
+                    in_a_row = 0
+                    while in_a_row < NEAR:
                         await producer.send_and_wait(TOPIC.topic, b"2", partition=0)
                         found.append((await reader.getone()).offset)
-                        near = near + 1 if reader._fetcher._select_read_replica(TOPIC) == follower else 0
+                        in_a_row = in_a_row + 1 if reader._fetcher._select_read_replica(TOPIC) == follower else 0
                     await asyncio.to_thread(cluster.kill, follower)
                     for _ in range(20):
                         await producer.send_and_wait(TOPIC.topic, b"3", partition=0)

@@ -118,7 +118,7 @@ class Service:
     async def says(self, path: str, text: str) -> httpx.Response:
         """The first answer with this text: a worker that is slow for a moment is one that does not answer."""
         async with asyncio.timeout(PATIENCE_S):
-            while text not in (answer := await self.get(path)).text:
+            while text not in (answer := await self.get(path)).text:  # noqa: ASYNC110 - a probe is a question
                 await asyncio.sleep(0.05)
         return answer
 
