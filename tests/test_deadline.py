@@ -60,7 +60,8 @@ async def client_of(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 async def test_a_trickle_times_out(server: Server) -> None:
     """The request ends although each byte comes in time, and the pool closes its connection by itself."""
     async with client_of(server) as client:
-        with pytest.raises(httpx.ReadTimeout), within(0.1):
+        assert (await client.get("/ok")).text == "ok"  # to connect takes a time of its own, and another time-out
+        with pytest.raises(httpx.ReadTimeout), within(1.0):
             await client.get("/trickle")
         await server.closed.wait()
 
@@ -77,8 +78,8 @@ async def test_each_exchange_has_its_own_end(server: Server) -> None:
 
         with within(30):
             assert (await client.get("/ok")).text == "ok"
-        short, long = await asyncio.gather(ask(0.05), ask(0.5))
-        assert (short >= 0.05, long >= 0.5) == (True, True)
+        short, long = await asyncio.gather(ask(1.0), ask(2.0))
+        assert (short >= 1.0, long >= 2.0) == (True, True)
         with within(30):
             assert (await client.get("/ok")).text == "ok"
 

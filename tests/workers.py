@@ -49,8 +49,11 @@ class WorkerProcess:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or fail with the end of the log when the process ends first."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert self.process.poll() is None, self.text[-6000:]
+            while True:
+                ended = self.process.poll() is not None  # before the look: its last words count
+                if condition():
+                    return
+                assert not ended, self.text[-6000:]
                 await asyncio.sleep(POLL_S)
 
     async def says(self, *parts: str, times: int = 1, since: int = 0) -> str:
@@ -61,7 +64,7 @@ class WorkerProcess:
         found: list[str] = []
 
         def said() -> bool:
-            lines = self.text[since:].splitlines()
+            lines = [line for line in self.text[since:].splitlines(keepends=True) if line.endswith("\n")]
             found[:] = [line for line in lines if all(part in line for part in parts)][:times]
             return len(found) == times
 

@@ -136,14 +136,17 @@ class Chain:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
         await consumer.start()
         try:
-            ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
+            async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
+                while True:
+                    # Asked for each time: the transform appends to its own topic what is for another customer.
+                    ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
+                    if await admin.committed(group, list(ends)) == ends:
+                        break
+                    for process, log in self._workers:
+                        assert process.poll() is None, log.read_text(encoding="utf-8")
+                    await asyncio.sleep(0.05)
         finally:
             await consumer.stop()
-        async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
-            while (await admin.committed(group, list(ends))) != ends:
-                for process, log in self._workers:
-                    assert process.poll() is None, log.read_text(encoding="utf-8")
-                await asyncio.sleep(0.05)
 
     async def stored(self, topic: str, partitions: int = PARTITIONS) -> list[tuple[bytes | None, bytes | None]]:
         """Keys and values of a topic."""

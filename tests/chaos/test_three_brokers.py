@@ -115,7 +115,7 @@ class Deaths:
             case "transform" | "sink":
                 return f"coordinator of {what}", await cluster.coordinator(getattr(settings, f"{what}_group"))
             case _:
-                return what, await cluster.new_controller(after=0)
+                return what, await cluster.new_controller()
 
     async def _kill_worker(self) -> None:
         worker = self.dice.choice(self.chain.replicas.of(self.dice.choice(STAGES)))

@@ -74,10 +74,12 @@ class Ingest:
         """Wait for the address that is printed, or stands in a line of JSON."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                if found := re.search(rf"^{what} (http://\S+)$", self.text, re.MULTILINE):
-                    return found[1]
-                for line in self.text.splitlines():
-                    if line.startswith("{") and line.endswith("}") and f'"{what}"' in line:
+                for line in self.text.splitlines(keepends=True):
+                    if not line.endswith("\n"):
+                        break  # half of a line has half of an address
+                    if found := re.fullmatch(rf"{what} (http://\S+)\n", line):
+                        return found[1]
+                    if line.startswith("{") and f'"{what}"' in line:
                         return str(orjson.loads(line)["address"])
                 assert self.process.poll() is None, self.text
                 await asyncio.sleep(0.02)

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -176,7 +176,8 @@ async def served(edge: Edge) -> AsyncIterator[Edge]:
     """The same behind the real HTTP server; `address` is where it listens."""
     listener = socket.create_server(("127.0.0.1", 0))
     directs = {("POST", PATH): edge.endpoint}
-    edge.server = Server(edge.app, listener, limits_of(Settings.load()), directs=directs)
+    limits = replace(limits_of(Settings.load()), body_within_s=PATIENCE_S)  # it may stand still in the middle
+    edge.server = Server(edge.app, listener, limits, directs=directs)
     edge.server.start()
     edge.address = listener.getsockname()
     yield edge

@@ -169,7 +169,8 @@ async def test_a_head_that_never_comes_is_not_waited_for(
 ) -> None:
     """A connection that stops in its head hears 408 and is closed, one that says nothing is closed."""
     monkeypatch.setattr(connection, "HEAD_WITHIN_S", 0.05)
-    served.server.limits = dataclasses.replace(served.server.limits, idle_s=0.05)
+    if not begun:
+        served.server.limits = dataclasses.replace(served.server.limits, idle_s=0.05)
     reader, writer = await asyncio.open_connection(*served.address)
     writer.write(begun)
     async with asyncio.timeout(300):

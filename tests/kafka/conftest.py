@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,6 +34,12 @@ EACH = {name: f"{name}-password" for name in ("ingest", "transform", "sink", "op
 
 TOPIC, GROUP, LITERAL, PREFIXED, ALL, ALLOW = 2, 3, 3, 4, 2, 3
 """Codes of the CreateAcls request: org.apache.kafka.common.resource and common.acl."""
+
+PATIENCE_S = 300.0
+POLL_S = 0.05
+
+Acl = tuple[int, str, int, str, str, int, int]
+"""Resource type, resource name, pattern type, principal, host, operation and permission, as the requests take them."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +121,15 @@ class SecureKafka:
         async with admin_client(self.admin()) as admin:
             for right in rights:
                 kind = TOPIC if right.kind == "topic" else GROUP
-                request = CreateAclsRequest(kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW)
-                answer = await admin._send_to_controller(request)
-                assert [code for code, _ in answer.creation_responses] == [0]
+                await create(admin, (kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW))
 
     async def forbid(self, name: str, right: Right) -> None:
-        """Take one right away again."""
+        """Take one right away again; returns when the broker knows."""
         async with admin_client(self.admin()) as admin:
             kind = TOPIC if right.kind == "topic" else GROUP
-            request = DeleteAclsRequest(kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW)
-            await admin._send_to_controller(request)
+            acl = (kind, right.name, LITERAL, f"User:{name}", "*", right.operation, ALLOW)
+            await admin._send_to_controller(DeleteAclsRequest(*acl))
+            await known(admin, acl, there=False)
 
     def stranger(self, **overrides: Any) -> Settings:
         """Settings of a user who may connect, and nothing else."""
@@ -173,6 +179,25 @@ async def allow_pipeline(settings: Settings) -> None:
     """The ACLs of the pipeline's user: the topics and groups of its prefix, all operations."""
     async with admin_client(settings) as admin:
         for resource in (TOPIC, GROUP):
-            request = CreateAclsRequest(resource, "app.", PREFIXED, f"User:{PIPELINE[0]}", "*", ALL, ALLOW)
-            answer = await admin._send_to_controller(request)
-            assert [code for code, _ in answer.creation_responses] == [0]
+            await create(admin, (resource, "app.", PREFIXED, f"User:{PIPELINE[0]}", "*", ALL, ALLOW))
+
+
+async def create(admin: AIOKafkaAdminClient, acl: Acl) -> None:
+    """Create one ACL; returns when the broker knows."""
+    answer = await admin._send_to_controller(CreateAclsRequest(*acl))
+    assert [code for code, _ in answer.creation_responses] == [0]
+    await known(admin, acl, there=True)
+
+
+async def known(admin: AIOKafkaAdminClient, acl: Acl, *, there: bool) -> None:
+    """Wait until the broker goes by it: a change is answered when the controller has it, which may be a little before.
+
+    The broker describes what it asks itself for each request.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await admin._send_request(DescribeAclsRequest(*acl))
+            assert not answer.error_code, answer
+            if bool(answer.resources) is there:
+                return
+            await asyncio.sleep(POLL_S)

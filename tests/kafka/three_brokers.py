@@ -246,8 +246,8 @@ class Cluster:
         leader = int(newest["leaderId"])
         return leader if leader in self.nodes and self.nodes[leader].answers else None
 
-    async def new_controller(self, *, after: int) -> int:
-        """Wait until another node than `after` leads the controllers."""
+    async def new_controller(self, *, after: int | None = None) -> int:
+        """The node that leads the controllers, once there is one; another one than `after`."""
         async with asyncio.timeout(WITHIN_S):
             while (found := self.controller()) in {None, after}:  # noqa: ASYNC110 - no file says when it changes
                 await asyncio.sleep(POLL_S)

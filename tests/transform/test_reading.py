@@ -74,7 +74,7 @@ async def lag_of(settings: Settings) -> list[PartitionLag]:
 async def until_committed(settings: Settings, worker: WorkerProcess, *offsets: int) -> None:
     """Wait until the group has committed these offsets, by partition."""
     tps = [TopicPartition(settings.webhooks_topic, number) for number in range(len(offsets))]
-    async with asyncio.timeout(90), open_admin(settings) as admin:
+    async with asyncio.timeout(300), open_admin(settings) as admin:
         while [found := await admin.committed(settings.transform_group, tps), list(found.values())][1] != [*offsets]:
             assert worker.process.poll() is None, worker.log.read_text()
             await asyncio.sleep(0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 
 import pytest
@@ -45,8 +44,7 @@ async def create(settings: Settings, partitions: int = 1) -> None:
 
 def warnings_of(worker: WorkerProcess) -> list[str]:
     """What it warned of."""
-    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
-    return [line["message"] for line in lines if line["level"] == "warning"]
+    return [line["message"] for line in worker.lines() if line["level"] == "warning"]
 
 
 async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: ChainSettings) -> None:  # noqa: F811
@@ -66,7 +64,7 @@ async def test_a_topic_that_goes_and_comes_back(start: Start, chain_settings: Ch
     await produce(settings, payments(10, 7))
     await until_committed(settings, worker, 7)  # more than before: the offset of then may still lie in the group
     assert await webhook_ids(settings) == ids([*payments(0, 3), *payments(10, 7)])
-    told = [json.loads(line) for line in worker.log.read_text().splitlines() if "A topic is back" in line]
+    told = [line for line in worker.lines() if "A topic is back" in line["message"]]
     assert [(one["topic"], one["away_seconds"] >= 0, one["resumed_seconds"] >= 0) for one in told] == [
         (settings.webhooks_topic, True, True)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
@@ -161,7 +160,7 @@ async def test_lost_on_kafka(
     await worker.answers("/ready", "LOST: 12 records of")
     await until_committed(settings, worker, 8, 8, 4, 5)
     assert await series(worker, "dodo_cio_records_lost_total") == 12
-    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    lines = worker.lines()
     told = {
         (line["partition"], line["records"]) for line in lines if line.get("message", "").startswith("Records are lost")
     }

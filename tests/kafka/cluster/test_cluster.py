@@ -61,8 +61,7 @@ async def test_a_frozen_leader_is_replaced(kafka_cluster: Cluster, topic: str) -
 async def test_the_controller_and_the_coordinator_are_replaced(kafka_cluster: Cluster, topic: str) -> None:
     """The controllers elect another leader of their own; a group's coordinator moves with its partition's leader."""
     await kafka_cluster.wait_until_in_sync(topic)
-    controller = kafka_cluster.controller()
-    assert controller is not None
+    controller = await kafka_cluster.new_controller()
     await asyncio.to_thread(kafka_cluster.kill, controller)
     assert await kafka_cluster.new_controller(after=controller) != controller
     await asyncio.to_thread(kafka_cluster.restart, controller)

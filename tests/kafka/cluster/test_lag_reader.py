@@ -87,7 +87,12 @@ async def test_a_working_group_is_seen_and_undisturbed(kafka: SharedKafka) -> No
     settings = Settings.load(kafka_bootstrap_servers=kafka.bootstrap_servers)
     flow = await topic_with(kafka, 5)
     async with AIOKafkaConsumer(
-        flow.topic, bootstrap_servers=kafka.bootstrap_servers, group_id=flow.group, auto_offset_reset="earliest"
+        flow.topic,
+        bootstrap_servers=kafka.bootstrap_servers,
+        group_id=flow.group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,  # it would commit what was read, five seconds later
+        session_timeout_ms=60_000,
     ) as consumer:
         await consumer.getone()
         generation = consumer._coordinator.generation

@@ -339,10 +339,10 @@ async def test_no_broker_is_one_message() -> None:
 
 async def test_a_missing_topic_is_named(chain_settings: ChainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Priming finds what is not there before the first record does."""
-    monkeypatch.setattr(producer_module, "REQUEST_TIMEOUT_MS", 500)
     settings = await chain_settings()
     producer = BatchProducer(settings)
     await producer.start()
+    monkeypatch.setattr(producer._started().client, "_request_timeout_ms", 500)  # of what is known of topics
     try:
         with pytest.raises(TopicError, match="topic not-there does not exist"):
             await producer.prime("not-there")
@@ -376,13 +376,14 @@ async def test_a_batch_that_the_broker_refuses_breaks_the_producer_loudly(chain_
         await producer.send(settings.operations_topic, OutRecord(b"k", b"before"))
         await set_limit(settings, 5000)  # after the producer learned the limit
         with pytest.raises(BrokenSequenceError, match="MessageSizeTooLarge"):
-            await producer.send(settings.operations_topic, OutRecord(b"k", b"v" * 6000))
+            await send_again_and_again(producer, settings.operations_topic, OutRecord(b"k", b"v" * 6000))
         for _ in range(2):
             with pytest.raises(BrokenSequenceError):
                 await producer.send(settings.operations_topic, OutRecord(b"k", b"after"))
     async with producing(settings) as fresh:
         await fresh.send(settings.operations_topic, OutRecord(b"k", b"fresh"))
-    assert [record.value for record in (await stored(settings))[0]] == [b"before", b"fresh"]
+    small = [record.value for record in (await stored(settings))[0] if len(record.value or b"") < 6000]
+    assert small == [b"before", b"fresh"]
 
 
 async def test_sizes_are_checked_before_the_start(chain_settings: ChainSettings) -> None:
@@ -395,8 +396,15 @@ async def test_sizes_are_checked_before_the_start(chain_settings: ChainSettings)
         await check_sizes(settings, settings.operations_topic, settings.webhooks_topic)
 
 
+async def send_again_and_again(producer: BatchProducer, topic: str, record: OutRecord) -> None:
+    """Until it is refused: the leader's log lives by its topic's settings a moment after brokers tell them."""
+    async with asyncio.timeout(300):
+        while True:
+            await producer.send(topic, record)
+
+
 async def set_limit(settings: Settings, size: int) -> None:
-    """Set `max.message.bytes` of the operations' topic, and wait until the broker lives by it."""
+    """Set `max.message.bytes` of the operations' topic, and wait until the broker tells it."""
     async with open_admin(settings) as admin:
         await admin.set_configs(settings.operations_topic, {"max.message.bytes": str(size)})
     async with asyncio.timeout(300):
@@ -415,17 +423,12 @@ async def test_a_time_that_the_brokers_do_not_take(chain_settings: ChainSettings
     producer = BatchProducer(settings)
     await producer.start()
 
-    async def send_on() -> None:
-        async with asyncio.timeout(60):
-            while True:  # the leader hears of its topic's settings a moment later
-                await producer.send(topic, ahead)
-
     try:
         await producer.prime(topic)
         await producer.send(topic, ahead)
         async with open_admin(settings) as admin:
             await admin.set_configs(topic, {"message.timestamp.type": "CreateTime"})
         with pytest.raises(TopicError, match=r"refuses a record for its time: this machine's clock .*LogAppendTime"):
-            await send_on()
+            await send_again_and_again(producer, topic, ahead)
     finally:
         await producer.stop()

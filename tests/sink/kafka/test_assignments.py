@@ -50,6 +50,7 @@ async def test_records_of_the_next_assignment_are_sent(make_stage: Any, made: An
         group_id=stage.settings.sink_group,
         client_id="zz-guest",
         enable_auto_commit=False,
+        session_timeout_ms=60_000,  # this process may stand still without another assignment
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
     ) as guest:
         assert guest.assignment() == frozenset()

@@ -28,7 +28,7 @@ async def busy_and_idle(stage: Any, made: Any, requests: int) -> tuple[Any, Any]
         await worker.answers("/ready", "1 partitions")
     person = next(name for name in (f"cus_{n}" for n in range(40)) if partition_of(name.encode(), 2) == 0)
     await stage.produce([made.identify_record(person) for _ in range(requests)])  # each bars the next one
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             for busy, idle in (workers, workers[::-1]):
                 if await busy.series("dodo_cio_records_undelivered"):

@@ -62,7 +62,7 @@ async def test_any_bytes(make_stage: Any, made: Any) -> None:
 async def until_committed(stage: Any, worker: Any, offset: int) -> None:
     """Wait until the group has committed this offset of partition 0."""
     tp = TopicPartition(stage.settings.operations_topic, 0)
-    async with asyncio.timeout(90), open_admin(stage.settings) as admin:
+    async with asyncio.timeout(300), open_admin(stage.settings) as admin:
         while (await admin.committed(stage.settings.sink_group, [tp]))[tp] != offset:
             assert worker.process.poll() is None, worker.text
             await asyncio.sleep(0.1)

@@ -122,7 +122,7 @@ async def grow(settings: Settings, partitions: int) -> None:
         await admin.add_partitions(settings.webhooks_topic, partitions)
         await admin.add_partitions(settings.customers_topic, partitions)
         for topic in (settings.webhooks_topic, settings.customers_topic):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(300):
                 while await admin.partitions_everywhere(topic) < partitions:  # noqa: ASYNC110 - brokers tell
                     await asyncio.sleep(0.05)
 

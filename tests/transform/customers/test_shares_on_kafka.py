@@ -147,7 +147,7 @@ async def more_partitions(settings: Settings) -> None:
     async with open_admin(settings) as admin:
         for topic in (settings.webhooks_topic, settings.customers_topic):
             await admin.add_partitions(topic, MORE)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(300):
                 while await admin.partitions_everywhere(topic) < MORE:  # noqa: ASYNC110 - brokers tell
                     await asyncio.sleep(0.05)
     work = Repartition(settings, await partitions_now(settings))

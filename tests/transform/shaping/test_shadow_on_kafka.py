@@ -20,7 +20,6 @@ from pipeline.dodo import samples
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from pipeline.transform.shaping.rules.loading import version_of
-from tests.asking import local_client
 from tests.transform.customers.conftest import Fleet, Worker, records_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -80,9 +79,7 @@ async def differences_in(settings: Settings, topic: str, count: int) -> list[dic
 
 async def series(worker: Worker) -> dict[tuple[str, ...], float]:
     """The candidate's metrics, by name and values of labels."""
-    lines = [json.loads(line) for line in worker.text.splitlines() if '"health listening"' in line]
-    async with local_client() as client:
-        text = (await client.get(f"http://127.0.0.1:{lines[0]['port']}/metrics")).text
+    text = (await worker.get("/metrics")).text
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)

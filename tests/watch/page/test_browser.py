@@ -63,11 +63,17 @@ ALL_THREE: Final = "document.querySelectorAll('#processes tr').length === 3"
 DELIVERED: Final = """
   document.querySelectorAll('#letters tr').length === 2
   && /\\b[4-9] so far/.test(document.getElementById('sink').innerText)
-  && document.getElementById('operations').innerText.includes('0 waiting')
+  && ['webhooks', 'operations'].every(id => document.getElementById(id).innerText.includes('0 waiting'))
+  && ['ingest', 'transform', 'sink'].every(id => document.getElementById(id).innerText.includes('✓ Flows'))
   && [...document.querySelectorAll('.place .big')].every(rate => rate.textContent.endsWith(' / s'))
 """
 
-HELD: Final = "document.getElementById('sink').innerText.includes('Held back')"
+HELD: Final = """
+  document.getElementById('sink').innerText.includes('Held back')
+  && /\\b[12] waiting/.test(document.getElementById('operations').innerText)
+  && document.querySelectorAll('#troubles li').length === 1
+"""
+"""What a stage says of its records is as old as its last look at the brokers."""
 
 CONNECTION: Final = "document.getElementById('connection')"
 

@@ -41,7 +41,7 @@ async def _leader(act: Act) -> tuple[str, int]:
         case "transform" | "sink":
             return f"coordinator of {what}", await cluster.coordinator(getattr(settings, f"{what}_group"))
         case "controller":
-            return what, await cluster.new_controller(after=0)
+            return what, await cluster.new_controller()
         case _:
             partition = act.dice.randrange(PARTITIONS)
             return f"leader of {what}", await cluster.leader(getattr(settings, f"{what}_topic"), partition)
