@@ -212,6 +212,30 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
     return join(old, new) if join is not None else None
 
 
+def is_before(kind: str, fact: Fact, at_s: int) -> bool:
+    """Whether a fact is older than a time (unix seconds); one without a time is not, it names nobody."""
+    match kind:
+        case "payment" | "refund":
+            ms = to_ms(fact[2])
+        case "dispute":
+            ms = to_ms(fact[0])
+        case "activation" | "card":
+            ms = fact[0]
+        case "subscription" | "method" | "event":
+            ms = fact[0] * 1000
+        case "identity":
+            ms = fact[1] * 1000
+        case "cancellation" | "unpaid":
+            ms = fact[-1][0] * 1000
+        case "replacement":
+            ms = fact[-1][0]
+        case "charge":
+            ms = max((charge[0] for charges in charges_of(fact) for charge in charges), default=None)
+        case _:
+            return False
+    return ms is not None and ms < at_s * 1000
+
+
 def _payment(old: Fact, new: Fact) -> Fact:
     """The better of two versions of a payment, with the later note (`identity.note_of`) of both.
 
