@@ -101,6 +101,11 @@ MAX_ID_BYTES: Final = 96
 """A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
 Dodo's ids have about 30."""
 
+MAX_FACT_BYTES: Final = 200_000
+"""Of a fact with its key. Nearly all have a few hundred; an identity has allow-listed metadata, of whatever size. Below
+the batch that the topic is known to take (`kafka.cluster.sizes`): one that it refuses would end every worker that comes
+to its webhook, one after the other."""
+
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
