@@ -15,9 +15,10 @@ import orjson
 import pytest
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import NotLeaderForPartitionError, TopicAuthorizationFailedError
 from faust.types import TP
 
-from pipeline.errors import TopicError
+from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
@@ -424,6 +425,33 @@ async def test_a_fact_that_goes_while_a_gap_is_read(
     async with own(settings) as owner:
         await owner.owns(0)
         assert [owner.store(0).get(event(n, 0)) for n in (1, 2, 3)] == [None, b"[100]", b"[7]"]
+
+
+async def test_a_gap_while_the_brokers_are_away(
+    chain_settings: ChainSettings, own: Own, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when they are back; and not at all, once the partition has gone."""
+    settings = await chain_settings(partitions=1)
+    ends, failures = changelog.Changelog.bounds, [NotLeaderForPartitionError(), BrokerUnreachableError("away")]
+
+    async def bounds(log: changelog.Changelog) -> dict[int, range]:
+        if failures:
+            raise failures.pop()
+        return await ends(log)
+
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await put(settings, 0, [(event(3, 0), b"[7]")])
+        await owner.writes(0, facts(1))
+        store = owner.store(0)
+        monkeypatch.setattr(changelog.Changelog, "bounds", bounds)
+        await owner.stores.read_gap(0, store)
+        assert (store.get(event(3, 0)), failures) == (b"[7]", [])
+        failures.append(TopicAuthorizationFailedError())
+        with pytest.raises(TopicAuthorizationFailedError):
+            await owner.stores.read_gap(0, store)
+        store.give_up()
+        await owner.stores.read_gap(0, store)
 
 
 async def test_a_gap_that_is_the_start_of_a_move(chain_settings: ChainSettings, own: Own, put: Put) -> None:
