@@ -19,7 +19,7 @@ from pipeline.cli.stopping import INTERRUPTED, stopping
 from pipeline.errors import InputError
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
-from pipeline.statestore.partition_count import partitions_now
+from pipeline.statestore.partition_count import REPARTITION, partitions_now
 from pipeline.transform.customers.repartition import Advanced, Repartition, Survey, check_quiet
 
 
@@ -45,7 +45,7 @@ def perform(settings: Settings, asked: StateOptions) -> int:
     try:
         return asyncio.run(_perform(settings, asked))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say("Interrupted. Nothing is lost; the same command goes on, and no transform starts before.", err=True)
+        say(f"Interrupted. Nothing is lost; {REPARTITION} goes on, and no transform starts before.", err=True)
         return INTERRUPTED
 
 

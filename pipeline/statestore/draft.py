@@ -67,6 +67,11 @@ class Draft:
         """See `KeyValueStore`."""
         self._derived[key] = value
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value, with its key, that would go to the changelog."""
+        return max((len(key) + len(value) for key, value in self._values.items() if value is not None), default=0)
+
     def commit(self) -> None:
         """Put everything into the store below, in the order of the first puts."""
         put, put_derived = self._store.put, self._store.put_derived

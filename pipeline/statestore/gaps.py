@@ -42,6 +42,7 @@ async def read_gap(
     local, schema, warnings = store.local, store.schema, Warnings(topic, tell)
     changes: list[Change] = []
     records = 0
+    store.gap_begins()
     async with Changelog.open(settings, frozenset({partition}), schema) as changelog:
         end = (await changelog.bounds())[partition].stop
         async for piece in changelog.read({partition: range(local.next_offset, end)}):

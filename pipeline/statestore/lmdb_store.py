@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 
 import lmdb
 
-from pipeline.statestore.changes import BEGAN, Began, Change, collapse, put_all, slices, take_in
+from pipeline.statestore.changes import BEGAN, Began, Change, News, collapse, put_all, slices, take_in
 from pipeline.statestore.directory import DATA, StateDirectory
 from pipeline.statestore.disk import in_full, unusable
 from pipeline.statestore.lmdb_file import (
@@ -227,6 +227,7 @@ class LmdbStore(LmdbFile):
         """
         differing: set[bytes] = set()
         news = collapse(changes, self.schema.merge)
+        self._pass_over_what_is_outdated(news)
         for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
@@ -241,6 +242,22 @@ class LmdbStore(LmdbFile):
             else:
                 self._write(do, self.next_offset, self.began)
         return differing
+
+    def _pass_over_what_is_outdated(self, news: dict[bytes, News]) -> None:
+        """Let no value from before its group was emptied be merged with what came after, in these records or later.
+
+        Its tombstone may be gone: compaction keeps one (`delete.retention.ms`) only while nothing newer has its key.
+        """
+        schema = self.schema
+        if not schema.mark:
+            return
+        for mark in [key for key in news if key.endswith(schema.mark)]:
+            since = news[mark].value
+            if since is None or since == self.get(mark):
+                continue
+            for key, value in self.scan(schema.group_of(mark) + schema.separator):
+                if schema.is_outdated(key, value, since):
+                    news.setdefault(key, News(None, None, anew=True)).anew = True
 
     def _write(self, do: Callable[[lmdb.Transaction[bytes]], bool], next_offset: int, began: Began | None) -> None:
         place = _PLACE.pack(next_offset, began.offset if began else NEVER) + (began.value if began else b"")

@@ -240,7 +240,7 @@ class PartitionStores:
                 for local in broken:
                     await self._begin_anew(local, error.__cause__ or error)
             except (KafkaError, BrokerUnreachableError) as error:
-                if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                if not _may_pass(error):
                     raise
                 incident.failed(error)
                 await asyncio.sleep(RETRY_S)
@@ -272,12 +272,27 @@ class PartitionStores:
         return self._partitions if self._stores else None
 
     async def read_gap(self, partition: int, store: TransactionalStore) -> None:
-        """Merge what others have written between our records, see `gaps`.
+        """Merge what others have written between our records, see `gaps`; until the partition goes, if need be.
+
+        A broker that went away is what leaves such gaps: its answer where our records lie was lost.
 
         Raises:
             TopicError: the records are on their way to other partitions, or the topic cannot be read.
         """
-        await read_gap(self._settings, partition, store, self._partitions, self._tell)
+        incident = Incident(
+            log, "Customers' facts cannot be read yet", "They were read", topic=self._topic, partition=partition
+        )
+        while not store.is_given_up:
+            try:
+                await read_gap(self._settings, partition, store, self._partitions, self._tell)
+            except (KafkaError, BrokerUnreachableError) as error:
+                if not _may_pass(error):
+                    raise
+                incident.failed(error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                incident.succeeded()
+                return
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
@@ -315,6 +330,11 @@ class PartitionStores:
                 for number, local in sorted(self._local_stores.items())
             ],
         }
+
+
+def _may_pass(error: KafkaError | BrokerUnreachableError) -> bool:
+    """Whether the same question may be answered a little later."""
+    return not isinstance(error, KafkaError) or error.retriable or isinstance(error, KafkaTimeoutError)
 
 
 def _close(local: LmdbStore) -> None:

@@ -31,6 +31,8 @@ class Schema:
         kind_of: the kind of a key, for metrics and warnings.
         leaves_remains: `leaves_remains(key, value)`: whether a person's data goes for good where this is put.
         separator: ends the name of the group.
+        mark: how a key ends under which it lies that a group was emptied; nothing: no group ever is.
+        is_outdated: `is_outdated(key, value, mark)`: whether a value is from before its group was emptied.
     """
 
     version: int
@@ -40,6 +42,8 @@ class Schema:
     kind_of: Callable[[bytes], str]
     leaves_remains: Callable[[bytes, bytes | None], bool] = lambda _key, _value: False
     separator: bytes = SEPARATOR
+    mark: bytes = b""
+    is_outdated: Callable[[bytes, bytes, bytes], bool] = lambda _key, _value, _mark: False
 
     @property
     def headers(self) -> tuple[tuple[str, bytes], ...]:

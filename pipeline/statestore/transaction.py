@@ -89,6 +89,7 @@ class TransactionalStore:
         self._committed: list[Transaction] = []  # durable in the changelog, and not in the local store yet
         self._committed_keys = 0
         self._gap_read: tuple[int, int] | None = None  # with which chunk, and up to where
+        self._overtaking: set[bytes] | None = None  # keys that were committed while a gap was being read
         self._held = 0
 
     @property
@@ -192,6 +193,8 @@ class TransactionalStore:
                 self._checkpoint.add(where.start, where.stop)
             elif one.values:
                 self._checkpoint.lose()
+            if self._overtaking is not None:
+                self._overtaking.update(one.values)
             self._committed.append(one)
             self._committed_keys += len(one.values) + len(one.derived)
         if len(self._committed) >= FLUSH_TRANSACTIONS or self._committed_keys >= FLUSH_KEYS:
@@ -254,27 +257,31 @@ class TransactionalStore:
         """Whether the changelog has records between ours that nobody has read."""
         return self._checkpoint.has_gap and self._gap_read is None
 
+    def gap_begins(self) -> None:
+        """Say that the changelog is being read for `merge_in`: what is committed meanwhile may lie behind that."""
+        self._overtaking = set()
+
     def merge_in(self, news: Mapping[bytes, News]) -> None:
         """Merge what others wrote to the changelog: what differs is put with the open transaction, on top of theirs.
 
-        The topic's order decides about what was deleted. What is put here and not committed yet lies behind it, or is
-        put once more.
+        The topic's order decides about what was deleted. What is put here and was not committed when the reading began
+        lies behind it, or is put once more.
 
         Args:
-            news: what the changelog has beyond what is committed, in its order.
+            news: what the changelog has beyond what was committed when it began to be read, in its order.
         """
         self.flush()  # what is committed lies below what others wrote since, and is not pending
+        overtaking, self._overtaking = self._overtaking or (), None
         merge, group_of = self.schema.merge, self.schema.group_of
         dropped: set[bytes] = set()
         for key, told in news.items():
             mine = self.get(key)
-            if self._is_pending(key):
+            if self._is_pending(key) or key in overtaking:
                 both = mine if told.value is None or mine is None else merge(key, mine, told.value)
-            elif told.value is None or told.anew or mine is None:
-                both = told.value
+                is_news = both != mine or both != told.latest
             else:
-                both = merge(key, mine, told.value)
-            is_news = both != mine or both not in {None, told.latest}
+                both = told.value if told.value is None or told.anew or mine is None else merge(key, mine, told.value)
+                is_news = both != mine or both not in {None, told.latest}
             if is_news and (both is None or self.schema.is_readable(key, both)):
                 self.write(key, both)
             if both != mine and (group := group_of(key)) and group not in dropped:

@@ -54,9 +54,9 @@ def read(value: Any) -> Reading:
 def _read(value: str) -> Reading:
     """Asked several times for one webhook."""
     found = trimmed(value)
-    if (fault := _fault(found)) is not None:
+    address = unicodedata.normalize("NFC", found)  # it may make a special of a character that looks like one
+    if (fault := _fault(address)) is not None:
         return Reading(None, fault)
-    address = unicodedata.normalize("NFC", found)
     if len(address.encode("utf-8", "surrogatepass")) > MAX_EMAIL_BYTES:
         return Reading(None, f"over {MAX_EMAIL_BYTES} bytes")
     return Reading(address, None, found != value.strip())

@@ -13,7 +13,7 @@ from pipeline.kafka.records import (
 )
 from pipeline.statestore.draft import Draft, is_the_process_s
 from pipeline.statestore.store import KeyValueStore
-from pipeline.transform.customers.commands import FORGOTTEN, obey
+from pipeline.transform.customers.commands import FORGOTTEN, TOO_LARGE, is_too_large, obey
 from pipeline.transform.customers.customer_view import CustomerView
 from pipeline.transform.customers.facts import customer_key
 from pipeline.transform.customers.observations import of_webhook
@@ -129,6 +129,8 @@ def _with_state(
         if is_the_process_s(error):
             raise
         return DeadLettered("unmappable", f"the state failed on this body ({where(error)}): a bug to report"), ()
+    if is_too_large(draft, commands):
+        return TOO_LARGE, ()
     draft.commit()
     return verdict, commands
 

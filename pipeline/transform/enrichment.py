@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pipeline import logs
 from pipeline.statestore.draft import Draft, is_the_process_s
 from pipeline.statestore.store import KeyValueStore
+from pipeline.transform.customers.commands import is_too_large
 from pipeline.transform.customers.customer_view import CustomerView
 from pipeline.transform.customers.facts import customer_key
 from pipeline.transform.customers.observations import nothing, of_api_object
@@ -115,6 +116,8 @@ class Enrichment:
                 raise
             log.warning("What Dodo's API told of a customer could not be taken in: a bug to report", at=where(error))
             return
+        if is_too_large(draft, ()):
+            return  # the webhook goes on by what is known
         draft.commit()
 
     async def close(self) -> None:

@@ -250,6 +250,8 @@ class Flow:
         batch = chunk.batch
         if chunk.store is None:
             chunk.store = await self._store_of(chunk)
+        if not self._takes(chunk):
+            return None  # a gap was read meanwhile, and the producer may have been given up with the partitions
         started = time.perf_counter()
         answer = await self._map(chunk)
         now = time.perf_counter()

@@ -35,6 +35,7 @@ from pipeline.statestore.store import KeyValueStore
 from pipeline.tasks import Tasks
 from pipeline.telemetry.opening import counts_of, open_traces
 from pipeline.transform.agent import add_agent
+from pipeline.transform.customers.facts import MAX_FACT_BYTES
 from pipeline.transform.customers.schema import CUSTOMERS, KINDS
 from pipeline.transform.decision import Decision, judge
 from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
@@ -63,9 +64,6 @@ if TYPE_CHECKING:
 
 DEAD_LETTER_HEADERS_BYTES: Final = 4096
 """What an envelope adds to a record at most: a reason and a field of 1,000 bytes each, and short headers."""
-
-LARGEST_FACT_BYTES: Final = 64 * 1024
-"""An identity with allow-listed metadata; the other facts have a few hundred bytes."""
 
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 """Allocations before a young collection (Python's default is 700). A chunk of webhooks is 100,000 short-lived objects
@@ -314,7 +312,7 @@ async def _check(settings: Settings) -> None:
             check_equal(settings, partitions[settings.webhooks_topic], partitions[settings.customers_topic])
         await check_sizes(settings, settings.operations_topic, settings.dead_letters_topic, admin=admin)
         if settings.state:
-            await check_sizes(settings, settings.customers_topic, record_bytes=LARGEST_FACT_BYTES, admin=admin)
+            await check_sizes(settings, settings.customers_topic, record_bytes=MAX_FACT_BYTES, admin=admin)
         limits = await max_message_bytes(settings, (settings.webhooks_topic, settings.dead_letters_topic), admin=admin)
     webhooks, dead_letters = limits.get(settings.webhooks_topic), limits.get(settings.dead_letters_topic)
     if webhooks is None or dead_letters is None:

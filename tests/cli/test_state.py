@@ -130,7 +130,7 @@ def test_who_is_not_settled() -> None:
 
 @pytest.mark.usefixtures("quiet")
 def test_interrupted(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it with 130 and says that the same command goes on."""
+    """Ctrl-C ends it with 130 and says what goes on: `topics apply` would find its partitions added, and do nothing."""
 
     async def read(_self: Repartition, _tell: Callable[[Advanced], None]) -> Survey:
         os.kill(os.getpid(), signal.SIGINT)
@@ -139,7 +139,7 @@ def test_interrupted(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Repartition, "read", read)
     done = invoke("repartition", "--yes")
-    assert (done.exit_code, "the same command goes on" in done.output) == (130, True)
+    assert (done.exit_code, "`dodo-cio state repartition` goes on" in done.output) == (130, True)
 
 
 def test_a_group_that_runs(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from pipeline.settings import Settings
 from pipeline.statestore.marker import MAX_AWAY_S
 from pipeline.transform import resolver
 from pipeline.transform.customers.customer_view import EVENT_KEPT_S
+from pipeline.transform.customers.facts import MAX_FACT_BYTES
 from pipeline.transform.shaping.applied import EVENTS_MAX
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -123,6 +124,7 @@ def _limits() -> str:
             f"{limits.CAMPAIGN_WINDOW_S // HOUR_S} hours old",
             "no campaign, by Customer.io's own rule",
         ),
+        ("one fact about a customer", f"{MAX_FACT_BYTES:,} bytes", "the dead letter `oversize`"),
         ("that a webhook made an event is known", f"{EVENT_KEPT_S // DAY_S} days", "it may make one again"),
         ("a mirror away from its worker", f"{MAX_AWAY_S // DAY_S} days", "read anew from the topic"),
         ("a loss is shown", f"{KEPT_MS // DAY_MS * 24} hours", "it stays counted in `records_lost_total`"),

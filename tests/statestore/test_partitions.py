@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import orjson
 import pytest
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import NotLeaderForPartitionError, TopicAuthorizationFailedError
 from faust.types import TP
 
-from pipeline.errors import TopicError
+from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
@@ -398,6 +399,59 @@ async def test_a_gap_with_tombstones(chain_settings: ChainSettings, own: Own, pu
     async with own(settings) as owner:
         await owner.owns(0)
         assert [owner.store(0).get(event(n, 0)) for n in (1, 2, 3, 4, 5)] == expected
+
+
+async def test_a_fact_that_goes_while_a_gap_is_read(
+    chain_settings: ChainSettings, own: Own, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tombstone that is committed behind the end of what is read counts: nobody who is forgotten comes back."""
+    settings = await chain_settings(partitions=1)
+    ours = changelog.Changelog.read
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await put(settings, 0, [(event(3, 0), b"[7]")])
+        await owner.writes(0, facts(1, 2))
+
+        async def read(log: changelog.Changelog, spans: dict[int, range]) -> AsyncIterator[changelog.Piece]:
+            async for piece in ours(log, spans):
+                yield piece
+            await owner.writes(0, {event(1, 0): None})
+
+        with monkeypatch.context() as patched:
+            patched.setattr(changelog.Changelog, "read", read)
+            await owner.stores.read_gap(0, owner.store(0))
+        assert [owner.store(0).get(event(n, 0)) for n in (1, 2, 3)] == [None, b"[100]", b"[7]"]
+        await owner.writes(0, facts(4))
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert [owner.store(0).get(event(n, 0)) for n in (1, 2, 3)] == [None, b"[100]", b"[7]"]
+
+
+async def test_a_gap_while_the_brokers_are_away(
+    chain_settings: ChainSettings, own: Own, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when they are back; and not at all, once the partition has gone."""
+    settings = await chain_settings(partitions=1)
+    ends, failures = changelog.Changelog.bounds, [NotLeaderForPartitionError(), BrokerUnreachableError("away")]
+
+    async def bounds(log: changelog.Changelog) -> dict[int, range]:
+        if failures:
+            raise failures.pop()
+        return await ends(log)
+
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await put(settings, 0, [(event(3, 0), b"[7]")])
+        await owner.writes(0, facts(1))
+        store = owner.store(0)
+        monkeypatch.setattr(changelog.Changelog, "bounds", bounds)
+        await owner.stores.read_gap(0, store)
+        assert (store.get(event(3, 0)), failures) == (b"[7]", [])
+        failures.append(TopicAuthorizationFailedError())
+        with pytest.raises(TopicAuthorizationFailedError):
+            await owner.stores.read_gap(0, store)
+        store.give_up()
+        await owner.stores.read_gap(0, store)
 
 
 async def test_a_gap_that_is_the_start_of_a_move(chain_settings: ChainSettings, own: Own, put: Put) -> None:

@@ -160,6 +160,37 @@ def test_a_tombstone_under_what_is_on_its_way(local: LmdbStore) -> None:
     assert store.seal().values == {b"a\0event\0x": b"[5]", b"a\0event\0y": b"[3]", b"a\0event\0z": b"[9]"}
 
 
+def test_what_is_deleted_while_a_gap_is_read(local: LmdbStore) -> None:
+    """A tombstone that is on its way, or was committed meanwhile, lies behind what is read: nothing comes back."""
+    store = TransactionalStore(local, 0)
+    for key in (b"a\0event\0x", b"a\0event\0y"):
+        put(store, key, b"[5]", int(key.endswith(b"y")))
+    store.put(b"a\0event\0x", None)
+    x_goes = store.seal()
+    store.put(b"a\0event\0y", None)
+    y_goes = store.seal()
+    store.gap_begins()
+    read: list[Change] = [(b"a\0event\0x", b"[5]"), (b"a\0event\0y", b"[5]"), (b"a\0event\0z", b"[9]")]
+    store.commit([x_goes], [range(7, 8)])
+    store.merge_in(collapse(read, SMALLEST.merge))
+    assert [store.get(b"a\0event\0" + name) for name in (b"x", b"y", b"z")] == [None, None, b"[9]"]
+    store.commit([y_goes, store.seal()], [range(8, 9), None])
+    store.flush()
+    assert dict(local.scan(b"")) == {b"a\0event\0z": b"[9]"}
+
+
+def test_what_others_told_on_top_of_a_tombstone_on_its_way(local: LmdbStore) -> None:
+    """Whether it lies behind is not known: it is put once more, so that a restore finds what is found here."""
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0event\0x", b"[5]", 0)
+    store.put(b"a\0event\0x", None)
+    gone = store.seal()
+    store.gap_begins()
+    store.merge_in(collapse([*gone.changes(), (b"a\0event\0x", b"[9]")], SMALLEST.merge))
+    assert store.get(b"a\0event\0x") is None
+    assert store.seal().values == {b"a\0event\0x": None}
+
+
 def test_what_others_told_drops_all_that_was_summed_up(local: LmdbStore) -> None:
     """Of a customer whose fact they changed: the summary and what lies beside it, stored or not, and of nobody else."""
     store = TransactionalStore(local, 0)

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.statestore.store import MemoryStore
+from pipeline.transform.customers.facts import MAX_FACT_BYTES
 from pipeline.transform.decision import NO_COMMANDS, NO_STATE, decide
+from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
-from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Verdict
+from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations, Verdict
 from pipeline.transform.webhook import LONG_ID, NO_MODE, NO_VALUE, Webhook
 from tests.records import Consumed
 
@@ -197,3 +200,34 @@ def test_a_record_s_time_that_is_none(timestamp: int) -> None:
     """Without a header a record's own time is when it was received, if a clock can have shown it."""
     assert delivery_of(consumed(timestamp=timestamp)).received_at_ms is None
     assert delivery_of(consumed(timestamp=1_767_000_000_123)).received_at_ms == 1_767_000_000_123
+
+
+def payment(number: int, **metadata: str) -> Consumed:
+    """A payment of one customer, who has that metadata."""
+    customer = {"customer_id": "cus_1", "email": "ada@example.com", "metadata": metadata}
+    data = {"payment_id": f"pay_{number}", "customer": customer, "total_amount": 100, "currency": "USD"}
+    body = {"type": "payment.succeeded", "timestamp": "2026-01-02T03:04:05Z", "business_id": "bus_1", "data": data}
+    return consumed(value=orjson.dumps(body), headers=(("webhook-id", b"msg_%d" % number),))
+
+
+def test_what_no_topic_may_take() -> None:
+    """Texts that add up to a fact which is too large are a dead letter, and nothing of that webhook is left behind."""
+    policy = Policy(metadata=(("a", "metadata_a"), ("b", "metadata_b")))
+    store = MemoryStore()
+    assert isinstance(decide(payment(1, a="x" * 150_000), policy, map_webhook, store).verdict, Operations)
+    before = list(store.changelog)
+    verdict = decide(payment(2, b="x" * 150_000), policy, map_webhook, store).verdict
+    assert isinstance(verdict, DeadLettered)
+    assert (verdict.class_, store.changelog) == ("oversize", before)
+    assert isinstance(decide(payment(3), policy, map_webhook, store).verdict, Operations)
+    assert max(len(key) + len(value or b"") for key, value in store.changelog) <= MAX_FACT_BYTES
+
+
+def test_a_share_that_no_topic_may_take() -> None:
+    """The same of what the owner of a person would be told."""
+    policy = Policy(person_id_chain=("email",), metadata=(("a", "metadata_a"),))
+    fits = decide(payment(1, a="x" * 150_000), policy, map_webhook, MemoryStore())
+    assert [len(one.value or b"") > 150_000 for one in fits.commands] == [True]
+    over = decide(payment(1, a="x" * 199_600), policy, map_webhook, MemoryStore())
+    assert isinstance(over.verdict, DeadLettered)
+    assert (over.verdict.class_, over.commands) == ("oversize", ())

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from pipeline.errors import DeliveryError
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.partitions import PartitionStores
 from pipeline.statestore.store import KeyValueStore, MemoryStore
@@ -288,3 +289,24 @@ async def test_a_chunk_without_patience_waits_for_no_name(bench: Bench) -> None:
     await bench.until_acked(0, 1)
     assert bench.decided == ["new!", "other!"]
     assert bench.names.asked == [True, False, False]
+
+
+async def test_a_gap_that_outlasts_its_partitions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its chunk is dropped: with the partitions the producer may have been given up, and makes no chunk."""
+    read = asyncio.Event()
+
+    async def read_gap(_facts: Facts, _partition: int, _store: TransactionalStore) -> None:
+        await read.wait()
+
+    def given_up(_producer: Silent) -> None:
+        raise DeliveryError("the producer is stopped")
+
+    monkeypatch.setattr(Facts, "has_gap", True)
+    monkeypatch.setattr(Facts, "read_gap", read_gap)
+    monkeypatch.setattr(Silent, "chunk", given_up)
+    taking = asyncio.ensure_future(bench.flow.take(bench.batch(0, "a")))
+    await asyncio.sleep(0)
+    bench.flow.begin()
+    read.set()
+    await taking
+    assert (bench.decided, bench.acks[0], bench.failures) == ([], [], [])

@@ -307,6 +307,24 @@ async def test_records_of_other_feeders(start: Start, chain_settings: ChainSetti
     ]
 
 
+async def test_a_fact_that_its_topic_would_refuse(start: Start, chain_settings: ChainSettings) -> None:
+    """Two webhooks whose texts add up to more than a record may have: the second is a dead letter, and all go on."""
+    settings = await chain_settings(partitions=1, metadata_keys=("a", "b"))
+    body = orjson.loads(samples.load("payment.succeeded"))
+    records = []
+    for number, metadata in enumerate(({"a": "x" * 180_000}, {"b": "x" * 900_000}, {"a": "y"})):
+        body["data"] |= {"payment_id": f"pay_{number}", "customer": {**body["data"]["customer"], "metadata": metadata}}
+        records.append(webhook(number, orjson.dumps(body)))
+    await produce(settings, records)
+    worker = start(settings)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    assert await worker.stop() == 0
+    dead = await read_all(settings, settings.dead_letters_topic)
+    assert [(text_header(one.headers, "dlq-class"), one.value) for one in dead] == [("oversize", records[1].value)]
+    out = await read_all(settings, settings.operations_topic)
+    assert {text_header(one.headers, "webhook-id") for one in out} == {"msg_000000", "msg_000002"}
+
+
 def first_deliveries(records: Iterable[Any]) -> dict[bytes, list[str]]:
     """Operation ids by key, in the order in which each came for the first time."""
     seen: dict[bytes, dict[str, None]] = defaultdict(dict)

@@ -191,10 +191,13 @@ class Watermarks:
         return min(self._partitions, default=None)
 
     def committed(self, generation: int, offsets: Mapping[TP, int]) -> None:
-        """The broker stored `offsets` for `generation`."""
+        """The broker stored `offsets` for `generation`.
+
+        One beyond the watermark is of the log from before, which began anew meanwhile: it must not stay the group's.
+        """
         if generation == self.generation:
             for tp, offset in offsets.items():
-                if tp in self._committed:
+                if tp in self._committed and offset <= self._partitions[tp].next_offset:
                     self._committed[tp] = max(offset, self._committed[tp])
                     self._unstored.discard(tp)
 

@@ -23,6 +23,7 @@ from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.customers import identity
 from pipeline.transform.customers.customer_view import CustomerView
 from pipeline.transform.customers.facts import (
+    MAX_FACT_BYTES,
     PERSON_PREFIX,
     customer_key,
     decode,
@@ -54,6 +55,12 @@ from pipeline.transform.verdicts import DeadLettered, Decided, Delivery, Dropped
 FORGOTTEN: Final = Dropped("forgotten", DROPS["forgotten"])
 DONE: Final = Dropped("command", DROPS["command"])
 UNKNOWN: Final = DeadLettered("unknown-type", "a command that this version does not know", DODO_COMMAND)
+
+TOO_LARGE: Final = DeadLettered(
+    "oversize",
+    f"what is known of the customer would take more than {MAX_FACT_BYTES:,} bytes in one record: a text of the body or "
+    "a value of allow-listed metadata is too long",
+)
 
 PERSON: Final = re.compile(rf"{PERSON_PREFIX}[0-9a-f]{{32}}")
 """What the facts of a person who is several customers lie under (`facts.person_key`)."""
@@ -128,8 +135,16 @@ def obey(
         if is_the_process_s(error):
             raise
         return Carried(DeadLettered("unmappable", f"the command {command} failed ({where(error)}): a bug to report"))
+    if is_too_large(draft, carried.commands):
+        return Carried(TOO_LARGE)
     draft.commit()
     return carried._replace(whose=_whose(command, order))
+
+
+def is_too_large(draft: Draft, commands: Commands) -> bool:
+    """Whether a record would be left behind that its topic might not take."""
+    sent = max((len(record.value or b"") for record in commands), default=0) if commands else 0
+    return draft.largest > MAX_FACT_BYTES or sent > MAX_FACT_BYTES
 
 
 def _key_of(command: str, customer_id: str | None) -> bytes | None:

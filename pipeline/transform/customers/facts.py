@@ -101,6 +101,11 @@ MAX_ID_BYTES: Final = 96
 """A longer id is replaced by its digest: an LMDB key ends at 511 bytes, and a refund's holds the customer and two ids.
 Dodo's ids have about 30."""
 
+MAX_FACT_BYTES: Final = 200_000
+"""Of a fact with its key. Nearly all have a few hundred; an identity has allow-listed metadata, of whatever size. Below
+the batch that the topic is known to take (`kafka.cluster.sizes`): one that it refuses would end every worker that comes
+to its webhook, one after the other."""
+
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
@@ -210,6 +215,30 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
         return old or new
     join = _MERGES.get(kind)
     return join(old, new) if join is not None else None
+
+
+def is_before(kind: str, fact: Fact, at_s: int) -> bool:
+    """Whether a fact is older than a time (unix seconds); one without a time is not, it names nobody."""
+    match kind:
+        case "payment" | "refund":
+            ms = to_ms(fact[2])
+        case "dispute":
+            ms = to_ms(fact[0])
+        case "activation" | "card":
+            ms = fact[0]
+        case "subscription" | "method" | "event":
+            ms = fact[0] * 1000
+        case "identity":
+            ms = fact[1] * 1000
+        case "cancellation" | "unpaid":
+            ms = fact[-1][0] * 1000
+        case "replacement":
+            ms = fact[-1][0]
+        case "charge":
+            ms = max((charge[0] for charges in charges_of(fact) for charge in charges), default=None)
+        case _:
+            return False
+    return ms is not None and ms < at_s * 1000
 
 
 def _payment(old: Fact, new: Fact) -> Fact:

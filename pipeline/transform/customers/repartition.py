@@ -36,7 +36,6 @@ from pipeline.statestore.validation import Warnings, as_it_was, sift
 from pipeline.transform.customers import facts
 from pipeline.transform.customers.facts import decode, key, merge_at, split
 from pipeline.transform.customers.schema import CUSTOMERS
-from pipeline.transform.timestamps import to_ms
 
 DIRECTORY: Final = "repartition"
 """Beside the workers' mirrors, and gone at the end: what the topic holds, to be looked through in the order of keys."""
@@ -287,28 +286,6 @@ def joined(customer: bytes, moved: Mapping[bytes, bytes], there: Mapping[bytes, 
 
 
 def _is_before(name: bytes, value: bytes, at_s: int) -> bool:
-    """Whether a fact is older than a time; one without a time stays, it names nobody."""
     kind = split(name)[1]
     fact = decode(kind, value)
-    if fact is None:
-        return False
-    match kind:
-        case "payment" | "refund":
-            ms = to_ms(fact[2])
-        case "dispute":
-            ms = to_ms(fact[0])
-        case "activation":
-            ms = fact[0]
-        case "subscription" | "method" | "event":
-            ms = fact[0] * 1000
-        case "identity":
-            ms = fact[1] * 1000
-        case "cancellation":
-            ms = fact[-1][0] * 1000
-        case "card":
-            ms = fact[-1][0]
-        case "charge":
-            ms = max(charge[0] for charges in fact for charge in charges)
-        case _:
-            return False
-    return ms is not None and ms < at_s * 1000
+    return fact is not None and facts.is_before(kind, fact, at_s)

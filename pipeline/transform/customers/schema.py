@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.statestore.schema import Schema
-from pipeline.transform.customers.facts import NUL, SCHEMA_VERSION, checked, decode, merge_at, split
+from pipeline.transform.customers.facts import NUL, SCHEMA_VERSION, checked, decode, is_before, key, merge_at, split
 from pipeline.transform.customers.shape import SHAPES
 
 KINDS: Final = frozenset(SHAPES)
@@ -38,6 +38,12 @@ def _is_readable(key: bytes, value: bytes) -> bool:
     return decode(split(key)[1], value) is not None
 
 
+def _is_outdated(key: bytes, value: bytes, mark: bytes) -> bool:
+    kind, forgotten = split(key)[1], decode("forgotten", mark)
+    fact = decode(kind, value)
+    return fact is not None and forgotten is not None and is_before(kind, fact, forgotten[0])
+
+
 CUSTOMERS: Final = Schema(
     version=SCHEMA_VERSION,
     merge=merge_at,
@@ -46,4 +52,6 @@ CUSTOMERS: Final = Schema(
     kind_of=_kind_of,
     leaves_remains=leaves_remains,
     separator=NUL,
+    mark=key(b"", "forgotten", ""),
+    is_outdated=_is_outdated,
 )

@@ -98,14 +98,14 @@ def opened(settings: Settings, partitions: list[int]) -> Iterator[dict[int, Lmdb
 
 async def compare(
     settings: Settings, stores: dict[int, LmdbStore]
-) -> dict[int, tuple[PartitionReturn, dict[bytes, bytes]]]:
+) -> dict[int, tuple[PartitionReturn, dict[bytes, bytes | None]]]:
     """By partition what is to be written, and how much that is.
 
     Raises:
         TopicError: the topic cannot be read.
         KafkaError, BrokerUnreachableError: the brokers did not answer.
     """
-    found: dict[int, tuple[PartitionReturn, dict[bytes, bytes]]] = {}
+    found: dict[int, tuple[PartitionReturn, dict[bytes, bytes | None]]] = {}
     for number, store in stores.items():
         topic: dict[bytes, News] = {}
         records = 0
@@ -128,17 +128,17 @@ def _take(topic: dict[bytes, News], changes: list[tuple[bytes, bytes | None]]) -
             topic[key] = News(merge_at(key, known.value, news.value), news.latest, known.anew)
 
 
-async def write(settings: Settings, store: LmdbStore, missing: dict[bytes, bytes], progress: Progress) -> None:
+async def write(settings: Settings, store: LmdbStore, missing: dict[bytes, bytes | None], progress: Progress) -> None:
     """Write what is missing of one partition, and give the mirror up once all of it is durable.
 
     Stopped in between, the next run writes the rest: the mirror stays until the end. The moment when the state began
-    comes first.
+    comes first, then tombstones: the mark of who was forgotten must not be there before them.
 
     Raises:
         DeliveryError, TopicError: the topic does not take it.
     """
     topic, number = settings.customers_topic, store.partition
-    ordered = sorted(missing, key=lambda key: (key != BEGAN, key))
+    ordered = sorted(missing, key=lambda key: (key != BEGAN, missing[key] is not None, key))
     producer = BatchProducer(settings)
     await producer.start()
     try:

@@ -189,6 +189,22 @@ def test_a_partition_made_anew_may_be_committed_below() -> None:
     assert watermarks.committable() == {A: 10}
 
 
+def test_a_commit_that_a_restart_overtakes() -> None:
+    """An offset of the log from before is no floor for the one that is there, when it is stored after that began."""
+    watermarks = Watermarks()
+    watermarks.restart(3, {A: 500})
+    watermarks.of(A).deliver(500, 599)
+    watermarks.of(A).acknowledge(500, 599, 599)
+    on_its_way = watermarks.committable()
+    watermarks.restart_partition(A, 0)
+    watermarks.committed(3, on_its_way)
+    assert watermarks.committable() == {A: 0}
+    watermarks.committed(3, {A: 0})
+    watermarks.of(A).deliver(0, 9)
+    watermarks.of(A).acknowledge(0, 9, 9)
+    assert watermarks.committable() == {A: 10}
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
     """A start, and chunks in ascending order with random gaps between them."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.statestore.changes import BEGAN, Change, collapse
+from pipeline.statestore.validation import ASIDE
 from pipeline.transform.customers.facts import merge_at
 from pipeline.transform.customers.lacking import lacking
 
@@ -19,6 +20,35 @@ def test_who_was_forgotten_in_the_topic_stays_forgotten() -> None:
     store = [(key, b"[100]") for key in KEYS]
     topic = collapse([(b"cus_1\0forgotten\0", b"[500]")], merge_at)
     assert set(lacking(store, topic)) == {key for key in KEYS if key.startswith(b"cus_2")}
+
+
+FORGOTTEN_S = 1_700_000_000
+MARK = (b"cus_1\0forgotten\0", b"[%d]" % FORGOTTEN_S)
+BEFORE = [(b"cus_1\0event\0a", b"[%d]" % (FORGOTTEN_S - 10)), (b"cus_1\0card\0", b'[5,"p1","visa","4242","12","2030"]')]
+SINCE = [(b"cus_1\0event\0b", b"[%d]" % (FORGOTTEN_S + 10)), (b"cus_1\0shared\0", b"[7,null,null]")]
+
+
+def test_who_came_back_after_a_request_comes_back_whole() -> None:
+    """Of a request that both know nothing tells the topic's records from the mirror's: a broken-off run wrote the mark,
+    or the log was cut behind it."""  # noqa: D205, D209 - one sentence
+    assert lacking([MARK, *SINCE], collapse([MARK], merge_at)) == dict(SINCE)
+    assert lacking([MARK, *SINCE], collapse([MARK, SINCE[0]], merge_at)) == dict(SINCE[1:])
+    later = (MARK[0], b"[%d]" % (FORGOTTEN_S + 100))
+    assert lacking([MARK, *SINCE], collapse([later], merge_at)) == {}
+
+
+def test_a_log_that_was_cut_before_a_request() -> None:
+    """What the request took away is there again, and is taken away first: the mark must not be there before."""
+    missing = lacking([MARK, *SINCE], collapse([*BEFORE, SINCE[0]], merge_at))
+    assert missing == {**dict.fromkeys(dict(BEFORE)), **dict([MARK, SINCE[1]])}
+    assert [value is None for value in missing.values()] == [True, True, False, False]
+
+
+def test_what_is_kept_aside_goes_back_as_it_was() -> None:
+    """A mirror's own word before a value is none of the topic's."""
+    odd = b'["x"]'
+    assert lacking([(KEYS[0], ASIDE + odd)], {}) == {KEYS[0]: odd}
+    assert lacking([(KEYS[0], ASIDE + odd)], collapse([(KEYS[0], odd)], merge_at)) == {}
 
 
 changes = st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.sampled_from(VALUES)), max_size=12)

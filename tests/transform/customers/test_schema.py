@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from pipeline.transform.customers.schema import leaves_remains
+from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.transform.customers.schema import CUSTOMERS, leaves_remains
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,54 @@ from pipeline.transform.customers.schema import leaves_remains
 def test_what_leaves_remains(key: bytes, value: bytes | None, leaves: bool) -> None:
     """Facts that are taken away and shares that are taken back; not the pruning of old events, all day long."""
     assert leaves_remains(key, value) is leaves
+
+
+FORGOTTEN_S = 1_700_000_000
+MARK = b"cus_1\0forgotten\0"
+WHO = b"cus_1\0identity\0"
+
+
+def identity(version: int, delivered_s: int, name: str) -> bytes:
+    """Who a customer is."""
+    said = b'[%d,%d,null,null,null,null,[%d,0,"%b"],null,null,{}]'
+    return said % (version, delivered_s, delivered_s, name.encode())
+
+
+BEFORE = identity(57, FORGOTTEN_S - 10, "Ada")
+SINCE = identity(1, FORGOTTEN_S + 10, "A")
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Iterator[LmdbStore]:
+    """A mirror that was away while its customer was forgotten and came back."""
+    store = LmdbStore.open(tmp_path, "customers", 0, CUSTOMERS)
+    store.absorb([(WHO, BEFORE), (b"cus_2\0identity\0", BEFORE)], 2, None)
+    yield store
+    store.close(clean=False)
+
+
+@pytest.mark.parametrize("tombstone", [True, False], ids=["all of the log", "compacted"])
+def test_a_mirror_that_was_away_over_a_request(away: LmdbStore, tombstone: bool) -> None:
+    """Compaction takes a tombstone as soon as its key has a newer value: the mark says as much."""
+    log = [*([(WHO, None)] if tombstone else []), (MARK, b"[%d]" % FORGOTTEN_S), (WHO, SINCE)]
+    assert away.absorb(log, 9, None) == set()
+    assert away.get(WHO) == SINCE
+    assert away.get(b"cus_2\0identity\0") == BEFORE
+
+
+def test_a_request_in_one_piece_and_what_came_since_in_the_next(away: LmdbStore) -> None:
+    """A restore takes the log in piece by piece."""
+    away.absorb([(MARK, b"[%d]" % FORGOTTEN_S)], 8, None)
+    assert away.get(WHO) is None
+    away.absorb([(WHO, SINCE)], 9, None)
+    assert away.get(WHO) == SINCE
+
+
+def test_a_mark_that_is_known_ends_nothing(away: LmdbStore) -> None:
+    """What came after a request is merged as ever, also where the mark lies in the log once more."""
+    mark = (MARK, b"[%d]" % FORGOTTEN_S)
+    away.absorb([(WHO, None), mark, (WHO, SINCE)], 9, None)
+    later = identity(2, FORGOTTEN_S + 20, "Ada L.")
+    away.absorb([mark, (WHO, later)], 11, None)
+    away.absorb([(WHO, SINCE)], 12, None)
+    assert away.get(WHO) == later
