@@ -14,8 +14,9 @@ from pipeline.deadletters.reader import LetterReader, open_letter_reader
 from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.dodo.envelope import webhook_id_of
 from pipeline.errors import ConfigurationError
-from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
 from pipeline.settings import Settings
 from pipeline.trace.wanted import Wanted, data_of, whose
@@ -88,6 +89,9 @@ async def search(
         webhooks = await stack.enter_async_context(open_topic_reader(settings, settings.webhooks_topic, TopicReader))
         span = await _span(webhooks, since_ms, until_ms)
         found.webhooks = await _read(webhooks, span, wanted.matches, told, settings.webhooks_topic)
+        # Before all that the stages write: of what they are behind by now every letter and operation is there to be
+        # read, and what they come to meanwhile waits. Asked afterwards, they would be behind what nobody has read.
+        await _committed_by_all(settings, found)
         letters = await stack.enter_async_context(open_letter_reader(settings))
         found.letters = await _letters(letters, wanted, found.ids, since_ms, told)
         _keep_newest(found, limit)
@@ -105,10 +109,6 @@ async def search(
                 told,
                 settings.operations_topic,
             )
-        async with open_admin(settings, patience_s=PATIENCE_S) as admin:
-            await _committed(admin, settings.transform_group, webhooks, settings.webhooks_topic, found)
-            if found.operations:
-                await _committed(admin, settings.sink_group, operations, settings.operations_topic, found)
     return found
 
 
@@ -192,9 +192,14 @@ def customer_of(record: Record) -> str | None:
     return named[0] if named else None
 
 
-async def _committed(admin: Admin, group: str, reader: TopicReader, topic: str, found: Found) -> None:
-    partitions = [TopicPartition(topic, number) for number in reader.spans]
-    try:
-        found.committed |= await admin.committed(group, partitions)
-    except ConfigurationError as error:
-        found.unknown.append(f"how far the group {group} is cannot be seen: {error}")
+async def _committed_by_all(settings: Settings, found: Found) -> None:
+    if not found.webhooks:
+        return
+    async with open_admin(settings, patience_s=PATIENCE_S) as admin:
+        topics = await check_topics(settings, (settings.webhooks_topic, settings.operations_topic), admin=admin)
+        for group, topic in zip((settings.transform_group, settings.sink_group), topics, strict=True):
+            partitions = [TopicPartition(topic, number) for number in range(topics[topic])]
+            try:
+                found.committed |= await admin.committed(group, partitions)
+            except ConfigurationError as error:
+                found.unknown.append(f"how far the group {group} is cannot be seen: {error}")
