@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class Found:
         operations: the operations that they caused, likewise.
         letters: dead letters about either.
         before: by customer, the webhooks and commands of theirs in the span, in the order of their partition.
+        gone_before: by partition of the operations, the time (unix ms) before which retention has taken them; minus
+            infinity where all are there.
         committed: by partition, the next offset that its group will process; a partition whose is unknown is missing.
         unknown: reasons why something could not be read.
     """
@@ -58,6 +61,7 @@ class Found:
     operations: list[Record] = field(default_factory=list)
     letters: list[Letters] = field(default_factory=list)
     before: dict[str, list[Record]] = field(default_factory=dict)
+    gone_before: dict[int, float] = field(default_factory=dict)
     committed: dict[TopicPartition, int | None] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
@@ -102,13 +106,17 @@ async def search(
             operations = await stack.enter_async_context(
                 open_topic_reader(settings, settings.operations_topic, TopicReader)
             )
-            found.operations = await _read(
-                operations,
-                await operations.since(max(0, began_ms), SKEW_MS),
-                lambda record: text_header(record.headers, WEBHOOK_ID) in ids,
-                told,
-                settings.operations_topic,
-            )
+            reached = await operations.since(max(0, began_ms), SKEW_MS)
+            oldest_ms: dict[int, float] = {}
+
+            def caused(record: Record) -> bool:
+                oldest_ms.setdefault(record.partition, record.timestamp)
+                return text_header(record.headers, WEBHOOK_ID) in ids
+
+            found.operations = await _read(operations, reached, caused, told, settings.operations_topic)
+            for number, span in operations.spans.items():
+                is_cut = 0 < span.start == reached[number].start
+                found.gone_before[number] = oldest_ms.get(number, math.inf) if is_cut else -math.inf
     return found
 
 

@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo import samples
+from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.trace.again import Decider
@@ -73,6 +74,12 @@ async def give_it_up(settings: Settings) -> None:
     await commit(settings, settings.sink_group, settings.operations_topic)
 
 
+async def goes_by_retention(settings: Settings) -> None:
+    """The operations of weeks ago."""
+    async with open_admin(settings) as admin:
+        await admin.delete_records(settings.operations_topic, {0: 1})
+
+
 async def traced(settings: Settings, behind: str, happens: Sequence[Callable[[Settings], Awaitable[None]]]) -> Story:
     """The webhook's story when these things happen as soon as the first record of `behind` was read."""
     left = list(happens)
@@ -110,3 +117,30 @@ async def test_what_is_mapped_meanwhile_has_more_to_tell(chain_settings: ChainSe
     assert (story.fate, story.operations) == ("waits", [])
     story = await traced(settings, settings.operations_topic, [])
     assert [one.op_id for one in story.operations] == ["op_1"]
+
+
+async def test_operations_that_retention_has_taken(chain_settings: ChainSettings) -> None:
+    """Webhooks lie for a month and operations for a week: a webhook of weeks ago is not told to have caused nothing."""
+    settings = await chain_settings(partitions=1)
+    await write(settings, settings.webhooks_topic, OutRecord(KEY, BODY, HEADERS))
+    await map_it(settings)
+    await goes_by_retention(settings)
+    story = await traced(settings, settings.operations_topic, [])
+    assert story.fate == "unknown"
+    assert settings.operations_topic in story.reason
+    assert not any("DESCRIBE" in text for text in story.advice)
+    await give_it_up(settings)
+    assert (await traced(settings, settings.operations_topic, [])).fate == "dead-letter"
+
+
+async def test_a_webhook_behind_what_retention_has_taken(chain_settings: ChainSettings) -> None:
+    """Of one that is younger than the oldest operation left, all that it caused is there."""
+    settings = await chain_settings(partitions=1)
+    other = OutRecord(KEY, EVENT, (("op-id", b"op_0"), ("webhook-id", b"msg_0")))
+    for _ in range(2):
+        await write(settings, settings.operations_topic, other)
+    await goes_by_retention(settings)
+    await write(settings, settings.webhooks_topic, OutRecord(KEY, BODY, HEADERS))
+    await commit(settings, settings.transform_group, settings.webhooks_topic)
+    story = await traced(settings, settings.operations_topic, [])
+    assert story.fate == "nothing-new"
