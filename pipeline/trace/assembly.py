@@ -234,11 +234,14 @@ class _Assembly:
         return [one for one in before if one.partition == record.partition]
 
     def _passed(self, record: Record) -> bool | None:
-        """Whether the group has committed past a record; None where its offset is unknown."""
+        """Whether the group has committed past a record, or done it ahead; None where its offset is unknown."""
         tp = TopicPartition(record.topic, record.partition)
         if tp not in self._found.committed:
             return None
-        return record.offset < (self._found.committed[tp] or 0)
+        if record.offset < (self._found.committed[tp] or 0):
+            return True
+        ahead = self._found.ahead.get(tp)
+        return ahead is not None and ahead.since(record.offset) & 1 == 1
 
     def _behind(self, record: Record) -> int:
         committed = self._found.committed.get(TopicPartition(record.topic, record.partition))

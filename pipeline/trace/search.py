@@ -16,9 +16,11 @@ from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.dodo.envelope import webhook_id_of
 from pipeline.errors import ConfigurationError
 from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_identity import unmarked
 from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
+from pipeline.kafka.worker.done_ahead import DoneAhead, parted
 from pipeline.settings import Settings
 from pipeline.trace.wanted import Wanted, data_of, whose
 
@@ -54,6 +56,7 @@ class Found:
         gone_before: by partition of the operations, the time (unix ms) before which retention has taken them; minus
             infinity where all are there.
         committed: by partition, the next offset that its group will process; a partition whose is unknown is missing.
+        ahead: by partition, what its group has done beyond that offset (`pipeline.kafka.worker.done_ahead`).
         unknown: reasons why something could not be read.
     """
 
@@ -63,6 +66,7 @@ class Found:
     before: dict[str, list[Record]] = field(default_factory=dict)
     gone_before: dict[int, float] = field(default_factory=dict)
     committed: dict[TopicPartition, int | None] = field(default_factory=dict)
+    ahead: dict[TopicPartition, DoneAhead] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
     @property
@@ -208,6 +212,12 @@ async def _committed_by_all(settings: Settings, found: Found) -> None:
         for group, topic in zip((settings.transform_group, settings.sink_group), topics, strict=True):
             partitions = [TopicPartition(topic, number) for number in range(topics[topic])]
             try:
-                found.committed |= await admin.committed(group, partitions)
+                noted = await admin.noted(group, partitions)
             except ConfigurationError as error:
                 found.unknown.append(f"how far the group {group} is cannot be seen: {error}")
+                continue
+            for tp, one in noted.items():
+                found.committed[tp] = None if one is None else one[0]
+                ahead = None if one is None else parted(unmarked(one[1])[1])[0]
+                if ahead is not None and ahead.base == found.committed[tp]:
+                    found.ahead[tp] = ahead

@@ -16,6 +16,7 @@ from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo import samples
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import OutRecord
+from pipeline.kafka.worker.done_ahead import DoneAhead, Witness, rendered
 from pipeline.settings import Settings
 from pipeline.trace.again import Decider
 from pipeline.trace.assembly import stories
@@ -43,15 +44,15 @@ async def write(settings: Settings, topic: str, record: OutRecord) -> None:
         await producer.stop()
 
 
-async def commit(settings: Settings, group: str, topic: str) -> None:
-    """The group is behind the first record of the topic."""
+async def commit(settings: Settings, group: str, topic: str, offset: int = 1, text: str = "") -> None:
+    """The group is before this offset of the topic, and has left this text beside it."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=group, enable_auto_commit=False
     )
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, 0)])
-        await consumer.commit({TopicPartition(topic, 0): 1})
+        await consumer.commit({TopicPartition(topic, 0): (offset, text)})
     finally:
         await consumer.stop()
 
@@ -144,3 +145,20 @@ async def test_a_webhook_behind_what_retention_has_taken(chain_settings: ChainSe
     await commit(settings, settings.transform_group, settings.webhooks_topic)
     story = await traced(settings, settings.operations_topic, [])
     assert story.fate == "nothing-new"
+
+
+async def test_what_is_accepted_beyond_a_record_that_stands_still(chain_settings: ChainSettings) -> None:
+    """Somebody's operation fails for minutes: those behind it that Customer.io took do not wait."""
+    settings = await chain_settings(partitions=1)
+    await write(settings, settings.webhooks_topic, OutRecord(KEY, BODY, HEADERS))
+    other = OutRecord(b"cus_0", EVENT, (("op-id", b"op_0"), ("webhook-id", b"msg_0")))
+    await write(settings, settings.operations_topic, other)
+    await map_it(settings)
+    await map_it(settings)
+    ahead = rendered(DoneAhead(0, 0b010, Witness(2, 0)), 1000)
+    await commit(settings, settings.sink_group, settings.operations_topic, 0, ahead)
+    story = await traced(settings, settings.operations_topic, [])
+    assert (story.fate, [one.fate for one in story.operations]) == ("accepted", ["accepted"])
+    await commit(settings, settings.sink_group, settings.operations_topic, 0, ahead.replace("done:0", "done:1"))
+    story = await traced(settings, settings.operations_topic, [])
+    assert (story.fate, [one.fate for one in story.operations]) == ("waits", ["waits"])
