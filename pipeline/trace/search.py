@@ -118,8 +118,8 @@ async def search(
                 return text_header(record.headers, WEBHOOK_ID) in ids
 
             found.operations = await _read(operations, reached, caused, told, settings.operations_topic)
-            for number, span in operations.spans.items():
-                is_cut = 0 < span.start == reached[number].start
+            for number, whole in operations.spans.items():
+                is_cut = 0 < whole.start == reached[number].start
                 found.gone_before[number] = oldest_ms.get(number, math.inf) if is_cut else -math.inf
     return found
 

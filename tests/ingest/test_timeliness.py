@@ -74,7 +74,7 @@ def test_it_is_forgotten() -> None:
     for _ in range(ENOUGH):
         now += 1
         timeliness(LATE)
-    assert timeliness.trouble is not None
+    assert "NTP" in (timeliness.trouble or "")
     now += FORGET_S + 1
     assert timeliness.trouble is None
     timeliness(LATE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -81,7 +82,9 @@ async def goes_by_retention(settings: Settings) -> None:
         await admin.delete_records(settings.operations_topic, {0: 1})
 
 
-async def traced(settings: Settings, behind: str, happens: Sequence[Callable[[Settings], Awaitable[None]]]) -> Story:
+async def traced(
+    settings: Settings, behind: str, happens: Sequence[Callable[[Settings], Coroutine[Any, Any, None]]]
+) -> Story:
     """The webhook's story when these things happen as soon as the first record of `behind` was read."""
     left = list(happens)
 
