@@ -24,6 +24,7 @@ class CustomerLetters:
     lying: Lying | None = None
     unknown: str | None = None
     removed: int = 0
+    whose: Whose | None = None
 
     def sentence(self, settings: Settings) -> str:
         """For people."""
@@ -59,7 +60,8 @@ async def look(settings: Settings, customer_id: str, *, must: bool) -> CustomerL
         BrokerUnreachableError: no broker answered.
     """
     try:
-        return CustomerLetters(await _find(settings, await _whose(settings, customer_id)))
+        whose = await _whose(settings, customer_id)
+        return CustomerLetters(await _find(settings, whose), whose=whose)
     except TopicError as error:
         if must:
             raise
@@ -83,28 +85,34 @@ async def _find(settings: Settings, whose: Whose) -> Lying:
 
 
 async def remove(settings: Settings, letters: CustomerLetters) -> None:
-    """Remove what `look` found.
+    """Remove the customer's letters, which are looked for once more.
+
+    Somebody may have been asked meanwhile: letters have come since, and another request may have written a partition
+    anew, in which all places are others.
 
     Raises:
         PipelineError: it failed; the same command may be repeated.
     """
-    if letters.lying is None or not letters.lying.count:
+    if letters.whose is None:
         return
-    compacted = await is_compacted(settings)
-    producer = BatchProducer(settings)
-    await producer.start()
-    try:
-        await producer.prime(settings.dead_letters_topic)
-        if compacted:
-            await bury(settings, producer, letters.lying)
-        else:
-            async with open_letter_reader(settings) as reader:
-                spans = spans_of(reader, letters.lying).values()
-                with reading(sum(span.length for span in spans)) as told:
-                    await rewrite(settings, reader, producer, letters.lying, told)
-    finally:
-        await producer.stop()
-    letters.removed = letters.lying.count
+    async with open_letter_reader(settings) as reader:
+        with reading(sum(span.length for span in reader.spans.values())) as told:
+            lying = letters.lying = await find(reader, letters.whose, told)
+        if not lying.count:
+            return
+        compacted = await is_compacted(settings)
+        producer = BatchProducer(settings)
+        await producer.start()
+        try:
+            await producer.prime(settings.dead_letters_topic)
+            if compacted:
+                await bury(settings, producer, lying)
+            else:
+                with reading(sum(span.length for span in spans_of(reader, lying).values())) as told:
+                    await rewrite(settings, reader, producer, lying, told)
+        finally:
+            await producer.stop()
+    letters.removed = lying.count
 
 
 def _letters(count: int) -> str:

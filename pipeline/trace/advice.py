@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pipeline.customerio.limits import CAMPAIGN_WINDOW_S
 from pipeline.settings import Settings
-from pipeline.trace.story import LETTER, Story
+from pipeline.trace.story import BEYOND, LETTER, Story
 
 HOUR_S: Final = 3600
 
@@ -38,6 +38,11 @@ def advice(story: Story, *, settings: Settings, missing: Sequence[str]) -> list[
             )
         case "waits":
             told.append("dodo-cio lag says how long it will take, dodo-cio doctor what holds it back")
+        case "unknown" if story.reason.startswith(BEYOND):
+            told.append(
+                "Customer.io shows what came of it: People, the person, tab Activity. What was given up and not put "
+                "back would be a dead letter here, those lie for longer"
+            )
         case "unknown":
             told.append(
                 "this user needs the ACL DESCRIBE on both consumer groups: dodo-cio topics render --format acls"

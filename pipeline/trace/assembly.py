@@ -10,6 +10,7 @@ import orjson
 from aiokafka.structs import TopicPartition
 
 from pipeline.dodo.envelope import webhook_id_of
+from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import (
     DLQ_REPLAYS,
     DODO_MODE,
@@ -30,8 +31,8 @@ from pipeline.settings import Settings
 from pipeline.trace.advice import advice
 from pipeline.trace.again import Again, Decider, events_of, is_shaped, said
 from pipeline.trace.search import Found, Letters, customer_of
-from pipeline.trace.story import LETTER, WORST, Fate, Operation, Step, Story
-from pipeline.transform.verdicts import Dropped, Operations, SentOn
+from pipeline.trace.story import BEYOND, LETTER, WORST, Fate, Operation, Step, Story
+from pipeline.transform.verdicts import Decided, Dropped, Operations, SentOn
 
 EXPLAIN: Final = "dodo-cio explain with the same settings shows which"
 SHAPED_AWAY: Final = "your own rules or code take everything away that it would send"
@@ -136,7 +137,7 @@ class _Assembly:
     def _concluded(self, record: Record, again: Again | None) -> tuple[Fate, str] | None:
         """Why a record that the transform has passed caused nothing; None where other records show it."""
         if again is None:
-            return "nothing-new", "the transform passed it and sent nothing on"
+            return self._gone(record, None) or ("nothing-new", "the transform passed it and sent nothing on")
         match again.alone:
             case Dropped():
                 self._steps.append(Step(None, "transform", f"dropped, {said(again.alone)}"))
@@ -152,9 +153,22 @@ class _Assembly:
                 return "nothing-new", said(again.after)
         if any(text_header(one.headers, REPARTITIONED_FROM) == source_of(record) for one in self._records):
             return None
+        if (gone := self._gone(record, again.after)) is not None:
+            return gone
         expected = f" (alone it would be {said(again.alone)})" if isinstance(again.alone, Operations) else ""
         self._steps.append(Step(None, "transform", "nothing to tell"))
         return "nothing-new", f"the customer's state knew all that it tells{expected}"
+
+    def _gone(self, record: Record, expected: Decided | None) -> tuple[Fate, str] | None:
+        """The fate of a record whose operations may have been deleted; `expected` is the verdict, if there is any."""
+        gone = self._found.gone_before
+        where: Iterable[int] = gone
+        if gone and isinstance(expected, Operations):
+            keys = {expected.person_key if one.key is None else one.key for one in expected.operations}
+            where = [partition_of(key, len(gone)) for key in keys]
+        if all(record.timestamp >= gone[number] for number in where):
+            return None
+        return "unknown", f"{BEYOND}{self._settings.operations_topic} reaches: its retention has taken that"
 
     def _missing(self, operations: Sequence[Operation]) -> list[str]:
         """Events that the mapping alone would send and that were not, for webhooks that sent something."""
@@ -203,12 +217,13 @@ class _Assembly:
 
     def _given_up(self, operations: Sequence[Operation]) -> Iterable[tuple[Fate, str]]:
         went_on = {one.op_id for one in operations if one.fate != "dead-letter"}
+        there = {source_of(one) for one in self._operations}
         for one in self._letters:
             letter = one.letter
             self._steps.append(
                 Step(letter.at_ms, letter.stage or "?", f"gave up: {_why(one)}", f"{LETTER}{letter.place}")
             )
-            if letter.stage == "sink" or one.put_back:
+            if letter.source in there or one.put_back:
                 continue  # the operation itself has the fate, or the record that was put back
             if letter.op_id not in went_on:
                 yield "dead-letter", _why(one)
@@ -219,11 +234,14 @@ class _Assembly:
         return [one for one in before if one.partition == record.partition]
 
     def _passed(self, record: Record) -> bool | None:
-        """Whether the group has committed past a record; None where its offset is unknown."""
+        """Whether the group has committed past a record, or done it ahead; None where its offset is unknown."""
         tp = TopicPartition(record.topic, record.partition)
         if tp not in self._found.committed:
             return None
-        return record.offset < (self._found.committed[tp] or 0)
+        if record.offset < (self._found.committed[tp] or 0):
+            return True
+        ahead = self._found.ahead.get(tp)
+        return ahead is not None and ahead.since(record.offset) & 1 == 1
 
     def _behind(self, record: Record) -> int:
         committed = self._found.committed.get(TopicPartition(record.topic, record.partition))

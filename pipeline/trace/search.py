@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from pipeline.deadletters.reader import LetterReader, open_letter_reader
 from pipeline.deadletters.receipts import History, read_receipt
 from pipeline.dodo.envelope import webhook_id_of
 from pipeline.errors import ConfigurationError
-from pipeline.kafka.cluster.admin import Admin, open_admin
+from pipeline.kafka.cluster.admin import open_admin
+from pipeline.kafka.cluster.topic_identity import unmarked
 from pipeline.kafka.cluster.topic_reader import Span, TopicReader, open_topic_reader
+from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.records import WEBHOOK_ID, Record, text_header
+from pipeline.kafka.worker.done_ahead import DoneAhead, parted
 from pipeline.settings import Settings
 from pipeline.trace.wanted import Wanted, data_of, whose
 
@@ -49,7 +53,10 @@ class Found:
         operations: the operations that they caused, likewise.
         letters: dead letters about either.
         before: by customer, the webhooks and commands of theirs in the span, in the order of their partition.
+        gone_before: by partition of the operations, the time (unix ms) before which retention has taken them; minus
+            infinity where all are there.
         committed: by partition, the next offset that its group will process; a partition whose is unknown is missing.
+        ahead: by partition, what its group has done beyond that offset (`pipeline.kafka.worker.done_ahead`).
         unknown: reasons why something could not be read.
     """
 
@@ -57,7 +64,9 @@ class Found:
     operations: list[Record] = field(default_factory=list)
     letters: list[Letters] = field(default_factory=list)
     before: dict[str, list[Record]] = field(default_factory=dict)
+    gone_before: dict[int, float] = field(default_factory=dict)
     committed: dict[TopicPartition, int | None] = field(default_factory=dict)
+    ahead: dict[TopicPartition, DoneAhead] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
     @property
@@ -88,6 +97,9 @@ async def search(
         webhooks = await stack.enter_async_context(open_topic_reader(settings, settings.webhooks_topic, TopicReader))
         span = await _span(webhooks, since_ms, until_ms)
         found.webhooks = await _read(webhooks, span, wanted.matches, told, settings.webhooks_topic)
+        # Before all that the stages write: of what they are behind by now every letter and operation is there to be
+        # read, and what they come to meanwhile waits. Asked afterwards, they would be behind what nobody has read.
+        await _committed_by_all(settings, found)
         letters = await stack.enter_async_context(open_letter_reader(settings))
         found.letters = await _letters(letters, wanted, found.ids, since_ms, told)
         _keep_newest(found, limit)
@@ -98,17 +110,17 @@ async def search(
             operations = await stack.enter_async_context(
                 open_topic_reader(settings, settings.operations_topic, TopicReader)
             )
-            found.operations = await _read(
-                operations,
-                await operations.since(max(0, began_ms), SKEW_MS),
-                lambda record: text_header(record.headers, WEBHOOK_ID) in ids,
-                told,
-                settings.operations_topic,
-            )
-        async with open_admin(settings, patience_s=PATIENCE_S) as admin:
-            await _committed(admin, settings.transform_group, webhooks, settings.webhooks_topic, found)
-            if found.operations:
-                await _committed(admin, settings.sink_group, operations, settings.operations_topic, found)
+            reached = await operations.since(max(0, began_ms), SKEW_MS)
+            oldest_ms: dict[int, float] = {}
+
+            def caused(record: Record) -> bool:
+                oldest_ms.setdefault(record.partition, record.timestamp)
+                return text_header(record.headers, WEBHOOK_ID) in ids
+
+            found.operations = await _read(operations, reached, caused, told, settings.operations_topic)
+            for number, whole in operations.spans.items():
+                is_cut = 0 < whole.start == reached[number].start
+                found.gone_before[number] = oldest_ms.get(number, math.inf) if is_cut else -math.inf
     return found
 
 
@@ -192,9 +204,20 @@ def customer_of(record: Record) -> str | None:
     return named[0] if named else None
 
 
-async def _committed(admin: Admin, group: str, reader: TopicReader, topic: str, found: Found) -> None:
-    partitions = [TopicPartition(topic, number) for number in reader.spans]
-    try:
-        found.committed |= await admin.committed(group, partitions)
-    except ConfigurationError as error:
-        found.unknown.append(f"how far the group {group} is cannot be seen: {error}")
+async def _committed_by_all(settings: Settings, found: Found) -> None:
+    if not found.webhooks:
+        return
+    async with open_admin(settings, patience_s=PATIENCE_S) as admin:
+        topics = await check_topics(settings, (settings.webhooks_topic, settings.operations_topic), admin=admin)
+        for group, topic in zip((settings.transform_group, settings.sink_group), topics, strict=True):
+            partitions = [TopicPartition(topic, number) for number in range(topics[topic])]
+            try:
+                noted = await admin.noted(group, partitions)
+            except ConfigurationError as error:
+                found.unknown.append(f"how far the group {group} is cannot be seen: {error}")
+                continue
+            for tp, one in noted.items():
+                found.committed[tp] = None if one is None else one[0]
+                ahead = None if one is None else parted(unmarked(one[1])[1])[0]
+                if ahead is not None and ahead.base == found.committed[tp]:
+                    found.ahead[tp] = ahead

@@ -7,7 +7,7 @@
 | `waits` | the transform or the sink has not come to it yet |
 | `dropped` | a rule drops webhooks like it |
 | `nothing-new` | the transform passed it and sent nothing, since all that it shows was known |
-| `unknown` | this user may not see how far the groups are |
+| `unknown` | this user may not see how far the groups are, or retention has taken the operations that it caused |
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ Fate = Literal["accepted", "dead-letter", "waits", "dropped", "nothing-new", "un
 
 WORST: Final[tuple[Fate, ...]] = ("dead-letter", "waits", "unknown", "accepted", "nothing-new", "dropped")
 """Of several fates the first of these is the webhook's."""
+
+BEYOND: Final = "what it caused would lie further back than "
+"""The prefix of the reason of a fate that nobody can read any more; the topic follows."""
 
 LETTER: Final = "dead letter "
 """The prefix of the place of a step that ended in a dead letter."""

@@ -509,6 +509,9 @@ def test_a_letter_written_twice(desk: Desk) -> None:
     assert (found["put_back"], found["repeated"]) == (1, 1)
     assert desk.summary()["put_back_before"] == 2
     assert len(desk.webhooks) == 1
+    desk.write(later)  # a stage that comes back wrote it once more, behind the note of the replay
+    last = desk.listed()[-1]
+    assert json.loads(desk.run("show", last["letter"], "--json"))["put_back"] == last["put_back"] == 1
 
 
 def test_order_of_a_customer(desk: Desk) -> None:

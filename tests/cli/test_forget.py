@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from typer.testing import CliRunner
 
 from pipeline.cli import build
-from pipeline.cli.forget_letters import look
+from pipeline.cli.forget_letters import CustomerLetters, look, remove
 from pipeline.customerio.operations import identify, removal
 from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.deadletters.erasure import rewrite
@@ -199,6 +199,24 @@ def test_what_was_broken_off_is_finished(desk: Desk) -> None:
     assert desk.run("--dead-letters")["dead_letters"]["removed"] == 5
     left = [(record.key, record.value, tuple(record.headers)) for record in desk.letters()]
     assert left == [(one.key, one.value, tuple(one.headers)) for one in OTHERS.values()]
+
+
+def test_places_that_changed_since_the_question(desk: Desk) -> None:
+    """While somebody is asked, another request writes the partition anew, and one more letter comes: none is left."""
+    late = letter("sink", identify(CUSTOMER, {"name": "Jane"}, timestamp_s=AT_S), CUSTOMER.encode())
+
+    async def both() -> tuple[CustomerLetters, CustomerLetters]:
+        theirs = await look(desk.settings, CUSTOMER, must=True)
+        others = await look(desk.settings, "cus_2", must=True)
+        await remove(desk.settings, others)
+        await desk._write(desk.settings.dead_letters_topic, [late], 0)
+        await remove(desk.settings, theirs)
+        return theirs, others
+
+    theirs, others = asyncio.run(both())
+    assert (others.removed, theirs.removed) == (1, len(OURS) + 1)
+    left = [one for name, one in OTHERS.items() if name != "another customer"]
+    assert [(record.key, record.value) for record in desk.letters()] == [(one.key, one.value) for one in left]
 
 
 def test_a_compacted_topic_gets_tombstones(desk: Desk) -> None:

@@ -229,6 +229,7 @@ async def test_no_id_leaves_its_route(object_id: str) -> None:
         (401, CredentialError, "works at its own host only"),
         (403, CredentialError, "may not read /payments"),
         (422, RefusedRequestError, "does not take"),
+        (404, UnexpectedAnswerError, "HTTP 404: is PIPELINE_DODO_API_URL its address"),
         (405, UnexpectedAnswerError, "HTTP 405"),
         (503, DeliveryError, "in 4 attempts"),
     ],
@@ -243,6 +244,21 @@ async def test_errors_say_what_to_do(
     assert "jiwoo" not in str(caught.value)
     assert LIVE_KEY not in str(caught.value)
     assert LIVE_KEY not in repr(api)
+
+
+async def test_a_list_that_is_not_there_is_no_empty_one(account: Account, api: DodoApi) -> None:
+    """A proxy that answers 404 for a moment ends a walk; taken for a page behind the last, it would skip payments."""
+    fill(account, 250, timedelta(minutes=1))
+
+    def gone(request: Request) -> Response | None:
+        return error(404, "NO_ROUTE") if request.query_params["page_number"] == "1" else None
+
+    account.faults.append(gone)
+    with pytest.raises(UnexpectedAnswerError, match="/payments with HTTP 404"):
+        await walked(api, "payments")
+    account.faults.append(lambda _: error(404, "NO_ROUTE"))
+    with pytest.raises(UnexpectedAnswerError, match="/products with HTTP 404"):
+        await api.products(0)
 
 
 async def test_wrong_key(account: Account, url: str) -> None:

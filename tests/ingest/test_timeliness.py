@@ -20,10 +20,12 @@ FORGED = RequestEnded("forged", 401, 0.01)
 ACCEPTED = RequestEnded("accepted", 200, 0.01)
 
 
-def heard(*events: RequestEnded) -> str | None:
+def heard(*events: RequestEnded, every_s: float = 1.0) -> str | None:
     """What is wrong after these."""
-    timeliness = Timeliness(lambda: 100.0)
+    now = 100.0
+    timeliness = Timeliness(lambda: now)
     for event in events:
+        now += every_s
         timeliness(event)
     return timeliness.trouble
 
@@ -39,12 +41,40 @@ def test_all_refused_for_their_time() -> None:
     assert heard(*[FORGED] * 50) is None
 
 
+def late(skew_s: float) -> RequestEnded:
+    """A genuine one that was refused for its time."""
+    return RequestEnded("forged", 401, 0.01, skew_s=skew_s)
+
+
+@pytest.mark.parametrize("every_s", [0.001, 1.0, 59.0])
+def test_one_that_somebody_recorded_is_not_the_clock(every_s: float) -> None:
+    """Dodo dates each attempt anew: who sends one recorded request again and again takes no ingest out of service."""
+    assert heard(*[late(-3_600 - number * every_s) for number in range(20)], every_s=every_s) is None
+
+
+def test_some_that_somebody_recorded_are_not_the_clock() -> None:
+    """Neither do several of different times, nor a second round of some that once followed each other."""
+    assert heard(late(-3_600), late(-86_400), late(-7_200), late(-9_000)) is None
+    round_ = [late(-3_600)] * (ENOUGH - 1)
+    again = [late(-3_600 - 10 - ENOUGH)] * ENOUGH
+    assert heard(*round_, *[FORGED] * 10, *again) is None
+
+
+def test_many_of_one_second() -> None:
+    """A burst is dated with one second; with the next attempts it shows that it is the clock."""
+    burst = [late(-3_600 - number / 100) for number in range(10)]
+    assert heard(*burst, every_s=0.01) is None
+    assert heard(*[late(-3_600 - number % 20 / 20) for number in range(20 * ENOUGH)], every_s=1 / 20) is not None
+
+
 def test_it_is_forgotten() -> None:
     """Out of service no webhook can show that the clock is right again, so after a while one may try."""
     now = 100.0
     timeliness = Timeliness(lambda: now)
     for _ in range(ENOUGH):
+        now += 1
         timeliness(LATE)
+    assert "NTP" in (timeliness.trouble or "")
     now += FORGET_S + 1
     assert timeliness.trouble is None
     timeliness(LATE)
@@ -78,7 +108,7 @@ async def test_not_ready_on_kafka(chain_settings: Any, running: Any) -> None:
             return int(answer.status_code)
 
         now_s = int(time.time())
-        assert [await post(number, now_s - 3_600) for number in range(ENOUGH)] == [401] * ENOUGH
+        assert [await post(number, now_s - 3_605 + number) for number in range(ENOUGH)] == [401] * ENOUGH
         unready = await ingest.becomes(503)
         assert "were all refused for their time: this machine's clock is about 36" in unready.json()["reason"]
         assert await post(100, now_s) == 200

@@ -20,7 +20,6 @@ from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.replay import DEFAULT_MAX_REPLAYS, Refused, Targets, decide
 from pipeline.deadletters.survey import read_history
-from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
 
@@ -65,11 +64,8 @@ async def _read(settings: Settings, place: Place) -> tuple[Record, PutBack]:
     async with open_letter_reader(settings) as reader:
         record = await reader.letter_at(place)
         letter = read_letter(record)
-        spans = await reader.since(letter.at_ms)
-        # In its own partition no receipt before the letter can be about it.
-        own = spans[place.partition]
-        spans[place.partition] = Span(max(own.start, place.offset), own.end)
-        history = await read_history(reader, spans)
+        # A receipt may lie before the letter in its own partition, too: of the same letter, written once before.
+        history = await read_history(reader, await reader.since(letter.at_ms))
         return record, history.of(letter.identity)
 
 

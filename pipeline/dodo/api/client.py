@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pipeline.dodo.api.answers import items_of, listed, object_of
 from pipeline.dodo.api.requests import Options, Requests
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UnexpectedAnswerError
 from pipeline.plain_httpx import httpx
 from pipeline.settings import Settings
 
@@ -70,6 +70,7 @@ class DodoApi:
         Raises:
             CredentialError: the key was refused.
             RefusedRequestError: the number of the page is above what the API takes.
+            UnexpectedAnswerError: there is no such route.
             DeliveryError: no attempt got a good answer.
         """
         path = f"/{collection}"
@@ -81,8 +82,7 @@ class DodoApi:
         }
         if collection in SETTLED:
             query["status"] = SETTLED[collection]
-        body = await self._requests.get(path, query)
-        return [] if body is None else items_of(body, path)
+        return await self._items(path, query)
 
     async def payment(self, payment_id: str) -> dict[str, Any] | None:
         """One payment with its customer, None when the account has none of this id."""
@@ -97,10 +97,12 @@ class DodoApi:
         return await self._object("/customers", customer_id)
 
     async def products(self, number: int) -> list[dict[str, Any]]:
-        """One page of all products (`product_id`, `name`, …), empty after the last; pages count from 0."""
-        path = "/products"
-        body = await self._requests.get(path, {"page_size": PAGE_SIZE, "page_number": number})
-        return [] if body is None else items_of(body, path)
+        """One page of all products (`product_id`, `name`, …), empty after the last; pages count from 0.
+
+        Raises:
+            UnexpectedAnswerError: there is no such route.
+        """
+        return await self._items("/products", {"page_size": PAGE_SIZE, "page_number": number})
 
     async def product(self, product_id: str) -> dict[str, Any] | None:
         """One product, an archived one too; None when the account has none of this id."""
@@ -134,6 +136,16 @@ class DodoApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _items(self, path: str, query: Mapping[str, str | int]) -> list[dict[str, Any]]:
+        body = await self._requests.get(path, query)
+        if body is None:
+            # Behind the last page is an empty one. This is another server's answer, or a proxy's while Dodo is away:
+            # taken for the end, it would leave out what is there.
+            raise UnexpectedAnswerError(
+                f"Dodo's API at {self.base_url} answered {path} with HTTP 404: is PIPELINE_DODO_API_URL its address?"
+            )
+        return items_of(body, path)
 
     async def _object(self, route: str, object_id: str) -> dict[str, Any] | None:
         # An id in a webhook may be any text. With all of it quoted, it cannot lead to another route. Only dots would,

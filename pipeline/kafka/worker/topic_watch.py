@@ -34,16 +34,23 @@ class TopicWatch:
     async def ask(self, consumer: Any, topics: Collection[str]) -> dict[str, str]:
         """The ids of these topics, as far as the brokers return any.
 
+        The client knows their partitions then. The group's leader has dealt out what it knows of, and only the leader's
+        client follows the metadata: another member would take its partitions for a larger part of fewer.
+
         Raises:
             KafkaError: no broker answered.
         """
         if not topics or self._is_untold:
             return {}
-        states = await ask_for_topics(consumer._client, topics)  # noqa: SLF001 - aiokafka returns no ids
+        client = consumer._client  # noqa: SLF001 - aiokafka returns no ids
+        states = await ask_for_topics(client, topics)
         if states is None:
             self._is_untold = True
             log.info("The brokers tell no ids of topics (before Kafka 2.8): a topic that is made anew is not noticed")
-        return {name: state.id for name, state in (states or {}).items() if state.id is not None and not state.error}
+        there = {name: state for name, state in (states or {}).items() if not state.error}
+        if any(state.partitions != _known(client, name) for name, state in there.items()):
+            await asyncio.wait({client.force_metadata_update()}, timeout=WITHIN_S)
+        return {name: state.id for name, state in there.items() if state.id is not None}
 
     async def look(self, consumer: Any, topics: Collection[str]) -> None:
         """Look once. What a new topic means is decided where an assignment begins, so one is asked for."""
@@ -57,8 +64,7 @@ class TopicWatch:
             return  # others that need a broker report it
         for name, state in (states or {}).items():
             there = state.partitions if not state.error else 0
-            known = len(client.cluster.partitions_for_topic(name) or ())
-            if state.error in {0, UNKNOWN_TOPIC} and there != known:
+            if state.error in {0, UNKNOWN_TOPIC} and there != _known(client, name):
                 client.force_metadata_update()  # the group hears of it from there
             if not there and state.error in {0, UNKNOWN_TOPIC}:
                 self.absences.missed(name)
@@ -72,3 +78,8 @@ class TopicWatch:
             )
             consumer._coordinator.request_rejoin()  # noqa: SLF001
             client.force_metadata_update()
+
+
+def _known(client: Any, topic: str) -> int:
+    """Partitions of the topic by the client's metadata."""
+    return len(client.cluster.partitions_for_topic(topic) or ())

@@ -27,6 +27,7 @@ class Cluster:
         self.id = FIRST
         self.known: set[int] = set()
         self.answers_in_s = 0.0
+        self.metadata_in_s = 0.0
         self.seen_at: list[float] = []
         self.joins = 0
 
@@ -50,10 +51,18 @@ class Cluster:
         }
         return SimpleNamespace(to_object=lambda: {"topics": [topic]})
 
-    def force_metadata_update(self) -> None:
-        """The client learns what there is."""
-        self.known = set(range(self.partitions))
-        self.seen_at.append(asyncio.get_running_loop().time())
+    def force_metadata_update(self) -> asyncio.Future[bool]:
+        """The client learns what there is, when a broker has answered."""
+        loop = asyncio.get_running_loop()
+        updated = loop.create_future()
+
+        def learn() -> None:
+            self.known = set(range(self.partitions))
+            self.seen_at.append(loop.time())
+            updated.set_result(True)
+
+        loop.call_later(self.metadata_in_s, learn)
+        return updated
 
     def request_rejoin(self) -> None:
         """The group is joined again."""
@@ -149,3 +158,34 @@ def test_a_topic_made_anew_between_two_looks() -> None:
     watch = run_virtual(watched(cluster, life()))
     assert (cluster.joins, len(cluster.seen_at)) == (1, 1)
     assert [back.topic for back in watch.absences.flowing({TOPIC})] == [TOPIC]
+
+
+async def asked(cluster: Cluster) -> None:
+    """What an assignment begins with: the ids of its topics."""
+    thread = Thread(cluster)
+    ids = await thread._topics.ask(thread._consumer, {TOPIC})
+    assert list(ids) == [TOPIC]
+
+
+def test_an_assignment_begins_with_all_partitions_known() -> None:
+    """The leader knew of more partitions than this member, which keeps its old ones: its part of all is by all."""
+    cluster = Cluster()
+    cluster.partitions, cluster.known, cluster.metadata_in_s = 10, set(range(8)), 0.3
+    run_virtual(asked(cluster))
+    assert cluster.known == set(range(10))
+    run_virtual(asked(cluster))
+    assert len(cluster.seen_at) == 1  # what is known is not asked for again
+
+
+def test_an_assignment_does_not_wait_for_metadata_for_long() -> None:
+    """A broker that is slow to tell the partitions holds the assignment up for no longer than the limit."""
+    cluster = Cluster()
+    cluster.partitions, cluster.known, cluster.metadata_in_s = 10, set(range(8)), 10 * WITHIN_S
+
+    async def took_s() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asked(cluster)
+        return loop.time() - began
+
+    assert run_virtual(took_s()) == pytest.approx(WITHIN_S)
