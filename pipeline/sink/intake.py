@@ -26,6 +26,9 @@ RECORD_OVERHEAD_BYTES: Final = 1_700
 TURN_RECORDS: Final = 250
 """Records between two turns of the event loop: about a millisecond, so that lanes begin while a chunk is taken in."""
 
+UNREAD_LOOK_S: Final = 0.1
+"""How often it is looked whether it is known who is removed further on in a partition that had no leader."""
+
 
 class Intake:
     """Puts the records of chunks into the queue. One caller at a time: order within a partition is the caller's."""
@@ -61,6 +64,9 @@ class Intake:
         assignment = self._handover.assignment
         if batch.generation != assignment.generation or not self._handover.admits(assignment):
             return
+        while self._removals.is_unread(batch.partition):
+            if not await self._handover.nap(UNREAD_LOOK_S) or not self._handover.admits(assignment):
+                return
         chunk = self._acks.open(batch, assignment)
         records = batch.records
         for start in range(0, len(records), TURN_RECORDS):

@@ -81,7 +81,8 @@ class SinkProcess:
             unsay=self._unsaying,
             removals=removals,
         )
-        look_ahead = LookAhead(settings, removals, self._watch.progress.attempted)
+        look_ahead = LookAhead(settings, removals, self._watch.progress.attempted, self.app.crash_soon)
+        self.sink.handover.on_begin.append(look_ahead.stop)
 
         async def assigned(partitions: set[TP], generation: int) -> None:  # noqa: ARG001 - `OnAssigned`
             await look_ahead(tp.partition for tp in partitions if tp.topic == settings.operations_topic)

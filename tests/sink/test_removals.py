@@ -33,7 +33,8 @@ def test_what_lies_before_a_removal() -> None:
     """Of the same person in the same partition, and dated as it would be in this topic."""
     removals = Removals()
     nothing = removals.any
-    removals.replace({0: {b"cus_1": Removal(10, AT_MS)}, 1: {}})
+    removals.restart([0, 1])
+    removals.learn({0: {b"cus_1": Removal(10, AT_MS)}, 1: {}})
     assert (nothing, removals.any) == (False, True)
     assert removals.cover(record(IDENTIFY))
     assert removals.cover(record(EVENT, at_ms=AT_MS + CLOCKS_MS))
@@ -45,8 +46,21 @@ def test_what_lies_before_a_removal() -> None:
     assert not removals.cover(record(IDENTIFY, at_ms=AT_MS + CLOCKS_MS + 1))  # a topic that was made anew
     assert not removals.cover(record(removal("cus_1", "delete")))  # an earlier request is carried out again
     assert not removals.cover(record(merge("cus_1", "cus_0")))  # who is merged into them goes with them
-    removals.replace({})
+    removals.restart([0, 1])
     assert not removals.cover(record(IDENTIFY))
+
+
+def test_what_was_not_read_yet() -> None:
+    """A partition counts as unread from the begin of its assignment until it was read, whatever was found there."""
+    removals = Removals()
+    assert not removals.is_unread(0)  # nobody looks ahead
+    removals.restart([0, 1])
+    removals.learn({0: {}})
+    assert [removals.is_unread(partition) for partition in (0, 1, 2)] == [False, True, False]
+    removals.learn({1: {b"cus_1": Removal(10, AT_MS)}})
+    assert not removals.is_unread(1)
+    removals.restart([1])
+    assert removals.is_unread(1)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.customerio.operations import removal
 from pipeline.kafka.cluster.admin import open_admin
@@ -23,16 +24,17 @@ def removal_record(person: str, action: Any) -> OutRecord:
     return OutRecord(person.encode(), removal(person, action), ((BARRIER, b"1"), ("op-id", b"forget:delete")))
 
 
-async def set_back(settings: Settings) -> None:
+async def set_back(settings: Settings, topic: str | None = None) -> None:
     """As `kafka-consumer-groups.sh --reset-offsets --to-earliest` does."""
+    topic = topic or settings.operations_topic
     async with open_admin(settings) as admin:
-        count = (await admin.partitions([settings.operations_topic]))[settings.operations_topic][0]
+        count = (await admin.partitions([topic]))[topic][0]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.sink_group, enable_auto_commit=False
     )
     await consumer.start()
     try:
-        tps = [TopicPartition(settings.operations_topic, number) for number in range(count)]
+        tps = [TopicPartition(topic, number) for number in range(count)]
         consumer.assign(tps)
         await consumer.commit(dict.fromkeys(tps, 0))
     finally:
@@ -89,3 +91,30 @@ async def test_a_backlog_before_a_request(make_stage: Any, made: Any) -> None:
     assert [one["action"] for batch in stage.batches for one in batch] == ["delete", "identify"]
     assert await worker.series("dodo_cio_operations_passed_over_total") == 700
     assert await worker.stop() == 0
+
+
+async def test_a_partition_without_a_leader(kafka_cluster: Any, make_stage: Any, made: Any) -> None:
+    """It holds up no other partition; when it has one again, it is looked at before its first record is sent."""
+    stage = await make_stage(partitions=3, kafka_bootstrap_servers=kafka_cluster.bootstrap_servers)
+    await kafka_cluster.wait_until_in_sync()
+    topic = f"{stage.settings.operations_topic}.alone"
+    async with open_admin(stage.settings) as admin:
+        await admin.create(topic, 3, 1, {})  # one replica each
+    nodes = [await kafka_cluster.leader(topic, partition) for partition in range(3)]
+    lost, led = 0, [partition for partition in range(3) if nodes[partition] != nodes[0]]
+    assert led, nodes
+    producer = AIOKafkaProducer(bootstrap_servers=stage.settings.kafka_bootstrap_servers)
+    await producer.start()
+    records = [(lost, made.event_record(GONE, 100)), (lost, removal_record(GONE, "delete"))]
+    for partition, one in [*records, *[(number, made.event_record(f"cus_{number}", number)) for number in led]]:
+        await producer.send_and_wait(topic, one.value, one.key, partition=partition, headers=list(one.headers))
+    await producer.stop()
+    await set_back(stage.settings, topic)
+    await asyncio.to_thread(kafka_cluster.kill, nodes[lost])
+    worker = stage.start(PIPELINE_OPERATIONS_TOPIC=topic)
+    await worker.shows("dodo_cio_operations_accepted_total", lambda accepted: accepted >= len(led))
+    assert sorted(stage.numbers) == led
+    await asyncio.to_thread(kafka_cluster.restart, nodes[lost])
+    await worker.shows("dodo_cio_operations_accepted_total", lambda accepted: accepted > len(led))
+    assert await worker.series("dodo_cio_operations_passed_over_total") == 1
+    assert sorted(stage.numbers) == led
