@@ -38,6 +38,7 @@ from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.kafka.worker.consumer_thread import ConsumerThread
 from pipeline.kafka.worker.transport import Consumer
 from pipeline.settings import Settings
+from pipeline.sink.removals import LookAhead, Removals
 from pipeline.sink.sink import Sink
 from pipeline.statestore.cleanup import Cleanup
 from pipeline.statestore.partition_count import PartitionWatch
@@ -476,6 +477,23 @@ async def lending() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def look_ahead(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    """For a partition whose records wait for it: without it they would wait for ever."""
+    victim = Victim("look ahead")
+    look = LookAhead(Settings.load(), Removals(), lambda: None, victim.crashes.append)
+    look._tasks = Tasks(crash=victim.crashes.append, observers=[victim.hear])
+
+    async def none_answers(tps: list[Any]) -> list[Any]:
+        return tps
+
+    monkeypatch.setattr(look, "_look", none_answers)
+    monkeypatch.setattr(look, "_look_again", victim.forever)
+    await look([0])
+    yield victim
+    look.stop()
+
+
+@asynccontextmanager
 async def offset_commits() -> AsyncIterator[Victim]:
     """A task of Faust's consumer, which mode starts; its errors are mode's to crash with."""
     victim = Victim("offset commits")
@@ -720,6 +738,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "abandoned producer": [abandoned_producer],
     "lane": [lane],
     "lending": [lending],
+    "look ahead": [look_ahead],
     "offset commits": [offset_commits],
     "group coordination": [group_coordination],
     "customer look-up": [customer_look_up],
