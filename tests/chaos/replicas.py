@@ -154,8 +154,10 @@ class Replicas:
 
     async def __aenter__(self) -> Self:
         try:
+            # The first start of a command waits for imports. This loop carries the processes' connections (`Wire`):
+            # one that stood still for as long as a start may wait for its brokers would end the first process.
             for one in [self.sandbox, *self.workers]:
-                self._start(one)
+                await asyncio.to_thread(self._start, one)
             await asyncio.gather(*(self.ready(one) for one in self.workers))
         except BaseException:
             self._kill_all()
