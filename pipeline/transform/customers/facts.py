@@ -241,6 +241,13 @@ def is_before(kind: str, fact: Fact, at_s: int) -> bool:
     return ms is not None and ms < at_s * 1000
 
 
+def is_older(name: bytes, value: bytes, at_s: int) -> bool:
+    """The same of a stored value; one that cannot be read is not."""
+    kind = split(name)[1]
+    fact = decode(kind, value)
+    return fact is not None and is_before(kind, fact, at_s)
+
+
 def _payment(old: Fact, new: Fact) -> Fact:
     """The better of two versions of a payment, with the later note (`identity.note_of`) of both.
 

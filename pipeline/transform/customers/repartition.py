@@ -34,7 +34,7 @@ from pipeline.statestore.ownership import Ownership
 from pipeline.statestore.partition_count import MOVING, began_fact, began_value
 from pipeline.statestore.validation import Warnings, as_it_was, sift
 from pipeline.transform.customers import facts
-from pipeline.transform.customers.facts import decode, key, merge_at, split
+from pipeline.transform.customers.facts import decode, key, merge_at
 from pipeline.transform.customers.schema import CUSTOMERS
 
 DIRECTORY: Final = "repartition"
@@ -277,15 +277,9 @@ def joined(customer: bytes, moved: Mapping[bytes, bytes], there: Mapping[bytes, 
     if forgotten is None or not there:
         return both
     for name, told in {**there, **both}.items():
-        if told is not None and _is_before(name, told, forgotten[0]):
+        if told is not None and facts.is_older(name, told, forgotten[0]):
             if name in there:
                 both[name] = None
             else:
                 del both[name]
     return both
-
-
-def _is_before(name: bytes, value: bytes, at_s: int) -> bool:
-    kind = split(name)[1]
-    fact = decode(kind, value)
-    return fact is not None and facts.is_before(kind, fact, at_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.statestore.schema import Schema
-from pipeline.transform.customers.facts import NUL, SCHEMA_VERSION, checked, decode, is_before, key, merge_at, split
+from pipeline.transform.customers.facts import NUL, SCHEMA_VERSION, checked, decode, is_older, key, merge_at, split
 from pipeline.transform.customers.shape import SHAPES
 
 KINDS: Final = frozenset(SHAPES)
@@ -39,9 +39,8 @@ def _is_readable(key: bytes, value: bytes) -> bool:
 
 
 def _is_outdated(key: bytes, value: bytes, mark: bytes) -> bool:
-    kind, forgotten = split(key)[1], decode("forgotten", mark)
-    fact = decode(kind, value)
-    return fact is not None and forgotten is not None and is_before(kind, fact, forgotten[0])
+    forgotten = decode("forgotten", mark)
+    return forgotten is not None and is_older(key, value, forgotten[0])
 
 
 CUSTOMERS: Final = Schema(
