@@ -83,6 +83,11 @@ async def connecting(settings: Settings, connect: Callable[[], Awaitable[None]],
         await asyncio.sleep(RETRY_S)
 
 
+def is_passing(error: KafkaError) -> bool:
+    """Whether the same request may succeed a little later; a time-out is not `retriable` by aiokafka's own word."""
+    return bool(error.retriable) or isinstance(error, KafkaTimeoutError)
+
+
 def unreachable(settings: Settings, told: list[str]) -> BrokerUnreachableError:
     """The error for a failed connection; `told` is what the client logged and raised, oldest first."""
     _, cause, names = _row(told)

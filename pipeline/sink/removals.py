@@ -31,7 +31,7 @@ from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.incidents import Incident
 from pipeline.kafka.closing import close
 from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.reach import explaining
+from pipeline.kafka.reach import explaining, is_passing
 from pipeline.kafka.readers import new_reader
 from pipeline.kafka.records import Record
 from pipeline.settings import Settings
@@ -188,7 +188,7 @@ class LookAhead:
                     raise
                 incident.failed(error)
             except KafkaError as error:
-                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                if not is_passing(error):
                     raise
                 incident.failed(error)
             else:

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline import logs, private
 from pipeline.errors import BrokerUnreachableError, StateError
 from pipeline.incidents import Incident
+from pipeline.kafka.reach import is_passing
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN
@@ -334,7 +335,7 @@ class PartitionStores:
 
 def _may_pass(error: KafkaError | BrokerUnreachableError) -> bool:
     """Whether the same question may be answered a little later."""
-    return not isinstance(error, KafkaError) or error.retriable or isinstance(error, KafkaTimeoutError)
+    return not isinstance(error, KafkaError) or is_passing(error)
 
 
 def _close(local: LmdbStore) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import faust
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline import logs
@@ -21,6 +21,7 @@ from pipeline import settings as ours
 from pipeline.errors import ContractViolationError, PipelineError, SettingsError
 from pipeline.incidents import Incident
 from pipeline.kafka.events import RebalanceEnded, RebalanceStarted, TopicResumed, TransportEvent
+from pipeline.kafka.reach import is_passing
 from pipeline.kafka.worker.fetch_pace import Pause
 from pipeline.kafka.worker.handover import COMMIT_S, GRACE_S, HandOver, hand_over
 from pipeline.kafka.worker.lifespan import Companions, Step
@@ -297,7 +298,7 @@ class BatchApp(faust.App):
             try:
                 await self._batch_consumer.prepare_seek()
             except KafkaError as error:
-                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                if not is_passing(error):
                     raise self._batch_consumer.explained(error) from None
                 incident.failed(error)
                 await asyncio.sleep(RETRY_S)
