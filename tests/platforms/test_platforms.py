@@ -24,6 +24,7 @@ from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.dodo.simulator import Delivery, Shop
+from pipeline.kafka.local.distribution import DEFAULT_VERSION
 from pipeline.settings import Settings
 from pipeline.transform.policy import Policy
 from tests.asking import local_client
@@ -33,7 +34,7 @@ from tests.chaos.seen import caught_up, look
 from tests.chaos.truth import faults, work_out
 from tests.kafka.three_brokers import Cluster
 
-VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.2.1")
+VERSIONS = ("3.0.2", "3.5.2", "3.9.1", "4.0.2", "4.2.1", DEFAULT_VERSION)
 ASKED = os.environ.get("PLATFORMS", "").split()
 
 pytestmark = [

@@ -32,18 +32,21 @@ HOW_TO_INSTALL = (
     "and PIPELINE_KAFKA_BOOTSTRAP_SERVERS names any broker that you already have"
 )
 
+WITHOUT_BINDINGS = """
+      <exclusions>
+        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId></exclusion>
+        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-log4j12</artifactId></exclusion>
+      </exclusions>
+    """
+"""Each of Kafka's own parts may bring one. Of two Java takes either, and may log nothing by our configuration."""
+
 POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>local</groupId><artifactId>local-kafka</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version>
-      <exclusions>
-        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId></exclusion>
-        <exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-log4j12</artifactId></exclusion>
-      </exclusions>
-    </dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{kafka}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version>{without}</dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{kafka}</version>{without}</dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{log4j}</version></dependency>
   </dependencies>
 </project>
@@ -92,7 +95,7 @@ def _download(version: str, cache: Path, target: Path) -> None:
     maven = _tool("mvn", "maven", "the libraries of a local Apache Kafka are fetched with Maven")
     with tempfile.TemporaryDirectory(prefix=f"kafka-{version}.", dir=cache) as scratch:
         pom, jars = Path(scratch) / "pom.xml", Path(scratch) / "jars"
-        pom.write_text(POM.format(kafka=version, log4j=LOG4J_VERSION), encoding="utf-8")
+        pom.write_text(POM.format(kafka=version, without=WITHOUT_BINDINGS, log4j=LOG4J_VERSION), encoding="utf-8")
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
         try:
             run = subprocess.run(  # noqa: S603 - Maven by its full path, arguments of our own

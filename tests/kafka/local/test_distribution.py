@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -14,6 +15,7 @@ from pipeline.kafka.local.distribution import libraries
 FAKE_MAVEN = """\
 #!/bin/sh
 echo run >> "{log}"
+for word in "$@"; do case "$word" in */pom.xml) cp "$word" "{log}.pom.xml";; esac; done
 for word in "$@"; do case "$word" in -DoutputDirectory=*) out="${{word#-DoutputDirectory=}}";; esac; done
 mkdir -p "$out"
 : > "$out/kafka_2.13-9.9.9.jar"
@@ -60,6 +62,19 @@ def test_the_second_call_needs_no_maven(runs: Path, monkeypatch: pytest.MonkeyPa
     assert libraries("9.9.9", say=said.append) == first
     assert len(said) == 1
     assert runs.read_text() == "run\n"
+
+
+def test_one_binding_of_the_log(runs: Path) -> None:
+    """No part of Kafka brings a binding of its own: with two, a broker of Kafka 3.0 logged nothing and seemed dead."""
+    libraries("9.9.9")
+    pom, ns = ET.parse(f"{runs}.pom.xml"), "{http://maven.apache.org/POM/4.0.0}"
+    left_out = {
+        str(part.findtext(f"{ns}artifactId")): {one.text for one in part.iterfind(f".//{ns}exclusion/{ns}artifactId")}
+        for part in pom.iter(f"{ns}dependency")
+        if part.findtext(f"{ns}groupId") == "org.apache.kafka"
+    }
+    bindings = {"slf4j-reload4j", "slf4j-log4j12"}
+    assert left_out == {"kafka_2.13": bindings, "kafka-tools": bindings}
 
 
 def test_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
