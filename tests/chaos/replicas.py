@@ -99,6 +99,12 @@ class Replica:
         text = self.log.read_bytes()[-LOG_BYTES:] if self.log.exists() else b""
         return f"--- {self.name}, life {self.lives}\n{text.decode('utf-8', 'replace')}"
 
+    def call_off(self) -> None:
+        """Its process has ended; another one may get the number, and must not be killed for it when the test ends."""
+        if self.watchdog is not None:
+            self.watchdog.close()
+            self.watchdog = None
+
 
 class Replicas:
     """Processes of the three stages, and a Customer.io sandbox. Leaving the context ends all.
@@ -216,6 +222,7 @@ class Replicas:
     async def remove(self, replica: Replica) -> int:
         """SIGTERM, and the place is gone; the exit code."""
         code = await self.terminate(replica)
+        replica.call_off()
         self.workers.remove(replica)
         self._gone += replica.ended
         return code
@@ -246,8 +253,7 @@ class Replicas:
         return codes
 
     def _start(self, replica: Replica) -> None:
-        if replica.watchdog is not None:
-            replica.watchdog.close()
+        replica.call_off()
         replica.disk.mkdir(exist_ok=True)
         where = {"PIPELINE_PORT": str(replica.port), "PIPELINE_DATA_DIR": str(replica.disk)}
         worker = (sys.executable, "-m", "pipeline", replica.stage)
@@ -279,9 +285,7 @@ class Replicas:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(one.process.pid, signal.SIGKILL)
                 one.process.wait()
-            if one.watchdog is not None:
-                one.watchdog.close()
-                one.watchdog = None
+            one.call_off()
 
 
 class SandboxView:
