@@ -16,9 +16,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.errors import SettingsError
@@ -105,6 +114,9 @@ def _is_address(found: re.Match[str] | None) -> bool:
         return False
     return True
 
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""What Python has of a variable's bytes that are not UTF-8: no client can send it on. Paths may have such bytes."""
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
@@ -488,14 +500,12 @@ class Settings(BaseSettings):
             )
         return value
 
-    @model_validator(mode="after")
-    def _ports(self) -> Self:
+    def _ports(self) -> None:
         if self.admin_port and self.admin_port == self.port_of("ingest"):
             raise ValueError(
                 f"PIPELINE_ADMIN_PORT: {self.admin_port} is the port for webhooks; give it another, or leave it unset "
                 "to have all on one"
             )
-        return self
 
     @field_validator("portal_url")
     @classmethod
@@ -535,10 +545,9 @@ class Settings(BaseSettings):
             raise ValueError("must name at least one of customer_id, email, metadata.<key>")
         return ",".join(parts)
 
-    @model_validator(mode="after")
-    def _sasl_is_complete(self) -> Self:
+    def _sasl_is_complete(self) -> None:
         if not self.kafka_security_protocol.startswith("SASL_"):
-            return self
+            return
         needed = SASL_NEEDS[self.kafka_sasl_mechanism]
         if not all(getattr(self, name) for name in needed):
             names = [f"{PREFIX}{name.upper()}" for name in needed]
@@ -546,47 +555,37 @@ class Settings(BaseSettings):
                 f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs {' and '.join(names)}, since "
                 f"{PREFIX}KAFKA_SASL_MECHANISM is {self.kafka_sasl_mechanism}"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _merging_has_a_ground(self) -> Self:
+    def _merging_has_a_ground(self) -> None:
         if self.merge_on_email_change and not ("email" in self.person_id.split(",") and self.state):
             raise ValueError(
                 f"{PREFIX}MERGE_ON_EMAIL_CHANGE=true needs email in {PREFIX}PERSON_ID, and {PREFIX}STATE=true, which "
                 "knows the former address"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _metadata_keys_stay_apart(self) -> Self:
+    def _metadata_keys_stay_apart(self) -> None:
         names: dict[str, str] = {}
         for key in self.metadata_keys:
             if (other := names.setdefault(metadata_attribute(key), key)) != key:
                 raise ValueError(
                     f"{PREFIX}METADATA_KEYS: {other} and {key} would both be the attribute {metadata_attribute(key)}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _a_default_id_has_a_better_one(self) -> Self:
+    def _a_default_id_has_a_better_one(self) -> None:
         if self.merge_default_id and not (self.person_id_chain[0] != "customer_id" and self.state):
             raise ValueError(
                 f"{PREFIX}MERGE_DEFAULT_ID=true needs a {PREFIX}PERSON_ID that does not begin with customer_id, and "
                 f"{PREFIX}STATE=true, which knows what went to the default id"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _people_of_several_customers_need_commands(self) -> Self:
+    def _people_of_several_customers_need_commands(self) -> None:
         if not self.commands and self.state and self.person_id_chain[0] != "customer_id":
             raise ValueError(
                 f"{PREFIX}COMMANDS=false needs {PREFIX}PERSON_ID to begin with customer_id: what several customers "
                 "add to one person are command records in the webhooks topic"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
+    def _names_differ(self) -> None:
         """A stage that read its own output would feed itself for ever."""
         for kind in ("topic", "group"):
             names: dict[str, str] = {}
@@ -601,6 +600,30 @@ class Settings(BaseSettings):
                         f"{PREFIX}{other.upper()} and {PREFIX}{field.upper()} are the same {kind}: "
                         "each needs one of its own"
                     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what is no text. As the last of the class it sees the value before all others."""
+        if not isinstance(value, str):
+            return value
+        if "\0" in value:
+            raise ValueError("has a NUL character in it, as a file in UTF-16 has: write it as text in UTF-8")
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if SURROGATE.search(value) and Path not in (annotation, *get_args(annotation)):
+            raise ValueError("is not UTF-8")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """Refuse settings of which each is right by itself and both cannot be; the only validator of several."""
+        self._ports()
+        self._sasl_is_complete()
+        self._merging_has_a_ground()
+        self._metadata_keys_stay_apart()
+        self._a_default_id_has_a_better_one()
+        self._people_of_several_customers_need_commands()
+        self._names_differ()
         return self
 
     @cached_property

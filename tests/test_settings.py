@@ -67,6 +67,24 @@ def test_lists_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "whsec_a" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    "name", ["CUSTOMERIO_SITE_ID", "DODO_WEBHOOK_SECRETS", "PERSON_ID", "CURRENCY_EXPONENTS", "PORT"]
+)
+def test_bytes_that_are_no_text(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A variable in another encoding is named at the start, whatever kind of value it has."""
+    monkeypatch.setenv(f"PIPELINE_{name}", "caf\udce9")
+    with pytest.raises(SettingsError, match=f"^PIPELINE_{name}: is not UTF-8$"):
+        Settings.load()
+
+
+def test_paths_may_have_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems take them."""
+    monkeypatch.setenv("PIPELINE_RULES", "/etc/caf\udce9.yaml")
+    monkeypatch.setenv("PIPELINE_DATA_DIR", "/var/caf\udce9")
+    settings = Settings.load()
+    assert (settings.rules, settings.data_dir) == (Path("/etc/caf\udce9.yaml"), Path("/var/caf\udce9"))
+
+
 def test_file_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A mounted secret is read without the line end that editors add."""
     path = tmp_path / "key"
@@ -81,6 +99,7 @@ def test_file_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         (None, "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key cannot be read \(FileNotFoundError\)"),
         (b"", "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key is empty"),
         (b"\xff\xfe", "", r"PIPELINE_CUSTOMERIO_API_KEY: .*/key cannot be read \(UnicodeDecodeError\)"),
+        ("abc".encode("utf-16-le"), "", r"PIPELINE_CUSTOMERIO_API_KEY: has a NUL character in it, .*"),
         (b"abc", "def", r"PIPELINE_CUSTOMERIO_API_KEY: PIPELINE_CUSTOMERIO_API_KEY_FILE is set too: keep one of them"),
     ],
 )

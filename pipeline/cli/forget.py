@@ -75,7 +75,11 @@ def forget(
     """
     from pipeline.cli.forget_run import ForgetOptions, perform, perform_for_person
     from pipeline.cli.preparation import prepare_command
+    from pipeline.errors import InputError
+    from pipeline.settings import SURROGATE
 
+    if any(SURROGATE.search(given) for given in (customer, person) if given is not None):
+        raise InputError("what was given is not UTF-8, so nobody is called so")
     removal: Removal | None = None
     match customerio:
         case AtCustomerio.delete:

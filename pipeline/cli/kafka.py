@@ -6,10 +6,10 @@ import asyncio
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
 
@@ -26,6 +26,8 @@ DEFAULT_PORT = 9092
 """The port of the default setting, so that no variable needs to be set."""
 
 VARIABLE = f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"
+
+T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -110,7 +112,7 @@ def down(
     settings = Settings.load()
     directory = directory_of(settings)
     stopped = deleted = False
-    if directory.is_dir():
+    if _looked_at(directory, Path.is_dir):
         with _alone(directory):
             broker = LocalKafka.attach(directory)
             if broker:
@@ -137,7 +139,7 @@ def status(*, as_json: AsJson = False) -> None:
     from pipeline.kafka.local.broker import LocalKafka
 
     settings = prepare()
-    broker = None if _is_given(settings) else LocalKafka.attach(directory_of(settings))
+    broker = None if _is_given(settings) else _looked_at(directory_of(settings), LocalKafka.attach)
     facts: dict[str, Any] = {"bootstrap_servers": settings.kafka_bootstrap_servers}
     if broker:
         facts = _facts(broker)
@@ -188,6 +190,14 @@ def _facts(broker: LocalKafka) -> dict[str, Any]:
         "directory": str(broker.directory),
         "log": str(broker.log),
     }
+
+
+def _looked_at(directory: Path, look: Callable[[Path], T]) -> T:
+    """What `look` sees there."""
+    try:
+        return look(directory)
+    except OSError as error:
+        raise InputError(f"{PREFIX}DATA_DIR: {directory} cannot be read ({error.strerror})") from None
 
 
 @contextmanager

@@ -136,7 +136,11 @@ def _recipes(files: list[Path]) -> tuple[Recipe, ...]:
 
 
 def _exists(path: Path) -> bool:
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if not there:
         raise InputError(f"{path} is not there")
     return True
 

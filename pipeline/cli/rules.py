@@ -96,7 +96,7 @@ def run_cases(
     path = _path(file)
     rules = _load(path).rules
     place = cases.beside(path)
-    if place.exists():
+    if cases.are_there(place):
         given = cases.read(place)
     elif update:
         given = cases.first_cases(rules)
@@ -104,10 +104,8 @@ def run_cases(
         raise InputError(f"{place} is missing: dodo-cio rules test {path} --update writes one to look at")
     results = cases.run(given, rules)
     if update:
-        written = cases.updated(results, place)
-        changed = not place.exists() or place.read_text(encoding="utf-8") != written
-        if changed:
-            place.write_text(written, encoding="utf-8")
+        written = cases.updated(results, place).encode()
+        changed = _write(place, written)
         if as_json:
             _print_json({"file": str(place), "cases": len(results), "written": changed})
         else:
@@ -147,6 +145,17 @@ def schema() -> None:
     from pipeline.transform.shaping.rules.schema import document
 
     _print_json(document())
+
+
+def _write(place: Path, content: bytes) -> bool:
+    """Whether the file had to be changed."""
+    try:
+        if place.exists() and place.read_bytes() == content:
+            return False
+        place.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{place} cannot be written: {error.strerror}") from None
+    return True
 
 
 def _path(file: Path | None) -> Path:

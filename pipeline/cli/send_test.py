@@ -71,10 +71,13 @@ def send_test(
     dodo-cio send-test --file body.json --test-mode --json
     """
     from pipeline.dodo import samples
+    from pipeline.dodo.signature import ID, MAX_ID_CHARS
     from pipeline.errors import InputError
     from pipeline.settings import Settings
     from pipeline.transform.policy import Policy
 
+    if webhook_id is not None and not ID.fullmatch(webhook_id):
+        raise InputError(f"--id must be 1 to {MAX_ID_CHARS} visible ASCII characters: any other is answered 401")
     if webhook_id is not None and count > 1:
         raise InputError("--id and --count do not go together: redeliveries are sent one by one")
     settings = Settings.load()
@@ -186,13 +189,18 @@ def _endpoint(to: str) -> str:
     """The URL, with ingest's path where none was given."""
     from pipeline.errors import InputError
     from pipeline.plain_httpx import httpx
+    from pipeline.urls import check_host
 
     try:
         url = httpx.URL(to)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise InputError(f"--to is no URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise InputError(f"--to must be like https://hooks.example.com{PATH}, not {to!r}")
+    try:
+        check_host(url.raw_host.decode("ascii"))
+    except ValueError as error:
+        raise InputError(f"--to: {error}") from None
     return str(url.copy_with(path=PATH) if url.path in ("", "/") else url)
 
 

@@ -92,11 +92,7 @@ class _Alone(Settings):
     """Settings that are each checked by itself, so that one fault hides no other value."""
 
     @model_validator(mode="after")
-    def _sasl_is_complete(self) -> Self:
-        return self
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
+    def _fit_together(self) -> Self:
         return self
 
 

@@ -33,6 +33,8 @@ def load_product_names(path: Path) -> dict[str, str]:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or type(error).__name__
         raise SettingsError(f"{VARIABLE}: {_place(path, mark)} is not YAML: {problem}") from None
+    except RecursionError:
+        raise SettingsError(f"{VARIABLE}: {path} is nested too deep: it must map product ids to names") from None
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):

@@ -292,6 +292,8 @@ def test_a_person_who_goes_by_an_address(desk: Desk) -> None:
         (("--person", "u_6", "--yes"), rf"no customer is known as u_6 .*forgotten already: {CUSTOMER}"),
         (("--person", "u_7"), "without a terminal"),
         (("jane@example.com", "--yes"), "not an address.*--person"),
+        (("cus_\udcff", "--yes"), "not UTF-8"),
+        (("--person", "u_\udcff", "--yes"), "not UTF-8"),
     ],
 )
 def test_nobody_is_guessed(desk: Desk, arguments: tuple[str, ...], message: str) -> None:

@@ -36,6 +36,22 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         broker.stop()
 
 
+@pytest.mark.parametrize("arguments", [["up"], ["down"], ["status"]])
+def test_a_directory_that_cannot_be(tmp_path: Path, arguments: list[str]) -> None:
+    """The setting is named, exit code 2."""
+    exception = run(*arguments, PIPELINE_DATA_DIR=str(tmp_path / ("x" * 300)))[2]
+    assert isinstance(exception, InputError)
+    assert str(exception).startswith("PIPELINE_DATA_DIR: ")
+
+
+def test_nothing_runs_below_a_file(tmp_path: Path) -> None:
+    """A data directory that is a file has no broker."""
+    (tmp_path / "file").touch()
+    environ = {"PIPELINE_DATA_DIR": str(tmp_path / "file")}
+    assert run("status", **environ)[:2] == (1, {"status": "stopped", "bootstrap_servers": "localhost:9092"})
+    assert run("down", **environ)[0] == 0
+
+
 @pytest.mark.kafka
 def test_up_status_down(data_dir: Path) -> None:
     """Up starts a broker once, status finds it, a differing wish is refused, down stops it and up finds its data."""

@@ -77,6 +77,7 @@ def test_lint_ends_with_0_and_2_as_documented(tmp_path: Path) -> None:
     [
         (["lint", "nowhere.js"], "nowhere.js is not there"),
         (["explain", "nowhere.js", "--sample", "payment.succeeded"], "nowhere.js is not there"),
+        (["lint", "x" * 5000], "cannot be read"),
         (["explain", PAYMENTS], "give either --sample"),
         (["explain", PAYMENTS, "--sample", "refund.failed", "--file", "-"], "give either --sample"),
         (["explain", PAYMENTS, "--sample", "zzz"], "there is no sample"),

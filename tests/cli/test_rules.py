@@ -130,6 +130,14 @@ def test_faults_of_cases_have_their_place(rules: Path, text: str, says: str) -> 
     assert says in str(result.exception)
 
 
+def test_cases_that_cannot_be_written(rules: Path) -> None:
+    """One message with the file, exit code 2."""
+    (rules.parent / "rules.tests.yaml").symlink_to(rules.parent / "none" / "rules.tests.yaml")
+    result = run("rules", "test", str(rules), "--update")
+    assert isinstance(result.exception, InputError)
+    assert "rules.tests.yaml cannot be written" in str(result.exception)
+
+
 def test_schema_is_one(rules: Path) -> None:
     """What it prints takes the good file."""
     schema = json.loads(run("rules", "schema").stdout)

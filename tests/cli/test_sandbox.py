@@ -18,7 +18,7 @@ from pipeline.customerio.batch import join
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.operations import identify
 from pipeline.customerio.workspace import credentials, resolve
-from pipeline.errors import InputError
+from pipeline.errors import ConfigurationError, InputError
 from pipeline.settings import Settings
 from tests import forked
 from tests.asking import local_client
@@ -103,6 +103,13 @@ def test_wrong_options_are_told(arguments: list[str], told: str) -> None:
     result = CliRunner().invoke(build(), ["sandbox", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+def test_an_address_that_is_no_text_is_told() -> None:
+    """A name that no resolver can be asked for is a wrong option."""
+    error = CliRunner().invoke(build(), ["sandbox", "--host", "caf\udce9"]).exception
+    assert isinstance(error, ConfigurationError)
+    assert "cannot listen on" in str(error)
 
 
 def test_a_wrong_fault_script_is_told(tmp_path: Path) -> None:

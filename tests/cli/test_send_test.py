@@ -255,6 +255,23 @@ def test_it_says_what_to_expect_and_where(receiver: Receiver, monkeypatch: pytes
     assert told["expected"]["person"] == "cus_0NExampleCustomer0001"
 
 
+@pytest.mark.parametrize("webhook_id", ["", "msg 1", "msg_1\n", "caf\u00e9", "msg_\udcff", "x" * 256])
+def test_an_id_that_no_webhook_has(receiver: Receiver, webhook_id: str) -> None:
+    """It is refused: of an empty variable a redelivery would become a webhook of its own, any other is answered 401."""
+    result = _send("--to", receiver.url, "--id", webhook_id)
+    assert isinstance(result.exception, InputError)
+    assert "--id" in str(result.exception)
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("to", ["http://..:1/", "http://a..b/", "http://\udcff/", "http://127.0.0.1/\udcff"])
+def test_a_host_that_nobody_has(to: str) -> None:
+    """An address that no client can ask is a wrong option, and no failed connection."""
+    result = _send("--to", to)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("--to")
+
+
 def test_words_that_mean_several_samples(receiver: Receiver) -> None:
     """They are named, and nothing is sent."""
     result = _send("--to", receiver.url, "--sample", "trial")

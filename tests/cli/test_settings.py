@@ -98,14 +98,23 @@ def test_all_faults_at_once_and_the_rest_still_shown(tmp_path: Path) -> None:
     [
         {"PIPELINE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
         {"PIPELINE_OPERATIONS_TOPIC": "dodo.webhooks"},
+        {"PIPELINE_ADMIN_PORT": "8080"},
+        {"PIPELINE_MERGE_ON_EMAIL_CHANGE": "true"},
+        {"PIPELINE_MERGE_DEFAULT_ID": "true"},
+        {"PIPELINE_METADATA_KEYS": "plan-name,plan_name"},
+        {"PIPELINE_PERSON_ID": "email", "PIPELINE_COMMANDS": "false"},
     ],
 )
 def test_faults_of_several_settings_together(environ: dict[str, str]) -> None:
     """Settings that are right each but not together are a fault, and their values are still shown."""
     found = overview(environ)
     assert len(found.faults) == 1
-    ((variable, value),) = environ.items()
-    assert row(environ, variable).value == value
+    assert {variable: row(environ, variable).value for variable in environ} == environ
+
+
+def test_one_validator_alone_is_about_several_settings() -> None:
+    """What the command switches off is all of them: another one would end it, and the doctor, in a traceback."""
+    assert list(Settings.__pydantic_decorators__.model_validators) == ["_fit_together"]
 
 
 def test_agrees_with_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ def test_empty_file_has_no_names(tmp_path: Path, content: str) -> None:
         ("pdt_1: [a]\n", "names.yaml:1: the name of pdt_1 must be text"),
         ("pdt_1: a\n\npdt_1: b\n", "names.yaml:3: pdt_1 has two names; keep one"),
         ("? [a]\n: b\n", "names.yaml:1: a product id must be text"),
+        ("[" * 20_000, "names.yaml is nested too deep"),
     ],
 )
 def test_faults_of_the_file_have_their_line(tmp_path: Path, content: str, message: str) -> None:

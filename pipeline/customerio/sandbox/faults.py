@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from pipeline import yaml_text
 from pipeline.errors import InputError
 
 EXAMPLE: Final = """\
@@ -152,10 +152,10 @@ def load_steps(path: Path) -> tuple[Step, ...]:
         InputError: the file cannot be read, or is not a fault script.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml_text.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__})") from None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise InputError(f"{path}: is neither YAML nor JSON: {error}") from None
     try:
         return parse_steps(value if value is not None else [])

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import pipeline
+from pipeline import yaml_text
 from pipeline.errors import InputError
 from pipeline.settings import Settings
 
@@ -58,7 +57,10 @@ def load_specs(
         InputError: a file is missing or malformed; the message names it and the field.
     """
     where = directory or topics_directory()
-    files = sorted(where.glob("*.yaml"))
+    try:
+        files = sorted(where.glob("*.yaml"))
+    except OSError as error:
+        raise InputError(f"{where} cannot be read: {error.strerror}") from None
     entries = {}
     for file in files:
         if file.name == "asyncapi.yaml":
@@ -91,8 +93,8 @@ def load_specs(
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        entry = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entry = yaml_text.load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}") from None
     if not isinstance(entry, dict):
         raise InputError(f"{file} must hold a mapping of {', '.join(sorted(FIELDS))}")

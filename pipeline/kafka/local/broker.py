@@ -134,7 +134,7 @@ class LocalKafka:
             state = json.loads((directory / STATE).read_text(encoding="utf-8"))
             ports = Ports(state["clients"], state["controller"])
             broker = cls(directory, state["version"], state["command"], ports, state["pid"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError):
             return None  # written by something else

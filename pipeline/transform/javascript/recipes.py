@@ -45,13 +45,13 @@ def load_recipes(path: Path) -> tuple[Recipe, ...]:
     Raises:
         SettingsError: names the variable, the file, and what to do.
     """
-    if not path.exists():
-        raise SettingsError(f"{VARIABLE}: {path} is not there")
     try:
+        if not path.exists():
+            raise SettingsError(f"{VARIABLE}: {path} is not there")
         files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [file for file in files if not file.name.startswith(".") and not file.is_dir()]
     except OSError as error:
         raise SettingsError(f"{VARIABLE}: {path} cannot be read: {error.strerror}") from None
-    found = [file for file in files if not file.name.startswith(".") and not file.is_dir()]
     for file in found:
         if file.suffix in OTHER_SUFFIXES:
             raise SettingsError(f"{VARIABLE}: {file} would not run: recipes are plain scripts in files named …{SUFFIX}")

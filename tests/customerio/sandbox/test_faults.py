@@ -126,7 +126,10 @@ def test_files_may_be_json_or_yaml(tmp_path: Path, text: str) -> None:
     assert [step.status for step in load_steps(path)] == [500]
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"- status: [", b"- status: 1"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"\xff", b"- status: [", b"- status: 1", b"- status: 2026-02-30", b"- !!bool maybe", b"[" * 20_000],
+)
 def test_files_that_cannot_be_used_are_named(tmp_path: Path, content: bytes | None) -> None:
     """A missing, unreadable or wrong file is named in one error."""
     path = tmp_path / "faults.yaml"

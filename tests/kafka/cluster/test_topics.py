@@ -216,6 +216,8 @@ def test_one_topic_in_two_files_is_refused(tmp_path: Path) -> None:
     [
         ("- a\n", "mapping"),
         ("topic: [\n", "cannot be read"),
+        ("topic: 2026-02-30\n", "cannot be read"),
+        ("[" * 20_000, "cannot be read"),
         ("topic: t\nsetting: webhooks_topic\npartitions: 3\nconfig: {}\n", "unknown field config"),
         ("topic: t\nsetting: lanes\npartitions: 3\nconfigs: {}\n", "topic setting"),
         ("topic: t\nsetting: webhooks_topic\nconfigs: {}\n", "one of partitions"),
@@ -238,6 +240,12 @@ def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
     """A wrong directory must not look like a cluster that needs nothing."""
     with pytest.raises(InputError, match="no topic files"):
         load_specs(Settings.load(), directory=tmp_path)
+
+
+def test_a_name_that_no_directory_has(tmp_path: Path) -> None:
+    """The file system's own refusal is one message, too."""
+    with pytest.raises(InputError, match="cannot be read"):
+        load_specs(Settings.load(), directory=tmp_path / ("x" * 5000))
 
 
 def names_of_its_own(kafka: SharedKafka) -> Settings:

@@ -79,6 +79,18 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}.tests.yaml")
 
 
+def are_there(place: Path) -> bool:
+    """Whether there is a file of cases.
+
+    Raises:
+        RulesError: it cannot be told, since a name is too long or a folder is closed.
+    """
+    try:
+        return place.exists()
+    except OSError as error:
+        raise RulesError(f"{place} cannot be read ({error.strerror})") from None
+
+
 def read(path: Path) -> list[RuleCase]:
     """The cases of a file.
 
@@ -148,7 +160,7 @@ def first_cases(rules: Rules) -> list[RuleCase]:
 
 
 def _elements(path: Path) -> tuple[Node, ...]:
-    if not path.exists():
+    if not are_there(path):
         return ()
     return next((node.elements for name, _, node in read_document(path).members if name == "cases"), ())
 
@@ -261,7 +273,7 @@ def check_cases(path: Path, shaper: Shaper) -> None:
         RulesError: a case does not pass, or the file of cases has faults; names each.
     """
     place = beside(path)
-    if not place.exists():
+    if not are_there(place):
         return
     failed = [result for result in run(read(place), shaper) if not result.passed]
     if failed:

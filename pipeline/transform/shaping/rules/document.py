@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import yaml
 
+from pipeline.customerio.attributes import INTEGER_MAX, INTEGER_MIN
 from pipeline.errors import RulesError
 
 MAX_BYTES: Final = 1_000_000
@@ -21,6 +22,9 @@ MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 200_000
 """A bound on a file's values: aliases of aliases make billions of them out of a few lines."""
+
+MAX_DIGITS: Final = 21
+"""Of a number of 64 bits, and its sign. Python makes no number of thousands of digits, and raises."""
 
 Severity = Literal["error", "warning"]
 
@@ -177,7 +181,10 @@ def _scalar(node: yaml.ScalarNode, faults: list[Fault]) -> Any:
         case "bool" if text.lower() in {"true", "false"}:
             return text.lower() == "true"
         case "int" if text.lstrip("+-").isdigit() and (text.lstrip("+-") == "0" or text.lstrip("+-")[0] != "0"):
-            return int(text)
+            if len(text) <= MAX_DIGITS and INTEGER_MIN <= (number := int(text)) <= INTEGER_MAX:
+                return number
+            faults.append(Fault(_at(node), "a number beyond 64 bits, which JSON's readers round: quote it"))
+            return None
         case "float" if text.lower().lstrip("+-") not in {".inf", ".nan"} and ":" not in text and "_" not in text:
             return float(text)
         case _:

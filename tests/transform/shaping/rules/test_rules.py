@@ -164,6 +164,8 @@ FAULTS = [
     ("rules:\n- {event: {set: {a: no}}}", "2:21: YAML takes no for something else than text: quote it"),
     ("rules:\n- {event: {set: {a: 2026-01-01}}}", "quote it"),
     ("rules:\n- {event: {set: {a: .nan}}}", "quote it"),
+    ("rules:\n- {event: {set: {a: 18446744073709551616}}}", "2:21: a number beyond 64 bits"),
+    (f"rules:\n- {{event: {{set: {{a: -{'9' * 5000}}}}}}}", "2:21: a number beyond 64 bits"),
     ("rules:\n- {event: {set: {a: {cell: x}}}}", "unknown field 'cell' in a value that is no"),
     ("rules:\n- {when: event.curency == 'USD', drop: event}", "event has no 'curency'; did you mean currency?"),
     ("rules:\n- {when: event.currency > 5, drop: event}", "do not fit together"),
