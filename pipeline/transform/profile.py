@@ -307,7 +307,7 @@ class History(Protocol):
 
     @property
     def began_at_ms(self) -> int:
-        """When the state began to collect facts: earlier activations may be missing from it."""
+        """When the state began to collect the customer's facts: earlier activations may be missing from it."""
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         """A subscription that goes on, or of the others the newest, with this webhook; None: it is none of these."""

@@ -70,8 +70,11 @@ shows the method of then."""
 LAST_OF_SECOND_MS: Final = 999
 """A delivery is stamped in whole seconds: its body may show what happened until the second's end."""
 
-STALE: Final = ""
-"""Stands for the webhook that showed more of a cancellation than an older one can: no webhook has this id."""
+NO_WEBHOOK: Final = ""
+"""No webhook has this id."""
+
+STALE: Final = NO_WEBHOOK
+"""Stands for the webhook that showed more of a cancellation than an older one can."""
 
 
 class CustomerView:
@@ -116,8 +119,8 @@ class CustomerView:
 
     @property
     def began_at_ms(self) -> int:
-        """See `Profile`."""
-        return self._store.began_at_ms
+        """See `Profile`. Of a customer who was forgotten facts are collected anew since then."""
+        return max(self._store.began_at_ms, self._facts.summary.forgotten_s * 1000)
 
     @property
     def person(self) -> Person | None:
@@ -260,8 +263,12 @@ class CustomerView:
         return shown_by
 
     def first_activation(self, subscription_id: str) -> Activation | None:
-        """See `Profile`."""
+        """See `Profile`. Read as active from Dodo's API it was activated before that, at a time that nobody told."""
         fact = self._facts.now("activation", subscription_id)
+        known = self._facts.subscription(subscription_id)
+        read_ms = None if known is None else turns.read_active_ms(known.turns)
+        if read_ms is not None and (fact is None or fact[0] > read_ms):
+            return Activation(webhook_id=NO_WEBHOOK, at_ms=read_ms)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
     def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
