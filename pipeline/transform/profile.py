@@ -113,7 +113,8 @@ class Course(NamedTuple):
     """How a subscription began: what its trial is recognised by.
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
-    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last.
+    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last, `lapses` of when
+    charges failed.
     """
 
     created_at_ms: int = 0
@@ -121,6 +122,7 @@ class Course(NamedTuple):
     paid: Sequence[Charge] = ()
     free: Sequence[Charge] = ()
     seen_ms: int = 0
+    lapses: Sequence[int] = ()
 
 
 class Recovery(NamedTuple):

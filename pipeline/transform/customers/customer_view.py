@@ -305,6 +305,7 @@ class CustomerView:
             [Charge(*charge) for charge in paid],
             [Charge(*charge) for charge in free],
             0 if known is None else known.plan.at_ms or known.plan.at_s * 1000,
+            () if known is None else turns.unpaid_since(known.turns),
         )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:

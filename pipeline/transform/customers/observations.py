@@ -21,7 +21,7 @@ from pipeline.transform.event_times import EventTimes
 from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD
-from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
+from pipeline.transform.mapping.periods import seen_trial_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.paid import Paid, paid_of
@@ -344,7 +344,7 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [plan],
-        ends_ms if (ends_ms := trial_end_ms(data)) is not None and in_first_period(data) else None,
+        seen_trial_ms(data, at_s * 1000),
         text(data.get("cancelled_at")),
         turns,
         max(0, whole(data.get("trial_period_days")) or 0),

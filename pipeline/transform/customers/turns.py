@@ -44,7 +44,8 @@ READING_MS: Final = 3_600_000
 asked for, in whole seconds of another clock, and a page may be asked for again for minutes."""
 
 RESUMPTIONS: Final = frozenset({"active", "unpaused", READ})
-LAPSES: Final = frozenset({"on_hold", "past_due", "paused"})
+UNPAID: Final = frozenset({"on_hold", "past_due"})
+LAPSES: Final = UNPAID | {"paused"}
 
 TURN_OF: Final = {
     "subscription.active": "active",
@@ -74,6 +75,11 @@ def merged(*told: Iterable[Turn]) -> list[Turn]:
 def lapsed_before(turns: Iterable[Turn], at_ms: int) -> bool:
     """Whether there was a lapse before that time."""
     return any(word in LAPSES and ms < at_ms for ms, word, *_ in turns)
+
+
+def unpaid_since(turns: Iterable[Turn]) -> list[int]:
+    """When charges failed that were due."""
+    return [ms for ms, word, *_ in turns if word in UNPAID]
 
 
 def read_active_ms(turns: Iterable[Turn]) -> int | None:

@@ -58,6 +58,15 @@ def trial_end_ms(data: Mapping[str, Any]) -> int | None:
     return None if created is None else created + days * DAY_MS
 
 
+def seen_trial_ms(data: Mapping[str, Any], read_ms: int) -> int | None:
+    """When the free trial ends in which a body shows the subscription that was read then; None outside one.
+
+    A charge that fails at the trial's end moves no date: what is on hold since then has no trial any more.
+    """
+    ends_ms = trial_end_ms(data) if in_first_period(data) else None
+    return ends_ms if ends_ms is not None and read_ms < ends_ms else None
+
+
 def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:
     """Whether the event belongs to the subscription's beginning: its billing date lies at `created_at`, or itself does.
 

@@ -483,6 +483,23 @@ def test_next_billing_is_nulled_when_nothing_bills_again() -> None:
     assert sent["active_subscriptions"] == 0
 
 
+@pytest.mark.parametrize(("read_s", "in_trial"), [(1_795_000_000, True), (1_795_300_000, False)])
+def test_without_the_state_a_trial_ends_with_its_time(read_s: int, in_trial: bool) -> None:
+    """A charge that fails at its end moves no date: whoever is on hold since then is in no trial."""
+    body = orjson.loads(samples.load("subscription.on_hold"))
+    body["data"] |= {
+        "created_at": "2026-11-07T00:00:00Z",
+        "previous_billing_date": "2026-11-07T00:00:00Z",
+        "next_billing_date": "2026-11-21T00:00:00Z",
+        "trial_period_days": 14,
+    }
+    delivery = Delivery("msg_now", attempt_at_s=read_s)
+    verdict = decide(Webhook(parse(orjson.dumps(body)), delivery), Policy())
+    assert isinstance(verdict, Operations)
+    sent = attributes_of(verdict, "identify")
+    assert (sent["is_trial"], sent["trial_ends_at_unix"]) == (in_trial, 1_795_219_200 if in_trial else None)
+
+
 def test_a_body_with_the_id_alone_is_completed_by_the_state() -> None:
     """E-mail and name on the event, and an identify although the body has no customer."""
     state = State(contact=Contact("han@example.com", "Han Ji-woo", "+15555550142", "KR"))
