@@ -339,6 +339,27 @@ def test_a_renewal_tells_what_was_charged() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payment", "data", "amount"),
+    [
+        (Payment(3161, "USD", "renewal"), {}, "31.61"),
+        (Payment(3161, "USD", "plan_change"), {}, None),
+        (Payment(3161, "USD", "renewal"), {"on_demand": True}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_renewal_that_names_no_payment_tells_its_period_s(
+    payment: Payment | None, data: dict[str, Any], amount: str | None
+) -> None:
+    """If that is a renewal's, and the only one that the period can have."""
+    state = State(period_payment=payment)
+    sent = attributes_of(
+        decided("subscription.renewed", state, payment_id=None, created_at="2026-09-14T08:21:58Z", **data)
+    )
+    assert sent.get("payment_amount") == amount
+    assert "payment_id" not in sent
+
+
+@pytest.mark.parametrize(
     ("shown_by", "data", "event"),
     [
         (None, {}, "subscription_cancellation_scheduled"),
