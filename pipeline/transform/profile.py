@@ -319,7 +319,9 @@ class History(Protocol):
         """When the oldest of these subscriptions was created, of those whose time is known, unix milliseconds."""
 
     def before(self, subscription_id: str) -> Subscription | None:
-        """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
+        """The subscription before this webhook; its plan is the last one that differs from this webhook's, which a
+        neighbour may have shown first, unless an earlier change of plan is known to have left that.
+        """  # noqa: D205 - one sentence
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
         """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is.

@@ -31,7 +31,14 @@ from pipeline.transform.customers.facts import (
     short,
 )
 from pipeline.transform.customers.merged_facts import MergedFacts
-from pipeline.transform.customers.named import CardTold, FlagSeen, PaymentFact, RefundFact, SubscriptionFact
+from pipeline.transform.customers.named import (
+    CardTold,
+    FlagSeen,
+    PaymentFact,
+    RefundFact,
+    SubscriptionFact,
+    SubscriptionPlan,
+)
 from pipeline.transform.customers.observations import Observation, Observations
 from pipeline.transform.customers.standing import CREATED
 from pipeline.transform.customers.summary import Summary, refunded
@@ -218,9 +225,12 @@ class CustomerView:
             return None
         known = SubscriptionFact.of(fact)
         ahead = (known.at_s, known.at_ms) > self._moment
-        terms = self._terms if mine is not None else None
+        own = self._plan if mine is not None else None
+        terms = None if own is None else own.terms
         plans = [one for one in known.plans if one.terms != terms and (one.at_s, one.at_ms) <= self._moment]
         plan = plans[0] if plans else None
+        if own is not None and plan is not None and self._was_left(subscription_id, plan, own):
+            plan = own
         return Subscription(
             subscription_id=subscription_id,
             status=None if ahead else known.standing,
@@ -479,10 +489,18 @@ class CustomerView:
         self._facts.summary.head = emitted.first()
 
     @property
-    def _terms(self) -> tuple[Any, ...] | None:
+    def _plan(self) -> SubscriptionPlan | None:
         """The plan that this webhook shows."""
         shown = (telling.fact for telling in self._told if telling.kind == "subscription")
-        return next((SubscriptionFact.of(fact).plan.terms for fact in shown), None)
+        return next((SubscriptionFact.of(fact).plan for fact in shown), None)
+
+    def _was_left(self, subscription_id: str, plan: SubscriptionPlan, own: SubscriptionPlan) -> bool:
+        """Whether an earlier change led from `plan` to `own`: this one is of add-ons or a quantity then."""
+        fact, _ = self._facts.both("change", subscription_id)
+        changes = [SubscriptionPlan(*change) for change in fact or ()]
+        at_ms = self._moment[1]
+        earlier = [change for change in changes if change.at_ms < at_ms and change.at_s * 1000 <= at_ms]
+        return bool(earlier) and earlier[-1].terms == own.terms and plan.at_s * 1000 <= earlier[-1].at_ms
 
 
 def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:
