@@ -8,6 +8,7 @@ from typing import Final
 from pipeline.transform.fields import flag, members, text, whole
 from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_payment_amount
 from pipeline.transform.mapping.periods import payment_of
 from pipeline.transform.mapping.rows import Row
 from pipeline.transform.money import minor_of
@@ -124,7 +125,7 @@ def _renewal(case: Case, into: Attributes) -> None:
     else:
         payment = _period_s_renewal(case)
     if payment is not None:
-        case.money(into, "payment_amount", payment.minor, payment.currency)
+        put_payment_amount(case, into, payment.minor, payment.currency)
 
 
 def _period_s_renewal(case: Case) -> Payment | None:
@@ -144,7 +145,8 @@ def _plan_change(case: Case, into: Attributes, currency: str | None) -> None:
             into["previous_product_name"] = name
     if before.minor is None:
         return
-    case.money(into, "previous_amount", before.minor, before.currency)
+    if before.currency == currency:  # the event has one currency, and a price in another would be read as in it
+        case.money(into, "previous_amount", before.minor, before.currency)
     now = minor_of(case.data.get("recurring_pre_tax_amount"))
     same_terms = before.currency is not None and (before.currency, before.interval, before.interval_count) == (
         currency,

@@ -338,6 +338,17 @@ def test_a_renewal_tells_what_was_charged() -> None:
     assert sent["amount"] == "29.00"
 
 
+@pytest.mark.parametrize("name", ["subscription.renewed", "dunning.recovered"])
+def test_a_charge_in_another_currency_than_the_plan_s_says_which(name: str) -> None:
+    """Else "4500 USD" would be printed of 4500 yen: the event's `currency` is the plan's."""
+    plan = Subscription(SUB, "active", minor=2900, currency="USD")
+    state = State(payments={"pay_0NExamplePayment00001": Payment(4500, "JPY", "renewal")}, subscriptions=[plan])
+    data: dict[str, Any] = {"payment_id": "pay_0NExamplePayment00001"}
+    sent = attributes_of(decided(name, state, **data))
+    assert (sent["payment_amount"], sent["payment_currency"]) == ("4500", "JPY")
+    assert (sent["amount"], sent["currency"]) == ("29.00", "USD")
+
+
 @pytest.mark.parametrize(
     ("payment", "data", "amount"),
     [
@@ -399,7 +410,10 @@ def test_with_the_state_the_webhook_names_the_schedule() -> None:
         (replace(BEFORE, interval="Month", interval_count=1, minor=9900), {"direction": "downgrade"}),
         (replace(BEFORE, interval="Month", interval_count=1, minor=7900), {"direction": "same_price"}),
         (replace(BEFORE, interval="Year", interval_count=1), {"previous_amount": "29.00", "direction": None}),
-        (replace(BEFORE, interval="Month", interval_count=1, currency="EUR"), {"direction": None}),
+        (
+            replace(BEFORE, interval="Month", interval_count=1, currency="EUR"),
+            {"previous_product_id": "pdt_0NExampleProduct00001", "previous_amount": None, "direction": None},
+        ),
         (None, {"previous_product_id": None, "direction": None}),
     ],
 )
