@@ -96,7 +96,7 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
     customer = customer_key(reading.customer_id)
     if customer is None:
         verdict = map_webhook(reading, policy, None)
-        return Decision(NO_CUSTOMER if type(verdict) is Operations else verdict, type_, delivery.webhook_id)
+        return Decision(NO_CUSTOMER if _is_about_somebody(verdict) else verdict, type_, delivery.webhook_id)
     if (
         reading.record is not None
         and (away := elsewhere(store.ownership, customer, reading.record.headers)) is not None
@@ -104,6 +104,11 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
         return Decision(away, type_, delivery.webhook_id)
     verdict, commands = _with_state(reading, customer, policy, map_webhook, Draft(store))
     return Decision(verdict, type_, delivery.webhook_id, commands, customer, delivery.received_at_ms)
+
+
+def _is_about_somebody(verdict: Verdict) -> bool:
+    """Whether what was decided by the body alone needs a customer: that it changes nothing only the state can say."""
+    return type(verdict) is Operations or (type(verdict) is Dropped and verdict.reason == "no-change")
 
 
 def _obeyed(command: Command, policy: Policy, store: KeyValueStore | None) -> Decision:

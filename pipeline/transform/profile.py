@@ -113,7 +113,8 @@ class Course(NamedTuple):
     """How a subscription began: what its trial is recognised by.
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
-    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last.
+    more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last, `lapses` of when
+    charges failed.
     """
 
     created_at_ms: int = 0
@@ -121,6 +122,7 @@ class Course(NamedTuple):
     paid: Sequence[Charge] = ()
     free: Sequence[Charge] = ()
     seen_ms: int = 0
+    lapses: Sequence[int] = ()
 
 
 class Recovery(NamedTuple):
@@ -307,7 +309,7 @@ class History(Protocol):
 
     @property
     def began_at_ms(self) -> int:
-        """When the state began to collect facts: earlier activations may be missing from it."""
+        """When the state began to collect the customer's facts: earlier activations may be missing from it."""
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         """A subscription that goes on, or of the others the newest, with this webhook; None: it is none of these."""
@@ -317,7 +319,9 @@ class History(Protocol):
         """When the oldest of these subscriptions was created, of those whose time is known, unix milliseconds."""
 
     def before(self, subscription_id: str) -> Subscription | None:
-        """The subscription before this webhook; its plan is the last one that differs from this webhook's."""
+        """The subscription before this webhook; its plan is the last one that differs from this webhook's, which a
+        neighbour may have shown first, unless an earlier change of plan is known to have left that.
+        """  # noqa: D205 - one sentence
 
     def cancellation_shown_by(self, subscription_id: str) -> str | None:
         """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is.

@@ -435,6 +435,7 @@ FACTS: dict[str, list[Any]] = {
         1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]],
         1, None, [[1, "on_hold"], [2, "answered"], [3, "cancelled", "2026"]], 14,
     ],
+    "change": [[1, 1, "p", 1, "USD", "Month", 1], [2, 2, None, None, None, None, None]],
     "replacement": [[1, "pm_1", "payment"], [2, None, "subscription"]],
     "unpaid": [[1, 1, "pay", 100, "USD", [["pdt", None]], ["sub"], "https://checkout.example.com/1"]],
     "method": [1, 1, "m"],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers.facts import MAX_FACT_BYTES
-from pipeline.transform.decision import NO_COMMANDS, NO_STATE, decide
+from pipeline.transform.decision import NO_COMMANDS, NO_CUSTOMER, NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.profile import Profile
@@ -231,3 +231,13 @@ def test_a_share_that_no_topic_may_take() -> None:
     over = decide(payment(1, a="x" * 199_600), policy, map_webhook, MemoryStore())
     assert isinstance(over.verdict, DeadLettered)
     assert (over.verdict.class_, over.commands) == ("oversize", ())
+
+
+def test_what_only_the_state_could_tell_of_nobody_is_no_silence() -> None:
+    """A body whose metadata names the person, without a customer: an answered lapse or a new status may be in it."""
+    policy = Policy(person_id_chain=("metadata.user", "customer_id"))
+    data = {"subscription_id": "sub_1", "status": "active", "metadata": {"user": "u_1"}}
+    body = {"type": "subscription.updated", "timestamp": "2026-01-02T03:04:05Z", "business_id": "bus_1", "data": data}
+    record = consumed(value=orjson.dumps(body), headers=(("webhook-id", b"msg_1"),))
+    assert decide(record, policy, map_webhook, MemoryStore()).verdict is NO_CUSTOMER
+    assert isinstance(decide(record, policy, map_webhook).verdict, Dropped), "without a state there is nothing to lose"

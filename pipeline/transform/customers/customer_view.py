@@ -31,7 +31,14 @@ from pipeline.transform.customers.facts import (
     short,
 )
 from pipeline.transform.customers.merged_facts import MergedFacts
-from pipeline.transform.customers.named import CardTold, FlagSeen, PaymentFact, RefundFact, SubscriptionFact
+from pipeline.transform.customers.named import (
+    CardTold,
+    FlagSeen,
+    PaymentFact,
+    RefundFact,
+    SubscriptionFact,
+    SubscriptionPlan,
+)
 from pipeline.transform.customers.observations import Observation, Observations
 from pipeline.transform.customers.standing import CREATED
 from pipeline.transform.customers.summary import Summary, refunded
@@ -70,8 +77,11 @@ shows the method of then."""
 LAST_OF_SECOND_MS: Final = 999
 """A delivery is stamped in whole seconds: its body may show what happened until the second's end."""
 
-STALE: Final = ""
-"""Stands for the webhook that showed more of a cancellation than an older one can: no webhook has this id."""
+NO_WEBHOOK: Final = ""
+"""No webhook has this id."""
+
+STALE: Final = NO_WEBHOOK
+"""Stands for the webhook that showed more of a cancellation than an older one can."""
 
 
 class CustomerView:
@@ -116,8 +126,8 @@ class CustomerView:
 
     @property
     def began_at_ms(self) -> int:
-        """See `Profile`."""
-        return self._store.began_at_ms
+        """See `Profile`. Of a customer who was forgotten facts are collected anew since then."""
+        return max(self._store.began_at_ms, self._facts.summary.forgotten_s * 1000)
 
     @property
     def person(self) -> Person | None:
@@ -215,9 +225,12 @@ class CustomerView:
             return None
         known = SubscriptionFact.of(fact)
         ahead = (known.at_s, known.at_ms) > self._moment
-        terms = self._terms if mine is not None else None
+        own = self._plan if mine is not None else None
+        terms = None if own is None else own.terms
         plans = [one for one in known.plans if one.terms != terms and (one.at_s, one.at_ms) <= self._moment]
         plan = plans[0] if plans else None
+        if own is not None and plan is not None and self._was_left(subscription_id, plan, own):
+            plan = own
         return Subscription(
             subscription_id=subscription_id,
             status=None if ahead else known.standing,
@@ -260,8 +273,12 @@ class CustomerView:
         return shown_by
 
     def first_activation(self, subscription_id: str) -> Activation | None:
-        """See `Profile`."""
+        """See `Profile`. Read as active from Dodo's API it was activated before that, at a time that nobody told."""
         fact = self._facts.now("activation", subscription_id)
+        known = self._facts.subscription(subscription_id)
+        read_ms = None if known is None else turns.read_active_ms(known.turns)
+        if read_ms is not None and (fact is None or fact[0] > read_ms):
+            return Activation(webhook_id=NO_WEBHOOK, at_ms=read_ms)
         return None if fact is None else Activation(webhook_id=fact[1], at_ms=fact[0])
 
     def lapsed_before(self, subscription_id: str, at_ms: int) -> bool:
@@ -298,6 +315,7 @@ class CustomerView:
             [Charge(*charge) for charge in paid],
             [Charge(*charge) for charge in free],
             0 if known is None else known.plan.at_ms or known.plan.at_s * 1000,
+            () if known is None else turns.unpaid_since(known.turns),
         )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:
@@ -471,10 +489,18 @@ class CustomerView:
         self._facts.summary.head = emitted.first()
 
     @property
-    def _terms(self) -> tuple[Any, ...] | None:
+    def _plan(self) -> SubscriptionPlan | None:
         """The plan that this webhook shows."""
         shown = (telling.fact for telling in self._told if telling.kind == "subscription")
-        return next((SubscriptionFact.of(fact).plan.terms for fact in shown), None)
+        return next((SubscriptionFact.of(fact).plan for fact in shown), None)
+
+    def _was_left(self, subscription_id: str, plan: SubscriptionPlan, own: SubscriptionPlan) -> bool:
+        """Whether an earlier change led from `plan` to `own`: this one is of add-ons or a quantity then."""
+        fact, _ = self._facts.both("change", subscription_id)
+        changes = [SubscriptionPlan(*change) for change in fact or ()]
+        at_ms = self._moment[1]
+        earlier = [change for change in changes if change.at_ms < at_ms and change.at_s * 1000 <= at_ms]
+        return bool(earlier) and earlier[-1].terms == own.terms and plan.at_s * 1000 <= earlier[-1].at_ms
 
 
 def _is_one_change(apart_ms: int, one: str | None, other: str | None) -> bool:

@@ -15,6 +15,7 @@ which distinguishes deliveries of one second.
 | charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
 | unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
+| change | subscription | changes of its plan: moment, product, minor, currency, interval, count | latest four of both |
 | replacement | subscription | observations of a changed card: event (ms), method id, by whom | latest eight of both |
 | method | subscription | moment, payment method id | latest; an earlier version's replacement |
 | activation | subscription | time (ms), webhook-id | earliest |
@@ -46,6 +47,7 @@ import orjson
 from pipeline.customerio.operations import Identifier
 from pipeline.transform.customers import identity, requests, turns
 from pipeline.transform.customers.shape import (
+    MAX_CHANGES,
     MAX_CHARGES,
     MAX_OBSERVATIONS,
     MAX_PLANS,
@@ -62,6 +64,7 @@ Kind = Literal[
     "unpaid",
     "card",
     "subscription",
+    "change",
     "replacement",
     "method",
     "activation",
@@ -230,7 +233,7 @@ def is_before(kind: str, fact: Fact, at_s: int) -> bool:
             ms = fact[0] * 1000
         case "identity":
             ms = fact[1] * 1000
-        case "cancellation" | "unpaid":
+        case "cancellation" | "unpaid" | "change":
             ms = fact[-1][0] * 1000
         case "replacement":
             ms = fact[-1][0]
@@ -319,6 +322,14 @@ def _earliest(old: list[Fact], new: list[Fact]) -> list[Fact]:
     return list(known.values())[:MAX_CHARGES]
 
 
+def _changes(old: Fact, new: Fact) -> Fact:
+    """The latest ones by when they happened, of each what was read first: a retry may show the plan after the next."""
+    seen: dict[int, Fact] = {}
+    for change in sorted((*old, *new), key=lambda change: (change[0], encode(change))):
+        seen.setdefault(change[1], change)
+    return sorted(seen.values(), key=lambda change: int(change[1]))[-MAX_CHANGES:]
+
+
 def _replacements(old: Fact, new: Fact) -> Fact:
     distinct = {encode(telling): telling for telling in (*old, *new)}
     ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))
@@ -366,6 +377,7 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "unpaid": _unpaid,
     "card": _largest,
     "subscription": _subscription,
+    "change": _changes,
     "replacement": _replacements,
     "method": _latest,
     "activation": _smallest,
@@ -388,6 +400,7 @@ _LENGTHS: Final = {
     "unpaid": 1,
     "card": 6,
     "subscription": 7,
+    "change": 1,
     "replacement": 1,
     "method": 3,
     "activation": 2,

@@ -21,7 +21,7 @@ from pipeline.transform.event_times import EventTimes
 from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD
-from pipeline.transform.mapping.periods import in_first_period, trial_end_ms
+from pipeline.transform.mapping.periods import seen_trial_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.paid import Paid, paid_of
@@ -294,7 +294,9 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
         turns[0].append(cancelled_at)
     told = _state(data, status, at_s, at_ms, turns)
     ids = (subscription_id,)
-    if type_ == "subscription.active":
+    if type_ == "subscription.plan_changed":
+        told.append(Observation("change", ids, [[at_s, event_ms, *_terms(data)]]))
+    elif type_ == "subscription.active":
         told.append(Observation("activation", ids, [event_ms, webhook_id]))
     elif type_ == "subscription.updated" and status in BILLING:
         scheduled = flag(data.get("cancel_at_next_billing_date"))
@@ -322,20 +324,22 @@ def _status(data: Mapping[str, Any], implied: str | None) -> str | None:
     return status.lower() if status is not None else implied
 
 
-def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, turns: list[Turn]) -> list[Observation]:
-    """The subscription's state; nothing where the body has no status."""
-    subscription_id = text(data.get("subscription_id"))
-    if status is None or subscription_id is None:
-        return []
-    plan = [
-        at_s,
-        at_ms,
+def _terms(data: Mapping[str, Any]) -> list[Any]:
+    """The plan: product, price, currency, interval, intervals in a period."""
+    return [
         text(data.get("product_id")),
         minor_of(data.get("recurring_pre_tax_amount")),
         _currency(data.get("currency")),
         text(data.get("payment_frequency_interval")),
         whole(data.get("payment_frequency_count")),
     ]
+
+
+def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, turns: list[Turn]) -> list[Observation]:
+    """The subscription's state; nothing where the body has no status."""
+    subscription_id = text(data.get("subscription_id"))
+    if status is None or subscription_id is None:
+        return []
     fact: Fact = [
         at_s,
         at_ms,
@@ -343,8 +347,8 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
         text(data.get("next_billing_date")),
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
-        [plan],
-        ends_ms if (ends_ms := trial_end_ms(data)) is not None and in_first_period(data) else None,
+        [[at_s, at_ms, *_terms(data)]],
+        seen_trial_ms(data, at_s * 1000),
         text(data.get("cancelled_at")),
         turns,
         max(0, whole(data.get("trial_period_days")) or 0),

@@ -26,6 +26,9 @@ longer than this forgets which webhook began it, and still knows that it was sen
 MAX_PLANS: Final = 2
 """The plan of now and the one before it, which a plan change is compared with."""
 
+MAX_CHANGES: Final = 4
+"""Plan changes of a subscription that are remembered: one is compared with the one before it, whatever comes late."""
+
 MAX_CHARGES: Final = 4
 """Earliest charges of a subscription that are kept, paid and free ones each: they show how its trial ended. Of four
 the first is what opened it, the second what followed."""
@@ -202,6 +205,7 @@ SHAPES: Final[dict[str, Shape]] = {
         array(*_subscription, maybe(whole), maybe(text)),  # of earlier versions
         array(*_subscription),
     ),
+    "change": several(_plan, 1, MAX_CHANGES),
     "replacement": several(_replacement, 1, MAX_REPLACEMENTS),
     "method": array(whole, whole, text),
     "activation": array(whole, text),

@@ -39,8 +39,13 @@ SEEN: Final = "seen"
 READ: Final = "read"
 """Dodo's API showed it active."""
 
+READING_MS: Final = 3_600_000
+"""How long after the time of a reading from Dodo's API it may really have been made: the time is of before the page was
+asked for, in whole seconds of another clock, and a page may be asked for again for minutes."""
+
 RESUMPTIONS: Final = frozenset({"active", "unpaused", READ})
-LAPSES: Final = frozenset({"on_hold", "past_due", "paused"})
+UNPAID: Final = frozenset({"on_hold", "past_due"})
+LAPSES: Final = UNPAID | {"paused"}
 
 TURN_OF: Final = {
     "subscription.active": "active",
@@ -70,6 +75,19 @@ def merged(*told: Iterable[Turn]) -> list[Turn]:
 def lapsed_before(turns: Iterable[Turn], at_ms: int) -> bool:
     """Whether there was a lapse before that time."""
     return any(word in LAPSES and ms < at_ms for ms, word, *_ in turns)
+
+
+def unpaid_since(turns: Iterable[Turn]) -> list[int]:
+    """When charges failed that were due."""
+    return [ms for ms, word, *_ in turns if word in UNPAID]
+
+
+def read_active_ms(turns: Iterable[Turn]) -> int | None:
+    """From when on it had surely been activated before, since Dodo's API showed it active; None: it never did.
+
+    A webhook that overtakes the reading, or is overtaken by it, may still be of the first activation.
+    """
+    return min((ms + READING_MS for ms, word, *_ in turns if word == READ), default=None)
 
 
 class _Lapse:

@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import text
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.goods import put_plan
+from pipeline.transform.mapping.goods import put_payment_amount, put_plan
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.profile import History, Unpaid
 from pipeline.transform.timestamps import DAY_MS, to_ms
@@ -55,9 +55,9 @@ def attributes(case: Case, _row: Row, into: Attributes) -> None:
         put_plan(case, into, plan)
     payment = history.payment(into["payment_id"]) if "payment_id" in into else None
     if payment is not None:
-        case.money(into, "payment_amount", payment.minor, payment.currency)
+        put_payment_amount(case, into, payment.minor, payment.currency)
     elif failed := _failed(case, history, subscription_id):
-        case.money(into, "payment_amount", failed.minor, failed.currency)
+        put_payment_amount(case, into, failed.minor, failed.currency)
         if failed.link is not None:
             into["payment_link"] = failed.link
 
@@ -86,6 +86,7 @@ MAPPING: Final[FamilyMapping] = FamilyMapping(
         "frequency",
         "frequency_count",
         "payment_amount",
+        "payment_currency",
         "payment_link",
     ),
     status=STATUS,

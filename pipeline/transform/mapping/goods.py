@@ -47,6 +47,13 @@ def put_goods(case: Case, into: Attributes, products: Sequence[Sequence[Any]], s
         into.setdefault("product_name", ", ".join(known))
 
 
+def put_payment_amount(case: Case, into: Attributes, minor: int | None, currency: str | None) -> None:
+    """Write what a payment charged, with its own currency: the customer may pay in another one than the plan's."""
+    case.money(into, "payment_amount", minor, currency)
+    if currency is not None:
+        into["payment_currency"] = currency
+
+
 def put_plan(case: Case, into: Attributes, plan: Subscription) -> None:
     """Write what the state knows of a subscription's plan, under the names that its own events have."""
     put_goods(case, into, [], [plan.subscription_id])

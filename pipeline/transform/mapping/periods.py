@@ -13,7 +13,7 @@ from typing import Any, Final
 from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Case
 from pipeline.transform.profile import Payment
-from pipeline.transform.timestamps import DAY_MS, to_ms
+from pipeline.transform.timestamps import DAY_MS, MAX_PLAUSIBLE_MS, to_ms
 
 INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
 """Shortest-case lengths; only ever halved and compared with one day."""
@@ -55,7 +55,17 @@ def trial_end_ms(data: Mapping[str, Any]) -> int | None:
         if next_ms is not None:
             return next_ms
     created = to_ms(data.get("created_at"))
-    return None if created is None else created + days * DAY_MS
+    # Of any size it would be no number that JSON holds, and the subscription's fact could not be kept.
+    return None if created is None else min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
+
+
+def seen_trial_ms(data: Mapping[str, Any], read_ms: int) -> int | None:
+    """When the free trial ends in which a body shows the subscription that was read then; None outside one.
+
+    A charge that fails at the trial's end moves no date: what is on hold since then has no trial any more.
+    """
+    ends_ms = trial_end_ms(data) if in_first_period(data) else None
+    return ends_ms if ends_ms is not None and read_ms < ends_ms else None
 
 
 def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:

@@ -27,7 +27,7 @@ MAIN_AMOUNT: Final = ("payment.", "refund.", "subscription.")
 ALONE: Final = {
     "payment_completed": ("is_trial_conversion",),
     "subscription_cancellation_scheduled": ("ends_at",),
-    "subscription_renewed": ("is_trial_conversion", "payment_id", "payment_amount"),
+    "subscription_renewed": ("is_trial_conversion", "payment_id", "payment_amount", "payment_currency"),
     "subscription_plan_changed": ("previous_product_id", "previous_product_name", "previous_amount", "direction"),
 }
 """What single events carry beside what their family does."""

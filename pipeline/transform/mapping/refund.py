@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import flag, text
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.goods import put_goods
+from pipeline.transform.mapping.goods import put_goods, put_payment_amount
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row, Status
 from pipeline.transform.money import currency_code, minor_of
 from pipeline.transform.profile import History
@@ -42,9 +42,7 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     payment_id = text(data.get("payment_id"))
     payment = case.history.payment(payment_id) if case.history is not None and payment_id is not None else None
     if payment is not None:
-        case.money(into, "payment_amount", payment.minor, payment.currency)
-        if payment.currency is not None:
-            into["payment_currency"] = payment.currency
+        put_payment_amount(case, into, payment.minor, payment.currency)
         put_goods(case, into, list(payment.products), list(payment.subscriptions))
     if row.event != "refund_succeeded":
         return

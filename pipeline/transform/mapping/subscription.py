@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.transform.fields import flag, text, whole
 from pipeline.transform.mapping.case import Attributes, Case
-from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal, trial_end_ms
+from pipeline.transform.mapping.periods import at_creation, in_first_period, is_first_renewal, seen_trial_ms
 from pipeline.transform.mapping.primary_subscription import fill_primary_subscription
 from pipeline.transform.mapping.rows import Condition, FamilyMapping, Key, Row, Status
 from pipeline.transform.mapping.subscription_attributes import attributes
@@ -208,7 +208,7 @@ def identifies(case: Case, _row: Row, into: Attributes) -> None:
             currency=currency_code(data.get("currency")),
             interval=text(data.get("payment_frequency_interval")),
             interval_count=whole(data.get("payment_frequency_count")),
-            trial_ends_ms=trial_end_ms(data) if in_first_period(data) else None,
+            trial_ends_ms=seen_trial_ms(data, case.snapshot_s * 1000),
             next_billing=text(data.get("next_billing_date")),
             cancelled_at=text(data.get("cancelled_at")),
             cancel_at_next_billing=flag(data.get("cancel_at_next_billing_date")) is True,

@@ -8,9 +8,11 @@ from typing import Final
 from pipeline.transform.fields import flag, members, text, whole
 from pipeline.transform.mapping import trials
 from pipeline.transform.mapping.case import Attributes, Case
+from pipeline.transform.mapping.goods import put_payment_amount
+from pipeline.transform.mapping.periods import payment_of
 from pipeline.transform.mapping.rows import Row
 from pipeline.transform.money import minor_of
-from pipeline.transform.profile import ENDED
+from pipeline.transform.profile import ENDED, Payment
 from pipeline.transform.timestamps import MAX_PLAUSIBLE_MS, iso
 
 UNKNOWN_ACTOR: Final = "system_or_unknown"
@@ -117,12 +119,19 @@ def _renewal(case: Case, into: Attributes) -> None:
     if trials.renewal_converts(case):
         into["is_trial_conversion"] = True
     payment_id = text(case.data.get("payment_id"))
-    if payment_id is None:
-        return
-    into["payment_id"] = payment_id
-    payment = case.history.payment(payment_id) if case.history is not None else None
+    if payment_id is not None:
+        into["payment_id"] = payment_id
+        payment = case.history.payment(payment_id) if case.history is not None else None
+    else:
+        payment = _period_s_renewal(case)
     if payment is not None:
-        case.money(into, "payment_amount", payment.minor, payment.currency)
+        put_payment_amount(case, into, payment.minor, payment.currency)
+
+
+def _period_s_renewal(case: Case) -> Payment | None:
+    """The charge of a renewal that names none; on demand, a period may have many."""
+    payment = None if flag(case.data.get("on_demand")) is True else payment_of(case)
+    return payment if payment is not None and payment.charge_type == "renewal" else None
 
 
 def _plan_change(case: Case, into: Attributes, currency: str | None) -> None:
@@ -136,7 +145,8 @@ def _plan_change(case: Case, into: Attributes, currency: str | None) -> None:
             into["previous_product_name"] = name
     if before.minor is None:
         return
-    case.money(into, "previous_amount", before.minor, before.currency)
+    if before.currency == currency:  # the event has one currency, and a price in another would be read as in it
+        case.money(into, "previous_amount", before.minor, before.currency)
     now = minor_of(case.data.get("recurring_pre_tax_amount"))
     same_terms = before.currency is not None and (before.currency, before.interval, before.interval_count) == (
         currency,

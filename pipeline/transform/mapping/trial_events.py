@@ -11,7 +11,7 @@ from pipeline.transform.fields import elements, members, text
 from pipeline.transform.mapping.case import Attributes, Case
 from pipeline.transform.mapping.events import event_attributes, event_id
 from pipeline.transform.mapping.further import CONVERTED, STARTED, Further
-from pipeline.transform.mapping.goods import put_plan
+from pipeline.transform.mapping.goods import put_payment_amount, put_plan
 from pipeline.transform.mapping.rows import FamilyMapping, Key, Row
 from pipeline.transform.mapping.trials import conversion_of
 from pipeline.transform.profile import Charge
@@ -92,7 +92,7 @@ def _attributes(case: Case, mapping: FamilyMapping, subscription_id: str, charge
     into |= {"is_trial": False, "is_trial_conversion": True, "payment_id": charge.payment_id}
     payment = case.history.payment(charge.payment_id) if case.history is not None else None
     if payment is not None:
-        case.money(into, "payment_amount", payment.minor, payment.currency)
+        put_payment_amount(case, into, payment.minor, payment.currency)
     return into
 
 

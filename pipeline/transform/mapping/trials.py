@@ -68,10 +68,16 @@ def renewal_converts(case: Case) -> bool:
     if payment is not None:
         if payment.minor <= 0 or payment.charge_type == "new" or (paid and paid[0].payment_id != payment.payment_id):
             return False
-        return at_end or was_free or _inside(paid[:1], ends, tolerance)
+        return (
+            at_end
+            or was_free
+            or _inside(paid[:1], ends, tolerance)
+            or _fell_due(course, ends, tolerance, case.event_ms)
+        )
     if any(charge.at_ms < case.event_ms for charge in paid) or _may_be_free(data):
         return False
-    return at_end or was_free or (starts is not None and created + tolerance < starts < ends - tolerance)
+    inside = starts is not None and created + tolerance < starts < ends - tolerance
+    return at_end or was_free or inside or _fell_due(course, ends, tolerance, case.event_ms)
 
 
 def charge_converts(case: Case, subscription_ids: Iterable[str]) -> bool:
@@ -91,7 +97,7 @@ def conversion_of(course: Course) -> Charge | None:
     first = _after_opening(course.paid, course.created_at_ms, tolerance)[:1]
     at_end = any(abs(charge.at_ms - ends) <= tolerance for charge in first)
     converts = at_end or _began_free(course, ends, tolerance) or _inside(first, ends, tolerance)
-    return first[0] if first and converts else None
+    return first[0] if first and (converts or _fell_due(course, ends, tolerance, first[0].at_ms)) else None
 
 
 def _tolerance(course: Course) -> int:
@@ -105,6 +111,11 @@ def _began_free(course: Course, ends_ms: int, tolerance: int) -> bool:
     """
     free = _after_opening(course.free, course.created_at_ms, tolerance)
     return any(abs(charge.at_ms - ends_ms) <= tolerance for charge in free)
+
+
+def _fell_due(course: Course, ends_ms: int, tolerance: int, at_ms: int) -> bool:
+    """Whether the charge at the trial's end is known to have failed: one that is made later is the conversion."""
+    return any(abs(ms - ends_ms) <= tolerance and ms < at_ms for ms in course.lapses)
 
 
 def _inside(first: list[Charge], ends_ms: int, tolerance: int) -> bool:

@@ -135,7 +135,7 @@ EVENT: Final[Mapping[str, Attribute]] = MappingProxyType(
         "scheduled_change_at": _date("when it changes"),
         "previous_product_id": _text("pdt_0NExampleProduct00001", "the plan before"),
         "previous_product_name": _text("Starter plan", "its name"),
-        "previous_amount": _money("9.00", "its price"),
+        "previous_amount": _money("9.00", "its price, if that was in the same currency"),
         "direction": _text("upgrade", "upgrade, downgrade or same_price, at equal currency and interval"),
         "refund_id": _text("ref_0NExampleRefund000001", "the refund"),
         "refund_amount": _money("10.00", "what this refund gave back"),

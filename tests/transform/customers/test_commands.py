@@ -395,3 +395,48 @@ def test_a_command_that_cannot_be_carried_out(name: str, value: Any, class_: str
 def test_without_a_state_there_is_nothing_to_command() -> None:
     """The command waits as a dead letter until the state is switched on."""
     assert told(None, forget()) == NO_STATE
+
+
+def test_who_comes_back_has_not_subscribed_anew() -> None:
+    """A plan change activates a subscription again that is older than the request to be forgotten: no welcome."""
+    store = MemoryStore()
+    began: dict[str, Any] = {
+        "created_at": iso((NOW_S - 86_400 * 40) * 1000),
+        "previous_billing_date": iso((NOW_S - 86_400 * 9) * 1000),
+    }
+    told(store, webhook("subscription.active", "msg_1", at_s=NOW_S - 86_400 * 40, **began))
+    told(store, forget())
+    old = sent(told(store, webhook("subscription.active", "msg_2", at_s=NOW_S + 60, **began)))
+    assert [operation["action"] for operation in old] == ["identify"]
+    fresh = {"created_at": iso((NOW_S + 90) * 1000), "subscription_id": "sub_new", "previous_billing_date": None}
+    _, event = sent(told(store, webhook("subscription.active", "msg_3", at_s=NOW_S + 100, **fresh)))
+    assert event["name"] == "subscription_started"
+
+
+@pytest.mark.parametrize("revive", [False, True])
+def test_what_was_read_as_active_does_not_begin_later(revive: bool) -> None:
+    """Its first webhook was lost, or the customer was forgotten since: a later activation is no start."""
+    store = MemoryStore()
+    began: dict[str, Any] = {
+        "created_at": iso((NOW_S - 86_400 * 40) * 1000),
+        "previous_billing_date": iso((NOW_S - 86_400 * 9) * 1000),
+    }
+    if revive:
+        told(store, webhook("subscription.active", "msg_1", at_s=NOW_S - 86_400 * 40, **began))
+        told(store, forget(at=NOW_S - 86_400))
+    told(store, backfill("subscription", "subscription.active", revive=revive, **began))
+    later = sent(told(store, webhook("subscription.active", "msg_2", at_s=NOW_S + 7200, **began)))
+    assert [operation["action"] for operation in later] == ["identify"]
+
+
+def test_a_first_activation_that_a_reading_overtakes_is_a_start() -> None:
+    """The backfill reads the subscription seconds before or after its first webhook comes."""
+    for apart_s in (-30, 30):
+        store = MemoryStore()
+        began: dict[str, Any] = {
+            "created_at": iso((NOW_S - 90) * 1000),
+            "previous_billing_date": iso((NOW_S - 90) * 1000),
+        }
+        told(store, backfill("subscription", "subscription.active", **began))
+        _, event = sent(told(store, webhook("subscription.active", "msg_1", at_s=NOW_S + apart_s, **began)))
+        assert event["name"] == "subscription_started"

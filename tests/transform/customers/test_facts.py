@@ -99,6 +99,10 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     "charge": charge(),
     "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
+    "change": st.builds(
+        lambda at_s, ms, product: [[at_s, ms, product, 900, "USD", "Month", 1]],
+        st.integers(0, 2), st.integers(0, 7), WORDS,
+    ),
     "replacement": st.builds(
         lambda ms, id_, by: [[ms, id_, by]], st.integers(0, 9), st.none() | WORDS, st.just("payment")
     ),

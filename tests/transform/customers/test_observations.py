@@ -211,3 +211,10 @@ def test_only_metadata_that_somebody_asks_for_is_kept() -> None:
     policy = Policy(person_id_chain=("metadata.app_user_id", "email"), metadata=(("plan_tier", "metadata_plan_tier"),))
     found = of_webhook(Webhook(parse(samples.load("payment.succeeded")), Delivery("msg_1")), policy)
     assert found.metadata == {"plan_tier": "pro", "app_user_id": "u_1042"}
+
+
+def test_a_trial_of_any_length_can_be_kept() -> None:
+    """Its end is bounded: a larger number is none that JSON holds, and would make a dead letter of the webhook."""
+    dates = {"created_at": "2026-10-14T08:21:45Z", "previous_billing_date": "2026-10-14T08:21:45Z"}
+    found = shown("subscription.active", next_billing_date=None, trial_period_days=2**53 - 1, **dates)
+    assert orjson.loads(orjson.dumps(facts_of(found)["subscription"])) == facts_of(found)["subscription"]

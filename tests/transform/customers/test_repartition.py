@@ -73,6 +73,7 @@ OLD: dict[bytes, bytes] = {
     cus(1, b"charge\0s1"): b'[[[%d,"p1",null]],[]]' % (BEFORE * 1000),
     cus(1, b"charge\0s2"): b'[%d,"p1"]' % (BEFORE * 1000),  # of an earlier version
     cus(1, b"unpaid\0"): b'[[%d,0,"p2",1,"USD",[],[],"https://example.com/pay"]]' % BEFORE,
+    cus(1, b"change\0s1"): b'[[%d,%d,"p",1,"USD","Month",1]]' % (BEFORE, BEFORE * 1000),
     cus(1, b"replacement\0s1"): b'[[%d,"m","payment"]]' % (BEFORE * 1000),
 }
 YOUNG = {

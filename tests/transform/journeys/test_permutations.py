@@ -121,7 +121,7 @@ EXCEPTIONS: Final = (
     Exempt(
         "the charge is in the payment's own webhook, and a renewal that overtakes it goes by the dates",
         ("subscription_renewed",),
-        (*AMOUNT, "is_trial_conversion"),
+        (*AMOUNT, "payment_currency", "is_trial_conversion"),
     ),
     Exempt(
         "whichever webhook shows first that a trial was paid for tells it, with its body's plan or the one known then",

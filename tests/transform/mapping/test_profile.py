@@ -338,6 +338,38 @@ def test_a_renewal_tells_what_was_charged() -> None:
     assert sent["amount"] == "29.00"
 
 
+@pytest.mark.parametrize("name", ["subscription.renewed", "dunning.recovered"])
+def test_a_charge_in_another_currency_than_the_plan_s_says_which(name: str) -> None:
+    """Else "4500 USD" would be printed of 4500 yen: the event's `currency` is the plan's."""
+    plan = Subscription(SUB, "active", minor=2900, currency="USD")
+    state = State(payments={"pay_0NExamplePayment00001": Payment(4500, "JPY", "renewal")}, subscriptions=[plan])
+    data: dict[str, Any] = {"payment_id": "pay_0NExamplePayment00001"}
+    sent = attributes_of(decided(name, state, **data))
+    assert (sent["payment_amount"], sent["payment_currency"]) == ("4500", "JPY")
+    assert (sent["amount"], sent["currency"]) == ("29.00", "USD")
+
+
+@pytest.mark.parametrize(
+    ("payment", "data", "amount"),
+    [
+        (Payment(3161, "USD", "renewal"), {}, "31.61"),
+        (Payment(3161, "USD", "plan_change"), {}, None),
+        (Payment(3161, "USD", "renewal"), {"on_demand": True}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_renewal_that_names_no_payment_tells_its_period_s(
+    payment: Payment | None, data: dict[str, Any], amount: str | None
+) -> None:
+    """If that is a renewal's, and the only one that the period can have."""
+    state = State(period_payment=payment)
+    sent = attributes_of(
+        decided("subscription.renewed", state, payment_id=None, created_at="2026-09-14T08:21:58Z", **data)
+    )
+    assert sent.get("payment_amount") == amount
+    assert "payment_id" not in sent
+
+
 @pytest.mark.parametrize(
     ("shown_by", "data", "event"),
     [
@@ -378,7 +410,10 @@ def test_with_the_state_the_webhook_names_the_schedule() -> None:
         (replace(BEFORE, interval="Month", interval_count=1, minor=9900), {"direction": "downgrade"}),
         (replace(BEFORE, interval="Month", interval_count=1, minor=7900), {"direction": "same_price"}),
         (replace(BEFORE, interval="Year", interval_count=1), {"previous_amount": "29.00", "direction": None}),
-        (replace(BEFORE, interval="Month", interval_count=1, currency="EUR"), {"direction": None}),
+        (
+            replace(BEFORE, interval="Month", interval_count=1, currency="EUR"),
+            {"previous_product_id": "pdt_0NExampleProduct00001", "previous_amount": None, "direction": None},
+        ),
         (None, {"previous_product_id": None, "direction": None}),
     ],
 )
@@ -481,6 +516,23 @@ def test_next_billing_is_nulled_when_nothing_bills_again() -> None:
     assert sent["next_billing"] is None
     assert sent["next_billing_unix"] is None
     assert sent["active_subscriptions"] == 0
+
+
+@pytest.mark.parametrize(("read_s", "in_trial"), [(1_795_000_000, True), (1_795_300_000, False)])
+def test_without_the_state_a_trial_ends_with_its_time(read_s: int, in_trial: bool) -> None:
+    """A charge that fails at its end moves no date: whoever is on hold since then is in no trial."""
+    body = orjson.loads(samples.load("subscription.on_hold"))
+    body["data"] |= {
+        "created_at": "2026-11-07T00:00:00Z",
+        "previous_billing_date": "2026-11-07T00:00:00Z",
+        "next_billing_date": "2026-11-21T00:00:00Z",
+        "trial_period_days": 14,
+    }
+    delivery = Delivery("msg_now", attempt_at_s=read_s)
+    verdict = decide(Webhook(parse(orjson.dumps(body)), delivery), Policy())
+    assert isinstance(verdict, Operations)
+    sent = attributes_of(verdict, "identify")
+    assert (sent["is_trial"], sent["trial_ends_at_unix"]) == (in_trial, 1_795_219_200 if in_trial else None)
 
 
 def test_a_body_with_the_id_alone_is_completed_by_the_state() -> None:
