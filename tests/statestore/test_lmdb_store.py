@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import version
 from pipeline.errors import SettingsError, StateError
 from pipeline.statestore import directory as directory_module
 from pipeline.statestore import lmdb_file, marker
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
-from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.lmdb_store import EARLIER, LmdbStore
 from pipeline.statestore.memory import mapped_bytes
 from tests.statestore.schemas import LARGEST
 
@@ -66,6 +67,38 @@ def test_it_is_found_again_after_a_clean_close(open_store: Callable[..., LmdbSto
     assert again.derived(b"cus_0001") == b"derived"
     assert list(again.scan(b"cus_0007\0")) == [(b"cus_0007\0payment\0p", b"7")]
     assert again.get(b"") is None
+
+
+def test_it_knows_who_has_kept_something_aside(
+    open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the build that did, nothing is missing; to another one, and behind one that does not note it, it may be."""
+    store = open_store()
+    filled(store)
+    store.close()
+    store = open_store()
+    assert not store.may_lack
+    store.keeps_aside()
+    store.copy()
+    assert store.take_copy()
+    store.write({b"c\0payment\0p": b"1"}, {}, 300)
+    store.close()
+    store = open_store()
+    assert (store.kept_aside_by, store.may_lack) == (version.build(), False)
+    with monkeypatch.context() as another:
+        another.setattr(version, "build", lambda: "another")
+        seen = [store.may_lack]
+        store.start_anew("as it may lack something")
+        assert [*seen, store.may_lack] == [True, False]
+        filled(store)
+    store.close()
+    store = open_store()
+    assert not store.may_lack
+    with store._env.begin(db=store._meta, write=True) as txn:
+        txn.put(b"place", (txn.get(b"place") or b"").replace(b"\0\0\0\xc8", b"\0\0\0\xc9", 1))
+    store.close()
+    store = open_store()
+    assert (store.next_offset, store.kept_aside_by, store.may_lack) == (201, EARLIER, True)
 
 
 def test_a_change_drops_all_that_was_summed_up(open_store: Callable[..., LmdbStore]) -> None:
