@@ -29,6 +29,7 @@ from pipeline.transform.customers.facts import (
     decode,
     encode,
     identity_key,
+    is_older,
     key,
     person_key,
     prefix,
@@ -213,8 +214,15 @@ def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
     summary = summary_of(store, customer)
     request = key(customer, "request", "")
     before, this = decode("request", store.get(request)), digest_of(order.webhook_id)
-    if summary.forgotten_s > at_s or (summary.forgotten_s == at_s and was_carried_out(before, at_s, this)):
-        return Carried(DONE)  # carried out before: what came since is not meant
+    if summary.forgotten_s > at_s:
+        return Carried(DONE)  # another one was carried out since
+    if summary.forgotten_s == at_s and was_carried_out(before, at_s, this):
+        # What came since is not meant. What is older a crash has left: the operations were durable before.
+        if left := [name for name, value in store.scan(prefix(customer)) if is_older(name, value, at_s)]:
+            for fact_key in left:
+                store.put(fact_key, None)
+            store.put_derived(customer, None)
+        return Carried(DONE)
     view = CustomerView(store, customer, nothing(at_s))
     person = whom(order.customer_id, policy.person_id_chain, view, before)
     verdict: Verdict = DONE
@@ -228,10 +236,13 @@ def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
     commands = withdrawn(store, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
     kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
-    for fact_key in [fact_key for fact_key, _ in store.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
-        store.put(fact_key, None)
-    # The mark last: a crash before it forgets again from the start.
+    # The mark comes before the first fact goes. After a crash in between, webhooks from before the command are read
+    # again: without a mark they would be about a customer of whom a half is gone, and name whom they name alone.
     store.put(mark, encode([at_s]))
+    who = identity_key(customer)
+    gone = [fact_key for fact_key, _ in store.scan(prefix(customer)) if fact_key not in {mark, kept, request}]
+    for fact_key in sorted(gone, key=lambda fact_key: fact_key != who):
+        store.put(fact_key, None)
     emptied = Summary()
     emptied.forgotten_s = at_s
     keep(store, customer, Folded(emptied, [], []))

@@ -304,17 +304,39 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     ]
 
 
-@pytest.mark.parametrize("durable", range(1, 4))
-def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
-    """A crash between the facts that go does not make the repeated command name another person."""
+def cut_off(durable: int) -> MemoryStore:
+    """The state after a crash that left so many facts of a request to forget the person `u_7`."""
     store, restored = MemoryStore(), MemoryStore()
     told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
     written = len(store.changelog)
     told(store, forget("delete"), NAMED)
     for key, value in store.changelog[: written + durable]:
         restored.put(key, value)
-    operations = sent(told(restored, forget("delete"), NAMED))
+    return restored
+
+
+@pytest.mark.parametrize("durable", [1, 2])
+def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
+    """A crash before the facts go does not make the repeated command name another person."""
+    operations = sent(told(cut_off(durable), forget("delete"), NAMED))
     assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
+
+
+@pytest.mark.parametrize("durable", [3, 4])
+def test_a_request_that_was_cut_off_behind_its_mark(durable: int) -> None:
+    """What the crash has left goes with the repeated command; what is read again of before it tells nothing."""
+    store = cut_off(durable)
+    again = told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    assert isinstance(again, Dropped)
+    assert again.reason == "forgotten"
+    done = told(store, forget("delete"), NAMED)
+    assert isinstance(done, Dropped)
+    assert known(store) == ["forgotten", "request", "shared"]
+    told(store, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 100, payment_id="pay_new"), NAMED)
+    since = known(store)
+    told(store, forget("delete"), NAMED)
+    assert known(store) == since
+    assert "payment" in since
 
 
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:

@@ -269,6 +269,24 @@ MOVES = st.lists(st.tuples(st.booleans(), st.sampled_from([ADDRESS, OTHER])), mi
 """Payments in the order of their days: whose, and with which address."""
 
 
+@pytest.mark.parametrize("durable", range(1, 10))
+def test_a_crash_in_the_midst_of_a_request_to_be_forgotten(durable: int) -> None:
+    """Some facts of its chunk are durable: a late webhook in it, with a former address, still names nobody by that."""
+    world = World(lambda key: 0 if key.startswith(PERSON) else 1)
+    late = payment("cus_b", 2, customer={"email": OTHER})
+    for record in (payment("cus_b", 1), payment("cus_b", 4), late, forget("cus_b", 6, "delete")):
+        world.append(record.key or b"", record.value, record.headers)
+    world.step(1, 2)
+    before = len(world.partitions[1].store.changelog)
+    world.step(1, 2, crash=(3, 2, durable))
+    assert len(world.partitions[1].store.changelog) == before + durable
+    world.settle()
+    assert [operation for _, operation in world.operations if OTHER in str(operation["identifiers"])] == []
+    assert world.person(OTHER) is None
+    left = [name for name, _ in world.partitions[1].store.scan(b"cus_b\0")]
+    assert left == [b"cus_b\0forgotten\0", b"cus_b\0request\0", b"cus_b\0shared\0"]
+
+
 @given(st.data())
 def test_whoever_moves_takes_the_share_along(data: st.DataObject) -> None:
     """Addresses change back and forth, in any order and with crashes; one customer may be forgotten in the end."""
