@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -302,6 +303,47 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     assert operations == [
         {"type": "person", "identifiers": {"id": id_}, "action": "suppress"} for id_ in ("u_7", CUSTOMER_ID)
     ]
+
+
+def written(record: Consumed, at_s: int, *more: tuple[str, bytes]) -> Consumed:
+    """The record as the brokers wrote it at that time."""
+    return replace(record, timestamp=at_s * 1000, headers=(*record.headers, *more))
+
+
+def test_a_request_by_a_clock_that_is_ahead() -> None:
+    """It is of the moment in which it was written: what happens in the hour after it is a new customer's."""
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, written(forget(at=NOW_S + 3600), NOW_S))
+    late, since = (webhook("payment.succeeded", f"msg_{s}", at_s=NOW_S + s, payment_id="pay_new") for s in (-5, 5))
+    assert isinstance(told(store, late), Dropped)
+    assert [operation.kind for operation in told(store, since).operations] == ["identify", "event"]  # type: ignore[union-attr]
+
+
+def test_a_later_request_by_a_clock_that_is_behind() -> None:
+    """It is carried out, once, and what came since is not meant when it is read again, or the one before it is."""
+    store = MemoryStore()
+    requests = [
+        written(forget("delete", NOW_S), NOW_S + 1),
+        written(forget("suppress", NOW_S - 120, "forget_2"), NOW_S + 60),
+    ]
+    assert [sent(told(store, one))[0]["action"] for one in requests] == ["delete", "suppress"]
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 90))
+    since = known(store)
+    assert "payment" in since
+    for one in (*requests, written(requests[0], NOW_S + 500, ("dlq-replays", b"1"))):
+        assert isinstance(told(store, one), Dropped)
+        assert known(store) == since
+
+
+def test_a_past_read_by_a_clock_that_is_ahead() -> None:
+    """What the API showed then does not win over a webhook that comes after it."""
+    store = MemoryStore()
+    command_ = backfill("customer", None, email="then@example.com", name="Ann")
+    told(store, written(command_, NOW_S - 3600))
+    identify, _ = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 1800)))
+    assert identify["attributes"]["email"] != "then@example.com"
+    assert identify["timestamp"] == NOW_S - 1800
 
 
 def cut_off(durable: int) -> MemoryStore:

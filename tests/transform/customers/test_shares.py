@@ -78,8 +78,9 @@ class World:
         self.operations: list[tuple[str, dict[str, Any]]] = []
 
     def append(self, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...]) -> None:
-        """Write a record; the broker gives it its time."""
-        self.clock_ms += 1
+        """Write a record; the broker gives it its time, which is none before what the record tells of."""
+        told_s = dict(headers).get("webhook-timestamp", b"0")
+        self.clock_ms = max(self.clock_ms + 1, int(told_s) * 1000)
         self.partitions[self.route(key)].log.append(Consumed(value, headers, key, timestamp=self.clock_ms))
 
     def step(self, number: int, records: int = 1, *, crash: tuple[int, int, int] | None = None) -> None:
@@ -261,7 +262,10 @@ def payment(customer_id: str, number: int, **data: Any) -> Consumed:
 def forget(customer_id: str, number: int, customerio: str | None) -> Consumed:
     """The command to forget a customer on that day."""
     value = {"command": "forget", "customer_id": customer_id, "customerio": customerio, "at": BEGAN_S + number * 86_400}
-    headers = (("dodo-command", b"forget"), ("webhook-id", b"forget_1"), ("dodo-mode", b"live"))
+    at_s = b"%d" % value["at"]
+    headers = (
+        ("dodo-command", b"forget"), ("webhook-id", b"forget_1"), ("webhook-timestamp", at_s), ("dodo-mode", b"live"),
+    )  # fmt: skip
     return Consumed(orjson.dumps(value), headers, customer_id.encode())
 
 
