@@ -203,6 +203,12 @@ def old(data: Path) -> None:
     os.utime(data, (then, then))
 
 
+def of_the_future(data: Path) -> None:
+    """Written by a clock that was years ahead: how long ago that is, nobody knows."""
+    then = time.time() + 1000 * 86_400
+    os.utime(data, (then, then))
+
+
 def another_partition(data: Path) -> None:
     """Copied from another partition by somebody who meant well."""
     other = LmdbStore.open(data.parents[2], TOPIC, 7, LARGEST)
@@ -216,7 +222,7 @@ def another_partition(data: Path) -> None:
     "damage",
     [
         cut, cut_to_nothing, garbage_at_the_start, garbage_in_the_middle, gone, other_version, no_mark, unreadable_mark,
-        old, another_partition,
+        old, of_the_future, another_partition,
     ],
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_thrown_away(
@@ -379,6 +385,13 @@ def test_old_mirrors_are_swept(open_store: Callable[..., LmdbStore], tmp_path: P
         os.utime(data_of(tmp_path, partition), (then, then))
     directory_module.sweep(tmp_path / TOPIC)
     assert [data_of(tmp_path, partition).exists() for partition in (0, 1, 2)] == [True, False, True]
+    assert directory_module.unused(tmp_path / TOPIC, 1800.0) == []
+    then = time.time() + 1000 * 86_400
+    for name in ("data.mdb", "mark.json"):
+        os.utime(data_of(tmp_path, 2).with_name(name), (then, then))
+    assert directory_module.unused(tmp_path / TOPIC, 1800.0) == [(2, 0)]
+    directory_module.sweep(tmp_path / TOPIC)
+    assert not data_of(tmp_path, 2).exists()
 
 
 def test_memory_stays_within_its_bound(open_store: Callable[..., LmdbStore]) -> None:

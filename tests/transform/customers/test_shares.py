@@ -261,10 +261,11 @@ def payment(customer_id: str, number: int, **data: Any) -> Consumed:
 
 def forget(customer_id: str, number: int, customerio: str | None) -> Consumed:
     """The command to forget a customer on that day."""
-    value = {"command": "forget", "customer_id": customer_id, "customerio": customerio, "at": BEGAN_S + number * 86_400}
-    at_s = b"%d" % value["at"]
+    at_s = BEGAN_S + number * 86_400
+    value = {"command": "forget", "customer_id": customer_id, "customerio": customerio, "at": at_s}
     headers = (
-        ("dodo-command", b"forget"), ("webhook-id", b"forget_1"), ("webhook-timestamp", at_s), ("dodo-mode", b"live"),
+        ("dodo-command", b"forget"), ("webhook-id", b"forget_1"), ("webhook-timestamp", b"%d" % at_s),
+        ("dodo-mode", b"live"),
     )  # fmt: skip
     return Consumed(orjson.dumps(value), headers, customer_id.encode())
 
