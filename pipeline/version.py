@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,12 @@ def commit(package: Path = PACKAGE) -> str | None:
         return (package / BUILT_FROM).read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
         return _of_checkout(package.parent)
+
+
+@lru_cache(maxsize=1)
+def build() -> str:
+    """What distinguishes this build from others, as far as is known: `0.1.0 0123456789ab`."""
+    return f"{__version__} {commit() or ''}".rstrip()
 
 
 def described(package: Path = PACKAGE) -> str:

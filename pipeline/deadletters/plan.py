@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pipeline.deadletters.filters import Filter
-from pipeline.deadletters.forgotten import FORGOTTEN, Telling, telling_of
+from pipeline.deadletters.forgotten import CAME_BACK, FORGOTTEN, Telling, removed_by, telling_of
 from pipeline.deadletters.letter import Letter, Place
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Refused, ReplayRecord, Targets, decide
@@ -58,6 +58,7 @@ class ReplayRules:
         again: put back also what was put back already.
         limit: of the letters that may be put back, only so many of the oldest.
         is_forgotten: whether an operation is about somebody who was forgotten since.
+        came_back: whether one of these people was forgotten, and something is known of them since.
     """
 
     filter: Filter
@@ -66,13 +67,18 @@ class ReplayRules:
     again: bool = False
     limit: int | None = None
     is_forgotten: Callable[[Telling], bool] = lambda _telling: False
+    came_back: Callable[[frozenset[str]], bool] = lambda _people: False
 
     def decide(self, record: Record, letter: Letter, history: History) -> ReplayRecord | Refused:
         """The decision about a letter that the filter selects."""
         times = history.of(letter.identity).times
         decided = decide(record, letter, self.targets, max_replays=self.max_replays, put_back=times)
-        if isinstance(decided, ReplayRecord) and (told := telling_of(record)) is not None and self.is_forgotten(told):
+        if isinstance(decided, Refused):
+            return decided
+        if (told := telling_of(record)) is not None and self.is_forgotten(told):
             return Refused(FORGOTTEN)
+        if (people := removed_by(record)) is not None and self.came_back(people):
+            return Refused(CAME_BACK)
         return decided
 
 

@@ -147,6 +147,7 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc]
 class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
         if self._token_sent and payload:  # RFC 7628 §3.2.3: success is empty
+            self._sasl_oauth_token_provider.refused()
             raise SaslAuthenticationFailed(f"{REFUSED_TOKEN}: {payload.decode('utf-8', 'replace')[:200]}")
         return await super().step(payload)  # type: ignore[no-any-return]
 

@@ -35,7 +35,7 @@ RENEWED_AT: Final = 0.6
 (`connection.AGAIN_AT`), and with patience left for an issuer that is away."""
 
 AGAIN_S: Final = 5.0
-"""Between two questions in vain while the old token is good."""
+"""Between two questions in vain while the old token is good, or in place of one that the brokers refused."""
 
 DEFAULT_LIFE_S: Final = 300.0
 """Of a token whose answer has no `expires_in`, which RFC 6749 §5.1 only recommends."""
@@ -47,7 +47,14 @@ SENSELESS: Final = "the token endpoint gave no token"
 UNSIGNED: Final = "the AWS signer gave no token"
 """What `TokenError` begins with; `pipeline.kafka.reach` knows the settings to each."""
 
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A token's life goes on while the host is suspended; CLOCK_MONOTONIC does not, on Linux."""
+
 log = logs.get(__name__)
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class TokenError(KafkaConnectionError):  # type: ignore[misc]  # untyped upstream
@@ -75,15 +82,16 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # untyped upstream
 
     Args:
         ask: gets a new token; blocks, and raises `TokenError`.
-        clock: monotonic seconds.
+        clock: seconds of an even clock, which goes on while the host is suspended.
     """
 
-    def __init__(self, ask: Callable[[], Token], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ask: Callable[[], Token], clock: Callable[[], float] = _since_boot) -> None:
         self._ask = ask
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._asked_at = 0.0
+        self._is_refused = False
         self._failed_at = float("-inf")
 
     async def token(self) -> str:
@@ -93,16 +101,26 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # untyped upstream
             TokenError: there is none, and the issuer gave none.
         """
         token = self._token
-        if token is not None and self._age() < RENEWED_AT * token.life_s:
+        if token is not None and self._is_fresh(token):
             return token.text
         return await asyncio.to_thread(self._renewed)
+
+    def refused(self) -> None:
+        """A broker has refused the token, long before its end perhaps (its key was changed, or it was revoked).
+
+        Another one is asked for before it is used again, unless it is quite new.
+        """
+        self._is_refused = True
+
+    def _is_fresh(self, token: Token) -> bool:
+        return self._age() < (AGAIN_S if self._is_refused else RENEWED_AT * token.life_s)
 
     def _renewed(self) -> str:
         with self._lock:  # whoever waited for another's question uses the answer
             token = self._token
-            if token is not None and self._age() < RENEWED_AT * token.life_s:
+            if token is not None and self._is_fresh(token):
                 return token.text
-            good = token is not None and self._age() < token.life_s
+            good = token is not None and self._age() < token.life_s and not self._is_refused
             if token is not None and good and self._clock() - self._failed_at < AGAIN_S:
                 return token.text
             asked_at = self._clock()
@@ -115,7 +133,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # untyped upstream
                 left_s = round(token.life_s - self._age(), 1)
                 log.warning("no new Kafka token, the old one is used while it lasts", seconds=left_s, error=str(error))
                 return token.text
-            self._token, self._asked_at = token, asked_at
+            self._token, self._asked_at, self._is_refused = token, asked_at, False
             return token.text
 
     def _age(self) -> float:

@@ -48,6 +48,8 @@ async def read_gap(
         async for piece in changelog.read({partition: range(local.next_offset, end)}):
             sifted = sift(piece.changes, piece.offsets, schema)
             warnings.hear(partition, sifted)
+            if sifted.first is not None:
+                local.keeps_aside()
             if sifted.began is not None and partitions is not None:
                 check_written(settings, sifted.began.value, partitions)
             changes += sifted.changes

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Self
 
 import lmdb
 
+from pipeline import version
 from pipeline.statestore.changes import BEGAN, Began, Change, News, collapse, put_all, slices, take_in
 from pipeline.statestore.directory import DATA, StateDirectory
 from pipeline.statestore.disk import in_full, unusable
@@ -38,10 +39,17 @@ LOOK_EVERY: Final = 128
 
 PLACE: Final = b"place"
 OF: Final = b"of"
+SIFTED: Final = b"sifted"
+"""The offset of `PLACE` once more, and the build that has kept something aside below it. An earlier version writes the
+place alone."""
+
 NEVER: Final = -1
 
 _PLACE: Final = struct.Struct(">qq")
 _SINCE: Final = struct.Struct(">q")
+_UP_TO: Final = struct.Struct(">q")
+
+EARLIER: Final = "a version that did not note it"
 
 
 class Measure(NamedTuple):
@@ -56,7 +64,8 @@ class LmdbStore(LmdbFile):
 
     For one thread at a time, but for `copy`, beside which it may be read; whoever writes waits for the copy's end.
     `next_offset` is the first record of the changelog that it does not know yet, `remains_since_s` the moment (unix
-    seconds) since which the file holds remains of somebody who was forgotten, None while it holds none.
+    seconds) since which the file holds remains of somebody who was forgotten, None while it holds none. `kept_aside_by`
+    is the build to which something of the changelog was no value of its schema, None where all of it was.
 
     Any method may raise `StateError`, when the files are broken or were removed, or when LMDB cannot go on with them:
     `is_broken`: whether they are given up. Any method may raise `SettingsError`, when the machine lacks something:
@@ -70,6 +79,7 @@ class LmdbStore(LmdbFile):
         self.next_offset = 0
         self.began: Began | None = None
         self.remains_since_s: int | None = None
+        self.kept_aside_by: str | None = None
         self._looks = 0
         self._measured: Measure | None = None
         super().__init__(directory, topic, partition, why_empty)
@@ -127,7 +137,7 @@ class LmdbStore(LmdbFile):
     def _read_place(self) -> None:
         of = f"{self.topic}/{self.partition}".encode()
         with self._env.begin(db=self._meta) as txn:
-            found, place, since = txn.get(OF), txn.get(PLACE), txn.get(REMAINS)
+            found, place, since, sifted = (txn.get(key) for key in (OF, PLACE, REMAINS, SIFTED))
         if found is None:
             with self._env.begin(db=self._meta, write=True) as txn:
                 txn.put(OF, of)
@@ -138,6 +148,22 @@ class LmdbStore(LmdbFile):
         if place is not None:
             self.next_offset, offset = _PLACE.unpack_from(place)
             self.began = Began(offset, place[_PLACE.size :]) if offset != NEVER else None
+        self.kept_aside_by = self._noted_aside(sifted) if place is not None else None
+
+    def _noted_aside(self, sifted: bytes | None) -> str | None:
+        """The build that kept something aside; an earlier version has written the place alone, and told nothing."""
+        if sifted is None or _UP_TO.unpack_from(sifted)[0] != self.next_offset:
+            return EARLIER
+        return self.kept_aside_by or sifted[_UP_TO.size :].decode() or None
+
+    def keeps_aside(self) -> None:
+        """Note that what is written next has something in it that this build cannot read, and another one may."""
+        self.kept_aside_by = version.build()
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether another build has kept aside what this one may know: only the changelog shows it."""
+        return self.kept_aside_by is not None and self.kept_aside_by != version.build()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -286,6 +312,7 @@ class LmdbStore(LmdbFile):
                     since_s = int(time.time())
                     txn.put(REMAINS, _SINCE.pack(since_s), db=self._meta)
                 txn.put(PLACE, place, db=self._meta)
+                txn.put(SIFTED, place[: _UP_TO.size] + (self.kept_aside_by or "").encode(), db=self._meta)
         except lmdb.MapFullError:
             return False
         self.remains_since_s = since_s

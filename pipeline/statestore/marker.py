@@ -52,8 +52,8 @@ def fault_of(mark: Mapping[str, Any], data: Path) -> str | None:
         return "it is of another version, or not ours"
     if mark.get("broken"):
         return "it was found broken"
-    if time.time() - data.stat().st_mtime > MAX_AWAY_S:
-        return f"it was not used for {MAX_AWAY_S // 86_400} days"
+    if is_too_old(data):
+        return f"it was not used for {MAX_AWAY_S // 86_400} days, or a clock was wrong by as much"
     if mark.get("clean"):
         whole = mark.get("bytes") == data.stat().st_size and mark.get("checksum") == checksum(data)
         return None if whole else "its file is not the one that was closed"
@@ -62,6 +62,17 @@ def fault_of(mark: Mapping[str, Any], data: Path) -> str | None:
     if deaths(mark) >= MAX_UNCLEAN:
         return f"{MAX_UNCLEAN} processes in a row died soon after they had opened it"
     return None
+
+
+def is_too_old(data: Path) -> bool:
+    """Whether the file `data` was written too long ago, or by a clock that was as far ahead.
+
+    Age and error together stay below the time for which the topic keeps tombstones.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    return abs(time.time() - data.stat().st_mtime) > MAX_AWAY_S
 
 
 def deaths(mark: Mapping[str, Any]) -> int:

@@ -173,6 +173,8 @@ class Restore:
     async def _absorb(self, local: LmdbStore, piece: Piece, differing: dict[int, set[bytes]]) -> None:
         def absorb() -> tuple[Sifted, set[bytes]]:
             sifted = sift(piece.changes, piece.offsets, local.schema)
+            if sifted.first is not None:
+                local.keeps_aside()
             return sifted, local.absorb(sifted.changes, piece.next_offset, sifted.began)
 
         sifted, keys = await self._in_thread(absorb)
@@ -223,6 +225,8 @@ async def differences(
             elif local_stores[number].next_offset > bounds[number].stop:
                 faults[number] = f"it knows the topic up to offset {local_stores[number].next_offset}, where no more is"
                 cut.add(number)
+            elif local_stores[number].may_lack:
+                faults[number] = "another version has kept records aside that this one may know"
     return bounds, {
         number: TopicDifference(why, local_stores[number].count, len(bounds[number]), number in cut)
         for number, why in faults.items()

@@ -36,7 +36,7 @@ log = logs.get(__name__)
 
 @dataclass(slots=True)
 class Transaction:
-    """What one chunk of records wrote: the last value of each key, in the order of the first puts; None deletes it.
+    """What one chunk of records wrote: the last value of each key, in the order of the last puts; None deletes it.
 
     `values` go to the changelog, `derived` values into the local store alone. `deleted`: keys that were deleted in it,
     whatever was put after that.
@@ -138,6 +138,8 @@ class TransactionalStore:
         if mine is None:
             mine = self._values[group] = {}
         mine[key] = (value, transaction.number)
+        # A crash may leave the first of them alone: what is deleted goes behind all that was put before it.
+        transaction.values.pop(key, None)
         transaction.values[key] = value
         if value is None:
             transaction.deleted.add(key)

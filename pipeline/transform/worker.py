@@ -52,8 +52,8 @@ from pipeline.transform.resolver import Resolver
 from pipeline.transform.shadow import NoCandidate, Shadow
 from pipeline.transform.shaping.applied import look_ahead
 from pipeline.transform.shaping.hook import HookCalled
-from pipeline.transform.shaping.loading import checked_shaper_of
-from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded
+from pipeline.transform.shaping.loading import checked_shaper_of, files_of
+from pipeline.transform.shaping.reloading import LiveShaper, ShadowLoaded, signature
 from pipeline.transform.shaping.types import Shaper
 from pipeline.transform.webhook import Reading, Webhook
 from pipeline.watch.spans import show_spans
@@ -184,8 +184,11 @@ def _live(settings: Settings, policy: Policy, watch: WorkerWatch, background: Ta
     """What shapes operations, exchanged when its files change; None where nothing does."""
     if policy.shaper is None:
         return None
+    read = signature(files_of(settings))
     shaper = checked_shaper_of(settings, observe=watch.metrics)
-    return LiveShaper(settings, shaper, background, partial(tell, (watch.metrics,))) if shaper is not None else None
+    if shaper is None:
+        return None
+    return LiveShaper(settings, shaper, background, partial(tell, (watch.metrics,)), read=read)
 
 
 class _Beside(NamedTuple):
@@ -204,6 +207,7 @@ def _beside(
     candidate = settings.model_copy(update={"rules": settings.shadow_rules})
     names = (f"{PREFIX}SHADOW_RULES",)
     shaper: Shaper
+    read = signature(files_of(candidate))
     try:
         shaper = checked_shaper_of(candidate) or NoCandidate()
     except PipelineError as error:
@@ -217,7 +221,7 @@ def _beside(
         if not isinstance(event, HookCalled):  # the live shaper calls the same function, and reports it
             tell((watch.metrics,), event)
 
-    loading = LiveShaper(candidate, shaper, background, observe, loaded=ShadowLoaded, names=names)
+    loading = LiveShaper(candidate, shaper, background, observe, loaded=ShadowLoaded, names=names, read=read)
     shadow = Shadow(policy, partial(tell, (watch.metrics,)), None if aside is None else aside.put)
     return _Beside(loading, shadow)
 

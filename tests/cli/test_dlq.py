@@ -677,6 +677,18 @@ def test_who_was_forgotten_is_not_brought_back(remembering: Desk) -> None:
     assert remembering.summary("--include-forgotten")["put_back"] == 3
 
 
+def test_a_removal_of_who_has_come_back(remembering: Desk) -> None:
+    """It would take along what they bought since, which counts as sent; another request to be forgotten does not."""
+    remembering.forgets({b"cus_named\0shared\0": b"[1,null,null]"})
+    assert remembering.summary("--dry-run", "--offset", "0/5")["refused"] == 0
+    remembering.forgets({b"cus_named\0payment\0pay_new": b"[]"})
+    refusals = remembering.summary("--dry-run", "--offset", "0/5", exit_code=1)["refusals"]
+    assert [(one["first"], "come back" in one["reason"]) for one in refusals] == [(["0/5"], True)]
+    assert remembering.summary("--dry-run", "--offset", "0/5", "--include-forgotten")["refused"] == 0
+    remembering.forgets({b"cus_named\0forgotten\0": b"[%d]" % (FORGOTTEN_S + 60)})
+    assert remembering.summary("--dry-run", "--offset", "0/5")["refused"] == 0
+
+
 @pytest.mark.parametrize("arguments", [("--stage", "transform"), ("--offset", "0/0", "--include-forgotten")])
 def test_the_marks_are_read_only_where_they_matter(remembering: Desk, arguments: tuple[str, ...]) -> None:
     """A replay that means no letter of the sink, or all of them, needs nothing of the customers' topic."""

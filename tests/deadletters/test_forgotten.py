@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.customerio.operations import event, identify, merge, removal
 from pipeline.deadletters.filters import Filter
-from pipeline.deadletters.forgotten import FORGOTTEN, Lookout, Telling, telling_of
+from pipeline.deadletters.forgotten import CAME_BACK, FORGOTTEN, Lookout, Telling, removed_by, telling_of
 from pipeline.deadletters.plan import Plan, ReplayRules
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Targets
@@ -62,6 +62,26 @@ def test_who_cannot_come_back(make: Any) -> None:
     assert telling_of(make(stage="ingest")[0]) is None
 
 
+def test_whom_a_letter_removes(make: Any) -> None:
+    """By the key and the operation; other operations and other stages remove nobody."""
+    body = removal("a@example.com", "delete", identifier="email")
+    assert removed_by(sink(make, body)[0]) == frozenset({"u_7", "a@example.com"})
+    assert removed_by(sink(make, identify("u_7", {}, timestamp_s=AT_S))[0]) is None
+    assert removed_by(make()[0]) is None
+
+
+def test_a_plan_refuses_removals_of_who_came_back(make: Any) -> None:
+    """What came since would go with the person."""
+    letters = [
+        sink(make, removal(who, "delete"), offset=offset, key=who.encode()) for offset, who in enumerate(("u_7", "u_8"))
+    ]
+    plan = Plan(ReplayRules(Filter(), Targets("webhooks", "operations"), 3, came_back=lambda people: "u_7" in people))
+    for record, letter in letters:
+        plan.consider(record, letter, History())
+    assert {reason: refusals.count for reason, refusals in plan.refusals.items()} == {CAME_BACK: 1}
+    assert plan.count == 1
+
+
 def test_a_plan_refuses_them(make: Any) -> None:
     """A letter that would go is refused when its person was forgotten since; what is refused anyway keeps its why."""
     known = sink(make, identify("u_7", {}, timestamp_s=AT_S), offset=1)
@@ -92,4 +112,6 @@ def test_whether_the_marks_are_wanted(make: Any) -> None:
     assert not found(Filter(stages=frozenset({"transform"})), 0, 1)
     assert found(Filter(customers=frozenset({"u_7"})), 0)
     assert not found(Filter(customers=frozenset({"u_8"})), 0)
+    letters.append(sink(make, removal("u_7", "delete"), offset=2))
+    assert found(Filter(), 2)
     assert orjson.loads(letters[0][0].value)["action"] == "identify"

@@ -331,6 +331,56 @@ async def test_a_token_s_fault_names_its_setting(house: House, issuer: Issuer, f
 
 @pytest.mark.usefixtures("_connections_end")
 @pytest.mark.kafka
+async def test_a_token_that_the_brokers_refuse_is_not_kept(
+    house: House, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is good for an hour by its own word: as soon as the issuer gives another one, the same process comes in."""
+    monkeypatch.setattr(tokens, "AGAIN_S", 0.0)
+    topic, settings = await topic_of(house), house.by_token()
+    issuer.audience = "other"
+    assert "brokers refused the token" in await refusal(settings)
+    issuer.audience = AUDIENCE
+    assert await check_topics(settings, [topic]) == {topic: 1}
+
+
+async def test_when_a_token_is_asked_for_anew() -> None:
+    """At three fifths of its life, or once it was refused, but no sooner than five seconds after the last one."""
+    now, asked = 100.0, 0
+
+    def ask() -> tokens.Token:
+        nonlocal asked
+        asked += 1
+        return tokens.Token(str(asked), 600.0)
+
+    provider = tokens.Tokens(ask, lambda: now)
+    told = []
+    for wait_s, is_refused in ((0, False), (359, False), (2, False), (1, True), (3, False), (2, False), (300, False)):
+        now += wait_s
+        if is_refused:
+            provider.refused()
+        told.append(await provider.token())
+    assert told == ["1", "1", "2", "2", "2", "3", "3"]
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that sees a suspension")
+async def test_a_token_ages_while_the_host_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its issuer and the brokers were awake: one that has run out is not offered to them."""
+    slept_s = 0.0
+    read = time.clock_gettime
+
+    def boot_time(clock: int) -> float:
+        return read(clock) + (slept_s if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", boot_time)
+    given = iter(("before", "after"))
+    provider = tokens.Tokens(lambda: tokens.Token(next(given), 3600.0))
+    assert [await provider.token() for _ in range(2)] == ["before", "before"]
+    slept_s = 4000.0
+    assert await provider.token() == "after"
+
+
+@pytest.mark.usefixtures("_connections_end")
+@pytest.mark.kafka
 async def test_doctor_says_it_too(house: House, issuer: Issuer) -> None:  # noqa: ARG001 - forgets tokens
     """Bad credentials are one fault, and what nobody could look at is unknown."""
     settings = house.by_token(kafka_oauth_client_secret="wrong-4711")

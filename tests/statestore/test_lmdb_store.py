@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import version
 from pipeline.errors import SettingsError, StateError
 from pipeline.statestore import directory as directory_module
 from pipeline.statestore import lmdb_file, marker
 from pipeline.statestore import lmdb_store as lmdb_module
 from pipeline.statestore.changes import Began
-from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.lmdb_store import EARLIER, LmdbStore
 from pipeline.statestore.memory import mapped_bytes
 from tests.statestore.schemas import LARGEST
 
@@ -66,6 +67,38 @@ def test_it_is_found_again_after_a_clean_close(open_store: Callable[..., LmdbSto
     assert again.derived(b"cus_0001") == b"derived"
     assert list(again.scan(b"cus_0007\0")) == [(b"cus_0007\0payment\0p", b"7")]
     assert again.get(b"") is None
+
+
+def test_it_knows_who_has_kept_something_aside(
+    open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the build that did, nothing is missing; to another one, and behind one that does not note it, it may be."""
+    store = open_store()
+    filled(store)
+    store.close()
+    store = open_store()
+    assert not store.may_lack
+    store.keeps_aside()
+    store.copy()
+    assert store.take_copy()
+    store.write({b"c\0payment\0p": b"1"}, {}, 300)
+    store.close()
+    store = open_store()
+    assert (store.kept_aside_by, store.may_lack) == (version.build(), False)
+    with monkeypatch.context() as another:
+        another.setattr(version, "build", lambda: "another")
+        seen = [store.may_lack]
+        store.start_anew("as it may lack something")
+        assert [*seen, store.may_lack] == [True, False]
+        filled(store)
+    store.close()
+    store = open_store()
+    assert not store.may_lack
+    with store._env.begin(db=store._meta, write=True) as txn:
+        txn.put(b"place", (txn.get(b"place") or b"").replace(b"\0\0\0\xc8", b"\0\0\0\xc9", 1))
+    store.close()
+    store = open_store()
+    assert (store.next_offset, store.kept_aside_by, store.may_lack) == (201, EARLIER, True)
 
 
 def test_a_change_drops_all_that_was_summed_up(open_store: Callable[..., LmdbStore]) -> None:
@@ -170,6 +203,12 @@ def old(data: Path) -> None:
     os.utime(data, (then, then))
 
 
+def of_the_future(data: Path) -> None:
+    """Written by a clock that was years ahead: how long ago that is, nobody knows."""
+    then = time.time() + 1000 * 86_400
+    os.utime(data, (then, then))
+
+
 def another_partition(data: Path) -> None:
     """Copied from another partition by somebody who meant well."""
     other = LmdbStore.open(data.parents[2], TOPIC, 7, LARGEST)
@@ -183,7 +222,7 @@ def another_partition(data: Path) -> None:
     "damage",
     [
         cut, cut_to_nothing, garbage_at_the_start, garbage_in_the_middle, gone, other_version, no_mark, unreadable_mark,
-        old, another_partition,
+        old, of_the_future, another_partition,
     ],
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_thrown_away(
@@ -346,6 +385,13 @@ def test_old_mirrors_are_swept(open_store: Callable[..., LmdbStore], tmp_path: P
         os.utime(data_of(tmp_path, partition), (then, then))
     directory_module.sweep(tmp_path / TOPIC)
     assert [data_of(tmp_path, partition).exists() for partition in (0, 1, 2)] == [True, False, True]
+    assert directory_module.unused(tmp_path / TOPIC, 1800.0) == []
+    then = time.time() + 1000 * 86_400
+    for name in ("data.mdb", "mark.json"):
+        os.utime(data_of(tmp_path, 2).with_name(name), (then, then))
+    assert directory_module.unused(tmp_path / TOPIC, 1800.0) == [(2, 0)]
+    directory_module.sweep(tmp_path / TOPIC)
+    assert not data_of(tmp_path, 2).exists()
 
 
 def test_memory_stays_within_its_bound(open_store: Callable[..., LmdbStore]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import NotLeaderForPartitionError, TopicAuthorizationFailedError
 from faust.types import TP
 
+from pipeline import version
 from pipeline.errors import BrokerUnreachableError, TopicError
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
@@ -25,9 +27,11 @@ from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
 from pipeline.statestore import changelog
 from pipeline.statestore.changes import BEGAN
-from pipeline.statestore.events import GapRead, StateRestored
+from pipeline.statestore.events import GapRead, RecordsKeptAside, StateRestored
 from pipeline.statestore.partition_count import began_value
-from pipeline.transform.customers.facts import SCHEMA_VERSION
+from pipeline.transform.customers import facts as facts_module
+from pipeline.transform.customers.facts import SCHEMA_VERSION, decode
+from pipeline.transform.customers.shape import SHAPES
 from tests.kafka.record_bytes import Wire, batch, put
 
 if TYPE_CHECKING:
@@ -294,6 +298,43 @@ async def test_records_that_are_none_of_ours(chain_settings: ChainSettings, own:
         assert owner.store(0).get(event(1, 0)) == b"not json"
         await owner.writes(0, facts(2))
         assert owner.store(0).get(event(2, 0)) == b"[100]"
+
+
+async def test_facts_that_an_earlier_version_kept_aside(
+    chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a rollback a kind and a form that it does not know stay as they are in the topic, and count again after."""
+    card, payment = b"cus_1\0card\0", b"cus_1\0payment\0pay_1"
+    cards = [b'[%d,"pay_%d",null,"4242","12","2030"]' % (ms, ms) for ms in (9, 10)]
+    paid = b'[100,"USD","2026-03-01T00:00:00Z",null,null,false,"webhook",[],null,[[],[]]]'
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as owner:
+        await owner.owns(0)
+    await put(settings, 0, [(card, cards[0]), (card, cards[1]), (payment, paid)])
+    with monkeypatch.context() as earlier:
+        earlier.setattr(version, "build", lambda: "earlier")
+        earlier.delitem(SHAPES, "card")
+        earlier.delitem(facts_module._MERGES, "card")
+        earlier.setitem(SHAPES, "payment", lambda fact: len(fact) == 9)
+        async with own(settings) as owner:
+            await owner.owns(0)
+            await owner.flushes(0)
+            assert [decode(kind, owner.store(0).get(key)) for kind, key in (("card", card), ("payment", payment))] == [
+                None, None,
+            ]  # fmt: skip
+            kept_aside: Counter[str] = Counter()
+            for event in owner.told:
+                if isinstance(event, RecordsKeptAside):
+                    kept_aside.update(event.kinds)
+            assert kept_aside == Counter(card=2, payment=1)
+        async with own(settings) as owner:
+            await owner.owns(0)
+            assert (owner.records_read, owner.started_anew) == (0, [])  # the same version has seen all of it
+    assert [record.value for record in await facts_in(settings) if record.key == card] == cards
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert [owner.store(0).get(key) for key in (card, payment)] == [cards[1], paid]
+        assert len(owner.started_anew) == 1
 
 
 async def test_partitions_come_and_go(chain_settings: ChainSettings, own: Own) -> None:

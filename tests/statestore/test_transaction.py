@@ -321,3 +321,11 @@ def test_deleted_and_put_in_one_chunk(local: LmdbStore) -> None:
     assert changes == [(b"a\0k\0", None), (b"a\0k\0", b"2"), (b"b\0k\0", b"1")]
     local.absorb(changes, 1 + len(changes), None)
     assert dict(local.scan(b"a\0")) == {b"a\0k\0": b"2"}
+
+
+def test_what_is_put_last_lies_last(local: LmdbStore) -> None:
+    """A crash leaves the first records of a chunk: what was put before a key goes is there when that is gone."""
+    store = TransactionalStore(local, 0)
+    for name, value in ((b"k", b"1"), (b"l", b"2"), (b"mark", b"3"), (b"k", None), (b"l", b"4")):
+        store.put(b"a\0%b\0" % name, value)
+    assert list(store.seal().changes()) == [(b"a\0mark\0", b"3"), (b"a\0k\0", None), (b"a\0l\0", b"4")]

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import typer
@@ -101,10 +101,9 @@ async def _survey(settings: Settings, order: ReplayOptions) -> ReplaySurvey:
         lookout = Lookout(order.filter)
         with reading(total) as told:
             history = await read_history(reader, spans, told, also=lookout.hear)
-        is_forgotten: Callable[[Telling], bool] = _nobody
+        rules = ReplayRules(order.filter, targets, order.max_replays, order.again, order.limit)
         if lookout.found and settings.state and not order.include_forgotten:
-            is_forgotten = await _forgotten(settings)
-        rules = ReplayRules(order.filter, targets, order.max_replays, order.again, order.limit, is_forgotten)
+            rules = await _heeding_marks(settings, rules)
         with reading(total) as told:
             plan = await make_plan(reader, rules, history, doomed=_doomed(settings), told=told)
     if plan.count:
@@ -112,17 +111,17 @@ async def _survey(settings: Settings, order: ReplayOptions) -> ReplaySurvey:
     return ReplaySurvey(plan, history, dict(reader.spans))
 
 
-def _nobody(_telling: Telling) -> bool:
-    return False
-
-
-async def _forgotten(settings: Settings) -> Callable[[Telling], bool]:
-    """A function that returns whether somebody was forgotten since, by the marks in the customers' topic."""
+async def _heeding_marks(settings: Settings, rules: ReplayRules) -> ReplayRules:
+    """The rules, with those about people who were forgotten by the marks in the customers' topic."""
     from pipeline.transform.customers.marks import read_marks
 
     with share("Reading who was forgotten") as told:
         marks = await read_marks(settings, told)
-    return lambda telling: marks.cover(telling.people, telling.at_ms)
+
+    def is_forgotten(telling: Telling) -> bool:
+        return marks.cover(telling.people, telling.at_ms)
+
+    return replace(rules, is_forgotten=is_forgotten, came_back=marks.came_back)
 
 
 def _doomed(settings: Settings) -> Callable[[Record, Letter], bool]:

@@ -17,7 +17,15 @@ import orjson
 from pipeline.customerio import operations as track
 from pipeline.customerio.limits import PERSON_ID_MAX_BYTES as ID_MAX_BYTES
 from pipeline.errors import OperationError
-from pipeline.kafka.records import DODO_COMMAND, UNTOLD, Headers
+from pipeline.kafka.records import (
+    DLQ_REPLAYS,
+    DODO_COMMAND,
+    RECEIVED_AT,
+    UNTOLD,
+    Headers,
+    header,
+    int_header,
+)
 from pipeline.statestore.draft import Draft, is_the_process_s
 from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.customers import identity
@@ -29,6 +37,7 @@ from pipeline.transform.customers.facts import (
     decode,
     encode,
     identity_key,
+    is_older,
     key,
     person_key,
     prefix,
@@ -37,7 +46,7 @@ from pipeline.transform.customers.merged_facts import keep, summary_of
 from pipeline.transform.customers.observations import ApiObject, nothing, of_api_object
 from pipeline.transform.customers.ownership import elsewhere
 from pipeline.transform.customers.removal import OnlyDigest, addressed, whom
-from pipeline.transform.customers.requests import digest_of, remembered, was_carried_out
+from pipeline.transform.customers.requests import COMMANDS, SECONDS, digest_of, remembered, was_carried_out
 from pipeline.transform.customers.shape import digest, fits
 from pipeline.transform.customers.shared_person import ArrivedShare, take_in
 from pipeline.transform.customers.shares import SHARE, Commands, Whom, shares_of, withdrawn
@@ -87,6 +96,17 @@ class CustomerCommand(NamedTuple):
     webhook_id: str
     at_ms: int
     """When the command was put into its topic, unix milliseconds."""
+    written_s: int | None
+    """The same in seconds, when it was put there first; None of one that was put back, of which nobody knows it."""
+
+    def seconds(self, name: str) -> int | None:
+        """A moment that the command names, unix seconds, by the brokers' clock: it cannot be later than its record.
+
+        Of a sender whose clock is ahead, what it read would win over webhooks that have not come yet, and what it
+        forgets would take them along.
+        """
+        told = _seconds(self.value.get(name))
+        return told if told is None or not self.at_ms else min(told, self.at_ms // 1000)
 
 
 class Carried(NamedTuple):
@@ -125,7 +145,7 @@ def obey(
     customer = _key_of(command, customer_id)
     if customer is None or customer_id is None:
         return _wrong(command, "customer_id", "names no customer")
-    order = CustomerCommand(value, customer_id, customer, webhook_id, at_ms)
+    order = CustomerCommand(value, customer_id, customer, webhook_id, at_ms, _written_s(at_ms, headers))
     if (away := elsewhere(store.ownership, _whose(command, order), headers)) is not None:
         return Carried(away)
     draft = Draft(store)
@@ -145,6 +165,14 @@ def is_too_large(draft: Draft, commands: Commands) -> bool:
     """Whether a record would be left behind that its topic might not take."""
     sent = max((len(record.value or b"") for record in commands), default=0) if commands else 0
     return draft.largest > MAX_FACT_BYTES or sent > MAX_FACT_BYTES
+
+
+def _written_s(at_ms: int, headers: Headers) -> int | None:
+    """When a record was first written, by its own time or, of a copy that was sent on, by what it has of the first."""
+    if header(headers, DLQ_REPLAYS) is not None:
+        return None
+    first_ms = int_header(headers, RECEIVED_AT) or at_ms
+    return first_ms // 1000 or None
 
 
 def _key_of(command: str, customer_id: str | None) -> bytes | None:
@@ -172,7 +200,7 @@ def _person_of(value: Mapping[str, Any]) -> Whom | None:
 
 def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value = order.value
-    object_, data, read_at_s = value.get("object"), value.get("data"), _seconds(value.get("read_at"))
+    object_, data, read_at_s = value.get("object"), value.get("data"), order.seconds("read_at")
     if object_ not in OBJECTS:
         return _wrong("backfill", "object", f"is none of {', '.join(OBJECTS)}")
     if type(data) is not dict:
@@ -205,7 +233,7 @@ def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> C
 
 def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
     value, customer = order.value, order.customer
-    action, at_s = value.get("customerio"), _seconds(value.get("at"))
+    action, at_s = value.get("customerio"), order.seconds("at")
     if action is not None and action not in REMOVALS:
         return _wrong("forget", "customerio", f"is none of {', '.join(REMOVALS)}")
     if at_s is None:
@@ -213,8 +241,18 @@ def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
     summary = summary_of(store, customer)
     request = key(customer, "request", "")
     before, this = decode("request", store.get(request)), digest_of(order.webhook_id)
-    if summary.forgotten_s > at_s or (summary.forgotten_s == at_s and was_carried_out(before, at_s, this)):
-        return Carried(DONE)  # carried out before: what came since is not meant
+    by_earlier_version = before is not None and at_s == before[SECONDS] and this in before[COMMANDS]
+    if order.written_s is not None and not by_earlier_version:
+        at_s = order.written_s  # clocks of two senders differ: the later request must not look like the earlier one
+    if summary.forgotten_s > at_s:
+        return Carried(DONE)  # another one was carried out since
+    if summary.forgotten_s == at_s and was_carried_out(before, at_s, this):
+        # What came since is not meant. What is older a crash has left: the operations were durable before.
+        if left := [name for name, value in store.scan(prefix(customer)) if is_older(name, value, at_s)]:
+            for fact_key in left:
+                store.put(fact_key, None)
+            store.put_derived(customer, None)
+        return Carried(DONE)
     view = CustomerView(store, customer, nothing(at_s))
     person = whom(order.customer_id, policy.person_id_chain, view, before)
     verdict: Verdict = DONE
@@ -228,10 +266,13 @@ def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
     commands = withdrawn(store, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
     kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
-    for fact_key in [fact_key for fact_key, _ in store.scan(prefix(customer)) if fact_key not in {mark, kept, request}]:
-        store.put(fact_key, None)
-    # The mark last: a crash before it forgets again from the start.
+    # The mark comes before the first fact goes. After a crash in between, webhooks from before the command are read
+    # again: without a mark they would be about a customer of whom a half is gone, and name whom they name alone.
     store.put(mark, encode([at_s]))
+    who = identity_key(customer)
+    gone = [fact_key for fact_key, _ in store.scan(prefix(customer)) if fact_key not in {mark, kept, request}]
+    for fact_key in sorted(gone, key=lambda fact_key: fact_key != who):
+        store.put(fact_key, None)
     emptied = Summary()
     emptied.forgotten_s = at_s
     keep(store, customer, Folded(emptied, [], []))

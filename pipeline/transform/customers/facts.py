@@ -190,7 +190,7 @@ def decode(kind: str, value: bytes | None) -> Fact | None:
 def checked(kind: str, value: bytes) -> Fact | None:
     """`decode` at the border, where anything may come from: None for whatever is not wholly of the kind's form.
 
-    A kind that this version does not know is taken as it is; nobody looks into it.
+    Nor is anything of a kind that this version does not know: how two of them are merged, the newer version knows.
     """
     try:
         fact = orjson.loads(value)
@@ -200,24 +200,29 @@ def checked(kind: str, value: bytes) -> Fact | None:
 
 
 def merge(kind: str, old: bytes | None, new: bytes) -> bytes:
-    """The merge of two versions of one fact; one that cannot be read gives way to one that can."""
+    """The merge of two versions of one fact; one that cannot be read gives way to one that can.
+
+    Of two that cannot be read, or whose kind nobody here knows, it is `new`, which lies later in the topic.
+    """
     if old is None or old == new:
         return new
     merged = merge_facts(kind, decode(kind, old), decode(kind, new))
-    return encode(merged) if merged is not None else max(old, new)
+    return encode(merged) if merged is not None else new
 
 
 def merge_at(key: bytes, old: bytes, new: bytes) -> bytes:
-    """`merge` for whoever has the key; a key that is none of ours keeps the larger value."""
+    """`merge` for whoever has the key."""
     return merge(split(key)[1], old, new)
 
 
 def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
     """The same of decoded facts; None when neither can be read or the kind is unknown."""
+    join = _MERGES.get(kind)
+    if join is None:
+        return None
     if old is None or new is None:
         return old or new
-    join = _MERGES.get(kind)
-    return join(old, new) if join is not None else None
+    return join(old, new)
 
 
 def is_before(kind: str, fact: Fact, at_s: int) -> bool:

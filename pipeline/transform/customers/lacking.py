@@ -33,7 +33,7 @@ def lacking(local: Iterable[tuple[bytes, bytes]], topic: Mapping[bytes, News]) -
         if told is None:
             missing[fact] = mine
         elif told.value is not None and told.value != mine and fact != BEGAN:
-            both = merge_at(fact, told.value, mine)
+            both = merge_at(fact, mine, told.value)  # of what nobody here can read, the topic's
             if both != told.value:
                 missing[fact] = both
     return taken | missing

@@ -12,6 +12,8 @@ from pipeline.transform.customers.reading import Told, nobody, read_partitions
 from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
 
 KINDS = frozenset({"forgotten", "request"})
+KEPT = frozenset({"shared", ""})
+"""What lies under a forgotten customer's key without anything that came since; and keys of nobody."""
 
 
 class Marks:
@@ -20,13 +22,18 @@ class Marks:
     def __init__(self) -> None:
         self._facts: dict[bytes, bytes] = {}
         self._since: dict[str, int] | None = None
+        self._back: set[bytes] = set()
 
     def hear(self, key: bytes | None, value: bytes | None) -> None:
         """Take in one record of the customers' topic, in the order of its partition."""
-        kind = split(key)[1] if key is not None else ""
+        customer, kind, _ = split(key) if key is not None else (b"", "", "")
         if key is None or kind not in KINDS:
+            if self._facts and value is not None and kind not in KEPT and _mark(customer) in self._facts:
+                self._back.add(customer)
             return
         self._since = None
+        if kind == "forgotten" and value != self._facts.get(key):
+            self._back.discard(customer)
         if value is None:
             self._facts.pop(key, None)
         elif checked(kind, value) is not None:
@@ -52,6 +59,11 @@ class Marks:
                     return True
         return False
 
+    def came_back(self, people: Iterable[str]) -> bool:
+        """Whether one of these people was forgotten, and something is known of them since; people as for `cover`."""
+        back = {digest for customer in self._back for digest in self._digests(customer)}
+        return any(digest_of(told) in back for who in people for told in (who, who.strip().lower()))
+
     def _gathered(self) -> dict[str, int]:
         """When whom: the customer's id and whoever the customer was, all as digests."""
         since: dict[str, int] = {}
@@ -60,11 +72,19 @@ class Marks:
             fact = decode(kind, value)
             if kind != "forgotten" or fact is None:
                 continue
-            request = decode("request", self._facts.get(customer + b"\0request\0"))
-            people = [person[DIGEST] for person in request[PEOPLE]] if request is not None else []
-            for who in (digest_of(customer.decode("utf-8", "replace")), *people):
+            for who in self._digests(customer):
                 since[who] = max(fact[0], since.get(who, 0))
         return since
+
+    def _digests(self, customer: bytes) -> list[str]:
+        """The customer's id and whoever the customer was."""
+        request = decode("request", self._facts.get(customer + b"\0request\0"))
+        people = [person[DIGEST] for person in request[PEOPLE]] if request is not None else []
+        return [digest_of(customer.decode("utf-8", "replace")), *people]
+
+
+def _mark(customer: bytes) -> bytes:
+    return customer + b"\0forgotten\0"
 
 
 async def read_marks(settings: Settings, told: Told = nobody) -> Marks:

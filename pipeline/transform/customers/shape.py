@@ -238,10 +238,10 @@ SHAPES: Final[dict[str, Shape]] = {
     "person": array(count, whole, maybe(digest), several(text, 0, 10_000)),
     "state": array(count, text, count),
 }
-"""By kind, but for that of keys: a kind that this version does not know may have any form."""
+"""By kind."""
 
 
 def fits(kind: str, fact: Any) -> bool:
-    """Whether a decoded value is a fact of its kind."""
+    """Whether a decoded value is a fact of its kind; of a kind that this version does not know nothing is."""
     shape = SHAPES.get(kind)
-    return shape is None or shape(fact)
+    return shape is not None and shape(fact)

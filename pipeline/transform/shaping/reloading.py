@@ -66,6 +66,8 @@ class LiveShaper:
         look_s: seconds between two looks.
         loaded: the class of that record.
         names: the settings that name the files, for the log.
+        read: the files' status from before `shaper` was loaded: what changed while it was loads, too. Without it, as
+            they are now.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class LiveShaper:
         look_s: float = LOOK_S,
         loaded: type[ShaperLoaded] = ShaperLoaded,
         names: Sequence[str] = (),
+        read: Signature | None = None,
     ) -> None:
         self._settings, self._tasks, self._observe, self._look_s = settings, tasks, observe, look_s
         self._loaded, self._names = loaded, names or _named(settings)
         self._wanted = asyncio.Event()
-        self._read = self._pending = signature(files_of(settings))
+        self._read = self._pending = signature(files_of(settings)) if read is None else read
         self.shaper = shaper
         """The live one; the next chunk uses it."""
 

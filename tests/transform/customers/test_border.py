@@ -75,10 +75,13 @@ def test_what_does_not_fit(kind: str) -> None:
         assert checked(kind, value) is None, value
 
 
-def test_a_kind_that_nobody_knows_is_taken_as_it_is() -> None:
-    """Nobody looks into it, and it moves and goes with its customer."""
-    assert checked("later", b"[{}]") == [{}]
-    assert checked("later", b"{}") is None
+def test_a_kind_that_nobody_knows_is_kept_aside() -> None:
+    """It is no fact of this version, which could not merge two of them; it moves and goes with its customer."""
+    assert checked("later", b"[{}]") is None
+    sifted = sift([(key("later"), b"[{}]"), (key("later"), b"{}")], [7, 8], CUSTOMERS)
+    assert (sifted.changes, sifted.kinds) == (
+        [(key("later"), ASIDE + b"[{}]"), (key("later"), b"{}")], Counter(later=2),
+    )  # fmt: skip
 
 
 def test_sifting() -> None:

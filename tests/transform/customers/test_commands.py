@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -304,17 +305,80 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     ]
 
 
-@pytest.mark.parametrize("durable", range(1, 4))
-def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
-    """A crash between the facts that go does not make the repeated command name another person."""
+def written(record: Consumed, at_s: int, *more: tuple[str, bytes]) -> Consumed:
+    """The record as the brokers wrote it at that time."""
+    return replace(record, timestamp=at_s * 1000, headers=(*record.headers, *more))
+
+
+def test_a_request_by_a_clock_that_is_ahead() -> None:
+    """It is of the moment in which it was written: what happens in the hour after it is a new customer's."""
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, written(forget(at=NOW_S + 3600), NOW_S))
+    late, since = (webhook("payment.succeeded", f"msg_{s}", at_s=NOW_S + s, payment_id="pay_new") for s in (-5, 5))
+    assert isinstance(told(store, late), Dropped)
+    assert [operation.kind for operation in told(store, since).operations] == ["identify", "event"]  # type: ignore[union-attr]
+
+
+def test_a_later_request_by_a_clock_that_is_behind() -> None:
+    """It is carried out, once, and what came since is not meant when it is read again, or the one before it is."""
+    store = MemoryStore()
+    requests = [
+        written(forget("delete", NOW_S), NOW_S + 1),
+        written(forget("suppress", NOW_S - 120, "forget_2"), NOW_S + 60),
+    ]
+    assert [sent(told(store, one))[0]["action"] for one in requests] == ["delete", "suppress"]
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S + 90))
+    since = known(store)
+    assert "payment" in since
+    for one in (*requests, written(requests[0], NOW_S + 500, ("dlq-replays", b"1"))):
+        assert isinstance(told(store, one), Dropped)
+        assert known(store) == since
+
+
+def test_a_past_read_by_a_clock_that_is_ahead() -> None:
+    """What the API showed then does not win over a webhook that comes after it."""
+    store = MemoryStore()
+    command_ = backfill("customer", None, email="then@example.com", name="Ann")
+    told(store, written(command_, NOW_S - 3600))
+    identify, _ = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 1800)))
+    assert identify["attributes"]["email"] != "then@example.com"
+    assert identify["timestamp"] == NOW_S - 1800
+
+
+def cut_off(durable: int) -> MemoryStore:
+    """The state after a crash that left so many facts of a request to forget the person `u_7`."""
     store, restored = MemoryStore(), MemoryStore()
     told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
     written = len(store.changelog)
     told(store, forget("delete"), NAMED)
     for key, value in store.changelog[: written + durable]:
         restored.put(key, value)
-    operations = sent(told(restored, forget("delete"), NAMED))
+    return restored
+
+
+@pytest.mark.parametrize("durable", [1, 2])
+def test_a_request_that_was_cut_off_names_the_person(durable: int) -> None:
+    """A crash before the facts go does not make the repeated command name another person."""
+    operations = sent(told(cut_off(durable), forget("delete"), NAMED))
     assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
+
+
+@pytest.mark.parametrize("durable", [3, 4])
+def test_a_request_that_was_cut_off_behind_its_mark(durable: int) -> None:
+    """What the crash has left goes with the repeated command; what is read again of before it tells nothing."""
+    store = cut_off(durable)
+    again = told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, **OF_USER), NAMED)
+    assert isinstance(again, Dropped)
+    assert again.reason == "forgotten"
+    done = told(store, forget("delete"), NAMED)
+    assert isinstance(done, Dropped)
+    assert known(store) == ["forgotten", "request", "shared"]
+    told(store, webhook("payment.succeeded", "msg_2", at_s=NOW_S + 100, payment_id="pay_new"), NAMED)
+    since = known(store)
+    told(store, forget("delete"), NAMED)
+    assert known(store) == since
+    assert "payment" in since
 
 
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:

@@ -213,10 +213,11 @@ def test_what_cannot_be_read_gives_way(broken: bytes) -> None:
 
 
 def test_kinds_of_a_newer_version_are_kept() -> None:
-    """Whatever it means, all workers keep the same one."""
-    assert merge("later", b"[1]", b"[2]") == merge("later", b"[2]", b"[1]") == b"[2]"
-    assert merge_at(b"cus_1\0later\0x", b"[1]", b"[2]") == b"[2]"
-    assert merge_at(b"no key of ours", b"[1]", b"[2]") == b"[2]"
+    """Whatever it means, all workers keep the same one: the one that lies later in the topic."""
+    for old, new in ((b"[10]", b"[9]"), (b"[9]", b"[10]"), (b"[9]", b"{}"), (b"{}", b"[9]")):
+        assert merge("later", old, new) == new
+        assert merge_at(b"cus_1\0later\0x", old, new) == new
+        assert merge_at(b"no key of ours", old, new) == new
 
 
 def test_keys_lead_back() -> None:

@@ -51,6 +51,13 @@ def test_what_is_kept_aside_goes_back_as_it_was() -> None:
     assert lacking([(KEYS[0], ASIDE + odd)], collapse([(KEYS[0], odd)], merge_at)) == {}
 
 
+def test_what_nobody_here_can_read_stays_as_the_topic_has_it() -> None:
+    """Of a kind of a newer version the copy may be the older one."""
+    later = b"cus_1\0later\0"
+    assert lacking([(later, ASIDE + b"[9]")], {}) == {later: b"[9]"}
+    assert lacking([(later, ASIDE + b"[9]")], collapse([(later, b"[10]")], merge_at)) == {}
+
+
 changes = st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.sampled_from(VALUES)), max_size=12)
 
 

@@ -49,6 +49,32 @@ def test_who_is_covered(steps: list[tuple[str, str, str, int]], who: str, at_ms:
     assert marks.count == len(requests)
 
 
+def test_who_came_back() -> None:
+    """Somebody of whom there is a fact behind the mark: by the customer's id, and by whoever they were."""
+    marks = Marks()
+    seen = [5, [], [[5, "email", None, digest_of("a@example.com")]]]
+
+    def back() -> list[bool]:
+        return [marks.came_back([who]) for who in ("cus_1", "A@Example.com", "cus_2")]
+
+    for key, value in (
+        (b"cus_1\0payment\0p", b"[1]"),
+        (b"cus_1\0request\0", orjson.dumps(seen)),
+        (b"cus_1\0shared\0", b"[1,null,null]"),
+        (b"cus_1\0forgotten\0", b"[5]"),
+        (b"cus_1\0payment\0p", None),
+        (b"cus_2\0payment\0p", b"[1]"),
+    ):
+        marks.hear(key, value)
+    assert back() == [False, False, False]
+    marks.hear(b"cus_1\0payment\0p2", b"[1]")
+    marks.hear(b"cus_1\0forgotten\0", b"[5]")  # once more, as a worker that restored it may write
+    assert back() == [True, True, False]
+    marks.hear(b"cus_1\0forgotten\0", b"[6]")
+    marks.hear(b"cus_1\0payment\0p2", None)
+    assert back() == [False, False, False]
+
+
 def test_what_is_no_mark() -> None:
     """Other facts, ill-typed ones and keys of nobody are passed over; addresses are known in any case."""
     marks = Marks()

@@ -6,15 +6,20 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.settings import Settings
 from pipeline.tasks import Tasks
+from pipeline.transform import worker
 from pipeline.transform.metrics import observe_transform
+from pipeline.transform.policy import Policy
 from pipeline.transform.shaping.loading import checked_shaper_of
 from pipeline.transform.shaping.reloading import LiveShaper, ShaperLoaded
+from pipeline.transform.shaping.types import Shaper
 from pipeline.watch.metrics import Metrics
+from pipeline.watch.worker import WorkerWatch
 
 GOOD = "rules:\n- match: {event: payment_completed}\n  rename: Order Paid\n"
 OTHER = GOOD.replace("Order Paid", "Paid")
@@ -82,6 +87,32 @@ async def test_a_change_is_taken_once_it_has_come_to_rest(path: Path) -> None:
     await stage.live.look()
     assert stage.live.shaper.version != before
     assert stage.outcomes == ["taken"]
+
+
+@pytest.mark.parametrize("which", ["live", "candidate"])
+async def test_what_changes_while_it_is_loaded_at_the_start(
+    path: Path, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollout that brings new rules and new pods at once: a worker never stays with the rules of before."""
+
+    def loaded(settings: Settings, **options: Any) -> Shaper | None:
+        shaper = checked_shaper_of(settings, **options)
+        put(path, OTHER)
+        return shaper
+
+    settings = Settings.load(rules=path, shadow_rules=path)
+    policy, watch = Policy.of(settings), WorkerWatch(worker.create_app(settings))
+    monkeypatch.setattr(worker, "checked_shaper_of", loaded)
+    if which == "live":
+        found = worker._live(settings, policy, watch, Tasks())
+    else:
+        beside = worker._beside(settings, policy, watch, Tasks(), None)
+        found = None if beside is None else beside.candidate
+    assert found is not None
+    before = found.shaper.version
+    for _ in range(2):
+        await found.look()
+    assert found.shaper.version != before
 
 
 async def test_a_swapped_symlink_is_a_change(tmp_path: Path) -> None:
