@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.numbers import finite
 from pipeline.cli.preparation import prepare
 from pipeline.cli.screen import say
 from pipeline.errors import BrokerUnreachableError, InputError
@@ -42,7 +43,9 @@ def register(app: typer.Typer) -> None:
 def lag(
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Read again and again, until Ctrl-C.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings of --watch.")] = 2.0,
+    interval: Annotated[
+        float, typer.Option(min=0.2, callback=finite, help="Seconds between two readings of --watch.")
+    ] = 2.0,
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge", help="You know of the lost records shown: stop showing them.")
     ] = False,

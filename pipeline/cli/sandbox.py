@@ -8,6 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from pipeline.cli.numbers import finite
+
 
 class Region(StrEnum):
     """The region of the workspace."""
@@ -35,13 +37,18 @@ def sandbox(
     ] = False,
     rate_limit: Annotated[
         Optional[float],
-        typer.Option(min=0.001, metavar="N", help="Requests in any second; more are answered 429. [default: none]"),
+        typer.Option(
+            min=0.001,
+            callback=finite,
+            metavar="N",
+            help="Requests in any second; more are answered 429. [default: none]",
+        ),
     ] = None,
     retry_after: Annotated[
         Optional[str], typer.Option(help="Retry-After of those: seconds, or date+N for an HTTP date in N seconds.")
     ] = None,
     latency_ms: Annotated[
-        float, typer.Option(min=0, metavar="N", help="Pause before each request is processed.")
+        float, typer.Option(min=0, callback=finite, metavar="N", help="Pause before each request is processed.")
     ] = 0.0,
     faults: Annotated[Optional[Path], typer.Option(help="Fault script, YAML or JSON.", metavar="FILE")] = None,
     lenient: Annotated[

@@ -13,7 +13,7 @@ from pipeline.deadletters.envelope import BATCH, original_of
 from pipeline.deadletters.letter import Letter
 from pipeline.dodo.envelope import kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
-from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, OutRecord, Record, header
+from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, MAX_DIGITS, OutRecord, Record, header
 
 DEFAULT_MAX_REPLAYS: Final = 3
 """A record that became a dead letter four times has a fault that another replay does not change."""
@@ -97,7 +97,9 @@ def _partition_of(letter: Letter, topic: str) -> int | None:
     """The partition that the record came from, if it came from `topic`."""
     source, _, rest = (letter.source or "").partition("/")
     partition, _, _ = rest.partition("/")
-    return int(partition) if source == topic and partition.isascii() and partition.isdigit() else None
+    if source != topic or not (partition.isascii() and partition.isdigit() and len(partition) <= MAX_DIGITS):
+        return None
+    return int(partition)
 
 
 def _as_webhook(record: Record, topic: str) -> ReplayRecord | Refused:

@@ -31,10 +31,6 @@ def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE
         else:
             what = f"{error.strerror or type(error).__name__}: PIPELINE_HOST must be an address of this machine"
         raise ConfigurationError(f"cannot listen on {host}:{port}: {what}") from None
-    except (TypeError, UnicodeError):  # of a name that is not ASCII, and none of IDNA either
-        raise ConfigurationError(
-            f"cannot listen on {host!r}: PIPELINE_HOST must be an address of this machine"
-        ) from None
 
 
 def reserve(host: str, port: int, *, setting: str = "PIPELINE_PORT") -> socket.socket:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.kafka.cluster.topic_reader import Span
-from pipeline.kafka.records import DODO_COMMAND, REPARTITIONED_FROM, Headers, Record, text_header, time_ms
+from pipeline.kafka.records import (
+    DODO_COMMAND,
+    MAX_DIGITS,
+    REPARTITIONED_FROM,
+    Headers,
+    Record,
+    text_header,
+    time_ms,
+)
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers.shares import SHARE
 from pipeline.transform.decision import Decision, decide
@@ -134,7 +142,9 @@ def is_echo(record: Record, spans: Mapping[int, Span]) -> bool:
         return True
     topic, _, place = (text_header(record.headers, REPARTITIONED_FROM) or "").partition("/")
     partition, _, offset = place.partition("/")
-    if topic != record.topic or not (partition.isascii() and partition.isdigit() and offset.isascii()):
+    if topic != record.topic or not all(
+        part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS for part in (partition, offset)
+    ):
         return False
-    span = spans.get(int(partition)) if offset.isdigit() else None
+    span = spans.get(int(partition))
     return span is not None and span.start <= int(offset) < span.end

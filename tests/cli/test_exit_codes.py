@@ -126,6 +126,24 @@ def test_a_missing_file(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["lag", "--watch", "--interval"],
+        ["dlq", "replay", "--rate"],
+        ["sandbox", "--latency-ms"],
+        ["sandbox", "--rate-limit"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_is_none(
+    command: Sequence[str], number: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bad usage: NaN passes each bound, and no loop can wait for so long."""
+    assert run(capsys, monkeypatch, *command, number)[0] == 2
+
+
 def test_unknown_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An option or a command that is none is bad usage, 2, at every place."""
     for command in [*sorted(LEAVES), ()]:

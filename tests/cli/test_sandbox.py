@@ -18,7 +18,7 @@ from pipeline.customerio.batch import join
 from pipeline.customerio.client import TrackClient
 from pipeline.customerio.operations import identify
 from pipeline.customerio.workspace import credentials, resolve
-from pipeline.errors import ConfigurationError, InputError
+from pipeline.errors import InputError, SettingsError
 from pipeline.settings import Settings
 from tests import forked
 from tests.asking import local_client
@@ -108,7 +108,7 @@ def test_wrong_options_are_told(arguments: list[str], told: str) -> None:
 def test_an_address_that_is_no_text_is_told() -> None:
     """A name that no resolver can be asked for is a wrong option."""
     error = CliRunner().invoke(build(), ["sandbox", "--host", "caf\udce9"]).exception
-    assert isinstance(error, ConfigurationError)
+    assert isinstance(error, SettingsError)
     assert "cannot listen on" in str(error)
 
 

@@ -98,7 +98,14 @@ def test_cap(make: Any, replays: int, put_back: int, cap: int, goes: bool) -> No
 
 @pytest.mark.parametrize(
     ("source", "partition"),
-    [("webhooks/3/41", 3), ("elsewhere/3/41", None), ("http", None), ("webhooks//41", None), ("webhooks/x/1", None)],
+    [
+        ("webhooks/3/41", 3),
+        ("elsewhere/3/41", None),
+        ("http", None),
+        ("webhooks//41", None),
+        ("webhooks/x/1", None),
+        (f"webhooks/{'9' * 5000}/1", None),
+    ],
 )
 def test_without_a_key(make: Any, source: str, partition: int | None) -> None:
     """No key, no hash: the record goes to the partition that it came from, where it is known."""

@@ -97,6 +97,7 @@ def test_what_the_worker_wrote_because_of_what_is_read_is_passed_over() -> None:
     for origin, expected in (
         (b"hooks/0/5", True), (b"hooks/0/10", False), (b"hooks/0/4", False), (b"hooks/7/5", False),
         (b"others/0/5", False), (b"hooks/0", False), (b"hooks/x/y", False), (b"hooks/0/\xb2", False), (b"", False),
+        (b"hooks/0/" + b"9" * 5000, False), (b"hooks/" + b"9" * 5000 + b"/5", False),
     ):  # fmt: skip
         assert is_echo(payment(1, headers=(("repartitioned-from", origin),)), spans) is expected, origin
     assert is_echo(payment(1, headers=(("dodo-command", b"share"),)), spans)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from pipeline.cli.numbers import finite
+
 if TYPE_CHECKING:
     from pipeline.deadletters.filters import Filter
     from pipeline.deadletters.letter import Place
@@ -157,7 +159,7 @@ def replay_letters(
         typer.Option("--offset", metavar="PARTITION/OFFSET", help="Only this letter, as `list` shows it. Repeatable."),
     ] = None,
     limit: Annotated[Optional[int], typer.Option(min=1, help="At most so many, the oldest. [default: all]")] = None,
-    rate: Annotated[float, typer.Option(min=0.001, max=1_000_000, help="Letters a second.")] = 500.0,
+    rate: Annotated[float, typer.Option(min=0.001, max=1_000_000, callback=finite, help="Letters a second.")] = 500.0,
     max_replays: Annotated[
         int, typer.Option(min=1, max=1000, help="Refuse what was put back so often already and died again.")
     ] = 3,

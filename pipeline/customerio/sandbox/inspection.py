@@ -23,6 +23,9 @@ PREFIX: Final = "/__sandbox"
 LIMIT: Final = 100
 LIMIT_MAX: Final = 10_000
 
+MAX_DIGITS: Final = 18
+"""Of a number of 64 bits."""
+
 
 class Inspection:
     """Endpoints that read and reset one sandbox."""
@@ -40,7 +43,7 @@ class Inspection:
             ("GET", "/events", self.events),
             ("GET", "/objects", self.objects),
             ("GET", "/requests", self.requests),
-            ("GET", "/requests/{number:int}/body", self.body),
+            ("GET", "/requests/{number}/body", self.body),
             ("GET", "/faults", self.faults),
             ("POST", "/faults", self.add_faults),
             ("DELETE", "/faults", self.clear_faults),
@@ -116,7 +119,8 @@ class Inspection:
     async def body(self, request: HttpRequest) -> Response:
         """The body of one request, byte for byte, while it is kept."""
         number = request.path_params["number"]
-        body = next((line.body for line in self._sandbox.requests if line.number == number), None)
+        known = self._sandbox.requests if is_number(number) else ()
+        body = next((line.body for line in known if line.number == int(number)), None)
         if body is None:
             return _json({"error": "no such request, or its body is no longer kept"}, 404)
         return Response(body, media_type="application/octet-stream")
@@ -166,4 +170,9 @@ def _limit(request: HttpRequest) -> int:
 
 def _number(request: HttpRequest, name: str, default: int) -> int:
     text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else default
+    return int(text) if is_number(text) else default
+
+
+def is_number(text: str) -> bool:
+    """Whether it is the number of something here; Python makes none of thousands of digits, and raises."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS

@@ -52,6 +52,9 @@ class SandboxServer:
         except OSError as error:
             self._socket.close()
             raise SettingsError(f"the sandbox cannot listen on {host} port {port}: {error.strerror}") from None
+        except (TypeError, UnicodeError):
+            self._socket.close()
+            raise SettingsError(f"the sandbox cannot listen on {host!r}: that is no name") from None
         visible = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         self.url: Final = f"http://{shown(visible)}:{self._socket.getsockname()[1]}"
         self._server = Server(app, self._socket, LIMITS, observers=[ConnectionJournal()])

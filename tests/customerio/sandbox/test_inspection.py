@@ -187,10 +187,18 @@ async def test_the_index_lists_what_answers(asking: Asking) -> None:
         assert (await client.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("query", ["limit=x&after=y", "limit=-1", "limit=0", "limit=99999999999", "after=٣"])
+@pytest.mark.parametrize(
+    "query", ["limit=x&after=y", "limit=-1", "limit=0", "limit=99999999999", "after=٣", f"limit={'9' * 5000}"]
+)
 async def test_odd_queries_are_harmless(asking: Asking, query: str) -> None:
     """A number that is none counts as not given."""
     client = await asking()
     await client.post("/api/v2/batch", json={"batch": [event(0)]})
     answer = await client.get(f"/__sandbox/events?{query}")
     assert [e["seq"] for e in answer.json()["events"]] == [1]
+
+
+@pytest.mark.parametrize("number", ["99", "x", "-1", "9" * 5000])
+async def test_a_request_that_was_not(asking: Asking, number: str) -> None:
+    """404, whatever stands for its number."""
+    assert (await (await asking()).get(f"/__sandbox/requests/{number}/body")).status_code == 404
