@@ -21,6 +21,9 @@ GENUINE: Final = frozenset({"first", "redelivery"})
 WEDGED_S: Final = 60.0
 """A partition that has work and does not move for so long after the last fault that could hold it is wedged."""
 
+UNANSWERED: Final = frozenset({"slow", "answers lost"})
+"""Faults in which Customer.io takes a batch and the sink does not hear of it in time: it is sent again, as promised."""
+
 STAGES: Final[tuple[Stage, ...]] = ("transform", "sink")
 """Those that have a group."""
 
@@ -105,12 +108,15 @@ def _wedged(season: Season) -> Iterator[Any]:
 
 def _late(season: Season) -> Iterator[Any]:
     for one in takeovers(season):
-        if one.seconds is not None and one.seconds > one.limit_s:
-            yield f"{one.stop.replica} {one.stop.signal}: work waited for {one.seconds:.1f} s (limit {one.limit_s:g} s)"
+        if one.is_late:
+            yield (
+                f"{one.stop.replica} {one.stop.signal}: work waited for {one.seconds:.1f} s, for {one.reading_s:.1f} s "
+                f"of it for facts (limit beside that {one.limit_s:g} s)"
+            )
 
 
 def _repeated_after_stop(season: Season) -> Iterator[Any]:
-    """SIGTERM hands over: nothing is sent twice, but what was posted twice or came back to life beside it."""
+    """SIGTERM hands over: nothing is sent twice, but what was posted twice or taken before and not answered in time."""
     posted = Counter(one.webhook_id for one in season.answered)
     for answer in season.answered:
         posted[answer.webhook_id] += answer.attempts - 1
@@ -119,13 +125,21 @@ def _repeated_after_stop(season: Season) -> Iterator[Any]:
         for stop in judged(season)
         if stop.signal == "SIGTERM"
     ]
-    had: set[str] = set()
+    unanswered = [(fault.began_s, fault.ended_s) for fault in season.happened if fault.name in UNANSWERED]
+    had: dict[str, float] = {}
     for one in season.taken:
         if not one.ulid or not one.accepted:
             continue
-        if one.ulid in had and posted[one.webhook_id] < 2 and any(since <= one.at_s < until for since, until in stops):
+        before_s = had.get(one.ulid)
+        had[one.ulid] = one.at_s
+        if before_s is None or posted[one.webhook_id] > 1 or _within(before_s, unanswered):
+            continue
+        if _within(one.at_s, stops):
             yield one
-        had.add(one.ulid)
+
+
+def _within(at_s: float, times: Iterable[tuple[float, float]]) -> bool:
+    return any(since <= at_s < until for since, until in times)
 
 
 def _ended(season: Season) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from tests.chaos.season.chain import Chain
 from tests.chaos.season.checker import check
 from tests.chaos.season.faults.table import FAULTS
 from tests.chaos.season.record import Happened, Season, Taken
+from tests.chaos.season.restores import restores
 from tests.chaos.season.schedule import Planned
 from tests.chaos.season.stand_in import read
 from tests.chaos.seen import caught_up_in, look
@@ -131,6 +132,7 @@ async def _judge(chain: Chain, seed: int, began_s: float, happened: list[Happene
         samples=tuple(chain.watch.samples),
         happened=tuple(sorted(happened, key=lambda one: one.number)),
         ended=tuple(chain.replicas.ended),
+        restored=restores(chain.directory),
         due={person: tuple(ids) for person, ids in due.items()},
     )
     found = without_refused(seen, lines)

@@ -78,6 +78,14 @@ class Stop(NamedTuple):
     """Whether its stage moved when it was ended; else what follows may be something else's doing."""
 
 
+class Restored(NamedTuple):
+    """A transform read facts that its disk lacked, and took no records meanwhile."""
+
+    replica: str
+    began_s: float
+    ended_s: float
+
+
 class Ended(NamedTuple):
     """A process that ended although nobody had told it to."""
 
@@ -118,5 +126,6 @@ class Season:
     samples: tuple[Sample, ...]
     happened: tuple[Happened, ...]
     ended: tuple[Ended, ...] = ()
+    restored: tuple[Restored, ...] = ()
     due: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Person → the ids of the events that are due, in the order in which they are due."""

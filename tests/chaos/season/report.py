@@ -31,6 +31,7 @@ def report(played: Played, planned: Sequence[Planned]) -> str:
         )
     for one in takeovers(played.season):
         waited = "nothing waited" if one.seconds is None else f"{one.seconds:.1f} s of {one.limit_s:g} s"
+        waited += f", {one.reading_s:.1f} s of it for facts" if one.reading_s else ""
         lines.append(f"     takeover of {one.stop.replica} after {one.stop.signal}: {waited}")
     return "\n".join(lines)
 
@@ -54,10 +55,12 @@ def digest(played: Played) -> dict[str, Any]:
     end_s = max([one.at_s for one in season.samples], default=season.began_s)
     step_s = max((end_s - season.began_s) / COLUMNS, 0.001)
     times: dict[str, list[float]] = defaultdict(list)
-    found = takeovers(season)
-    for one in found:
+    reading: list[list[float]] = []
+    for one in takeovers(season):
         if one.seconds is not None:
-            times[one.stop.signal].append(round(one.seconds, 1))
+            times[one.stop.signal].append(round(one.seconds - one.reading_s, 1))
+            if one.reading_s:
+                reading.append([round(one.seconds, 1), round(one.reading_s, 1)])
     return {
         "seed": season.seed,
         "seconds": round(end_s - season.began_s, 1),
@@ -68,6 +71,7 @@ def digest(played: Played) -> dict[str, Any]:
         "repeats": played.stats["duplicates"],
         "violations": list(played.found),
         "takeovers": {signal: sorted(seconds) for signal, seconds in sorted(times.items())},
+        "reading": sorted(reading),
         "kinds": dict(sorted(Counter(one.name for one in season.happened).items())),
         "step_s": round(step_s, 3),
         "accepted": _accepted(season, step_s),
@@ -88,12 +92,12 @@ def _accepted(season: Season, step_s: float) -> list[float]:
 def _lag(season: Season, stage: str, step_s: float) -> list[int | None]:
     """The most records that waited in each step; None where nobody could tell."""
     most: dict[int, int] = {}
+    partitions = 0  # a topic only grows
     for sample in season.samples:
-        if (
-            sample.stage == stage
-            and len(sample.places) >= season.partitions[sample.stage]
-            and sample.at_s > season.began_s
-        ):
+        if sample.stage != stage:
+            continue
+        partitions = max(partitions, len(sample.places))
+        if len(sample.places) == partitions and sample.at_s > season.began_s:
             step = int((sample.at_s - season.began_s) / step_s)
             lag = sum(place.end - place.committed for place in sample.places.values())
             most[step] = max(most.get(step, 0), lag)

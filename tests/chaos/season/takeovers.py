@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tests.chaos.season.record import Season, Stop
-from tests.chaos.season.standstills import standstills
+from tests.chaos.season.record import Restored, Season, Stop
+from tests.chaos.season.standstills import Standstill, standstills
 
 AFTER_KILL_S = 5.0
 """Beyond the session: the rest of it is the heartbeats' pause, the join and the first commit."""
@@ -21,6 +21,14 @@ class Takeover(NamedTuple):
     limit_s: float
     seconds: float | None
     """The longest standstill of a partition of the stage; None when nothing waited, so that nothing can be said."""
+
+    reading_s: float = 0.0
+    """How much of it whoever took over read the customers' facts, since its disk lacked them."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether work waited for longer than it may, beside that."""
+        return self.seconds is not None and self.seconds - self.reading_s > self.limit_s
 
 
 def limit_s(stop: Stop, session_s: float) -> float:
@@ -50,9 +58,20 @@ def takeovers(season: Season) -> list[Takeover]:
     for stop in judged(season):
         limit = limit_s(stop, season.session_s)
         waited = [
-            one.ended_s - max(one.began_s, stop.at_s)
+            _waited(one, stop, season.restored)
             for one in found
             if one.stage == stop.stage and one.began_s < stop.at_s + limit and one.ended_s > stop.at_s
         ]
-        result.append(Takeover(stop, limit, max(waited, default=None)))
+        seconds, reading_s = max(waited, key=lambda one: one[0] - one[1], default=(None, 0.0))
+        result.append(Takeover(stop, limit, seconds, reading_s))
     return result
+
+
+def _waited(one: Standstill, stop: Stop, restored: Iterable[Restored]) -> tuple[float, float]:
+    """How long work waited in this partition since the stop, and how much of that a transform was reading facts."""
+    began_s = max(one.began_s, stop.at_s)
+    reading_s, until_s = 0.0, began_s
+    for read in sorted(restored, key=lambda read: read.began_s) if one.stage == "transform" else ():
+        since_s, until_s = max(read.began_s, until_s), max(until_s, min(read.ended_s, one.ended_s))
+        reading_s += max(0.0, until_s - since_s)
+    return one.ended_s - began_s, reading_s

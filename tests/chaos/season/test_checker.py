@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.season.checker import CHECKS, TIMED, WEDGED_S, check
-from tests.chaos.season.record import Answered, Ended, Happened, Place, Sample, Season, Stop, Taken
+from tests.chaos.season.record import Answered, Ended, Happened, Place, Restored, Sample, Season, Stop, Taken
 from tests.chaos.season.takeovers import takeovers
 
 SESSION_S = 10.0
@@ -289,3 +290,33 @@ def test_a_stop_beside_another_fault_is_not_judged() -> None:
         during_s = (STOPPED_S - 1, STOPPED_S + 9)
         idle = altered(idle, "sink", partition, during_s, lambda place: Place(place.end, place.end))
     assert [one.seconds is None for one in takeovers(idle)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("read_s", "accused"),
+    [((KILLED_S + 3, KILLED_S + 9), False), ((KILLED_S + 3, KILLED_S + 3.5), True), ((60, 90), True)],
+)
+def test_what_the_heir_reads_is_no_part_of_a_takeover(read_s: tuple[float, float], accused: bool) -> None:
+    """A transform whose disk lacked the facts has their time and no more; one that read at another time has none."""
+    dice = random.Random(1)
+    late = replace(
+        slow_kill(season(dice, 3, 4), dice),
+        restored=(Restored("transform-0", *read_s), Restored("transform-1", *read_s)),
+    )
+    assert [line for line in check(late) if "takeovers" in line] == ([] if not accused else check(late))
+    assert bool(check(late)) is accused
+
+
+@pytest.mark.parametrize("kind", ["slow", "answers lost", "throttled"])
+def test_a_repeat_after_an_answer_that_never_came(kind: str) -> None:
+    """It is the answer's doing and no stop's, and of no other fault's."""
+    dice = random.Random(1)
+    planted = repeat(season(dice, 3, 4), dice)
+    times = Counter(one.ulid for one in planted.taken if one.ulid and one.accepted)
+    before_s = {
+        one.ulid: one.at_s for one in planted.taken if one.at_s < STOPPED_S and times[one.ulid] > 1 and one.accepted
+    }
+    earlier = [Happened(4, kind, at_s - 0.1, at_s + 0.1, "") for at_s in before_s.values()]
+    explained = check(replace(planted, happened=(*planted.happened, *earlier)))
+    assert [line for line in explained if "sent again" in line] == ([] if kind != "throttled" else explained)
+    assert bool(explained) is (kind == "throttled")
