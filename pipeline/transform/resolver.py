@@ -89,7 +89,7 @@ class Resolver:
         rate: how fast questions may go.
         slow_s: how long an answer may take, from its turn on.
         clock: seconds of an even clock.
-        unix: unix seconds.
+        unix: unix seconds, by the clock that webhooks are dated by.
         sleep: waits for a question's turn.
         observers: called with a look-up that failed by a bug.
     """
@@ -119,7 +119,9 @@ class Resolver:
         self._garbage = 0
 
     @classmethod
-    def of(cls, settings: Settings, observers: Sequence[Observer] = ()) -> Self | None:
+    def of(
+        cls, settings: Settings, observers: Sequence[Observer] = (), unix: Callable[[], float] = time.time
+    ) -> Self | None:
         """The resolver of a process; None without a key.
 
         Raises:
@@ -129,7 +131,7 @@ class Resolver:
             return None
         # The turn is waited for here, so that it is not taken for the API's slowness.
         api = open_api(settings, rate=RateLimit(), patience=ONCE, timeouts=TIMEOUTS, answer_s=ANSWER_S)
-        return cls(api, rate=RateLimit((PER_SECOND, 1.0)), observers=observers)
+        return cls(api, rate=RateLimit((PER_SECOND, 1.0)), observers=observers, unix=unix)
 
     def ask(self, customer_id: str) -> FoundCustomer | Asking | None:
         """The customer as Dodo knows it, or the question to wait for.

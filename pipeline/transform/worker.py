@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -247,7 +248,11 @@ def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, back
 
 def _enrichment(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enrichment | None:
     """Look-ups of customers at Dodo, where there is a key for them."""
-    resolver = Resolver.of(settings, observers=[watch.metrics])
+
+    def brokers_time_s() -> float:
+        return time.time() - (watch.clock.ahead_s or 0.0)  # an answer dated ahead would win over webhooks to come
+
+    resolver = Resolver.of(settings, observers=[watch.metrics], unix=brokers_time_s)
     if resolver is None:
         return None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +14,9 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.kafka.fetched import UnreadableRecord
+from pipeline.settings import Settings
 from pipeline.statestore.store import MemoryStore
+from pipeline.transform import worker
 from pipeline.transform.customers.customer_view import CustomerView
 from pipeline.transform.customers.facts import encode, key
 from pipeline.transform.customers.observations import nothing
@@ -23,6 +27,7 @@ from pipeline.transform.policy import Policy
 from pipeline.transform.resolver import FoundCustomer, Resolver
 from pipeline.transform.verdicts import Operations
 from pipeline.transform.webhook import read
+from pipeline.watch.worker import WorkerWatch
 from tests.records import Consumed
 
 NOW_S = 1_790_000_000
@@ -238,3 +243,31 @@ def test_nobody_is_asked_for_what_cannot_be_read() -> None:
     enrichment = Enrichment(Resolver(Dodo(ANN)), POLICY)
     assert enrichment.unknown_customer(read(written(body)), MemoryStore()) == CUSTOMER_ID
     assert enrichment.unknown_customer(read(record), MemoryStore()) is None
+
+
+async def test_an_answer_to_a_worker_whose_clock_is_ahead(tmp_path: Path) -> None:
+    """It is dated by the brokers' clock: what a webhook tells a little later wins."""
+    settings = Settings.load(dodo_api_key="key", data_dir=tmp_path)
+    watch = WorkerWatch(worker.create_app(settings))
+    now_s = int(time.time()) - 3600
+    for _ in range(3):
+        watch.clock.confirmed((time.time() - 3600) * 1000, 0.01)
+    enrichment = worker._enrichment(settings, POLICY, watch)
+    assert enrichment is not None
+    await enrichment._resolver._api.aclose()
+    enrichment._resolver._api = Dodo(ANN)
+    asking = enrichment.ask(CUSTOMER_ID, waits=True)
+    assert isinstance(asking, asyncio.Task)
+    await asking
+    found = enrichment.ask(CUSTOMER_ID, waits=True)
+    assert isinstance(found, FoundCustomer)
+    store = MemoryStore()
+    enrichment.put(found, CUSTOMER_ID, store)
+    body = orjson.loads(samples.load("payment.succeeded"))
+    body["data"]["customer"] |= {"customer_id": CUSTOMER_ID, "email": "later@example.com"}
+    headers = (("webhook-id", b"msg_2"), ("webhook-timestamp", b"%d" % (now_s + 600)))
+    verdict = decide(Consumed(orjson.dumps(body), headers), POLICY, map_webhook, store).verdict
+    assert isinstance(verdict, Operations)
+    identify = orjson.loads(verdict.operations[0].body)
+    assert (identify["attributes"]["email"], identify["timestamp"]) == ("later@example.com", now_s + 600)
+    await enrichment.close()
