@@ -21,6 +21,10 @@ def bind(host: str, port: int, *, shared: bool = False, setting: str = "PIPELINE
         ConfigurationError: the port is taken, or the address is not one of this machine.
     """
     try:
+        host.encode("idna")  # as the socket will, which a failure there would leave open
+    except UnicodeError:
+        raise ConfigurationError(f"cannot listen on {host!r}: PIPELINE_HOST is no name or address") from None
+    try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:

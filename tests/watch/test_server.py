@@ -51,6 +51,13 @@ async def test_answers_and_closes() -> None:
     bind("127.0.0.1", port).close()
 
 
+@pytest.mark.parametrize("host", ["a..b", "\u2603" * 70, "caf\udce9", "192.0.2.1"])
+def test_an_address_that_cannot_be_had(host: str) -> None:
+    """The setting is named, whether the name is none or another machine's, and no socket is left open."""
+    with pytest.raises(ConfigurationError, match=r"cannot listen on .*PIPELINE_HOST"):
+        bind(host, 0)
+
+
 async def test_signals_stay_with_the_worker() -> None:
     """Neither start nor stop touches a signal handler: SIGTERM belongs to the worker."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
