@@ -9,6 +9,7 @@ complete.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -86,8 +87,8 @@ class Journal:
             afresh: discard the progress of earlier runs.
 
         Raises:
-            InputError: the file is not a journal, or of a backfill with another purpose.
-            PipelineError: another process has it open, or it cannot be written.
+            InputError: the file is not a journal, of a backfill with another purpose, or this user may not write it.
+            PipelineError: another process has it open, or the disk is full.
         """
         text = json.dumps(purpose, sort_keys=True)
         try:
@@ -118,13 +119,13 @@ class Journal:
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise PipelineError(f"{path} is in use: another backfill with these options is running") from None
-            raise PipelineError(f"{path} cannot be used: {error}. PIPELINE_DATA_DIR must be writable") from None
+            kind = PipelineError if "full" in str(error) else InputError  # a full disk may pass by itself
+            raise kind(f"{path} cannot be used: {error}. PIPELINE_DATA_DIR must be writable") from None
         except sqlite3.DatabaseError:
             raise InputError(f"{path} is no state file of a backfill: move it away, or give --state-file") from None
         except OSError as error:
-            raise PipelineError(
-                f"{path} cannot be written ({error.strerror}): PIPELINE_DATA_DIR must be writable"
-            ) from None
+            kind = PipelineError if error.errno in {errno.ENOSPC, errno.EDQUOT} else InputError
+            raise kind(f"{path} cannot be written ({error.strerror}): PIPELINE_DATA_DIR must be writable") from None
         return cls(
             connection, until if known is None else datetime.fromisoformat(known[1]), path, resumed=known is not None
         )

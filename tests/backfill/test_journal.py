@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,10 +97,22 @@ def test_files_of_others(tmp_path: Path) -> None:
 
 
 def test_unwritable(tmp_path: Path) -> None:
-    """A directory that cannot be made is a fault with the setting's name."""
+    """A directory that cannot be made is a fault with the setting's name, and one that somebody has to mend."""
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    with pytest.raises(PipelineError, match="PIPELINE_DATA_DIR"):
+    with pytest.raises(InputError, match="PIPELINE_DATA_DIR"):
         Journal.open(tmp_path / "file" / "backfill.sqlite", PURPOSE, UNTIL)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may pass by itself: exit code 1."""
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.backfill.journal.private.file", full)
+    with pytest.raises(PipelineError, match="No space left") as caught:
+        Journal.open(tmp_path / "backfill.sqlite", PURPOSE, UNTIL)
+    assert caught.value.exit_code == 1
 
 
 def test_only_the_owner_reads_it(path: Path) -> None:

@@ -54,7 +54,7 @@ async def test_answers_and_closes() -> None:
 @pytest.mark.parametrize("host", ["a..b", "\u2603" * 70, "caf\udce9", "192.0.2.1"])
 def test_an_address_that_cannot_be_had(host: str) -> None:
     """The setting is named, whether the name is none or another machine's, and no socket is left open."""
-    with pytest.raises(ConfigurationError, match="cannot listen on .*PIPELINE_HOST"):
+    with pytest.raises(ConfigurationError, match=r"cannot listen on .*PIPELINE_HOST"):
         bind(host, 0)
 
 
