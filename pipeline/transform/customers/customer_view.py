@@ -386,9 +386,6 @@ class CustomerView:
     def settle(self, operations: Operations | None) -> None:
         """Put this webhook's facts into the store, and that `operations` were sent; None: there was nothing to send."""
         put, facts = self._store.put, self._facts
-        if self._revives:
-            put(key(self._customer, "forgotten", ""), None)
-            put(key(self._customer, "request", ""), None)
         if operations is not None:
             self._said(operations)
             for telling in self._if_told.get(operations.event or "", ()):
@@ -411,6 +408,10 @@ class CustomerView:
             put(identity_key(self._customer), encode(record))
         if facts.changed or self._revives:
             facts.keep()
+        if self._revives:
+            # Last: after a crash before it the customer is forgotten still, and what is read again tells nothing.
+            put(key(self._customer, "request", ""), None)
+            put(key(self._customer, "forgotten", ""), None)
 
     def _identify(self) -> Fact | None:
         """The identity's record, if it takes one; a payment that was not known carries what it only confirms."""

@@ -381,6 +381,26 @@ def test_a_request_that_was_cut_off_behind_its_mark(durable: int) -> None:
     assert "payment" in since
 
 
+def test_a_return_that_was_cut_off() -> None:
+    """Until all of it is durable the customer is forgotten: what is read again of before tells nothing."""
+    store = MemoryStore()
+    old = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)
+    told(store, old)
+    told(store, forget())
+    written = len(store.changelog)
+    revival = backfill("payment", "payment.succeeded", payment_id="pay_old", revive=True)
+    told(store, revival)
+    for durable in range(written, len(store.changelog)):
+        restored = MemoryStore()
+        for key, value in store.changelog[:durable]:
+            restored.put(key, value)
+        again = told(restored, old)
+        assert isinstance(again, Dropped)
+        assert again.reason == "forgotten"
+        told(restored, revival)
+        assert dict(restored.scan(b"")) == dict(store.scan(b""))
+
+
 def test_a_person_who_went_by_an_address_cannot_be_named_again() -> None:
     """Of an address a digest is kept: the command is a dead letter that says so, and nobody else is deleted."""
     store = MemoryStore()
