@@ -12,6 +12,7 @@ connection takes the password and the certificates of its files, and each answer
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
@@ -27,6 +28,9 @@ FIRST_S: Final = 0.1
 
 LONGEST_S: Final = 1.0
 """Kafka's `retry.backoff.max.ms` and `reconnect.backoff.max.ms`: so much later than the broker a client may be back."""
+
+FIRST_CONNECTION: Final = "bootstrap_conn"
+"""The local variable in which aiokafka's `bootstrap` keeps its connection, and which is all that it has of it."""
 
 T = TypeVar("T")
 
@@ -85,10 +89,22 @@ class _Steady:
         self._connect: Callable[..., Any] = client._get_conn  # noqa: SLF001 - the client has no setting for any of it
         self._update: Callable[..., Any] = client._metadata_update  # noqa: SLF001
         self._send: Callable[..., Any] = client.send
+        self._bootstrap: Callable[[], Any] = client.bootstrap
+        client.bootstrap = self.bootstrap
         client.send = self.send
         client._get_conn = self.get_conn  # noqa: SLF001
         client._metadata_update = self.metadata_update  # noqa: SLF001
         watch.watched = True
+
+    async def bootstrap(self) -> None:
+        """Learn of the cluster. Whoever is told to stop meanwhile leaves no connection open: aiokafka's would."""
+        try:
+            await self._bootstrap()
+        except asyncio.CancelledError as stopped:
+            for frame, _ in traceback.walk_tb(stopped.__traceback__):
+                if (conn := frame.f_locals.get(FIRST_CONNECTION)) is not None:
+                    conn.close()
+            raise
 
     async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
         """Send a request; its answer, which may report a throttling."""

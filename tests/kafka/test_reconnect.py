@@ -266,3 +266,32 @@ def test_a_client_is_returned() -> None:
         assert client._get_conn != made[0]
 
     run_virtual(make())
+
+
+def test_whoever_stops_before_the_cluster_is_known_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that is told to end in the first moments of its start: no connection is left to the collector."""
+    asked, closed = asyncio.Event(), []
+
+    class Silent:
+        """Connected to a broker that takes its time."""
+
+        async def send(self, _request: Any) -> Any:
+            asked.set()
+            await asyncio.Event().wait()
+
+        def close(self) -> None:
+            closed.append(self)
+
+    async def connect(*_: Any, **__: Any) -> Silent:
+        return Silent()
+
+    async def stopped() -> None:
+        starting = asyncio.ensure_future(steady(AIOKafkaClient(), Outage()).bootstrap())
+        await asked.wait()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    monkeypatch.setattr("aiokafka.client.create_conn", connect)
+    run_virtual(stopped())
+    assert len(closed) == 1
