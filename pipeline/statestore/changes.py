@@ -107,14 +107,15 @@ def take_in(
     news: Mapping[bytes, News],
     keys: Iterable[bytes],
     *,
+    differing: lmdb._Database,
     schema: Schema,
-) -> tuple[set[bytes], bool]:
+) -> bool:
     """Merge what is news of these keys into `values`, and delete the derived values of the groups that changed.
 
-    Returns the keys of which the topic's latest record is not what there is now, and whether remains of a person are
-    left in the file.
+    `differing` gets the keys of which the topic's latest record is not what there is now, and loses the others. Returns
+    whether remains of a person are left in the file.
     """
-    differing: set[bytes] = set()
+    differed = bool(txn.stat(differing)["entries"])
     remains = False
     stale: set[bytes] = set()
     put, get, merge = txn.put, txn.get, schema.merge
@@ -135,11 +136,13 @@ def take_in(
             stale.add(schema.group_of(key))
             remains = remains or told.anew or schema.leaves_remains(key, value)
         if value is not None and value != told.latest:
-            differing.add(key)
+            put(key, b"", db=differing)
+        elif differed:
+            txn.delete(key, db=differing)
     if txn.stat(derived)["entries"]:
         for group in stale - {b""}:
             _drop_derived(txn, derived, group, schema.separator)
-    return differing, remains
+    return remains
 
 
 def _drop_derived(txn: lmdb.Transaction[bytes], derived: lmdb._Database, group: bytes, separator: bytes) -> None:

@@ -29,7 +29,7 @@ REMAINS: Final = b"remains"
 
 
 class LmdbFile:
-    """One LMDB file in a state directory, with its databases of values, of derived values, and of what it is itself.
+    """One LMDB file in a state directory: values, derived values, keys to be written again, and what it is itself.
 
     Whoever writes, copies, maps anew or closes it holds `_writing`. `_read_place` is called whenever it was opened.
     """
@@ -60,7 +60,7 @@ class LmdbFile:
             str(self._directory.path),
             map_size=self._map_bytes,
             mode=private.FILE,
-            max_dbs=3,
+            max_dbs=4,
             max_spare_txns=1,
             sync=False,  # the mark beside the file shows whether the machine may have lost writes
             metasync=False,
@@ -71,6 +71,7 @@ class LmdbFile:
             self._check_length(check=check)
             self._values = self._env.open_db(b"facts")
             self._derived = self._env.open_db(b"sheets")
+            self._differing = self._env.open_db(b"differing")  # keys alone; an earlier version knows no such database
             self._meta = self._env.open_db(b"meta")
             self._read_place()
         except BaseException:
@@ -121,7 +122,9 @@ class LmdbFile:
             SettingsError: the machine lacks something; StateError: the file cannot be read. It stays as it is.
         """
         with self._writing:
-            databases = {b"facts": self._values, b"sheets": self._derived, b"meta": self._meta}
+            databases = {
+                b"facts": self._values, b"sheets": self._derived, b"differing": self._differing, b"meta": self._meta,
+            }  # fmt: skip
             try:
                 at = int(self._env.info()["last_txnid"])
                 whole = copy(

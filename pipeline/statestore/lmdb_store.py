@@ -225,6 +225,18 @@ class LmdbStore(LmdbFile):
         except lmdb.Error as error:
             raise self._fault(error) from error
 
+    def differing(self) -> list[bytes]:
+        """The keys that must be written to the changelog again, for as long as nobody has written them.
+
+        Their latest record there is not what this store has: a late record of an earlier owner lies on top of others,
+        and after a compaction it would be all that is left of them.
+        """
+        try:
+            with self._env.begin(db=self._differing) as txn, txn.cursor() as cursor:
+                return list(cursor.iternext(keys=True, values=False))
+        except lmdb.Error as error:
+            raise self._fault(error) from error
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(
@@ -239,26 +251,36 @@ class LmdbStore(LmdbFile):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, beside: list[bytes] = beside) -> bool:
                 put_all(txn, self._derived, derived, beside)
+                if txn.stat(self._differing)["entries"]:
+                    for key in keys:
+                        txn.delete(key, db=self._differing)
                 return put_all(txn, self._values, values, keys, self.schema)
 
             self._write(do, next_offset if last else self.next_offset, self.began)
 
-    def absorb(self, changes: Iterable[Change], next_offset: int, began: Began | None) -> set[bytes]:
+    def absorb(
+        self,
+        changes: Iterable[Change],
+        next_offset: int,
+        began: Began | None,
+        is_called_off: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
 
-        A key that has another value gets what both make; the derived values of its group are deleted. `began` is the
-        last record of the kind among them, if there is one: it is not merged, the last one holds. Returns the keys of
-        which the latest of these records is not what both make: a late record of an earlier owner lies on top, and
-        after a compaction it would be all that is left.
+        A key that has another value gets what both make, and may be `differing` then; the derived values of its group
+        are deleted. `began` is the last record of the kind among them, if there is one: it is not merged, the last one
+        holds. `is_called_off` is asked before each transaction: what was taken in by then is read once more.
         """
-        differing: set[bytes] = set()
         news = collapse(changes, self.schema.merge)
         self._pass_over_what_is_outdated(news)
         for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
+            if is_called_off():
+                return
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
-                found, remains = take_in(txn, self._values, self._derived, news, keys, schema=self.schema)
-                differing.update(found)
+                remains = take_in(
+                    txn, self._values, self._derived, news, keys, differing=self._differing, schema=self.schema
+                )
                 if began is not None:
                     txn.put(BEGAN, began.value, db=self._values)
                 return remains
@@ -267,7 +289,6 @@ class LmdbStore(LmdbFile):
                 self._write(do, next_offset, began or self.began)
             else:
                 self._write(do, self.next_offset, self.began)
-        return differing
 
     def _pass_over_what_is_outdated(self, news: dict[bytes, News]) -> None:
         """Let no value from before its group was emptied be merged with what came after, in these records or later.

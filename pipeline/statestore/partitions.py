@@ -147,12 +147,11 @@ class PartitionStores:
         try:
             await self._open(partitions)
             local_stores = {number: self._local_stores[number] for number in partitions}
-            differing, total = await self._run(running, local_stores)
-            self._partitions = total
+            self._partitions = total = await self._run(running, local_stores)
             for number, local in local_stores.items():
                 ownership = Ownership(number, total)
                 store = self._stores[number] = TransactionalStore(local, began_at_ms(local), ownership)
-                for key in sorted(differing.get(number, ())):
+                for key in local.differing():
                     value = local.get(key)
                     if value is None or self._schema.is_readable(key, value):
                         store.write(key, value)
@@ -227,13 +226,13 @@ class PartitionStores:
     async def _write_began(self, partition: int, value: bytes) -> None:
         await self._producer.send(self._topic, OutRecord(BEGAN, value, self._schema.headers), partition=partition)
 
-    async def _run(self, running: Restore, local_stores: Mapping[int, LmdbStore]) -> tuple[dict[int, set[bytes]], int]:
-        """What must be written again, and how many partitions there are."""
+    async def _run(self, running: Restore, local_stores: Mapping[int, LmdbStore]) -> int:
+        """Restore them; how many partitions there are."""
         incident = Incident(log, "The customers' state cannot be restored yet", "It was restored", topic=self._topic)
         while True:
             try:
                 total = await self._count(max(local_stores) + 1)
-                differing = await running.run(local_stores, total)
+                await running.run(local_stores, total)
             except StateError as error:
                 broken = [local for local in local_stores.values() if local.is_broken]
                 if not broken:
@@ -248,7 +247,7 @@ class PartitionStores:
             else:
                 incident.succeeded()
                 self._anew.clear()
-                return differing, total
+                return total
 
     async def _begin_anew(self, local: LmdbStore, why: BaseException) -> None:
         if self._anew[local.partition] >= MAX_ANEW:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -78,10 +79,8 @@ class Restore:
         self._records = 0
         self._began_at = self._told_at = time.monotonic()
 
-    async def run(self, local_stores: Mapping[int, LmdbStore], partitions: int) -> dict[int, set[bytes]]:
-        """Bring them up to the end of the topic; by partition the keys that must be written again, see `absorb`.
-
-        `partitions` is how many the topic has.
+    async def run(self, local_stores: Mapping[int, LmdbStore], partitions: int) -> None:
+        """Bring them up to the end of the topic, of which `partitions` is how many partitions it has.
 
         Raises:
             TopicError: the topic cannot be read, was cut meanwhile, has records written under another number of
@@ -89,13 +88,11 @@ class Restore:
             KafkaError, BrokerUnreachableError: the brokers did not answer.
             StateError: a store is broken.
         """
-        differing: dict[int, set[bytes]] = {}
         async with Changelog.open(self._settings, frozenset(local_stores), self._schema) as changelog:
             await self._verify(changelog, local_stores)
             left = dict(local_stores)
             while left:
-                for number, keys in (await self._read(changelog, left)).items():
-                    differing.setdefault(number, set()).update(keys)
+                await self._read(changelog, left)
                 for local in left.values():
                     if local.began is not None:
                         check_written(self._settings, local.began.value, partitions)
@@ -111,7 +108,6 @@ class Restore:
             "Customers' state restored",
             topic=self._topic, partitions=sorted(local_stores), records=self._records, seconds=round(took_s, 3),
         )  # fmt: skip
-        return differing
 
     async def _check_others(self, new: Mapping[int, LmdbStore], partitions: int) -> None:
         """Partitions without a beginning are new: all of them, or those that were added under the records of others."""
@@ -150,36 +146,42 @@ class Restore:
                 self._tell(StoreStartedAnew(self._topic, number, local.why_empty))
                 local.why_empty = None
 
-    async def _read(self, changelog: Changelog, local_stores: Mapping[int, LmdbStore]) -> dict[int, set[bytes]]:
+    async def _read(self, changelog: Changelog, local_stores: Mapping[int, LmdbStore]) -> None:
         bounds = await changelog.bounds()
         spans = {
             number: range(max(local.next_offset, bounds[number].start), bounds[number].stop)
             for number, local in local_stores.items()
         }
         self.progress = {number: RestoreProgress(span.start, span.start, span.stop) for number, span in spans.items()}
-        differing: dict[int, set[bytes]] = {}
         absorbing: asyncio.Future[None] | None = None
+        called_off = threading.Event()
         try:
             async for piece in changelog.read(spans):
                 if absorbing is not None:
-                    await absorbing
-                work = self._absorb(local_stores[piece.partition], piece, differing)
+                    await asyncio.shield(absorbing)
+                work = self._absorb(local_stores[piece.partition], piece, called_off.is_set)
                 absorbing = asyncio.ensure_future(work)  # while the next piece comes
+            if absorbing is not None:
+                await asyncio.shield(absorbing)
+        except asyncio.CancelledError:
+            called_off.set()  # on a slow disk a piece takes seconds, and the whole group waits for this rebalance
+            raise
         finally:
             if absorbing is not None:
-                await absorbing
-        return differing
+                await asyncio.gather(absorbing, return_exceptions=True)
 
-    async def _absorb(self, local: LmdbStore, piece: Piece, differing: dict[int, set[bytes]]) -> None:
-        def absorb() -> tuple[Sifted, set[bytes]]:
+    async def _absorb(self, local: LmdbStore, piece: Piece, is_called_off: Callable[[], bool]) -> None:
+        def absorb() -> Sifted:
             sifted = sift(piece.changes, piece.offsets, local.schema)
             if sifted.first is not None:
                 local.keeps_aside()
-            return sifted, local.absorb(sifted.changes, piece.next_offset, sifted.began)
+            local.absorb(sifted.changes, piece.next_offset, sifted.began, is_called_off)
+            return sifted
 
-        sifted, keys = await self._in_thread(absorb)
+        sifted = await self._in_thread(absorb)
+        if local.next_offset < piece.next_offset:
+            return
         self._warnings.hear(piece.partition, sifted)
-        differing.setdefault(piece.partition, set()).update(keys)
         progress = self.progress[piece.partition]
         progress.at = min(piece.next_offset, progress.end)
         self._records += len(piece.changes)

@@ -21,6 +21,7 @@ from pipeline.statestore.transaction import Transaction, TransactionalStore
 from tests.statestore.schemas import LARGEST
 
 GROUPS = (b"a", b"ab", b"b")
+PIECE_RECORDS = 5
 KEYS = [b"%b\0k\0%d" % (group, number) for group in GROUPS for number in range(2)]
 
 
@@ -119,15 +120,15 @@ class Killed(RuleBasedStateMachine):
         world = self.world
         self.local = LmdbStore.open(world.directory, "t", 0, SETS)
         assert self.local.why_empty is None or not self.local.next_offset
-        read = world.log[self.local.next_offset :]
-        differing = self.local.absorb(read, len(world.log), None) if read else set()
+        while read := world.log[self.local.next_offset :][:PIECE_RECORDS]:
+            self.local.absorb(read, self.local.next_offset + len(read), None)
         values = dict(self.local.scan(b""))
         assert values == fold(world.log)
         for group in GROUPS:
             derived = self.local.derived(group)
             assert derived in {None, self.derived(values, group)}, (group, derived)
         self.store = TransactionalStore(self.local, 0)
-        for key in differing:
+        for key in self.local.differing():
             self.store.write(key, values.get(key))
         world.sealed = []
 
@@ -218,6 +219,15 @@ class Killed(RuleBasedStateMachine):
         self.local.close()
         assert not whole or reached >= self.world.acknowledged
         self.starts()
+
+    @rule()
+    def comes_to_rest(self) -> None:
+        """The next process has read everything and done one chunk: a compaction takes nothing that anybody wrote."""
+        self.dies()
+        self.world.sealed.append(Sealed(self.store.seal()))
+        self.is_durable(self.world.sealed[-1])
+        self.commits(lost=False)
+        assert {key: value for key, value in dict(self.world.log).items() if value is not None} == fold(self.world.log)
 
     def lives(self, work: Any) -> bool:
         """Do it; another process begins when this one dies over it."""

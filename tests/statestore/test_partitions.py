@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -25,9 +26,10 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.unpacking import FetchedBytes, PartitionRecords
 from pipeline.settings import Settings
-from pipeline.statestore import changelog
+from pipeline.statestore import changelog, lmdb_store
 from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.events import GapRead, RecordsKeptAside, StateRestored
+from pipeline.statestore.lmdb_store import LmdbStore
 from pipeline.statestore.partition_count import began_value
 from pipeline.transform.customers import facts as facts_module
 from pipeline.transform.customers.facts import SCHEMA_VERSION, decode
@@ -108,6 +110,26 @@ async def test_a_late_record_on_top_is_covered_again(
     async with own(settings) as owner:
         await owner.owns(0)
         assert owner.store(0).get(event(1, 0)) == b"[100]"
+        await owner.flushes(0)
+    last = [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
+    assert last == b"[100]"
+
+
+async def test_a_late_record_on_top_is_covered_again_by_whoever_comes_to_it(
+    chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn
+) -> None:
+    """A worker that restored and ended, or was given other partitions, before its next chunk leaves it to be done."""
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await owner.writes(0, facts(1))
+    await put(settings, 0, [(event(1, 0), b"[900]")])
+    async with own(settings) as owner:
+        await owner.owns(0)
+        await owner.owns(0)
+    async with own(settings) as owner:
+        await owner.owns(0)
+        assert owner.records_read == 0
         await owner.flushes(0)
     last = [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
     assert last == b"[100]"
@@ -395,6 +417,41 @@ async def test_a_restore_that_is_overtaken(
         assert before > 0
         assert owner.records_read == 4002 - before
         assert [owner.store(n).get(event(1999, 0)) for n in (0, 1)] == [b"[1]", b"[1]"]
+
+
+async def test_a_restore_on_a_slow_disk_is_called_off(
+    chain_settings: ChainSettings, own: Own, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the write that is under way, since the whole group waits for it, and not with the piece."""
+    monkeypatch.setattr(lmdb_store, "SLICE_KEYS", 10)
+    settings = await chain_settings(partitions=1)
+    async with own(settings) as earlier:
+        await earlier.owns(0)
+    await put(settings, 0, [(event(number, 0), b"[1]") for number in range(2000)])
+    writing, go_on = threading.Event(), threading.Event()
+    writes: list[int] = []
+    ours = LmdbStore._has_written
+
+    def slow(store: LmdbStore, *args: Any) -> bool:
+        writes.append(store.partition)
+        writing.set()
+        assert go_on.wait(60)
+        return ours(store, *args)
+
+    async with own(settings) as owner:
+        with monkeypatch.context() as disk:
+            disk.setattr(LmdbStore, "_has_written", slow)
+            restoring = asyncio.create_task(owner.stores.restore({TP(settings.webhooks_topic, 0)}, 1))
+            await asyncio.to_thread(writing.wait, 60)
+            restoring.cancel()
+            await asyncio.sleep(0)  # it has heard
+            assert not restoring.done()
+            go_on.set()
+            await asyncio.wait({restoring})
+        assert restoring.cancelled()
+        assert len(writes) == 1
+        await owner.owns(0)
+        assert [owner.store(0).get(event(number, 0)) for number in (0, 1999)] == [b"[1]", b"[1]"]
 
 
 async def test_a_gap_is_read(chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn) -> None:
