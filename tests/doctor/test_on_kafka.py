@@ -24,6 +24,7 @@ from pipeline.settings import Settings
 from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import began_value
 from tests.conftest import ChainSettings
+from tests.kafka import growth
 from tests.kafka.cluster.test_rights import created, names, until_allowed
 
 pytestmark = pytest.mark.kafka
@@ -126,8 +127,7 @@ async def test_facts_of_these_partitions(chain_settings: ChainSettings, tmp_path
     found = await examined(settings)
     state = found["state", settings.customers_topic]
     assert (state.verdict, "as many as there are" in state.text) == ("ok", True)
-    async with open_admin(settings) as admin:
-        await admin.add_partitions(settings.webhooks_topic, 3)
+    await growth.grow(settings, 3, settings.webhooks_topic)
     found = await examined(settings)
     unequal = found["topics", settings.customers_topic]
     assert (unequal.verdict, "2 partitions, and" in unequal.text) == ("fault", True)

@@ -31,6 +31,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations
 from pipeline.transform.webhook import Webhook
+from tests.kafka import growth
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -452,8 +453,7 @@ async def test_port_in_use(start: Start, chain_settings: ChainSettings) -> None:
 async def test_the_customers_topic_must_match(start: Start, chain_settings: ChainSettings) -> None:
     """Another number of partitions than the webhooks have ends the worker with what to do; without a state it runs."""
     settings = await chain_settings(partitions=2)
-    async with open_admin(settings) as admin:
-        await admin.add_partitions(settings.customers_topic, 3)
+    await growth.grow(settings, 3, settings.customers_topic)
     worker = start(settings)
     assert await worker.ended() == 2
     said = worker.log.read_text()

@@ -33,6 +33,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 from tests.admin import admin_client
+from tests.kafka.growth import has_grown
 from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
 from tests.workers import PATIENCE_S, WorkerProcess
 
@@ -161,6 +162,7 @@ class ShopTraffic:
 
         `place` is given the key that ingest would take.
         """
+        await has_grown(self.settings, self.partitions, self.settings.webhooks_topic)
         producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers, linger_ms=5)
         await producer.start()
         try:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TopicError
-from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
@@ -21,6 +20,7 @@ from pipeline.statestore.partition_count import began_fact, began_value, partiti
 from pipeline.transform.customers import repartition as module
 from pipeline.transform.customers.facts import merge_at, split
 from pipeline.transform.customers.repartition import Advanced, Repartition, joined
+from tests.kafka import growth
 
 if TYPE_CHECKING:
     from tests.statestore.conftest import Fact, Owner
@@ -131,13 +131,7 @@ async def filled(settings: Settings, own: Own, partitions: int) -> dict[bytes, b
 
 async def grow(settings: Settings, partitions: int) -> None:
     """Both topics get partitions, by somebody else's tool."""
-    async with open_admin(settings) as admin:
-        await admin.add_partitions(settings.webhooks_topic, partitions)
-        await admin.add_partitions(settings.customers_topic, partitions)
-        for topic in (settings.webhooks_topic, settings.customers_topic):
-            async with asyncio.timeout(300):
-                while await admin.partitions_everywhere(topic) < partitions:  # noqa: ASYNC110 - brokers tell
-                    await asyncio.sleep(0.05)
+    await growth.grow(settings, partitions, settings.webhooks_topic, settings.customers_topic)
 
 
 def present(records: list[Fact]) -> dict[bytes, tuple[int, bytes]]:

@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.statestore.partition_count import partitions_now
 from pipeline.transform.customers.facts import person_key
 from pipeline.transform.customers.repartition import Repartition
+from tests.kafka import growth
 
 if TYPE_CHECKING:
     from tests.transform.customers.conftest import Fleet
@@ -144,12 +145,7 @@ async def workspace_of(settings: Settings) -> Workspace:
 
 async def more_partitions(settings: Settings) -> None:
     """Add partitions and move the facts, as `topics apply --add-partitions` does."""
-    async with open_admin(settings) as admin:
-        for topic in (settings.webhooks_topic, settings.customers_topic):
-            await admin.add_partitions(topic, MORE)
-            async with asyncio.timeout(300):
-                while await admin.partitions_everywhere(topic) < MORE:  # noqa: ASYNC110 - brokers tell
-                    await asyncio.sleep(0.05)
+    await growth.grow(settings, MORE, settings.webhooks_topic, settings.customers_topic)
     work = Repartition(settings, await partitions_now(settings))
     producer = BatchProducer(settings)
     await producer.start()
