@@ -299,7 +299,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def starts(self) -> Starts:
         """Where each assigned partition begins."""
-        return await self._in_thread(self._starts())
+        found = await self._in_thread(self._starts())
+        if found is None:
+            raise asyncio.CancelledError
+        return found
 
     async def _starts(self) -> Starts:
         consumer = self._ensure_consumer()
@@ -333,8 +336,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def notes(self, topic: str) -> dict[TP, str] | None:
         """The notes beside all committed offsets of the group in `topic`, None when they cannot be had at once."""
-        if self.ended:
-            return None
         return await self._in_thread(self._notes(topic))
 
     async def _notes(self, topic: str) -> dict[TP, str] | None:
@@ -361,9 +362,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         aiokafka's own `commit` retries for as long as it takes and then sends under whatever generation it has by
         that time: after an outage it would store old offsets over those of the partition's new owner.
         """
-        if self.ended:
-            return Committed.UNAVAILABLE
-        return await self._in_thread(self._commit_fenced(offsets, generation, notes))
+        committed = await self._in_thread(self._commit_fenced(offsets, generation, notes))
+        return Committed.UNAVAILABLE if committed is None else committed
 
     async def _commit_fenced(self, offsets: Mapping[TP, int], generation: int, notes: Mapping[TP, str]) -> Committed:
         consumer = self._ensure_consumer()
@@ -425,11 +425,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return fetcher is not None and driver.ensure_aiokafka_TP(tp) in fetcher._records  # noqa: SLF001
 
     async def log_bounds(self) -> dict[TP, LogBounds]:
-        """Where the logs of assigned partitions begin and end; those for which no broker answers are left out.
+        """Where the logs of assigned partitions begin and end; those for which nobody answers are left out.
 
         Each is asked for alone: together, one partition without a leader would leave all of them without an answer.
         """
-        return await self._in_thread(self._log_bounds())
+        return await self._in_thread(self._log_bounds()) or {}
 
     async def _log_bounds(self) -> dict[TP, LogBounds]:
         return {} if self._consumer is None else await ask_for_bounds(self._consumer)
@@ -441,9 +441,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         assignment = subscription.assignment if subscription is not None else None
         return assignment.state_value(tp) if assignment is not None else None
 
-    async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.thread_loop))
+    async def _in_thread(self, call: Coroutine[Any, Any, T]) -> T | None:
+        """Run `call` on the thread's loop; unlike the method queue (two workers) it cannot be blocked by others.
+
+        None: the thread ended before there was an answer. It cancels what it has under way then, and whoever asked was
+        cancelled by nobody.
+        """
+        try:
+            asked = asyncio.run_coroutine_threadsafe(call, self.thread_loop)
+        except RuntimeError:  # its loop is closed
+            call.close()
+            return None
+        try:
+            return await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            return None
 
 
 def _answer(answer: asyncio.Future[Any], poll: asyncio.Task[Any]) -> None:

@@ -228,8 +228,7 @@ class Consumer(driver.Consumer):
 
     async def log_bounds(self) -> dict[TP, LogBounds]:
         """Where the logs of our partitions of batch topics begin and end."""
-        bounds = {} if self._thread.ended else await self._thread.log_bounds()
-        return {tp: one for tp, one in bounds.items() if self.is_batch(tp.topic)}
+        return {tp: one for tp, one in (await self._thread.log_bounds()).items() if self.is_batch(tp.topic)}
 
     def emptied(self, starts: Mapping[TP, int]) -> None:
         """These logs hold nothing, and begin at these offsets: what lay before may have been deleted unread."""

@@ -1,15 +1,17 @@
-"""Polls: asked from the event loop, answered by the consumer's thread."""
+"""Polls and questions: asked from the event loop, answered by the consumer's thread."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from faust.types import TP
 
+from pipeline.kafka.worker.commits import Committed
 from pipeline.kafka.worker.consumer_thread import ConsumerThread
 
 
@@ -47,8 +49,15 @@ class Thread(ConsumerThread):
         finally:
             self.is_over.set()
 
+    def cancel_all(self) -> None:
+        """What a thread that stops does with what it has under way."""
+        for task in asyncio.all_tasks(self.thread_loop):
+            task.cancel()
+
     async def end(self) -> None:
         """End the thread."""
+        if self.ended:
+            return
         self.thread_loop.call_soon_threadsafe(self.thread_loop.stop)
         await asyncio.to_thread(self._runner.join)
         self.thread_loop.close()
@@ -118,3 +127,37 @@ async def test_a_poll_that_fails_when_the_event_loop_has_ended(thread: Thread) -
     gc.collect()
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), thread.thread_loop))
     assert heard == []
+
+
+QUESTIONS: dict[str, tuple[Callable[[Thread], Awaitable[Any]], Any]] = {
+    "_log_bounds": (lambda thread: thread.log_bounds(), {}),
+    "_notes": (lambda thread: thread.notes("operations"), None),
+    "_commit_fenced": (lambda thread: thread.commit_fenced({TP("operations", 0): 1}, 1), Committed.UNAVAILABLE),
+}
+
+
+@pytest.mark.parametrize("asked", QUESTIONS)
+async def test_a_thread_that_ends_has_no_answer(thread: Thread, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """Before or while it is asked: that is an answer, and not a cancellation of whoever asked."""
+    begun = threading.Event()
+
+    async def waits(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(thread, asked, waits)
+    ask, without = QUESTIONS[asked]
+    asking = asyncio.ensure_future(ask(thread))
+    await asyncio.to_thread(begun.wait)
+    thread.thread_loop.call_soon_threadsafe(thread.cancel_all)
+    assert await asking == without
+
+    cancelled = asyncio.ensure_future(ask(thread))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), thread.thread_loop))
+
+    await thread.end()
+    assert await ask(thread) == without
