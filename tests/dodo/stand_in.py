@@ -55,6 +55,7 @@ class Account:
         objects: collection → id → object, as webhooks show it.
         key: the one key that is taken.
         limits: pairs of count and seconds, sliding.
+        monotonic: the clock by which it counts arrivals.
         deepest: the highest page number that is taken.
         first_page: the number of the first page; 1 makes 0 and 1 the same page.
         endpoints: webhook endpoints.
@@ -64,6 +65,7 @@ class Account:
     objects: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in IDS})
     key: str = LIVE_KEY
     limits: tuple[tuple[int, float], ...] = ((40, 1.0), (240, 60.0))
+    monotonic: Callable[[], float] = time.monotonic
     deepest: int = 10_000
     first_page: int = 0
     faults: list[Fault] = field(default_factory=list)
@@ -98,7 +100,7 @@ class Account:
         """The answer to one request that no fault has taken."""
         if request.headers.get("authorization") != f"Bearer {self.key}":
             return error(401, "UNAUTHORIZED")
-        now = time.monotonic()
+        now = self.monotonic()
         for count, seconds in self.limits:
             within = [at for at in self.arrivals if at > now - seconds]
             if len(within) >= count:

@@ -362,13 +362,14 @@ async def test_retry_after_holds_every_request() -> None:
 
 
 async def test_rate_of_the_account_over_a_socket(account: Account, url: str) -> None:
-    """At full speed no request is refused; the account's window is shorter, so that a busy machine is no failure."""
-    account.reset(limits=((20, 0.4),))
-    rate = RateLimit((20, 0.8))
-    async with DodoApi(url, SecretStr(LIVE_KEY), rate=rate, patience=HASTY) as api:
-        for number in range(60):
+    """At full speed no request is refused by an account that counts arrivals by the client's clock."""
+    clock = FakeClock()
+    account.reset(monotonic=clock.monotonic)
+    async with DodoApi(url, SecretStr(LIVE_KEY), patience=HASTY, clocks=clock.clocks) as api:
+        for number in range(300):
             await api.customer(f"cus_{number}")
-    assert account.statuses == {404: 60}
+    assert account.statuses == {404: 300}
+    assert 60 < sum(clock.slept) < 70
 
 
 @given(
@@ -472,10 +473,24 @@ async def test_an_answer_that_cannot_be_unpacked(account: Account, url: str) -> 
 
 
 async def test_many_at_once_share_the_rate(account: Account, url: str) -> None:
-    """Concurrent questions take turns within one limit."""
-    account.reset(limits=((10, 0.1),))  # the first may be heard late, the next ones at once
-    async with DodoApi(url, SecretStr(LIVE_KEY), rate=RateLimit((10, 0.6)), patience=HASTY) as api:
-        await asyncio.gather(*(api.customer(f"cus_{number}") for number in range(25)))
+    """Concurrent questions take turns within one limit: none is sent before it has waited for its own."""
+    waited: list[float] = []
+    turn = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        """Wait until the test says so."""
+        waited.append(seconds)
+        await turn.wait()
+
+    clocks = Clocks(monotonic=lambda: 0.0, sleep=sleep)
+    async with DodoApi(url, SecretStr(LIVE_KEY), rate=RateLimit((10, 60.0)), patience=HASTY, clocks=clocks) as api:
+        asked = [asyncio.create_task(api.customer(f"cus_{number}")) for number in range(25)]
+        while sum(one.done() for one in asked) < 10:
+            await asyncio.wait([one for one in asked if not one.done()], return_when=asyncio.FIRST_COMPLETED)
+        assert waited == pytest.approx([60 * SLACK] * 10 + [120 * SLACK] * 5)
+        assert account.statuses == {404: 10}
+        turn.set()
+        await asyncio.gather(*asked)
     assert account.statuses == {404: 25}
 
 
