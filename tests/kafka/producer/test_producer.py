@@ -139,12 +139,15 @@ async def test_a_broker_restart_costs_nothing(own_kafka: LocalKafka, chain_setti
     async with producing(settings) as producer:
         sent: list[asyncio.Future[None]] = []
         over = asyncio.Event()
+        room = asyncio.Semaphore(100)
+        """Chunks under way: more than a busy broker takes would be ever more behind."""
 
         async def load() -> None:
             while not over.is_set():
+                await room.acquire()
                 at = len(sent) * 50
                 sent.append(send_numbers(producer, settings.operations_topic, range(at, at + 50)))
-                await asyncio.sleep(0.005)
+                sent[-1].add_done_callback(lambda _: room.release())
 
         loading = asyncio.create_task(load())
         for end in (own_kafka.stop, own_kafka.kill):
