@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,24 @@ class Restore:
             KafkaError, BrokerUnreachableError: the brokers did not answer.
             StateError: a store is broken.
         """
+        try:
+            await self._run(local_stores, partitions)
+        except asyncio.CancelledError:
+            self._say("The restore of the customers' state was called off; the next one goes on", local_stores)
+            raise
+        took_s = self._say("Customers' state restored", local_stores)
+        self._tell(StateRestored(self._topic, tuple(sorted(local_stores)), self._records, took_s))
+
+    def _say(self, what: str, partitions: Iterable[int]) -> float:
+        """Log it, and return how many seconds it has taken."""
+        took_s = time.monotonic() - self._began_at
+        log.info(
+            what,
+            topic=self._topic, partitions=sorted(partitions), records=self._records, seconds=round(took_s, 3),
+        )  # fmt: skip
+        return took_s
+
+    async def _run(self, local_stores: Mapping[int, LmdbStore], partitions: int) -> None:
         async with Changelog.open(self._settings, frozenset(local_stores), self._schema) as changelog:
             await self._verify(changelog, local_stores)
             left = dict(local_stores)
@@ -102,12 +120,6 @@ class Restore:
                 for number in left:
                     value = began_value(int(time.time() * 1000), secrets.token_hex(16), partitions)
                     await self._write_began(number, value)
-        took_s = time.monotonic() - self._began_at
-        self._tell(StateRestored(self._topic, tuple(sorted(local_stores)), self._records, took_s))
-        log.info(
-            "Customers' state restored",
-            topic=self._topic, partitions=sorted(local_stores), records=self._records, seconds=round(took_s, 3),
-        )  # fmt: skip
 
     async def _check_others(self, new: Mapping[int, LmdbStore], partitions: int) -> None:
         """Partitions without a beginning are new: all of them, or those that were added under the records of others."""

@@ -446,9 +446,12 @@ async def test_a_restore_on_a_slow_disk_is_called_off(
             restoring.cancel()
             await asyncio.sleep(0)  # it has heard
             assert not restoring.done()
-            go_on.set()
-            await asyncio.wait({restoring})
+            with structlog.testing.capture_logs() as lines:
+                go_on.set()
+                await asyncio.wait({restoring})
         assert restoring.cancelled()
+        (said,) = [line for line in lines if "called off" in line["event"]]
+        assert (said["partitions"], said["records"]) == ([0], 0)
         assert len(writes) == 1
         await owner.owns(0)
         assert [owner.store(0).get(event(number, 0)) for number in (0, 1999)] == [b"[1]", b"[1]"]
