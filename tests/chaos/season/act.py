@@ -48,27 +48,28 @@ class Act:
         self.chain.replicas.kill(worker, disk=disk)
         await self.settled(worker, self.chain.settings.session_timeout_seconds + AFTER_KILL_S + 2)
 
-    async def restart(self, worker: Replica, *, judged: bool = True) -> None:
+    async def restart(self, worker: Replica, *, judged: bool = True, spare_s: float = 0.0) -> None:
         """SIGTERM, and a successor once it has ended.
 
         Args:
             worker: whom.
             judged: whether the others can take over: not while something else holds them.
+            spare_s: what it may take longer to end.
 
         Raises:
             AssertionError: it did not end with 0.
         """
         if judged:
-            await self.stopping(worker, "SIGTERM")
+            await self.stopping(worker, "SIGTERM", spare_s)
         code = await self.chain.replicas.restart(worker)
         assert code == 0, f"{worker.name} ended with {code} on SIGTERM\n{worker.text}"
-        await self.settled(worker, AFTER_STOP_S + 2)
+        await self.settled(worker, AFTER_STOP_S + spare_s + 2)
 
-    async def stopping(self, worker: Replica, how: Signal) -> None:
+    async def stopping(self, worker: Replica, how: Signal, spare_s: float = 0.0) -> None:
         """Remember when, for whoever judges the takeover; call it right before."""
         calm = await self._calm(worker)
         stage: Stage = worker.stage  # type: ignore[assignment]  # one of the three
-        self.stops.append(Stop(time.time(), stage, worker.name, how, calm))
+        self.stops.append(Stop(time.time(), stage, worker.name, how, calm, spare_s))
 
     async def _calm(self, worker: Replica) -> bool:
         """Whether the worker's stage moves in every partition that has work: whatever it waited for is over.

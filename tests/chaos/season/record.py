@@ -77,6 +77,9 @@ class Stop(NamedTuple):
     calm: bool = True
     """Whether its stage moved when it was ended; else what follows may be something else's doing."""
 
+    spare_s: float = 0.0
+    """What it may take longer to end: on a slow disk a write of each of its partitions may be under way."""
+
 
 class Restored(NamedTuple):
     """A transform read facts that its disk lacked, and took no records meanwhile."""

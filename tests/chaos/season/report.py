@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from tests.chaos.season.again import keep
 from tests.chaos.season.play import Played
 from tests.chaos.season.record import Season
 from tests.chaos.season.schedule import Planned
@@ -105,8 +106,9 @@ def _lag(season: Season, stage: str, step_s: float) -> list[int | None]:
 
 
 def write(played: Played, directory: Path) -> None:
-    """The digest as JSON, which `make docs` draws, and its picture."""
+    """The digest as JSON, which `make docs` draws, its picture, and the season itself."""
     directory.mkdir(parents=True, exist_ok=True)
+    keep(played.season, directory)
     found = digest(played)
     (directory / "chaos.json").write_bytes(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
     (directory / "chaos.svg").write_text(picture(found), encoding="utf-8")

@@ -16,8 +16,9 @@ from tests.chaos.season.record import Restored
 
 ANEW: Final = "The local mirror of a partition is built anew from the topic"
 RESTORED: Final = "Customers' state restored"
-BROKEN_OFF: Final = frozenset({"Partitions handed over", "Starting"})
-"""A rebalance, or the end of the process, came before it was done."""
+CALLED_OFF: Final = "The restore of the customers' state was called off; the next one goes on"
+BROKEN_OFF: Final = "Starting"
+"""The process was killed before it was done."""
 
 
 def restores(directory: Path) -> tuple[Restored, ...]:
@@ -37,7 +38,10 @@ def _of(log: Path) -> Iterator[Restored]:
             if told["records"]:
                 yield Restored(log.stem, ended_s - told["seconds"], ended_s)
             began_s = None
-        elif message in BROKEN_OFF:
+        elif message == CALLED_OFF:
+            yield Restored(log.stem, _at(told) - told["seconds"], _at(told))
+            began_s = None
+        elif message == BROKEN_OFF:
             if began_s is not None:
                 yield Restored(log.stem, began_s, _at(told))
             began_s = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.chaos.season.record import Sample, Stage
+
+UNSEEN_S: Final = 1.0
+"""Where nobody looked for longer, work did not wait for all of it: it may have moved right after the look before."""
 
 
 class Standstill(NamedTuple):
@@ -15,7 +18,7 @@ class Standstill(NamedTuple):
     partition: int
     began_s: float
     ended_s: float
-    """When it moved or had no work any more; the last sample's time when it never did."""
+    """When it was seen to have moved or to have no work any more; the last sample's time when it never did."""
 
     over: bool
 
@@ -29,10 +32,11 @@ def standstills(samples: Iterable[Sample]) -> Iterator[Standstill]:
     """Every standstill, in the order of their ends; samples must be in the order of time.
 
     It begins where work is first seen behind an offset that does not move: at most one pause between two samples late.
-    A sample in which a partition is missing says nothing of it.
+    A sample in which a partition is missing says nothing of it, and of a longer time without a sample counts a second.
     """
     since: dict[tuple[Stage, int], float] = {}
     last: dict[tuple[Stage, int], int] = {}
+    seen: dict[tuple[Stage, int], float] = {}
     at: dict[Stage, float] = {}
     for sample in samples:
         at[sample.stage] = sample.at_s
@@ -42,7 +46,8 @@ def standstills(samples: Iterable[Sample]) -> Iterator[Standstill]:
             last[key] = place.committed
             waits = place.committed < place.end
             if key in since and (moved or not waits):
-                yield Standstill(*key, since.pop(key), sample.at_s, over=True)
+                yield Standstill(*key, since.pop(key), min(sample.at_s, seen[key] + UNSEEN_S), over=True)
+            seen[key] = sample.at_s
             if waits:
                 since.setdefault(key, sample.at_s)
     for (stage, partition), began_s in since.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Takeover(NamedTuple):
 
 def limit_s(stop: Stop, session_s: float) -> float:
     """How long work may wait after it."""
-    return session_s + AFTER_KILL_S if stop.signal == "SIGKILL" else AFTER_STOP_S
+    return (session_s + AFTER_KILL_S if stop.signal == "SIGKILL" else AFTER_STOP_S) + stop.spare_s
 
 
 def judged(season: Season) -> Iterator[Stop]:
@@ -54,11 +55,14 @@ def judged(season: Season) -> Iterator[Stop]:
 def takeovers(season: Season) -> list[Takeover]:
     """Of every stop that can be judged."""
     found = list(standstills(season.samples))
+    restored = sorted(season.restored, key=lambda read: read.began_s)
     result = []
     for stop in judged(season):
         limit = limit_s(stop, season.session_s)
+        # Facts are read for longer than that: what else is done meanwhile has its own standstill, from there on.
+        until_s = min((one.began_s for one in season.happened if one.began_s > stop.at_s), default=math.inf)
         waited = [
-            _waited(one, stop, season.restored)
+            _waited(one._replace(ended_s=min(one.ended_s, until_s)), stop, restored)
             for one in found
             if one.stage == stop.stage and one.began_s < stop.at_s + limit and one.ended_s > stop.at_s
         ]
@@ -68,10 +72,16 @@ def takeovers(season: Season) -> list[Takeover]:
 
 
 def _waited(one: Standstill, stop: Stop, restored: Iterable[Restored]) -> tuple[float, float]:
-    """How long work waited in this partition since the stop, and how much of that a transform was reading facts."""
+    """How long work waited in this partition since the stop, and how much of that a transform was reading facts.
+
+    Args:
+        one: where.
+        stop: since when.
+        restored: in the order of their beginnings.
+    """
     began_s = max(one.began_s, stop.at_s)
     reading_s, until_s = 0.0, began_s
-    for read in sorted(restored, key=lambda read: read.began_s) if one.stage == "transform" else ():
+    for read in restored if one.stage == "transform" else ():
         since_s, until_s = max(read.began_s, until_s), max(until_s, min(read.ended_s, one.ended_s))
         reading_s += max(0.0, until_s - since_s)
     return one.ended_s - began_s, reading_s

@@ -307,6 +307,27 @@ def test_what_the_heir_reads_is_no_part_of_a_takeover(read_s: tuple[float, float
     assert bool(check(late)) is accused
 
 
+def test_what_is_no_part_of_a_takeover_either() -> None:
+    """What another fault holds that begins while facts are read, what nobody looked at, and a slow disk's writes."""
+    dice = random.Random(1)
+    calm = season(dice, 3, 4)
+    stands = (KILLED_S + 0.5, KILLED_S + 30)
+    read = replace(
+        altered(calm, "transform", 1, stands, lambda place: Place(1, max(place.end, 2))),
+        restored=(Restored("transform-0", KILLED_S + 3, KILLED_S + 9),),
+    )
+    assert "1 takeovers that came late" in check(read)[0]
+    other = Happened(4, "outage", KILLED_S + 18, KILLED_S + 29, "")
+    assert check(replace(read, happened=(*read.happened, other))) == []
+
+    late = slow_stop(calm, dice)
+    assert "1 takeovers that came late" in check(late)[0]
+    unseen = [one for one in late.samples if not STOPPED_S + 1.5 < one.at_s <= STOPPED_S + 5]
+    assert check(replace(late, samples=tuple(unseen))) == []
+    slow = [replace(one, stops=tuple(stop._replace(spare_s=2.0) for stop in one.stops)) for one in late.happened]
+    assert check(replace(late, happened=tuple(slow))) == []
+
+
 @pytest.mark.parametrize("kind", ["slow", "answers lost", "throttled"])
 def test_a_repeat_after_an_answer_that_never_came(kind: str) -> None:
     """It is the answer's doing and no stop's, and of no other fault's."""

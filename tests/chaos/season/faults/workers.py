@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import subprocess
 from pathlib import Path
@@ -115,7 +116,8 @@ async def disk_slow(act: Act) -> None:
         lasted = await act.last(2, 10, 20)
     finally:
         del worker.environment["SLOW_DISK_S"], worker.environment["PYTHONPATH"]
-    await act.restart(worker)
+    workers = [one for one in act.chain.replicas.workers if one.stage == "transform"]
+    await act.restart(worker, spare_s=seconds * math.ceil(act.chain.watch.partitions["transform"] / len(workers)))
     act.say(f"{worker.name}: {1000 * seconds:.0f} ms a write for {lasted:.0f} s")
 
 
