@@ -98,41 +98,43 @@ async def test_a_warm_start_reads_only_the_tail(chain_settings: ChainSettings, o
         assert (store.derived(b"cus_000007"), store.derived(b"cus_000008")) == (None, b"derived")
 
 
-async def test_a_late_record_on_top_is_covered_again(
-    chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn
-) -> None:
-    """What an earlier owner wrote too late lies below the merged fact again, with the next chunk."""
+@pytest.fixture
+async def late_record(chain_settings: ChainSettings, own: Own, put: Put) -> Settings:
+    """A fact of one partition, and on top of it what an earlier owner wrote too late."""
     settings = await chain_settings(partitions=1)
     async with own(settings) as owner:
         await owner.owns(0)
         await owner.writes(0, facts(1))
     await put(settings, 0, [(event(1, 0), b"[900]")])
-    async with own(settings) as owner:
+    return settings
+
+
+async def latest_of_the_first(settings: Settings, facts_in: FactsIn) -> bytes | None:
+    """The last record of that fact in the topic."""
+    return [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
+
+
+async def test_a_late_record_on_top_is_covered_again(late_record: Settings, own: Own, facts_in: FactsIn) -> None:
+    """What an earlier owner wrote too late lies below the merged fact again, with the next chunk."""
+    async with own(late_record) as owner:
         await owner.owns(0)
         assert owner.store(0).get(event(1, 0)) == b"[100]"
         await owner.flushes(0)
-    last = [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
-    assert last == b"[100]"
+    assert await latest_of_the_first(late_record, facts_in) == b"[100]"
 
 
 async def test_a_late_record_on_top_is_covered_again_by_whoever_comes_to_it(
-    chain_settings: ChainSettings, own: Own, put: Put, facts_in: FactsIn
+    late_record: Settings, own: Own, facts_in: FactsIn
 ) -> None:
     """A worker that restored and ended, or was given other partitions, before its next chunk leaves it to be done."""
-    settings = await chain_settings(partitions=1)
-    async with own(settings) as owner:
-        await owner.owns(0)
-        await owner.writes(0, facts(1))
-    await put(settings, 0, [(event(1, 0), b"[900]")])
-    async with own(settings) as owner:
+    async with own(late_record) as owner:
         await owner.owns(0)
         await owner.owns(0)
-    async with own(settings) as owner:
+    async with own(late_record) as owner:
         await owner.owns(0)
         assert owner.records_read == 0
         await owner.flushes(0)
-    last = [record.value for record in await facts_in(settings) if record.key == event(1, 0)][-1]
-    assert last == b"[100]"
+    assert await latest_of_the_first(late_record, facts_in) == b"[100]"
 
 
 def lost(directory: Path) -> None:
