@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipeline.kafka.cluster.lag import GroupLag
-    from pipeline.kafka.cluster.pace import Throughput
+    from pipeline.kafka.cluster.pace import Pace, Throughput
 
-Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Throughput"]]
-"""The groups, and the throughput of each since the last reading."""
+Reading = tuple[Sequence["GroupLag"], Mapping[tuple[str, str], "Pace"]]
+"""The groups, and the pace of each since the last reading."""
 
+
+SPEEDS = ("arrive", "done", "drained in")
+"""The columns that a second reading adds."""
 
 PATIENCE_S = 5.0
 """Seconds for the brokers to answer: a person watches; no answer is shown too, and the next reading may get one."""
@@ -56,7 +59,9 @@ def lag(
     `seconds` is the age of the first record that is not done. What cannot be known is shown as unknown (JSON: null),
     never as 0. `held` counts records that nobody can read before a transaction ends that is open, `lost` those that the
     topic's retention deleted before they were processed: for a day, or until --acknowledge. Looking joins no group and
-    commits nothing. With --watch: records a second that arrive and are done, and the time until none waits.
+    commits nothing. With --watch, of each group and partition: records a second that arrive and are done, and the time
+    until none waits (JSON: `arriving_per_second`, `done_per_second`, `drained_in_s`; null before the second reading,
+    and the last one as well while no fewer arrive than are done).
 
     Exit codes: 0 read, 1 no broker could be used or nothing could be known of any partition, 2 something must be
     changed.
@@ -130,10 +135,13 @@ async def _readings(settings: Settings, interval: float) -> AsyncIterator[Readin
             await asyncio.sleep(interval)
 
 
-def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughput]) -> dict[str, Any]:
+def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> dict[str, Any]:
     """The JSON form of one reading; null is unknown."""
+    from pipeline.kafka.cluster.pace import Pace
+
     rows = []
     for group in groups:
+        pace = paces.get((group.group, group.topic), Pace())
         row: dict[str, Any] = {
             "group": group.group,
             "topic": group.topic,
@@ -144,11 +152,11 @@ def as_dict(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughp
             "held": group.held,
             "lost": group.lost,
             "note": group.note,
+            **asdict(pace.group),
         }
-        if paces:
-            row |= asdict(paces[group.group, group.topic])
         row["partitions"] = [
             {name: value for name, value in asdict(partition).items() if name not in {"group", "topic"}}
+            | asdict(pace.of(partition.partition))
             for partition in group.partitions
         ]
         rows.append(row)
@@ -167,7 +175,7 @@ def _shared_note(group: GroupLag) -> str | None:
     return notes.pop() if unknown and len(notes) == 1 and len(group.partitions) > 1 else None
 
 
-def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Throughput]) -> RenderableType:
+def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Pace]) -> RenderableType:
     """One table a group, the group's total above its partitions."""
     from rich.console import Group
     from rich.table import Table
@@ -175,8 +183,9 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Through
 
     parts: list[RenderableType] = []
     for group in groups:
+        pace = paces.get((group.group, group.topic))
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("partition", "committed", "end", "records", "seconds", "note"):
+        for column in ("partition", "committed", "end", "records", "seconds", *(SPEEDS if pace else ()), "note"):
             note = column == "note"
             table.add_column(column, justify="left" if note else "right", no_wrap=not note, overflow="fold")
         shared = _shared_note(group)
@@ -187,9 +196,10 @@ def as_table(groups: Sequence[GroupLag], paces: Mapping[tuple[str, str], Through
                 _count(row.end),
                 _count(row.records),
                 _seconds(row.seconds),
+                *(_speeds(pace.of(row.partition)) if pace else ()),
                 Text(row.note or "", style="yellow"),
             )
-        head = Text(summary(group, paces.get((group.group, group.topic))), style="bold")
+        head = Text(summary(group, pace.group if pace else None), style="bold")
         parts += [head, Text(f"all {len(group.partitions)} partitions: {shared}", "yellow") if shared else table, ""]
     return Group(*parts[:-1])
 
@@ -222,6 +232,14 @@ def summary(group: GroupLag, speed: Throughput | None) -> str:
 
 def _count(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
+
+
+def _speeds(speed: Throughput) -> tuple[str, str, str]:
+    """The cells below SPEEDS."""
+    if speed.done_per_second is None or speed.arriving_per_second is None:
+        return "unknown", "unknown", "unknown"
+    drained = "never" if speed.drained_in_s is None else f"{speed.drained_in_s:,.0f} s"
+    return f"{speed.arriving_per_second:,.0f}/s", f"{speed.done_per_second:,.0f}/s", drained
 
 
 def _seconds(value: float | None) -> str:

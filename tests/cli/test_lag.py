@@ -21,7 +21,7 @@ from pipeline.cli import build
 from pipeline.cli import lag as lag_module
 from pipeline.cli.lag import as_table, nothing_is_known, summary
 from pipeline.kafka.cluster.lag import GroupLag, PartitionLag
-from pipeline.kafka.cluster.pace import Throughput
+from pipeline.kafka.cluster.pace import Pace, Throughput
 from pipeline.kafka.cluster.topics import apply, load_specs, plan
 from pipeline.kafka.local.broker import LocalKafka, free_port
 from pipeline.settings import Settings
@@ -30,7 +30,7 @@ KNOWN = PartitionLag("g", "t", 0, committed=7, start=0, end=1207, records=1200, 
 UNKNOWN = PartitionLag("g", "t", 1, note="no leader")
 
 
-def text_of(group: GroupLag, pace: Throughput | None = None) -> str:
+def text_of(group: GroupLag, pace: Pace | None = None) -> str:
     """The table as a terminal shows it."""
     out = io.StringIO()
     Console(file=out, width=160).print(as_table([group], {("g", "t"): pace} if pace else {}))
@@ -44,6 +44,20 @@ def test_unknown_is_written_as_unknown() -> None:
     known, unknown = text.splitlines()[-2:]
     assert known.split() == ["0", "7", "1,207", "1,200", "3.2"]
     assert unknown.split() == ["1", *["unknown"] * 4, "no", "leader"]
+
+
+def test_each_partition_has_a_pace() -> None:
+    """With a second reading: what arrives and is done a second, and when none waits; unknown is written as such."""
+    idle = replace(KNOWN, partition=2)
+    group = GroupLag("g", "t", "Stable", 2, (KNOWN, UNKNOWN, idle))
+    pace = Pace(partitions={0: Throughput(10.0, 70.0, 20.0), 2: Throughput(0.0, 0.0, None)})
+    lines = text_of(group, pace).splitlines()
+    assert lines[1].split()[4:] == ["seconds", "arrive", "done", "drained", "in", "note"]
+    assert [line.split()[5:9] for line in lines[2:]] == [
+        ["10/s", "70/s", "20", "s"],
+        ["unknown", "unknown", "unknown", "no"],
+        ["0/s", "0/s", "never"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,8 +148,10 @@ async def test_watched_on_kafka(
     assert transform["seconds"] >= 0
     assert transform["partitions"][0]["committed"] is None
     assert (sink["records"], sink["seconds"]) == (0, 0.0)
-    assert "done_per_second" not in first["groups"][0]
-    assert (transform["done_per_second"], transform["drained_in_s"]) == (0.0, None)
+    for reading, done in ((first, None), (second, 0.0)):
+        of_group = reading["groups"][0]
+        for told in (of_group, *of_group["partitions"]):
+            assert (told["arriving_per_second"], told["done_per_second"], told["drained_in_s"]) == (done, done, None)
 
 
 @pytest.mark.kafka
