@@ -51,9 +51,9 @@ def copies(given: bytes) -> Iterator[Copy]:
     except orjson.JSONDecodeError:
         yield from _lines(given)
         return
-    if isinstance(document, list) and document:
+    if isinstance(document, list) and len(document) > 1 and any(copy.path for copy in _found(document, given, "")):
         for number, element in enumerate(document, 1):
-            yield from _found(element, orjson.dumps(element), f"element {number}" if len(document) > 1 else "")
+            yield from _found(element, orjson.dumps(element), f"element {number}")
     else:
         yield from _found(document, given, "")
 
@@ -62,17 +62,22 @@ def _lines(given: bytes) -> Iterator[Copy]:
     lines = [(number, line) for number, line in enumerate(given.splitlines(), 1) if line.strip()]
     found = []
     for number, line in lines:
+        start = 0
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError:
             # A log often writes something before the JSON.
-            start = line.find(b"{")
+            start = max(0, line.find(b"{"))
             try:
-                document = orjson.loads(line[start:]) if start > 0 else None
+                document = orjson.loads(line[start:]) if start else None
             except orjson.JSONDecodeError:
                 document = None
         if document is not None:
-            found += _found(document, line, f"line {number}")
+            place = f"line {number}"
+            if start and isinstance(document, dict) and _is_webhook(document):
+                found.append(Copy(line[start:], place, f"byte {start} on"))
+            else:
+                found += _found(document, line, place)
     if len(lines) > 1 and found:
         yield from found
     elif len(lines) == 1 and found and found[0].path is not None:

@@ -35,7 +35,8 @@ NO_COMMANDS: Final = DeadLettered(
 )
 NO_CUSTOMER: Final = DeadLettered(
     "unmappable",
-    "the body names no customer, by an id of at most 255 bytes: without one nothing is known of whose it is",
+    "the body names no customer by an id of at most 255 bytes. The state (PIPELINE_STATE) is kept by it, also where "
+    "PIPELINE_PERSON_ID would find the person without",
     "customer",
 )
 
@@ -95,8 +96,8 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
         return Decision(verdict, type_, delivery.webhook_id, received_at_ms=delivery.received_at_ms)
     customer = customer_key(reading.customer_id)
     if customer is None:
-        verdict = map_webhook(reading, policy, None)
-        return Decision(NO_CUSTOMER if _is_about_somebody(verdict) else verdict, type_, delivery.webhook_id)
+        verdict = of_nobody(map_webhook(reading, policy, None))
+        return Decision(verdict, type_, delivery.webhook_id)
     if (
         reading.record is not None
         and (away := elsewhere(store.ownership, customer, reading.record.headers)) is not None
@@ -106,9 +107,13 @@ def judge(reading: Reading, policy: Policy, map_webhook: MapWebhook, store: KeyV
     return Decision(verdict, type_, delivery.webhook_id, commands, customer, delivery.received_at_ms)
 
 
-def _is_about_somebody(verdict: Verdict) -> bool:
-    """Whether what was decided by the body alone needs a customer: that it changes nothing only the state can say."""
-    return type(verdict) is Operations or (type(verdict) is Dropped and verdict.reason == "no-change")
+def of_nobody(verdict: Verdict) -> Verdict:
+    """What becomes of a webhook that names no customer where there is a state; `verdict` is by its body alone.
+
+    Only what needs no customer stays: that a body changes nothing only the state can say.
+    """
+    is_about_somebody = type(verdict) is Operations or (type(verdict) is Dropped and verdict.reason == "no-change")
+    return NO_CUSTOMER if is_about_somebody else verdict
 
 
 def _obeyed(command: Command, policy: Policy, store: KeyValueStore | None) -> Decision:

@@ -20,6 +20,8 @@ from pipeline.dodo.envelope import Envelope, kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
 from pipeline.settings import Settings
 from pipeline.transform.copies import Copy
+from pipeline.transform.customers.facts import customer_key
+from pipeline.transform.decision import of_nobody
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso, plausible_ms
@@ -33,7 +35,7 @@ from pipeline.transform.verdicts import (
     Operations,
     Verdict,
 )
-from pipeline.transform.webhook import Webhook
+from pipeline.transform.webhook import LONG_ID, MAX_ID_CHARS, Webhook
 
 VerdictWord = Literal["operations", "dropped", "dead_letter"]
 
@@ -126,8 +128,18 @@ def explain(
     except UnreadableBodyError as error:
         envelope, verdict = None, DeadLettered("unreadable", str(error))
     else:
-        verdict = map_webhook(Webhook(envelope, Delivery(identifier, mode=mode)), policy)
+        verdict = _by_body(Webhook(envelope, Delivery(identifier, mode=mode)), policy, has_state=settings.state)
     return explained(envelope, identifier, verdict, settings, now_ms=now_ms, copy=copy)
+
+
+def _by_body(webhook: Webhook, policy: Policy, *, has_state: bool) -> Verdict:
+    """The verdict without the customer's state; what a worker that has one refuses before it asks is refused here."""
+    if len(webhook.delivery.webhook_id) > MAX_ID_CHARS:
+        return LONG_ID
+    verdict = map_webhook(webhook, policy)
+    if has_state and webhook.delivery.mode == "live" and customer_key(webhook.customer_id) is None:
+        return of_nobody(verdict)
+    return verdict
 
 
 def explained(

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import build
 from pipeline.dodo import samples
+from pipeline.dodo.envelope import parse, webhook_id_of
 from pipeline.errors import InputError, PipelineError, SettingsError, UnreadableBodyError
 
 ESCAPE = "\x1b["
@@ -250,6 +251,36 @@ def test_a_wrapped_copy_says_where_the_webhook_was(wrap: Any, path: str, tmp_pat
     assert document["webhook_type"] == "payment.succeeded"
     out, _ = run(str(file))
     assert f"found at   {path}" in out
+
+
+@pytest.mark.parametrize(
+    ("copied", "found"),
+    [
+        ("[{webhook}]", "[0]"),
+        ("2026-11-30 INFO webhook {webhook}", "byte 24 on"),
+        ('{{"level": "info"}}\n2026-11-30 INFO webhook {webhook}', "byte 24 on"),
+    ],
+    ids=["a list of one", "behind a prefix", "a line of many"],
+)
+def test_what_was_read_of_a_copy_is_said(copied: str, found: str, tmp_path: Path) -> None:
+    """The transform takes such bytes for no webhook, so it is said that they are not explained as they are."""
+    path = tmp_path / "copy"
+    path.write_text(copied.format(webhook=json.dumps(JOURNEY[0])))
+    document = json.loads(run(str(path), "--json")[0])
+    last = document["webhooks"][-1] if "webhooks" in document else document
+    assert (last["found_at"], last["webhook_type"]) == (found, "payment.succeeded")
+
+
+@pytest.mark.parametrize("body", ["[1]", "[1, 2]", "prefix [1]", 'prefix {"level": "info"}', "[]"])
+def test_what_holds_no_webhook_is_explained_as_it_is(body: str, tmp_path: Path) -> None:
+    """The bytes of a dead letter have the reason that the dead letter has."""
+    path = tmp_path / "letter"
+    path.write_text(body)
+    document = json.loads(run(str(path), "--json")[0])
+    with pytest.raises(UnreadableBodyError) as unreadable:
+        parse(body.encode())
+    assert (document["class"], document["reason"]) == ("unreadable", str(unreadable.value))
+    assert document["webhook_id"] == webhook_id_of((), body.encode())
 
 
 def test_several_webhooks_inside_one_wrapping_are_all_taken(tmp_path: Path) -> None:

@@ -11,10 +11,14 @@ from pipeline.customerio.batch import join
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.settings import Settings
+from pipeline.statestore.store import MemoryStore
+from pipeline.transform.decision import decide
 from pipeline.transform.explain import explain
-from pipeline.transform.mapping import map_body
+from pipeline.transform.mapping import map_body, map_webhook
 from pipeline.transform.policy import Policy
-from pipeline.transform.verdicts import Delivery, Operations
+from pipeline.transform.verdicts import DeadLettered, Delivery, Operations
+from pipeline.transform.webhook import LONG_ID
+from tests.records import Consumed
 
 PAYMENT = samples.load("payment.succeeded")
 
@@ -103,6 +107,34 @@ def test_a_dead_letter_says_its_class_and_why() -> None:
     document = explain(samples.load("dispute.opened--no-customer"), Settings.load()).document()
     assert (document["verdict"], document["class"]) == ("dead_letter", "unmappable")
     assert "PIPELINE_PERSON_ID=customer_id" in document["reason"]
+
+
+def without_customer_id() -> bytes:
+    """A payment whose customer has an address and no id."""
+    body = orjson.loads(PAYMENT)
+    del body["data"]["customer"]["customer_id"]
+    return orjson.dumps(body)
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_a_webhook_of_nobody_is_refused_as_the_transform_refuses_it(state: bool) -> None:
+    """With the state nobody is known without Dodo's id, though the policy finds the person; without it they are."""
+    settings = Settings.load(person_id="email", state=state)
+    found = explain(without_customer_id(), settings, webhook_id="msg_1")
+    record = Consumed(without_customer_id(), (("webhook-id", b"msg_1"),))
+    decided = decide(record, Policy.of(settings), map_webhook, MemoryStore() if state else None).verdict
+    if state:
+        assert isinstance(decided, DeadLettered)
+        assert (found.class_, found.reason) == (decided.class_, decided.reason)
+    else:
+        assert isinstance(decided, Operations)
+        assert [one.body for one in found.operations] == [one.body for one in decided.operations]
+
+
+def test_an_id_that_no_webhook_has_is_refused() -> None:
+    """As by the transform, which could not tell Customer.io of it."""
+    found = explain(PAYMENT, Settings.load(), webhook_id="m" * 300)
+    assert (found.class_, found.reason) == ("unmappable", LONG_ID.reason)
 
 
 def test_an_unreadable_body_has_no_type() -> None:
