@@ -53,12 +53,17 @@ def catch() -> None:
         signal.signal(number, _handler)
 
 
-def catch_in_faust() -> None:
-    """`catch`, if this is `faust -A … worker`: not for Faust's other commands, nor for whoever imports an app."""
+def catch_in_faust() -> bool:
+    """`catch`, if this is `faust -A … worker`: not for Faust's other commands, nor for whoever imports an app.
+
+    Returns whether it is.
+    """
     from pathlib import PurePath  # a third of this module's time
 
-    if "faust" in PurePath(sys.argv[0]).parts[-2:] and "worker" in sys.argv[1:]:
+    is_worker = "faust" in PurePath(sys.argv[0]).parts[-2:] and "worker" in sys.argv[1:]
+    if is_worker:
         catch()
+    return is_worker
 
 
 @contextmanager

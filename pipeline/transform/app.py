@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 def _from_environment() -> BatchApp:
-    signals.catch_in_faust()
+    is_worker = signals.catch_in_faust()
     from pipeline import logs
     from pipeline.errors import PipelineError
+    from pipeline.kafka.worker.process import choose_loop
     from pipeline.settings import Settings
     from pipeline.transform.worker import create_app
 
+    if is_worker:
+        choose_loop(sys.argv)
     try:
         return create_app(Settings.load())
     except PipelineError as error:

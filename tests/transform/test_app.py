@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -41,6 +42,33 @@ def test_unusable_file() -> None:
 def run(code: str) -> str:
     """What a fresh interpreter prints."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+LOOP = """
+import asyncio, sys
+sys.argv = ["/usr/bin/faust", *sys.argv[1:]]
+import pipeline.{stage}.app
+print(type(asyncio.new_event_loop()).__module__)
+"""
+
+
+@pytest.mark.parametrize("stage", ["transform", "sink"])
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [
+        (("worker", "--without-web"), "uvloop"),
+        (("--loop", "aio", "worker"), "asyncio.unix_events"),
+        (("--loop=aio", "worker"), "asyncio.unix_events"),
+        (("tables",), "asyncio.unix_events"),
+    ],
+    ids=["worker", "told", "told in one word", "another command"],
+)
+def test_a_worker_of_faust_s_command_has_our_loop(stage: str, arguments: tuple[str, ...], module: str) -> None:
+    """It starts the same thing as `dodo-cio`; a loop that was asked for, and Faust's other commands, keep their own."""
+    environ = os.environ | {"PIPELINE_CUSTOMERIO_SITE_ID": "site", "PIPELINE_CUSTOMERIO_API_KEY": "key"}
+    command = [sys.executable, "-c", LOOP.format(stage=stage), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.split() == [module]
 
 
 def test_the_room_starts_nothing() -> None:

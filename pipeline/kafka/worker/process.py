@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import faust
@@ -93,13 +94,19 @@ class BatchWorker(faust.Worker):
         """Leave the command line as it was typed."""
 
 
+def choose_loop(arguments: Sequence[str] = ()) -> None:
+    """Have the loop that is made next be uvloop's, unless `arguments` of `faust` name one (`--loop`)."""
+    if not any(argument.partition("=")[0] == "--loop" for argument in arguments):
+        mode.loop.use("uvloop")
+
+
 def run_worker(app: BatchApp, settings: Settings) -> int:
     """Run `app` in this process until SIGTERM or SIGINT; the exit code for `sys.exit`.
 
     0 after a signal; 2 when the operator must change something (one message, no traceback); 1 after a crash, which
     Kafka answers by redelivering.
     """
-    mode.loop.use("uvloop")
+    choose_loop()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app.finalize()
