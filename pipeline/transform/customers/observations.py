@@ -290,8 +290,11 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
     if turn is None and (status == "active" or (type_ in IMPLIED and status != "paused")):
         turn = SEEN  # a renewal's type shows it, whatever its retry's body has; but a pause may be charged for as well
     turns: list[Turn] = [] if turn is None else [[event_ms, turn]]
-    if turn in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
-        turns[0].append(cancelled_at)
+    if status in ENDED and turn not in ENDED:
+        # Its type shows another moment; that of the end is not known, but it lay before the body was read.
+        turns.append([max(event_ms, at_s * 1000), status])
+    if turns and turns[-1][1] in ENDED and (cancelled_at := text(data.get("cancelled_at"))) is not None:
+        turns[-1].append(cancelled_at)
     told = _state(data, status, at_s, at_ms, turns)
     ids = (subscription_id,)
     if type_ == "subscription.plan_changed":

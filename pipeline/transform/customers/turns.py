@@ -3,9 +3,10 @@
 A body shows the status of the moment in which it was read, and every other body overwrites it. What a webhook's *type*
 shows is certain: a subscription went on hold then, was activated then. So the turns are kept beside the status, each as
 `[time of the event (ms), word]`, an end with the body's `cancelled_at` as a third element, where it has one; the latest
-sixteen, and the latest sight of it as active (`seen`) that no type showed. Four questions are asked of them: which
-lapses are over by now and were not answered, was a pause answered before the webhook of its end came, has the
-subscription ended, and is the status that was read last older than what is known to have happened since?
+sixteen, and the latest sight of it as active (`seen`) that no type showed. An end that a body shows whose type shows
+another moment is one at the time of its reading: the webhook of the end may come later, or never. Four questions are
+asked of them: which lapses are over by now and were not answered, was a pause answered before the webhook of its end
+came, has the subscription ended, and is the status that was read last older than what is known to have happened since?
 """
 
 from __future__ import annotations
