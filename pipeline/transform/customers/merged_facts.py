@@ -121,7 +121,9 @@ class MergedFacts:
                 stood = None if known is None else SubscriptionFact.of(known)
                 return self._subscribe(short(ids[0]), stood, SubscriptionFact.of(fact))
             case "charge":
-                return summary.charge(short(ids[0])) if is_charged(fact) else True
+                subscription = self.subscription(ids[0])
+                is_over = subscription is not None and is_charged(fact, subscription)
+                return summary.charge(short(ids[0])) if is_over else True
             case "card":
                 summary.card = fact
             case "dispute":
@@ -164,7 +166,7 @@ class MergedFacts:
         return self._standing(first, fact)
 
     def _standing(self, subscription_id: str, fact: SubscriptionFact) -> Fact:
-        charged = in_trial(fact) and is_charged(self.now("charge", subscription_id))
+        charged = in_trial(fact) and is_charged(self.now("charge", subscription_id), fact)
         return standing_of(subscription_id, fact, charged=charged)
 
     def standing(self, subscription_id: str) -> Fact | None:

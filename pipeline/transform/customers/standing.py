@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from pipeline.transform.customers import turns
 from pipeline.transform.customers.facts import NUL, Fact, charges_of
 from pipeline.transform.customers.named import SubscriptionFact
+from pipeline.transform.mapping.periods import is_opening, tolerance_of
 from pipeline.transform.profile import ENDED, RANK
 
 OTHERS: Final = len(RANK)
@@ -115,6 +116,12 @@ def in_trial(fact: SubscriptionFact) -> bool:
     return fact.trial_ends_ms is not None
 
 
-def is_charged(charges: Fact | None) -> bool:
+def is_charged(charges: Fact | None, fact: SubscriptionFact) -> bool:
     """Whether more than nothing was paid for a subscription but for what opened it: a fee for a trial ends none."""
-    return charges is not None and any(charge_type != "new" for _, _, charge_type in charges_of(charges)[0])
+    if charges is None:
+        return False
+    tolerance_ms = tolerance_of(fact.plan.interval, fact.plan.interval_count, fact.trial_days)
+    return any(
+        not is_opening(charge_type, at_ms, fact.created_ms, tolerance_ms)
+        for at_ms, _, charge_type in charges_of(charges)[0]
+    )

@@ -29,7 +29,7 @@ from pipeline.transform.customers.standing import (
 from pipeline.transform.money import MAX_MINOR
 from pipeline.transform.timestamps import to_ms
 
-VERSION: Final = b"\x08"
+VERSION: Final = b"\x09"
 """First byte. Another version's summary is made anew; raise it with every change of what is summed up, or how."""
 
 MAX_PERIODS: Final = 8
@@ -242,7 +242,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
     payments: list[tuple[str, PaymentFact]] = []
     refunds: dict[str, list[RefundFact]] = {}
     subscriptions: list[tuple[str, SubscriptionFact]] = []
-    charged: set[str] = set()
+    charges: dict[str, Fact] = {}
     events: list[tuple[str, int]] = []
     for key, value in facts:
         _, kind, id_ = split(key)
@@ -254,8 +254,7 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
             case "refund":
                 refunds.setdefault(id_.partition("\0")[0], []).append(RefundFact.of(fact))
             case "charge":
-                if is_charged(fact):
-                    charged.add(id_)
+                charges[id_] = fact
             case "card":
                 summary.card = fact
             case "subscription":
@@ -273,14 +272,14 @@ def fold(facts: Iterable[tuple[bytes, bytes]]) -> Folded:
         summary.pay(payment_id, None, payment, refunds.get(payment_id, ()))
     summary.refunds = sum(map(len, refunds.values()))
     summary.identity = identity.hear(summary.identity, [paid.note for _, paid in payments if paid.note is not None])
-    return Folded(summary, _line_up(summary, subscriptions, charged), events)
+    return Folded(summary, _line_up(summary, subscriptions, charges), events)
 
 
 def _line_up(
-    summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charged: set[str]
+    summary: Summary, subscriptions: list[tuple[str, SubscriptionFact]], charges: Mapping[str, Fact]
 ) -> list[RosterPlace]:
     """Set in the summary what it holds of all subscriptions; returns their places."""
-    stand = [standing_of(id_, fact, charged=id_ in charged) for id_, fact in subscriptions]
+    stand = [standing_of(id_, fact, charged=is_charged(charges.get(id_), fact)) for id_, fact in subscriptions]
     placed = sorted(((place_of(standing), standing) for standing in stand), key=lambda one: one[0].order)
     summary.live = next((standing for place, standing in placed if place.rank < OTHERS), None)
     summary.rest = next((standing for place, standing in placed if place.rank == OTHERS), None)

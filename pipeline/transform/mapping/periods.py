@@ -25,16 +25,31 @@ DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
 
 def tolerance_ms(data: Mapping[str, Any]) -> int:
     """How far from its due moment a billing date may lie: at most a day, half an interval, half a trial."""
+    interval, count = text(data.get("payment_frequency_interval")), whole(data.get("payment_frequency_count"))
+    return tolerance_of(interval, count, whole(data.get("trial_period_days")))
+
+
+def tolerance_of(interval: str | None, count: int | None, trial_days: int | None) -> int:
+    """The same of a plan: the unit of its intervals, how many of them are a period, and the days of its trial."""
     half_days = [1.0]
-    days = INTERVAL_DAYS.get((text(data.get("payment_frequency_interval")) or "").lower().removesuffix("s"))
-    count = whole(data.get("payment_frequency_count"))
-    if days is not None and (count is None or count > 0):
-        half_days.append(days * (count or 1) / 2)
-    trial_days = whole(data.get("trial_period_days"))
+    period = _period_days(interval, count)
+    if period is not None:
+        half_days.append(period / 2)
     if trial_days is not None and trial_days > 0:
         # A trial of one day is a first period of one day, whatever the plan's interval is.
         half_days.append(trial_days / 2)
     return int(min(half_days) * DAY_MS)
+
+
+def _period_days(interval: str | None, count: int | None) -> int | None:
+    """How many days a period of the plan has at least; None when that is not known."""
+    days = INTERVAL_DAYS.get((interval or "").lower().removesuffix("s"))
+    return days * (count or 1) if days is not None and (count is None or count > 0) else None
+
+
+def is_opening(charge_type: str | None, at_ms: int, created_ms: int, tolerance: int) -> bool:
+    """Whether a charge opened its subscription; one whose type is not known did where it lies at the creation."""
+    return charge_type == "new" or (charge_type is None and at_ms - created_ms <= tolerance)
 
 
 def in_first_period(data: Mapping[str, Any]) -> bool | None:
@@ -97,8 +112,8 @@ def payment_of(case: Case) -> Payment | None:
 def is_first_renewal(case: Case) -> bool:
     """Whether a `subscription.renewed` is the first charge, which `subscription_started` already shows.
 
-    The payment shows it where it is known; else the dates do, whatever else has come, so that no order of arrival makes
-    a renewal of a first charge. On-demand subscriptions are charged at any time, so their dates show nothing: only a
+    The payment shows it where it is known; else the dates do, and a first activation that came days after the creation,
+    where it is known by then. On-demand subscriptions are charged at any time, so their dates show nothing: only a
     payment known as `new` does.
     """
     on_demand = flag(case.data.get("on_demand")) is True
@@ -107,4 +122,33 @@ def is_first_renewal(case: Case) -> bool:
     payment = payment_of(case)
     if payment is not None and payment.charge_type in DECISIVE:
         return payment.charge_type == "new"
-    return not on_demand and at_creation(case.data, case.occurred_ms)
+    if on_demand:
+        return False
+    if at_creation(case.data, case.occurred_ms):
+        return True
+    # A plan change is charged in any period, and activates as well.
+    return (payment is None or payment.charge_type is None) and _at_late_activation(case)
+
+
+def _at_late_activation(case: Case) -> bool:
+    """Whether the charge is that of the first activation, which came days after the creation, as a bank debit's does.
+
+    A recovery activates as well, and may be the first activation that is known; but it follows a charge that was due, a
+    period after the creation at the earliest: what counts is in the first half of one. Trials are left out: what is
+    charged at their end is the conversion.
+    """
+    data = case.data
+    subscription_id, created = text(data.get("subscription_id")), to_ms(data.get("created_at"))
+    interval, count = text(data.get("payment_frequency_interval")), whole(data.get("payment_frequency_count"))
+    period = _period_days(interval, count)
+    if case.history is None or subscription_id is None or created is None or period is None:
+        return False
+    first = case.history.first_activation(subscription_id)
+    if first is None or (whole(data.get("trial_period_days")) or 0) > 0:
+        return False
+    tolerance, half_ms = tolerance_ms(data), period * DAY_MS // 2
+    moments = (to_ms(data.get("previous_billing_date")), case.occurred_ms)
+    return any(
+        moment is not None and abs(moment - first.at_ms) <= tolerance and moment - created < half_ms
+        for moment in moments
+    )

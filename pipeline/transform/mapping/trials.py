@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.transform.fields import elements, members, text, whole
 from pipeline.transform.mapping.case import Case
-from pipeline.transform.mapping.periods import in_first_period, payment_of, tolerance_ms, trial_end_ms
+from pipeline.transform.mapping.periods import in_first_period, is_opening, payment_of, tolerance_ms, trial_end_ms
 from pipeline.transform.profile import Charge, Course
 from pipeline.transform.timestamps import DAY_MS, to_ms
 
@@ -42,11 +42,7 @@ def end_ms(case: Case) -> int | None:
 
 def _after_opening(charges: Iterable[Charge], created_ms: int, tolerance: int) -> list[Charge]:
     """The charges but for what opened the subscription: a fee for the trial is no conversion."""
-    return [
-        charge
-        for charge in charges
-        if charge.charge_type != "new" and (charge.charge_type is not None or charge.at_ms - created_ms > tolerance)
-    ]
+    return [charge for charge in charges if not is_opening(charge.charge_type, charge.at_ms, created_ms, tolerance)]
 
 
 def renewal_converts(case: Case) -> bool:

@@ -247,17 +247,35 @@ def test_a_subscription_of_the_former_version_shows_its_price() -> None:
     assert summary_of(store, b"cus_1").live == shown
 
 
+DAY_MS = 86_400_000
+
+
 @pytest.mark.parametrize("charge_first", [True, False])
-def test_a_charge_ends_a_trial_whichever_is_known_first(charge_first: bool) -> None:
-    """The trial's end is there until more than nothing was paid for the subscription."""
+@pytest.mark.parametrize(
+    ("charge", "ends"),
+    [
+        ((2 * DAY_MS, "pay_1"), True),  # as earlier versions wrote it
+        (([[2 * DAY_MS, "pay_1", "renewal"]], []), True),
+        (([[2_000, "pay_1", "plan_change"]], []), True),
+        (([[2_000, "pay_1", "new"]], []), False),
+        (([[2_000, "pay_1", None]], []), False),  # what opened it, though its type is not known
+        (([[2_000, "pay_1", None], [2 * DAY_MS, "pay_2", None]], []), True),
+        (([], [[2 * DAY_MS, "pay_1", "renewal"]]), False),
+    ],
+)
+def test_a_charge_ends_a_trial_whichever_is_known_first(
+    charge: tuple[Any, ...], ends: bool, charge_first: bool
+) -> None:
+    """The trial's end is there until more than nothing was paid for the subscription, but for what opened it."""
     store = MemoryStore()
     trial = subscription("sub_1", (1, 0), "active", 1)
-    trial.fact.extend([9_000, None])
-    charge = telling("charge", ("sub_1",), 2_000, "pay_1")
+    trial.fact.extend([9 * DAY_MS, None, [], 9])
+    paid = telling("charge", ("sub_1",), *charge)
     shown = []
-    for told in (charge, trial) if charge_first else (trial, charge):
+    for told in (paid, trial) if charge_first else (trial, paid):
         view = CustomerView(store, CUSTOMER, Observations(EventTimes(None, 0, 0), [told], Contact(), {}))
         view.settle(None)
         shown.append([view.speaking.trial_ends_ms] if view.speaking is not None else [])
-    assert shown == ([[], [None]] if charge_first else [[9_000], [None]])
+    end = None if ends else 9 * DAY_MS
+    assert shown == ([[], [end]] if charge_first else [[9 * DAY_MS], [end]])
     assert store.derived_values == folded(store)
