@@ -364,6 +364,9 @@ class History(Protocol):
     def refunded(self, payment_id: str) -> Refunded | None:
         """With this webhook; None when the payment is not known or nothing of it can be counted."""
 
+    def refunded_otherwise(self, payment_id: str) -> bool:
+        """Whether a refund of this payment, known with this webhook, may be partial and is in another currency."""
+
     @property
     def stands_for_event(self) -> bool:
         """Whether this webhook has a payment or refund, which stands for its event: `emitted` answers by that alone,

@@ -364,6 +364,16 @@ class CustomerView:
             return None
         return Refunded(minor, payment.currency, fully=minor >= payment.minor)
 
+    def refunded_otherwise(self, payment_id: str) -> bool:
+        """See `Profile`."""
+        payment = self._facts.payment(payment_id)
+        if payment is None or not self._facts.summary.refunds:
+            return False
+        return any(
+            refund.is_partial is not False and refund.currency not in {None, payment.currency}
+            for refund in self._facts.refunds(payment_id)
+        )
+
     @property
     def stands_for_event(self) -> bool:
         """See `Profile`."""

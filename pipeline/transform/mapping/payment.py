@@ -162,6 +162,8 @@ def attributes(case: Case, row: Row, into: Attributes) -> None:
     is_completed = row.event == "payment_completed"
     if is_completed and case.history is not None and (payment_id := into.get("payment_id")) is not None:
         into["is_first_payment"] = case.history.is_first_payment(payment_id)
+        if case.history.refunded_otherwise(payment_id):
+            case.notice("uncounted-refund", "a refund in another currency came before its payment: not in the totals")
     put_goods(case, into, paid.cart, paid_for)
     case.money(into, "tax", data.get("tax"), currency)
     case.texts(into, "invoice_id", "invoice_url", "charge_type")

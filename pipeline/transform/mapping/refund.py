@@ -65,11 +65,13 @@ def _warn_of_unknown_worth(case: Case, history: History, payment_id: str) -> Non
     data = case.data
     if flag(data.get("is_partial")) is False:
         return
-    if minor_of(data.get("amount")) is None:
-        case.notice("uncounted-refund", "a refund without a readable amount that may be partial: not in the totals")
+    minor, currency = minor_of(data.get("amount")), currency_code(data.get("currency"))
+    if minor is None or minor < 0 or currency is None:
+        what = "currency" if minor is not None and minor >= 0 else "amount"
+        case.notice("uncounted-refund", f"a refund without a readable {what} that may be partial: not in the totals")
         return
     payment = history.payment(payment_id)
-    if payment is not None and payment.currency != currency_code(data.get("currency")):
+    if payment is not None and payment.currency != currency:
         case.notice("uncounted-refund", "the refund is not in its payment's currency: not in the totals")
 
 

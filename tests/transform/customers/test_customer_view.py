@@ -343,16 +343,23 @@ def test_an_older_delivery_does_not_take_the_address_back() -> None:
         ({"amount": 100, "currency": "EUR", "is_partial": False}, False),
         ({"amount": 100, "currency": "EUR", "is_partial": True}, True),
         ({"amount": 100, "currency": None, "is_partial": True}, True),
+        ({"amount": -100, "currency": "USD", "is_partial": True}, True),
     ],
 )
 def test_a_refund_of_unknown_worth_is_warned_of(refund: dict[str, Any], noted: bool) -> None:
-    """It is in no total, and the operator can see that."""
+    """It is in no total, and the operator can see that, once, whichever of the two comes first."""
     store = MemoryStore()
     told(store, webhook("payment.succeeded", total_amount=1000))
     verdict = told(store, webhook("refund.succeeded", "msg_2", **refund))
     assert isinstance(verdict, Operations)
     assert ("uncounted-refund" in verdict.notes) is noted
     assert ("identify" not in kinds(verdict)) is noted
+    disordered = MemoryStore()
+    verdicts = [
+        told(disordered, webhook("refund.succeeded", "msg_2", **refund)),
+        told(disordered, webhook("payment.succeeded", total_amount=1000)),
+    ]
+    assert sum("uncounted-refund" in getattr(verdict, "notes", ()) for verdict in verdicts) == noted
 
 
 def test_a_retry_that_shows_a_later_flag_takes_nothing_back() -> None:

