@@ -24,8 +24,8 @@ STATUS: Final = Status(
 """Sent capitalised (`Pending`), compared in lower case."""
 
 ROWS: Final = (
-    Row("entitlement_grant.created", "entitlement_grant_created", key=Key(("id",))),
     # A pause takes a grant back and gives the same id again: the moment is part of the fact.
+    Row("entitlement_grant.created", "entitlement_grant_created", key=Key(("id",), after=("revoked_at",))),
     Row("entitlement_grant.delivered", "entitlement_grant_delivered", key=Key(("id", "delivered_at"))),
     # The vendor names a grant's webhook by id and type; a failure after a pause is another one.
     Row(

@@ -41,6 +41,7 @@ FACTS = [
     ("credit.added", {"id": "cle_other"}),
     ("credit.deducted", {"id": "cle_other"}),
     ("entitlement_grant.created", {"id": "grant_other"}),
+    ("entitlement_grant.created", {"revoked_at": "2026-10-02T00:00:00Z"}),
     ("entitlement_grant.delivered", {"id": "grant_other"}),
     ("entitlement_grant.delivered", {"delivered_at": "2026-12-01T00:00:00Z"}),
     ("entitlement_grant.failed", {"id": "grant_other"}),
