@@ -21,7 +21,8 @@ Starts a local Apache Kafka, the Customer.io sandbox, ingest, transform and sink
 shop's signed webhooks; then compares what every place holds with what the shop knows. Stops all that it started.
 PIPELINE_KAFKA_BOOTSTRAP_SERVERS, when set, is used instead of a local broker (topics of its own, deleted after).
 
-Exit codes: 0 every number reconciles, 1 one does not, 2 something is missing (Java, Maven, a broker).
+Exit codes: 0 every number reconciles, 1 one does not or no broker answers, 2 something is missing
+(Java, Maven).
 
 Examples:
 

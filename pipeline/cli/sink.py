@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         port. The same as `faust -A pipeline.sink.app worker --without-web`.
 
         Examples: `PIPELINE_CUSTOMERIO_SITE_ID=… PIPELINE_CUSTOMERIO_API_KEY_FILE=/run/secrets/track dodo-cio sink`,
-        `PIPELINE_CUSTOMERIO_URL=http://localhost:8090 dodo-cio sink --port 0` (a sandbox)
+        with PIPELINE_CUSTOMERIO_URL=http://localhost:8090 as well: `dodo-cio sink --port 0` (a sandbox)
         """
         given: dict[str, Any] = {"host": host, "port": port}
         overrides = {name: value for name, value in given.items() if value is not None}
