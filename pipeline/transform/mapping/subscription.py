@@ -138,9 +138,9 @@ ROWS: Final = (
         "subscription.renewed",
         None,
         Condition(
-            "first period (state: its payment is `new`; while that is not known: at a first activation within the first "
-            "half of a period; then too, and stateless: `previous_billing_date` or the event at `created_at`; never "
-            "on-demand), unless `PIPELINE_EMIT_FIRST_RENEWAL`",
+            "first period (state: its payment is `new`; while that is not known, and stateless: "
+            "`previous_billing_date` or the event at `created_at`; state: or at a first activation in the first half "
+            "of a period; never on-demand), unless `PIPELINE_EMIT_FIRST_RENEWAL`",
             _is_held_first_renewal,
         ),
         decides=RENEWAL,
