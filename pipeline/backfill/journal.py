@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pipeline import private
 from pipeline.dodo.api import Collection, Position
@@ -68,6 +68,9 @@ class Journal:
     Attributes:
         until: the end of the range, as it was when the backfill began.
         resumed: whether an earlier run had begun.
+
+    Whatever asks it or notes something raises InputError where the file is damaged: SQLite looks at a page when it
+    needs it, so a file that opens may still have one that cannot be read.
     """
 
     def __init__(self, connection: sqlite3.Connection, until: datetime, path: Path | None, *, resumed: bool) -> None:
@@ -91,54 +94,45 @@ class Journal:
             PipelineError: another process has it open, or the disk is full.
         """
         text = json.dumps(purpose, sort_keys=True)
-        try:
+        with _explained(path), contextlib.ExitStack() as stack:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 private.file(path)
             connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None)
-            with contextlib.ExitStack() as stack:
-                stack.callback(connection.close)
-                # From the first statement on nobody else can open it: two runs would overwrite each other's progress.
-                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-                connection.execute("BEGIN EXCLUSIVE")
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
-                if afresh:
-                    for table in ("run", "progress", "payers", "left_out", "customers"):
-                        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
-                known = connection.execute("SELECT purpose, until FROM run").fetchone()
-                if known is None:
-                    connection.execute("INSERT INTO run VALUES (?, ?)", (text, until.isoformat()))
-                elif known[0] != text:
-                    raise InputError(
-                        f"{path} is the state of another backfill: {known[0]}. Give its options again, another "
-                        "--state-file, or --no-resume"
-                    )
-                connection.execute("COMMIT")
-                stack.pop_all()
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise PipelineError(f"{path} is in use: another backfill with these options is running") from None
-            kind = PipelineError if "full" in str(error) else InputError  # a full disk may pass by itself
-            raise kind(f"{path} cannot be used: {error}. PIPELINE_DATA_DIR must be writable") from None
-        except sqlite3.DatabaseError:
-            raise InputError(f"{path} is no state file of a backfill: move it away, or give --state-file") from None
-        except OSError as error:
-            kind = PipelineError if error.errno in {errno.ENOSPC, errno.EDQUOT} else InputError
-            raise kind(f"{path} cannot be written ({error.strerror}): PIPELINE_DATA_DIR must be writable") from None
-        return cls(
-            connection, until if known is None else datetime.fromisoformat(known[1]), path, resumed=known is not None
-        )
+            stack.callback(connection.close)
+            # From the first statement on nobody else can open it: two runs would overwrite each other's progress.
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            for statement in SCHEMA.split(";"):
+                connection.execute(statement)
+            if afresh:
+                for table in ("run", "progress", "payers", "left_out", "customers"):
+                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+            known = connection.execute("SELECT purpose, until FROM run").fetchone()
+            if known is None:
+                connection.execute("INSERT INTO run VALUES (?, ?)", (text, until.isoformat()))
+            elif known[0] != text:
+                raise InputError(
+                    f"{path} is the state of another backfill: {known[0]}. Give its options again, another "
+                    "--state-file, or --no-resume"
+                )
+            else:
+                until = datetime.fromisoformat(known[1])
+            connection.execute("COMMIT")
+            stack.pop_all()
+        return cls(connection, until, path, resumed=known is not None)
 
     def position(self, collection: Collection) -> Position | None:
         """The position to continue at; None before the first page."""
-        row = self._db.execute("SELECT since, until, page FROM progress WHERE collection = ?", (collection,)).fetchone()
-        return Position(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]), row[2]) if row else None
+        with _explained(self._path):
+            rows = self._read("SELECT since, until, page FROM progress WHERE collection = ?", collection)
+            places = [Position(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]), row[2]) for row in rows]
+        return places[0] if places else None
 
     def objects(self, collection: Collection) -> int:
         """How many commands for objects of the collection are durable, of all runs together."""
-        row = self._db.execute("SELECT objects FROM progress WHERE collection = ?", (collection,)).fetchone()
-        return row[0] if row else 0
+        rows = self._read("SELECT objects FROM progress WHERE collection = ?", collection)
+        return rows[0][0] if rows else 0
 
     def note(self, collection: Collection, then: Position, done: Done) -> None:
         """Note that a page's commands are durable, and that `then` is the next position.
@@ -163,26 +157,24 @@ class Journal:
 
     def left_out(self, limit: int = -1) -> list[LeftOut]:
         """The objects that could not be brought into the state, of all runs together."""
-        rows = self._db.execute("SELECT collection, object, reason FROM left_out LIMIT ?", (limit,))
-        return [LeftOut(*row) for row in rows]
+        return [LeftOut(*row) for row in self._read("SELECT collection, object, reason FROM left_out LIMIT ?", limit)]
 
     def left_out_count(self) -> int:
         """How many objects those are."""
-        return int(self._db.execute("SELECT count(*) FROM left_out").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM left_out")[0][0])
 
     def payer(self, payment_id: str) -> str | None:
         """The customer of a payment that was seen; None for others."""
-        row = self._db.execute("SELECT customer FROM payers WHERE payment = ?", (payment_id,)).fetchone()
-        return row[0] if row else None
+        rows = self._read("SELECT customer FROM payers WHERE payment = ?", payment_id)
+        return rows[0][0] if rows else None
 
     def customers(self) -> int:
         """How many customers there are to identify, including those that are identified already."""
-        return int(self._db.execute("SELECT count(*) FROM customers").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM customers")[0][0])
 
     def to_identify(self, limit: int) -> list[str]:
         """The next customers that are to be identified."""
-        rows = self._db.execute("SELECT customer FROM customers WHERE NOT identified LIMIT ?", (limit,))
-        return [row[0] for row in rows]
+        return [row[0] for row in self._read("SELECT customer FROM customers WHERE NOT identified LIMIT ?", limit)]
 
     def note_identified(self, customers: Iterable[str]) -> None:
         """Note that the commands to identify these are durable."""
@@ -193,7 +185,7 @@ class Journal:
 
     def identified(self) -> int:
         """How many customers' commands were sent, of all runs together."""
-        return int(self._db.execute("SELECT count(*) FROM customers WHERE identified").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM customers WHERE identified")[0][0])
 
     def close(self, *, complete: bool) -> None:
         """Close the file; delete it if the backfill is complete."""
@@ -201,13 +193,47 @@ class Journal:
         if complete and self._path is not None:
             self._path.unlink(missing_ok=True)
 
+    def _read(self, query: str, *parameters: str | int) -> list[Any]:
+        """All rows: each may lie on a page that cannot be read."""
+        with _explained(self._path):
+            return self._db.execute(query, parameters).fetchall()
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise PipelineError(
-                f"{self._path} cannot be written ({error}): the page that was just sent is sent again next time"
-            ) from None
+        with _explained(self._path):
+            try:
+                self._db.execute("BEGIN")
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise PipelineError(
+                    f"{self._path} cannot be written ({error}): the page that was just sent is sent again next time"
+                ) from None
+
+
+@contextlib.contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    """Say what is wrong with the file and what to do, in place of an error of SQLite's or the system's.
+
+    Raises:
+        InputError: it is damaged, no journal, or this user may not use it.
+        PipelineError: what may pass by itself: another process has it open, or the disk is full.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise PipelineError(f"{path} is in use: another backfill with these options is running") from None
+        raise _unusable(path, str(error), passing="full" in str(error)) from None
+    except OSError as error:
+        passing = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise _unusable(path, str(error.strerror), passing=passing) from None
+    except (sqlite3.DatabaseError, ValueError):  # a ValueError: a date that is none
+        raise InputError(
+            f"{path} is damaged, or no state file of a backfill: move it away, or give --state-file"
+        ) from None
+
+
+def _unusable(path: Path | None, why: str, *, passing: bool) -> PipelineError:
+    kind = PipelineError if passing else InputError
+    return kind(f"{path} cannot be used ({why}): PIPELINE_DATA_DIR must be writable")

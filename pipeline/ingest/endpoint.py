@@ -111,7 +111,7 @@ class WebhookEndpoint:
 class Request:
     """One request, from its head to its answer."""
 
-    __slots__ = ("_began", "_decision", "_ended", "_endpoint", "_exchange", "_mode", "_size_bytes", "_span")
+    __slots__ = ("_began", "_dated_s", "_decision", "_ended", "_endpoint", "_exchange", "_mode", "_size_bytes", "_span")
 
     def __init__(self, endpoint: WebhookEndpoint, exchange: Exchange) -> None:
         self._endpoint = endpoint
@@ -119,6 +119,7 @@ class Request:
         self._began = time.monotonic()
         self._size_bytes = 0
         self._mode: Mode | None = None
+        self._dated_s: int | None = None
         self._decision: AcceptedWebhook | Unreadable | None = None
         self._span: WebhookSpan | None = None
         self._ended = False
@@ -130,9 +131,12 @@ class Request:
         try:
             self._mode = mode = endpoint.verifier.verify(headers, body)
         except SignatureError as error:
-            skew_s = error.skew_s if isinstance(error, StaleError) else None
+            skew_s = None
+            if isinstance(error, StaleError):
+                skew_s, self._dated_s = error.skew_s, int(headers["webhook-timestamp"])
             self._end("forged", Reply.of(401, str(error)), str(error), skew_s=skew_s)
             return
+        self._dated_s = int(headers["webhook-timestamp"])
         traceparent = headers.get("traceparent")
         if endpoint.spans is not None:
             self._span = span = endpoint.spans.begin(traceparent, self._began)
@@ -175,6 +179,7 @@ class Request:
             reason,
             skew_s,
             decision.webhook_id if decision is not None else b"",
+            self._dated_s,
         )
         tell(endpoint.observers, event)
         if self._span is not None:

@@ -45,6 +45,8 @@ class RequestEnded(NamedTuple):
     """Of a genuine webhook that was refused for its time: how far that is from our clock (below 0: older)."""
     webhook_id: bytes = b""
     """Of a request that was stored."""
+    dated_s: int | None = None
+    """Of a genuine webhook: the time that it was signed with, unix seconds by Dodo's clock."""
 
 
 class RecordsStored(NamedTuple):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import sqlite3
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from pipeline.errors import InputError, PipelineError
 UNTIL = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = UNTIL + timedelta(days=1)
 PURPOSE: dict[str, object] = {"from": "2026-01-01", "what": ["payments"]}
+PAGE_BYTES = 4_096
 THEN = Position(UNTIL - timedelta(days=3), UNTIL - timedelta(days=2), 4)
 
 
@@ -94,6 +98,64 @@ def test_files_of_others(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no state file"):
         Journal.open(text, PURPOSE, UNTIL)
     assert text.read_bytes() == before
+
+
+def test_a_damaged_page(path: Path) -> None:
+    """Whatever page is damaged, each question and note works or says what to do with the file."""
+    journal = Journal.open(path, PURPOSE, UNTIL)
+    for page in range(20):
+        pairs = {f"pay_{page:03}_{number:02}": f"cus_{page}_{number}" for number in range(50)}
+        out = (LeftOut("payments", f"pay_{page}", "why" * 100),)
+        journal.note("payments", THEN, Done(50, pairs, frozenset(pairs.values()), out))
+    journal.close(complete=False)
+    whole = path.read_bytes()
+    ways: dict[str, Callable[[Journal], object]] = {
+        "position": lambda one: one.position("payments"),
+        "objects": lambda one: one.objects("payments"),
+        "payer": lambda one: [one.payer(f"pay_{page:03}_25") for page in range(20)],
+        "customers": Journal.customers,
+        "to_identify": lambda one: one.to_identify(10_000),
+        "identified": Journal.identified,
+        "left_out": Journal.left_out,
+        "left_out_count": Journal.left_out_count,
+        "note": lambda one: one.note("refunds", THEN, Done(1, {"pay_010_99": "cus"}, frozenset({"cus_10_99"}))),
+        "note_identified": lambda one: one.note_identified(f"cus_{page}_25" for page in range(20)),
+    }
+    refused = set()
+    for begin in range(0, len(whole), PAGE_BYTES):
+        for name, way in ways.items():
+            path.write_bytes(whole[:begin] + bytes(PAGE_BYTES) + whole[begin + PAGE_BYTES :])
+            try:
+                journal = Journal.open(path, PURPOSE, UNTIL)
+            except InputError as error:
+                assert "move it away, or give --state-file" in str(error)  # noqa: PT017 - it may also open
+                continue
+            try:
+                way(journal)
+            except InputError as error:
+                assert "move it away, or give --state-file" in str(error)  # noqa: PT017 - or need another page
+                refused.add(name)
+            finally:
+                journal.close(complete=False)
+                path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    assert refused == set(ways)
+
+
+def test_a_date_that_is_none(path: Path) -> None:
+    """A date that cannot be read is damage as well."""
+    journal = Journal.open(path, PURPOSE, UNTIL)
+    journal.note("payments", THEN, Done(1))
+    journal.close(complete=False)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE progress SET until = 'soon'")
+    journal = Journal.open(path, PURPOSE, UNTIL)
+    with pytest.raises(InputError, match="move it away"):
+        journal.position("payments")
+    journal.close(complete=False)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE run SET until = 'soon'")
+    with pytest.raises(InputError, match="move it away"):
+        Journal.open(path, PURPOSE, UNTIL)
 
 
 def test_unwritable(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dodo import samples
+from pipeline.dodo.signature import sign
 from pipeline.http.body import (
     BodyError,
     BodyIncompleteError,
@@ -202,6 +203,19 @@ async def test_each_request_is_told_once(edge: Any, ask: Any, signed: Signed) ->
     )
     assert accepted.size_bytes == len(BODY)
     assert (forged.outcome, forged.status, forged.mode) == ("forged", 401, None)
+
+
+async def test_the_dates_of_genuine_requests_are_told(edge: Any, ask: Any, signed: Signed) -> None:
+    """Of those that are taken and of those that are refused for their time; a date that nobody signed is none."""
+    now = signed(BODY)
+    old = sign(LIVE, "msg_1", 1_000_000_000, BODY)
+    for headers in (now, old, {**old, "webhook-timestamp": "1000000001"}):
+        await ask(edge.app, headers, BODY)
+    assert [(event.outcome, event.dated_s, event.skew_s is None) for event in edge.events] == [
+        ("accepted", int(now["webhook-timestamp"]), True),
+        ("forged", 1_000_000_000, False),
+        ("forged", None, True),
+    ]
 
 
 @pytest.fixture
