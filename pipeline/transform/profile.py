@@ -327,7 +327,8 @@ class History(Protocol):
         """The webhook-id that first showed the cancellation now scheduled, before this webhook; None: none is.
 
         Asked by a webhook that is older than what is known it answers so that nothing is emitted: what came later
-        stands.
+        stands. What Dodo's API showed may have been scheduled after the time of the reading: a webhook that shows the
+        flag is before or after it as the smaller error needs (`customers.cancelling`).
         """
 
     def first_activation(self, subscription_id: str) -> Activation | None:

@@ -6,8 +6,9 @@ not.
 
 Here is what facts mean: `observations` reads those of one webhook, `merged_facts` merges them with what is known,
 `customer_view` is the profile that the mapping asks, `named` has names for the fields of facts, `summary` sums up,
-`commands` fills (backfill) and empties (forget), `shared_person` and `shares` add up people who are several customers.
-How they are kept, in a store with a changelog, is `pipeline.statestore`'s. Open `facts` next.
+`turns` and `cancelling` order what happened to a subscription, `commands` fills (backfill) and empties (forget),
+`shared_person` and `shares` add up people who are several customers. How they are kept, in a store with a changelog, is
+`pipeline.statestore`'s. Open `facts` next.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pipeline.statestore.store import KeyValueStore
 from pipeline.transform import fields
-from pipeline.transform.customers import identity, turns
+from pipeline.transform.customers import cancelling, identity, turns
 from pipeline.transform.customers.emitted import Emitted
 from pipeline.transform.customers.facts import (
     NOTE,
@@ -32,6 +32,7 @@ from pipeline.transform.customers.facts import (
 )
 from pipeline.transform.customers.merged_facts import MergedFacts
 from pipeline.transform.customers.named import (
+    NO_WEBHOOK,
     CardTold,
     FlagSeen,
     PaymentFact,
@@ -76,12 +77,6 @@ shows the method of then."""
 
 LAST_OF_SECOND_MS: Final = 999
 """A delivery is stamped in whole seconds: its body may show what happened until the second's end."""
-
-NO_WEBHOOK: Final = ""
-"""No webhook has this id."""
-
-STALE: Final = NO_WEBHOOK
-"""Stands for the webhook that showed more of a cancellation than an older one can."""
 
 
 class CustomerView:
@@ -249,28 +244,9 @@ class CustomerView:
         fact, _ = self._facts.both("cancellation", subscription_id)
         if fact is None:
             return None
-        known = [FlagSeen(*seen) for seen in fact]
         mine = next((FlagSeen(*telling.fact[0]) for telling in self._told if telling.kind == "cancellation"), None)
-        if mine is not None and any(
-            seen.webhook_id == mine.webhook_id and seen.scheduled != mine.scheduled for seen in known
-        ):
-            return STALE if mine.scheduled else None  # a retry that was read anew: the change has a webhook of its own
-        first: dict[Any, FlagSeen] = {}
-        for seen in known:  # a retry may show once more what was stored then, and is no later change
-            first.setdefault(seen.webhook_id or tuple(seen), seen)
         until_ms = self._moment[1] or self._moment[0] * 1000
-        later = [seen for seen in first.values() if seen.seen_ms > until_ms]
-        if mine is not None and any(seen.webhook_id != STALE for seen in later):
-            return STALE if mine.scheduled else None  # what happened later stands
-        shown_by: str | None = None
-        for seen in sorted(first.values(), key=lambda seen: (seen.seen_ms, seen.at_s)):
-            if seen.seen_ms > until_ms:
-                break
-            if not seen.scheduled:
-                shown_by = None
-            elif shown_by is None:
-                shown_by = seen.webhook_id
-        return shown_by
+        return cancelling.shown_by([FlagSeen(*seen) for seen in fact], mine, until_ms)
 
     def first_activation(self, subscription_id: str) -> Activation | None:
         """See `Profile`. Read as active from Dodo's API it was activated before that, at a time that nobody told."""

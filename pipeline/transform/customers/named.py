@@ -6,12 +6,15 @@ What is stored, merged and compared stays the array (`facts`), of whatever versi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from pipeline.transform.customers import turns
 from pipeline.transform.customers.facts import Fact, Source, in_this_form
 from pipeline.transform.customers.turns import Turn
 from pipeline.transform.profile import CardTeller
+
+NO_WEBHOOK: Final = ""
+"""No webhook has this id."""
 
 
 @dataclass(slots=True, init=False)
@@ -169,6 +172,11 @@ class FlagSeen(NamedTuple):
     at_ms: int
     scheduled: bool
     webhook_id: str
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it was read from the API, by up to `turns.READING_MS` later than `at_s`."""
+        return self.webhook_id == NO_WEBHOOK
 
     @property
     def seen_ms(self) -> int:

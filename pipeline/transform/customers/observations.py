@@ -309,7 +309,7 @@ def _subscription_webhook(type_: str, data: Mapping[str, Any], times: EventTimes
 
 
 def _subscription_object(data: Mapping[str, Any], read_at_s: int) -> list[Observation]:
-    """A subscription as read; a cancellation that is scheduled by now is known, and needs no event later."""
+    """A subscription as read; a cancellation that is scheduled by now is known, and later webhooks need not tell it."""
     subscription_id = text(data.get("subscription_id"))
     if subscription_id is None:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers import facts
+from pipeline.transform.customers.turns import READING_MS
 from pipeline.transform.decision import NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
@@ -152,14 +154,70 @@ def test_nothing_known_is_no_profile() -> None:
     assert isinstance(verdict, Dropped)
 
 
+SCHEDULED = "subscription_cancellation_scheduled"
+READING_S = READING_MS // 1000
+
+
+def flagged(webhook_id: str, after_s: int, *, scheduled: bool = True) -> Consumed:
+    """An update that happened so long after the time of the reading, with the flag."""
+    return webhook("subscription.updated", webhook_id, at_s=NOW_S + after_s, cancel_at_next_billing_date=scheduled)
+
+
+def events(store: MemoryStore, *records: Consumed) -> list[str]:
+    """Names of the events that come of the records, one after the other."""
+    verdicts = [told(store, record) for record in records]
+    operations = [operation for verdict in verdicts if isinstance(verdict, Operations) for operation in sent(verdict)]
+    return [operation["name"] for operation in operations if "name" in operation]
+
+
 def test_a_scheduled_cancellation_of_before_is_not_announced() -> None:
     """Any later update of that subscription shows the flag again; its withdrawal is news."""
     store = MemoryStore()
+    assert events(store, backfill("subscription", "subscription.updated"), flagged("msg_1", READING_S + 1)) == []
+    assert events(store, flagged("msg_2", READING_S + 60, scheduled=False)) == ["subscription_cancellation_withdrawn"]
+
+
+@pytest.mark.parametrize("after_s", [-86_400, -1, 0, 1, 33, READING_S])
+def test_a_cancellation_is_announced_whose_flag_a_backfill_read_first(after_s: int) -> None:
+    """A page is read later than its time says: it may show what the webhook that comes next is about."""
+    store = MemoryStore()
+    before = webhook("subscription.active", "msg_0", at_s=NOW_S - 99_000, cancel_at_next_billing_date=False)
+    assert events(store, before, backfill("subscription", "subscription.updated")) == ["subscription_started"]
+    assert events(store, flagged("msg_1", after_s)) == [SCHEDULED]
+    assert events(store, flagged("msg_1", after_s), flagged("msg_2", after_s + 60)) == []
+    assert events(store, flagged("msg_3", READING_S + 1)) == []
+
+
+def test_a_cancellation_that_a_webhook_told_before_is_not_announced_again() -> None:
+    """Where its webhook came before the backfill, every other update is silent, however soon."""
+    store = MemoryStore()
+    assert events(store, flagged("msg_1", -60), backfill("subscription", "subscription.updated")) == [SCHEDULED]
+    assert events(store, flagged("msg_2", 30), flagged("msg_3", READING_S + 1)) == []
+
+
+def test_a_withdrawal_right_after_a_backfill_is_told() -> None:
+    """What was scheduled before the first webhook is withdrawn within the hour; scheduled again it is news."""
+    store = MemoryStore()
     told(store, backfill("subscription", "subscription.updated"))
-    update = webhook("subscription.updated", "msg_1", at_s=NOW_S + 60)
-    assert [operation.get("name") for operation in sent(told(store, update))] == [None]
-    back = webhook("subscription.updated", "msg_2", at_s=NOW_S + 120, cancel_at_next_billing_date=False)
-    assert sent(told(store, back))[-1]["name"] == "subscription_cancellation_withdrawn"
+    assert events(store, flagged("msg_1", 120, scheduled=False)) == ["subscription_cancellation_withdrawn"]
+    assert events(store, flagged("msg_2", 2 * READING_S)) == [SCHEDULED]
+
+
+@pytest.mark.parametrize("after_s", [-60, 33])
+def test_a_cancellation_is_announced_once_in_every_order(after_s: int) -> None:
+    """A backfill, the webhook of the cancellation and two later updates, each of them twice.
+
+    An update of hours later comes behind the backfill's command: both lie in one partition.
+    """
+    records = {
+        "backfill": backfill("subscription", "subscription.updated"),
+        "scheduled": flagged("msg_1", after_s),
+        "soon": flagged("msg_2", 60),
+        "late": flagged("msg_3", 2 * READING_S),
+    }
+    for order in permutations(records):
+        if order.index("backfill") < order.index("late"):
+            assert events(MemoryStore(), *(records[name] for name in (*order, *order))) == [SCHEDULED], order
 
 
 def test_a_customer_is_forgotten() -> None:
