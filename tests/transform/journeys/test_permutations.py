@@ -208,6 +208,12 @@ EXCEPTIONS: Final = (
         told=True,
     ),
     Exempt(
+        "that the first charge came days after the creation is known by the activation, if that came before it",
+        ("subscription_renewed",),
+        journeys=("late-activation",),
+        told=True,
+    ),
+    Exempt(
         "whichever of a card's two webhooks comes first tells of it, under its own name",
         ("payment_method_updated", "subscription_payment_method_updated"),
         journeys=("card-update",),
