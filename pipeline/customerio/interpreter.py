@@ -37,6 +37,9 @@ from pipeline.retry import retry_after_s
 RAW_MAX_CHARACTERS: Final = 1_000
 """How much of an answer that cannot be matched goes into dead letters and logs."""
 
+TOO_DEEP: Final = "(nested too deeply to be shown)"
+"""In place of a reason, field or message that is no text, and that no encoder takes."""
+
 _NOT_JSON: Final = object()
 
 _PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -154,7 +157,12 @@ def _joined(errors: list[dict[str, Any]], key: str) -> str | None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value)
+    except RecursionError:  # what the parser has taken may be some levels too deep for it
+        return TOO_DEEP
 
 
 def _describe(status: int, answer: Any) -> str:
