@@ -20,27 +20,39 @@ def names_field_of(refusal: Refusal, operation: bytes) -> bool:
 
     A field is a dotted path (`attributes.plan`); a key may have dots of its own. An error about the request, or about a
     field that only another operation has, is no reason to refuse this one.
+
+    Bytes that are no JSON object are at fault whatever is named: they spoil the request, and it is the request's fields
+    that the answer is about. Who wrote them vouched for them, so nobody has parsed them before.
     """
+    try:
+        parts = orjson.loads(operation)
+    except orjson.JSONDecodeError:
+        return True
+    if not isinstance(parts, dict):
+        return True
     if not refusal.field:
         return False
     paths = refusal.field.split("; ")  # several errors in one answer
-    parts = orjson.loads(operation)
     if any(_has(parts, path) for path in paths):
         return True
     return REQUIRED in (refusal.reason or "") and any(_could_have(parts, path) for path in paths)
 
 
 def _has(value: Any, path: str) -> bool:
-    if not isinstance(value, dict):
-        return False
-    if path in value:
-        return True
-    head, _, rest = path.partition(".")
-    while rest:
-        if head in value and _has(value[head], rest):
+    looked_at = [(value, path)]  # and not by recursion: an operation may be nested as deep as the stack
+    while looked_at:
+        value, path = looked_at.pop()
+        if not isinstance(value, dict):
+            continue
+        if path in value:
             return True
-        more, _, rest = rest.partition(".")
-        head = f"{head}.{more}"
+        longest = max(map(len, value), default=0)
+        head, _, rest = path.partition(".")
+        while rest and len(head) <= longest:
+            if head in value:
+                looked_at.append((value[head], rest))
+            more, _, rest = rest.partition(".")
+            head = f"{head}.{more}"
     return False
 
 

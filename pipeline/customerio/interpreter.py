@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +36,9 @@ from pipeline.retry import retry_after_s
 
 RAW_MAX_CHARACTERS: Final = 1_000
 """How much of an answer that cannot be matched goes into dead letters and logs."""
+
+TOO_DEEP: Final = "(nested too deeply to be shown)"
+"""In place of a reason, field or message that is no text, and that no encoder takes."""
 
 _NOT_JSON: Final = object()
 
@@ -80,7 +83,7 @@ def _success(status: int, headers: Mapping[str, str], body: bytes, sent: int, no
     if not isinstance(answer, dict):  # if it was Customer.io's after all, it ignores repeated events by their id
         what = "a body" if not body.strip() else "a JSON object"
         return _retry(status, headers, f"{_title(status)} without {what}: not Customer.io's answer?", now_s)
-    if answer.get("errors") or _errors(answer):
+    if _lists_errors(answer):
         return _match(status, answer, body, sent)
     return Accepted()
 
@@ -89,7 +92,7 @@ def _multi_status(status: int, headers: Mapping[str, str], body: bytes, sent: in
     answer = _parse(body)
     if answer is _NOT_JSON:
         return _retry(status, headers, f"{_title(status)} with an unreadable list of errors", now_s)
-    if isinstance(answer, dict) and answer.get("errors") == []:
+    if isinstance(answer, dict) and answer.get("errors") == [] and not _lists_errors(answer):
         return Accepted()
     return _match(status, answer, body, sent)
 
@@ -124,37 +127,65 @@ def _retry(status: int, headers: Mapping[str, str], reason: str, now_s: float | 
 
 
 def _errors(answer: Any) -> list[dict[str, Any]]:
-    """The errors of an answer, in v2's form or v1's (`{"meta": {"error": text}}`, `{"meta": {"errors": [text]}}`)."""
+    """The errors of an answer, in v2's form or v1's (`{"meta": {"error": text}}`, `{"meta": {"errors": [text]}}`).
+
+    A text in place of an object is its message, in either form.
+    """
     if not isinstance(answer, dict):
         return []
-    errors = answer.get("errors")
-    if isinstance(errors, list):
-        return [error for error in errors if isinstance(error, dict)]
+    lists = [answer.get("errors")]
+    if isinstance(meta := answer.get("meta"), dict):
+        lists += [meta.get("errors"), [meta.get("error")]]
+    found = []
+    for error in (one for errors in lists if isinstance(errors, list) for one in errors):
+        if isinstance(error, dict):
+            found.append(error)
+        elif isinstance(error, str) and error:
+            found.append({"message": error})
+    return found
+
+
+def _lists_errors(answer: dict[str, Any]) -> bool:
+    """Whether anything at all lies where an answer has its errors."""
     meta = answer.get("meta")
-    if not isinstance(meta, dict):
-        return []
-    texts = meta["errors"] if isinstance(meta.get("errors"), list) else [meta.get("error")]
-    return [{"message": text} for text in texts if isinstance(text, str)]
+    return bool(answer.get("errors") or (isinstance(meta, dict) and (meta.get("errors") or meta.get("error"))))
 
 
 def _refusal(status: int, errors: list[dict[str, Any]]) -> Refusal:
     return Refusal(
         reason=_joined(errors, "reason"),
         field=_joined(errors, "field"),
-        message=_joined(errors, "message"),
+        message=_joined_texts(_message(error) for error in errors),
         status=status,
     )
 
 
+def _message(error: dict[str, Any]) -> str:
+    """What the error says: its message, else its detail (the App API's word), else all of an unknown form."""
+    said = _text(error.get("message")) or _text(error.get("detail"))
+    if said or error.get("reason") or error.get("field"):
+        return said
+    rest = {name: value for name, value in error.items() if value and name != "batch_index"}
+    return _text(rest or None)[:RAW_MAX_CHARACTERS]
+
+
 def _joined(errors: list[dict[str, Any]], key: str) -> str | None:
-    texts = (_text(error.get(key)) for error in errors)
+    return _joined_texts(_text(error.get(key)) for error in errors)
+
+
+def _joined_texts(texts: Iterable[str]) -> str | None:
     return "; ".join(dict.fromkeys(text for text in texts if text)) or None
 
 
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value)
+    except RecursionError:  # what the parser has taken may be some levels too deep for it
+        return TOO_DEEP
 
 
 def _describe(status: int, answer: Any) -> str:

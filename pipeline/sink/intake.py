@@ -19,9 +19,7 @@ from pipeline.sink.item import Item
 from pipeline.sink.lanes import Queue
 from pipeline.sink.memory import Memory
 from pipeline.sink.removals import Removals, removes
-
-RECORD_OVERHEAD_BYTES: Final = 1_700
-"""What a record with our seven headers and its item take beside the value's bytes (1,680 measured with tracemalloc)."""
+from pipeline.sink.weight import weights
 
 TURN_RECORDS: Final = 250
 """Records between two turns of the event loop: about a millisecond, so that lanes begin while a chunk is taken in."""
@@ -75,19 +73,18 @@ class Intake:
                 if not self._handover.admits(assignment):
                     return
             part = records[start : start + TURN_RECORDS]
+            sizes = weights(part)
             # Room for all of them is one question, no room is one for each: see `memory`.
-            if self._memory.try_take_all(
-                sum([len(record.value or b"") for record in part]) + RECORD_OVERHEAD_BYTES * len(part)
-            ):
-                self._admit(part, chunk, start)
+            if self._memory.try_take_all(sum(sizes)):
+                self._admit(part, sizes, chunk, start)
                 continue
-            for index, record in enumerate(part, start):
-                if not await self._room(_size(record), OldestRecord(chunk, index)):
+            for index, (record, size) in enumerate(zip(part, sizes, strict=True), start):
+                if not await self._room(size, OldestRecord(chunk, index)):
                     return
                 if not self._handover.admits(assignment):
-                    self._memory.release(_size(record))  # granted in the same turn in which the hand-over began
+                    self._memory.release(size)  # granted in the same turn in which the hand-over began
                     return
-                self._admit((record,), chunk, index)
+                self._admit((record,), (size,), chunk, index)
         self._backlog.taken(batch)
 
     async def _room(self, size: int, head: OldestRecord) -> bool:
@@ -101,23 +98,21 @@ class Intake:
             self.outside = None
             self._backlog.flow()
 
-    def _admit(self, records: Sequence[Record], chunk: TrackedChunk, start: int) -> None:
-        """Put records into the queue, whose memory is taken."""
+    def _admit(self, records: Sequence[Record], sizes: Sequence[int], chunk: TrackedChunk, start: int) -> None:
+        """Put records into the queue, whose memory of these sizes is taken."""
         put = self._queue.waiting.put
         index = start
         gone: list[Item] = []
         ahead = self._removals if self._removals.any else None
         any_early = len(self._early) > 0
-        for record in records:
+        for record, size in zip(records, sizes, strict=True):
             value, key = record.value or b"", record.key or b""
-            length = len(value)
-            size = length + RECORD_OVERHEAD_BYTES
             headers = record.headers
             if (  # nearly every record is the transform's, of which the first header is enough; others are checked
                 value
                 and headers
                 and headers[0] == (CHECKED, word_for(value))
-                and length <= ITEM_MAX_BYTES
+                and len(value) <= ITEM_MAX_BYTES
                 and type(record) is not UnreadableRecord
             ):
                 fault, barrier, is_early = UNREMARKABLE
@@ -145,7 +140,3 @@ class Intake:
         """Put into the queue what waited elsewhere."""
         for item in items:
             self._queue.put(item)
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + RECORD_OVERHEAD_BYTES

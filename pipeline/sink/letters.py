@@ -18,6 +18,7 @@ from pipeline.kafka.records import Record, source_of
 from pipeline.sink.events import RecordDeadLettered, SinkEvent
 from pipeline.sink.group import Group
 from pipeline.sink.item import Item
+from pipeline.sink.weight import sent_bytes
 from pipeline.telemetry.traceparent import trace_id_of
 
 log = logs.get(__name__)
@@ -104,7 +105,7 @@ class DeadLetters:
         chunk, size = self._producer.chunk(), 0
         for number, one in enumerate(given_up, 1):
             self._append(chunk, one)
-            size += len(one.item.record.value or b"")
+            size += sent_bytes(one.item.record)
             if size >= CHUNK_BYTES:
                 await chunk.send()
                 chunk, size = self._producer.chunk(), 0

@@ -116,7 +116,10 @@ def removes(value: bytes | None) -> bool:
         operation = orjson.loads(value)
     except orjson.JSONDecodeError:
         return False
-    return type(operation) is dict and operation.get("action") in ACTIONS
+    if type(operation) is not dict:
+        return False
+    action = operation.get("action")
+    return isinstance(action, str) and action in ACTIONS  # a list has no hash
 
 
 class LookAhead:

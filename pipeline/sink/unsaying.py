@@ -1,7 +1,8 @@
 """Informs the transform that an identify was given up, which its state remembers as sent.
 
 Without it the next webhook of the customer would find the profile unchanged and send nothing. The command goes to the
-owner of the customer, through the topic of webhooks; a sink that may not write there logs that once and goes on.
+owner of the customer, through the topic of webhooks; a sink that may not write there logs that once and goes on. So it
+does with a command that the topic cannot hold, since the dead letter is durable by then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import orjson
 
 from pipeline import logs
-from pipeline.errors import TopicError
+from pipeline.errors import RecordTooLargeError, TopicError
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.records import (
     DODO_COMMAND,
@@ -22,6 +23,7 @@ from pipeline.kafka.records import (
     WEBHOOK_ID,
     OutRecord,
     Record,
+    source_of,
     text_header,
 )
 
@@ -46,13 +48,20 @@ class Unsaying:
             self._may = True
 
     async def __call__(self, given_up: Sequence[Record]) -> None:
-        """Return when the command for every identify among them is durable, or none can be written."""
-        commands = [command for record in given_up if (command := command_of(record)) is not None]
-        if not (commands and self._may):
+        """Return when the command for every identify among them is durable, or cannot be written."""
+        told = [(record, command) for record in given_up if (command := command_of(record)) is not None]
+        if not (told and self._may):
             return
         chunk = self._producer.chunk()
-        for command in commands:
-            chunk.append(self._topic, self._producer.partition_for(self._topic, command.key), command)
+        for record, command in told:
+            partition = self._producer.partition_for(self._topic, command.key)
+            try:
+                chunk.append(self._topic, partition, command)
+            except RecordTooLargeError as error:  # of another producer's headers: no state remembers such an identity
+                log.warning(
+                    "the transform cannot be told of a refused profile: the record's headers are too large",
+                    topic=self._topic, source=source_of(record), reason=str(error),
+                )  # fmt: skip
         try:
             await chunk.send()
         except TopicError as error:

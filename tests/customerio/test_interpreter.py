@@ -22,6 +22,7 @@ from pipeline.customerio.outcomes import (
     Unauthorized,
     WrongRegion,
 )
+from pipeline.deadletters.reasons import clean_reason
 from pipeline.retry import RETRY_AFTER_MAX_S
 
 CASES = sorted((Path(__file__).parents[1] / "data" / "interpreter").glob("*.json"))
@@ -37,6 +38,40 @@ BODIES = st.one_of(
         max_leaves=15,
     ).map(orjson.dumps),
 )
+
+
+MEMBERS = st.sampled_from(["errors", "batch_index", "reason", "field", "message", "detail", "meta", "error", "status"])
+
+DEPTHS = st.integers(0, 5) | st.integers(900, 1_100) | st.integers(0, 100_000)
+"""Shallow, about as deep as one parser or encoder takes and another does not, and any."""
+
+SHELLS = st.sampled_from(
+    [
+        "%s",
+        '{"errors":%s}',
+        '{"errors":[%s]}',
+        '{"errors":[{"batch_index":0,"message":%s}]}',
+        '{"errors":[{"batch_index":1,"reason":%s,"field":%s}]}',
+        '{"errors":[{"batch_index":%s}]}',
+        '{"errors":[{"detail":%s}]}',
+        '{"meta":%s}',
+        '{"meta":{"error":%s}}',
+        '{"meta":{"errors":[%s]}}',
+    ]
+)
+"""Answers of the forms that are known, of which a part may be anything."""
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(MEMBERS | st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+).map(json.dumps)  # with NaN, numbers beyond 64 bits and lone surrogates, as the Python of a proxy writes them
+
+
+def nested(shell: str, core: str, depth: int, opening: str) -> bytes:
+    """An answer with `core` in it, so many levels deep."""
+    closing = "]" if opening == "[" else "}"
+    return shell.replace("%s", opening * depth + core + closing * depth).encode()
 
 
 def outcome_of(case: dict[str, Any]) -> Outcome:
@@ -102,6 +137,35 @@ def test_never_raises_and_never_drops(status: int, headers: dict[str, str], body
             assert status in {301, 302, 307, 308}
         case RetryLater(after_s=after_s):
             assert after_s is None or 0 <= after_s <= RETRY_AFTER_MAX_S
+
+
+@given(
+    st.integers(100, 599) | st.sampled_from([200, 204, 207, 301, 400, 401, 403, 413, 429, 503]),
+    st.builds(nested, SHELLS, ANYTHING, DEPTHS, st.sampled_from(["[", '{"errors":', '{"message":'])),
+)
+def test_any_json_is_an_outcome(status: int, body: bytes) -> None:
+    """However deep and of whatever form: an answer ends as an outcome, whose reasons can be written down."""
+    match interpret(status, {}, body, 3, now_s=1_792_567_680):
+        case PartlyRefused(refused):
+            reasons = [refusal.text for refusal in refused.values()]
+        case Split(refusal):
+            reasons = [refusal.text]
+        case RetryLater(reason=reason) | Unauthorized(reason=reason):
+            reasons = [reason]
+        case _:
+            reasons = []
+    for reason in reasons:
+        assert reason
+        assert clean_reason(reason).encode()
+
+
+@pytest.mark.parametrize("status", [200, 207, 400, 401, 413, 500])
+def test_as_deep_as_the_parser_takes(status: int) -> None:
+    """At every depth about which one of parser and encoder may give up, the answer is an outcome."""
+    for depth in range(900, 1_100):
+        for opening in ("[", '{"a":'):
+            body = nested('{"errors":[{"batch_index":0,"message":%s}]}', "1", depth, opening)
+            assert interpret(status, {}, body, 3) is not None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.kafka.worker.handover import GRACE_S
 from pipeline.sink.events import OperationsAccepted, RecordDeadLettered
+from tests.sink.conftest import consumed
 
 Virtual = Callable[[Any], Any]
 
@@ -191,12 +192,19 @@ def test_records_that_are_no_operations_are_one_chunk(virtual: Virtual, rig: Any
     assert [n for n, letter in enumerate(rig.producer.letters) if letter.value is None] == [20]
 
 
-def test_large_records_are_not_copied_all_at_once(virtual: Virtual, rig: Any, make: Any) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [(b"ann", b"x" * 1_000_000, ()), (b"ann", b"x", (("x", b"x" * 1_000_000),)), (b"x" * 1_000_000, b"x", ())],
+    ids=["value", "headers", "key"],
+)
+def test_large_records_are_not_copied_all_at_once(
+    virtual: Virtual, rig: Any, key: bytes, value: bytes, headers: Any
+) -> None:
     """Other producers' records of a megabyte leave in chunks of a few, one durable before the next."""
 
     async def scenario() -> None:
         async with rig:
-            await rig.take(*(make.raw(n, b"x" * 1_000_000) for n in range(20)))
+            await rig.take(*(consumed(n, key, value, headers) for n in range(20)))
             await rig.settled()
 
     virtual(scenario())

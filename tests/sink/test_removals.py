@@ -73,6 +73,8 @@ def test_what_was_not_read_yet() -> None:
         (EVENT, False),
         (b'"delete"', False),
         (b'{"action":"delete"', False),
+        (b'{"action":["delete"]}', False),
+        (b'{"action":{"delete":"delete"}}', False),
         (b"", False),
         (None, False),
     ],

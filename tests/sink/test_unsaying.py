@@ -11,10 +11,10 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.errors import TopicError
+from pipeline.errors import RecordTooLargeError, TopicError
 from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.producer.producer import BatchProducer
-from pipeline.kafka.records import Record, text_header
+from pipeline.kafka.records import OutRecord, Record, text_header
 from pipeline.settings import Settings
 from pipeline.sink.letters import DeadLetters, GivenUp
 from pipeline.sink.unsaying import Unsaying
@@ -119,6 +119,43 @@ async def test_a_right_that_is_taken_away() -> None:
         await unsay([identify(b"cus_1")])
         await unsay([identify(b"cus_1")])
     assert (len(sent), len(logs)) == (1, 1)
+
+
+async def test_headers_that_no_topic_holds() -> None:
+    """A command that is too large is said and left out; the others are written, and so is whatever comes after."""
+    written: list[bytes | None] = []
+
+    class Chunk:
+        def append(self, _topic: str, _partition: int, record: OutRecord) -> None:
+            """One record, as the topic takes it."""
+            if len(record.key or b"") + len(record.value or b"") > 1_048_588:
+                raise RecordTooLargeError("a record is too large")
+            written.append(record.key)
+
+        async def send(self) -> None:
+            """It is durable."""
+
+    class Holding:
+        async def prime(self, *_: str) -> None:
+            """The topic can be written."""
+
+        def partition_for(self, *_: object) -> int:
+            """There is one."""
+            return 0
+
+        def chunk(self) -> Chunk:
+            """A new one."""
+            return Chunk()
+
+    producer: Any = Holding()
+    unsay = Unsaying(producer, "dodo.webhooks")
+    await unsay.prime()
+    with structlog.testing.capture_logs() as logs:
+        await unsay([identify(b"cus_1"), identify(b"c" * 600_000), identify(b"cus_2")])
+        await unsay([identify(b"c" * 600_000)])
+        await unsay([identify(b"cus_3")])
+    assert written == [b"cus_1", b"cus_2", b"cus_3"]
+    assert [log["source"] for log in logs] == ["customerio.operations/0/0"] * 2
 
 
 async def test_behind_the_dead_letter() -> None:

@@ -108,6 +108,31 @@ def test_a_word_that_lies_spoils_nobody_s_batch(virtual: Virtual, make: Any) -> 
     assert [source for source, _, _ in rig.producer.told] == ["customerio.operations/0/3"]
 
 
+def test_a_word_that_lies_among_refused_ones(virtual: Virtual, make: Any) -> None:
+    """Where nothing else is accepted either, a value that is no JSON becomes a dead letter of its own, in minutes."""
+
+    async def post(body: bytes) -> Response:
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return Response(400, {}, b'{"errors":[{"reason":"invalid","field":"batch","message":"malformed JSON"}]}')
+        return Response(400, {}, b'{"errors":[{"reason":"invalid","field":"batch","message":"not now"}]}')
+
+    rig = make.rig(make.api(), lanes=8, post=post)
+    spoilt = consumed(4, b"ann", b'{"n":', ((CHECKED, word_for(b'{"n":')),))
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"bob{n}", n) for n in range(4)))
+            await asyncio.sleep(20)
+            await rig.take(spoilt)
+            await asyncio.sleep(3_600)
+
+    virtual(scenario())
+    assert rig.crashes == []
+    assert [source for source, _, _ in rig.producer.told] == ["customerio.operations/0/4"]
+
+
 def test_a_word_that_lies_shifts_no_index(virtual: Virtual, make: Any) -> None:
     """Where one value is two operations, the record that is refused is given up, and never the one in its place."""
     two = b'{"x":1},{"x":2}'
