@@ -83,7 +83,6 @@ request."""
 SOON_FAILURES: Final = 4
 """The pause of a suspect grows no further while others are accepted: up to 4 s."""
 
-BAD_REQUEST: Final = 400
 TOO_MANY_REQUESTS: Final = 429
 
 
@@ -365,9 +364,7 @@ class Delivery:
         if len(group.items) > 1:
             self._gate.answered(given)
             return self._halves(group, refusal.status, lane, share=True)
-        if refusal.status != BAD_REQUEST:
-            pass  # it is refused at once for its size, wherever that is found
-        elif not from_api:
+        if not from_api:
             ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":
                 self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,8 @@ from pipeline.sink.events import (
 )
 
 Virtual = Callable[[Any], Any]
+
+TOO_LARGE = b"<html>413 Request Entity Too Large</html>"
 
 
 async def deliver(rig: Any, *records: Any) -> None:
@@ -95,12 +98,93 @@ def test_whole_refused(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [event.operations for event in rig.of(BatchSplit)] == [5, 3]
 
 
-def test_too_large_alone(virtual: Virtual, rig: Any, make: Any) -> None:
-    """A 413 for one operation, even as a proxy's page, is a dead letter and never a loop."""
-    rig.api.last = rig.api.status(413, content=b"<html>413 Request Entity Too Large</html>")
+def test_too_large_alone(virtual: Virtual, api: Any, make: Any) -> None:
+    """A 413 for one operation while others pass, even as a proxy's page, is a dead letter and never a loop."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, pad="x" * 1_000), make.record("ann", 1))
+            for offset in range(2, 300):
+                await rig.take(make.record(f"bob{offset % 7}", offset))
+                await asyncio.sleep(1)
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.producer.told == [("customerio.operations/0/0", "refused", "message: 413 Content Too Large")]
+    assert sorted(n for _, n in api.accepted) == list(range(1, 300))
+    assert sum(0 in batch for batch in api.batches) < 60
+    assert rig.of(LanesHeld) == []
+
+
+def test_too_large_with_nobody_to_compare_with(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A 413 for the only operation there is tells nothing of whose fault it is: it goes again, ever more slowly."""
+    rig.api.script = [rig.api.status(413, content=TOO_LARGE)] * 30
     virtual(deliver(rig, make.record("ann", 0)))
-    assert rig.api.batches == [[0]]
-    assert [class_ for _, class_, _ in rig.producer.told] == ["refused"]
+    assert rig.api.batches == [[0]] * 31
+    assert rig.producer.letters == []
+
+
+def test_too_large_for_a_proxy(virtual: Virtual, api: Any, make: Any) -> None:
+    """Where a proxy's limit lets only small operations pass, the large ones end as dead letters, however many."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n, pad="x" * (0 if n % 10 else 1_000)) for n in range(200)))
+            offset = 200
+            while offset < 800 or rig.sink.acks.undone:
+                await rig.take(make.record(f"bob{offset % 50}", offset))
+                offset += 1
+                await asyncio.sleep(1)
+
+    virtual(scenario())
+    large = [f"customerio.operations/0/{n}" for n in range(0, 200, 10)]
+    assert sorted(str(source) for source, *_ in rig.producer.told) == sorted(large)
+
+
+def test_a_proxy_that_refuses_now_and_then(virtual: Virtual, api: Any, make: Any) -> None:
+    """When one of two proxies answers 413 to whatever it is sent, nobody is given up for having come to it."""
+    dice = random.Random(4)
+    api.last = lambda operations, body: (
+        httpx.Response(413, content=TOO_LARGE) if dice.random() < 0.5 else api.ok(operations, body)
+    )
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            for offset in range(3000):
+                await rig.take(make.record(f"p{offset % 50}", offset))
+                await asyncio.sleep(0.5)
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.producer.letters == []
+    assert len(api.accepted) == 3000
+
+
+def test_too_many_for_a_proxy(virtual: Virtual, api: Any, make: Any) -> None:
+    """413s for whatever has more than a few operations cost requests: nobody is given up or held."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(operations) > 3 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+    virtual(deliver(rig, *(make.record(f"p{n % 40}", n) for n in range(400))))
+    assert rig.producer.letters == []
+    assert sorted(n for _, n in api.accepted) == list(range(400))
+    assert rig.of(LanesHeld) == rig.of(RetryPlanned) == []
 
 
 def test_foreign_400_is_an_outage_while_nothing_passes(virtual: Virtual, rig: Any, make: Any) -> None:

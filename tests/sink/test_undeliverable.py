@@ -74,13 +74,15 @@ def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
     assert [class_ for _, class_, _ in rig.producer.told] == ["undeliverable"]
 
 
+@pytest.mark.parametrize("status", [400, 413])
 @pytest.mark.parametrize("answer", [PAGE, httpx.Response(400, json=ERRORS)], ids=["a proxy's page", "Customer.io's"])
 @pytest.mark.parametrize("lanes", [8, 1])
-def test_a_400_for_everything_is_an_outage(
-    virtual: Virtual, api: Any, make: Any, *, answer: httpx.Response, lanes: int
+def test_a_refusal_of_everything_is_an_outage(
+    virtual: Virtual, api: Any, make: Any, *, answer: httpx.Response, status: int, lanes: int
 ) -> None:
-    """When every request of every lane is answered with 400, nothing is given up, however long, with few requests."""
-    api.last = lambda _operations, _body: httpx.Response(400, content=answer.content)
+    """When every request of every lane is answered with 400 or 413, nothing is given up, however long, with few
+    requests, and with several lanes it is said."""  # noqa: D205, D209 - one promise
+    api.last = lambda _operations, _body: httpx.Response(status, content=answer.content)
     rig = make.rig(api, lanes=lanes)
 
     async def scenario() -> None:
@@ -89,6 +91,7 @@ def test_a_400_for_everything_is_an_outage(
             await asyncio.sleep(3600)
             assert rig.producer.letters == []
             assert rig.acked == {0: []}
+            assert str(rig.sink.gate.holding).startswith("Customer.io takes nothing (")
             api.last = api.ok
             await rig.settled()
 
