@@ -275,7 +275,6 @@ class Delivery:
     async def _request(self, group: Group, given: Pass, lane: Lane) -> Step:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        group.first_at = started if group.first_at is None else group.first_at
         group.attempts += 1
 
         def ended(outcome: RequestOutcome, status: int | None) -> None:
@@ -364,6 +363,7 @@ class Delivery:
         if len(group.items) > 1:
             self._gate.answered(given)
             return self._halves(group, refusal.status, lane, share=True)
+        group.refused_since = now if group.refused_since is None else group.refused_since
         if not from_api:
             ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":

@@ -128,7 +128,7 @@ class Judge:
             return False
         if not others_fail(all_, group):
             return True  # in a quiet hour there may be no others to compare with
-        waited_s = now - (now if group.first_at is None else group.first_at)
+        waited_s = now - (now if group.refused_since is None else group.refused_since)
         return (
             waited_s >= self._patience_s
             and names_field_of(refusal, group.items[0].body)

@@ -174,6 +174,25 @@ def test_a_few_customers_alone(
     assert len(api.accepted) == customers - letters
 
 
+@pytest.mark.parametrize("before", [503, 401])
+def test_minutes_of_an_outage_are_no_evidence(virtual: Virtual, api: Any, make: Any, before: int) -> None:
+    """The five minutes begin with the first 400: what was held for an hour before is not given up at once."""
+    api.last = api.status(before)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n, poison=True) for n in range(3)))
+            await asyncio.sleep(3600)
+            api.last = api.poisoned
+            await asyncio.sleep(299)
+            assert rig.producer.letters == []
+            await asyncio.sleep(900)
+            assert len(rig.producer.letters) == 3
+
+    virtual(scenario())
+
+
 def test_two_customers_refused_for_different_fields(virtual: Virtual, api: Any, make: Any) -> None:
     """Refusals in different words are not everybody's, however many there are."""
 
