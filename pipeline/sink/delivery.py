@@ -361,7 +361,10 @@ class Delivery:
         now = asyncio.get_running_loop().time()
         last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
         if len(group.items) > 1:
-            self._gate.answered(given)
+            if from_api:
+                self._gate.answered(given)
+            else:
+                self._gate.left(given)  # whether Customer.io takes the credentials is as unknown as before
             return self._halves(group, refusal.status, lane, share=True)
         group.refused_since = now if group.refused_since is None else group.refused_since
         if not from_api:
@@ -373,7 +376,7 @@ class Delivery:
             groups = [other for work in self._works.values() for other in work.groups]
             if not self._judge.is_own(group, refusal, last_refused_at, now, groups):
                 reason = f"{refusal.text} (nothing else is accepted either, so it may not be the record's fault)"
-                self._gate.failed(given, reason)
+                self._gate.refused_content(given, reason)
                 return self._again(group, reason, lane, Ruling("again", aside=True))
         self._gate.judged(given)
         self._done(await self._letters.refused(group, {0: refusal}))
