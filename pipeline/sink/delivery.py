@@ -85,6 +85,9 @@ SOON_FAILURES: Final = 4
 
 TOO_MANY_REQUESTS: Final = 429
 
+NO_LANE: Final = -1
+"""Stands for a lane's number where records are in hand that need no request."""
+
 
 class Delivery:
     """Brings the batches of all lanes to their end, one at a time for each lane.
@@ -144,7 +147,7 @@ class Delivery:
 
     @property
     def busy(self) -> set[int]:
-        """The lanes that have something in hand."""
+        """The lanes that have something in hand, and `NO_LANE` while dead letters are written that need none."""
         return set(self._works)
 
     def waits(self, lane: int) -> bool:
@@ -169,14 +172,11 @@ class Delivery:
         """
         work = self._works[lane.number] = Work(lane.number, queue.assignment, queue.waiting)
         try:
-            if work.waiting.has_faults:
-                await self._faults(work, drawn)
-            else:
-                if (shared := queue.take_shared()) is not None:
-                    work.hold(shared)
-                    drawn()
-                self._gate.began(lane.number)
-                await self._to_its_end(work, lane, queue, drawn)
+            if (shared := queue.take_shared()) is not None:
+                work.hold(shared)
+                drawn()
+            self._gate.began(lane.number)
+            await self._to_its_end(work, lane, queue, drawn)
         finally:
             self._gate.ended(lane.number)
             del self._works[lane.number]
@@ -185,13 +185,27 @@ class Delivery:
             self._dropped(left)
         queue.release(keys)
 
-    async def _faults(self, work: Work, drawn: Callable[[], None]) -> None:
+    async def give_up_faults(self, queue: Queue) -> None:
+        """Return when all records that need no request, and were due, are durable dead letters, or were dropped.
+
+        Called by one task at a time, beside the lanes: a letter waits for no request, no turn and no hold.
+
+        Raises:
+            BrokenSequenceError: dead letters cannot be written by this process any more.
+        """
+        work = Work(NO_LANE, queue.assignment, queue.waiting)
+        if not self._handover.is_open:  # a letter that was begun before has ended after the hand-over
+            self._leave_waiting(work)
+            return
         work.writing = faults = work.waiting.draw_faults()
         work.keys = {item.key for item in faults}
-        drawn()
-        await self._letters.unusable(faults)
-        work.writing = ()
+        self._works[NO_LANE] = work
+        try:
+            await self._letters.unusable(faults)
+        finally:
+            del self._works[NO_LANE]
         self._done(faults)
+        queue.release(work.keys)
 
     async def _to_its_end(self, work: Work, lane: Lane, queue: Queue, drawn: Callable[[], None]) -> None:
         stack = work.stack
@@ -245,7 +259,7 @@ class Delivery:
 
     def _share_out(self, work: Work, groups: tuple[Group, ...], queue: Queue) -> tuple[Group, ...]:
         """Let lanes that are free have a part each of what failed; returns what stays in this one."""
-        free = self._lanes - len(self._works)
+        free = self._lanes - len(self._works.keys() - {NO_LANE})
         if work.is_over or self._handover.is_finishing or free < 1:
             return groups
         stays = {item.key for group in work.stack for item in group.items}

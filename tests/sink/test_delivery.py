@@ -416,6 +416,105 @@ def test_unusable_records(virtual: Virtual, rig: Any, make: Any) -> None:
     assert rig.acked[0][-1] == 8
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+@pytest.mark.parametrize("status", [503, 429, 401, 413])
+def test_a_letter_waits_for_no_lane(virtual: Virtual, api: Any, make: Any, status: int, lanes: int) -> None:
+    """A record that needs no request is a dead letter at once, whatever the lanes hold, and is acknowledged then."""
+    api.last = api.status(status)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"bob{n}", n) for n in range(3 * lanes)))
+            await asyncio.sleep(600)
+            rig.producer.stalls = 1
+            await rig.take(make.raw(0, b"no JSON", partition=1))
+            await asyncio.sleep(59)
+            assert rig.acked[1] == []
+            await asyncio.sleep(2)
+            assert [source for source, *_ in rig.producer.told] == ["customerio.operations/1/0"]
+            assert rig.acked == {0: [], 1: [0]}
+            await rig.take(make.raw(1, b"{", partition=1), make.raw(2, None, partition=1))
+            await asyncio.sleep(0.1)
+            assert rig.acked[1] == [0, 2]
+
+    virtual(scenario())
+
+
+@pytest.mark.parametrize(("lanes", "failing"), [(1, 1), (8, 7), (8, 8)])
+def test_what_waits_behind_a_letter_is_asked(
+    virtual: Virtual, api: Any, make: Any, *, lanes: int, failing: int
+) -> None:
+    """While all lanes hold what fails, the operations behind a letter show that Customer.io takes others."""
+
+    def overloaded_by_bob(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any(one["identifiers"]["id"].startswith("bob") for one in operations):
+            return httpx.Response(503)
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    api.last = overloaded_by_bob
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"bob{n}", n) for n in range(failing)))
+            await asyncio.sleep(300)
+            await rig.take(make.raw(0, b"no JSON", partition=1), *(make.record("ann", n, partition=1) for n in (1, 2)))
+            await asyncio.sleep(60 * lanes + 120)  # the lane that has them has to wait until it may ask
+            assert api.accepted == [("ann", 1), ("ann", 2)]
+            assert rig.acked[1][-1] == 2
+
+    virtual(scenario())
+    assert [source for source, *_ in rig.producer.told] == ["customerio.operations/1/0"]
+
+
+def test_a_letter_passes_nothing_of_its_person(virtual: Virtual, api: Any, make: Any) -> None:
+    """A record that needs no request waits for its person's earlier operations, and later ones wait for its letter."""
+    api.script = [api.status(503)] * 9
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0), make.raw(1, b"no JSON"), make.record("ann", 2))
+            await asyncio.sleep(10)
+            assert (rig.producer.letters, api.accepted) == ([], [])
+            rig.producer.stalls = 9
+            await asyncio.sleep(490)
+            assert (rig.producer.letters, api.accepted) == ([], [("ann", 0)])
+            await rig.settled()
+
+    virtual(scenario())
+    assert api.accepted == [("ann", 0), ("ann", 2)]
+    assert len(rig.producer.letters) == 1
+
+
+def test_a_letter_on_its_way_when_the_partitions_come_again(virtual: Virtual, api: Any, make: Any) -> None:
+    """Its person's later operations wait for it, and letters that had not begun are the next assignment's."""
+    rig = make.rig(api, lanes=8)
+    records = [make.raw(0, b"no JSON"), make.record("ann", 1), make.record("bob", 2), make.raw(3, b"{", b"cid")]
+
+    async def scenario() -> None:
+        async with rig:
+            rig.producer.stalls = 2
+            await rig.take(records[0], records[1])
+            await asyncio.sleep(1)
+            await rig.take(make.raw(0, b"[1]", b"dan", 1))
+            rig.sink.handover.begin()
+            rig.assign(2)
+            await rig.take(*records, generation=2)
+            await asyncio.sleep(100)
+            assert api.accepted == [("bob", 2)]
+            assert rig.producer.letters == []
+            await rig.settled()
+            assert rig.sink.memory.taken_bytes == 0
+
+    virtual(scenario())
+    assert api.accepted == [("bob", 2), ("ann", 1)]
+    places = [source for source, *_ in rig.producer.told]
+    assert places == [f"customerio.operations/0/{offset}" for offset in (0, 3, 0)]
+    assert rig.crashes == []
+
+
 def test_hand_over_ends_backoff(virtual: Virtual, rig: Any, make: Any) -> None:
     """When the partitions go, a lane in backoff is free at once, and what it held is dropped, not acknowledged."""
     rig.api.last = rig.api.unreachable
