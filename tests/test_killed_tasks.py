@@ -465,6 +465,17 @@ async def lane() -> AsyncIterator[Victim]:
 
 
 @asynccontextmanager
+async def faults() -> AsyncIterator[Victim]:
+    """Makes dead letters of what needs no lane: without it those partitions would stand still."""
+    victim = Victim("faults")
+    sink = a_sink(victim)
+    sink.queue.run_faults = victim.forever  # type: ignore[method-assign]
+    await sink.start()
+    yield victim
+    await sink.stop()
+
+
+@asynccontextmanager
 async def lending() -> AsyncIterator[Victim]:
     """A sink's shares, lent and borrowed."""
     victim = Victim("lending")
@@ -737,6 +748,7 @@ SCENARIOS: dict[str, list[Callable[..., AbstractAsyncContextManager[Victim]]]] =
     "outlet": [outlet],
     "abandoned producer": [abandoned_producer],
     "lane": [lane],
+    "faults": [faults],
     "lending": [lending],
     "look ahead": [look_ahead],
     "offset commits": [offset_commits],

@@ -51,10 +51,13 @@ class Waiting:
     batch is then handed out in one step. The last batch is open to whoever has nothing elsewhere; one in which an
     operation did not fit is closed to all others, so nobody's operations pass each other.
 
+    Records that never go into a batch (faults) keep their place among their person's, and are drawn by themselves: what
+    becomes of them asks for no request, and so must not wait for a lane that can send one.
+
     `release` must be called for every key that was drawn, once all of its drawn operations are decided.
     """
 
-    __slots__ = ("_began", "_behind", "_faults", "_filled", "_open", "_parts", "_where")
+    __slots__ = ("_began", "_behind", "_faults", "_faulty", "_filled", "_open", "_parts", "_where")
 
     def __init__(
         self,
@@ -63,13 +66,16 @@ class Waiting:
         in_hand: Iterable[bytes] = (),
         began: Callable[[], object] = lambda: None,
         filled: Callable[[], object] = lambda: None,
+        faulty: Callable[[], object] = lambda: None,
     ) -> None:
         """`in_hand`: keys that were drawn before and are not released yet.
 
-        `began` is called whenever something can be drawn after nothing could, `filled` whenever a batch is full.
+        `began` is called whenever a batch can be drawn after none could, `filled` whenever one is full, and `faulty`
+        whenever faults can be drawn after none could.
         """
         self._began = began
         self._filled = filled
+        self._faulty = faulty
         self._parts: deque[_Part] = deque()
         self._faults: list[Item] = []
         self._open: _Part | None = None
@@ -90,18 +96,13 @@ class Waiting:
         yield from chain.from_iterable(self._behind.values())
 
     @property
-    def is_ready(self) -> bool:
-        """Whether something can be drawn."""
-        return bool(self._parts or self._faults)
-
-    @property
     def has_batch(self) -> bool:
         """Whether a batch can be drawn."""
         return bool(self._parts)
 
     @property
     def has_faults(self) -> bool:
-        """Whether there are records that never go into a batch."""
+        """Whether there are records that never go into a batch, and wait for nothing of their person's."""
         return bool(self._faults)
 
     @property
@@ -146,15 +147,14 @@ class Waiting:
             self._where[item.key] = _ELSEWHERE
             self._wait_behind(item)
             return
-        was_ready = self.is_ready
         self._faults.append(item)
         self._where[item.key] = _FAULTS
-        if not was_ready:
-            self._began()
+        if len(self._faults) == 1:
+            self._faulty()
 
     def _put_into_new(self, item: Item, place: _Part | None) -> None:
         """The open batch has no room for it, or there is none."""
-        was_ready = self.is_ready
+        was_ready = self.has_batch
         if self._open is not None:
             self._open.is_full, self._open = True, None
             self._filled()

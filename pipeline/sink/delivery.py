@@ -83,8 +83,10 @@ request."""
 SOON_FAILURES: Final = 4
 """The pause of a suspect grows no further while others are accepted: up to 4 s."""
 
-BAD_REQUEST: Final = 400
 TOO_MANY_REQUESTS: Final = 429
+
+NO_LANE: Final = -1
+"""Stands for a lane's number where records are in hand that need no request."""
 
 
 class Delivery:
@@ -145,7 +147,7 @@ class Delivery:
 
     @property
     def busy(self) -> set[int]:
-        """The lanes that have something in hand."""
+        """The lanes that have something in hand, and `NO_LANE` while dead letters are written that need none."""
         return set(self._works)
 
     def waits(self, lane: int) -> bool:
@@ -170,14 +172,11 @@ class Delivery:
         """
         work = self._works[lane.number] = Work(lane.number, queue.assignment, queue.waiting)
         try:
-            if work.waiting.has_faults:
-                await self._faults(work, drawn)
-            else:
-                if (shared := queue.take_shared()) is not None:
-                    work.hold(shared)
-                    drawn()
-                self._gate.began(lane.number)
-                await self._to_its_end(work, lane, queue, drawn)
+            if (shared := queue.take_shared()) is not None:
+                work.hold(shared)
+                drawn()
+            self._gate.began(lane.number)
+            await self._to_its_end(work, lane, queue, drawn)
         finally:
             self._gate.ended(lane.number)
             del self._works[lane.number]
@@ -186,13 +185,27 @@ class Delivery:
             self._dropped(left)
         queue.release(keys)
 
-    async def _faults(self, work: Work, drawn: Callable[[], None]) -> None:
+    async def give_up_faults(self, queue: Queue) -> None:
+        """Return when all records that need no request, and were due, are durable dead letters, or were dropped.
+
+        Called by one task at a time, beside the lanes: a letter waits for no request, no turn and no hold.
+
+        Raises:
+            BrokenSequenceError: dead letters cannot be written by this process any more.
+        """
+        work = Work(NO_LANE, queue.assignment, queue.waiting)
+        if not self._handover.is_open:  # a letter that was begun before has ended after the hand-over
+            self._leave_waiting(work)
+            return
         work.writing = faults = work.waiting.draw_faults()
         work.keys = {item.key for item in faults}
-        drawn()
-        await self._letters.unusable(faults)
-        work.writing = ()
+        self._works[NO_LANE] = work
+        try:
+            await self._letters.unusable(faults)
+        finally:
+            del self._works[NO_LANE]
         self._done(faults)
+        queue.release(work.keys)
 
     async def _to_its_end(self, work: Work, lane: Lane, queue: Queue, drawn: Callable[[], None]) -> None:
         stack = work.stack
@@ -246,7 +259,7 @@ class Delivery:
 
     def _share_out(self, work: Work, groups: tuple[Group, ...], queue: Queue) -> tuple[Group, ...]:
         """Let lanes that are free have a part each of what failed; returns what stays in this one."""
-        free = self._lanes - len(self._works)
+        free = self._lanes - len(self._works.keys() - {NO_LANE})
         if work.is_over or self._handover.is_finishing or free < 1:
             return groups
         stays = {item.key for group in work.stack for item in group.items}
@@ -276,7 +289,6 @@ class Delivery:
     async def _request(self, group: Group, given: Pass, lane: Lane) -> Step:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        group.first_at = started if group.first_at is None else group.first_at
         group.attempts += 1
 
         def ended(outcome: RequestOutcome, status: int | None) -> None:
@@ -363,11 +375,13 @@ class Delivery:
         now = asyncio.get_running_loop().time()
         last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
         if len(group.items) > 1:
-            self._gate.answered(given)
+            if from_api:
+                self._gate.answered(given)
+            else:
+                self._gate.left(given)  # whether Customer.io takes the credentials is as unknown as before
             return self._halves(group, refusal.status, lane, share=True)
-        if refusal.status != BAD_REQUEST:
-            pass  # it is refused at once for its size, wherever that is found
-        elif not from_api:
+        group.refused_since = now if group.refused_since is None else group.refused_since
+        if not from_api:
             ruling = self._judge.refused_by_proxy(group, now)
             if ruling.verdict != "give-up":
                 self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")
@@ -376,7 +390,7 @@ class Delivery:
             groups = [other for work in self._works.values() for other in work.groups]
             if not self._judge.is_own(group, refusal, last_refused_at, now, groups):
                 reason = f"{refusal.text} (nothing else is accepted either, so it may not be the record's fault)"
-                self._gate.failed(given, reason)
+                self._gate.refused_content(given, reason)
                 return self._again(group, reason, lane, Ruling("again", aside=True))
         self._gate.judged(given)
         self._done(await self._letters.refused(group, {0: refusal}))

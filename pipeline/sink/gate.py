@@ -179,6 +179,15 @@ class Gate:
         change = self._holds.failed(given.lane, reason, _now(), throttled=throttled)
         self._tell(change, given, reason if self._holds.cause == "outage" else "")
 
+    def refused_content(self, given: Pass, reason: str) -> None:
+        """Customer.io refused an operation for what is in it, which it may do to everybody's.
+
+        So it takes the credentials, whoever is to blame.
+        """
+        if self._holds.cause in {"credentials", "region"}:
+            self.answered(given)
+        self.failed(given, reason)
+
     def answered(self, given: Pass) -> None:
         """An answer came that is no refusal of the credentials."""
         self._tell(self._holds.answered(given.lane, _now()), given, "")

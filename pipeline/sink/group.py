@@ -22,9 +22,9 @@ class Group:
         failures: attempts in a row that nothing came of; the backoff's exponent.
         slow: time-outs in a row.
         resent: whether they are sent once more because errors named no operation.
-        first_at: loop time of the first request as this group.
         refused_at: loop time at which they were last refused as a whole, larger groups included.
         refused_as: the refusal's words then.
+        refused_since: loop time at which it was first refused when alone; what it waited for before is no evidence.
         aside: whether it is one operation that waits until the result of another shows whose fault it is.
         patience: how long it has failed while others succeeded.
         rejections: how often it was refused while others were not, by an answer that Customer.io may not have written.
@@ -35,9 +35,9 @@ class Group:
     failures: int = 0
     slow: int = 0
     resent: bool = False
-    first_at: float | None = None
     refused_at: float | None = None
     refused_as: str = ""
+    refused_since: float | None = None
     aside: bool = False
     patience: Patience = field(default_factory=Patience)
     rejections: Patience = field(default_factory=Patience)

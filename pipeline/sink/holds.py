@@ -3,8 +3,8 @@
 | state | entered when | who waits | left when |
 |---|---|---|---|
 | flowing | at first | nobody | |
-| credentials, region | two requests without a common operation are refused, and nothing is accepted between them | all lanes | the lane that asks is answered |
-| the same, in doubt | one operation is refused again and again, and no other is there to compare with | the lanes that were refused | any operation is accepted |
+| credentials, region | two requests without a common operation are refused, and nothing is accepted between them | all lanes | the lane that asks is answered by Customer.io, be it with a refusal of the operation |
+| the same, in doubt | one operation is refused again and again, and no other is there to compare with | the lanes that were refused | the same, or any operation is accepted |
 | outage | every lane with work fails, and so often that it is no accident | the lanes that failed | any operation is accepted |
 
 In every state but the first, one lane asks at a time (the one that has asked least recently), at an interval that

@@ -4,8 +4,8 @@
 |---|---|---|
 | 5xx, no answer, anything unexplained | as `undeliverable` | an innocent record would not have failed so often (`poison.patience`), and others succeeded for minutes meanwhile |
 | 429 | never | |
-| 400 of a proxy's own making, 401, 403, a redirect | as `refused` | an innocent record would not have been refused so often |
-| 400 in Customer.io's words | as `refused` | another one was accepted since; or nobody else fails; or it names a field of this operation, for minutes, and few others are refused in the same words |
+| 400 or 413 of a proxy's own making, 401, 403, a redirect | as `refused` | an innocent record would not have been refused so often |
+| 400 or 413 in Customer.io's words | as `refused` | another one was accepted since; or nobody else fails; or it names a field of this operation, for minutes, and few others are refused in the same words |
 
 Pure: keeps the results of requests, and takes the time as an argument.
 """  # noqa: E501 - a table
@@ -91,7 +91,10 @@ class Judge:
         return Ruling(verdict, aside=aside, soon=late and others.successes > 0)
 
     def refused_by_proxy(self, group: Group, now: float) -> Ruling:
-        """An operation that is alone was refused with a 400 that Customer.io did not write."""
+        """An operation that is alone was refused with a 400 or 413 that Customer.io did not write.
+
+        A 413 is no exception for naming the size: a proxy whose limit is below any request answers so to everybody.
+        """
         others = self.witnesses.since(group.rejections.mark)
         verdict = group.rejections.failed(1, now, self.witnesses, 0.0)
         return Ruling(verdict, aside=True, soon=others.successes > 0)
@@ -110,7 +113,7 @@ class Judge:
     def is_own(
         self, group: Group, refusal: Refusal, last_at: float | None, now: float, all_: Collection[Group]
     ) -> bool:
-        """Whether a 400 in Customer.io's words for an operation that is alone is that operation's own fault.
+        """Whether a refusal in Customer.io's words for an operation that is alone is that operation's own fault.
 
         Args:
             group: the operation.
@@ -125,7 +128,7 @@ class Judge:
             return False
         if not others_fail(all_, group):
             return True  # in a quiet hour there may be no others to compare with
-        waited_s = now - (now if group.first_at is None else group.first_at)
+        waited_s = now - (now if group.refused_since is None else group.refused_since)
         return (
             waited_s >= self._patience_s
             and names_field_of(refusal, group.items[0].body)

@@ -10,6 +10,9 @@ A batch that fails is shared out among the lanes that are free: most of its peop
 makes it fail, and when all lanes fail it is an outage and not one bad record.
 
 A free lane sends what there is, unless `backlog` expects a full batch soon.
+
+Records that need no request, but a dead letter, need no lane either: all lanes may hold what fails, and nothing but the
+operations behind such a record may be left to show whose fault that is.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ FAST_BYTES: Final = 2 * BODY_MAX_BYTES + 1
 Deliver = Callable[["Lane", "Queue", Callable[[], None]], Awaitable[None]]
 """Bring the next batch of a queue to its end in a lane, and call the function when it is drawn."""
 
+GiveUp = Callable[["Queue"], Awaitable[None]]
+"""Bring the faults of a queue to their end."""
+
 
 class Queue:
     """What waits for the lanes of one sink, and which of them is the next. Belongs to one event loop."""
@@ -42,6 +48,7 @@ class Queue:
     def __init__(self, backlog: Backlog | None = None) -> None:
         self._backlog = backlog
         self._ready = asyncio.Event()
+        self._faulty = asyncio.Event()
         self._next = asyncio.Lock()
         self._nap: asyncio.Future[bool] | None = None
         self.assignment = NOWHERE
@@ -54,7 +61,7 @@ class Queue:
     @property
     def is_ready(self) -> bool:
         """Whether a free lane has something to do."""
-        return bool(self._shared) or self.waiting.is_ready
+        return bool(self._shared) or self.waiting.has_batch
 
     @property
     def shared(self) -> Iterator[Item]:
@@ -82,7 +89,7 @@ class Queue:
         return left + self.waiting.keep(wanted)
 
     def _empty(self, in_hand: Iterable[bytes]) -> Waiting:
-        return Waiting(in_hand=in_hand, began=self._ready.set, filled=self._wake)
+        return Waiting(in_hand=in_hand, began=self._ready.set, filled=self._wake, faulty=self._faulty.set)
 
     def put(self, item: Item) -> None:
         """Add what was delivered in the assignment of this moment."""
@@ -124,6 +131,15 @@ class Queue:
                     await deliver(lane, self, drawn)
             finally:
                 drawn()
+
+    async def run_faults(self, give_up: GiveUp) -> None:
+        """Let what needs no request be brought to its end whenever it is due, until cancelled."""
+        while True:
+            self._faulty.clear()
+            if self.waiting.has_faults:
+                await give_up(self)
+            else:
+                await self._faulty.wait()
 
     async def _something(self) -> None:
         """Wait until something can be drawn."""

@@ -41,6 +41,7 @@ PATIENCE_S: Final = 300.0
 """Longer than a deployment or a restart on the other side, short enough that a customer's later events are of use."""
 
 LANE: Final = BackgroundTask("lane", OnEnd.CRASH)
+FAULTS: Final = BackgroundTask("faults", OnEnd.CRASH)
 LENDING: Final = BackgroundTask("lending", OnEnd.CRASH)
 
 Observer = Callable[[SinkEvent], None]
@@ -131,9 +132,10 @@ class Sink:
         self._tasks = Tasks(crash=crash, observers=observers)
 
     async def start(self) -> None:
-        """Let the lanes run, and the lending."""
+        """Let the lanes run, what needs none, and the lending."""
         for lane in self._lanes:
             self._tasks.start(LANE, partial(self.queue.run, lane, self._delivery.deliver), which=lane.number)
+        self._tasks.start(FAULTS, partial(self.queue.run_faults, self._delivery.give_up_faults))
         if self._lender is not None:
             self._tasks.start(LENDING, self._lender.run)
 

@@ -39,6 +39,9 @@ from tests.sink.conftest import TOPIC, consumed, operation
 
 PARTITIONS: Final = 3
 SESSION_S: Final = 10.0
+FEW: Final = 2
+"""Operations that a proxy lets pass which is set up too narrowly."""
+
 NEWS_S: Final = 0.5
 """A member that comes back learns within this time what the group decided without it."""
 
@@ -84,7 +87,10 @@ class CustomerIo(httpx.AsyncBaseTransport):
             await asyncio.sleep(slow_s)
             self._decide(places)
             raise httpx.ReadTimeout("too late")
-        response = self._decide(places) if what in {"ok", "lost"} else _refusal(what)
+        if what == "few" and len(places) > FEW:
+            response: httpx.Response | None = httpx.Response(413, content=b"<html>Request Entity Too Large</html>")
+        else:
+            response = self._decide(places) if what in {"ok", "lost", "few"} else _refusal(what)
         await asyncio.sleep(slow_s)
         if what == "lost":
             raise httpx.ReadError("connection reset")

@@ -87,19 +87,19 @@ def test_set_aside_into_an_old_stack(virtual: Any, make: Any) -> None:
 
 
 def test_a_letter_that_outlives_its_assignment(virtual: Any, make: Any) -> None:
-    """While dead letters wait for a broker, what their lane holds of the old assignment is not sent by the next."""
+    """While dead letters wait for a broker, what waits behind them in the old assignment is not sent by the next."""
 
     async def scenario() -> None:
         api = make.api()
         async with make.rig(api) as rig:
             rig.producer.stalls = 1
-            await rig.take(make.raw(0, b"no JSON"), make.record("bob", 1))
+            await rig.take(make.raw(0, b"no JSON"), make.record("ann", 1))
             await asyncio.sleep(1)
             rig.assign(2)
-            await rig.take(make.raw(0, b"no JSON"), make.record("bob", 1), generation=2)
+            await rig.take(make.raw(0, b"no JSON"), make.record("ann", 1), generation=2)
             await rig.settled()
             assert not rig.crashes
-            assert api.accepted == [("bob", 1)]
+            assert api.accepted == [("ann", 1)]
             assert rig.acked[0][-1] == 1
             assert len(rig.producer.letters) == 2
 

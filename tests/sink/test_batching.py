@@ -223,7 +223,6 @@ def test_puts_draws_and_releases_in_turns(seed: int) -> None:
             for place, one in enumerate(draft.items):
                 assert not (one.barrier and any(one.key == later.key for later in draft.items[place + 1 :]))
             take(draft.items)
-        assert waiting.is_ready == (waiting.has_batch or waiting.has_faults)
         assert len(waiting) == number - len(left) - len(given_up)
     while in_hand:
         release()
@@ -250,10 +249,10 @@ def test_nobody_is_drawn_twice() -> None:
     waiting = Waiting([item(b"ann", 9, number=0)])
     assert [one.index for one in waiting.draw().items] == [0]
     waiting.put(item(b"ann", 9, number=1))
-    assert not waiting.is_ready
+    assert not waiting.has_batch
     waiting.put(item(b"bob", 9, number=2))
     assert waiting.draw().cause == "barrier"
-    assert not waiting.is_ready
+    assert not waiting.has_batch
     waiting.release([b"ann"])
     assert [one.index for one in waiting.draw().items] == [1]
 
@@ -262,7 +261,7 @@ def test_nobody_passes_a_fault() -> None:
     """A record that never goes into a batch waits for its person's earlier operations, and later ones wait for it."""
     waiting = Waiting([item(b"ann", 9, number=0), item(b"ann", 9, fault=True, number=1), item(b"ann", 9, number=2)])
     assert [one.index for one in waiting.draw().items] == [0]
-    assert not waiting.is_ready
+    assert not waiting.has_faults
     waiting.release([b"ann"])
     assert not waiting.has_batch
     assert [one.index for one in waiting.draw_faults()] == [1]
@@ -274,26 +273,27 @@ def test_in_hand_from_before() -> None:
     """What is in hand when an assignment begins is waited for as well."""
     waiting = Waiting([item(b"ann", 9)], in_hand=[b"ann"])
     assert waiting
-    assert not waiting.is_ready
+    assert not waiting.has_batch
     waiting.release([b"ann", b"bob"])
-    assert waiting.is_ready
+    assert waiting.has_batch
 
 
 def test_began() -> None:
-    """Whoever waits for operations is told when the first one can be drawn, and again after the last one was."""
-    told: list[int] = []
-    waiting = Waiting(began=lambda: told.append(0))
+    """Whoever waits for a batch, or for faults, is told when the first can be drawn, and again after the last was."""
+    told: list[str] = []
+    waiting = Waiting(began=lambda: told.append("batch"), faulty=lambda: told.append("faults"))
     for _ in range(2):
         waiting.put(item(b"ann", 9))
+        waiting.put(item(b"bob", 9, fault=True))
         waiting.put(item(b"bob", 9, fault=True))
         waiting.put(item(b"ann", 9))
         waiting.draw_faults()
         waiting.draw()
         waiting.release([b"ann", b"bob"])
-    assert len(told) == 2
+    assert told == ["batch", "faults"] * 2
     waiting.put(item(b"ann", 9, fault=True))
     waiting.put(item(b"ann", 9))
     waiting.draw_faults()
-    assert len(told) == 3
+    assert told[4:] == ["faults"]
     waiting.release([b"ann"])
-    assert len(told) == 4
+    assert told[5:] == ["batch"]

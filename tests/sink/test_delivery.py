@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,8 @@ from pipeline.sink.events import (
 )
 
 Virtual = Callable[[Any], Any]
+
+TOO_LARGE = b"<html>413 Request Entity Too Large</html>"
 
 
 async def deliver(rig: Any, *records: Any) -> None:
@@ -95,12 +98,93 @@ def test_whole_refused(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [event.operations for event in rig.of(BatchSplit)] == [5, 3]
 
 
-def test_too_large_alone(virtual: Virtual, rig: Any, make: Any) -> None:
-    """A 413 for one operation, even as a proxy's page, is a dead letter and never a loop."""
-    rig.api.last = rig.api.status(413, content=b"<html>413 Request Entity Too Large</html>")
+def test_too_large_alone(virtual: Virtual, api: Any, make: Any) -> None:
+    """A 413 for one operation while others pass, even as a proxy's page, is a dead letter and never a loop."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, pad="x" * 1_000), make.record("ann", 1))
+            for offset in range(2, 300):
+                await rig.take(make.record(f"bob{offset % 7}", offset))
+                await asyncio.sleep(1)
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.producer.told == [("customerio.operations/0/0", "refused", "message: 413 Content Too Large")]
+    assert sorted(n for _, n in api.accepted) == list(range(1, 300))
+    assert sum(0 in batch for batch in api.batches) < 60
+    assert rig.of(LanesHeld) == []
+
+
+def test_too_large_with_nobody_to_compare_with(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A 413 for the only operation there is tells nothing of whose fault it is: it goes again, ever more slowly."""
+    rig.api.script = [rig.api.status(413, content=TOO_LARGE)] * 30
     virtual(deliver(rig, make.record("ann", 0)))
-    assert rig.api.batches == [[0]]
-    assert [class_ for _, class_, _ in rig.producer.told] == ["refused"]
+    assert rig.api.batches == [[0]] * 31
+    assert rig.producer.letters == []
+
+
+def test_too_large_for_a_proxy(virtual: Virtual, api: Any, make: Any) -> None:
+    """Where a proxy's limit lets only small operations pass, the large ones end as dead letters, however many."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n, pad="x" * (0 if n % 10 else 1_000)) for n in range(200)))
+            offset = 200
+            while offset < 800 or rig.sink.acks.undone:
+                await rig.take(make.record(f"bob{offset % 50}", offset))
+                offset += 1
+                await asyncio.sleep(1)
+
+    virtual(scenario())
+    large = [f"customerio.operations/0/{n}" for n in range(0, 200, 10)]
+    assert sorted(str(source) for source, *_ in rig.producer.told) == sorted(large)
+
+
+def test_a_proxy_that_refuses_now_and_then(virtual: Virtual, api: Any, make: Any) -> None:
+    """When one of two proxies answers 413 to whatever it is sent, nobody is given up for having come to it."""
+    dice = random.Random(4)
+    api.last = lambda operations, body: (
+        httpx.Response(413, content=TOO_LARGE) if dice.random() < 0.5 else api.ok(operations, body)
+    )
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            for offset in range(3000):
+                await rig.take(make.record(f"p{offset % 50}", offset))
+                await asyncio.sleep(0.5)
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.producer.letters == []
+    assert len(api.accepted) == 3000
+
+
+def test_too_many_for_a_proxy(virtual: Virtual, api: Any, make: Any) -> None:
+    """413s for whatever has more than a few operations cost requests: nobody is given up or held."""
+
+    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        return httpx.Response(413, content=TOO_LARGE) if len(operations) > 3 else api.ok(operations, body)
+
+    api.last = proxy
+    rig = make.rig(api, lanes=8)
+    virtual(deliver(rig, *(make.record(f"p{n % 40}", n) for n in range(400))))
+    assert rig.producer.letters == []
+    assert sorted(n for _, n in api.accepted) == list(range(400))
+    assert rig.of(LanesHeld) == rig.of(RetryPlanned) == []
 
 
 def test_foreign_400_is_an_outage_while_nothing_passes(virtual: Virtual, rig: Any, make: Any) -> None:
@@ -330,6 +414,105 @@ def test_unusable_records(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [class_ for _, class_, _ in rig.producer.told] == ["unreadable"] * 6 + ["oversize"]
     assert [letter.value for letter in rig.producer.letters] == odd
     assert rig.acked[0][-1] == 8
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+@pytest.mark.parametrize("status", [503, 429, 401, 413])
+def test_a_letter_waits_for_no_lane(virtual: Virtual, api: Any, make: Any, status: int, lanes: int) -> None:
+    """A record that needs no request is a dead letter at once, whatever the lanes hold, and is acknowledged then."""
+    api.last = api.status(status)
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"bob{n}", n) for n in range(3 * lanes)))
+            await asyncio.sleep(600)
+            rig.producer.stalls = 1
+            await rig.take(make.raw(0, b"no JSON", partition=1))
+            await asyncio.sleep(59)
+            assert rig.acked[1] == []
+            await asyncio.sleep(2)
+            assert [source for source, *_ in rig.producer.told] == ["customerio.operations/1/0"]
+            assert rig.acked == {0: [], 1: [0]}
+            await rig.take(make.raw(1, b"{", partition=1), make.raw(2, None, partition=1))
+            await asyncio.sleep(0.1)
+            assert rig.acked[1] == [0, 2]
+
+    virtual(scenario())
+
+
+@pytest.mark.parametrize(("lanes", "failing"), [(1, 1), (8, 7), (8, 8)])
+def test_what_waits_behind_a_letter_is_asked(
+    virtual: Virtual, api: Any, make: Any, *, lanes: int, failing: int
+) -> None:
+    """While all lanes hold what fails, the operations behind a letter show that Customer.io takes others."""
+
+    def overloaded_by_bob(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any(one["identifiers"]["id"].startswith("bob") for one in operations):
+            return httpx.Response(503)
+        return api.ok(operations, body)  # type: ignore[no-any-return]
+
+    api.last = overloaded_by_bob
+    rig = make.rig(api, lanes=lanes)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"bob{n}", n) for n in range(failing)))
+            await asyncio.sleep(300)
+            await rig.take(make.raw(0, b"no JSON", partition=1), *(make.record("ann", n, partition=1) for n in (1, 2)))
+            await asyncio.sleep(60 * lanes + 120)  # the lane that has them has to wait until it may ask
+            assert api.accepted == [("ann", 1), ("ann", 2)]
+            assert rig.acked[1][-1] == 2
+
+    virtual(scenario())
+    assert [source for source, *_ in rig.producer.told] == ["customerio.operations/1/0"]
+
+
+def test_a_letter_passes_nothing_of_its_person(virtual: Virtual, api: Any, make: Any) -> None:
+    """A record that needs no request waits for its person's earlier operations, and later ones wait for its letter."""
+    api.script = [api.status(503)] * 9
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0), make.raw(1, b"no JSON"), make.record("ann", 2))
+            await asyncio.sleep(10)
+            assert (rig.producer.letters, api.accepted) == ([], [])
+            rig.producer.stalls = 9
+            await asyncio.sleep(490)
+            assert (rig.producer.letters, api.accepted) == ([], [("ann", 0)])
+            await rig.settled()
+
+    virtual(scenario())
+    assert api.accepted == [("ann", 0), ("ann", 2)]
+    assert len(rig.producer.letters) == 1
+
+
+def test_a_letter_on_its_way_when_the_partitions_come_again(virtual: Virtual, api: Any, make: Any) -> None:
+    """Its person's later operations wait for it, and letters that had not begun are the next assignment's."""
+    rig = make.rig(api, lanes=8)
+    records = [make.raw(0, b"no JSON"), make.record("ann", 1), make.record("bob", 2), make.raw(3, b"{", b"cid")]
+
+    async def scenario() -> None:
+        async with rig:
+            rig.producer.stalls = 2
+            await rig.take(records[0], records[1])
+            await asyncio.sleep(1)
+            await rig.take(make.raw(0, b"[1]", b"dan", 1))
+            rig.sink.handover.begin()
+            rig.assign(2)
+            await rig.take(*records, generation=2)
+            await asyncio.sleep(100)
+            assert api.accepted == [("bob", 2)]
+            assert rig.producer.letters == []
+            await rig.settled()
+            assert rig.sink.memory.taken_bytes == 0
+
+    virtual(scenario())
+    assert api.accepted == [("bob", 2), ("ann", 1)]
+    places = [source for source, *_ in rig.producer.told]
+    assert places == [f"customerio.operations/0/{offset}" for offset in (0, 3, 0)]
+    assert rig.crashes == []
 
 
 def test_hand_over_ends_backoff(virtual: Virtual, rig: Any, make: Any) -> None:

@@ -29,8 +29,9 @@ WHEN = st.sampled_from(["now"] * 6 + ["first", "first", 3, 40])
 
 RECORDS = st.lists(st.tuples(PEOPLE, KINDS, WHEN), min_size=1, max_size=25)
 SLOW = ["ok:2", "ok:5", "ok:7.6", "503:7.6", "400:7.9", "lost:6", "late:9"]
-ANSWERS = st.sampled_from(["ok", "ok", *SLOW, "503", "500", "429", "lost", "unreachable", "truncated", "401", "moved"])
-MODES = st.sampled_from(["ok", "ok", "ok", "ok:3", "503", "429", "lost", "unreachable", "401", "late:9", "truncated"])
+FAULTS = ["503", "429", "lost", "unreachable", "truncated", "401", "413", "few"]
+ANSWERS = st.sampled_from(["ok", "ok", *SLOW, *FAULTS, "500", "moved"])
+MODES = st.sampled_from(["ok", "ok", "ok", "ok:3", *FAULTS, "400", "late:9"])
 SECONDS = st.sampled_from([0.02, 0.3, 1.0, 3.0, 5.0, 8.0, 9.5, 12.0, 25.0, 70.0])
 
 

@@ -24,7 +24,7 @@ def group(person: str, operations: int = 1, **state: Any) -> Group:
 
 def refused(person: str, text: str = OWN.text) -> Group:
     """An operation that was refused before."""
-    return group(person, refused_at=0.0, refused_as=text, first_at=0.0, failures=9)
+    return group(person, refused_at=0.0, refused_as=text, refused_since=0.0, failures=9)
 
 
 def test_told_apart_by_an_acceptance() -> None:

@@ -128,6 +128,58 @@ def test_a_wrong_key_in_a_quiet_hour(virtual: Virtual, api: Any, make: Any) -> N
     assert [event.cause for event in rig.of(LanesReleased)] == ["credentials"]
 
 
+@pytest.mark.parametrize("people", [2, 5])
+def test_a_good_key_shows_in_a_refused_operation(virtual: Virtual, api: Any, make: Any, people: int) -> None:
+    """A 400 in Customer.io's own words ends the hold though nothing is accepted: it has looked into the operation.
+
+    Whose fault that is, is judged as without a hold.
+    """
+    api.last = api.status(401)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            for n in range(people):
+                await rig.take(make.record(f"p{n}", n, poison=True))
+                await asyncio.sleep(1)  # so that each is alone in its lane
+            await asyncio.sleep(600)
+            assert rig.sink.gate.fault is not None
+            api.last = api.poisoned
+            await asyncio.sleep(180)
+            assert rig.sink.gate.fault is None
+            assert [event.cause for event in rig.of(LanesReleased)] == ["credentials"]
+            assert rig.producer.letters == []
+            await rig.take(make.record("ann", people))
+            await asyncio.sleep(1)
+            assert api.accepted == [("ann", people)], "nobody waits for the next question about the key"
+            await rig.settled()
+
+    virtual(scenario())
+    assert len(rig.producer.letters) == people
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_page_says_nothing_of_the_key(virtual: Virtual, api: Any, make: Any, status: int) -> None:
+    """What a proxy answers during the hold, to one operation or many, ends it not: Customer.io was not asked."""
+    api.last = api.status(401)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(5)))
+            await asyncio.sleep(600)
+            await rig.take(*(make.record(f"p{n}", n) for n in range(5, 64)))
+            api.last = api.status(status, content=b"<html>no</html>")
+            await asyncio.sleep(600)
+            assert rig.sink.gate.held == "credentials"
+            assert rig.of(LanesReleased) == []
+            api.last = api.ok
+            await rig.settled()
+
+    virtual(scenario())
+    assert rig.producer.letters == []
+
+
 def test_a_wrong_key_holds_at_once(virtual: Virtual, api: Any, make: Any) -> None:
     """With more than a few customers it takes as many requests to know, even in a single lane."""
     api.last = api.status(401)

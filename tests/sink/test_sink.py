@@ -23,12 +23,13 @@ PEOPLE = ["ann", "bob", "cid", "dan"]
 KINDS = st.sampled_from(["fine"] * 8 + ["bad", "poison", "junk", "barrier"])
 RECORDS = st.lists(st.tuples(st.sampled_from(PEOPLE), KINDS, st.integers(0, 3)), min_size=1, max_size=40)
 ANSWERS = st.sampled_from(
-    ["fair"] * 5 + ["busy", "held", "down", "lost", "silent", "unauthorized", "elsewhere", "unmatched", "page"]
+    ["fair"] * 5
+    + ["busy", "held", "down", "lost", "silent", "unauthorized", "elsewhere", "unmatched", "page", "too large", "few"]
 )
 WITNESSES = 2
 """A partition of records that are good: without any, nobody could say whether a 400 is the record's fault."""
 
-HARMLESS = {"fair", "busy", "held", "down", "unauthorized", "elsewhere", "page"}
+HARMLESS = {"fair", "busy", "held", "down", "unauthorized", "elsewhere", "page", "too large", "few"}
 """Answers after which the sink knows for certain what was accepted."""
 
 
@@ -97,6 +98,10 @@ class World:
                 return httpx.Response(301, headers={"Location": "https://track-eu.customer.io/api/v2/batch"})
             case "page":
                 return httpx.Response(400, content=b"<html>Bad Request</html>")
+            case "too large":
+                return httpx.Response(413, content=b"<html>Request Entity Too Large</html>")
+            case "few" if len(operations) > 1:
+                return httpx.Response(413, content=b"<html>Request Entity Too Large</html>")
             case "unmatched":
                 return httpx.Response(207, json={"errors": [{"batch_index": 999, "reason": "invalid"}]})
         fair = self._fair(operations)
@@ -236,3 +241,70 @@ def test_model(
         _, from_partition, from_offset = str(text_header(letter.headers, "dlq-source")).split("/")
         assert letter.value == world.values[int(from_partition), int(from_offset)]
     assert all(orjson.loads(body)["batch"] for _, body in api.requests)
+
+
+PAGE = b"<html>no</html>"
+OUTAGES = {"fair": 200, "busy": 503, "throttled": 429, "unauthorized": 401, "too large": 413, "page": 400}
+TRYING = st.sampled_from(["fine"] * 4 + ["junk", "junk", "poison", "cursed"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    records=st.lists(st.tuples(st.sampled_from("abcdefghij"), TRYING), min_size=1, max_size=30),
+    outage=st.sampled_from(sorted(OUTAGES)),
+    first=st.integers(0, 30),
+    lasts_s=st.sampled_from([1, 30, 900]),
+    lanes=st.integers(1, 4),
+)
+def test_what_waits_for_customerio_and_what_does_not(
+    virtual: Virtual, make: Any, *, records: list[tuple[str, str]], first: int, outage: str, lasts_s: int, lanes: int
+) -> None:
+    """While everything is refused alike nobody is given up, and letters that need no request are written; then a key
+    that is good again shows in any answer of Customer.io's, and everything ends as what is in it deserves."""  # noqa: D205, D209
+    api = make.api()
+    rig = make.rig(api, lanes=lanes)
+    junk = [n for n, (_, kind) in enumerate(records) if kind == "junk"]
+    due = [n for n in junk if all(kind == "junk" for who, kind in records[:n] if who == records[n][0])]
+    no_good = [n for n, (_, kind) in enumerate(records) if kind != "fine"]
+
+    def well(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        if any("cursed" in one for one in operations):
+            return httpx.Response(503)
+        return api.poisoned(operations, body)  # type: ignore[no-any-return]
+
+    def lettered() -> list[int]:
+        sources = (str(text_header(letter.headers, "dlq-source")) for letter in rig.producer.letters)
+        return [int(source.rsplit("/")[-1]) for source in sources]
+
+    async def scenario() -> None:
+        async with rig:
+            api.last = well if outage == "fair" else api.status(OUTAGES[outage], content=PAGE)
+            made = [
+                make.raw(n, b"no JSON", who.encode()) if kind == "junk" else make.record(who, n, **{kind: True})
+                for n, (who, kind) in enumerate(records)
+            ]
+            for chunk in (made[:first], made[first:]):
+                if chunk:
+                    await rig.take(*chunk)
+                    await asyncio.sleep(lasts_s)
+            assert set(due) <= set(lettered())
+            if outage != "fair":
+                assert sorted(lettered()) == due
+            api.last = well
+            await asyncio.sleep(60 * (lanes + 2))
+            if all(kind != "cursed" for _, kind in records):
+                assert rig.sink.gate.fault is None
+            offset = len(records)
+            while rig.sink.acks.undone:
+                await rig.take(make.record(f"zoe{offset % 5}", offset))
+                offset += 1
+                await asyncio.sleep(2)
+                assert offset < 40_000, "stuck"
+            assert rig.sink.memory.taken_bytes == 0
+
+    virtual(scenario())
+    assert rig.crashes == []
+    assert sorted(lettered()) == no_good
+    for person in "abcdefghij":
+        accepted = [n for who, n in api.accepted if who == person]
+        assert accepted == [n for n, record in enumerate(records) if record == (person, "fine")]

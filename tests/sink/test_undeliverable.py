@@ -74,13 +74,15 @@ def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
     assert [class_ for _, class_, _ in rig.producer.told] == ["undeliverable"]
 
 
+@pytest.mark.parametrize("status", [400, 413])
 @pytest.mark.parametrize("answer", [PAGE, httpx.Response(400, json=ERRORS)], ids=["a proxy's page", "Customer.io's"])
 @pytest.mark.parametrize("lanes", [8, 1])
-def test_a_400_for_everything_is_an_outage(
-    virtual: Virtual, api: Any, make: Any, *, answer: httpx.Response, lanes: int
+def test_a_refusal_of_everything_is_an_outage(
+    virtual: Virtual, api: Any, make: Any, *, answer: httpx.Response, status: int, lanes: int
 ) -> None:
-    """When every request of every lane is answered with 400, nothing is given up, however long, with few requests."""
-    api.last = lambda _operations, _body: httpx.Response(400, content=answer.content)
+    """When every request of every lane is answered with 400 or 413, nothing is given up, however long, with few
+    requests, and with several lanes it is said."""  # noqa: D205, D209 - one promise
+    api.last = lambda _operations, _body: httpx.Response(status, content=answer.content)
     rig = make.rig(api, lanes=lanes)
 
     async def scenario() -> None:
@@ -89,6 +91,7 @@ def test_a_400_for_everything_is_an_outage(
             await asyncio.sleep(3600)
             assert rig.producer.letters == []
             assert rig.acked == {0: []}
+            assert str(rig.sink.gate.holding).startswith("Customer.io takes nothing (")
             api.last = api.ok
             await rig.settled()
 
@@ -169,6 +172,25 @@ def test_a_few_customers_alone(
     virtual(scenario())
     assert {class_ for _, class_, _ in rig.producer.told} == ({"refused"} if letters else set())
     assert len(api.accepted) == customers - letters
+
+
+@pytest.mark.parametrize("before", [503, 401])
+def test_minutes_of_an_outage_are_no_evidence(virtual: Virtual, api: Any, make: Any, before: int) -> None:
+    """The five minutes begin with the first 400: what was held for an hour before is not given up at once."""
+    api.last = api.status(before)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n, poison=True) for n in range(3)))
+            await asyncio.sleep(3600)
+            api.last = api.poisoned
+            await asyncio.sleep(299)
+            assert rig.producer.letters == []
+            await asyncio.sleep(900)
+            assert len(rig.producer.letters) == 3
+
+    virtual(scenario())
 
 
 def test_two_customers_refused_for_different_fields(virtual: Virtual, api: Any, make: Any) -> None:
