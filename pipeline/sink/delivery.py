@@ -64,7 +64,7 @@ from pipeline.sink.group import Group, Step, Work, share_out
 from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.holds import Refused
 from pipeline.sink.item import Item
-from pipeline.sink.judge import AGAIN, Judge, Ruling
+from pipeline.sink.judge import AGAIN, Judge, Ruling, SizeRuling
 from pipeline.sink.lanes import Lane, Queue
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.poison.suspects import set_aside
@@ -374,6 +374,7 @@ class Delivery:
     async def _refused_whole(self, group: Group, given: Pass, refusal: Refusal, lane: Lane, *, from_api: bool) -> Step:
         now = asyncio.get_running_loop().time()
         last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
+        group.compared_since = now if group.compared_since is None else group.compared_since
         if len(group.items) > 1:
             if from_api:
                 self._gate.answered(given)
@@ -382,9 +383,13 @@ class Delivery:
             return self._halves(group, refusal.status, lane, share=True)
         group.refused_since = now if group.refused_since is None else group.refused_since
         if not from_api:
-            ruling = self._judge.refused_by_proxy(group, now)
+            ruling = self._judge.refused_by_proxy(group, now, refusal.status)
             if ruling.verdict != "give-up":
-                self._gate.failed(given, reason := f"{refusal.text} (not in Customer.io's form: from a proxy?)")
+                reason = f"{refusal.text} (not in Customer.io's form: from a proxy?)"
+                if isinstance(ruling, SizeRuling):
+                    self._gate.left(given)  # others passed: it is this one's size, or a proxy's that few come to
+                else:
+                    self._gate.failed(given, reason)
                 return self._again(group, reason, lane, ruling)
         else:
             groups = [other for work in self._works.values() for other in work.groups]

@@ -24,7 +24,9 @@ class Group:
         resent: whether they are sent once more because errors named no operation.
         refused_at: loop time at which they were last refused as a whole, larger groups included.
         refused_as: the refusal's words then.
+        compared_since: loop time at which they were first refused as a whole, larger groups included.
         refused_since: loop time at which it was first refused when alone; what it waited for before is no evidence.
+        lonely: how often in a row it was refused for its size with no request of others in between.
         aside: whether it is one operation that waits until the result of another shows whose fault it is.
         patience: how long it has failed while others succeeded.
         rejections: how often it was refused while others were not, by an answer that Customer.io may not have written.
@@ -37,7 +39,9 @@ class Group:
     resent: bool = False
     refused_at: float | None = None
     refused_as: str = ""
+    compared_since: float | None = None
     refused_since: float | None = None
+    lonely: int = 0
     aside: bool = False
     patience: Patience = field(default_factory=Patience)
     rejections: Patience = field(default_factory=Patience)
@@ -80,6 +84,7 @@ class Group:
             resent=resent,
             refused_at=self.refused_at,
             refused_as=self.refused_as,
+            compared_since=self.compared_since,
             patience=self.patience.inherited(),
             rejections=self.rejections.inherited(),
         )

@@ -5,6 +5,7 @@
 | 5xx, no answer, anything unexplained | as `undeliverable` | an innocent record would not have failed so often (`poison.patience`), and others succeeded for minutes meanwhile |
 | 429 | never | |
 | 400 or 413 of a proxy's own making, 401, 403, a redirect | as `refused` | an innocent record would not have been refused so often |
+| 413 of a proxy's own making, with nobody else there | as `refused` | others were accepted since it was first refused, and it was refused ten times more |
 | 400 or 413 in Customer.io's words | as `refused` | another one was accepted since; or nobody else fails; or it names a field of this operation, for minutes, and few others are refused in the same words |
 
 Pure: keeps the results of requests, and takes the time as an argument.
@@ -30,6 +31,13 @@ SUSPECT_FAILURES: Final = 5
 EVERYBODY: Final = 4
 """From so many customers on, whose operations are refused in the same words while nothing is accepted, the words are
 not believed: in a quiet hour two or three may be there for a fault of their own, hardly four."""
+
+
+TOO_LARGE: Final = 413
+
+LONELY_ATTEMPTS: Final = 10
+"""So often one operation is refused for its size, with no request of others in between, before it is given up: of a
+thousand that a proxy refuses every second time, one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,10 @@ class KeyRuling(Ruling):
     stubborn: bool = False
 
 
+class SizeRuling(Ruling):
+    """A 413 for an operation that is alone, while others were accepted since it was first refused."""
+
+
 class Judge:
     """Judges the groups of all lanes of one sink. Belongs to one event loop.
 
@@ -90,14 +102,22 @@ class Judge:
         aside = not is_first and group.failures >= SUSPECT_FAILURES and (not others.successes or (late and few))
         return Ruling(verdict, aside=aside, soon=late and others.successes > 0)
 
-    def refused_by_proxy(self, group: Group, now: float) -> Ruling:
+    def refused_by_proxy(self, group: Group, now: float, status: int) -> Ruling:
         """An operation that is alone was refused with a 400 or 413 that Customer.io did not write.
 
-        A 413 is no exception for naming the size: a proxy whose limit is below any request answers so to everybody.
+        A 413 names a cause that lies in the operation; but a proxy whose limit is below any request answers so to
+        everybody. So it is believed after some attempts in a quiet hour too, when nobody else is asked about, if others
+        were accepted since it was first refused: those of its batch, for the most part.
         """
-        others = self.witnesses.since(group.rejections.mark)
+        mark = group.rejections.mark
+        others = self.witnesses.since(mark)
         verdict = group.rejections.failed(1, now, self.witnesses, 0.0)
-        return Ruling(verdict, aside=True, soon=others.successes > 0)
+        compared = group.compared_since is not None and self.witnesses.after(group.compared_since)
+        is_quiet = mark is None or not (others.after + others.before).requests
+        if status != TOO_LARGE or not compared or not (is_quiet or others.successes):
+            return Ruling(verdict, aside=True, soon=others.successes > 0)
+        group.lonely = group.lonely + 1 if is_quiet else 0
+        return SizeRuling("give-up" if group.lonely >= LONELY_ATTEMPTS else verdict, aside=True, soon=True)
 
     def key_refused(self, group: Group, now: float) -> KeyRuling:
         """The credentials of a request were refused, or it was redirected."""

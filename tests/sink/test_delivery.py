@@ -122,6 +122,27 @@ def test_too_large_alone(virtual: Virtual, api: Any, make: Any) -> None:
     assert rig.of(LanesHeld) == []
 
 
+def test_too_large_in_a_quiet_hour(virtual: Virtual, api: Any, make: Any) -> None:
+    """Those of its batch were accepted, nobody else comes: the one that a proxy finds too large is given up soon."""
+    api.last = lambda operations, body: (
+        httpx.Response(413, content=TOO_LARGE) if b'"culprit"' in body else api.ok(operations, body)
+    )
+    rig = make.rig(api, lanes=2)
+    records = [make.record("culprit" if n == 17 else f"p{n}", n) for n in range(50)]
+
+    async def scenario() -> float:
+        async with rig:
+            started = asyncio.get_running_loop().time()
+            await rig.take(*records)
+            await rig.settled()
+            return asyncio.get_running_loop().time() - started
+
+    assert virtual(scenario()) < 60
+    assert rig.producer.told == [("customerio.operations/0/17", "refused", "message: 413 Content Too Large")]
+    assert sorted(n for _, n in api.accepted) == [n for n in range(50) if n != 17]
+    assert rig.of(LanesHeld) == []
+
+
 def test_too_large_with_nobody_to_compare_with(virtual: Virtual, rig: Any, make: Any) -> None:
     """A 413 for the only operation there is tells nothing of whose fault it is: it goes again, ever more slowly."""
     rig.api.script = [rig.api.status(413, content=TOO_LARGE)] * 30
