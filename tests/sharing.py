@@ -21,6 +21,7 @@ TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
         "ingest/test_leaders.py",
         "kafka/cluster/test_cluster.py",
         "kafka/cluster/test_start_checks.py",
+        "kafka/worker/test_stored_offsets.py",
         "sink/kafka/test_removals.py",
         "transform/test_given_away.py",
     ),

@@ -172,6 +172,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (GroupCoordinator._do_commit_offsets, "(self, assignment, offsets)"),
     (GroupCoordinator.fetch_committed_offsets, "(self, partitions)"),
     (GroupCoordinator._do_fetch_commit_offsets, "(self, partitions)"),
+    (GroupCoordinator.coordinator_dead, "(self)"),
     (AIOKafkaConsumer.beginning_offsets, "(self, partitions)"),
     (AIOKafkaProducer.create_batch, "(self)"),
     (AIOKafkaProducer.send_batch, "(self, batch, topic, *, partition)"),

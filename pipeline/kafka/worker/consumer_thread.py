@@ -48,6 +48,7 @@ from pipeline.kafka.worker.joining import JoinWatch
 from pipeline.kafka.worker.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, since_boot
 from pipeline.kafka.worker.static_member import StaticMember
+from pipeline.kafka.worker.stored_offsets import hear_refusals
 from pipeline.kafka.worker.topic_absence import Absences
 from pipeline.kafka.worker.topic_watch import TopicWatch
 from pipeline.settings import PREFIX
@@ -139,6 +140,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         with explaining(self.app.settings):
             await super().on_start()
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka gives no way to ask for it
+        hear_refusals(coordinator)
         heartbeat = coordinator._do_heartbeat  # noqa: SLF001
 
         async def noted_heartbeat() -> Any:
