@@ -98,13 +98,16 @@ def test_whole_refused(virtual: Virtual, rig: Any, make: Any) -> None:
     assert [event.operations for event in rig.of(BatchSplit)] == [5, 3]
 
 
+def only_small_ones_pass(api: Any) -> Callable[[list[dict[str, Any]], bytes], httpx.Response]:
+    """A proxy with a limit of a kilobyte before the API."""
+    return lambda operations, body: (
+        httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
+    )
+
+
 def test_too_large_alone(virtual: Virtual, api: Any, make: Any) -> None:
     """A 413 for one operation while others pass, even as a proxy's page, is a dead letter and never a loop."""
-
-    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
-        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
-
-    api.last = proxy
+    api.last = only_small_ones_pass(api)
     rig = make.rig(api, lanes=8)
 
     async def scenario() -> None:
@@ -153,11 +156,7 @@ def test_too_large_with_nobody_to_compare_with(virtual: Virtual, rig: Any, make:
 
 def test_too_large_for_a_proxy(virtual: Virtual, api: Any, make: Any) -> None:
     """Where a proxy's limit lets only small operations pass, the large ones end as dead letters, however many."""
-
-    def proxy(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
-        return httpx.Response(413, content=TOO_LARGE) if len(body) > 1_000 else api.ok(operations, body)
-
-    api.last = proxy
+    api.last = only_small_ones_pass(api)
     rig = make.rig(api, lanes=8)
 
     async def scenario() -> None:

@@ -47,7 +47,7 @@ def shown_by(known: Iterable[FlagSeen], mine: FlagSeen | None, until_ms: int) ->
     for seen in known:  # a retry may show once more what was stored then, and is no later change
         first.setdefault(seen.webhook_id or tuple(seen), seen)
     in_order = sorted(first.values(), key=lambda seen: (seen.seen_ms, seen.at_s))
-    later = [seen for seen in in_order if seen.seen_ms > until_ms and seen.webhook_id != NO_WEBHOOK]
+    later = [seen for seen in in_order if seen.seen_ms > until_ms and not seen.is_read]
     if mine is not None and any(not (scheduled and _is_silenced(seen, in_order)) for seen in later):
         return stands  # what happened later stands
     return _first_of(in_order, until_ms, surely=scheduled)

@@ -342,10 +342,8 @@ class CustomerView:
 
     def refunded_otherwise(self, payment_id: str) -> bool:
         """See `Profile`."""
-        payment = self._facts.payment(payment_id)
-        if payment is None or not self._facts.summary.refunds:
-            return False
-        return any(
+        payment = self._facts.payment(payment_id) if self._facts.summary.refunds else None
+        return payment is not None and any(
             refund.is_partial is not False and refund.currency not in {None, payment.currency}
             for refund in self._facts.refunds(payment_id)
         )
