@@ -143,6 +143,7 @@ class Delivery:
 
     def leave(self) -> list[Item]:
         """Another assignment begins: nothing of the one before is sent again; returns what was not on its way."""
+        self._judge.moved()
         return [item for work in self._works.values() for item in work.leave()]
 
     @property

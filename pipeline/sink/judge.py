@@ -92,6 +92,10 @@ class Judge:
         self.witnesses.accepted(begun, ended, compares=not group.patience.is_old(self._patience_s))
         self._doubt.accepted(begun)
 
+    def moved(self) -> None:
+        """The partitions were assigned anew."""
+        self._doubt.moved()
+
     def failed(self, group: Group, now: float) -> Ruling:
         """A request failed, and no answer gives the cause. Not for a 429."""
         patience = group.patience
