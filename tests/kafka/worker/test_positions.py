@@ -112,6 +112,11 @@ def test_a_log_that_ends_below_the_position_begins_anew() -> None:
     assert positions.judge(A, 0, 49, 50) == Restart(0, 1000)
 
 
+def test_a_log_that_ends_at_the_position_is_the_same() -> None:
+    """Old records of a log that holds nothing newer are no sign of a new one."""
+    assert owning(105).judge(A, 100, 104, 105) == Drop()
+
+
 def test_a_log_whose_end_is_unknown_is_not_taken_for_a_new_one() -> None:
     """Without the broker's word for it, records below the position are old."""
     assert owning(1000).judge(A, 0, 49, None) == Drop()

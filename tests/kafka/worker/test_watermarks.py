@@ -312,3 +312,10 @@ def test_a_log_that_began_anew_inherits_nothing() -> None:
     watermarks.of(A).ask(5, 5, lambda: 1)  # a chunk of the old log is no chunk of this one
     watermarks.of(A).saw(Witness(9, 0))
     assert watermarks.done_ahead() == {}
+
+
+def test_the_witness_is_the_furthest_record() -> None:
+    """What is read again lies before it, and does not take its place."""
+    watermark = PartitionWatermark(A, 10, DoneAhead(10, 8, Witness(900, 1)))
+    watermark.saw(Witness(12, 5))
+    assert watermark.done_ahead() == DoneAhead(10, 8, Witness(900, 1))
