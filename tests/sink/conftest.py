@@ -220,6 +220,7 @@ class Rig:
     events: list[SinkEvent] = field(default_factory=list)
     observers: list[Callable[[SinkEvent], None]] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
+    may_crash: bool = False  # the test looks at `crashes` itself
     acked: dict[int, list[int]] = field(default_factory=dict)
     membership: SwitchedMembership = field(default_factory=SwitchedMembership)
     producer: MemoryProducer = field(default_factory=MemoryProducer)
@@ -249,6 +250,7 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         await self.sink.stop()
         await self.client.aclose()
+        assert self.may_crash or self.crashes == []
 
     def assign(self, generation: int, partitions: int = 4) -> None:
         """Resume under `generation`."""
@@ -264,10 +266,12 @@ class Rig:
         await self.sink.take(self.batch(records, generation))
 
     async def settled(self) -> None:
-        """Return when every record is done; a virtual day without that is a hang."""
+        """Return when every record is done, and let go once; a virtual day without that is a hang."""
         async with asyncio.timeout(86_400):
             while self.sink.acks.undone:  # noqa: ASYNC110 - virtual time costs nothing; no seam only for tests
                 await asyncio.sleep(0.05)
+        assert self.sink.memory.taken_bytes == 0
+        assert self.sink.handover._held == 0
 
     def of(self, kind: type[T]) -> list[T]:
         """The events of one class."""

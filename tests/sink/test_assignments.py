@@ -115,7 +115,7 @@ def test_a_dropped_record_of_the_live_assignment_ends_the_process(
         return None
 
     async def scenario() -> None:
-        async with make.rig(make.api()) as rig:
+        async with make.rig(make.api(), may_crash=True) as rig:
             monkeypatch.setattr(Clearance, "ask", refuse)
             await rig.take(make.record("ann", 7))
             await asyncio.sleep(1)

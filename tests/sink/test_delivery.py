@@ -74,6 +74,19 @@ def test_unmatched_then_clear(virtual: Virtual, rig: Any, make: Any) -> None:
     assert rig.acked[0][-1] == 2
 
 
+def test_unmatched_is_not_done(virtual: Virtual, rig: Any, make: Any) -> None:
+    """Nothing of a batch is acknowledged on an answer that does not say which of them were refused."""
+    seen: list[list[int]] = []
+
+    def again(operations: list[dict[str, Any]], body: bytes) -> httpx.Response:
+        seen.append(list(rig.acked[0]))
+        return rig.api.ok(operations, body)  # type: ignore[no-any-return]
+
+    rig.api.script = [rig.api.status(207, content=b'{"errors":[{"batch_index":99}]}'), again]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(3))))
+    assert seen == [[]]
+
+
 def test_unmatched_twice(virtual: Virtual, rig: Any, make: Any) -> None:
     """An answer that cannot be matched twice: all that it may mean becomes dead letters that quote it."""
     answer = rig.api.status(207, content=b'{"errors":[{"reason":"invalid"}]}')
@@ -85,6 +98,15 @@ def test_unmatched_twice(virtual: Virtual, rig: Any, make: Any) -> None:
         ("customerio.operations/0/1", "refused"),
     ]
     assert all('{"errors":[{"reason":"invalid"}]}' in reason for *_, reason in rig.producer.told)
+
+
+def test_unmatched_twice_beside_a_reason(virtual: Virtual, rig: Any, make: Any) -> None:
+    """An operation that such an answer does name keeps the reason that was given for it."""
+    answer = rig.api.status(207, content=b'{"errors":[{"batch_index":0,"reason":"invalid"},{"batch_index":99}]}')
+    rig.api.script = [answer, answer]
+    virtual(deliver(rig, *(make.record("ann", n) for n in range(3))))
+    reasons = [reason for *_, reason in rig.producer.told]
+    assert [reason.startswith("reason: invalid") for reason in reasons] == [True, True, False]
 
 
 def test_whole_refused(virtual: Virtual, rig: Any, make: Any) -> None:
@@ -320,6 +342,13 @@ def test_retry_after_holds_all_lanes(virtual: Virtual, api: Any, make: Any) -> N
     assert min(later) >= refused_at + 17
     assert len(api.accepted) == 40
     assert [(event.cause, event.seconds) for event in rig.of(LanesHeld)] == [("retry-after", 17.0)]
+
+
+def test_a_retry_at_once_backs_off(virtual: Virtual, rig: Any, make: Any) -> None:
+    """A Retry-After of nothing, again and again, does not switch the backoff off."""
+    rig.api.script = [rig.api.status(503, headers={"Retry-After": "0"})] * 20
+    virtual(deliver(rig, make.record("ann", 0)))
+    assert max(event.delay_s for event in rig.of(RetryPlanned)) > 5
 
 
 def test_a_long_hold_shows_signs_of_life(virtual: Virtual, rig: Any, make: Any) -> None:
@@ -604,6 +633,21 @@ def test_stale_membership_sends_nothing(virtual: Virtual, rig: Any, make: Any) -
     assert 9 <= len(rig.of(MembershipAwaited)) <= 10
 
 
+def test_membership_that_goes_stale_before_its_turn(virtual: Virtual, api: Any, make: Any) -> None:
+    """A request that waits for its turn is not sent when the membership is no longer alive by then."""
+    rig = make.rig(api, rate=0.05)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0))
+            await asyncio.sleep(5)
+            rig.membership.alive = False
+            await asyncio.sleep(100)
+
+    virtual(scenario())
+    assert api.requests == []
+
+
 def test_older_generation_is_ignored(virtual: Virtual, rig: Any, make: Any) -> None:
     """A chunk of an older generation is neither sent nor acknowledged."""
 
@@ -641,13 +685,13 @@ def test_memory_full_during_hand_over(virtual: Virtual, api: Any, make: Any) -> 
 def test_memory_full_of_requests_in_flight(virtual: Virtual, api: Any, make: Any) -> None:
     """The same while requests in flight hold the memory: nobody waits for their end to learn of the hand-over."""
     api.last = api.silent
-    rig = make.rig(api, memory_bytes=2_000)
+    rig = make.rig(api, memory_bytes=1)
 
     async def scenario() -> None:
         async with rig:
             taking = asyncio.create_task(rig.take(make.record("ann", 0), make.record("ann", 1)))
             await asyncio.sleep(1)
-            assert len(api.requests) == 1
+            assert (len(api.requests), taking.done()) == (1, False)
             rig.sink.handover.begin()
             await taking
             assert asyncio.get_running_loop().time() == 1
@@ -657,6 +701,7 @@ def test_memory_full_of_requests_in_flight(virtual: Virtual, api: Any, make: Any
 
 def test_a_bug_crashes(virtual: Virtual, rig: Any, make: Any) -> None:
     """A lane that meets a bug ends the process instead of standing still."""
+    rig.may_crash = True
 
     def broken(_: int) -> None:
         raise ZeroDivisionError

@@ -95,6 +95,24 @@ def test_no_new_offset_begins(virtual: Virtual, api: Any, make: Any) -> None:
     assert rig.acked[0][-1] == 60
 
 
+def test_what_is_owed_may_leave_while_it_finishes(virtual: Virtual, api: Any, make: Any) -> None:
+    """What a hand-over owes is still sent when the membership lets nothing new begin."""
+    api.last = slowly(api, 1.0)
+    rig = make.rig(api, lanes=2)
+    people = [*["ann"] * 60, "bob", *["ann"] * 60]
+
+    async def scenario() -> None:
+        async with rig:
+            rig.membership.may_send = lambda _: not rig.sink.handover.is_finishing
+            await rig.take(*(make.record(who, n, pad=WIDE) for n, who in enumerate(people)))
+            await asyncio.sleep(0.5)
+            rig.sink.handover.begin()
+            await rig.sink.handover.drained()
+
+    virtual(scenario())
+    assert rig.acked[0][-1] == 60
+
+
 def test_a_lane_in_backoff_gives_up(virtual: Virtual, api: Any, make: Any) -> None:
     """A lane that waits out a backoff ends at once, and nothing that could not be acknowledged anyhow is sent."""
     ann, bob = "ann", "bob"

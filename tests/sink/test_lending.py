@@ -323,7 +323,7 @@ def test_a_bug_in_the_lending_ends_the_process(virtual: Virtual, make: Any) -> N
             raise ZeroDivisionError
 
     async def scenario() -> None:
-        rig = make.rig(make.api(), rate=100.0, board=Broken())
+        rig = make.rig(make.api(), rate=100.0, board=Broken(), may_crash=True)
         async with rig:
             rig.assign(1, partitions=1)
             await asyncio.sleep(10)

@@ -50,6 +50,7 @@ def test_a_broken_producer_ends_the_process(virtual: Virtual, rig: Any, make: An
         raise BrokenSequenceError("broken")
 
     rig.producer.send = broken
+    rig.may_crash = True
     rig.api.script = [rig.api.refuse(0)]
 
     async def scenario() -> None:
@@ -224,6 +225,7 @@ def test_a_chunk_that_is_half_written_acknowledges_nothing(virtual: Virtual, rig
         return await send(topic, record)  # type: ignore[no-any-return]
 
     rig.producer.send = breaking
+    rig.may_crash = True
 
     async def scenario() -> None:
         async with rig:

@@ -38,6 +38,7 @@ def test_an_observer_that_raises_costs_nothing(virtual: Virtual, rig: Any, make:
 def test_the_budget_is_a_part_and_no_observer(virtual: Virtual, rig: Any, make: Any) -> None:
     """It hears of a 429 before every observer, and an error in it ends the process instead of being counted."""
     rig.api.script = [rig.api.status(429)]
+    rig.may_crash = True
 
     async def scenario() -> None:
         async with rig:

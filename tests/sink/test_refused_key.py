@@ -272,3 +272,20 @@ def test_everybodys_batch_is_refused_for_one_record_each(virtual: Virtual, api: 
     assert {text_header(letter.headers, "dlq-status") for letter in rig.producer.letters} == {"403"}
     assert len(rig.producer.letters) == 16
     assert len(api.accepted) == taken - 16
+
+
+def test_a_hold_stops_who_waits_for_a_turn(virtual: Virtual, api: Any, make: Any) -> None:
+    """Lanes that passed before the hold and wait for the budget send nothing when their turn comes."""
+    api.last = api.status(401)
+    rig = make.rig(api, lanes=8, rate=4.0)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n, pad="x" * 30_000) for n in range(160)))
+            while rig.sink.gate.held is None:
+                await rig.sink.handover.nap(0.01)
+            requests = len(api.requests)
+            await asyncio.sleep(4)
+            assert len(api.requests) == requests
+
+    virtual(scenario())

@@ -58,6 +58,22 @@ def test_only_the_record_that_fails(virtual: Virtual, api: Any, make: Any, lanes
     assert rig.acked[0][-1] == 999
 
 
+def test_throttled_alone_is_no_fault(virtual: Virtual, api: Any, make: Any) -> None:
+    """A record that gets 429 while others pass for half an hour is not given up: too many is no record's fault."""
+    api.last = broken_by_poison(api, 429)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(make.record("ann", 0, poison=True))
+            for offset in range(1, 1800):
+                await rig.take(make.record(f"bob{offset % 50}", offset))
+                await asyncio.sleep(1)
+
+    virtual(scenario())
+    assert rig.producer.letters == []
+
+
 def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
     """With a limit of ten seconds the record is given up within a fraction of the usual time."""
     api.last = broken_by_poison(api, 503)
