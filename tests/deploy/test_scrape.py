@@ -19,6 +19,7 @@ import yaml
 from pipeline.demo.chain import Chain
 from pipeline.demo.run import run
 from pipeline.kafka.local.broker import free_port
+from tests.asking import local_client
 from tests.deploy.monitoring import FILES, STANDARD, filled, panels, queries, selectors
 from tests.kafka.shared import SharedKafka
 
@@ -61,7 +62,7 @@ def seen(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 async def _watched(directory: Path) -> Seen:
-    async with Chain(directory, partitions=3, say=lambda _: None) as chain, httpx.AsyncClient(timeout=30) as client:
+    async with Chain(directory, partitions=3, say=lambda _: None) as chain, local_client() as client:
         at = chain.addresses
         stages = {"ingest": at.probes, "transform": at.transform, "sink": at.sink}
         with _prometheus(directory, stages) as address:

@@ -28,6 +28,7 @@ from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import PREFIX
 from tests import forked
+from tests.asking import local_client
 
 PATIENCE_S: Final = 120.0
 DOCTOR: Final = "dodo-cio doctor --only customerio --only groups"
@@ -130,7 +131,7 @@ class Walk:
 
 async def walk(directory: Path) -> dict[str, Incident]:
     """Plant one after the other, and look at each while it lasts."""
-    async with Chain(directory, partitions=1, say=lambda _: None) as chain, httpx.AsyncClient(timeout=60) as client:
+    async with Chain(directory, partitions=1, say=lambda _: None) as chain, local_client() as client:
         one = Walk(chain, client)
         found: dict[str, Incident] = {}
         await one.post("msg_late", "subscription.cancelled", timedelta(days=4))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -18,6 +17,7 @@ from pipeline.dodo import samples
 from pipeline.dodo.samples.fresh import fresh
 from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag_reader import read_lag
+from tests.asking import local_client
 from tests.kafka.shared import SharedKafka
 from tests.telemetry.collector import Collector, Seen, collecting
 
@@ -65,7 +65,7 @@ async def test_one_trace_from_the_request_to_the_answer(
         monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
         monkeypatch.setenv("PIPELINE_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("PIPELINE_TRACE_RATIO", "0")
-        async with Chain(tmp_path, partitions=1, say=lambda _: None) as chain, httpx.AsyncClient(timeout=60) as client:
+        async with Chain(tmp_path, partitions=1, say=lambda _: None) as chain, local_client() as client:
 
             async def post(webhook_id: str, body: bytes, trace: str | None, flags: str = "01") -> None:
                 headers = sign(chain.secret, webhook_id, int(time.time()), body)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from pipeline.demo.chain import Chain
@@ -21,6 +20,7 @@ from pipeline.dodo.signature import sign
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.settings import Settings
 from tests import forked
+from tests.asking import local_client
 from tests.conftest import environment_of
 from tests.kafka.shared import SharedKafka
 
@@ -83,7 +83,7 @@ def traced(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> Trac
 
 
 async def _traced(directory: Path) -> Traced:
-    async with Chain(directory, partitions=3, say=lambda _: None) as chain, httpx.AsyncClient(timeout=60) as client:
+    async with Chain(directory, partitions=3, say=lambda _: None) as chain, local_client() as client:
         step = {"match": {"person": "cus_refused"}, "refuse_items": "matched", "times": "always"}
         answer = await client.post(f"{chain.addresses.sandbox}/__sandbox/faults", json=[step])
         assert answer.is_success, answer.text

@@ -47,6 +47,8 @@ PROBES = ("/ready", "/live")
 RESTORING = ("/live",)
 """While a state is restored a worker is not ready, hung or not."""
 
+NO_ANSWER = "no answer"
+
 
 async def probe(port: int, paths: Sequence[str] = PROBES) -> str | None:
     """What fails of the probes, None when they are well, or an exit is to follow."""
@@ -55,7 +57,7 @@ async def probe(port: int, paths: Sequence[str] = PROBES) -> str | None:
             try:
                 answer = await client.get(path)
             except httpx.HTTPError as error:
-                return f"{path}: {type(error).__name__}"
+                return f"{path}: {NO_ANSWER}: {type(error).__name__}"
             if answer.status_code != httpx.codes.OK and answer.json()["reason"] != "stopping":
                 return f"{path}: {answer.text}"
     return None
@@ -77,8 +79,11 @@ async def hangs(worker: WorkerProcess, directory: Path, part: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def stays_broken(worker: WorkerProcess, port: int, paths: Sequence[str]) -> str | None:
-    """What is seen of it in the end: an exit code, or a probe that failed for longer than any rebalance takes."""
+async def stays_broken(worker: WorkerProcess, port: int, paths: Sequence[str], part: str) -> str | None:
+    """What is seen of it in the end: an exit code, or a probe that failed for longer than any rebalance takes.
+
+    Only the main loop is known by probes without an answer, since they run in it; of others a busy machine gives none.
+    """
     failures = 0
     seen: str | None = None
     async with asyncio.timeout(WITHIN_S):
@@ -86,7 +91,10 @@ async def stays_broken(worker: WorkerProcess, port: int, paths: Sequence[str]) -
             if worker.process.poll() is not None:
                 return f"exit code {worker.process.returncode}"
             seen = await probe(port, paths)
-            failures = 0 if seen is None else failures + 1
+            if seen is None:
+                failures = 0
+            elif part == "main loop" or NO_ANSWER not in seen:
+                failures += 1
             await asyncio.sleep(0.2)
     return seen
 
@@ -135,7 +143,7 @@ async def test_nothing_hangs_unseen(
                     await hangs(worker, directory, part)
                     beside.create_task(traffic())
                 try:
-                    outcomes[name] = await stays_broken(worker, port, paths) or ""
+                    outcomes[name] = await stays_broken(worker, port, paths, part) or ""
                 except TimeoutError:
                     outcomes[name] = "NOTHING WAS SEEN"
                 ending.set()
