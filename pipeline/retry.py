@@ -50,8 +50,8 @@ def retry_after_s(value: str | None, *, date: str | None = None, now_s: float | 
     value = value.strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), RETRY_AFTER_MAX_S)
-    until_s = _unix_s(value)
-    from_s = _unix_s(date) if date else None
+    until_s = unix_s(value)
+    from_s = unix_s(date) if date else None
     if from_s is None:
         from_s = now_s
     if until_s is None or from_s is None or not math.isfinite(from_s):
@@ -59,7 +59,8 @@ def retry_after_s(value: str | None, *, date: str | None = None, now_s: float | 
     return min(max(until_s - from_s, 0.0), RETRY_AFTER_MAX_S)
 
 
-def _unix_s(http_date: str) -> float | None:
+def unix_s(http_date: str) -> float | None:
+    """Unix seconds of a date in a header, in any form of RFC 9110 §5.6.7; None when it is garbage."""
     try:
         moment = parsedate_to_datetime(http_date)
         # asctime's form has no zone; RFC 9110 says that it is UTC.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 from pipeline.customerio.client import Response, TrackClient
 from pipeline.customerio.workspace import HOSTS, NO_OPERATIONS, REDIRECTS, credentials, found_in, try_batches
 from pipeline.doctor.findings import Finding
 from pipeline.errors import CredentialError, DeliveryError, SettingsError
 from pipeline.plain_httpx import httpx
+from pipeline.retry import unix_s
 from pipeline.settings import PREFIX, Settings
 
 CLOCK_S = 30.0
@@ -84,12 +84,12 @@ async def _workspace(settings: Settings, client: TrackClient, response: Response
 
 
 def _clock(response: Response, now_s: float) -> list[Finding]:
-    try:
-        apart_s = now_s - parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+    dated_s = unix_s(response.headers.get("date", ""))
+    if dated_s is None:
         return [
             Finding("customerio", "clock", "unknown", "its answer has no date to compare this machine's clock with")
         ]
+    apart_s = now_s - dated_s
     if abs(apart_s) <= CLOCK_S:
         return [Finding("customerio", "clock", "ok", f"this machine's clock agrees with it within {CLOCK_S:.0f} s")]
     text = f"this machine's clock is {abs(apart_s):,.0f} s {'ahead of' if apart_s > 0 else 'behind'} Customer.io's"

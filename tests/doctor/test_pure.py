@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import partial
+from time import asctime, gmtime, tzset
 from typing import Any
 
 import httpx
@@ -196,14 +198,15 @@ def answering(status: int, body: bytes = b"", **headers: str) -> httpx.MockTrans
 
 
 US = b'{"region":"us","data_center":"us","environment_id":1}'
+dated = partial(formatdate, usegmt=True)
 
 
 @pytest.mark.parametrize(
     ("given", "transport", "expected", "told"),
     [
-        ({}, answering(200, US, Date=formatdate(NOW_S)), ["ok", "ok"], "the workspace is in the us region"),
-        ({"customerio_region": "eu"}, answering(200, US, Date=formatdate(NOW_S)), ["fault", "ok"], "eu is configured"),
-        ({}, answering(200, US, Date=formatdate(NOW_S - 400)), ["ok", "fault"], "the credentials are taken"),
+        ({}, answering(200, US, Date=dated(NOW_S)), ["ok", "ok"], "the workspace is in the us region"),
+        ({"customerio_region": "eu"}, answering(200, US, Date=dated(NOW_S)), ["fault", "ok"], "eu is configured"),
+        ({}, answering(200, US, Date=dated(NOW_S - 400)), ["ok", "fault"], "the credentials are taken"),
         ({}, answering(200, US), ["ok", "unknown"], "the credentials are taken"),
         ({}, answering(401), ["fault"], "refused the credentials"),
         ({}, answering(401), ["fault"], "the App API's"),
@@ -222,6 +225,19 @@ async def test_customerio(
     found = await customerio(Settings.load(**KEYS, **given), transport=transport, now_s=lambda: NOW_S)
     assert verdicts(found) == expected
     assert told in found[0].text
+
+
+async def test_a_date_without_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is UTC, wherever this machine stands (RFC 9110 §5.6.7)."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    try:
+        transport = answering(200, US, Date=asctime(gmtime(NOW_S)))
+        found = await customerio(Settings.load(**KEYS), transport=transport, now_s=lambda: NOW_S)
+    finally:
+        monkeypatch.undo()
+        tzset()
+    assert verdicts(found) == ["ok", "ok"]
 
 
 async def test_an_address_that_leads_to_the_other_region() -> None:
