@@ -378,6 +378,36 @@ def test_a_request_by_a_clock_that_is_ahead() -> None:
     assert [operation.kind for operation in told(store, since).operations] == ["identify", "event"]  # type: ignore[union-attr]
 
 
+def at_ms(record: Consumed, ms: int) -> Consumed:
+    """The webhook with an event of that moment."""
+    body = orjson.loads(record.value or b"")
+    return replace(record, value=orjson.dumps(body | {"timestamp": iso(ms)}))
+
+
+@pytest.mark.parametrize("after_ms", [-400, 300, 1_200])
+def test_what_may_have_happened_before_the_request(after_ms: int) -> None:
+    """The mark has whole seconds, and Dodo's clock is not the brokers': what is so near counts as before it."""
+    store, requested_ms = MemoryStore(), NOW_S * 1000 + 700
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, replace(forget("delete"), timestamp=requested_ms))
+    late = at_ms(webhook("payment.succeeded", "msg_2", at_s=NOW_S + 6, payment_id="pay_2"), requested_ms + after_ms)
+    verdict = told(store, late)
+    assert isinstance(verdict, Dropped)
+    assert verdict.reason == "forgotten"
+    assert known(store) == ["forgotten", "request"]
+
+
+@pytest.mark.parametrize("after_ms", [-400, 1_200])
+def test_a_webhook_and_its_request_are_read_again(after_ms: int) -> None:
+    """A crash behind the facts: the webhook is no new customer's, and nothing of it stays."""
+    store, requested_ms = MemoryStore(), NOW_S * 1000 + 700
+    earlier = at_ms(webhook("payment.succeeded", "msg_1", at_s=NOW_S), requested_ms + after_ms)
+    request = replace(forget("delete"), timestamp=requested_ms)
+    for record in (earlier, request, earlier, request):
+        told(store, record)
+    assert known(store) == ["forgotten", "request"]
+
+
 def test_a_later_request_by_a_clock_that_is_behind() -> None:
     """It is carried out, once, and what came since is not meant when it is read again, or the one before it is."""
     store = MemoryStore()
