@@ -213,8 +213,10 @@ def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> C
         return _wrong("backfill", "data", "is not an object")
     if read_at_s is None:
         return _wrong("backfill", "read_at", "is no unix time in seconds")
-    revives = value.get("revive") is True
-    if summary_of(store, order.customer).forgotten_s and not revives:
+    # Only who was forgotten when it was read: of a later request whoever asked for the past cannot have known.
+    forgotten_s = summary_of(store, order.customer).forgotten_s
+    revives = value.get("revive") is True and forgotten_s < read_at_s
+    if forgotten_s and not revives:
         return Carried(FORGOTTEN)
     person = {**(data if object_ == "customer" else members(data.get("customer"))), "customer_id": order.customer_id}
     view = CustomerView(store, order.customer, of_api_object(object_, data, person, read_at_s, policy))

@@ -302,11 +302,25 @@ def test_what_happened_before_stays_forgotten() -> None:
 def test_a_backfill_may_revive() -> None:
     """Asked to, it brings the past back, and the mark goes."""
     store = MemoryStore()
-    told(store, forget())
+    told(store, forget(at=NOW_S - 1))
     told(store, backfill("payment", "payment.succeeded", revive=True))
     assert sorted(known(store)) == ["identity", "payment"]
     identify, _ = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)))
     assert identify["attributes"]["payment_count"] == 1
+
+
+@pytest.mark.parametrize("after_s", [0, 30])
+def test_what_was_read_before_the_request_revives_nobody(after_s: int) -> None:
+    """The page was on its way: who asked to be forgotten since stays so, by the brokers' time of both."""
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, written(forget("delete", NOW_S + after_s), NOW_S + after_s))
+    for emit in (False, True):
+        read = written(backfill("payment", "payment.succeeded", revive=True, emit=emit), NOW_S + after_s + 10)
+        verdict = told(store, read)
+        assert isinstance(verdict, Dropped)
+        assert verdict.reason == "forgotten"
+    assert known(store) == ["forgotten", "request"]
 
 
 def test_forgetting_again_leaves_what_came_since() -> None:
@@ -474,7 +488,7 @@ def test_a_return_that_was_cut_off() -> None:
     store = MemoryStore()
     old = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)
     told(store, old)
-    told(store, forget())
+    told(store, forget(at=NOW_S - 1))
     written = len(store.changelog)
     revival = backfill("payment", "payment.succeeded", payment_id="pay_old", revive=True)
     told(store, revival)
