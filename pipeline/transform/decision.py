@@ -154,12 +154,14 @@ def _judged(
     verdict = map_webhook(webhook, policy, view)
     match verdict:
         case Operations():
-            view.settle(verdict)
-            if policy.pools:
-                record = webhook.record
-                at_ms = 0 if record is None else time_ms(record) or 0
-                customer_id = webhook.customer_id or ""
-                return verdict, shares_of(draft, customer_id, customer, view, verdict, at_ms=at_ms, policy=policy)
+            said: Operations | None = verdict
         case Dropped(reason="no-change"):
-            view.settle(None)
-    return verdict, ()
+            said = None
+        case _:
+            return verdict, ()
+    view.settle(said)
+    if not policy.pools:
+        return verdict, ()
+    record = webhook.record
+    at_ms = 0 if record is None else time_ms(record) or 0
+    return verdict, shares_of(draft, webhook.customer_id or "", customer, view, said, at_ms=at_ms, policy=policy)

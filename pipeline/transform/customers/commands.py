@@ -227,16 +227,14 @@ def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> C
         return Carried(DONE)
     delivery = Delivery(order.webhook_id, attempt_at_s=read_at_s)
     verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, view)
-    commands: Commands = ()
-    match verdict:
-        case Operations():
-            view.settle(verdict)
-            commands = shares_of(
-                store, order.customer_id, order.customer, view, verdict, at_ms=order.at_ms, policy=policy
-            )
-        case Dropped():
-            view.settle(None)
-    return Carried(verdict, commands)
+    if isinstance(verdict, DeadLettered):
+        return Carried(verdict)
+    said = verdict if isinstance(verdict, Operations) else None
+    view.settle(said)
+    return Carried(
+        verdict,
+        shares_of(store, order.customer_id, order.customer, view, said, at_ms=order.at_ms, policy=policy),
+    )
 
 
 def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:

@@ -65,25 +65,29 @@ def shares_of(
     customer_id: str,
     customer: bytes,
     view: CustomerView,
-    said: Operations,
+    said: Operations | None,
     *,
     at_ms: int,
     policy: Policy,
 ) -> Commands:
     """What the person's owner must learn after `view` is settled with `said`; nothing where people go by another id.
 
+    Nor of a customer of whom nothing has been sent (`said` is None) to anybody yet: nobody is there to be changed.
     `at_ms` is the time of the record in its topic: a floor for the version, should the state have been lost.
     """
     if not policy.pools:
         return ()
-    who = Whom(said.person_key.decode(), said.identifier)
-    share = share_of(view)
-    digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
     shared_key = key(customer, "shared", "")
     shared = decode("shared", store.get(shared_key))
-    version, _, known, *_ = shared or (0, None, None)
     before = shared_with(shared)
-    told = any(operation.kind == "identify" for operation in said.operations)
+    who = before if said is None else Whom(said.person_key.decode(), said.identifier)
+    if who is None:
+        return ()
+    share = share_of(view)
+    digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
+    version, _, known, *_ = shared or (0, None, None)
+    operations = () if said is None else said.operations
+    told = any(operation.kind == "identify" for operation in operations)
     if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
         return ()
     version = max(version + 1, at_ms)
@@ -93,7 +97,7 @@ def shares_of(
         # After a merge the former person is gone: an identify would bring an empty one back.
         by_address = before.identifier == who.identifier == "email"
         gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
-        into = who if gone and any(operation.kind == "merge" for operation in said.operations) else None
+        into = who if gone and any(operation.kind == "merge" for operation in operations) else None
         commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone, merged_into=into))
     store.put(shared_key, encode(_shared(version, who, digest)))
     return tuple(commands)

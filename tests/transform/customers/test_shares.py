@@ -437,6 +437,47 @@ def test_a_redelivery_sends_no_share() -> None:
     assert len(world.shares) == 1
 
 
+def subscribed(number: int, **data: Any) -> Consumed:
+    """A webhook about a subscription whose customer it names by id alone: one a day, the first one an activation."""
+    body = orjson.loads(samples.load("subscription.active"))
+    body["type"] = "subscription.updated" if number else body["type"]
+    at_s = BEGAN_S + number * 86_400
+    began = datetime.fromtimestamp(BEGAN_S, UTC).isoformat()
+    body["timestamp"] = datetime.fromtimestamp(at_s, UTC).isoformat()
+    about = {"subscription_id": "sub_1", "customer": {"customer_id": "cus_a"}, "billing": None, "created_at": began}
+    body["data"] |= about | data
+    headers = (("webhook-id", b"msg_s%d" % number), ("webhook-timestamp", b"%d" % at_s))
+    return Consumed(orjson.dumps(body), headers, b"cus_a")
+
+
+def test_what_sends_nothing_of_its_own_is_shared() -> None:
+    """Of a customer without a contact an update has neither identify nor event: the person's dates follow."""
+    world = one_partition()
+    fed(world, subscribed(0, next_billing_date="2026-10-30T00:00:00Z"))
+    (person,) = world.workspace.people
+    assert person.attributes["next_billing"] == "2026-10-30T00:00:00Z"
+    sent = fed(world, subscribed(1, next_billing_date="2026-11-30T00:00:00Z"))
+    assert [(kind, body["identifiers"]) for kind, body in sent] == [("identify", {"id": "cus_a"})]
+    assert person.attributes["next_billing"] == "2026-11-30T00:00:00Z"
+    shares = len(world.shares)
+    assert fed(world, subscribed(1, next_billing_date="2026-11-30T00:00:00Z")) == []
+    assert len(world.shares) == shares
+
+
+def test_a_profile_without_a_contact_is_shared_by_a_backfill() -> None:
+    """It sends no identify of the customer's own, and the person's is sent."""
+    world = one_partition()
+    fed(world, subscribed(0))
+    (person,) = world.workspace.people
+    data = orjson.loads(payment("cus_a", 1).value or b"")["data"] | {"customer": {"customer_id": "cus_a"}}
+    data.pop("billing")
+    value = {"command": "backfill", "object": "payment", "data": data, "customer_id": "cus_a", "read_at": BEGAN_S + 9}
+    headers = (("dodo-command", b"backfill"), ("webhook-id", b"backfill_payment_1"), ("dodo-mode", b"live"))
+    body = orjson.dumps(value | {"emit_identify": True, "revive": False})
+    assert [kind for kind, _ in fed(world, Consumed(body, headers, b"cus_a"))] == ["identify"]
+    assert person.attributes["payment_count"] == 1
+
+
 def test_other_policies_share_nothing() -> None:
     """Where people go by another id there is no record and no fact more."""
     for policy in (Policy(), Policy(person_id_chain=("customer_id", "email"))):
