@@ -106,6 +106,11 @@ class Vitals:
         return self.heartbeat_age_s is not None and self.heartbeat_age_s <= self.session_s
 
     @property
+    def is_unheard(self) -> bool:
+        """Whether the brokers have answered no heartbeat for longer than the session's time."""
+        return self.heartbeat_age_s is not None and self.heartbeat_age_s > self.session_s
+
+    @property
     def hold(self) -> str | None:
         """Why the stage holds its records back: `fault` or `holding`."""
         return self.fault or self.holding
