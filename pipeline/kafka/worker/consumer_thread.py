@@ -2,8 +2,8 @@
 
 Subclasses of the driver's thread and rebalance listener. Everything in here runs on the thread's loop unless its
 docstring names another. It stays one module, since one class must override all of these methods of the driver's thread;
-what can be apart lies beside it (`done_ahead`, `joining`, `log_bounds`, `static_member`, `topic_absence`,
-`topic_watch`).
+what can be apart lies beside it (`done_ahead`, `joining`, `log_bounds`, `refused_offsets`, `static_member`,
+`topic_absence`, `topic_watch`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from pipeline.kafka.worker.fetch_pace import pace
 from pipeline.kafka.worker.joining import JoinWatch
 from pipeline.kafka.worker.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, since_boot
+from pipeline.kafka.worker.refused_offsets import note_refused
 from pipeline.kafka.worker.static_member import StaticMember
 from pipeline.kafka.worker.stored_offsets import hear_refusals
 from pipeline.kafka.worker.topic_absence import Absences
@@ -122,6 +123,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._topics = TopicWatch()
         self._joining = JoinWatch()
         self._polls: set[asyncio.Task[Any]] = set()
+        self.refused: dict[TP, int] = {}
         super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -129,6 +131,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
         read_near(consumer, self.app.settings.kafka_client_rack)
+        self.refused = note_refused(consumer._client)  # noqa: SLF001
         pace(consumer._client, self.app.fetch_pause)  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
