@@ -24,6 +24,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -105,8 +106,8 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
         return cast("Awaitable[None]", super().on_partitions_revoked(revoked))
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """A generation begins; the group has just heard of us."""
-        self._thread.app.membership.joined()
+        """A generation begins; the group has heard of us when we asked for it."""
+        self._thread.app.membership.joined(self._thread.synced_at)
         self._thread.watch_partitions()
         await super().on_partitions_assigned(assigned)
 
@@ -124,6 +125,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._joining = JoinWatch()
         self._polls: set[asyncio.Task[Any]] = set()
         self.refused: dict[TP, int] = {}
+        self.synced_at = float("-inf")
         super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -154,10 +156,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return alive
 
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
+        self._note_syncs(coordinator)
         instance_id = self.app.settings.group_instance_id
         if instance_id is not None:
             self._static = StaticMember(coordinator, instance_id, self._when_fenced)
         self.app.membership.attach(self)
+
+    def _note_syncs(self, coordinator: Any) -> None:
+        """Keep the time at which this member asked for its partitions last; the answer may lie there for long."""
+        send = coordinator._send_req  # noqa: SLF001 - all requests to the group go through it
+
+        async def noted_send(request: Any) -> Any:
+            if isinstance(request, SyncGroupRequest):
+                self.synced_at = since_boot()
+            return await send(request)
+
+        coordinator._send_req = noted_send  # noqa: SLF001
 
     def watch_partitions(self) -> None:
         """Let a static member see for itself that a topic has more partitions: join again, which makes them known.

@@ -89,10 +89,10 @@ class Membership:
         """The group answered a request sent at `at` that this member is alive (unset: now)."""
         self._heartbeat_at = self._clock() if at is None else at
 
-    def joined(self) -> None:
-        """The group has given this member its partitions of a new generation."""
+    def joined(self, asked_at: float) -> None:
+        """The group has given this member its partitions of a new generation, for which it had asked at `asked_at`."""
         self._joined_at = self._clock()
-        self.heartbeat(self._joined_at)
+        self.heartbeat(asked_at)
 
     def namesakes_s(self) -> float:
         """Seconds for which a process that lost its static name before this generation began may still act.
