@@ -14,8 +14,8 @@ places, and each has a timer of its own:
 The first and the last stand at 0 while the brokers answer no heartbeat: nothing may leave then, and a restart would not
 help.
 
-The worker has three more timers: while it is outside of the group, while the consumer's thread does not answer, and
-while assigned partitions have not begun to flow (their records count as waiting).
+The worker has three more timers: while it is outside of a group that it could join, while the consumer's thread does
+not answer, and while assigned partitions have not begun to flow (their records count as waiting).
 
 So a worker that retries against an API that is down for an hour is alive, and one with a record that is not tried is
 not, although its other records move.
@@ -114,7 +114,8 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     if pulse is None:
         pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts, answers=vitals.answers)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
-    outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
+    may_join = not vitals.coordinator_away and vitals.waiting_for is None
+    outside = vitals.generation < 0 and not vitals.stopping and may_join
     silent = vitals.asked and vitals.answers == pulse.answers and not vitals.stopping
     # If heartbeats get no answer, the brokers are away, and a restart would not help.
     settling = vitals.rebalancing and vitals.generation >= 0 and not vitals.stopping and vitals.is_heard

@@ -306,6 +306,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._consumer
         return int(consumer._coordinator.generation) if consumer is not None else NOT_A_MEMBER  # noqa: SLF001
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the driver looks for the group's coordinator, and has not found a broker that is one."""
+        consumer = self._consumer
+        return consumer is not None and consumer._coordinator.coordinator_id is None  # noqa: SLF001
+
     def partitions_total(self, topic: str) -> int:
         """Partitions of the topic as the driver's metadata has them, 0 while unknown."""
         consumer = self._consumer

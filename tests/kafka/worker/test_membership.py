@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from aiokafka.protocol.group import LeaveGroupRequest, SyncGroupRequest
 from faust.types import TP
 
@@ -28,6 +29,7 @@ class Group:
     """What the driver says about the group."""
 
     generation = 4
+    is_away = False
 
     def partitions_total(self, topic: str) -> int:
         """Number of partitions."""
@@ -121,6 +123,26 @@ async def test_the_time_is_taken_before_the_group_is_asked() -> None:
     await coordinator._send_req(sync)
     assert seen[0] == float("-inf")
     assert began_at <= seen[1] <= seen[2]
+
+
+def test_a_coordinator_that_is_away_is_known() -> None:
+    """By the driver; one that has not begun to look misses nobody."""
+    assert not Membership(10.0).coordinator_away
+    group = Group()
+    membership = member(Clock(), group)
+    assert not membership.coordinator_away
+    group.is_away = True
+    assert membership.coordinator_away
+
+
+@pytest.mark.parametrize(("node", "is_away"), [(None, True), (0, False)])
+def test_the_driver_knows_of_a_coordinator(node: int | None, is_away: bool) -> None:
+    """Where no broker is one, or none is reached, aiokafka has none."""
+    thread = cast("Any", object.__new__(ConsumerThread))
+    thread._consumer = None
+    assert not thread.is_away
+    thread._consumer = SimpleNamespace(_coordinator=SimpleNamespace(coordinator_id=node))
+    assert thread.is_away == is_away
 
 
 def test_nothing_leaves_while_partitions_move() -> None:
