@@ -41,9 +41,13 @@ class WorkerProcess:
         """The end of what it said so far: a wait for what it says next begins here."""
         return len(self.text)
 
+    def alive(self) -> None:
+        """Fail with what it said when it has ended."""
+        assert self.process.poll() is None, self.text
+
     def lines(self) -> list[dict[str, Any]]:
         """What it logged so far; fails when it has ended."""
-        assert self.process.poll() is None, self.text
+        self.alive()
         return [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from pipeline.deadletters.envelope import BATCH, original_of
 from pipeline.deadletters.letter import Letter
 from pipeline.dodo.envelope import kafka_key, parse, webhook_id_of
 from pipeline.errors import UnreadableBodyError
-from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, MAX_DIGITS, OutRecord, Record, header
+from pipeline.kafka.records import DODO_COMMAND, DODO_TYPE, OutRecord, Record, header, place_in
 
 DEFAULT_MAX_REPLAYS: Final = 3
 """A record that became a dead letter four times has a fault that another replay does not change."""
@@ -95,11 +95,8 @@ def _return(record: Record, letter: Letter, topic: str) -> ReplayRecord:
 
 def _partition_of(letter: Letter, topic: str) -> int | None:
     """The partition that the record came from, if it came from `topic`."""
-    source, _, rest = (letter.source or "").partition("/")
-    partition, _, _ = rest.partition("/")
-    if source != topic or not (partition.isascii() and partition.isdigit() and len(partition) <= MAX_DIGITS):
-        return None
-    return int(partition)
+    place = place_in(topic, letter.source)
+    return None if place is None else place[0]
 
 
 def _as_webhook(record: Record, topic: str) -> ReplayRecord | Refused:

@@ -131,10 +131,14 @@ def text_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> str |
 
 def int_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> int | None:
     """The same as a decimal integer, None when it is anything else."""
-    value = header(headers, name)
-    if value is None or len(value) > MAX_DIGITS or not value.isdigit():
+    return whole(header(headers, name))
+
+
+def whole(text: bytes | str | None) -> int | None:
+    """A decimal integer, None for anything else."""
+    if text is None or len(text) > MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return None
-    return int(value)
+    return int(text)
 
 
 def time_ms(record: Record) -> int | None:
@@ -146,3 +150,11 @@ def time_ms(record: Record) -> int | None:
 def source_of(record: Record) -> str:
     """`topic/partition/offset`, the form used in headers, dead letters and messages."""
     return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def place_in(topic: str, source: str | None) -> tuple[int, int] | None:
+    """Partition and offset of such a source, None for another topic's and for anything else."""
+    origin, _, place = (source or "").partition("/")
+    first, _, second = place.partition("/")
+    partition, offset = whole(first), whole(second)
+    return None if origin != topic or partition is None or offset is None else (partition, offset)

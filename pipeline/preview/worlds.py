@@ -9,10 +9,10 @@ from typing import Final
 from pipeline.kafka.cluster.topic_reader import Span
 from pipeline.kafka.records import (
     DODO_COMMAND,
-    MAX_DIGITS,
     REPARTITIONED_FROM,
     Headers,
     Record,
+    place_in,
     text_header,
     time_ms,
 )
@@ -140,11 +140,9 @@ def is_echo(record: Record, spans: Mapping[int, Span]) -> bool:
     """
     if text_header(record.headers, DODO_COMMAND) == SHARE:
         return True
-    topic, _, place = (text_header(record.headers, REPARTITIONED_FROM) or "").partition("/")
-    partition, _, offset = place.partition("/")
-    if topic != record.topic or not all(
-        part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS for part in (partition, offset)
-    ):
+    place = place_in(record.topic, text_header(record.headers, REPARTITIONED_FROM))
+    if place is None:
         return False
-    span = spans.get(int(partition))
-    return span is not None and span.start <= int(offset) < span.end
+    partition, offset = place
+    span = spans.get(partition)
+    return span is not None and span.start <= offset < span.end

@@ -139,7 +139,7 @@ class PacedBudget:
         """The rate in force: the share, less what is lent, with what is borrowed, less what 429s took of that."""
         share = self._share
         own = max(share - self.lent.at(self._lease_clock()), RESERVE * share)
-        return (own + self.borrowed_per_second) * self._throttle.factor
+        return (own + self.borrowed_per_second) * self.factor
 
     @property
     def borrowed_per_second(self) -> float:
@@ -154,7 +154,7 @@ class PacedBudget:
     @property
     def factor(self) -> float:
         """What 429s have left of the rate, 0 to 1."""
-        return self._throttle.factor
+        return self._throttle.factor(self._clock())
 
     @property
     def used_per_second(self) -> float:

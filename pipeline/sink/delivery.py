@@ -64,7 +64,7 @@ from pipeline.sink.group import Group, Step, Work, share_out
 from pipeline.sink.handover import SinkHandOver, wake
 from pipeline.sink.holds import Refused
 from pipeline.sink.item import Item
-from pipeline.sink.judge import AGAIN, Judge, Ruling, SizeRuling
+from pipeline.sink.judge import AGAIN, Judge, Ruling
 from pipeline.sink.lanes import Lane, Queue
 from pipeline.sink.letters import DeadLetters
 from pipeline.sink.poison.suspects import set_aside
@@ -143,6 +143,7 @@ class Delivery:
 
     def leave(self) -> list[Item]:
         """Another assignment begins: nothing of the one before is sent again; returns what was not on its way."""
+        self._judge.moved()
         return [item for work in self._works.values() for item in work.leave()]
 
     @property
@@ -386,8 +387,8 @@ class Delivery:
             ruling = self._judge.refused_by_proxy(group, now, refusal.status)
             if ruling.verdict != "give-up":
                 reason = f"{refusal.text} (not in Customer.io's form: from a proxy?)"
-                if isinstance(ruling, SizeRuling):
-                    self._gate.left(given)  # others passed: it is this one's size, or a proxy's that few come to
+                if ruling.others_pass:
+                    self._gate.left(given)  # it is this one's size, or a proxy's that few come to
                 else:
                     self._gate.failed(given, reason)
                 return self._again(group, reason, lane, ruling)

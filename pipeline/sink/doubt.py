@@ -32,6 +32,10 @@ class Doubt:
         if begun >= self._at:
             self._suspects = []
 
+    def moved(self) -> None:
+        """The partitions were assigned anew: what was refused may come again, and would count twice."""
+        self._suspects = []
+
     def refused(self, items: Iterable[Item], now: float) -> Whose:
         """The credentials of a request with these operations were refused at `now`.
 

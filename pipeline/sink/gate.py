@@ -15,7 +15,7 @@ from typing import Final
 from pipeline import logs
 from pipeline.sink.doubt import Whose
 from pipeline.sink.events import LanesHeld, LanesReleased, SinkEvent, StillHeld
-from pipeline.sink.handover import SinkHandOver, wake
+from pipeline.sink.handover import Assignment, SinkHandOver, wake
 from pipeline.sink.holds import Change, HoldCause, Holds, Refused
 
 log = logs.get(__name__)
@@ -60,10 +60,11 @@ TODO: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The right of a lane to send one request; `asks` when it is the one that tries again during a hold."""
+    """The right of a lane to send one request of an assignment; `asks` when it is the one that tries during a hold."""
 
     lane: int
     asks: bool
+    assignment: Assignment
 
 
 class Gate:
@@ -128,10 +129,10 @@ class Gate:
             wait_s = self._shut_until(lane) - now
             if wait_s <= 0:
                 if not held:
-                    return Pass(lane, asks=False)
+                    return Pass(lane, asks=False, assignment=self._handover.assignment)
                 if holds.may_ask(lane, self._held_ones()):
                     holds.asks(lane, now)
-                    return Pass(lane, asks=True)
+                    return Pass(lane, asks=True, assignment=self._handover.assignment)
                 wait_s = LOOK_S  # until the one that asks was answered
             if self._handover.is_finishing:
                 return None
@@ -168,6 +169,8 @@ class Gate:
         if whose is None:
             self.answered(given)
             return
+        if self._is_late(given):
+            return
         held = self._holds.cause == cause and self._holds.everybody
         everybody = held or whose == "everybody's"
         if everybody or stubborn or given.asks:
@@ -176,6 +179,8 @@ class Gate:
 
     def failed(self, given: Pass, reason: str, *, throttled: bool = False) -> None:
         """The request failed: hold all lanes when all of them fail."""
+        if self._is_late(given):
+            return
         change = self._holds.failed(given.lane, reason, _now(), throttled=throttled)
         self._tell(change, given, reason if self._holds.cause == "outage" else "")
 
@@ -207,8 +212,12 @@ class Gate:
             self._holds.left(given.lane)
             self._wake()
 
-    def _moved(self, *_: object) -> None:
-        self._tell(self._holds.moved(_now()), Pass(0, asks=False), "")
+    def _moved(self, assignment: Assignment) -> None:
+        self._tell(self._holds.moved(_now()), Pass(0, asks=False, assignment=assignment), "")
+
+    def _is_late(self, given: Pass) -> bool:
+        """Whether the request outlasted its partitions: nothing of it is sent again, so nothing would end its hold."""
+        return given.assignment is not self._handover.assignment
 
     def _shut_until(self, lane: int) -> float:
         return max(self._until, self._holds.until if self._holds.holds(lane) else 0.0)

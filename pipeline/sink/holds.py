@@ -7,7 +7,8 @@
 | the same, in doubt | one operation is refused again and again, and no other is there to compare with | the lanes that were refused | the same, or any operation is accepted |
 | outage | every lane with work fails, and so often that it is no accident | the lanes that failed | any operation is accepted |
 
-In every state but the first, one lane asks at a time (the one that has asked least recently), at an interval that
+Partitions that are assigned anew end every state: what was refused went with them, and there may be nothing left to
+ask with. In every state but the first, one lane asks at a time (the one that has asked least recently), at an interval that
 grows from 5 s to a minute. A lane that fails alone is no outage, and a lane that has not failed yet does not wait for
 those that have: one customer's trouble holds up nobody else.
 """  # noqa: E501 - a table
@@ -160,7 +161,7 @@ class Holds:
         self._failures.clear()
         self._refused.clear()
         self.throttled_since = None
-        return self._leave(now, how="moved") if self.cause is not None and not self.everybody else None
+        return self._leave(now, how="moved") if self.cause is not None else None
 
     def accepted(self, now: float) -> Change | None:
         """Customer.io took operations."""

@@ -48,11 +48,13 @@ class Ruling:
         verdict: send it again, halve it, or give the record up.
         aside: another person's operation goes first, to be compared with.
         soon: others are accepted, so that trying again soon shows whose fault it is and burdens nobody.
+        others_pass: some were accepted since it was first refused, so it is no sign of an outage.
     """
 
     verdict: Verdict
     aside: bool = False
     soon: bool = False
+    others_pass: bool = False
 
 
 AGAIN: Final = Ruling("again")
@@ -71,10 +73,6 @@ class KeyRuling(Ruling):
     stubborn: bool = False
 
 
-class SizeRuling(Ruling):
-    """A 413 for an operation that is alone, while others were accepted since it was first refused."""
-
-
 class Judge:
     """Judges the groups of all lanes of one sink. Belongs to one event loop.
 
@@ -91,6 +89,10 @@ class Judge:
         """A request that was sent at `begun` was accepted at `ended`, some of its operations at least."""
         self.witnesses.accepted(begun, ended, compares=not group.patience.is_old(self._patience_s))
         self._doubt.accepted(begun)
+
+    def moved(self) -> None:
+        """The partitions were assigned anew."""
+        self._doubt.moved()
 
     def failed(self, group: Group, now: float) -> Ruling:
         """A request failed, and no answer gives the cause. Not for a 429."""
@@ -117,18 +119,20 @@ class Judge:
         if status != TOO_LARGE or not compared or not (is_quiet or others.successes):
             return Ruling(verdict, aside=True, soon=others.successes > 0)
         group.lonely = group.lonely + 1 if is_quiet else 0
-        return SizeRuling("give-up" if group.lonely >= LONELY_ATTEMPTS else verdict, aside=True, soon=True)
+        verdict = "give-up" if group.lonely >= LONELY_ATTEMPTS else verdict
+        return Ruling(verdict, aside=True, soon=True, others_pass=True)
 
     def key_refused(self, group: Group, now: float) -> KeyRuling:
         """The credentials of a request were refused, or it was redirected."""
         last_at = group.rejections.failed_at
         told_apart = last_at is not None and self.witnesses.after(last_at)
         verdict = group.rejections.failed(len(group.items), now, self.witnesses, 0.0)
-        whose = self._doubt.refused(group.items, now)
+        evidence = self._doubt.refused(group.items, now)
+        whose = None if told_apart else evidence
         if len(group.items) > 1:
-            return KeyRuling("halve", whose=None if told_apart else whose)
+            return KeyRuling("halve", whose=whose)
         stubborn = group.rejections.tries >= ATTEMPTS_ALONE and not group.rejections.alone
-        return KeyRuling(verdict, True, told_apart, None if told_apart else whose, stubborn)
+        return KeyRuling(verdict, aside=True, soon=told_apart, whose=whose, stubborn=stubborn)
 
     def is_own(
         self, group: Group, refusal: Refusal, last_at: float | None, now: float, all_: Collection[Group]

@@ -7,6 +7,9 @@ nothing about the new rate, and neither do answers to requests that left before 
 adaptive concurrency (https://github.com/vectordotdev/vector, `src/sinks/util/adaptive_concurrency`): one change a round
 trip, never above what was asked for.
 
+A sink with nothing to send has no success, and what a 429 said about its second is soon no longer true: after a minute
+without one the clock adds back as much as successes would.
+
 A pure function of times that are passed in; `tests/data/controller` holds its scenarios.
 """
 
@@ -26,28 +29,40 @@ FLOOR: Final = 1 / 32
 
 ROUND_TRIP_S: Final = 1.0
 
+STALE_S: Final = 60.0
+"""After which a 429 says nothing about the rate of now. Lanes that are refused try again sooner, so nothing is added
+back while refusals go on."""
+
 
 class Throttle:
     """The factor of one sink, from `FLOOR` to 1."""
 
     def __init__(self) -> None:
-        self.factor = 1.0
+        self._factor = 1.0
         self._lowered_at = -math.inf
         self._raised_at = -math.inf
+
+    def factor(self, now: float) -> float:
+        """The factor of this moment."""
+        if self._factor >= 1.0:
+            return 1.0
+        quiet_s = now - max(self._raised_at, self._lowered_at + STALE_S)
+        return min(self._factor + STEP * max(quiet_s, 0.0) / ROUND_TRIP_S, 1.0)
 
     def refused(self, sent_at: float, now: float) -> bool:
         """A request of `sent_at` was answered 429; whether the factor changed."""
         if sent_at < self._lowered_at + ROUND_TRIP_S:
             return False
-        before = self.factor
-        self.factor = max(before * HALF, FLOOR)
+        before = self.factor(now)
+        self._factor = max(before * HALF, FLOOR)
         self._lowered_at = self._raised_at = now
-        return self.factor != before
+        return self._factor != before
 
     def passed(self, sent_at: float, now: float) -> bool:
         """A request of `sent_at` was a success; whether the factor changed."""
-        if self.factor >= 1.0 or sent_at < self._lowered_at or now < self._raised_at + ROUND_TRIP_S:
+        before = self.factor(now)
+        if before >= 1.0 or sent_at < self._lowered_at or now < self._raised_at + ROUND_TRIP_S:
             return False
-        self.factor = min(self.factor + STEP, 1.0)
+        self._factor = min(max(before, self._factor + STEP), 1.0)
         self._raised_at = now
-        return True
+        return self._factor != before

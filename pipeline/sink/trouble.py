@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from pipeline import logs
-from pipeline.sink.events import BatchClosed, RequestEnded, RetryPlanned, SinkEvent
+from pipeline.sink.events import BatchClosed, BudgetShared, RequestEnded, RetryPlanned, SinkEvent
 
 log = logs.get(__name__)
 
@@ -43,6 +43,8 @@ class Trouble:
                 self._failed(lane, reason)
             case RequestEnded(lane=lane, outcome="accepted" | "partly-refused") | BatchClosed(lane=lane):
                 self._failing.discard(lane)
+            case BudgetShared():
+                self._failing.clear()  # what failed is the next owner's
 
     def end(self) -> None:
         """The lanes have ended: nothing is reported any more."""
@@ -72,6 +74,6 @@ class Trouble:
             return
         if self._failures >= TOLD_FROM:
             lasted_s = round(self._failed_at - self._began_at, 1)
-            log.info("requests pass again", failures=self._failures, lanes=len(self._lanes), lasted_s=lasted_s)
+            log.info("no request fails any more", failures=self._failures, lanes=len(self._lanes), lasted_s=lasted_s)
         self._timer = None
         self._failures = 0

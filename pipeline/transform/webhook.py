@@ -17,7 +17,6 @@ from pipeline.kafka.records import (
     DODO_COMMAND,
     DODO_MODE,
     DODO_TYPE,
-    MAX_DIGITS,
     RECEIVED_AT,
     TRACEPARENT,
     WEBHOOK_ID,
@@ -26,6 +25,7 @@ from pipeline.kafka.records import (
     Record,
     header,
     time_ms,
+    whole,
 )
 from pipeline.transform.event_times import EventTimes, event_times_of
 from pipeline.transform.fields import country, email, members, person_name, phone
@@ -134,25 +134,18 @@ def read(record: Record) -> Reading:
     mode = _mode(named.get(DODO_MODE))
     if mode is None:
         return Unusable(NO_MODE, envelope.type, webhook_id, record)
-    received_at_ms = _number(named.get(RECEIVED_AT))
+    received_at_ms = whole(named.get(RECEIVED_AT))
     if received_at_ms is None and named.get(DLQ_REPLAYS) is None:
         # The time of a record that was put back is the time of the replay: taken for the reception, old data would look
         # new and overwrite what the profile learnt since.
         received_at_ms = time_ms(record)
-    delivery = Delivery(webhook_id, _number(named.get(WEBHOOK_TIMESTAMP)), received_at_ms, mode)
+    delivery = Delivery(webhook_id, whole(named.get(WEBHOOK_TIMESTAMP)), received_at_ms, mode)
     return Webhook(envelope, delivery, record)
 
 
 def _named(headers: Headers) -> dict[str, bytes]:
     """The headers that are read here by their names, whatever their case; the id is looked for by its own rule."""
     return {name: value for name in _READ if (value := header(headers, name)) is not None}
-
-
-def _number(value: bytes | None) -> int | None:
-    """A header as a decimal integer, None when it is anything else."""
-    if value is None or len(value) > MAX_DIGITS or not value.isdigit():
-        return None
-    return int(value)
 
 
 def _mode(told: bytes | None) -> Mode | None:

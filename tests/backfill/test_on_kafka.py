@@ -25,10 +25,10 @@ from pipeline.deadletters.envelope import dead_letter_of
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Delivery, Shop
-from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import OutRecord
 from pipeline.settings import Settings
 from tests import forked
+from tests.admin import until_done
 from tests.dodo.stand_in import LIVE_KEY, Account, serving
 from tests.sink.kafka.test_removals import set_back
 
@@ -132,21 +132,11 @@ class Chain:
         await self._done(self.settings.sink_group, self.settings.operations_topic)
 
     async def _done(self, group: str, topic: str) -> None:
-        tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
-        await consumer.start()
-        try:
-            async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
-                while True:
-                    # Asked for each time: the transform appends to its own topic what is for another customer.
-                    ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-                    if await admin.committed(group, list(ends)) == ends:
-                        break
-                    for process, log in self._workers:
-                        assert process.poll() is None, log.read_text(encoding="utf-8")
-                    await asyncio.sleep(0.05)
-        finally:
-            await consumer.stop()
+        await until_done(self.settings, group, topic, self._alive)
+
+    def _alive(self) -> None:
+        for process, log in self._workers:
+            assert process.poll() is None, log.read_text(encoding="utf-8")
 
     async def stored(self, topic: str, partitions: int = PARTITIONS) -> list[tuple[bytes | None, bytes | None]]:
         """Keys and values of a topic."""

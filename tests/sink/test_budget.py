@@ -192,6 +192,25 @@ def test_429s_lower_the_rate_and_successes_raise_it(virtual: Virtual) -> None:
     assert sum(isinstance(one, TurnTaken) for one in told) == 26
 
 
+def test_a_sink_without_requests_is_not_throttled_for_ever(virtual: Virtual) -> None:
+    """What 429s took comes back with time when nothing is sent any more, without partitions too."""
+
+    async def scenario() -> None:
+        budget = PacedBudget(100.0, opened())
+        budget.assign(2, 4)
+        for _ in range(2):
+            await asyncio.sleep(2)
+            budget.observe(ended(429, "retry", 0.1))
+        assert budget.factor == 0.25
+        budget.assign(0, 4)
+        await asyncio.sleep(300)
+        assert budget.factor == 1.0
+        budget.assign(2, 4)
+        assert budget.per_second == 50.0
+
+    virtual(scenario())
+
+
 def test_what_is_lent_and_borrowed(virtual: Virtual) -> None:
     """The rate is the share, less what is lent, with what is borrowed, for as long as the leases last; told once."""
     told: list[SinkEvent] = []

@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+import pytest
+
 from pipeline.sink.events import LanesReleased
 
 Virtual = Callable[[Any], Any]
@@ -74,9 +77,10 @@ def test_nothing_but_429(virtual: Virtual, api: Any, make: Any) -> None:
     assert said == [None, "Customer.io takes nothing (429 Too Many Requests) for 90 s", None]
 
 
-def test_an_outage_that_moves_away(virtual: Virtual, api: Any, make: Any) -> None:
-    """A sink that has no partition any more does not say for ever that Customer.io takes nothing."""
-    api.last = api.status(503)
+@pytest.mark.parametrize(("status", "cause"), [(503, "outage"), (401, "credentials"), (301, "region")])
+def test_a_hold_that_moves_away(virtual: Virtual, api: Any, make: Any, status: int, cause: str) -> None:
+    """A sink that has no partition any more does not say for ever what held it; with others it begins anew."""
+    api.last = api.status(status)
     rig = make.rig(api, lanes=8)
 
     async def scenario() -> None:
@@ -88,7 +92,39 @@ def test_an_outage_that_moves_away(virtual: Virtual, api: Any, make: Any) -> Non
             await rig.sink.handover.drained()
             rig.assign(2, partitions=0)
             assert rig.sink.gate.holding is None
-            assert rig.of(LanesReleased)[-1].cause == "outage"
+            assert rig.of(LanesReleased)[-1].cause == cause
+            api.last = api.ok
+            rig.assign(3)
+            await rig.take(*(make.record(f"p{n}", n) for n in range(40)), generation=3)
+            await asyncio.sleep(1)
+            assert len(api.accepted) == 40, "nobody waits for the next trial of before"
+
+    virtual(scenario())
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_late_answer_holds_nobody(virtual: Virtual, api: Any, make: Any, status: int) -> None:
+    """What comes of a request that outlasts its partitions is no reason to say for ever that the sink is held."""
+    sent = asyncio.Event()
+
+    async def late(*_: Any) -> httpx.Response:
+        sent.set()
+        await asyncio.sleep(5)
+        return httpx.Response(status)
+
+    api.last = api.status(status)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(40)))
+            await asyncio.sleep(90)
+            assert rig.sink.gate.holding is not None
+            api.last = late
+            await sent.wait()
+            rig.assign(2, partitions=0)
+            await asyncio.sleep(3600)
+            assert rig.sink.gate.holding is None
 
     virtual(scenario())
 

@@ -175,13 +175,14 @@ def test_a_doubt_ends_with_its_batch() -> None:
 
 
 def test_partitions_that_move_take_their_failures_along() -> None:
-    """A sink that may have no record left to ask with is not held by an outage; a refused key stays refused."""
+    """A sink that may have no record left to ask with is held by nothing: neither an outage nor a refused key."""
     holds = failing(2, 40)
     assert holds.moved(50.0) == Change("outage", None, "503", 35.0, "moved")
     assert not holds.holds(0)
     holds.refused(0, "credentials", "401", 60.0)
-    assert holds.moved(70.0) is None
-    assert holds.holds(7)
+    assert holds.moved(70.0) == Change("credentials", None, "401", 10.0, "moved")
+    assert not holds.holds(7)
+    assert holds.moved(80.0) is None
 
 
 def test_one_cause_gives_way_to_another() -> None:

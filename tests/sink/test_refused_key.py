@@ -106,6 +106,22 @@ def test_the_hold_says_which(virtual: Virtual, api: Any, make: Any, monkeypatch:
     assert told == [gate.IN_DOUBT, gate.LEFT["credentials"]]
 
 
+def test_one_record_through_rebalances(virtual: Virtual, api: Any, make: Any) -> None:
+    """One record that is refused under several assignments is one piece of evidence: the key is in doubt, no more."""
+    api.last = firewall(api, 403)
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> None:
+        async with rig:
+            for generation in range(1, 7):
+                rig.assign(generation)
+                await rig.take(make.record("ann", 0, poison=True), generation=generation)
+                await asyncio.sleep(60)
+                assert "what was refused waits" in rig.sink.gate.holding
+
+    virtual(scenario())
+
+
 def test_a_wrong_key_in_a_quiet_hour(virtual: Virtual, api: Any, make: Any) -> None:
     """With one customer there is nobody to tell by, but nothing flows, and probes can say so. Nothing is lost."""
     api.last = api.status(401)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.customerio.sandbox.rates import SlidingSecond
 from pipeline.sink.pace import Pace
-from pipeline.sink.throttle import FLOOR, STEP, Throttle
+from pipeline.sink.throttle import FLOOR, STALE_S, STEP, Throttle
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "data" / "controller").glob("*.yaml"))
 
@@ -26,7 +26,7 @@ def test_a_refusal_halves() -> None:
     """A 429 halves the factor, at once."""
     throttle = Throttle()
     assert throttle.refused(sent_at=10.0, now=10.1)
-    assert throttle.factor == 0.5
+    assert throttle.factor(10.1) == 0.5
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 60)), max_size=20))
@@ -37,9 +37,9 @@ def test_one_decrease_for_one_overload(answers: list[tuple[float, float]]) -> No
     for sent_at, late_s in answers:
         if sent_at < 3.0:
             assert not throttle.refused(sent_at, max(sent_at, 2.0) + late_s)
-    assert throttle.factor == 0.5
+    assert throttle.factor(3.0) == 0.5
     assert throttle.refused(sent_at=3.0, now=3.1)
-    assert throttle.factor == 0.25
+    assert throttle.factor(3.1) == 0.25
 
 
 def test_success_adds_back() -> None:
@@ -50,7 +50,42 @@ def test_success_adds_back() -> None:
     for second in range(1, 20):
         for part in range(10):
             throttle.passed(sent_at=second + part / 10, now=second + part / 10 + 0.15)
-        assert throttle.factor == pytest.approx(min(0.5 + STEP * second, 1.0))
+        assert throttle.factor(second + 1.05) == pytest.approx(min(0.5 + STEP * second, 1.0))
+
+
+def test_the_clock_adds_back() -> None:
+    """With nothing to send the factor stands for a minute after the last 429, then climbs as it would by successes."""
+    throttle = Throttle()
+    throttle.refused(sent_at=0.0, now=0.1)
+    throttle.refused(sent_at=2.0, now=2.1)
+    assert throttle.factor(2.1 + STALE_S) == 0.25
+    assert throttle.factor(2.1 + STALE_S + 5) == pytest.approx(0.25 + 5 * STEP)
+    assert throttle.factor(2.1 + STALE_S + 15) == pytest.approx(1.0)
+    assert throttle.factor(86_400.0) == 1.0
+
+
+def test_a_429_after_a_quiet_time_halves_what_was_added_back() -> None:
+    """What the clock added back counts: the next 429 halves the rate that was used, and the minute begins anew."""
+    throttle = Throttle()
+    throttle.refused(sent_at=0.0, now=0.0)
+    assert throttle.refused(sent_at=STALE_S + 6, now=STALE_S + 6)
+    assert throttle.factor(2 * STALE_S + 6) == pytest.approx((0.5 + 6 * STEP) / 2)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=20))
+def test_no_leap(pauses_s: list[float]) -> None:
+    """However seldom requests pass, the factor climbs by a step a second and one a success, never at once."""
+    throttle, now, before = Throttle(), 0.0, FLOOR
+    for number in range(5):
+        now = 2.0 * number
+        throttle.refused(sent_at=now, now=now)
+    assert throttle.factor(now) == FLOOR
+    for pause_s in pauses_s:
+        now += pause_s
+        assert before <= throttle.factor(now) <= before + STEP * pause_s + 1e-9
+        throttle.passed(sent_at=now, now=now)
+        assert throttle.factor(now) <= before + STEP * max(pause_s, 1.0) + 1e-9
+        before = throttle.factor(now)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 5), st.floats(0, 10))))
@@ -59,11 +94,12 @@ def test_bounds(answers: list[tuple[bool, float, float]]) -> None:
     throttle, now = Throttle(), 0.0
     for refused, pause_s, took_s in answers:
         now += pause_s
-        before = throttle.factor
+        before = throttle.factor(now)
         changed = (throttle.refused if refused else throttle.passed)(now - took_s, now)
-        assert FLOOR <= throttle.factor <= 1.0
-        assert changed == (throttle.factor != before)
-        assert throttle.factor <= before if refused else throttle.factor >= before
+        after = throttle.factor(now)
+        assert FLOOR <= after <= 1.0
+        assert changed == (after != before)
+        assert after <= before if refused else after >= before
 
 
 @dataclass
@@ -111,8 +147,8 @@ def simulate(scenario: dict[str, Any]) -> Run:
         if answers and answers[0][0] <= due:
             now, sent_at, accepted = heapq.heappop(answers)
             if (throttle.passed if accepted else throttle.refused)(sent_at, now):
-                pace.per_second = share * throttle.factor
-                run.factors.append((now, throttle.factor))
+                run.factors.append((now, throttle.factor(now)))
+            pace.per_second = share * throttle.factor(now)
             continue
         now = due if not run.requests else max(due, run.requests[-1][0])
         now += chance.uniform(*scenario["timer_late_s"]) if now == due else 0.0

@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import CapturingLogger
 
 from pipeline.sink import trouble
-from pipeline.sink.events import BatchClosed, RequestEnded, RetryPlanned, SinkEvent
+from pipeline.sink.events import BatchClosed, BudgetShared, RequestEnded, RetryPlanned, SinkEvent
 from pipeline.sink.trouble import Trouble
 
 Virtual = Callable[[Any], Any]
@@ -82,6 +82,13 @@ def test_who_waits_long_has_not_passed(virtual: Virtual, journal: CapturingLogge
     assert len(journal.calls) == 1
     tell(virtual, (1.0, failed(0)), (2.0, failed(0)), (300.0, drawn(0)), until=400.0)
     assert len(journal.calls) == 3
+
+
+def test_whose_partitions_went_is_not_in_trouble(virtual: Virtual, journal: CapturingLogger) -> None:
+    """What failed is another owner's after an assignment: the trouble ends though its lanes draw no batch any more."""
+    once = [(1.0, failed(0)), (2.0, failed(1)), (3.0, BudgetShared(0, 4, 0.0))]
+    tell(virtual, *once, *((at + 200.0, event) for at, event in once))
+    assert len(journal.calls) == 4
 
 
 def test_the_next_trouble_is_told_again(virtual: Virtual, journal: CapturingLogger) -> None:

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from pipeline.kafka.cluster.admin import open_admin
+from tests.admin import until_done
 from tests.kafka.three_brokers import Cluster
 from tests.transform.test_worker import (
     DODO_CIO,
@@ -75,10 +76,8 @@ async def test_outputs_that_could_not_leave_in_time(
             await owns(guest, 1)
         (theirs,) = guest.assignment()
         kept = TopicPartition(settings.webhooks_topic, 1 - theirs.partition)
-        async with open_admin(settings) as admin, asyncio.timeout(120):
-            while (await admin.committed(settings.transform_group, [kept])).get(kept) != len(offsets[kept.partition]):
-                assert worker.process.poll() is None, worker.log.read_text()
-                await asyncio.sleep(0.05)
+        offset = {kept.partition: len(offsets[kept.partition])}
+        await until_done(settings, settings.transform_group, kept.topic, worker.alive, offsets=offset)
         written = await read_all(settings, settings.operations_topic)
     assert await worker.stop() == 0
     sources = Counter(dict(record.headers)["source"].decode() for record in written)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from pipeline.deadletters.envelope import original_of
@@ -21,6 +21,7 @@ from pipeline.kafka.cluster.lag import ConsumedTopic, PartitionLag
 from pipeline.kafka.cluster.lag_reader import read_lag
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.settings import Settings
+from tests.admin import until_done
 from tests.kafka.record_bytes import GZIP, batch, put, wire
 from tests.transform.test_worker import (
     ChainSettings,
@@ -73,11 +74,8 @@ async def lag_of(settings: Settings) -> list[PartitionLag]:
 
 async def until_committed(settings: Settings, worker: WorkerProcess, *offsets: int) -> None:
     """Wait until the group has committed these offsets, by partition."""
-    tps = [TopicPartition(settings.webhooks_topic, number) for number in range(len(offsets))]
-    async with asyncio.timeout(300), open_admin(settings) as admin:
-        while [found := await admin.committed(settings.transform_group, tps), list(found.values())][1] != [*offsets]:
-            assert worker.process.poll() is None, worker.log.read_text()
-            await asyncio.sleep(0.1)
+    group, topic = settings.transform_group, settings.webhooks_topic
+    await until_done(settings, group, topic, worker.alive, offsets=dict(enumerate(offsets)))
 
 
 async def webhook_ids(settings: Settings) -> list[str]:

@@ -22,7 +22,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.dodo import samples
 from pipeline.dodo.envelope import kafka_key, parse
-from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import OutRecord, text_header
@@ -31,6 +30,7 @@ from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Dropped, Operations
 from pipeline.transform.webhook import Webhook
+from tests.admin import until_done
 from tests.kafka import growth
 from tests.workers import WorkerProcess
 
@@ -117,29 +117,6 @@ async def read_all(settings: Settings, topic: str) -> list[ConsumerRecord[bytes,
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-async def until_done(settings: Settings, group: str, topic: str, *workers: WorkerProcess) -> None:
-    """Wait until the group has committed what lies in every partition of the topic now, while the workers live.
-
-    It may have committed more by then: a sink, and the transform itself, append to the webhooks' topic too.
-    """
-    partitions = (await check_topics(settings, [topic]))[topic]
-    tps = [TopicPartition(topic, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None)
-    await consumer.start()
-    try:
-        ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-    finally:
-        await consumer.stop()
-    async with open_admin(settings) as admin, asyncio.timeout(300):
-        while True:
-            committed = await admin.committed(group, list(ends))
-            if all((committed.get(tp) or 0) >= end for tp, end in ends.items()):
-                return
-            for worker in workers:
-                assert worker.process.poll() is None, worker.log.read_text()
-            await asyncio.sleep(0.1)
-
-
 def webhook(number: int, body: bytes, *more: tuple[str, bytes]) -> OutRecord:
     """The record that ingest would write for `body`."""
     webhook_id = f"msg_{number:06d}"
@@ -212,7 +189,7 @@ async def test_every_sample(start: Start, chain_settings: ChainSettings) -> None
     assert dropped
 
     worker = start(settings)
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     metrics = (await worker.get("/metrics")).text
     assert await worker.stop() == 0, worker.log.read_text()
 
@@ -286,7 +263,7 @@ async def test_records_of_other_feeders(start: Start, chain_settings: ChainSetti
     ]
     places = await produce(settings, [record for record, _ in odd])
     worker = start(settings)
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     assert await worker.stop() == 0
 
     dead = await read_all(settings, settings.dead_letters_topic)
@@ -321,7 +298,7 @@ async def test_a_fact_that_its_topic_would_refuse(start: Start, chain_settings: 
         records.append(webhook(number, orjson.dumps(body)))
     await produce(settings, records)
     worker = start(settings)
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     assert await worker.stop() == 0
     dead = await read_all(settings, settings.dead_letters_topic)
     assert [(text_header(one.headers, "dlq-class"), one.value) for one in dead] == [("oversize", records[1].value)]
@@ -362,7 +339,7 @@ async def test_sigterm_repeats_nothing(start: Start, chain_settings: ChainSettin
             leaving = await workers.pop(0).ready()
             workers.append(start(settings))
             assert await leaving.stop() == 0, leaving.log.read_text()
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, *workers)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, *[one.alive for one in workers])
     assert [await worker.stop() for worker in workers] == [0, 0]
     out = await read_all(settings, settings.operations_topic)
     assert len(out) == 12_000
@@ -379,7 +356,7 @@ async def test_sigkill_loses_nothing(start: Start, chain_settings: ChainSettings
     await doomed.answers("/metrics", "dodo_cio_records_produced_total{")
     assert await doomed.stop(signal.SIGKILL) == -signal.SIGKILL
     await producing
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, other)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, other.alive)
     assert await other.stop() == 0
     out = await read_all(settings, settings.operations_topic)
     assert len(out) >= 12_000
@@ -392,7 +369,7 @@ async def test_probes(start: Start, chain_settings: ChainSettings, command: Sequ
     settings = await chain_settings(partitions=2)
     await produce(settings, payments(0, 10))
     worker = await start(settings, command).ready()
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     assert (await worker.get("/ready")).json() == {"ready": True, "reason": "2 partitions assigned"}
     assert (await worker.get("/live")).json()["live"] is True
     status = (await worker.get("/status")).json()
@@ -489,7 +466,7 @@ async def test_a_restore_is_told(start: Start, chain_settings: ChainSettings) ->
     assert "dodo_cio_restores_total 1.0" in metrics
     assert "dodo_cio_restore_remaining_records 0.0" in metrics
     await produce(settings, payments(0, 10))
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     metrics = (await worker.get("/metrics")).text
     assert 'dodo_cio_facts_stored_total{kind="payment"} 10.0' in metrics
     assert 'dodo_cio_mirror_bytes{partition="0"}' in metrics

@@ -15,6 +15,7 @@ from pipeline.kafka.events import BatchProduced, ChunkDelivered
 from pipeline.kafka.worker.log_bounds import LogBounds
 from pipeline.watch.clock import TOLERANCE_S, Clock, apart_ms
 from pipeline.watch.metrics import Metrics
+from tests.admin import until_done
 from tests.transform.test_reading import series
 from tests.transform.test_worker import (
     ChainSettings,
@@ -22,7 +23,6 @@ from tests.transform.test_worker import (
     payments,
     produce,
     start,  # noqa: F401 - a fixture
-    until_done,
 )
 
 DIRECTORY = Path(__file__).parents[1] / "data" / "clock"
@@ -127,7 +127,7 @@ async def test_a_worker_an_hour_and_a_half_ahead(
     worker = await start(settings, CLOCK_AHEAD_S="5400", PYTHONPATH=str(DIRECTORY)).ready()
     for number in range(4):
         await produce(settings, payments(number * 10, 2))
-        await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+        await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     await worker.answers("/ready", "s ahead of the brokers': set it right (NTP)")
     assert 5_300 < await series(worker, "dodo_cio_clock_ahead_seconds") < 5_401
     assert worker.log.read_text().count("clock and the brokers' disagree") == 1

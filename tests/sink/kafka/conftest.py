@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.customerio.sandbox.server import SandboxServer
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import BARRIER, OutRecord
 from pipeline.settings import Settings
+from tests.admin import until_done
 from tests.workers import PATIENCE_S, POLL_S, WorkerProcess
 
 DODO_CIO: Final = (sys.executable, "-m", "pipeline", "sink")
@@ -94,20 +94,16 @@ class Stage:
             await producer.stop()
 
     async def done(self) -> None:
-        """Wait until the group has committed what lies in the operations topic now."""
-        tps = await self._partitions(self.settings.operations_topic)
-        async with self._reader() as consumer:
-            ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-        deadline = time.monotonic() + PATIENCE_S
-        async with open_admin(self.settings) as admin:
-            while True:
-                committed = await admin.committed(self.settings.sink_group, list(ends))
-                if all((committed.get(tp) or 0) >= end for tp, end in ends.items()):
-                    return
-                for worker in self.workers:
-                    assert worker.process.poll() in {None, 0, -signal.SIGKILL}, worker.text
-                assert time.monotonic() < deadline, f"committed {committed} of {ends}\n{await self._told()}"
-                await asyncio.sleep(POLL_S)
+        """Wait until the group has committed what lies in the operations topic."""
+        try:
+            await until_done(self.settings, self.settings.sink_group, self.settings.operations_topic, self._alive)
+        except AssertionError as error:
+            error.add_note(await self._told())
+            raise
+
+    def _alive(self) -> None:
+        for worker in self.workers:
+            assert worker.process.poll() in {None, 0, -signal.SIGKILL}, worker.text
 
     async def _told(self) -> str:
         """What the workers say about themselves; one that is frozen says nothing."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
-from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.records import text_header
+from tests.admin import until_done
 from tests.kafka.record_bytes import CODECS, GZIP, batch, put, wire
 
 pytestmark = pytest.mark.kafka
@@ -39,7 +38,7 @@ async def test_any_bytes(make_stage: Any, made: Any) -> None:
             await producer.send_and_wait(settings.operations_topic, record.value, record.key)
             await (producer.commit_transaction() if commits else producer.abort_transaction())
         worker = stage.start()
-        await until_committed(stage, worker, 59)
+        await until_done(settings, settings.sink_group, settings.operations_topic, worker.alive, offsets={0: 59})
     assert stage.numbers == [*expected, 50, 51, 52]
     (letter,) = await stage.dead_letters()
     told = [text_header(letter.headers, f"dlq-{name}") for name in ("source", "class", "reason")]
@@ -53,16 +52,7 @@ async def test_any_bytes(make_stage: Any, made: Any) -> None:
     assert await worker.stop() == 0
     worker = stage.start()
     await stage.produce([made.event_record("cus_1", 53)])
-    await until_committed(stage, worker, 60)
+    await until_done(settings, settings.sink_group, settings.operations_topic, worker.alive, offsets={0: 60})
     assert stage.numbers == [*expected, 50, 51, 52, 53]
     assert len(await stage.dead_letters()) == 1
     assert await worker.stop() == 0
-
-
-async def until_committed(stage: Any, worker: Any, offset: int) -> None:
-    """Wait until the group has committed this offset of partition 0."""
-    tp = TopicPartition(stage.settings.operations_topic, 0)
-    async with asyncio.timeout(300), open_admin(stage.settings) as admin:
-        while (await admin.committed(stage.settings.sink_group, [tp]))[tp] != offset:
-            assert worker.process.poll() is None, worker.text
-            await asyncio.sleep(0.1)

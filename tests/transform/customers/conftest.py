@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.cluster.admin import open_admin
-from pipeline.kafka.cluster.topics import check_topics
 from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, text_header
@@ -32,10 +30,10 @@ from pipeline.transform.decision import decide
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
-from tests.admin import admin_client
+from tests.admin import admin_client, until_done
 from tests.kafka.growth import has_grown
 from tests.statestore.conftest import Fact, Owner, facts_in, facts_of, latest, own, put, records_of
-from tests.workers import PATIENCE_S, WorkerProcess
+from tests.workers import WorkerProcess
 
 __all__ = ["Fact", "Owner", "facts_in", "own", "put", "records_of"]
 
@@ -84,23 +82,11 @@ class Fleet:
                 await client._send_request(LeaveGroupRequest(group, member["member_id"]), node)
 
     async def caught_up(self) -> None:
-        """Wait until the group has committed the end of every partition of the webhooks."""
-        topic = self.settings.webhooks_topic
-        partitions = (await check_topics(self.settings, [topic]))[topic]
-        tps = [TopicPartition(topic, number) for number in range(partitions)]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers, group_id=None)
-        await consumer.start()
-        try:
-            ends = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-        finally:
-            await consumer.stop()
-        async with open_admin(self.settings) as admin, asyncio.timeout(PATIENCE_S):
-            while True:
-                committed = await admin.committed(self.settings.transform_group, list(ends))
-                if all((committed.get(tp) or 0) >= end for tp, end in ends.items()):
-                    return
-                assert any(worker.process.poll() is None for worker in self.workers), self.last_words
-                await asyncio.sleep(0.05)
+        """Wait until the group has committed all webhooks, and what the workers add to them."""
+        await until_done(self.settings, self.settings.transform_group, self.settings.webhooks_topic, self._any_alive)
+
+    def _any_alive(self) -> None:
+        assert any(worker.process.poll() is None for worker in self.workers), self.last_words
 
     @property
     def last_words(self) -> str:

@@ -18,7 +18,6 @@ from pipeline.customerio.sandbox.config import SandboxConfig
 from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.dodo.simulator import Shop
-from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.settings import Settings
@@ -107,20 +106,6 @@ class Families:
             await producer.stop()
 
 
-async def caught_up(settings: Settings, fleet: Fleet, partitions: int) -> None:
-    """Wait until all is committed, the shares that the workers add while they work included."""
-    tps = [TopicPartition(settings.webhooks_topic, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None)
-    await consumer.start()
-    try:
-        async with asyncio.timeout(PATIENCE_S), open_admin(settings) as admin:
-            while await admin.committed(settings.transform_group, tps) != await consumer.end_offsets(tps):
-                assert any(worker.process.poll() is None for worker in fleet.workers), fleet.last_words
-                await asyncio.sleep(0.05)
-    finally:
-        await consumer.stop()
-
-
 async def workspace_of(settings: Settings) -> Workspace:
     """What Customer.io has of the operations, each partition in its order."""
     consumer = AIOKafkaConsumer(
@@ -187,7 +172,7 @@ async def test_people_who_are_two_customers(
     await fleet.evict()
     heir = fleet.start(PIPELINE_DATA_DIR=str(disks[0]))
     await heir.says('"Partitions assigned"')
-    await caught_up(settings, fleet, PARTITIONS)
+    await fleet.caught_up()
     assert [await worker.stop() for worker in (other, heir)] == [0, 0]
 
     await more_partitions(settings)
@@ -195,7 +180,7 @@ async def test_people_who_are_two_customers(
     last = fleet.start(PIPELINE_DATA_DIR=str(disks[0]))
     await last.says('"Partitions assigned"')
     await shop.deliver(400)
-    await caught_up(settings, fleet, MORE)
+    await fleet.caught_up()
     expected = shop.spent
     workspace = await workspace_of(settings)
     people = {name: person for person in workspace.people for name in (person.id, person.email) if name is not None}
@@ -206,7 +191,7 @@ async def test_people_who_are_two_customers(
         couples[shop.names[customer_id]].append(customer_id)
     name, (leaves, stays) = next(item for item in couples.items() if len(item[1]) > 1 and item[0].startswith("u_"))
     await shop.forget(leaves)
-    await caught_up(settings, fleet, MORE)
+    await fleet.caught_up()
     assert await last.stop() == 0
     (person,) = [person for person in (await workspace_of(settings)).people if person.id == name]
     purse = shop.shop.ledger.spent[stays]

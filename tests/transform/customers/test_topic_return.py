@@ -13,6 +13,7 @@ import pytest
 from pipeline.kafka.cluster.admin import open_admin
 from pipeline.settings import Settings
 from tests import forked
+from tests.admin import until_done
 from tests.statestore.test_partitions import event, facts, make_anew
 from tests.transform.test_worker import (
     ChainSettings,
@@ -21,7 +22,6 @@ from tests.transform.test_worker import (
     produce,
     read_all,
     start,  # noqa: F401 - a fixture
-    until_done,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def test_written_back(
     environ = environment(settings)
     await produce(settings, payments(0, 60))
     worker = start(settings)
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     code, _, err = await restored(environ, "--yes")
     assert (code, "members: stop every transform first" in err) == (2, True)
     assert await worker.stop() == 0, worker.log.read_text()
@@ -78,7 +78,7 @@ async def test_written_back(
 
     worker = await start(settings).ready()
     await produce(settings, payments(0, 60))
-    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker)
+    await until_done(settings, settings.transform_group, settings.webhooks_topic, worker.alive)
     assert len(await read_all(settings, settings.operations_topic)) == len(told)
     assert await worker.stop() == 0, worker.log.read_text()
 

@@ -19,8 +19,9 @@ from pipeline.dodo import samples
 from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.records import OutRecord, text_header
 from pipeline.settings import PREFIX, Settings
+from tests.admin import until_done
 from tests.cli.test_signals import credentials
-from tests.transform.test_worker import produce, read_all, until_done
+from tests.transform.test_worker import produce, read_all
 
 pytestmark = pytest.mark.kafka
 
