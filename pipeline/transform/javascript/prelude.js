@@ -221,6 +221,12 @@
   const isPromise = (value) =>
     typeof value === "object" && value !== null && (value instanceof NativePromise || typeof value.then === "function");
 
+  // What one payload sends: itself, or each part of an array or a batch; an empty one sends nothing.
+  function partsOf(payload) {
+    if (isArray(payload)) return payload;
+    return isArray(payload?.batch) ? payload.batch : [payload];
+  }
+
   // One word a result: what it is, and of what is to be sent the JSON.
   function told(result, given) {
     if (result === undefined) return "undefined";
@@ -235,17 +241,16 @@
       if (one === null) { dropped += 1; continue; }
       if (isPromise(one)) return "promise";
       if (typeof one !== "object") return `an array of ${typeof one}`;
-      if (!("payload" in one)) {
-        if (!("action" in one) && !("identifiers" in one)) return "object";
-        payloads.push(one);
-        continue;
-      }
-      if (one.cancel === true || one.payload === null) { dropped += 1; continue; }
-      if (one.payload === given) continue;
-      if (isPromise(one.payload)) return "promise";
-      if (isArray(one.payload)) payloads.push(...one.payload);
-      else if (isArray(one.payload?.batch)) payloads.push(...one.payload.batch);
-      else payloads.push(one.payload);
+      let payload = one;
+      if ("payload" in one) {
+        if (one.cancel === true || one.payload === null) { dropped += 1; continue; }
+        if (one.payload === given) continue;
+        if (isPromise(one.payload)) return "promise";
+        payload = one.payload;
+      } else if (!("action" in one) && !("identifiers" in one) && !isArray(one.batch)) return "object";
+      const parts = partsOf(payload);
+      if (parts.length === 0) dropped += 1;
+      else payloads.push(...parts);
     }
     if (payloads.length === 0) return dropped > 0 || several.length === 0 ? "null" : "untouched";
     const text = stringify(payloads, checked);
