@@ -97,6 +97,12 @@ async def search(
         webhooks = await stack.enter_async_context(open_topic_reader(settings, settings.webhooks_topic, TopicReader))
         span = await _span(webhooks, since_ms, until_ms)
         found.webhooks = await _read(webhooks, span, wanted.matches, told, settings.webhooks_topic)
+        found.webhooks.sort(key=lambda one: one.timestamp)
+        wanted, left_out = wanted.following(found.webhooks)
+        if wanted.followed:
+            found.webhooks = await _read(webhooks, span, wanted.matches, told, f"{settings.webhooks_topic} by id")
+        if left_out:
+            found.unknown.append(f"{left_out} more customers had this address: of them only what names it is shown")
         # Before all that the stages write: of what they are behind by now every letter and operation is there to be
         # read, and what they come to meanwhile waits. Asked afterwards, they would be behind what nobody has read.
         await _committed_by_all(settings, found)
