@@ -168,11 +168,16 @@ async def _letters(reader: LetterReader, wanted: Wanted, ids: set[str], since_ms
 
 
 def _keep_newest(found: Found, limit: int) -> None:
-    """At most `limit` webhooks, by when they were written last."""
+    """At most `limit` webhooks, by when they were written last; of one that is a dead letter alone, when that was."""
     last: dict[str, int] = {}
     for record in found.webhooks:
         webhook_id = webhook_id_of(record.headers, record.value or b"")
         last[webhook_id] = max(last.get(webhook_id, 0), record.timestamp)
+    alone: dict[str, int] = {}
+    for one in found.letters:
+        if (letter_of := one.letter.webhook_id) is not None and letter_of not in last:
+            alone[letter_of] = max(alone.get(letter_of, 0), one.record.timestamp)
+    last |= alone
     if len(last) <= limit:
         return
     kept = set(sorted(last, key=lambda one: last[one])[-limit:])

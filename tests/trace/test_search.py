@@ -199,3 +199,16 @@ def refused(record: OutRecord) -> OutRecord:
         record.key, record.value, record.headers, "", stage="ingest", class_="oversize", reason="too large",
         at_ms=time.time_ns() // 1_000_000,
     )  # fmt: skip
+
+
+async def test_a_limit_counts_what_became_a_dead_letter_alone(chain_settings: ChainSettings) -> None:
+    """The newest webhooks are shown, also those that ingest gave up, which are in no other topic."""
+    settings = await chain_settings(partitions=1)
+    for number in (1, 2, 3):
+        await write(settings, settings.webhooks_topic, webhook("cus_1", f"msg_{number}"))
+    await write(settings, settings.dead_letters_topic, refused(webhook("cus_1", "msg_4")))
+    ids, unknown = await found_by(settings, Wanted("customer", "cus_1"), limit=2)
+    assert ids == ["msg_3", "msg_4"]
+    assert unknown[0].startswith("2 older webhooks are left out")
+    await write(settings, settings.dead_letters_topic, refused(webhook("cus_1", "msg_5")))
+    assert (await found_by(settings, Wanted("customer", "cus_1"), limit=1))[0] == ["msg_5"]
