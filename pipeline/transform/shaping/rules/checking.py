@@ -211,6 +211,11 @@ def _constants(rule: Rule) -> Iterator[Fault]:
             value: Any = setting.value.value
             if isinstance(value, float) and not math.isfinite(value):
                 yield Fault(setting.at, "no number: quote it if it is text")
+    for setting in (*rule.event.set, *(one for addition in rule.add for one in addition.set)):
+        if setting.value == Constant(None):
+            yield Fault(
+                setting.at, "an event has no attribute that is null: drop leaves one out; on profile null removes one"
+            )
 
 
 def _conflicts(rules: list[Rule]) -> Iterator[Fault]:
