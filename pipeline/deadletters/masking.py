@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from pipeline.deadletters.reasons import LONG_NUMBER, URL
 from pipeline.logs import EMAIL, SECRET_SHAPES
+from pipeline.reasons import LONG_NUMBER, URL
 
 PERSONAL: Final = re.compile(
     r"(?P<email>.*e_?mail.*)"
