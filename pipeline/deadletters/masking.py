@@ -1,35 +1,21 @@
 """Masks personal data in a letter's content, for screens, tickets and logs of a terminal.
 
-Masked by the field's name are addresses, names, telephone numbers, billing addresses, card digits, licence keys and
-free text that buyers type; by their form e-mail addresses, secrets, links (they may be presigned) and long numbers.
-This is broad on purpose: better a word too many is masked than an address too few, and `--reveal` shows everything.
+Masked by the field's name (`private_names`) are addresses, names, telephone numbers, billing addresses, card digits,
+licence keys, passwords and free text that buyers type; by their form e-mail addresses, secrets, links (they may be
+presigned) and long numbers. `--reveal` shows everything.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
+from pipeline.deadletters.private_names import mask_of
 from pipeline.logs import EMAIL, SECRET_SHAPES
 from pipeline.reasons import LONG_NUMBER, URL
-
-PERSONAL: Final = re.compile(
-    r"(?P<email>.*e_?mail.*)"
-    r"|(?P<phone>.*phone.*|mobile)"
-    r"|(?P<name>(?:.*_)?name|.*holder.*)"
-    r"|(?P<private>street|line_?[12]|.*address.*|city|state|zip_?code|zip|postal_code|tax_id|vat_id|.*last_(?:four|4)"
-    r"|card_exp_(?:month|year)|key|license_key|cancellation_comment|comment|remarks|instructions|ip)",
-    re.IGNORECASE,
-)
-
-NAMES_OF_THINGS: Final = re.compile(
-    r"(?:.*_)?(?:product|plan|credit|entitlement|meter|file|event|feature|addon|brand|host|discount)_name",
-    re.IGNORECASE,
-)
 
 THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "product_id", "payout_id"})
 """In an object with one of these members `name` is no person's: it is an operation, or a thing of the shop."""
@@ -39,9 +25,6 @@ CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
 
 MESSAGE_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}")
 """A webhook's id of Dodo."""
-
-FREE_TEXT: Final = frozenset({"custom_field_responses"})
-"""Answers of buyers to a shop's questions; every text inside is theirs."""
 
 MIN_WORD: Final = 2
 """Characters of a name from which on it is masked in texts: a single letter would be masked all over a reason."""
@@ -145,12 +128,4 @@ def _of_person(key: str, value: Any, within: dict[str, Any]) -> Any:
 def _mask_of(key: str, within: dict[str, Any]) -> str | None:
     if key == "name" and not isinstance(within, _OfPerson) and not THINGS.isdisjoint(within):
         return None
-    return _mask_of_key(key)
-
-
-@lru_cache(maxsize=4096)  # bodies have the same few hundred keys: a look-up costs a tenth of the patterns
-def _mask_of_key(key: str) -> str | None:
-    if key in FREE_TEXT:
-        return "[private]"
-    found = PERSONAL.fullmatch(key)
-    return None if found is None or NAMES_OF_THINGS.fullmatch(key) else f"[{found.lastgroup}]"
+    return mask_of(key)
