@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.deadletters.private_names import mask_of
+from pipeline.dodo.catalogue import TYPES
 from pipeline.logs import EMAIL, SECRET_SHAPES
 from pipeline.reasons import LONG_NUMBER, URL
 
@@ -23,8 +24,8 @@ THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "pro
 CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
 """A customer's id of Dodo, or one of this pipeline for a customer of test mode."""
 
-MESSAGE_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}")
-"""A webhook's id of Dodo."""
+OWN_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}(?::[a-z]{1,16})?|[0-9A-HJKMNP-TV-Z]{26}")
+"""A webhook's id of Dodo, with what an operation's id adds to it, and an event's id (a ULID)."""
 
 MIN_WORD: Final = 2
 """Characters of a name from which on it is masked in texts: a single letter would be masked all over a reason."""
@@ -58,9 +59,20 @@ def mask_person(key: bytes | None) -> str:
     return masked if masked in {"[email]", "[number]"} else "[id]"
 
 
-def mask_webhook_id(text: str) -> str:
-    """A webhook's id, masked: Dodo's own stays as it is, also if it has many digits, since one searches by it."""
-    return text if MESSAGE_ID.fullmatch(text) else mask_text(text)
+def mask_key(key: bytes) -> str:
+    """The key of a record, masked: that of a webhook without a customer is the webhook's id."""
+    text = key.decode("utf-8", "replace")
+    return text if OWN_ID.fullmatch(text) else mask_person(key)
+
+
+def mask_id(text: str, private: Iterable[str] = ()) -> str:
+    """A webhook's or an operation's id, masked: Dodo's own and ours stay, whatever is in them: one searches by it."""
+    return text if OWN_ID.fullmatch(text) else mask_text(text, private)
+
+
+def mask_type(text: str, private: Iterable[str] = ()) -> str:
+    """A webhook's type, masked; those of Dodo's that are known stay."""
+    return text if text in TYPES else mask_text(text, private)
 
 
 def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
@@ -71,17 +83,22 @@ def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
     return _mask(body, None, 0, tuple(private))
 
 
-def private_words(body: Any) -> tuple[str, ...]:
+def private_words(*bodies: Any) -> tuple[str, ...]:
     """The texts that `mask_body` hides by their field's name, longest first, to hide them in a reason as well."""
-    return tuple(sorted(set(_words(body, None, 0)), key=lambda word: (-len(word), word)))
+    found = {word for body in bodies for word in _words(body, None, 0)}
+    return tuple(sorted(found, key=lambda word: (-len(word), word)))
 
 
-def private_in(value: bytes | None) -> tuple[str, ...]:
-    """The same for a record's value; empty where it is not JSON."""
+def private_in(*values: bytes | None) -> tuple[str, ...]:
+    """The same for the values of records; one that is not JSON has none."""
+    return private_words(*map(_decoded, values))
+
+
+def _decoded(value: bytes | None) -> Any:
     try:
-        return private_words(orjson.loads(value or b""))
+        return orjson.loads(value or b"")
     except orjson.JSONDecodeError:
-        return ()
+        return None
 
 
 def _mask(node: Any, mask: str | None, depth: int, private: tuple[str, ...]) -> Any:
