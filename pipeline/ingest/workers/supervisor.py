@@ -30,6 +30,7 @@ from pipeline.ingest.workers.series import worker_series
 from pipeline.ingest.workers.wire import Reply
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
+from pipeline.watch.health import verdict_series
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.page.document import STAGE_PATH, Look
 from pipeline.watch.page.own import Own
@@ -62,6 +63,7 @@ class Supervisor:
         self._say = say
         self._metrics = Metrics("ingest")
         self._serving, self._replaced = worker_series(self._metrics)
+        self._shown = verdict_series(self._metrics)
         self._tasks = Tasks(crash=self._crash, observers=[self._metrics])
         self._own = Own("ingest", self._look)
         self._ended: Counter[Any] = Counter()
@@ -209,6 +211,8 @@ class Supervisor:
         wanted, stopping = len(self._workers), self.stopping
         match path:
             case "/metrics":
+                # One that hangs says nothing, and its last series say that it is well.
+                self._shown(ready(said, wanted, stopping=stopping), live(said, wanted))
                 own = families(self._metrics.render()[0].decode())
                 content, content_type = render([own, *(one.series for one in serving)], dict(self._ended), accept)
                 reply([200, content_type, content.decode()])
