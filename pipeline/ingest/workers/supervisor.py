@@ -178,14 +178,15 @@ class Supervisor:
     def _environment(self) -> dict[str, str]:
         """That of this process, with what its command line set; the package is this one, in any directory."""
         paths = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        return {
-            **os.environ,
+        told = {
             f"{PREFIX}HOST": self._settings.host,
             f"{PREFIX}PORT": str(self._port),
             f"{PREFIX}INGEST_WORKERS": str(len(self._workers)),
             **({} if self._admin_port is None else {f"{PREFIX}ADMIN_PORT": str(self._admin_port)}),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
+        in_files = {f"{variable}_FILE" for variable in told}  # both are an error
+        kept = {variable: value for variable, value in os.environ.items() if variable not in in_files}
+        return {**kept, **told, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def _heard(self, worker: Worker, _: Any) -> None:
         """Handle the report that a worker serves."""
