@@ -15,6 +15,7 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers import facts
+from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
 from pipeline.transform.customers.turns import READING_MS
 from pipeline.transform.decision import NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
@@ -348,6 +349,16 @@ def test_forgetting_that_was_cut_off_is_finished() -> None:
         assert known(restored) == ["forgotten", "request"]
 
 
+def test_who_the_customer_is_goes_first() -> None:
+    """A crash behind that leaves nothing that names the person."""
+    store = MemoryStore()
+    told(store, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
+    told(store, forget())
+    gone = [key for key, value in store.changelog if value is None]
+    assert len(gone) > 1
+    assert gone[0] == facts.identity_key(CUSTOMER_ID.encode())
+
+
 NAMED = Policy(person_id_chain=("metadata.user", "email"))
 BY_ADDRESS = Policy(person_id_chain=("email",))
 OF_USER = {"customer": {"customer_id": CUSTOMER_ID, "email": "a@example.com", "name": "A", "metadata": {"user": "u_7"}}}
@@ -375,6 +386,29 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     assert operations == [
         {"type": "person", "identifiers": {"id": id_}, "action": "suppress"} for id_ in ("u_7", CUSTOMER_ID)
     ]
+
+
+def test_a_third_request_names_who_they_were_last() -> None:
+    """Somebody who came back as another person, and was forgotten again."""
+    store = MemoryStore()
+    for number, user in enumerate(("u_9", "u_7")):
+        at_s = NOW_S + 100 * number
+        customer = OF_USER["customer"] | {"metadata": {"user": user}}
+        told(store, webhook("payment.succeeded", f"msg_{user}", at_s=at_s - 50, customer=customer), NAMED)
+        told(store, forget(at=at_s), NAMED)
+    operations = sent(told(store, forget("suppress", at=NOW_S + 200), NAMED))
+    assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
+
+
+def test_an_address_is_remembered_once() -> None:
+    """In lower case, as it went to Customer.io, and not as the customer writes it besides."""
+    store = MemoryStore()
+    customer = {"customer_id": CUSTOMER_ID, "email": "Ann@Example.com", "name": "Ann"}
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, customer=customer), BY_ADDRESS)
+    told(store, forget(), BY_ADDRESS)
+    request = facts.decode("request", store.get(facts.key(CUSTOMER_ID.encode(), "request", "")))
+    assert request is not None
+    assert [person[DIGEST] for person in request[PEOPLE]] == [digest_of("ann@example.com")]
 
 
 def written(record: Consumed, at_s: int, *more: tuple[str, bytes]) -> Consumed:

@@ -112,3 +112,13 @@ def test_a_former_owner_s_record_of_who_was_revived(away: LmdbStore) -> None:
     store.gap_begins()
     store.merge_in(collapse([(WHO, BEFORE), (MARK, None)], CUSTOMERS.merge))
     assert store.get(WHO) == BEFORE
+
+
+def test_a_former_owner_s_revival_before_the_request(away: LmdbStore) -> None:
+    """The mark that is on its way will lie behind it: what is of before is not known again."""
+    store, paid = TransactionalStore(away, 0), b"cus_1\0payment\0p"
+    store.put(MARK, b"[%d]" % FORGOTTEN_S)
+    store.seal()
+    before = b'[1,"USD","2023-11-01T00:00:00Z",null,null,false,"webhook",[],null]'
+    store.merge_in(collapse([(MARK, None), (paid, before)], CUSTOMERS.merge))
+    assert (store.get(MARK), store.get(paid)) == (b"[%d]" % FORGOTTEN_S, None)

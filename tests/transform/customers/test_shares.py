@@ -377,7 +377,7 @@ def test_first_identify_is_the_customers() -> None:
     assert isinstance(told.verdict, Operations)
     ((person,),) = [[orjson.loads(operation.body) for operation in told.verdict.operations]]
     assert person["identifiers"] == {"email": ADDRESS}
-    assert person["timestamp"] >= identify["timestamp"]
+    assert person["timestamp"] > identify["timestamp"]
     assert person["attributes"]["total_spent_minor"] == 1000
     assert told.verdict.operations[0].barrier is False
     assert told.verdict.person_key == decision.verdict.person_key
