@@ -49,7 +49,12 @@ def stage_of(command: Sequence[str]) -> str | None:
 
 
 def address_of(stage: str, command: Sequence[str], environ: Mapping[str, str]) -> Address:
-    """The address that it answers at: from the flags, else from the settings, else the stage's own port."""
+    """The address that it answers at: from the flags, else from the settings, else the stage's own port.
+
+    Raises:
+        OSError: a file with a setting cannot be read.
+        ValueError: the port is no number.
+    """
 
     def given(name: str) -> str:
         flag = f"--{name.replace('_', '-')}"
@@ -58,7 +63,9 @@ def address_of(stage: str, command: Sequence[str], environ: Mapping[str, str]) -
                 return command[number + 1]
             if word.startswith(f"{flag}="):
                 return word.partition("=")[2]
-        return environ.get(f"PIPELINE_{name.upper()}", "")
+        variable = f"PIPELINE_{name.upper()}"
+        path = "" if environ.get(variable) else environ.get(f"{variable}_FILE")
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else environ.get(variable, "")
 
     admin = given("admin_port") if stage == "ingest" else ""
     port = admin or given("port")
@@ -95,7 +102,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     stage = stage_of(command)
     if stage is None:
         return 0
-    trouble = ask(address_of(stage, command, os.environ))
+    try:
+        trouble = ask(address_of(stage, command, os.environ))
+    except (OSError, ValueError) as error:
+        trouble = f"where the stage answers cannot be told: {error}"
     if trouble is not None:
         print(trouble)  # noqa: T201 - `docker inspect` shows it
     return 0 if trouble is None else 1

@@ -1,7 +1,8 @@
 """Structured logs that can hold no secret, no address and no body.
 
-Ours (structlog) and the libraries' (aiokafka, faust, mode, httpx through stdlib `logging`) end in one
-handler with one redaction step, so a third-party message is cleaned like our own.
+Ours (structlog), the libraries' (aiokafka, faust, mode, httpx through stdlib `logging`), and what Python itself would
+write (errors that nobody catches, warnings) end in one handler with one redaction step, so a third-party message is
+cleaned like our own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
+from pipeline import uncaught
+from pipeline.log_lines import indented
 from pipeline.plain_structlog import structlog
 from pipeline.settings import PREFIX, LogFormat
 
@@ -66,9 +69,9 @@ class Redaction:
         """`value` with private parts masked; containers are walked, unknown objects become cleaned text."""
         match value:
             case str():
-                text = EMAIL.sub("[email]", value)
-                text = SECRET_SHAPES.sub("[secret]", text)
-                return self._known.sub("[secret]", text) if self._known else text
+                # Secrets first: one of which a part looks like an address would else be no longer known.
+                text = self._known.sub("[secret]", value) if self._known else value
+                return EMAIL.sub("[email]", SECRET_SHAPES.sub("[secret]", text))
             case bool() | int() | float() | None:
                 return value
             case bytes() | bytearray() | memoryview():
@@ -93,7 +96,7 @@ def configure(
     level: Literal["debug", "info", "warning", "error"] = "info",
     secrets: Iterable[str] = (),
 ) -> None:
-    """Send every log line of this process to stderr, redacted, as one console or JSON line each."""
+    """Send every log line of this process to stderr, redacted: a JSON line, or one for people and what is under it."""
     redaction = Redaction(secrets)
     shared: list[Any] = [
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -107,13 +110,13 @@ def configure(
         redaction,
         structlog.processors.EventRenamer("message"),
     ]
-    last.append(
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(
+    if log_format == "json":
+        last.append(structlog.processors.JSONRenderer())
+    else:
+        console = structlog.dev.ConsoleRenderer(
             event_key="message", colors=_coloured(), exception_formatter=structlog.dev.plain_traceback
         )
-    )
+        last += [indented, console]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -139,6 +142,7 @@ def configure(
         logging.getLogger(name).setLevel(
             max(logging.INFO, root.level) if name in {"aiokafka", "faust", "mode"} else logging.WARNING
         )
+    uncaught.log_them()
 
 
 def _coloured() -> bool:

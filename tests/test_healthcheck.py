@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,29 @@ def test_where_it_answers(command: str, environ: dict[str, str], expected: tuple
     stage = stage_of(words)
     assert stage is not None
     assert address_of(stage, words, environ) == expected
+
+
+def test_settings_in_files(tmp_path: Path) -> None:
+    """A setting may lie in a file, as a mounted secret does; a flag wins over it."""
+    for name, text in (("host", "10.0.0.7\n"), ("port", "7000\r\n"), ("admin", "9080\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    environ = {
+        "PIPELINE_HOST_FILE": str(tmp_path / "host"),
+        "PIPELINE_PORT_FILE": str(tmp_path / "port"),
+        "PIPELINE_ADMIN_PORT_FILE": str(tmp_path / "admin"),
+    }
+    assert address_of("sink", ["dodo-cio", "sink"], environ) == ("10.0.0.7", 7000)
+    assert address_of("ingest", ["dodo-cio", "ingest"], environ) == ("10.0.0.7", 9080)
+    assert address_of("sink", ["dodo-cio", "sink", "--port", "3"], environ) == ("10.0.0.7", 3)
+
+
+def test_a_setting_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that is none, or a file that is gone, is one line and no health."""
+    for name, value in (("PIPELINE_PORT", "http"), ("PIPELINE_PORT_FILE", "/nowhere/port")):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            assert main(["dodo-cio", "sink"]) == 1
+        assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_ports_are_those_of_the_settings() -> None:

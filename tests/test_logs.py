@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,10 @@ def _restore() -> Iterator[None]:
     """Logging is global: other tests must find it as it was."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in logs.QUIET}
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(False)
     root.handlers[:], root.level = before[0], before[1]
     for name, level in before[2].items():
         logging.getLogger(name).setLevel(level)
@@ -136,6 +140,75 @@ def test_forbidden_fields(lines: Lines, name: str) -> None:
 def test_clean(value: Any, cleaned: Any) -> None:
     """Addresses and secrets are masked inside any value; what is none stays readable."""
     assert Redaction().clean(value) == cleaned
+
+
+@pytest.mark.parametrize("secret", ["pa:ss@word.with;rest", "jane@example.com=tail", "a whsec_abc@d.ef of one's own"])
+def test_a_secret_that_looks_like_an_address(secret: str) -> None:
+    """A known secret is masked whole, whatever a part of it looks like."""
+    assert Redaction([secret]).clean(f"with {secret}, now") == "with [secret], now"
+
+
+def test_a_value_makes_no_line_of_its_own(lines: Lines) -> None:
+    """For a person too, one record is one line and what is indented under it: nobody's text can pose as another."""
+    forged = "x\n2026-01-01T00:00:00Z [info     ] forged\r\x1b[2J\x85y\u2028z"
+    logs.configure(log_format="console")
+    logs.get("pipeline").warning("odd", what=forged, many=[forged])
+    assert len(lines().splitlines()) == 1
+    logging.getLogger("faust").warning("odd %s", forged)
+    logs.get("pipeline").error("failed", exc_info=ValueError(forged))
+    written = lines()
+    assert not [line for line in written.split("\n") if "forged" in line and not line.startswith("    ")]
+    assert "    ValueError: x" in written
+    assert written.splitlines() == written.split("\n")[:-1]
+    assert "\x1b" not in written
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_nobody_logs_is_cleaned(log_format: str) -> None:
+    """Errors that end the process or a thread, or that nobody can catch, and warnings pass the log's redaction."""
+    program = (
+        "import sys, threading, warnings\n"
+        "from pipeline import logs\n"
+        f"logs.configure(log_format={log_format!r}, secrets=['hunter2secret'])\n"
+        "class Odd:\n"
+        "    def __del__(self):\n"
+        "        raise ValueError('unraisable jane@example.com')\n"
+        "def fails():\n"
+        "    raise ValueError('thread jane@example.com')\n"
+        "Odd()\n"
+        "warnings.warn('warned jane@example.com')\n"
+        "thread = threading.Thread(target=fails)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "thread = threading.Thread(target=sys.exit)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "raise ValueError('main hunter2secret jane@example.com')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert not [private for private in ("jane@", "hunter2secret") if private in ended.stderr]
+    for told in ("unraisable", "warned", "thread", "main"):
+        assert f"{told} [" in ended.stderr
+    assert "SystemExit" not in ended.stderr
+    if log_format == "json":
+        levels = [json.loads(line)["level"] for line in ended.stderr.splitlines()]
+        assert levels == ["error", "warning", "critical", "critical"]
+
+
+def test_a_hook_of_somebody_else_stays() -> None:
+    """Who has set a hook, as a reporter of errors does, keeps it."""
+
+    def theirs(*_: object) -> None:
+        """Nothing."""
+
+    before, sys.excepthook = sys.excepthook, theirs
+    try:
+        logs.configure()
+        assert sys.excepthook is theirs
+    finally:
+        sys.excepthook = before
 
 
 def test_longest_secret_first() -> None:

@@ -61,7 +61,7 @@ def backfill_record(
         customer_id: whose it is.
         read_at_s: when it was read, unix seconds: `data` is the state of that time.
         emit_identify: send the customer's profile once it is taken in.
-        revive: also if the customer was forgotten.
+        revive: also if the customer was forgotten, in an earlier second than `read_at_s`.
 
     Raises:
         InputError: no customer has such an id.

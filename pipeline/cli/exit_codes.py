@@ -7,12 +7,13 @@ from typing import Final
 EXIT_CODES: Final = {
     0: "done; a stage: ended by a signal",
     1: "not done, and may pass by itself (no broker, no answer, a full disk), or a check found something to look at",
-    2: "something must be changed first: an argument, a file, a setting, a key, a right, a topic",
+    2: "something must be changed first: an argument, a file, a setting, a key, a right, a topic; `doctor`: any fault, "
+    "also one that may pass",
     3: "preview: the candidate would change something",
     130: "ended by Ctrl-C; what was begun can be gone on with",
     141: "standard output was closed by its reader, as by `| head`",
 }
-"""The meaning of each exit code. Nothing else is ever returned; `doctor` has 2 for any fault that it found."""
+"""The meaning of each exit code. Nothing else is ever returned."""
 
 
 def as_markdown() -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 15.0
 """Dodo's own timeout, for connecting and reading together."""
 
+DEFAULT: Final = "payment.succeeded"
 PROGRESS_FROM: Final = 20
 OK: Final = 200
 
@@ -31,8 +32,11 @@ def register(app: typer.Typer) -> None:
 def send_test(
     *,
     sample: Annotated[
-        str, typer.Option(help="Type or name of a sample body, e.g. refund.succeeded--partial.", metavar="TYPE")
-    ] = "payment.succeeded",
+        Optional[str],
+        typer.Option(
+            help=f"Type or name of a sample body, e.g. refund.succeeded--partial. [default: {DEFAULT}]", metavar="TYPE"
+        ),
+    ] = None,
     file: Annotated[
         Optional[Path], typer.Option(help="Send this file's bytes as they are instead; - reads stdin.", metavar="FILE")
     ] = None,
@@ -80,10 +84,12 @@ def send_test(
         raise InputError(f"--id must be 1 to {MAX_ID_CHARS} visible ASCII characters: any other is answered 401")
     if webhook_id is not None and count > 1:
         raise InputError("--id and --count do not go together: redeliveries are sent one by one")
+    if sample is not None and file is not None:
+        raise InputError("--sample and --file do not go together: one body is sent")
     settings = Settings.load()
     Policy.of(settings)  # raises for its faults before anything is sent
     secret = _secret(settings, test_mode=test_mode)
-    name = _sample(sample) if file is None else None
+    name = _sample(DEFAULT if sample is None else sample) if file is None else None
     body = samples.load(name) if name is not None else _read(file or Path("-"))
     url = _endpoint(to or f"http://127.0.0.1:{settings.port_of('ingest')}")
     answers = []

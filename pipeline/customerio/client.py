@@ -25,6 +25,7 @@ from pipeline.deadline import bounded, within
 from pipeline.errors import RequestUnansweredError, SettingsError
 from pipeline.plain_httpx import httpx
 from pipeline.proxies import heeding
+from pipeline.reasons import clean_reason
 
 BATCH_PATH: Final = "/api/v2/batch"
 REGION_PATH: Final = "/api/v1/accounts/region"
@@ -188,7 +189,7 @@ class TrackClient:
                 raise RequestUnansweredError(
                     f"{self.base_url} did not end its answer within {self._timeouts.answer_s:g} s", sent=True
                 ) from None
-            detail = f"{type(error).__name__} {error}".strip()
+            detail = clean_reason(f"{type(error).__name__} {error}")  # it may quote what came
             raise RequestUnansweredError(
                 f"{self.base_url} did not answer: {detail}", sent=not isinstance(error, NOT_SENT)
             ) from None

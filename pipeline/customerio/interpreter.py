@@ -1,7 +1,8 @@
 """Interprets an answer of the Track API: a pure function from the answer to a decision.
 
 The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold for all of them: only an
-explicit acceptance counts as one, and no operation is refused unless Customer.io named it.
+explicit acceptance counts as one, and no operation is refused unless Customer.io named it. Whatever an answer says in
+words is cleaned here (`reasons`), before it goes to logs, probes and dead letters: it may quote what was sent.
 
 An explicit acceptance is what Customer.io's OpenAPI document of the Track API has (August 2026). 200: "A successful
 request returns an empty object response", recorded from the live API as `{}` and a newline. 207: "At least one object
@@ -18,7 +19,7 @@ import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
@@ -32,10 +33,14 @@ from pipeline.customerio.outcomes import (
     Unauthorized,
     WrongRegion,
 )
+from pipeline.reasons import clean_reason
 from pipeline.retry import retry_after_s
 
 RAW_MAX_CHARACTERS: Final = 1_000
-"""How much of an answer that cannot be matched goes into dead letters and logs."""
+"""How much of an answer that cannot be matched goes into dead letters."""
+
+LOCATION_MAX_CHARACTERS: Final = 1_000
+"""How much of a redirect's path is told."""
 
 TOO_DEEP: Final = "(nested too deeply to be shown)"
 """In place of a reason, field or message that is no text, and that no encoder takes."""
@@ -174,7 +179,8 @@ def _joined(errors: list[dict[str, Any]], key: str) -> str | None:
 
 
 def _joined_texts(texts: Iterable[str]) -> str | None:
-    return "; ".join(dict.fromkeys(text for text in texts if text)) or None
+    joined = "; ".join(dict.fromkeys(text for text in texts if text))
+    return clean_reason(joined) or None
 
 
 def _text(value: Any) -> str:
@@ -229,7 +235,7 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _location(value: str | None) -> str | None:
-    """Where the redirect points, without credentials or a query."""
+    """Where the redirect points, without credentials, a query or a person."""
     if value is None:
         return None
     try:
@@ -237,4 +243,6 @@ def _location(value: str | None) -> str | None:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return None
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else parts.path
+    steps = (clean_reason(unquote(step)) for step in parts.path.split("/"))
+    path = "/".join(steps)[:LOCATION_MAX_CHARACTERS]
+    return f"{parts.scheme}://{parts.hostname}{port}{path}" if parts.hostname else path

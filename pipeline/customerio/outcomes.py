@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Customer.io's reason for refusing one operation, or a whole request.
+    """Customer.io's reason for refusing one operation, or a whole request, cleaned.
 
     Several errors about one operation are joined with `; `. `status` is the HTTP status of the answer.
     """

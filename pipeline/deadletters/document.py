@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pipeline.deadletters.letter import Letter, json_object
-from pipeline.deadletters.masking import mask_body, mask_text, private_words
+from pipeline.deadletters.masking import mask_body, mask_id, mask_text, mask_type, private_in
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.times import written
-from pipeline.kafka.records import DLQ_AT, EVENT_TIME, RECEIVED_AT, WEBHOOK_TIMESTAMP, Record
+from pipeline.kafka.records import (
+    DLQ_AT,
+    DODO_TYPE,
+    EVENT_TIME,
+    OP_ID,
+    RECEIVED_AT,
+    WEBHOOK_ID,
+    WEBHOOK_TIMESTAMP,
+    Record,
+)
+
+Mask = Callable[[str, Iterable[str]], str]
+
+MASKS: Final[Mapping[str, Mask]] = {WEBHOOK_ID: mask_id, OP_ID: mask_id, DODO_TYPE: mask_type}
+"""How headers that name things are masked; the others are texts."""
 
 TIMES: Final = frozenset({DLQ_AT, RECEIVED_AT, EVENT_TIME, WEBHOOK_TIMESTAMP})
 """Headers whose long numbers are times, not personal data."""
@@ -17,32 +32,32 @@ TIMES: Final = frozenset({DLQ_AT, RECEIVED_AT, EVENT_TIME, WEBHOOK_TIMESTAMP})
 
 def summary(record: Record, letter: Letter, put_back: PutBack, *, reveal: bool) -> dict[str, Any]:
     """The summary of a letter: an object of `dlq list --json`. Times are ISO 8601 in UTC; what is unknown is null."""
-    words = () if reveal else private_words(json_object(record.value))
+    words = () if reveal else private_in(record.value)
 
-    def clean(text: str | None) -> str | None:
-        return text if reveal or text is None else mask_text(text, words)
+    def clean(text: str | None, mask: Mask = mask_text) -> str | None:
+        return text if reveal or text is None else mask(text, words)
 
     return {
         "letter": str(letter.place),
         "partition": letter.place.partition,
         "offset": letter.place.offset,
         "at": written(letter.at_ms),
-        "stage": letter.stage,
-        "class": letter.class_,
-        "type": letter.type,
-        "customer": letter.customer_id if reveal or letter.customer_id is None else mask_text(letter.customer_id),
+        "stage": clean(letter.stage),
+        "class": clean(letter.class_),
+        "type": clean(letter.type, mask_type),
+        "customer": clean(letter.customer_id),
         "email": letter.email if reveal or letter.email is None else "[email]",
         "name": letter.name if reveal or letter.name is None else "[name]",
         "reason": clean(letter.reason),
         "field": clean(letter.field),
         "status": letter.status,
-        "source": letter.source,
+        "source": clean(letter.source),
         "attempts": letter.attempts,
         "replays": letter.replays,
         "put_back": put_back.times,
         "put_back_at": written(put_back.last_ms) if put_back.times else None,
-        "webhook_id": letter.webhook_id,
-        "op_id": letter.op_id,
+        "webhook_id": clean(letter.webhook_id, mask_id),
+        "op_id": clean(letter.op_id, mask_id),
         "bytes": len(record.value or b""),
     }
 
@@ -54,25 +69,25 @@ def details(record: Record, letter: Letter, put_back: PutBack, *, reveal: bool) 
     such a value is shown only with `reveal`, since personal data cannot be found in it.
     """
     body = json_object(record.value)
-    words = () if reveal else private_words(body)
+    words = () if reveal else private_in(record.value)
 
-    def clean(raw: bytes | None) -> str | None:
+    def clean(raw: bytes | None, mask: Mask = mask_text) -> str | None:
         if raw is None:
             return None
         text = raw.decode("utf-8", "backslashreplace")
-        return text if reveal else mask_text(text, words)
+        return text if reveal else mask(text, words)
 
     found = summary(record, letter, put_back, reveal=reveal) | {
         "key": clean(record.key),
         "headers": [
             [name, value.decode()]
             if name.lower() in TIMES and (value or b"").isdigit()
-            else [name if reveal else mask_text(name), clean(value)]
+            else [name if reveal else mask_text(name), clean(value, MASKS.get(name.lower(), mask_text))]
             for name, value in record.headers
         ],
     }
     if body is not None:
-        found["body"] = body if reveal else mask_body(body)
+        found["body"] = body if reveal else mask_body(body, words)
     elif reveal and record.value is not None:
         found |= _opaque(record.value)
     return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-from pipeline.deadletters.reasons import clean_reason
 from pipeline.errors import InputError
 from pipeline.kafka.fetched import UnreadableRecord
 from pipeline.kafka.records import (
@@ -30,6 +29,7 @@ from pipeline.kafka.records import (
     int_header,
     source_of,
 )
+from pipeline.reasons import clean_reason
 from pipeline.settings import Stage
 
 DeadLetterClass = Literal[

@@ -1,35 +1,22 @@
 """Masks personal data in a letter's content, for screens, tickets and logs of a terminal.
 
-Masked by the field's name are addresses, names, telephone numbers, billing addresses, card digits, licence keys and
-free text that buyers type; by their form e-mail addresses, secrets, links (they may be presigned) and long numbers.
-This is broad on purpose: better a word too many is masked than an address too few, and `--reveal` shows everything.
+Masked by the field's name (`private_names`) are addresses, names, telephone numbers, billing addresses, card digits,
+licence keys, passwords and free text that buyers type; by their form e-mail addresses, secrets, links (they may be
+presigned) and long numbers. `--reveal` shows everything.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-from pipeline.deadletters.reasons import LONG_NUMBER, URL
+from pipeline.deadletters.private_names import mask_of
+from pipeline.dodo.catalogue import TYPES
 from pipeline.logs import EMAIL, SECRET_SHAPES
-
-PERSONAL: Final = re.compile(
-    r"(?P<email>.*e_?mail.*)"
-    r"|(?P<phone>.*phone.*|mobile)"
-    r"|(?P<name>(?:.*_)?name|.*holder.*)"
-    r"|(?P<private>street|line_?[12]|.*address.*|city|state|zip_?code|zip|postal_code|tax_id|vat_id|.*last_(?:four|4)"
-    r"|card_exp_(?:month|year)|key|license_key|cancellation_comment|comment|remarks|instructions|ip)",
-    re.IGNORECASE,
-)
-
-NAMES_OF_THINGS: Final = re.compile(
-    r"(?:.*_)?(?:product|plan|credit|entitlement|meter|file|event|feature|addon|brand|host|discount)_name",
-    re.IGNORECASE,
-)
+from pipeline.reasons import LONG_NUMBER, URL
 
 THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "product_id", "payout_id"})
 """In an object with one of these members `name` is no person's: it is an operation, or a thing of the shop."""
@@ -37,11 +24,8 @@ THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "pro
 CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
 """A customer's id of Dodo, or one of this pipeline for a customer of test mode."""
 
-MESSAGE_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}")
-"""A webhook's id of Dodo."""
-
-FREE_TEXT: Final = frozenset({"custom_field_responses"})
-"""Answers of buyers to a shop's questions; every text inside is theirs."""
+OWN_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}(?::[a-z]{1,16})?|[0-9A-HJKMNP-TV-Z]{26}")
+"""A webhook's id of Dodo, with what an operation's id adds to it, and an event's id (a ULID)."""
 
 MIN_WORD: Final = 2
 """Characters of a name from which on it is masked in texts: a single letter would be masked all over a reason."""
@@ -75,9 +59,20 @@ def mask_person(key: bytes | None) -> str:
     return masked if masked in {"[email]", "[number]"} else "[id]"
 
 
-def mask_webhook_id(text: str) -> str:
-    """A webhook's id, masked: Dodo's own stays as it is, also if it has many digits, since one searches by it."""
-    return text if MESSAGE_ID.fullmatch(text) else mask_text(text)
+def mask_key(key: bytes) -> str:
+    """The key of a record, masked: that of a webhook without a customer is the webhook's id."""
+    text = key.decode("utf-8", "replace")
+    return text if OWN_ID.fullmatch(text) else mask_person(key)
+
+
+def mask_id(text: str, private: Iterable[str] = ()) -> str:
+    """A webhook's or an operation's id, masked: Dodo's own and ours stay, whatever is in them: one searches by it."""
+    return text if OWN_ID.fullmatch(text) else mask_text(text, private)
+
+
+def mask_type(text: str, private: Iterable[str] = ()) -> str:
+    """A webhook's type, masked; those of Dodo's that are known stay."""
+    return text if text in TYPES else mask_text(text, private)
 
 
 def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
@@ -88,17 +83,22 @@ def mask_body(body: Any, private: Iterable[str] = ()) -> Any:
     return _mask(body, None, 0, tuple(private))
 
 
-def private_words(body: Any) -> tuple[str, ...]:
+def private_words(*bodies: Any) -> tuple[str, ...]:
     """The texts that `mask_body` hides by their field's name, longest first, to hide them in a reason as well."""
-    return tuple(sorted(set(_words(body, None, 0)), key=lambda word: (-len(word), word)))
+    found = {word for body in bodies for word in _words(body, None, 0)}
+    return tuple(sorted(found, key=lambda word: (-len(word), word)))
 
 
-def private_in(value: bytes | None) -> tuple[str, ...]:
-    """The same for a record's value; empty where it is not JSON."""
+def private_in(*values: bytes | None) -> tuple[str, ...]:
+    """The same for the values of records; one that is not JSON has none."""
+    return private_words(*map(_decoded, values))
+
+
+def _decoded(value: bytes | None) -> Any:
     try:
-        return private_words(orjson.loads(value or b""))
+        return orjson.loads(value or b"")
     except orjson.JSONDecodeError:
-        return ()
+        return None
 
 
 def _mask(node: Any, mask: str | None, depth: int, private: tuple[str, ...]) -> Any:
@@ -145,12 +145,4 @@ def _of_person(key: str, value: Any, within: dict[str, Any]) -> Any:
 def _mask_of(key: str, within: dict[str, Any]) -> str | None:
     if key == "name" and not isinstance(within, _OfPerson) and not THINGS.isdisjoint(within):
         return None
-    return _mask_of_key(key)
-
-
-@lru_cache(maxsize=4096)  # bodies have the same few hundred keys: a look-up costs a tenth of the patterns
-def _mask_of_key(key: str) -> str | None:
-    if key in FREE_TEXT:
-        return "[private]"
-    found = PERSONAL.fullmatch(key)
-    return None if found is None or NAMES_OF_THINGS.fullmatch(key) else f"[{found.lastgroup}]"
+    return mask_of(key)

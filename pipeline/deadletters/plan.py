@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from pipeline.deadletters.filters import Filter
 from pipeline.deadletters.forgotten import CAME_BACK, FORGOTTEN, Telling, removed_by, telling_of
 from pipeline.deadletters.letter import Letter, Place
+from pipeline.deadletters.masking import mask_type
 from pipeline.deadletters.receipts import History
 from pipeline.deadletters.replay import Refused, ReplayRecord, Targets, decide
 from pipeline.kafka.cluster.topic_reader import Span
@@ -128,7 +129,7 @@ class Plan:
                     self.repeated += 1
                     return
                 self._seen.add(letter.identity)
-                line = Line(letter.stage or "?", letter.class_ or "?", letter.type or "?", topic)
+                line = Line(letter.stage or "?", letter.class_ or "?", mask_type(letter.type or "?"), topic)
                 self._choose(latest_ms, letter.place, self._kinds.setdefault((line, doomed), len(self._kinds)))
 
     def _choose(self, at_ms: int, place: Place, kind: int) -> None:

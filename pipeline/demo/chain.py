@@ -27,6 +27,19 @@ OF_PROCESSES = frozenset({"HOST", "LOG_FORMAT", "DRAIN_SECONDS", "PEERS"})
 """Settings of how the stages run, not where."""
 
 
+def settings_of(variables: Mapping[str, str]) -> Settings:
+    """The settings that the stages have: the defaults, `variables` and what is inherited.
+
+    Of the caller's environment no more than that, or what is expected would be another shop's than what is done.
+    """
+    defaults = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in Settings.model_fields.items()
+        if not f"{PREFIX}{name.upper()}".startswith(INHERITED)
+    }
+    return Settings.load(**defaults | {name.lower(): value for name, value in variables.items()})
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where the running chain answers; `probes` are those of ingest, whose other port has the webhooks alone."""
@@ -88,7 +101,7 @@ class Chain:
             bootstrap = broker.bootstrap_servers
         ports = {name: free_port() for name in ("sandbox", "ingest", "probes", "transform", "sink")}
         variables = self._variables(bootstrap, ports)
-        self.settings = Settings.load(**{name.lower(): value for name, value in variables.items()})
+        self.settings = settings_of(variables)
         self._say("Creating the topics")
         await self._create_topics()
         fleet = self._stack.enter_context(Fleet(self.logs))
@@ -135,7 +148,7 @@ class Chain:
             await admin.delete(names)
 
     def _variables(self, bootstrap: str, ports: Mapping[str, int]) -> dict[str, str]:
-        """The chain's settings, without prefix; every one that matters is given, whatever the caller's environment."""
+        """What the chain's settings are beside their defaults, without prefix."""
         run = secrets.token_hex(4)
         return {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap,

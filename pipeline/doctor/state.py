@@ -15,6 +15,7 @@ from pipeline.kafka.readers import new_reader
 from pipeline.settings import PREFIX, Settings
 from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.partition_count import check_written, partitions_now
+from pipeline.statestore.partitions import DIRECTORY
 
 LOOKED_AT = 2_000
 """How many records of a partition are read from its start: the one with the number of partitions is written first, and
@@ -75,7 +76,7 @@ async def _began(settings: Settings, partitions: int) -> dict[int, bytes]:
 
 
 def _local_stores(settings: Settings) -> Iterator[Finding]:
-    base = settings.data_dir / settings.customers_topic
+    base = settings.data_dir / DIRECTORY / settings.customers_topic
     files = sorted(base.glob("*/data.mdb")) if base.is_dir() else []
     if not files:
         yield Finding(

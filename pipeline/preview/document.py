@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.deadletters.masking import mask_body, mask_text, private_words
+from pipeline.deadletters.masking import mask_body, mask_id, mask_text, private_words
 from pipeline.preview.preview import Previewed, Wanted
 from pipeline.preview.report import Counted, Key, Sample
 from pipeline.transform.policy import Policy
@@ -56,16 +56,21 @@ def _order(key: Key) -> tuple[int, str, str, str, str]:
 
 def _change(key: Key, counted: Counted) -> dict[str, Any]:
     failure = key.failure
+    private = {word for one in counted.samples for word in one.private}
+
+    def text(one: str | None) -> str | None:
+        return None if one is None else mask_text(one, private)
+
     return {
         "kind": key.kind,
         "type": key.type,
-        "event": None if key.event is None else mask_text(key.event),
-        "becomes": None if key.becomes is None else mask_text(key.becomes),
+        "event": text(key.event),
+        "becomes": text(key.becomes),
         "count": counted.count,
         "attributes": {mask_text(name): dict(fates) for name, fates in sorted(counted.attributes.items())},
         "failure": None
         if failure is None
-        else {"class": failure.class_, "reason": mask_text(failure.reason), "field": failure.field},
+        else {"class": failure.class_, "reason": text(failure.reason), "field": text(failure.field)},
         "samples": [_sample(one) for one in counted.samples],
     }
 
@@ -75,7 +80,7 @@ def _sample(sample: Sample) -> dict[str, Any]:
     words = {*sample.private, *private_words(change.before), *private_words(change.after)}
     return {
         "place": sample.place,
-        "webhook_id": mask_text(sample.webhook_id),
+        "webhook_id": mask_id(sample.webhook_id, words),
         "before": mask_body(change.before, words),
         "after": mask_body(change.after, words),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.deadletters.masking import mask_person, mask_text, mask_webhook_id
+from pipeline.deadletters.masking import mask_id, mask_person, mask_text
 from pipeline.kafka.records import DODO_TYPE, WEBHOOK_ID, Headers, text_header
 from pipeline.sink.events import OperationsAccepted, RecordDeadLettered
 from pipeline.watch.metrics import Metrics
@@ -46,5 +46,5 @@ def shown(at_ms: int, kept: Kept) -> Event:
             others = operations - 1
             outcome = f"accepted, with {others:,} more in the request" if others else "accepted"
             what = mask_text(text_header(headers, DODO_TYPE) or "operation")
-            webhook_id = mask_webhook_id(text_header(headers, WEBHOOK_ID) or "")
+            webhook_id = mask_id(text_header(headers, WEBHOOK_ID) or "")
             return Event.of(at_ms, what, outcome, mask_person(key), webhook_id)

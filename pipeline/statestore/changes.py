@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,14 +57,15 @@ def collapse(changes: Iterable[Change], merge: Merge) -> dict[bytes, News]:
 
 
 def slices(
-    values: Mapping[bytes, object], derived: Mapping[bytes, object], keys: int, schema: Schema
+    values: Mapping[bytes, object], derived: Mapping[bytes, object], keys: Callable[[], int], schema: Schema
 ) -> Iterator[tuple[list[bytes], list[bytes], bool]]:
     """Keys of values and of derived values in pieces of about so many values, in order; whether it is the last piece.
 
-    Neighbours share pages, and all that there is of a group is in one piece. There is always one piece.
+    Neighbours share pages, and all that there is of a group is in one piece. There is always one piece. `keys` is asked
+    before each.
     """
     ordered = sorted(values)
-    if len(ordered) <= keys:
+    if len(ordered) <= keys():
         yield ordered, sorted(derived), True
         return
     group_of = schema.group_of
@@ -73,7 +74,7 @@ def slices(
         left.setdefault(group_of(key), []).append(key)
     start = 0
     while start < len(ordered):
-        stop = min(start + keys, len(ordered))
+        stop = min(start + keys(), len(ordered))
         while stop < len(ordered) and group_of(ordered[stop]) == group_of(ordered[stop - 1]):
             stop += 1
         piece = ordered[start:stop]

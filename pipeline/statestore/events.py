@@ -73,6 +73,13 @@ class StateRestored:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreCalledOff:
+    """It did not come to its end: a rebalance overtook it, or the worker ends. What it has taken in stays."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreCompacted:
     """A store's file was written anew without what was deleted from it, `waited_s` after the first of that."""
 
@@ -108,6 +115,7 @@ StateEvent = (
     | StoreStartedAnew
     | RestoreAdvanced
     | StateRestored
+    | RestoreCalledOff
     | StoreCompacted
     | CompactionFailed
     | StoreRemoved

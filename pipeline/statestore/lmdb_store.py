@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Final, NamedTuple, Self
 
 import lmdb
@@ -27,6 +28,7 @@ from pipeline.statestore.lmdb_file import (
     is_fault_of_the_file,
 )
 from pipeline.statestore.schema import Schema
+from pipeline.statestore.write_size import next_size
 
 HEALTHY_AFTER_S: Final = 60.0
 
@@ -81,6 +83,7 @@ class LmdbStore(LmdbFile):
         self.remains_since_s: int | None = None
         self.kept_aside_by: str | None = None
         self._looks = 0
+        self._times = 1
         self._measured: Measure | None = None
         super().__init__(directory, topic, partition, why_empty)
 
@@ -247,7 +250,7 @@ class LmdbStore(LmdbFile):
         A large write is several transactions, each with all that it has of a group, and the last with the offset: a
         crash in between leaves values that are read once more.
         """
-        for keys, beside, last in slices(values, derived, SLICE_KEYS, self.schema):
+        for keys, beside, last in slices(values, derived, lambda: SLICE_KEYS, self.schema):
 
             def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys, beside: list[bytes] = beside) -> bool:
                 put_all(txn, self._derived, derived, beside)
@@ -265,7 +268,7 @@ class LmdbStore(LmdbFile):
         began: Began | None,
         is_called_off: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`.
+        """Take in what the changelog has up to `next_offset`, in its order; transactions as for `write`, or larger.
 
         A key that has another value gets what both make, and may be `differing` then; the derived values of its group
         are deleted. `began` is the last record of the kind among them, if there is one: it is not merged, the last one
@@ -273,22 +276,34 @@ class LmdbStore(LmdbFile):
         """
         news = collapse(changes, self.schema.merge)
         self._pass_over_what_is_outdated(news)
-        for keys, _, last in slices(news, {}, SLICE_KEYS, self.schema):
+        for keys, _, last in slices(news, {}, lambda: self._times * SLICE_KEYS, self.schema):
             if is_called_off():
                 return
-
-            def do(txn: lmdb.Transaction[bytes], keys: list[bytes] = keys) -> bool:
-                remains = take_in(
-                    txn, self._values, self._derived, news, keys, differing=self._differing, schema=self.schema
-                )
-                if began is not None:
-                    txn.put(BEGAN, began.value, db=self._values)
-                return remains
-
             if last:
-                self._write(do, next_offset, began or self.began)
+                self._take_in(news, keys, began, next_offset, began or self.began)
             else:
-                self._write(do, self.next_offset, self.began)
+                self._take_in(news, keys, began, self.next_offset, self.began)
+
+    def _take_in(
+        self, news: Mapping[bytes, News], keys: list[bytes], told: Began | None, next_offset: int, began: Began | None
+    ) -> None:
+        """One transaction of `absorb`; how long it takes decides how large the next one is."""
+        worked_s = 0.0
+
+        def do(txn: lmdb.Transaction[bytes]) -> bool:
+            nonlocal worked_s
+            begun_at = monotonic()
+            remains = take_in(
+                txn, self._values, self._derived, news, keys, differing=self._differing, schema=self.schema
+            )
+            if told is not None:
+                txn.put(BEGAN, told.value, db=self._values)
+            worked_s += monotonic() - begun_at
+            return remains
+
+        started_at = monotonic()
+        self._write(do, next_offset, began)
+        self._times = next_size(self._times, worked_s, monotonic() - started_at - worked_s)
 
     def _pass_over_what_is_outdated(self, news: dict[bytes, News]) -> None:
         """Let no value from before its group was emptied be merged with what came after, in these records or later.

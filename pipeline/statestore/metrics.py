@@ -59,6 +59,7 @@ def observe_state(metrics: Metrics, kinds: Collection[str]) -> None:
 
     metrics.on(events.RestoreAdvanced, on_advanced)
     metrics.on(events.StateRestored, on_restored)
+    metrics.on(events.RestoreCalledOff, lambda _: remaining.set(0))
 
     aside = metrics.counter(
         "facts_kept_aside",

@@ -26,7 +26,7 @@ from pipeline.statestore.changes import BEGAN
 from pipeline.statestore.cleanup import Cleanup
 from pipeline.statestore.directory import sweep
 from pipeline.statestore.disk import unusable
-from pipeline.statestore.events import StateEvent
+from pipeline.statestore.events import RestoreCalledOff, StateEvent
 from pipeline.statestore.gaps import read_gap
 from pipeline.statestore.lmdb_store import LmdbStore, Measure
 from pipeline.statestore.memory import mapped_bytes
@@ -156,6 +156,9 @@ class PartitionStores:
                     if value is None or self._schema.is_readable(key, value):
                         store.write(key, value)
             self._upkeep.assigned()
+        except BaseException:
+            self._tell(RestoreCalledOff(self._topic))
+            raise
         finally:
             self._restore = None
 

@@ -267,7 +267,7 @@ class TransactionalStore:
         """Merge what others wrote to the changelog: what differs is put with the open transaction, on top of theirs.
 
         The topic's order decides about what was deleted. What is put here and was not committed when the reading began
-        lies behind it, or is put once more.
+        lies behind it, or is put once more. A value from before its group was emptied does not count, wherever it lies.
 
         Args:
             news: what the changelog has beyond what was committed when it began to be read, in its order.
@@ -276,9 +276,13 @@ class TransactionalStore:
         overtaking, self._overtaking = self._overtaking or (), None
         merge, group_of = self.schema.merge, self.schema.group_of
         dropped: set[bytes] = set()
+        marks = self._marks(news)
         for key, told in news.items():
             mine = self.get(key)
-            if self._is_pending(key) or key in overtaking:
+            if self._is_outdated(key, told.value, marks):
+                # A former owner's write was late: it lies behind the tombstones, and would be read as what came since.
+                both, is_news = None if self._is_outdated(key, mine, marks) else mine, True
+            elif self._is_pending(key) or key in overtaking:
                 both = mine if told.value is None or mine is None else merge(key, mine, told.value)
                 is_news = both != mine or both != told.latest
             else:
@@ -292,6 +296,24 @@ class TransactionalStore:
                 for beside in [beside for beside, _ in self.derived_between(begin, begin + b"\xff")]:
                     self.put_derived(beside, None)
                 self.put_derived(group, None)
+
+    def _marks(self, news: Mapping[bytes, News]) -> dict[bytes, bytes | None]:
+        """Of the groups in `news` the mark under which they were emptied, with what is news of it."""
+        schema, marks = self.schema, dict[bytes, bytes | None]()
+        for group in {schema.group_of(key) for key in news} if schema.mark else ():
+            mark = group + schema.mark
+            mine, told = self.get(mark), news.get(mark)
+            if told is None or self._is_pending(mark):
+                marks[group] = mine
+            else:
+                value = told.value
+                marks[group] = value if value is None or mine is None else schema.merge(mark, mine, value)
+        return marks
+
+    def _is_outdated(self, key: bytes, value: bytes | None, marks: Mapping[bytes, bytes | None]) -> bool:
+        """Whether a value is from before its group was emptied, by these marks."""
+        mark = marks.get(self.schema.group_of(key))
+        return mark is not None and value is not None and self.schema.is_outdated(key, value, mark)
 
     def _is_pending(self, key: bytes) -> bool:
         return key in self._values.get(self.schema.group_of(key), ())

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from aiokafka.structs import TopicPartition
 
+from pipeline.deadletters.masking import private_in
 from pipeline.dodo.envelope import webhook_id_of
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import (
@@ -91,11 +92,15 @@ class _Assembly:
             reason=reason,
             steps=sorted(self._steps, key=_moment),
             operations=operations,
+            private=private_in(*(one.value for one in self._read())),
         )
         missing = self._missing(operations)
         shaped = [f"your own rules or code leave a part of it out: {EXPLAIN}"] if self._shaped else []
         story.advice = [*shaped, *advice(story, settings=self._settings, missing=missing)]
         return story
+
+    def _read(self) -> list[Record]:
+        return [*self._records, *self._operations, *(one.record for one in self._letters)]
 
     def _received(self, record: Record) -> None:
         origin = text_header(record.headers, REPARTITIONED_FROM)

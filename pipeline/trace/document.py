@@ -4,38 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.deadletters.masking import mask_body, mask_text, private_words
+from pipeline.deadletters.document import Mask
+from pipeline.deadletters.masking import mask_body, mask_id, mask_text, mask_type
 from pipeline.deadletters.times import written
 from pipeline.trace.story import Operation, Step, Story
 
 
 def document(story: Story, *, reveal: bool) -> dict[str, Any]:
     """The document of one webhook. Times are ISO 8601 in UTC; what is unknown is null."""
-    words = () if reveal else tuple({word for one in story.operations for word in private_words(one.body)})
+    words = () if reveal else story.private
 
-    def clean(text: str | None) -> str | None:
-        return text if reveal or text is None else mask_text(text, words)
+    def clean(text: str | None, mask: Mask = mask_text) -> str | None:
+        return text if reveal or text is None else mask(text, words)
 
     def step(one: Step) -> dict[str, Any]:
-        return {"at": _at(one.at_ms), "stage": one.stage, "what": clean(one.text), "place": one.place}
+        return {"at": _at(one.at_ms), "stage": clean(one.stage), "what": clean(one.text), "place": clean(one.place)}
 
     def operation(one: Operation) -> dict[str, Any]:
         return {
-            "op_id": one.op_id,
-            "kind": one.kind,
-            "name": one.name,
+            "op_id": clean(one.op_id, mask_id),
+            "kind": clean(one.kind),
+            "name": clean(one.name),
             "fate": one.fate,
             "reason": clean(one.why),
-            "place": one.place,
+            "place": clean(one.place),
             "written_at": _at(one.written_ms),
             "event_late_s": one.late_s if one.kind == "event" else None,
-            "body": one.body if reveal else mask_body(one.body),
+            "body": one.body if reveal else mask_body(one.body, words),
         }
 
     return {
-        "webhook_id": story.webhook_id,
-        "type": story.type,
-        "mode": story.mode,
+        "webhook_id": clean(story.webhook_id, mask_id),
+        "type": clean(story.type, mask_type),
+        "mode": clean(story.mode),
         "customer": clean(story.customer),
         "fate": story.fate,
         "reason": clean(story.reason),

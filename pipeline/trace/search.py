@@ -97,6 +97,12 @@ async def search(
         webhooks = await stack.enter_async_context(open_topic_reader(settings, settings.webhooks_topic, TopicReader))
         span = await _span(webhooks, since_ms, until_ms)
         found.webhooks = await _read(webhooks, span, wanted.matches, told, settings.webhooks_topic)
+        found.webhooks.sort(key=lambda one: one.timestamp)
+        wanted, left_out = wanted.following(found.webhooks)
+        if wanted.followed:
+            found.webhooks = await _read(webhooks, span, wanted.matches, told, f"{settings.webhooks_topic} by id")
+        if left_out:
+            found.unknown.append(f"{left_out} more customers had this address: of them only what names it is shown")
         # Before all that the stages write: of what they are behind by now every letter and operation is there to be
         # read, and what they come to meanwhile waits. Asked afterwards, they would be behind what nobody has read.
         await _committed_by_all(settings, found)
@@ -162,11 +168,16 @@ async def _letters(reader: LetterReader, wanted: Wanted, ids: set[str], since_ms
 
 
 def _keep_newest(found: Found, limit: int) -> None:
-    """At most `limit` webhooks, by when they were written last."""
+    """At most `limit` webhooks, by when they were written last; of one that is a dead letter alone, when that was."""
     last: dict[str, int] = {}
     for record in found.webhooks:
         webhook_id = webhook_id_of(record.headers, record.value or b"")
         last[webhook_id] = max(last.get(webhook_id, 0), record.timestamp)
+    alone: dict[str, int] = {}
+    for one in found.letters:
+        if (letter_of := one.letter.webhook_id) is not None and letter_of not in last:
+            alone[letter_of] = max(alone.get(letter_of, 0), one.record.timestamp)
+    last |= alone
     if len(last) <= limit:
         return
     kept = set(sorted(last, key=lambda one: last[one])[-limit:])

@@ -54,7 +54,10 @@ class Operation:
 
 @dataclass(slots=True)
 class Story:
-    """One webhook from its reception to its end; `reason` is why, `advice` what to do or to check."""
+    """One webhook from its reception to its end.
+
+    `reason` is why, `advice` what to do or to check, `private` a person's words in what was read, the longest first.
+    """
 
     webhook_id: str
     type: str | None
@@ -65,3 +68,4 @@ class Story:
     steps: list[Step]
     operations: list[Operation]
     advice: list[str] = field(default_factory=list)
+    private: tuple[str, ...] = ()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -15,12 +15,33 @@ from pipeline.kafka.records import DODO_COMMAND, Record, header
 Kind = Literal["webhook-id", "payment-id", "customer"]
 
 
+FOLLOWED_MAX: Final = 100
+"""Customers of one address, each of whom every record is asked about. A shop may give one address to all its guests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Selects webhooks; a customer by the id, or by the address in any case."""
+    """Selects webhooks; a customer by the id, or by the address in any case and the ids that `followed` holds."""
 
     kind: Kind
     value: str
+    followed: frozenset[bytes] = frozenset()
+
+    def following(self, webhooks: Iterable[Record]) -> tuple[Wanted, int]:
+        """The same with the ids of the customers who had the wanted address in `webhooks`; and how many are left out.
+
+        Many webhooks name the customer by id alone. The ids that came last are taken.
+        """
+        if self.kind != "customer" or "@" not in self.value:
+            return self, 0
+        seen: dict[bytes, None] = {}
+        for record in webhooks:
+            for one in whose(None, data_of(record.value or b"")):
+                if "@" not in one:
+                    seen.pop(one.encode(), None)
+                    seen[one.encode()] = None
+        newest = frozenset(list(seen)[-FOLLOWED_MAX:])
+        return replace(self, followed=newest), len(seen) - len(newest)
 
     def matches(self, record: Record) -> bool:
         """Whether the record is a webhook that is searched for; commands of ours are not webhooks."""
@@ -34,12 +55,15 @@ class Wanted:
         data = data_of(body)
         if self.kind == "payment-id":
             return any(str(data.get(name)) == self.value for name in ("payment_id", "recovered_payment_id"))
-        return self.value.casefold() in {one.casefold() for one in whose(record.key, data)}
+        named = whose(record.key, data)
+        return self.value.casefold() in {one.casefold() for one in named} or any(
+            one.encode() in self.followed for one in named
+        )
 
     def _may_hold(self, key: bytes, body: bytes) -> bool:
         """A check without parsing the body: a hundred times faster, and most records are of other customers."""
         needle = self.value.encode()
-        if needle in body or needle == key:
+        if needle in body or needle == key or key in self.followed or any(one in body for one in self.followed):
             return True
         if "@" not in self.value and self.value.isascii():
             return False

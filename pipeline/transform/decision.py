@@ -15,7 +15,7 @@ from pipeline.statestore.draft import Draft, is_the_process_s
 from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.customers.commands import FORGOTTEN, TOO_LARGE, is_too_large, obey
 from pipeline.transform.customers.customer_view import CustomerView
-from pipeline.transform.customers.facts import customer_key
+from pipeline.transform.customers.facts import customer_key, forgotten_until_ms
 from pipeline.transform.customers.observations import of_webhook
 from pipeline.transform.customers.ownership import elsewhere
 from pipeline.transform.customers.shares import Commands, shares_of
@@ -149,17 +149,19 @@ def _judged(
     webhook: Webhook, customer: bytes, policy: Policy, map_webhook: MapWebhook, draft: Draft
 ) -> tuple[Verdict, Commands]:
     view = CustomerView(draft, customer, of_webhook(webhook, policy))
-    if (webhook.times.event_ms or 0) < view.forgotten_s * 1000:
+    if view.forgotten_s and (webhook.times.event_ms or 0) < forgotten_until_ms(view.forgotten_s):
         return FORGOTTEN, ()
     verdict = map_webhook(webhook, policy, view)
     match verdict:
         case Operations():
-            view.settle(verdict)
-            if policy.pools:
-                record = webhook.record
-                at_ms = 0 if record is None else time_ms(record) or 0
-                customer_id = webhook.customer_id or ""
-                return verdict, shares_of(draft, customer_id, customer, view, verdict, at_ms=at_ms, policy=policy)
+            said: Operations | None = verdict
         case Dropped(reason="no-change"):
-            view.settle(None)
-    return verdict, ()
+            said = None
+        case _:
+            return verdict, ()
+    view.settle(said)
+    if not policy.pools:
+        return verdict, ()
+    record = webhook.record
+    at_ms = 0 if record is None else time_ms(record) or 0
+    return verdict, shares_of(draft, webhook.customer_id or "", customer, view, said, at_ms=at_ms, policy=policy)

@@ -23,6 +23,7 @@ from pipeline.transform.copies import Copy
 from pipeline.transform.customers.facts import customer_key
 from pipeline.transform.decision import of_nobody
 from pipeline.transform.mapping import map_webhook
+from pipeline.transform.mapping.shaped import LEFT_OUT
 from pipeline.transform.policy import Policy
 from pipeline.transform.timestamps import iso, plausible_ms
 from pipeline.transform.verdicts import (
@@ -192,6 +193,8 @@ SILENCES: Final = {
 def _silence(envelope: Envelope | None, verdict: Operations, *, knows: bool) -> str | None:
     if envelope is None or any(operation.kind == "event" for operation in verdict.operations):
         return None
+    if LEFT_OUT in verdict.warnings:
+        return None  # which says it
     if "suppressed-event" in verdict.notes:
         return "skipped, already sent" if knows else None
     return SILENCES.get(envelope.type)

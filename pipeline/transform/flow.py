@@ -160,6 +160,7 @@ class Flow:
         self._in_flight: set[InFlightChunk] = set()
         self._sends: set[asyncio.Future[None]] = set()
         self._bytes = 0
+        self._is_full = False
         self._changed = asyncio.Event()
         self._parked = Parked(self._go_on, self._changed.set, Tasks(crash=self._failed, observers=[observe]))
 
@@ -167,6 +168,15 @@ class Flow:
     def in_flight(self) -> int:
         """Chunks that are on their way."""
         return len(self._in_flight)
+
+    def held_up(self) -> set[TP] | None:
+        """The partitions that wait for brokers which do not take records at the moment; None: all of them do.
+
+        Those are the ones with something on its way; and all, while no chunk is taken.
+        """
+        if self._is_full or not self._open:
+            return None
+        return {sent.batch.tp for sent in self._in_flight if not sent.facts_durable}
 
     # Hand-over of partitions, as the transport asks for it.
 
@@ -227,7 +237,11 @@ class Flow:
         chunk = Chunk(batch, sum(len(record.value or b"") for record in batch), self._stay)
         if not self._has_room(chunk.size):
             self._departures.now()
-            await self._until(lambda: self._has_room(chunk.size) or not self._open)
+            self._is_full = True
+            try:
+                await self._until(lambda: self._has_room(chunk.size) or not self._open)
+            finally:
+                self._is_full = False
         if self._parked.holds(batch.tp):
             await self._room_behind(chunk)
         if self._error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.deadletters.masking import mask_person, mask_text, mask_webhook_id
+from pipeline.deadletters.masking import mask_id, mask_person, mask_text
 from pipeline.transform.chunk_stats import ChunkTransformed
 from pipeline.transform.decision import Decision
 from pipeline.transform.verdicts import DeadLettered, Dropped, Operations, SentOn
@@ -53,4 +53,4 @@ def decided(decision: Decision) -> Decided:
 def shown(at_ms: int, kept: Decided) -> Event:
     """The event as the page shows it."""
     what = mask_text(kept.type or "unreadable")
-    return Event.of(at_ms, what, mask_text(kept.outcome), mask_person(kept.key), mask_webhook_id(kept.webhook_id))
+    return Event.of(at_ms, what, mask_text(kept.outcome), mask_person(kept.key), mask_id(kept.webhook_id))

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from pipeline import logs
-from pipeline.deadletters.masking import mask_body, mask_text, private_in
+from pipeline.deadletters.masking import mask_body, mask_id, mask_key, mask_text, mask_type, private_in
 from pipeline.dodo.catalogue import TYPES
 from pipeline.kafka.records import DODO_TYPE, SOURCE, WEBHOOK_ID, OutRecord, Record, source_of
 from pipeline.observers import tell
@@ -134,37 +134,44 @@ class Shadow:
 def _record(record: Record, decision: Decision, changes: list[Change], version: str) -> OutRecord:
     """The differences of one webhook, without personal data: no request to be forgotten reaches this topic."""
     private = private_in(record.value)
+    webhook_id = mask_id(decision.webhook_id, private)
+    type_ = None if decision.type is None else mask_type(decision.type, private)
     document = {
-        "webhook_id": mask_text(decision.webhook_id),
-        "type": decision.type,
+        "webhook_id": webhook_id,
+        "type": type_,
         "source": source_of(record),
         "candidate": version,
         "changes": [_change(one, private) for one in changes],
     }
     value = orjson.dumps(document)
     if len(value) > MOST_BYTES:
-        value = orjson.dumps({**document, "changes": [_change(one, None) for one in changes]})
+        alone = [{**_change(one, private), "before": None, "after": None} for one in changes]
+        value = orjson.dumps({**document, "changes": alone})
     headers = (
-        (WEBHOOK_ID, decision.webhook_id.encode("utf-8", "replace")),
-        (DODO_TYPE, (decision.type or "").encode("utf-8", "replace")),
+        (WEBHOOK_ID, webhook_id.encode("utf-8", "replace")),
+        (DODO_TYPE, (type_ or "").encode("utf-8", "replace")),
         (SOURCE, source_of(record).encode()),
     )
-    return OutRecord(record.key, value, headers)
+    return OutRecord(None if record.key is None else mask_key(record.key).encode(), value, headers)
 
 
-def _change(change: Change, private: tuple[str, ...] | None) -> dict[str, Any]:
-    """One difference; without the operations where no `private` words are given."""
+def _change(change: Change, private: tuple[str, ...]) -> dict[str, Any]:
+    """One difference."""
     failure = change.failure
+
+    def text(one: str | None) -> str | None:
+        return None if one is None else mask_text(one, private)
+
     return {
         "kind": change.kind,
-        "event": _text(change.event),
-        "becomes": _text(change.becomes),
+        "event": text(change.event),
+        "becomes": text(change.becomes),
         "attributes": {mask_text(name): fate for name, fate in change.attributes.items()},
         "failure": None
         if failure is None
-        else {"class": failure.class_, "reason": mask_text(failure.reason), "field": failure.field},
-        "before": None if private is None else mask_body(_shown(change.before, change), private),
-        "after": None if private is None else mask_body(_shown(change.after, change), private),
+        else {"class": failure.class_, "reason": text(failure.reason), "field": text(failure.field)},
+        "before": mask_body(_shown(change.before, change), private),
+        "after": mask_body(_shown(change.after, change), private),
     }
 
 
@@ -174,7 +181,3 @@ def _shown(body: Mapping[str, Any] | None, change: Change) -> Mapping[str, Any] 
         return body
     attributes = {name: value for name, value in body.get("attributes", {}).items() if name in change.attributes}
     return {**body, "attributes": attributes}
-
-
-def _text(text: str | None) -> str | None:
-    return None if text is None else mask_text(text)

@@ -22,6 +22,7 @@ from pipeline.kafka.cluster.admin import open_admin
 from pipeline.kafka.cluster.sizes import check_sizes, max_message_bytes
 from pipeline.kafka.cluster.start_checks import check_configs, check_rights
 from pipeline.kafka.cluster.topics import check_topics
+from pipeline.kafka.events import ProduceStalled
 from pipeline.kafka.producer.aside import Aside
 from pipeline.kafka.producer.producer import BatchProducer
 from pipeline.kafka.reach import BOOTSTRAP_WITHIN_S
@@ -39,13 +40,13 @@ from pipeline.transform.agent import add_agent
 from pipeline.transform.customers.facts import MAX_FACT_BYTES
 from pipeline.transform.customers.schema import CUSTOMERS, KINDS
 from pipeline.transform.decision import Decision, judge
-from pipeline.transform.enrichment import CustomerLookedUp, Enrichment
+from pipeline.transform.enrichment import Enrichment
 from pipeline.transform.flow import Flow, State
 from pipeline.transform.mapping import map_webhook
 from pipeline.transform.mapping.shaped import shown_ahead
 from pipeline.transform.metrics import observe_transform
 from pipeline.transform.policy import Policy
-from pipeline.transform.product_lookups import ProductLookedUp, ProductLookups
+from pipeline.transform.product_lookups import ProductLookups
 from pipeline.transform.product_names import FILE, ProductNames
 from pipeline.transform.read_ahead import LookAhead
 from pipeline.transform.recent import recent_of
@@ -91,13 +92,11 @@ def create_app(settings: Settings) -> BatchApp:
     observe_transform(watch.metrics)
     watch.recent = recent_of(watch.metrics).events
     live = _live(settings, policy, watch, app.background())
-    producer = BatchProducer(
-        settings, observers=[watch.metrics, watch.progress, watch.clock], may_write=app.membership.heard
-    )
+    stalled = _stalled(watch, lambda: flow.held_up())  # noqa: PLW0108 - there is no flow yet
+    producer = BatchProducer(settings, observers=[watch.metrics, watch.clock, stalled], may_write=app.membership.heard)
     store = _store(settings, producer, watch, app.background()) if settings.state else None
 
     enrichment = _enrichment(settings, policy, watch) if store is not None else None
-
     lookups = _lookups(settings, names, watch)
 
     aside = _aside(settings, watch, app.background())
@@ -233,6 +232,16 @@ def _aside(settings: Settings, watch: WorkerWatch, background: Tasks) -> Aside |
     return Aside(settings, settings.shadow_topic, background, partial(tell, (watch.metrics,)))
 
 
+def _stalled(watch: WorkerWatch, held_up: Callable[[], set[TP] | None]) -> Callable[[object], None]:
+    """An observer of the producer: brokers that do not take records are no standstill of whoever waits for them."""
+
+    def observe(event: object) -> None:
+        if isinstance(event, ProduceStalled):
+            watch.progress.attempted(held_up())
+
+    return observe
+
+
 def _store(settings: Settings, producer: BatchProducer, watch: WorkerWatch, background: Tasks) -> PartitionStores:
     def advanced(event: object) -> None:
         if isinstance(event, RestoreAdvanced):
@@ -255,22 +264,12 @@ def _enrichment(settings: Settings, policy: Policy, watch: WorkerWatch) -> Enric
     resolver = Resolver.of(settings, observers=[watch.metrics], unix=brokers_time_s)
     if resolver is None:
         return None
-
-    def looked_up(event: object) -> None:
-        if isinstance(event, CustomerLookedUp):
-            watch.progress.attempted()  # a chunk of unknown customers takes its time, and is no standstill
-
-    return Enrichment(resolver, policy, partial(tell, (watch.metrics, looked_up)))
+    return Enrichment(resolver, policy, partial(tell, (watch.metrics,)))
 
 
 def _lookups(settings: Settings, names: ProductNames, watch: WorkerWatch) -> ProductLookups | None:
     """Names of products from Dodo, where there is a key for it."""
-
-    def looked_up(event: object) -> None:
-        if isinstance(event, ProductLookedUp):
-            watch.progress.attempted()  # a wait for a name is no standstill
-
-    observe = partial(tell, (watch.metrics, looked_up))
+    observe = partial(tell, (watch.metrics,))
     return ProductLookups.of(settings, names, observe=observe, observers=[watch.metrics])
 
 

@@ -25,6 +25,18 @@ def _nothing() -> Mapping[str, Any]:
     return {}
 
 
+def verdict_series(metrics: Metrics) -> Callable[[Verdict, Verdict], None]:
+    """Register the gauges of the verdicts; returns what sets them: whether it is ready, and whether it is live."""
+    is_ready = metrics.gauge("ready", "1 while records can flow through this process, else 0.")
+    is_live = metrics.gauge("live", "0 when this process should be restarted, else 1.")
+
+    def show(ready: Verdict, live: Verdict) -> None:
+        is_ready.set(ready.ok)
+        is_live.set(live.ok)
+
+    return show
+
+
 class Health:
     """The probes of a process.
 
@@ -45,13 +57,11 @@ class Health:
         self._ready = ready
         self._live = live
         self._status = status
-        self._ready_gauge = metrics.gauge("ready", "1 while records can flow through this process, else 0.")
-        self._live_gauge = metrics.gauge("live", "0 when this process should be restarted, else 1.")
+        self._shown = verdict_series(metrics)
 
     def beat(self) -> None:
         """Take the verdicts and set their metrics; the health server calls it about once a second."""
-        self._ready_gauge.set(self._ready().ok)
-        self._live_gauge.set(self._live().ok)
+        self._shown(*self.verdicts())
 
     def verdicts(self) -> tuple[Verdict, Verdict]:
         """Whether it is ready, and whether it is live."""

@@ -19,7 +19,6 @@ from pipeline.kafka.events import (
     HandOverEnded,
     LogRestarted,
     OffsetsCommitted,
-    ProduceStalled,
     RebalanceEnded,
 )
 from pipeline.watch.vitals import PartitionVitals
@@ -75,12 +74,8 @@ class Progress:
                 # the committed offset.
                 self.partitions.clear()
                 self.unread_of.clear()
-            case ProduceStalled():
-                self.attempted()
             case CommitFailed(stale=False):
-                # The group's coordinator does not answer: other calls that wait for brokers may be silent meanwhile.
                 self._tries_of.update(event.offsets.keys())
-                self.attempted()
             case LogRestarted():
                 self.partitions.pop(TP(event.topic, event.partition), None)
 

@@ -11,8 +11,11 @@ places, and each has a timer of its own:
 | done | the group's offset does not change | a commit, or an attempt at one |
 | at the broker | they can be read and the stage has none | a delivery, an attempt, backpressure |
 
-The worker has three more timers: while it is outside of the group, while the consumer's thread does not answer, and
-while assigned partitions have not begun to flow (their records count as waiting).
+The first and the last stand at 0 while the brokers answer no heartbeat: nothing may leave then, and a restart would not
+help.
+
+The worker has three more timers: while it is outside of a group that it could join, while the consumer's thread does
+not answer, and while assigned partitions have not begun to flow (their records count as waiting).
 
 So a worker that retries against an API that is down for an hour is alive, and one with a record that is not tried is
 not, although its other records move.
@@ -111,7 +114,8 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     if pulse is None:
         pulse = Pulse(at=now, progress=vitals.progress, attempts=vitals.attempts, answers=vitals.answers)
     step = min(max(now - pulse.at, 0.0), MAX_STEP_S)
-    outside = vitals.generation < 0 and not vitals.stopping and vitals.waiting_for is None
+    may_join = not vitals.coordinator_away and vitals.waiting_for is None
+    outside = vitals.generation < 0 and not vitals.stopping and may_join
     silent = vitals.asked and vitals.answers == pulse.answers and not vitals.stopping
     # If heartbeats get no answer, the brokers are away, and a restart would not help.
     settling = vitals.rebalancing and vitals.generation >= 0 and not vitals.stopping and vitals.is_heard
@@ -122,7 +126,10 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
         answers=vitals.answers,
         partitions={}
         if vitals.stopping
-        else {tp: _beat_of(pulse.partitions.get(tp), place, step) for tp, place in vitals.places.items()},
+        else {
+            tp: _beat_of(pulse.partitions.get(tp), place, step, may_work=not vitals.is_unheard)
+            for tp, place in vitals.places.items()
+        },
         moved_s=pulse.moved_s + step if vitals.waiting and vitals.progress == pulse.progress else 0.0,
         tried_s=pulse.tried_s + step if vitals.waiting and vitals.attempts == pulse.attempts else 0.0,
         held_s=pulse.held_s + step if vitals.hold is not None and pulse.is_held else 0.0,
@@ -133,22 +140,22 @@ def beat(pulse: Pulse | None, vitals: Vitals, now: float) -> Pulse:
     )
 
 
-def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float) -> PartitionPulse:
-    """The same for one partition."""
+def _beat_of(before: PartitionPulse | None, now: PartitionVitals, step: float, *, may_work: bool) -> PartitionPulse:
+    """The same for one partition, from which nothing may leave while no heartbeat is answered."""
     if before is None:
         return PartitionPulse(now)
     was = before.place
     unfinished = bool(now.undelivered and was.undelivered) and now.acknowledged == was.acknowledged
     uncommitted = bool(now.uncommitted and was.uncommitted) and now.committed == was.committed
     waiting = bool(now.waiting and was.waiting) and now.committed == was.committed
-    attempted, tried = now.attempts != was.attempts, now.tries != was.tries
+    excused, tried = not may_work or now.attempts != was.attempts, now.tries != was.tries
     # Records in the stage have a timer of their own; they may well be why nothing more is fetched.
     unread = bool(now.unread and was.unread) and now.delivered == was.delivered and not now.undelivered
     return PartitionPulse(
         now,
-        stage_s=before.stage_s + step if unfinished and not attempted else 0.0,
+        stage_s=before.stage_s + step if unfinished and not excused else 0.0,
         commit_s=before.commit_s + step if uncommitted and not tried else 0.0,
-        fetch_s=before.fetch_s + step if unread and not attempted else 0.0,
+        fetch_s=before.fetch_s + step if unread and not excused else 0.0,
         unfinished_s=before.unfinished_s + step if unfinished else 0.0,
         commit_age_s=before.commit_age_s + step if waiting else 0.0,
     )
@@ -203,7 +210,7 @@ def ready(vitals: Vitals) -> Verdict:
         return Verdict(ok=False, reason=vitals.restoring)
     if vitals.rebalancing:
         return Verdict(ok=False, reason="the consumer group is rebalancing")
-    if vitals.heartbeat_age_s is not None and vitals.heartbeat_age_s > vitals.session_s:
+    if vitals.is_unheard:
         return Verdict(ok=False, reason=f"the brokers have answered no heartbeat for {vitals.heartbeat_age_s:.0f} s")
     held = f"; held: {vitals.holding}" if vitals.holding is not None else ""
     held += "".join(f"; {said}" for said in (vitals.lost, vitals.clock) if said is not None)

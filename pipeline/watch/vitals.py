@@ -70,7 +70,8 @@ class Vitals:
     before a person acts. `answers` counts the calls that the consumer's thread has answered (`driver_thread`), `asked`
     is true while one is outstanding. `lost` has which records were deleted unread, `gone` the topics to read that do
     not exist, `clock` how far this machine's clock is from the brokers'. `heartbeat_age_s` is the age of the last
-    heartbeat that the group answered, `session_s` how old it may become.
+    heartbeat that the group answered, `session_s` how old it may become. `coordinator_away`: there is no broker to
+    join the group with.
     """
 
     stage: Stage
@@ -93,6 +94,7 @@ class Vitals:
     gone: Sequence[str] = ()
     clock: str | None = None
     heartbeat_age_s: float | None = None
+    coordinator_away: bool = False
     session_s: float = Settings.model_fields["session_timeout_seconds"].default
 
     @property
@@ -104,6 +106,11 @@ class Vitals:
     def is_heard(self) -> bool:
         """Whether the brokers have answered a heartbeat within the session's time."""
         return self.heartbeat_age_s is not None and self.heartbeat_age_s <= self.session_s
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the brokers have answered no heartbeat for longer than the session's time."""
+        return self.heartbeat_age_s is not None and self.heartbeat_age_s > self.session_s
 
     @property
     def hold(self) -> str | None:

@@ -114,6 +114,7 @@ class WorkerWatch:
             clock=self.clock.text,
             gone=self._app.gone(),
             heartbeat_age_s=round(age_s, 3) if math.isfinite(age_s) else None,
+            coordinator_away=membership.coordinator_away,
             session_s=self._app.settings.session_timeout_seconds,
         )
 

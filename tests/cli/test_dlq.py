@@ -30,6 +30,7 @@ from pipeline.kafka.local.broker import free_port
 from pipeline.kafka.producer.partitioner import partition_of
 from pipeline.kafka.records import OutRecord, int_header
 from pipeline.settings import Settings
+from pipeline.transform.customers.facts import CLOCKS_S
 from tests import forked
 
 pytestmark = pytest.mark.kafka
@@ -646,7 +647,7 @@ def remembering(desk: Desk) -> Desk:
         facts[customer + b"\0forgotten\0"] = b"[%d]" % FORGOTTEN_S
     desk.forgets({b"cus_back\0forgotten\0": b"[%d]" % FORGOTTEN_S})
     desk.forgets({**facts, b"cus_back\0forgotten\0": None})
-    before, after = FORGOTTEN_S - 1, FORGOTTEN_S
+    before, after = FORGOTTEN_S + CLOCKS_S - 1, FORGOTTEN_S + CLOCKS_S
     desk.write(
         operation_letter(desk, "u_7", before),
         operation_letter(desk, "cus_plain", before),

@@ -95,6 +95,17 @@ def test_no_broker(
     assert "Traceback" not in err
 
 
+def test_no_broker_at_the_doctors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """2, as every fault that it finds; the table says so, and that the finding is on standard output."""
+    monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
+    assert run(capsys, monkeypatch, "doctor", "--only", "brokers") == (2, "")
+    assert "`doctor`" in EXIT_CODES[2]
+    page = (Path(__file__).parents[2] / "docs/operating.md").read_text(encoding="utf-8")
+    said = " ".join(page.partition("## The command line")[2].partition("<!-- made")[0].split())
+    assert "`dodo-cio doctor` ends with the code of its worst finding" in said
+    assert "on standard output" in said
+
+
 @pytest.mark.parametrize(
     "command",
     [

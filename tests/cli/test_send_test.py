@@ -192,6 +192,7 @@ def test_what_is_no_address_is_refused(to: str) -> None:
         (("--sample", "payment.suceeded"), "payment.succeeded"),
         (("--file", "/not/there.json"), "/not/there.json"),
         (("--id", "msg_1", "--count", "2"), "--count"),
+        (("--sample", "payment.succeeded", "--file", "-"), "--sample and --file"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(arguments: tuple[str, ...], message: str, receiver: Receiver) -> None:

@@ -22,7 +22,7 @@ from pipeline.customerio.outcomes import (
     Unauthorized,
     WrongRegion,
 )
-from pipeline.deadletters.reasons import clean_reason
+from pipeline.reasons import MAX_REASON_BYTES, clean_reason
 from pipeline.retry import RETRY_AFTER_MAX_S
 
 CASES = sorted((Path(__file__).parents[1] / "data" / "interpreter").glob("*.json"))
@@ -157,6 +157,45 @@ def test_any_json_is_an_outcome(status: int, body: bytes) -> None:
     for reason in reasons:
         assert reason
         assert clean_reason(reason).encode()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 503])
+@pytest.mark.parametrize("form", ["v2", "v1", "field", "texts"])
+def test_what_is_said_is_cleaned(status: int, form: str) -> None:
+    """What goes on to the log and the probes is one short line that names nobody, whatever was answered."""
+    said = "jane@example.com is\x1b[2J\r\nno 'Jane Doe'" + " and more" * 100_000
+    errors = {
+        "v2": {"errors": [{"reason": "invalid", "message": said}]},
+        "v1": {"meta": {"error": said}},
+        "field": {"errors": [{"reason": said, "field": said, "message": {"detail": said}}]},
+        "texts": {"errors": [f"{number} {said}" for number in range(5)]},
+    }[form]
+    match interpret(status, {}, orjson.dumps(errors), 1):
+        case Split(Refusal() as refusal):
+            reason = refusal.text
+        case RetryLater(reason=reason) | Unauthorized(reason=reason):
+            pass
+        case other:
+            raise AssertionError(other)
+    assert "[email]" in reason
+    assert not any(private in reason for private in ("jane", "Jane", "\x1b", "\r", "\n"))
+    assert len(reason.encode()) <= 3 * MAX_REASON_BYTES + 100
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://gate.example.com/login/jane@example.com/x", "https://gate.example.com/login/[email]/x"),
+        ("/login/jane%40example.com%0a/", "/login/[email]/"),
+        ("https://gate.example.com/" + "x" * 100_000, None),
+    ],
+)
+def test_where_a_redirect_leads_is_cleaned(location: str, shown: str | None) -> None:
+    """A redirect is told by host and path, without a person in them and at a length that a line can have."""
+    outcome = interpret(302, {"location": location}, b"", 1)
+    assert isinstance(outcome, WrongRegion)
+    assert shown is None or outcome.location == shown
+    assert len(outcome.location or "") < 1_100
 
 
 @pytest.mark.parametrize("status", [200, 207, 400, 401, 413, 500])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pipeline.deadletters.masking import (
     MAX_DEPTH,
     mask_body,
+    mask_id,
     mask_person,
     mask_text,
-    mask_webhook_id,
     private_in,
     private_words,
 )
@@ -160,7 +160,7 @@ def test_who_it_is_about(key: bytes | None, shown: str) -> None:
 )  # fmt: skip
 def test_a_webhook_id(webhook_id: str, shown: str) -> None:
     """Dodo's can be asked for as it is shown; others are masked as every text."""
-    assert mask_webhook_id(webhook_id) == shown
+    assert mask_id(webhook_id) == shown
 
 
 def test_private_words_of_a_record() -> None:

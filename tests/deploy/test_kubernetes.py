@@ -77,6 +77,7 @@ def test_what_runs_is_a_command_with_settings_that_it_takes(
     assert command.name in container["args"], name
     options = {option for parameter in command.params for option in parameter.opts}
     assert {part for part in arguments if part.startswith("--")} <= options
+    assert ("--yes" in options) == ("--yes" in arguments), "nobody can be asked in a pod"
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     for variable, value in environment(container).items():
         assert variable.removesuffix("_FILE") in known
@@ -89,6 +90,15 @@ def test_what_runs_is_a_command_with_settings_that_it_takes(
     settings = Settings.load()
     assert settings.log_format == "json"
     assert str(settings.data_dir) == "/data"
+
+
+@pytest.mark.parametrize(("name", "workload"), [(name, one) for name, one in PODS if one["kind"] == "Job"])
+def test_a_job_can_be_made_again(name: str, workload: dict[str, Any]) -> None:
+    """Each has a name of its own, since a pod's template cannot change; and room for what its command keeps."""
+    assert workload["metadata"]["generateName"].endswith("-"), name
+    pod, container = pod_of(workload)
+    (data,) = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "data"]
+    assert data == ("64Mi" if container["args"][0] == "forget" else "2Gi")
 
 
 @pytest.mark.parametrize(("name", "workload"), PODS, ids=IDS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.doctor.state import _local_stores, state
 from pipeline.settings import Settings
+from pipeline.statestore.partitions import DIRECTORY
 
 
 async def test_without_a_state() -> None:
@@ -21,7 +22,7 @@ def test_mirrors(tmp_path: Path) -> None:
     (none,) = _local_stores(settings)
     assert "a transform that starts reads all" in none.text
     for partition in range(3):
-        mirror = tmp_path / settings.customers_topic / str(partition) / "data.mdb"
+        mirror = tmp_path / DIRECTORY / settings.customers_topic / str(partition) / "data.mdb"
         mirror.parent.mkdir(parents=True)
         mirror.write_bytes(b"x" * 2**20)
     (found,) = _local_stores(settings)
@@ -31,8 +32,8 @@ def test_mirrors(tmp_path: Path) -> None:
 def test_a_mirror_that_goes_while_one_looks(tmp_path: Path, monkeypatch: Any) -> None:
     """A worker may give one up at any moment: it counts as nothing."""
     settings = Settings.load(data_dir=tmp_path)
-    gone = tmp_path / settings.customers_topic / "0" / "data.mdb"
+    gone = tmp_path / DIRECTORY / settings.customers_topic / "0" / "data.mdb"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
-    gone.parent.parent.mkdir()
+    gone.parent.parent.mkdir(parents=True)
     (found,) = _local_stores(settings)
     assert found.text.startswith("1 mirrors, 0 MiB")

@@ -180,6 +180,8 @@ class Member:
         self._moving = asyncio.Lock()
         self.tasks: list[asyncio.Task[Any]] = []
 
+    is_away = False
+
     def partitions_total(self, _topic: str) -> int:
         """As the driver's metadata has it."""
         return PARTITIONS

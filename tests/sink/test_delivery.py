@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from pipeline.kafka.records import text_header
@@ -787,3 +788,38 @@ def test_full_batches_under_load(virtual: Virtual, api: Any, make: Any) -> None:
     loaded = fills[8:-8]  # each lane's first and last
     assert len(loaded) > 40
     assert min(loaded) >= 0.95
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 503])
+def test_what_is_told_names_nobody(virtual: Virtual, api: Any, make: Any, status: int) -> None:
+    """What lanes, log and probes tell of an answer is one line without the person that the answer names."""
+    said = "jane@example.com\r\n\x1b[2J " + "and more " * 100_000
+    api.last = api.status(status, content=orjson.dumps({"errors": [{"reason": "invalid", "message": said}]}))
+    rig = make.rig(api, lanes=8)
+
+    async def scenario() -> str | None:
+        async with rig:
+            await rig.take(*(make.record(f"p{n}", n) for n in range(80)))
+            await asyncio.sleep(600)
+            return rig.sink.gate.holding  # type: ignore[no-any-return]
+
+    told = [virtual(scenario())] + [event.reason for event in [*rig.of(RetryPlanned), *rig.of(LanesHeld)]]
+    assert len(told) > 2
+    for text in told:
+        assert "[email]" in text
+        assert not any(private in text for private in ("jane", "\x1b", "\r", "\n"))
+        assert len(text) < 1_500
+
+
+def test_what_a_broken_answer_shows_names_nobody(virtual: Virtual, rig: Any, make: Any) -> None:
+    """An answer that is no HTTP, which the client's error quotes, is cleaned as well."""
+
+    def garbage(_operations: list[dict[str, Any]], _body: bytes) -> httpx.Response:
+        raise httpx.RemoteProtocolError("illegal status line: bytearray(b'jane@example.com " + "x" * 100_000 + "')")
+
+    rig.api.script = [garbage] * 3
+    virtual(deliver(rig, make.record("ann", 0)))
+    reasons = [event.reason for event in rig.of(RetryPlanned)]
+    assert len(reasons) == 3
+    assert not any("jane" in reason or len(reason) > 1_200 for reason in reasons)
+    assert all("http://api did not answer: RemoteProtocolError illegal status line" in reason for reason in reasons)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,6 +373,31 @@ def test_absorbing_is_called_off_between_two_transactions(
     assert (store.count, store.next_offset) == (4, 0)
     store.absorb(changes, 7, None)
     assert (store.count, store.next_offset) == (6, 7)
+
+
+def test_a_slow_disk_takes_in_more_at_once(
+    open_store: Callable[..., LmdbStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for fewer transactions; each has whole groups, and all that was told is there in the end."""
+    monkeypatch.setattr(lmdb_module, "SLICE_KEYS", 10)
+    now, sizes = 0.0, []
+    store, ours = open_store(), LmdbStore._has_written
+
+    def slow(self: LmdbStore, do: Callable[[Any], bool], place: bytes) -> bool:
+        nonlocal now
+        now += 0.34
+        before = self.count
+        done = ours(self, do, place)
+        sizes.append(self.count - before)
+        return done
+
+    monkeypatch.setattr(LmdbStore, "_has_written", slow)
+    monkeypatch.setattr(lmdb_module, "monotonic", lambda: now)
+    changes = [(b"%04d\0k\0%d" % divmod(number, 4), b"1") for number in range(800)]
+    store.absorb(changes[:400], 400, None)
+    store.absorb(changes[400:], 800, None)
+    assert sizes == [12, 20, 40, *4 * [80], 8, *5 * [80]]
+    assert (store.count, store.next_offset) == (800, 800)
 
 
 def test_a_broken_file_that_is_met_later_is_thrown_away_at_the_next_start(

@@ -294,6 +294,14 @@ def test_a_tombstone_over_what_is_committed(local: LmdbStore) -> None:
     assert store.get(b"a\0k\0") is None
 
 
+def test_what_lies_behind_a_tombstone(local: LmdbStore) -> None:
+    """What was there before it does not count, also where the key was told before it once more."""
+    store = TransactionalStore(local, 0)
+    put(store, b"a\0k\0", b"1", 0)
+    store.merge_in(collapse([(b"a\0k\0", b"1"), (b"a\0k\0", None), (b"a\0k\0", b"2")], SMALLEST.merge))
+    assert store.get(b"a\0k\0") == b"2"
+
+
 def test_given_up(local: LmdbStore) -> None:
     """After its partition has gone a store reads and commits nothing."""
     store = TransactionalStore(local, 0)

@@ -332,7 +332,7 @@ def of_kind(kind: str) -> jsonschema.Draft202012Validator:
 
 
 FORGET = consumed(
-    orjson.dumps({"customer_id": "cus_0NExampleCustomer0001", "at": 1792670383, "customerio": None}),
+    orjson.dumps({"customer_id": "cus_0NExampleCustomer0001", "at": 1792670383, "customerio": "delete"}),
     (("dodo-command", b"forget"), ("webhook-id", b"forget_1")),
     b"cus_0NExampleCustomer0001",
 )
@@ -363,6 +363,7 @@ def test_shares_fit() -> None:
         schema("headers/command").validate(texts(share))
     values = [orjson.loads(share.value or b"") for share in written]
     assert {value["share"] is None for value in values} == {True, False}
+    assert {value.get("customerio") for value in values} == {None, "delete"}
     assert [share.key for share in written] == [
         facts.person_key(value["email"]) if "email" in value else facts.person_key(value["id"], "id")
         for value in values

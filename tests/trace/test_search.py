@@ -165,3 +165,50 @@ async def test_what_is_accepted_beyond_a_record_that_stands_still(chain_settings
     await commit(settings, settings.sink_group, settings.operations_topic, 0, ahead.replace("done:0", "done:1"))
     story = await traced(settings, settings.operations_topic, [])
     assert (story.fate, [one.fate for one in story.operations]) == ("waits", ["waits"])
+
+
+def webhook(customer_id: str, webhook_id: str, **data: Any) -> OutRecord:
+    """A licence key, whose body names the customer by id alone; `data` may say more."""
+    body = {"type": "license_key.created", "data": {"customer_id": customer_id, **data}}
+    return OutRecord(customer_id.encode(), json.dumps(body).encode(), (("webhook-id", webhook_id.encode()),))
+
+
+async def found_by(settings: Settings, wanted: Wanted, limit: int = 10) -> tuple[list[str], list[str]]:
+    """The ids of the webhooks that a search shows, and what it says it does not know."""
+    found = await search(settings, wanted, since_ms=0, until_ms=None, limit=limit, told=lambda *_: None)
+    return [one.webhook_id for one in stories(found, settings, Decider(settings))], found.unknown
+
+
+async def test_an_address_finds_what_names_the_customer_by_id_alone(chain_settings: ChainSettings) -> None:
+    """Before and behind the webhook that has both, in the topic and among the dead letters."""
+    settings = await chain_settings(partitions=1)
+    address = {"customer": {"customer_id": "cus_1", "email": "ada@example.com"}}
+    for one in (
+        webhook("cus_1", "msg_1"), webhook("cus_1", "msg_2", **address), webhook("cus_12", "msg_3"),
+        webhook("cus_1", "msg_4"),
+    ):  # fmt: skip
+        await write(settings, settings.webhooks_topic, one)
+    await write(settings, settings.dead_letters_topic, refused(webhook("cus_1", "msg_5")))
+    ids, unknown = await found_by(settings, Wanted("customer", "Ada@example.com"))
+    assert (ids, unknown) == (["msg_1", "msg_2", "msg_4", "msg_5"], [])
+
+
+def refused(record: OutRecord) -> OutRecord:
+    """The dead letter of a webhook that ingest did not take."""
+    return dead_letter_of(
+        record.key, record.value, record.headers, "", stage="ingest", class_="oversize", reason="too large",
+        at_ms=time.time_ns() // 1_000_000,
+    )  # fmt: skip
+
+
+async def test_a_limit_counts_what_became_a_dead_letter_alone(chain_settings: ChainSettings) -> None:
+    """The newest webhooks are shown, also those that ingest gave up, which are in no other topic."""
+    settings = await chain_settings(partitions=1)
+    for number in (1, 2, 3):
+        await write(settings, settings.webhooks_topic, webhook("cus_1", f"msg_{number}"))
+    await write(settings, settings.dead_letters_topic, refused(webhook("cus_1", "msg_4")))
+    ids, unknown = await found_by(settings, Wanted("customer", "cus_1"), limit=2)
+    assert ids == ["msg_3", "msg_4"]
+    assert unknown[0].startswith("2 older webhooks are left out")
+    await write(settings, settings.dead_letters_topic, refused(webhook("cus_1", "msg_5")))
+    assert (await found_by(settings, Wanted("customer", "cus_1"), limit=1))[0] == ["msg_5"]

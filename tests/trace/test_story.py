@@ -167,3 +167,11 @@ def test_ones_own_rules_take_it_away(tmp_path: Path) -> None:
         said = " ".join([story.reason, *story.advice])
         assert "your own rules or code" in said
         assert story.fate == ("accepted" if operations else "dropped")
+
+
+def test_private_words_come_from_all_that_was_read() -> None:
+    """A person's words in the webhook, the operation or the letter are hidden in the whole story."""
+    customer = json.loads(BODY)["data"]["customer"]
+    alone = told(Found(webhooks=[webhook(0)]), 0, 0)
+    assert {customer["name"], customer["email"]} <= set(alone.private)
+    assert customer["name"] in told(Found(letters=[letter("ingest", "http")]), 0, 0).private

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import BrokenSequenceError
+from pipeline.errors import BrokenSequenceError, DeliveryError
 from pipeline.kafka.records import OutRecord
 from pipeline.kafka.worker.batches import RecordBatch
 from pipeline.statestore.events import ChangesStored
@@ -334,6 +334,15 @@ async def test_failures_end_the_flow(bench: Bench) -> None:
     bench.sent[0].durable.set_exception(error)
     await settle()
     assert (bench.failures, bench.acked) == ([error], [])
+
+
+async def test_failures_of_chunks_that_were_given_up(bench: Bench) -> None:
+    """They are another owner's now: a send that fails late ends nothing."""
+    bench.commits.outputs_stored(bench.fly(b"a\0k\0"))
+    bench.commits.give_up()
+    bench.sent[0].durable.set_exception(DeliveryError("customers/0"))
+    await settle()
+    assert (bench.failures, bench.acked) == ([], [])
 
 
 async def test_chunks_without_facts(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 
 import orjson
 import pytest
@@ -13,8 +14,9 @@ from pipeline.dodo.envelope import kafka_key, parse
 from pipeline.settings import Settings
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.decision import decide
-from pipeline.transform.explain import explain
+from pipeline.transform.explain import SILENCES, explain
 from pipeline.transform.mapping import map_body, map_webhook
+from pipeline.transform.mapping.shaped import LEFT_OUT
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import DeadLettered, Delivery, Operations
 from pipeline.transform.webhook import LONG_ID
@@ -157,3 +159,32 @@ def test_the_document_is_json() -> None:
     """Every sample's document can be written."""
     for name in samples.names():
         assert orjson.dumps(explain(samples.load(name), Settings.load()).document())
+
+
+ACTIVE = samples.load("subscription.active")
+
+
+@pytest.mark.parametrize("body", [PAYMENT, ACTIVE], ids=["payment", "subscription"])
+@pytest.mark.parametrize("drop", ["event", "both"])
+def test_an_event_that_rules_drop_is_told_as_dropped_by_them(tmp_path: Path, body: bytes, drop: str) -> None:
+    """And not as one that the mapping has none of: money was charged."""
+    warnings = explain(body, with_rules(tmp_path, f"rules: [{{drop: {drop}}}]")).warnings
+    assert LEFT_OUT in warnings
+    assert not [one for one in warnings if one in SILENCES.values()]
+
+
+def test_what_the_mapping_has_no_event_of_is_told_so_beside_rules(tmp_path: Path) -> None:
+    """A free payment of which a rule drops the profile."""
+    body = orjson.loads(PAYMENT)
+    body["data"] |= {"total_amount": 0, "subscription_id": "sub_1"}
+    settings = with_rules(tmp_path, "rules: [{drop: profile}]")
+    warnings = explain(orjson.dumps(body), settings).warnings
+    assert SILENCES["payment.succeeded"] in warnings
+    assert LEFT_OUT not in warnings
+
+
+def with_rules(folder: Path, text: str) -> Settings:
+    """Settings with a file of rules."""
+    path = folder / "rules.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Settings.load(rules=path)

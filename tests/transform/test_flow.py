@@ -256,6 +256,33 @@ async def test_acknowledged_only_when_durable() -> None:
     assert told.webhooks == {("payment.succeeded", "operations", ""): 2}
 
 
+async def test_whom_brokers_hold_up_that_do_not_take_records() -> None:
+    """Those whose chunks are on their way, and no partition beside them that stands still for a reason of its own."""
+    bench = Bench()
+    await bench.flow.take(bench.batch(0, b"pay"))
+    await bench.flow.take(bench.batch(0, b"pay", partition=1))
+    assert bench.flow.held_up() == {TP("webhooks", 0), TP("webhooks", 1)}
+    bench.producer.sent[1].durable.set_result(None)
+    await settle()
+    assert bench.flow.held_up() == {TP("webhooks", 0)}
+
+
+async def test_brokers_hold_up_everybody() -> None:
+    """Once so much is on its way that no chunk is taken any more, and while partitions move."""
+    bench = Bench()
+    for first in range(MAX_CHUNKS):
+        await bench.flow.take(bench.batch(first, b"pay"))
+    assert bench.flow.held_up() is not None
+    waiting = asyncio.ensure_future(bench.flow.take(bench.batch(0, b"pay", partition=1)))
+    await settle()
+    assert bench.flow.held_up() is None
+    bench.producer.sent[0].durable.set_result(None)
+    await waiting
+    assert bench.flow.held_up() == {TP("webhooks", 0), TP("webhooks", 1)}
+    bench.flow.begin()
+    assert bench.flow.held_up() is None
+
+
 async def test_an_observer_that_raises_holds_nothing_back() -> None:
     """A chunk whose observer fails is acknowledged like any other, and so are those behind it."""
     bench = Bench()

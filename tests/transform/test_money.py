@@ -48,10 +48,12 @@ def test_every_currency_of_the_vendor_has_its_iso_4217_decimals(code: str, decim
         (-5, 2, "-0.05", -0.05),
         (-4900, 2, "-49.00", -49.0),
         (10, 4, "0.0010", 0.001),
+        (123456789012345, 2, "1234567890123.45", 1234567890123.45),
+        (1234567890123456, 2, "12345678901234.56", None),
     ],
 )
-def test_minor_units_become_the_currencys_decimals(minor: int, exponent: int, text: str, value: float) -> None:
-    """The same integer is 49.00 dollars, 4900 yen and 4.900 dinars."""
+def test_minor_units_become_the_currencys_decimals(minor: int, exponent: int, text: str, value: float | None) -> None:
+    """The same integer is 49.00 dollars, 4900 yen and 4.900 dinars; beyond 15 digits only the text is exact."""
     assert amount_of(minor, exponent) == Amount(minor, text, value)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.dodo import samples
 from pipeline.errors import StateError
-from pipeline.kafka.records import OutRecord, Record
+from pipeline.kafka.records import Headers, OutRecord, Record
 from pipeline.preview.worlds import CommandRecord
 from pipeline.settings import Settings
 from pipeline.statestore.store import KeyValueStore, MemoryStore
@@ -235,6 +235,37 @@ def test_a_name_under_another_name_is_masked(tmp_path: Path) -> None:
     (record,) = put
     (change,) = orjson.loads(record.value or b"")["changes"]
     assert change["after"]["attributes"] == {"buyer": "[private]", "hello": "Dear [private]"}
+
+
+def difference(told: tuple[Event, ...], key: bytes | None, body: bytes, headers: Headers) -> OutRecord:
+    """The record about one webhook, of which a candidate would tell other events."""
+    put: list[OutRecord] = []
+    stage = Stage(Candidate(lambda one: Shaped(one.identify, told)), put=put.append)
+    stage.all([CommandRecord("hooks", 0, 0, NOW_MS, key, body, headers)])
+    (record,) = put
+    return record
+
+
+@pytest.mark.parametrize("events", [1, 15])
+def test_nothing_about_a_difference_names_a_person(events: int) -> None:
+    """Neither key nor headers nor texts do, also where the record is too large for the operations themselves."""
+    long = {f"attribute_{number}": "x" * 900 for number in range(25)}
+    told = tuple(Event(f"of Jane Doe {number}", long) for number in range(events))
+    body = orjson.loads(samples.load("payment.succeeded"))
+    body["data"]["customer"] |= {"name": "Jane Doe", "email": "jane@example.com"}
+    headers = (("webhook-id", b"of jane@example.com"), ("dodo-type", b"payment.succeeded"))
+    for key in (b"jane@example.com", b"Jane Doe", b"jane-doe"):
+        one = difference(told, key, orjson.dumps(body), headers)
+        assert b"jane" not in b" ".join([one.key or b"", one.value or b"", *dict(one.headers).values()]).lower()
+        assert dict(one.headers)["dodo-type"] == b"payment.succeeded"
+
+
+def test_a_difference_has_the_ids_that_name_no_person() -> None:
+    """A customer's id of Dodo, a webhook's id under which one without a customer lies, and no key stay as they are."""
+    body = samples.load("payment.succeeded")
+    for key in (b"cus_1", b"msg_123456789012345", None):
+        one = difference((Event("x"),), key, body, (("webhook-id", b"msg_123456789012345"),))
+        assert (one.key, dict(one.headers)["webhook-id"]) == (key, b"msg_123456789012345")
 
 
 def test_a_large_difference_goes_without_the_operations() -> None:

@@ -24,6 +24,7 @@ class Coordinator:
     """Of a group that never changes."""
 
     generation = 1
+    is_away = False
 
     def partitions_total(self, topic: str) -> int:
         """Three."""

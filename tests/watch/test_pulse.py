@@ -190,6 +190,26 @@ def test_outside_of_the_group(partitions: int, reason: str) -> None:
     assert live(pulse, lost) == Verdict(ok=False, reason=reason)
 
 
+def test_nobody_to_join_with() -> None:
+    """A worker that lost its place, and then the brokers that give it one, is left to wait: a restart would only add a
+    start that fails. Once there is a coordinator the time runs."""  # noqa: D205, D209 - one promise
+    away = worker(generation=-1, rebalancing=True, heartbeat_age_s=20.0, coordinator_away=True)
+    assert watch((0, away), (3 * PATIENCE_S, away)).ok
+    back = replace(away, coordinator_away=False)
+    assert watch((0, away), (2 * PATIENCE_S, back), (3 * PATIENCE_S - 2, back)).ok
+    assert not watch((0, away), (2 * PATIENCE_S, back), (3 * PATIENCE_S + 2, back)).ok
+
+
+@pytest.mark.parametrize("place", [IN_HAND, LYING])
+def test_brokers_that_are_away(place: PartitionVitals) -> None:
+    """While no heartbeat is answered nothing may leave, and a restart would not help; once one is, the time runs."""
+    away = worker(place, heartbeat_age_s=11.0)
+    assert watch((0, away), (2 * PATIENCE_S, away)).ok
+    back = replace(away, heartbeat_age_s=1.0)
+    assert watch((0, away), (2 * PATIENCE_S, back), (3 * PATIENCE_S - 2, back)).ok
+    assert not watch((0, away), (2 * PATIENCE_S, back), (3 * PATIENCE_S + 2, back)).ok
+
+
 def test_rejoining_forgives() -> None:
     """Coming back into the group in time ends the count."""
     lost, back = worker(generation=-1), worker()

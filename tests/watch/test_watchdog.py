@@ -69,6 +69,7 @@ def test_status_shows_everything() -> None:
         "gone": (),
         "clock": None,
         "heartbeat_age_s": None,
+        "coordinator_away": False,
         "session_s": 10.0,
         "still_s": 2.5,
         "moved_s": 2.5,

@@ -16,6 +16,7 @@ from pipeline.deadletters.advice import ADVICE
 from pipeline.deadletters.document import details
 from pipeline.deadletters.envelope import CLASSES
 from pipeline.deadletters.letter import Letter, Place, read_letter
+from pipeline.deadletters.masking import mask_text, private_in
 from pipeline.deadletters.reader import open_letter_reader
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.replay import DEFAULT_MAX_REPLAYS, Refused, Targets, decide
@@ -50,7 +51,8 @@ def perform(settings: Settings, place_text: str, *, reveal: bool, raw: bool, as_
         return
     letter = read_letter(record)
     document = details(record, letter, put_back, reveal=reveal)
-    document["now"] = _now(settings, record, letter)
+    now = _now(settings, record, letter)
+    document["now"] = now if reveal or now is None else mask_text(now, private_in(record.value))
     document["replay"] = _replay(settings, record, letter, put_back)
     document["advice"] = next((ADVICE[class_] for class_ in CLASSES if class_ == letter.class_), None)
     if as_json:

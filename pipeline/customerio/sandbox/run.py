@@ -25,8 +25,8 @@ CLEAR_LINE: Final = "\r\x1b[2K"
 GC_THRESHOLD: Final = (50_000, 20, 50)
 """What is kept here has no cycles. With Python's own thresholds each batch scans all of it: a third of the time."""
 
-ANY: Final = "sandbox"
-"""The credentials that are shown when any are accepted."""
+ANY: Final = "any-key-is-taken"
+"""The credentials that are shown when any are accepted. No word that logs have: secrets are masked in all of them."""
 
 
 def run(config: SandboxConfig, *, host: str, port: int, json: bool, say: Callable[[str], None]) -> None:

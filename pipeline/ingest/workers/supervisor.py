@@ -30,6 +30,7 @@ from pipeline.ingest.workers.series import worker_series
 from pipeline.ingest.workers.wire import Reply
 from pipeline.settings import PREFIX, Settings
 from pipeline.tasks import BackgroundTask, OnEnd, Tasks, catch_unheard
+from pipeline.watch.health import verdict_series
 from pipeline.watch.metrics import Metrics
 from pipeline.watch.page.document import STAGE_PATH, Look
 from pipeline.watch.page.own import Own
@@ -62,6 +63,7 @@ class Supervisor:
         self._say = say
         self._metrics = Metrics("ingest")
         self._serving, self._replaced = worker_series(self._metrics)
+        self._shown = verdict_series(self._metrics)
         self._tasks = Tasks(crash=self._crash, observers=[self._metrics])
         self._own = Own("ingest", self._look)
         self._ended: Counter[Any] = Counter()
@@ -176,14 +178,15 @@ class Supervisor:
     def _environment(self) -> dict[str, str]:
         """That of this process, with what its command line set; the package is this one, in any directory."""
         paths = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        return {
-            **os.environ,
+        told = {
             f"{PREFIX}HOST": self._settings.host,
             f"{PREFIX}PORT": str(self._port),
             f"{PREFIX}INGEST_WORKERS": str(len(self._workers)),
             **({} if self._admin_port is None else {f"{PREFIX}ADMIN_PORT": str(self._admin_port)}),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
+        in_files = {f"{variable}_FILE" for variable in told}  # both are an error
+        kept = {variable: value for variable, value in os.environ.items() if variable not in in_files}
+        return {**kept, **told, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def _heard(self, worker: Worker, _: Any) -> None:
         """Handle the report that a worker serves."""
@@ -209,6 +212,8 @@ class Supervisor:
         wanted, stopping = len(self._workers), self.stopping
         match path:
             case "/metrics":
+                # One that hangs says nothing, and its last series say that it is well.
+                self._shown(ready(said, wanted, stopping=stopping), live(said, wanted))
                 own = families(self._metrics.render()[0].decode())
                 content, content_type = render([own, *(one.series for one in serving)], dict(self._ended), accept)
                 reply([200, content_type, content.decode()])

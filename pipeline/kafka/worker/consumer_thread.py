@@ -2,8 +2,8 @@
 
 Subclasses of the driver's thread and rebalance listener. Everything in here runs on the thread's loop unless its
 docstring names another. It stays one module, since one class must override all of these methods of the driver's thread;
-what can be apart lies beside it (`done_ahead`, `joining`, `log_bounds`, `static_member`, `topic_absence`,
-`topic_watch`).
+what can be apart lies beside it (`done_ahead`, `joining`, `log_bounds`, `refused_offsets`, `static_member`,
+`topic_absence`, `topic_watch`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -47,6 +48,7 @@ from pipeline.kafka.worker.fetch_pace import pace
 from pipeline.kafka.worker.joining import JoinWatch
 from pipeline.kafka.worker.log_bounds import LogBounds, ask_for_bounds
 from pipeline.kafka.worker.membership import NOT_A_MEMBER, since_boot
+from pipeline.kafka.worker.refused_offsets import note_refused
 from pipeline.kafka.worker.static_member import StaticMember
 from pipeline.kafka.worker.stored_offsets import hear_refusals
 from pipeline.kafka.worker.topic_absence import Absences
@@ -104,8 +106,8 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
         return cast("Awaitable[None]", super().on_partitions_revoked(revoked))
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """A generation begins; the group has just heard of us."""
-        self._thread.app.membership.joined()
+        """A generation begins; the group has heard of us when we asked for it."""
+        self._thread.app.membership.joined(self._thread.synced_at)
         self._thread.watch_partitions()
         await super().on_partitions_assigned(assigned)
 
@@ -122,6 +124,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._topics = TopicWatch()
         self._joining = JoinWatch()
         self._polls: set[asyncio.Task[Any]] = set()
+        self.refused: dict[TP, int] = {}
+        self.synced_at = float("-inf")
         super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -129,6 +133,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         steady(consumer._client)  # noqa: SLF001 - as below
         read_near(consumer, self.app.settings.kafka_client_rack)
+        self.refused = note_refused(consumer._client)  # noqa: SLF001
         pace(consumer._client, self.app.fetch_pause)  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = READ_COMMITTED  # noqa: SLF001 - Faust's only comes with its own transactions
@@ -151,10 +156,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return alive
 
         coordinator._do_heartbeat = noted_heartbeat  # noqa: SLF001
+        self._note_syncs(coordinator)
         instance_id = self.app.settings.group_instance_id
         if instance_id is not None:
             self._static = StaticMember(coordinator, instance_id, self._when_fenced)
         self.app.membership.attach(self)
+
+    def _note_syncs(self, coordinator: Any) -> None:
+        """Keep the time at which this member asked for its partitions last; the answer may lie there for long."""
+        send = coordinator._send_req  # noqa: SLF001 - all requests to the group go through it
+
+        async def noted_send(request: Any) -> Any:
+            if isinstance(request, SyncGroupRequest):
+                self.synced_at = since_boot()
+            return await send(request)
+
+        coordinator._send_req = noted_send  # noqa: SLF001
 
     def watch_partitions(self) -> None:
         """Let a static member see for itself that a topic has more partitions: join again, which makes them known.
@@ -288,6 +305,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """The group's generation as the driver knows it now."""
         consumer = self._consumer
         return int(consumer._coordinator.generation) if consumer is not None else NOT_A_MEMBER  # noqa: SLF001
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the driver looks for the group's coordinator, and has not found a broker that is one."""
+        consumer = self._consumer
+        return consumer is not None and consumer._coordinator.coordinator_id is None  # noqa: SLF001
 
     def partitions_total(self, topic: str) -> int:
         """Partitions of the topic as the driver's metadata has them, 0 while unknown."""

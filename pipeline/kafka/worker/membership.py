@@ -34,11 +34,15 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Coordinator(Protocol):
-    """The group as the driver's own thread knows it; both may be read from any thread."""
+    """The group as the driver's own thread knows it; all may be read from any thread."""
 
     @property
     def generation(self) -> int:
         """The current generation, `NOT_A_MEMBER` outside of the group."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no broker that coordinates the group is known, though it is looked for."""
 
     def partitions_total(self, topic: str) -> int:
         """Number of partitions of the topic, 0 while unknown."""
@@ -46,6 +50,7 @@ class Coordinator(Protocol):
 
 class _Outside:
     generation = NOT_A_MEMBER
+    is_away = False
 
     def partitions_total(self, topic: str) -> int:  # noqa: ARG002 - nothing is known before the consumer started
         return 0
@@ -81,6 +86,11 @@ class Membership:
         return self._coordinator.generation
 
     @property
+    def coordinator_away(self) -> bool:
+        """Whether there is no broker to join the group with: they are away, or none of them coordinates it yet."""
+        return self._coordinator.is_away
+
+    @property
     def rebalancing(self) -> bool:
         """Records do not flow: not joined yet, partitions moving, or state being restored."""
         return self._active == NOT_A_MEMBER
@@ -89,10 +99,10 @@ class Membership:
         """The group answered a request sent at `at` that this member is alive (unset: now)."""
         self._heartbeat_at = self._clock() if at is None else at
 
-    def joined(self) -> None:
-        """The group has given this member its partitions of a new generation."""
+    def joined(self, asked_at: float) -> None:
+        """The group has given this member its partitions of a new generation, for which it had asked at `asked_at`."""
         self._joined_at = self._clock()
-        self.heartbeat(self._joined_at)
+        self.heartbeat(asked_at)
 
     def namesakes_s(self) -> float:
         """Seconds for which a process that lost its static name before this generation began may still act.

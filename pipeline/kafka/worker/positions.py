@@ -36,7 +36,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The log ends below what was wanted; it begins anew at `start`, and so must the position."""
+    """The log ends, or has ended, below what was wanted; it begins anew at `start`, and so must the position."""
 
     start: int
     expected: int
@@ -70,16 +70,27 @@ class Positions:
         """The next offset to deliver, None when the partition is not owned."""
         return self._next.get(tp)
 
-    def judge(self, tp: TP, first: int, last: int, end: int | None, known_from: int | None = None) -> Decision:
+    def judge(
+        self,
+        tp: TP,
+        first: int,
+        last: int,
+        end: int | None,
+        known_from: int | None = None,
+        *,
+        refused: int | None = None,
+    ) -> Decision:
         """What to do with a chunk of offsets `first` to `last`.
 
         `end` is the end of the partition's log by the broker's last answer. From `known_from` to `first` the client
         knows that there is nothing. A gap that this does not explain is believed only when it is still there after
-        reading the partition again from its position.
+        reading the partition again from its position. At `refused` the client could not read on, and began anew.
         """
         expected = self._next.get(tp)
         if expected is None:
             return Drop()
+        if refused is not None and first < expected <= refused:
+            return Restart(first, expected)  # the log had ended below, and has perhaps grown past it since
         if last < expected:
             # Fetched before the seek; or the broker refused our offset as out of range and the driver began anew.
             return Restart(first, expected) if end is not None and end < expected else Drop()

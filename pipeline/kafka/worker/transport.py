@@ -107,6 +107,7 @@ class Consumer(driver.Consumer):
             await self.prepare_seek()
         starts, committed, anew, ahead = cast("Starts", self._prepared)
         self._prepared = None
+        self._thread.refused.clear()
         await self._thread.seek_wait(starts)
         mine = {tp: start for tp, start in starts.items() if self.is_batch(tp.topic)}
         self.positions.restart(mine)
@@ -188,7 +189,9 @@ class Consumer(driver.Consumer):
     async def _deliver(self, tp: TP, records: Sequence[Any]) -> None:
         first, last = records[0].offset, records[-1].offset
         known_from, known_to = answered_for(records)
-        match self.positions.judge(tp, first, last, self._thread.end_offset(tp), known_from):
+        match self.positions.judge(
+            tp, first, last, self._thread.end_offset(tp), known_from, refused=self._thread.refused.get(tp)
+        ):
             case Drop():
                 return
             case SeekBack(offset):
@@ -196,11 +199,12 @@ class Consumer(driver.Consumer):
                 return
             case Restart(start, expected):
                 log.warning(
-                    "A partition ends below what was read: the topic was made anew or cut; reading it from its start",
+                    "A partition ended below what was read: the topic was made anew or cut; reading it from its start",
                     topic=tp.topic, partition=tp.partition, expected_offset=expected, found_offset=start,
                 )  # fmt: skip
                 self.app.tell(LogRestarted(tp.topic, tp.partition, expected, start))
                 self.watermarks.restart_partition(tp, start)
+                self._thread.refused.pop(tp, None)
             case Take(start, expected):
                 if start > expected:
                     self._lost(tp, expected, start)

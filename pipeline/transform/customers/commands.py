@@ -188,6 +188,12 @@ def _whose(command: str, order: CustomerCommand) -> bytes:
     return order.customer if who is None else person_key(*who)
 
 
+def _merged_into(value: Any, person: Whom) -> Whom | None:
+    """Whom a share says that its person was merged into; None where that is nobody else."""
+    into = _person_of(value) if type(value) is dict else None
+    return None if into == person else into
+
+
 def _person_of(value: Mapping[str, Any]) -> Whom | None:
     """The person whom a share names; None when it names none, or by both an address and an id."""
     address, id_ = value.get("email"), value.get("id")
@@ -207,8 +213,10 @@ def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> C
         return _wrong("backfill", "data", "is not an object")
     if read_at_s is None:
         return _wrong("backfill", "read_at", "is no unix time in seconds")
-    revives = value.get("revive") is True
-    if summary_of(store, order.customer).forgotten_s and not revives:
+    # Only who was forgotten when it was read: of a later request whoever asked for the past cannot have known.
+    forgotten_s = summary_of(store, order.customer).forgotten_s
+    revives = value.get("revive") is True and forgotten_s < read_at_s
+    if forgotten_s and not revives:
         return Carried(FORGOTTEN)
     person = {**(data if object_ == "customer" else members(data.get("customer"))), "customer_id": order.customer_id}
     view = CustomerView(store, order.customer, of_api_object(object_, data, person, read_at_s, policy))
@@ -219,16 +227,14 @@ def _backfill(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> C
         return Carried(DONE)
     delivery = Delivery(order.webhook_id, attempt_at_s=read_at_s)
     verdict = map_profile({"customer": person, "customer_id": order.customer_id}, delivery, policy, view)
-    commands: Commands = ()
-    match verdict:
-        case Operations():
-            view.settle(verdict)
-            commands = shares_of(
-                store, order.customer_id, order.customer, view, verdict, at_ms=order.at_ms, policy=policy
-            )
-        case Dropped():
-            view.settle(None)
-    return Carried(verdict, commands)
+    if isinstance(verdict, DeadLettered):
+        return Carried(verdict)
+    said = verdict if isinstance(verdict, Operations) else None
+    view.settle(said)
+    return Carried(
+        verdict,
+        shares_of(store, order.customer_id, order.customer, view, said, at_ms=order.at_ms, policy=policy),
+    )
 
 
 def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carried:
@@ -256,14 +262,21 @@ def _forget(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
     view = CustomerView(store, customer, nothing(at_s))
     person = whom(order.customer_id, policy.person_id_chain, view, before)
     verdict: Verdict = DONE
+    removed: list[Whom] = []
     if action is not None:
-        verdict = _removal(action, order, at_s, person)
+        if person is None:
+            return _wrong("forget", "customer_id", NOBODY)
+        if isinstance(person, OnlyDigest):
+            return _wrong("forget", "customerio", GONE)
+        removed = _removed(order, person)
+        verdict = _removal(action, order, at_s, removed)
         if isinstance(verdict, DeadLettered):
             return Carried(verdict)
     # Before the facts go that name the person: a crash in between must not leave a command that names another one.
     others = addressed(view, decode("shared", store.get(key(customer, "shared", ""))))
     store.put(request, encode(remembered(before, at_s, this, person if isinstance(person, Person) else None, others)))
-    commands = withdrawn(store, order.customer_id, customer, at_ms=order.at_ms, at_s=at_s)
+    adding = removed if policy.pools else ()
+    commands = withdrawn(store, order.customer_id, customer, adding, action, at_ms=order.at_ms, at_s=at_s)
     kept = key(customer, "shared", "")
     mark = key(customer, "forgotten", "")
     # The mark comes before the first fact goes. After a crash in between, webhooks from before the command are read
@@ -291,6 +304,12 @@ def _share(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carr
         return _wrong(SHARE, "delivered", "is no unix time in seconds")
     if not fits("share", [0, share]):
         return _wrong(SHARE, "share", "is neither null nor an object of this version's form")
+    action, merged = value.get("customerio"), value.get("merged_into")
+    if action is not None and action not in REMOVALS:
+        return _wrong(SHARE, "customerio", f"is none of {', '.join(REMOVALS)}")
+    into = _merged_into(merged, who)
+    if merged is not None and into is None:
+        return _wrong(SHARE, "merged_into", "names no other person")
     news = ArrivedShare(
         who.name,
         who.identifier,
@@ -300,6 +319,8 @@ def _share(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Carr
         share,
         told=value.get("told") is True,
         removed=value.get("removed") is True,
+        customerio=action,
+        merged_into=into,
         webhook_id=order.webhook_id,
         at_ms=order.at_ms,
     )
@@ -329,28 +350,32 @@ def _untold(order: CustomerCommand, policy: Policy, store: KeyValueStore) -> Car
 _COMMANDS: Final = {"backfill": _backfill, "forget": _forget, SHARE: _share, UNTOLD: _untold}
 
 
-def _removal(action: track.Removal, order: CustomerCommand, at_s: int, person: Person | OnlyDigest | None) -> Verdict:
-    """What takes the person out of Customer.io; a dead letter where it cannot be known who that is.
+def _removed(order: CustomerCommand, person: Person) -> list[Whom]:
+    """Whom a request removes at Customer.io: the person, and whoever is there under the customer's own id.
 
-    And whoever is there under the customer's own id: it stands in while the person is not known, and what it got then
-    stays there. To remove nobody changes nothing. That operation goes to the partition of what was sent to the id,
-    behind all of it.
+    It stands in while the person is not known, and what it got then stays there. To remove nobody changes nothing.
     """
-    if person is None:
-        return _fault("forget", "customer_id", NOBODY)
-    if isinstance(person, OnlyDigest):
-        return _fault("forget", "customerio", GONE)
-    identifier: track.Identifier = "email" if person.step == EMAIL_STEP else "id"
+    who = Whom(person.id, "email" if person.step == EMAIL_STEP else "id")
+    stand_in = Whom(order.customer_id, "id")
+    return [who, stand_in] if who != stand_in and len(order.customer) <= ID_MAX_BYTES else [who]
+
+
+def _removal(action: track.Removal, order: CustomerCommand, at_s: int, removed: list[Whom]) -> Verdict:
+    """What takes them out of Customer.io.
+
+    The operation about the stand-in goes to the partition of what was sent to the id, behind all of it.
+    """
+    person, *stand_ins = removed
     op_id = f"{order.webhook_id}:{action}"
     try:
-        body = track.removal(person.id, action, identifier=identifier)
+        body = track.removal(person.name, action, identifier=person.identifier)
     except OperationError as error:
         return DeadLettered("unmappable", str(error), error.field)
     operations = [MappedOperation(op_id, body, barrier=True, kind=action, name=None)]
-    if (person.id, identifier) != (order.customer_id, "id") and len(order.customer) <= ID_MAX_BYTES:
-        body = track.removal(order.customer_id, action)
+    for stand_in in stand_ins:
+        body = track.removal(stand_in.name, action)
         operations.append(MappedOperation(f"{op_id}-stand-in", body, True, action, None, order.customer))
-    return Operations(person.id.encode(), tuple(operations), event_time_ms=at_s * 1000)
+    return Operations(person.name.encode(), tuple(operations), event_time_ms=at_s * 1000)
 
 
 def _seconds(value: Any) -> int | None:

@@ -25,6 +25,7 @@ from pipeline.transform.customers.facts import (
     charges_of,
     decode,
     encode,
+    forgotten_until_ms,
     identity_key,
     in_this_form,
     key,
@@ -122,7 +123,7 @@ class CustomerView:
     @property
     def began_at_ms(self) -> int:
         """See `Profile`. Of a customer who was forgotten facts are collected anew since then."""
-        return max(self._store.began_at_ms, self._facts.summary.forgotten_s * 1000)
+        return max(self._store.began_at_ms, forgotten_until_ms(self._facts.summary.forgotten_s))
 
     @property
     def person(self) -> Person | None:

@@ -109,6 +109,11 @@ MAX_FACT_BYTES: Final = 200_000
 the batch that the topic is known to take (`kafka.cluster.sizes`): one that it refuses would end every worker that comes
 to its webhook, one after the other."""
 
+CLOCKS_S: Final = 2
+"""What happened so shortly after a request to be forgotten counts as before it. The mark is the brokers' time, cut to
+whole seconds, and an event has Dodo's: within the second, or by a clock that is ahead, a webhook of before would be a
+new customer's. Who does come back that soon is known from the next webhook on."""
+
 PERSON_PREFIX: Final = "person:"
 """What the keys of people begin with who are several customers; no customer has such an id at Dodo."""
 
@@ -225,8 +230,13 @@ def merge_facts(kind: str, old: Fact | None, new: Fact | None) -> Fact | None:
     return join(old, new)
 
 
+def forgotten_until_ms(forgotten_s: int) -> int:
+    """Until when (unix milliseconds) what happens is of before the mark of a forgotten customer; 0: there is none."""
+    return (forgotten_s + CLOCKS_S) * 1000 if forgotten_s else 0
+
+
 def is_before(kind: str, fact: Fact, at_s: int) -> bool:
-    """Whether a fact is older than a time (unix seconds); one without a time is not, it names nobody."""
+    """Whether a fact is of before a mark (unix seconds); one without a time is not, it names nobody."""
     match kind:
         case "payment" | "refund":
             ms = to_ms(fact[2])
@@ -246,7 +256,7 @@ def is_before(kind: str, fact: Fact, at_s: int) -> bool:
             ms = max((charge[0] for charges in charges_of(fact) for charge in charges), default=None)
         case _:
             return False
-    return ms is not None and ms < at_s * 1000
+    return ms is not None and ms < forgotten_until_ms(at_s)
 
 
 def is_older(name: bytes, value: bytes, at_s: int) -> bool:

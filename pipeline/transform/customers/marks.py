@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pipeline.kafka.cluster.topics import check_topics
 from pipeline.settings import Settings
 from pipeline.statestore.changelog import Piece
-from pipeline.transform.customers.facts import checked, decode, merge_at, split
+from pipeline.transform.customers.facts import checked, decode, forgotten_until_ms, merge_at, split
 from pipeline.transform.customers.reading import Told, nobody, read_partitions
 from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
 
@@ -48,6 +48,8 @@ class Marks:
     def cover(self, people: Iterable[str], at_ms: int | None) -> bool:
         """Whether one of these people was forgotten after `at_ms` (unix milliseconds; None: it may be any time).
 
+        Or so shortly before that nobody knows which came first (`forgotten_until_ms`).
+
         People are ids, of Customer.io's or Dodo's, and e-mail addresses in any case.
         """
         if self._since is None:
@@ -55,7 +57,7 @@ class Marks:
         for who in people:
             for told in (who, who.strip().lower()):
                 since_s = self._since.get(digest_of(told))
-                if since_s is not None and (at_ms is None or at_ms < since_s * 1000):
+                if since_s is not None and (at_ms is None or at_ms < forgotten_until_ms(since_s)):
                     return True
         return False
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pipeline.customerio import operations as track
 from pipeline.customerio.operations import Identifier
+from pipeline.errors import OperationError
 from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.customers.customer_view import card_of, spending_of, subscription_shown
 from pipeline.transform.customers.facts import Fact, decode, encode, key, person_key, prefix
 from pipeline.transform.customers.shape import MAX_PRODUCTS
-from pipeline.transform.customers.shares import Share
+from pipeline.transform.customers.shares import Share, Whom
 from pipeline.transform.customers.standing import CREATED, PRODUCT, STATUS, product_order
 from pipeline.transform.customers.summary import Summary, sums_of
 from pipeline.transform.identity import EMAIL_STEP
@@ -30,7 +32,14 @@ from pipeline.transform.profile import (
     Spending,
     best,
 )
-from pipeline.transform.verdicts import DeadLettered, Delivery, Verdict
+from pipeline.transform.verdicts import (
+    DeadLettered,
+    Delivery,
+    MappedOperation,
+    OperationKind,
+    Operations,
+    Verdict,
+)
 
 VERSION, DELIVERED, DIGEST, NAMES = range(4)
 """Places in the person's fact: how often it was written, the time of the identify that was sent last, its digest, and
@@ -42,7 +51,8 @@ class ArrivedShare(NamedTuple):
 
     `told`: the customer's own identify went out before it, or the share was taken back, so the profile is written again
     even if nothing changed here. `removed`: whom nobody is left of stays untouched, since the person was deleted,
-    merged or is to be left alone. No `share`: it is taken back.
+    merged or is to be left alone. No `share`: it is taken back. `customerio`: what removed the person. `merged_into`:
+    whom the person was merged into.
     """
 
     name: str
@@ -53,6 +63,8 @@ class ArrivedShare(NamedTuple):
     share: Share | None
     told: bool
     removed: bool
+    customerio: track.Removal | None
+    merged_into: Whom | None
     webhook_id: str
     at_ms: int
 
@@ -76,12 +88,17 @@ def take_in(news: ArrivedShare, policy: Policy, store: KeyValueStore) -> Verdict
         max(delivered_s + 1 if version else 0, news.delivered_s + news.told),
         None if digest is None else bytes.fromhex(digest),
     )
+    if household.is_empty and not is_newer and digest is None and version:
+        return None  # an older share again: the person was removed, merged or left alone since
     if household.is_empty and news.removed:
         # The profile stays as it is, and whoever comes next must neither be older than it nor leave its sums there.
+        verdict = _last_word(news) if is_newer else None
+        if isinstance(verdict, DeadLettered):
+            return verdict
         store.put(share_key, encode(shares[share_key]))
         if version:
             store.put(facts_key, encode([version + 1, delivered_s, None, names]))
-        return None
+        return verdict
     delivery = Delivery(news.webhook_id, attempt_at_s=news.delivered_s, received_at_ms=news.at_ms)
     verdict, names = map_person(
         household.addressed,
@@ -99,6 +116,27 @@ def take_in(news: ArrivedShare, policy: Policy, store: KeyValueStore) -> Verdict
         said: Fact = [version + 1, household.delivered_at_s, verdict.identity.hex(), names]
         store.put(facts_key, encode(said))
     return verdict
+
+
+def _last_word(news: ArrivedShare) -> Verdict | None:
+    """What the customer's owner did with the person, once more; None where nothing was done.
+
+    The identify of an earlier share may have been sent from here since then, and have brought the person back. Behind
+    this one there is none of nobody's.
+    """
+    try:
+        if news.customerio is not None:
+            kind: OperationKind = news.customerio
+            body = track.removal(news.name, news.customerio, identifier=news.identifier)
+        elif news.merged_into is not None:
+            kind, (primary, identifier) = "merge", news.merged_into
+            body = track.merge(primary, news.name, identifier=identifier, secondary_identifier=news.identifier)
+        else:
+            return None
+    except OperationError as error:
+        return DeadLettered("unmappable", str(error), error.field)
+    operation = MappedOperation(f"{news.webhook_id}:{kind}", body, barrier=True, kind=kind, name=None)
+    return Operations(news.name.encode(), (operation,), event_time_ms=news.delivered_s * 1000)
 
 
 class SharedPerson:

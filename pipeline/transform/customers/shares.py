@@ -7,22 +7,27 @@ unless people go by the customer's id in the first place (`Policy.pools`).
 Of many subscriptions it has the one that speaks for the customer, how many more are active, and their products.
 A share is sent when it changed, and behind every identify of the customer, whose time the person's must not fall below.
 Its version never falls for a customer, so one that comes late or again does not undo a newer one.
+
+A share that is taken back tells what was done at Customer.io: the person was removed, or merged into another. Whoever
+adds up may be behind, and send an identify for an earlier share after that; so they do it again when they come to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pipeline.customerio.operations import Identifier
+from pipeline.customerio.operations import Identifier, Removal
 from pipeline.kafka.records import DODO_COMMAND, DODO_MODE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, OutRecord
 from pipeline.statestore.store import KeyValueStore
 from pipeline.transform.customers.customer_view import CustomerView
 from pipeline.transform.customers.facts import Fact, decode, encode, key, person_key, short
 from pipeline.transform.customers.identity import DELIVERED
 from pipeline.transform.customers.summary import told_sums
+from pipeline.transform.fields import email
 from pipeline.transform.policy import Policy
 from pipeline.transform.verdicts import Operations
 
@@ -60,25 +65,29 @@ def shares_of(
     customer_id: str,
     customer: bytes,
     view: CustomerView,
-    said: Operations,
+    said: Operations | None,
     *,
     at_ms: int,
     policy: Policy,
 ) -> Commands:
     """What the person's owner must learn after `view` is settled with `said`; nothing where people go by another id.
 
+    Nor of a customer of whom nothing has been sent (`said` is None) to anybody yet: nobody is there to be changed.
     `at_ms` is the time of the record in its topic: a floor for the version, should the state have been lost.
     """
     if not policy.pools:
         return ()
-    who = Whom(said.person_key.decode(), said.identifier)
-    share = share_of(view)
-    digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
     shared_key = key(customer, "shared", "")
     shared = decode("shared", store.get(shared_key))
-    version, _, known, *_ = shared or (0, None, None)
     before = shared_with(shared)
-    told = any(operation.kind == "identify" for operation in said.operations)
+    who = before if said is None else Whom(said.person_key.decode(), said.identifier)
+    if who is None:
+        return ()
+    share = share_of(view)
+    digest = blake2b(orjson.dumps(share, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).hexdigest()
+    version, _, known, *_ = shared or (0, None, None)
+    operations = () if said is None else said.operations
+    told = any(operation.kind == "identify" for operation in operations)
     if not told and ((before, known) == (who, digest) or (before is None and share == NOTHING)):
         return ()
     version = max(version + 1, at_ms)
@@ -88,7 +97,8 @@ def shares_of(
         # After a merge the former person is gone: an identify would bring an empty one back.
         by_address = before.identifier == who.identifier == "email"
         gone = policy.merge_on_email_change if by_address else policy.merge_default_id and before.name == customer_id
-        commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone))
+        into = who if gone and any(operation.kind == "merge" for operation in operations) else None
+        commands.insert(0, _record(customer_id, before, version, delivered_s, None, removed=gone, merged_into=into))
     store.put(shared_key, encode(_shared(version, who, digest)))
     return tuple(commands)
 
@@ -98,6 +108,11 @@ class Whom(NamedTuple):
 
     name: str
     identifier: Identifier
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a share can name the person: an earlier version took more for an address."""
+        return self.identifier == "id" or self.name == (email(self.name) or "").lower()
 
 
 def shared_with(shared: Fact | None) -> Whom | None:
@@ -111,16 +126,41 @@ def _shared(version: int, who: Whom, digest: str) -> Fact:
     return [version, who.name, digest] if who.identifier == "email" else [version, who.name, digest, who.identifier]
 
 
-def withdrawn(store: KeyValueStore, customer_id: str, customer: bytes, *, at_ms: int, at_s: int) -> Commands:
-    """What takes the share of a forgotten customer back. What stays of it is the version's number."""
+def withdrawn(
+    store: KeyValueStore,
+    customer_id: str,
+    customer: bytes,
+    removed: Iterable[Whom],
+    action: Removal | None,
+    *,
+    at_ms: int,
+    at_s: int,
+) -> Commands:
+    """What takes the share of a forgotten customer back. What stays of it is the version's number.
+
+    Args:
+        store: of the customer's partition.
+        customer_id: Dodo's id.
+        customer: the customer's part of keys.
+        removed: whom `action` removes at Customer.io. Their owners may have earlier shares to read, whether or not one
+            of them has the last: the customer moved, or an earlier request took it back.
+        action: None: the request removes nobody.
+        at_ms: the time of the request's record.
+        at_s: of the request.
+    """
     shared_key = key(customer, "shared", "")
     shared = decode("shared", store.get(shared_key))
-    who = shared_with(shared)
-    if shared is None or who is None:
+    last = shared_with(shared)
+    owners: dict[Whom, Removal | None] = {} if last is None else {last: None}
+    owners |= {who: action for who in removed if who.is_told}
+    if not owners:
         return ()
-    version = max(shared[0] + 1, at_ms)
+    version = max((0 if shared is None else shared[0]) + 1, at_ms)
     store.put(shared_key, encode([version, None, None]))
-    return (_record(customer_id, who, version, at_s, None, removed=True),)
+    return tuple(
+        _record(customer_id, who, version, at_s, None, removed=True, customerio=action)
+        for who, action in owners.items()
+    )
 
 
 def share_of(view: CustomerView) -> Share:
@@ -152,8 +192,10 @@ def _record(
     *,
     told: bool = True,
     removed: bool = False,
+    customerio: Removal | None = None,
+    merged_into: Whom | None = None,
 ) -> OutRecord:
-    value = {
+    value: dict[str, Any] = {
         "command": SHARE,
         "customer_id": customer_id,
         who.identifier: who.name,
@@ -163,6 +205,10 @@ def _record(
         "removed": removed,
         "share": share,
     }
+    if customerio is not None:
+        value["customerio"] = customerio
+    if merged_into is not None:
+        value["merged_into"] = {merged_into.identifier: merged_into.name}
     return OutRecord(
         person_key(*who),
         orjson.dumps(value),

@@ -1,7 +1,8 @@
 """Runs recipes in one QuickJS context, with a limit of time and memory for each record, and returns typed answers.
 
-The context has nothing but the language (`prelude.js`). After every record it is put back into its first state; after a
-record that met a limit it is thrown away. It belongs to the thread that made it: another thread makes its own.
+The context has nothing but the language (`prelude.js`, `dates.js`). After every record it is put back into its first
+state; after a record that met a limit it is thrown away. It belongs to the thread that made it: another thread makes
+its own.
 """
 
 from __future__ import annotations
@@ -219,7 +220,10 @@ def _context() -> Any:
 
 @cache
 def _prelude() -> str:
-    return "\n" * (PRELUDE_LINE - 1) + (resources.files(__package__) / "prelude.js").read_text(encoding="utf-8")
+    dates, prelude = (
+        (resources.files(__package__) / name).read_text(encoding="utf-8") for name in ("dates.js", "prelude.js")
+    )
+    return "\n" * (PRELUDE_LINE - 1) + "{" + dates + prelude + "}"  # a block: its constants are no recipe's globals
 
 
 def _add(context: Any, host: Any, recipe: Recipe) -> None:

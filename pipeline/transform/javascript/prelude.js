@@ -1,5 +1,6 @@
 // Evaluated first in every context: takes away what a recipe must not have, makes the rest unchangeable, and returns
-// the function by which Python compiles and runs recipes. Recipes see nothing of this file but its effects.
+// the function by which Python compiles and runs recipes. Recipes see nothing of this file but its effects. `readDate` is
+// that of dates.js, which stands before it in one block.
 (function (globalThis) {
   "use strict";
   const { apply, construct, deleteProperty, ownKeys, getOwnPropertyDescriptor: describe, defineProperty } = Reflect;
@@ -8,7 +9,7 @@
   const { parse, stringify } = JSON;
   const { isArray } = Array;
   const { isFinite: isFiniteNumber } = Number;
-  const { max, imul } = Math;
+  const { max, imul, trunc } = Math;
   const NativeDate = Date;
   const NativePromise = Promise;
   const NativeError = Error;
@@ -18,7 +19,6 @@
   const NativeSet = Set;
   const compileText = Function;
   const nativeJoin = Array.prototype.join;
-  const test = (pattern, text) => apply(RegExp.prototype.test, pattern, [text]);
 
   const nativeNow = NativeDate.now;
   const RUNS_MS = 100; // of runs in a row, far below the limit that would take the answers of all of them along
@@ -40,29 +40,18 @@
   delete Error.prepareStackTrace;
 
   // One clock, which stands still at the webhook's event time, in UTC: a retry and a replay see what the first saw.
-  const zoned = /(?:Z|GMT|UTC|[+-]\d\d:?\d\d)(?:\s*\(.*\))?\s*$/i;
-  const dateOnly = /^\s*[+-]?\d{4,6}(?:-\d\d){0,2}\s*$/;
-  function parseDate(text) {
-    const ms = NativeDate.parse(text);
-    if (ms !== ms || test(zoned, text) || test(dateOnly, text)) return ms;
-    // Read again as UTC: summer time skips an hour, and the difference to UTC then is not that of the hour in the text.
-    for (const utc of [NativeDate.parse(`${text}Z`), NativeDate.parse(`${text} GMT`)]) if (utc === utc) return utc;
-    return ms - offsetOf(ms) * 60000;
-  }
-  const nativeOffset = NativeDate.prototype.getTimezoneOffset;
-  const offsetOf = (ms) => apply(nativeOffset, new NativeDate(ms), []);
   const FixedDate = function Date(...parts) {
     if (new.target === undefined) return new FixedDate(run.now).toString();
     if (parts.length === 0) return construct(NativeDate, [run.now], new.target);
     if (parts.length > 1) return construct(NativeDate, [apply(NativeDate.UTC, null, parts)], new.target);
     const value = parts[0];
-    return construct(NativeDate, [typeof value === "string" ? parseDate(value) : value], new.target);
+    return construct(NativeDate, [typeof value === "string" ? readDate(value) : value], new.target);
   };
   const moments = NativeDate.prototype;
   defineProperty(FixedDate, "prototype", { value: moments, writable: false, enumerable: false, configurable: false });
   defineProperty(FixedDate, "length", { value: 7, writable: false, enumerable: false, configurable: true });
   replace(FixedDate, "UTC", NativeDate.UTC);
-  replace(FixedDate, "parse", function parse(text) { return parseDate(`${text}`); });
+  replace(FixedDate, "parse", function parse(text) { return readDate(`${text}`); });
   replace(FixedDate, "now", function now() { return run.now; });
   replace(moments, "constructor", FixedDate);
   replace(moments, "getTimezoneOffset", function getTimezoneOffset() { return this.getTime() !== this.getTime() ? NaN : 0; });
@@ -70,6 +59,11 @@
     replace(moments, `get${part}`, moments[`getUTC${part}`]);
     if (part !== "Day") replace(moments, `set${part}`, moments[`setUTC${part}`]);
   }
+  replace(moments, "getYear", function getYear() { return this.getUTCFullYear() - 1900; });
+  replace(moments, "setYear", function setYear(year) {
+    const whole = trunc(year);
+    return this.setUTCFullYear(whole >= 0 && whole < 100 ? 1900 + whole : year);
+  });
   const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const two = (number) => `${number < 10 ? "0" : ""}${number}`;
@@ -221,6 +215,12 @@
   const isPromise = (value) =>
     typeof value === "object" && value !== null && (value instanceof NativePromise || typeof value.then === "function");
 
+  // What one payload sends: itself, or each part of an array or a batch; an empty one sends nothing.
+  function partsOf(payload) {
+    if (isArray(payload)) return payload;
+    return isArray(payload?.batch) ? payload.batch : [payload];
+  }
+
   // One word a result: what it is, and of what is to be sent the JSON.
   function told(result, given) {
     if (result === undefined) return "undefined";
@@ -235,17 +235,16 @@
       if (one === null) { dropped += 1; continue; }
       if (isPromise(one)) return "promise";
       if (typeof one !== "object") return `an array of ${typeof one}`;
-      if (!("payload" in one)) {
-        if (!("action" in one) && !("identifiers" in one)) return "object";
-        payloads.push(one);
-        continue;
-      }
-      if (one.cancel === true || one.payload === null) { dropped += 1; continue; }
-      if (one.payload === given) continue;
-      if (isPromise(one.payload)) return "promise";
-      if (isArray(one.payload)) payloads.push(...one.payload);
-      else if (isArray(one.payload?.batch)) payloads.push(...one.payload.batch);
-      else payloads.push(one.payload);
+      let payload = one;
+      if ("payload" in one) {
+        if (one.cancel === true || one.payload === null) { dropped += 1; continue; }
+        if (one.payload === given) continue;
+        if (isPromise(one.payload)) return "promise";
+        payload = one.payload;
+      } else if (!("action" in one) && !("identifiers" in one) && !isArray(one.batch)) return "object";
+      const parts = partsOf(payload);
+      if (parts.length === 0) dropped += 1;
+      else payloads.push(...parts);
     }
     if (payloads.length === 0) return dropped > 0 || several.length === 0 ? "null" : "untouched";
     const text = stringify(payloads, checked);

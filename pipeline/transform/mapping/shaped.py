@@ -29,6 +29,8 @@ from pipeline.transform.webhook import Webhook as ReadWebhook
 ADDITIONAL: Final = "additional"
 """What metrics call an event that no row makes: its name is the user's, and may be another with each webhook."""
 
+LEFT_OUT: Final = "an event that the default mapping makes is left out by the shaping"
+
 TWIN: Final = "skipped, already sent: another webhook has told this fact"
 
 
@@ -104,7 +106,7 @@ def shaped_verdict(shaper: Shaper, case: Case, mapped: Mapped | None, person: Pe
     out = outs(case, own.id) if own is not None else NOTHING_OUT
     named = _named(case, events, told, own)
     if len(named) < len(told) or sum(not one.is_additional for one in named) < len(told):
-        case.notice("shaped-away", "an event that the default mapping makes is left out by the shaping")
+        case.notice("shaped-away", LEFT_OUT)
         is_shaped_away = True
     kept = [one for one in named if not _is_out(case, one, own, out)]
     for one in kept:

@@ -199,7 +199,7 @@ async def test_a_worker_that_dies_is_replaced(service: Service, read_topic: Any)
 @pytest.mark.kafka
 @pytest.mark.chaos
 async def test_a_worker_that_hangs_is_no_life(service: Service) -> None:
-    """One that answers nothing makes the whole not live, and not ready, whoever is asked."""
+    """One that answers nothing makes the whole not live, and not ready, whoever is asked, in series as in probes."""
     frozen, *_ = await service.all_serve()
     os.kill(frozen, signal.SIGSTOP)
     try:
@@ -210,6 +210,8 @@ async def test_a_worker_that_hangs_is_no_life(service: Service) -> None:
                     break
         assert answer.status_code == 503
         assert "does not answer" in answer.json()["reason"]
+        text = (await service.get("/metrics")).text
+        assert re.findall(r"^dodo_cio_(?:live|ready) (\S+)$", text, re.MULTILINE) == ["0.0", "0.0"]
     finally:
         os.kill(frozen, signal.SIGCONT)
     await service.all_serve()

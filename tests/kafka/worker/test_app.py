@@ -210,7 +210,7 @@ async def test_a_static_member_begins_when_nobody_else_can_act_under_its_name(
 
     monkeypatch.setattr(app.membership, "namesakes_s", asked)
     app.on_assigned = restore
-    app.membership.joined()
+    app.membership.joined(now)
     assigning = asyncio.ensure_future(app._when_assigned())
     for _ in range(20):
         await asyncio.sleep(0)

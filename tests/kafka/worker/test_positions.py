@@ -122,6 +122,19 @@ def test_a_log_whose_end_is_unknown_is_not_taken_for_a_new_one() -> None:
     assert owning(1000).judge(A, 0, 49, None) == Drop()
 
 
+def test_a_log_that_was_cut_and_has_grown_past_the_position() -> None:
+    """The leader had refused our offset, so what lies below it are other records than we read, whatever the end is."""
+    assert owning(1000).judge(A, 0, 499, 1005, 0, refused=1000) == Restart(0, 1000)
+    assert owning(1000).judge(A, 800, 1004, 1005, 800, refused=1000) == Restart(800, 1000)
+    assert owning(998).judge(A, 0, 499, 1005, 0, refused=1000) == Restart(0, 998), "the client had passed over markers"
+
+
+def test_what_retention_took_below_a_refused_offset_is_a_gap() -> None:
+    """The log then begins behind the position: it was not cut. Nor does a refusal of long ago say anything."""
+    assert owning(1000).judge(A, 1200, 1299, 1300, 1200, refused=1000) == SeekBack(1000)
+    assert owning(1500).judge(A, 0, 499, 1600, 0, refused=1000) == Drop()
+
+
 class Log:
     """A partition with holes, a driver with a position that jumps, and fetches that may overtake a seek."""
 

@@ -40,6 +40,7 @@ class Thread:
         self.never: set[TP] = set()
         self.anew: dict[TP, int] = {}
         self.fetched: set[TP] = set()
+        self.refused: dict[TP, int] = {}
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """The driver's position moves."""
@@ -349,6 +350,29 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_start(reader: Reader)
     batch.done()
     assert reader.consumer.watermarks.committable() == {A: 2}
     assert reader.told(LogRestarted) == [LogRestarted("webhooks", 0, 500, 0)]
+
+
+async def test_a_log_that_was_cut_and_grew_back_is_read_from_its_start_once(reader: Reader) -> None:
+    """What lies below the refused offset is delivered; once that is read, a late poll of it is none of a new log."""
+    reader.thread.committed = {A: 3, B: 0}
+    reader.thread.ends = {A: 4}
+    await reader.assigned()
+    reader.thread.refused[A] = 3
+    await reader.poll({A: records(A, 0, 1)})
+    await reader.poll({A: records(A, 2, 3)})
+    await reader.poll({A: records(A, 0, 1)})
+    assert [(batch.first_offset, len(batch)) for batch in reader.received()] == [(0, 2), (2, 2)]
+    assert reader.told(LogRestarted) == [LogRestarted("webhooks", 0, 3, 0)]
+
+
+async def test_what_was_refused_before_an_assignment_is_no_news(reader: Reader) -> None:
+    """Where an assignment begins, what the brokers have committed for the group decides."""
+    reader.thread.refused[A] = 500
+    reader.thread.committed = {A: 400, B: 0}
+    reader.thread.ends = {A: 600}
+    await reader.assigned()
+    await reader.poll({A: records(A, 0, 1)})
+    assert reader.received() == []
 
 
 async def test_an_acknowledgement_of_an_older_generation_is_ignored(reader: Reader) -> None:

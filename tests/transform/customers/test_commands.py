@@ -15,6 +15,7 @@ from pipeline.customerio.sandbox.workspace import Arrival, Workspace
 from pipeline.dodo import samples
 from pipeline.statestore.store import MemoryStore
 from pipeline.transform.customers import facts
+from pipeline.transform.customers.requests import DIGEST, PEOPLE, digest_of
 from pipeline.transform.customers.turns import READING_MS
 from pipeline.transform.decision import NO_STATE, decide
 from pipeline.transform.mapping import map_webhook
@@ -302,11 +303,25 @@ def test_what_happened_before_stays_forgotten() -> None:
 def test_a_backfill_may_revive() -> None:
     """Asked to, it brings the past back, and the mark goes."""
     store = MemoryStore()
-    told(store, forget())
+    told(store, forget(at=NOW_S - 1))
     told(store, backfill("payment", "payment.succeeded", revive=True))
     assert sorted(known(store)) == ["identity", "payment"]
     identify, _ = sent(told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)))
     assert identify["attributes"]["payment_count"] == 1
+
+
+@pytest.mark.parametrize("after_s", [0, 30])
+def test_what_was_read_before_the_request_revives_nobody(after_s: int) -> None:
+    """The page was on its way: who asked to be forgotten since stays so, by the brokers' time of both."""
+    store = MemoryStore()
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, written(forget("delete", NOW_S + after_s), NOW_S + after_s))
+    for emit in (False, True):
+        read = written(backfill("payment", "payment.succeeded", revive=True, emit=emit), NOW_S + after_s + 10)
+        verdict = told(store, read)
+        assert isinstance(verdict, Dropped)
+        assert verdict.reason == "forgotten"
+    assert known(store) == ["forgotten", "request"]
 
 
 def test_forgetting_again_leaves_what_came_since() -> None:
@@ -332,6 +347,16 @@ def test_forgetting_that_was_cut_off_is_finished() -> None:
             restored.put(key, value)
         told(restored, forget())
         assert known(restored) == ["forgotten", "request"]
+
+
+def test_who_the_customer_is_goes_first() -> None:
+    """A crash behind that leaves nothing that names the person."""
+    store = MemoryStore()
+    told(store, webhook("subscription.active", "msg_1", at_s=NOW_S - 100))
+    told(store, forget())
+    gone = [key for key, value in store.changelog if value is None]
+    assert len(gone) > 1
+    assert gone[0] == facts.identity_key(CUSTOMER_ID.encode())
 
 
 NAMED = Policy(person_id_chain=("metadata.user", "email"))
@@ -363,6 +388,29 @@ def test_a_second_request_names_the_person(customerio: str | None) -> None:
     ]
 
 
+def test_a_third_request_names_who_they_were_last() -> None:
+    """Somebody who came back as another person, and was forgotten again."""
+    store = MemoryStore()
+    for number, user in enumerate(("u_9", "u_7")):
+        at_s = NOW_S + 100 * number
+        customer = OF_USER["customer"] | {"metadata": {"user": user}}
+        told(store, webhook("payment.succeeded", f"msg_{user}", at_s=at_s - 50, customer=customer), NAMED)
+        told(store, forget(at=at_s), NAMED)
+    operations = sent(told(store, forget("suppress", at=NOW_S + 200), NAMED))
+    assert [operation["identifiers"]["id"] for operation in operations] == ["u_7", CUSTOMER_ID]
+
+
+def test_an_address_is_remembered_once() -> None:
+    """In lower case, as it went to Customer.io, and not as the customer writes it besides."""
+    store = MemoryStore()
+    customer = {"customer_id": CUSTOMER_ID, "email": "Ann@Example.com", "name": "Ann"}
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100, customer=customer), BY_ADDRESS)
+    told(store, forget(), BY_ADDRESS)
+    request = facts.decode("request", store.get(facts.key(CUSTOMER_ID.encode(), "request", "")))
+    assert request is not None
+    assert [person[DIGEST] for person in request[PEOPLE]] == [digest_of("ann@example.com")]
+
+
 def written(record: Consumed, at_s: int, *more: tuple[str, bytes]) -> Consumed:
     """The record as the brokers wrote it at that time."""
     return replace(record, timestamp=at_s * 1000, headers=(*record.headers, *more))
@@ -376,6 +424,36 @@ def test_a_request_by_a_clock_that_is_ahead() -> None:
     late, since = (webhook("payment.succeeded", f"msg_{s}", at_s=NOW_S + s, payment_id="pay_new") for s in (-5, 5))
     assert isinstance(told(store, late), Dropped)
     assert [operation.kind for operation in told(store, since).operations] == ["identify", "event"]  # type: ignore[union-attr]
+
+
+def at_ms(record: Consumed, ms: int) -> Consumed:
+    """The webhook with an event of that moment."""
+    body = orjson.loads(record.value or b"")
+    return replace(record, value=orjson.dumps(body | {"timestamp": iso(ms)}))
+
+
+@pytest.mark.parametrize("after_ms", [-400, 300, 1_200])
+def test_what_may_have_happened_before_the_request(after_ms: int) -> None:
+    """The mark has whole seconds, and Dodo's clock is not the brokers': what is so near counts as before it."""
+    store, requested_ms = MemoryStore(), NOW_S * 1000 + 700
+    told(store, webhook("payment.succeeded", "msg_1", at_s=NOW_S - 60))
+    told(store, replace(forget("delete"), timestamp=requested_ms))
+    late = at_ms(webhook("payment.succeeded", "msg_2", at_s=NOW_S + 6, payment_id="pay_2"), requested_ms + after_ms)
+    verdict = told(store, late)
+    assert isinstance(verdict, Dropped)
+    assert verdict.reason == "forgotten"
+    assert known(store) == ["forgotten", "request"]
+
+
+@pytest.mark.parametrize("after_ms", [-400, 1_200])
+def test_a_webhook_and_its_request_are_read_again(after_ms: int) -> None:
+    """A crash behind the facts: the webhook is no new customer's, and nothing of it stays."""
+    store, requested_ms = MemoryStore(), NOW_S * 1000 + 700
+    earlier = at_ms(webhook("payment.succeeded", "msg_1", at_s=NOW_S), requested_ms + after_ms)
+    request = replace(forget("delete"), timestamp=requested_ms)
+    for record in (earlier, request, earlier, request):
+        told(store, record)
+    assert known(store) == ["forgotten", "request"]
 
 
 def test_a_later_request_by_a_clock_that_is_behind() -> None:
@@ -444,7 +522,7 @@ def test_a_return_that_was_cut_off() -> None:
     store = MemoryStore()
     old = webhook("payment.succeeded", "msg_1", at_s=NOW_S - 100)
     told(store, old)
-    told(store, forget())
+    told(store, forget(at=NOW_S - 1))
     written = len(store.changelog)
     revival = backfill("payment", "payment.succeeded", payment_id="pay_old", revive=True)
     told(store, revival)

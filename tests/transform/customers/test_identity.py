@@ -41,6 +41,17 @@ def test_confirming_is_merging(deliveries: list[Any]) -> None:
     assert orjson.dumps(confirmed) == orjson.dumps(merged)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from(["u_1", "u_2"])), min_size=1))
+def test_the_first_person_stays(people: list[tuple[int, int, str]]) -> None:
+    """Whoever the customer became first, in whichever order the records come."""
+    merged = identity.empty()
+    for person in people:
+        told = identity.empty()
+        told[identity.PERSON] = [*person, "metadata.user"]
+        merged = identity.merge(merged, told)
+    assert merged[identity.PERSON] == [*min(people), "metadata.user"]
+
+
 def test_a_confirmation_advances() -> None:
     """The same address, delivered later, outlives another one that was delivered in between."""
     first = identity.confirm(identity.empty(), 10, 0, ("a@example.com",), {})

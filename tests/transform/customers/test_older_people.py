@@ -22,6 +22,7 @@ from tests.records import Consumed
 
 POLICY = Policy(person_id_chain=("metadata.user_id", "customer_id"))
 MERGING = Policy(person_id_chain=("metadata.user_id", "customer_id"), merge_default_id=True)
+MERGING_ADDRESSES = Policy(person_id_chain=("metadata.user_id", "customer_id"), merge_on_email_change=True)
 CUSTOMER = b"cus_1"
 BY_THE_ID_ALONE = b'[1,1790000000,null,null,[1790000000,1790000000000,"cus_1","customer_id"],null,null,null,null,{}]'
 PLACEHOLDER = (
@@ -70,7 +71,7 @@ def test_an_id_that_would_be_written_otherwise_now(metadata: dict[str, Any]) -> 
     assert verdict.person_key == "cafe\u0301\u200b".encode()
 
 
-@pytest.mark.parametrize("policy", [POLICY, MERGING])
+@pytest.mark.parametrize("policy", [POLICY, MERGING, MERGING_ADDRESSES])
 @pytest.mark.parametrize(
     ("metadata", "person"), [({"user_id": "undefined"}, b"cus_1"), ({}, b"cus_1"), ({"user_id": "u_7"}, b"u_7")]
 )

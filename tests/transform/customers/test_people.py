@@ -47,11 +47,15 @@ def test_who_they_are(kind: str, value: bytes, theirs: str, not_theirs: str) -> 
 
 
 U_7 = known(PERSON=[5, 5, "u_7", "metadata.user"], EMAIL=ADDRESS)
+REQUEST_OF_U_7 = orjson.dumps([5, [], [[5, "metadata.user", "u_7", digest_of("u_7")]]])
 BY_ADDRESS = known(PERSON=[5, 5, "old@example.com", "email"], EMAIL=ADDRESS)
 
 
 def test_which_customers_a_person_is() -> None:
-    """By the id or the address that addresses them now: not by a contact, a former address, or a part of an id."""
+    """By the id or the address that addresses them now: not by a contact, a former address, or a part of an id.
+
+    Who came back after a request counts among those who are.
+    """
     records: list[tuple[str, bytes | None]] = [
         ("cus_1\0identity\0", U_7),
         ("cus_2\0identity\0", BY_ADDRESS),
@@ -60,7 +64,8 @@ def test_which_customers_a_person_is() -> None:
         ("cus_4\0identity\0", known(PERSON=[5, 5, "old@example.com", "email"], EMAIL=[9, 9, "new@example.com"])),
         ("cus_5\0identity\0", U_7),
         ("cus_5\0identity\0", None),
-        ("cus_5\0request\0", orjson.dumps([5, [], [[5, "metadata.user", "u_7", digest_of("u_7")]]])),
+        ("cus_5\0request\0", REQUEST_OF_U_7),
+        ("cus_1\0request\0", REQUEST_OF_U_7),
         ("cus_6\0identity\0", known(TO="cus_6", DIGEST="9" * 32)),
         ("cus_1\0payment\0p", b"[]"),
     ]

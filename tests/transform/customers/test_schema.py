@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.statestore.changes import Change, collapse
 from pipeline.statestore.lmdb_store import LmdbStore
+from pipeline.statestore.transaction import TransactionalStore
 from pipeline.transform.customers.schema import CUSTOMERS, leaves_remains
 
 
@@ -77,3 +79,46 @@ def test_a_mark_that_is_known_ends_nothing(away: LmdbStore) -> None:
     away.absorb([mark, (WHO, later)], 11, None)
     away.absorb([(WHO, SINCE)], 12, None)
     assert away.get(WHO) == later
+
+
+@pytest.mark.parametrize(
+    ("marked_by", "came_back"),
+    [("this owner", False), ("this owner", True), ("the other one", False), ("both", False), ("both", True)],
+)
+def test_a_late_record_of_a_former_owner(away: LmdbStore, marked_by: str, came_back: bool) -> None:
+    """It lies behind a request to be forgotten and tells of before it: what there is since then is put on top."""
+    mark, store = (MARK, b"[%d]" % FORGOTTEN_S), TransactionalStore(away, 0)
+    if marked_by != "the other one":
+        for key, value in ((WHO, None), mark):
+            store.put(key, value)
+        store.commit([store.seal()], [range(2, 4)])
+    if came_back:
+        store.put(WHO, SINCE)
+        store.commit([store.seal()], [range(4, 5)])
+    theirs: list[Change] = [] if marked_by == "this owner" else [(WHO, None), mark]
+    store.gap_begins()
+    store.merge_in(collapse([*theirs, (WHO, BEFORE), (b"cus_2\0identity\0", SINCE)], CUSTOMERS.merge))
+    assert store.get(WHO) == (SINCE if came_back else None)
+    assert store.seal().values[WHO] == (SINCE if came_back else None)
+    assert store.get(b"cus_2\0identity\0") is not None
+
+
+def test_a_former_owner_s_record_of_who_was_revived(away: LmdbStore) -> None:
+    """The mark is gone, so what is of before it is known again."""
+    store = TransactionalStore(away, 0)
+    for key, value in ((WHO, None), (MARK, b"[%d]" % FORGOTTEN_S)):
+        store.put(key, value)
+    store.commit([store.seal()], [range(2, 4)])
+    store.gap_begins()
+    store.merge_in(collapse([(WHO, BEFORE), (MARK, None)], CUSTOMERS.merge))
+    assert store.get(WHO) == BEFORE
+
+
+def test_a_former_owner_s_revival_before_the_request(away: LmdbStore) -> None:
+    """The mark that is on its way will lie behind it: what is of before is not known again."""
+    store, paid = TransactionalStore(away, 0), b"cus_1\0payment\0p"
+    store.put(MARK, b"[%d]" % FORGOTTEN_S)
+    store.seal()
+    before = b'[1,"USD","2023-11-01T00:00:00Z",null,null,false,"webhook",[],null]'
+    store.merge_in(collapse([(MARK, None), (paid, before)], CUSTOMERS.merge))
+    assert (store.get(MARK), store.get(paid)) == (b"[%d]" % FORGOTTEN_S, None)

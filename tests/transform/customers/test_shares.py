@@ -283,7 +283,7 @@ def test_a_crash_in_the_midst_of_a_request_to_be_forgotten(durable: int) -> None
         world.append(record.key or b"", record.value, record.headers)
     world.step(1, 2)
     before = len(world.partitions[1].store.changelog)
-    world.step(1, 2, crash=(3, 2, durable))
+    world.step(1, 2, crash=(3, 3, durable))
     assert len(world.partitions[1].store.changelog) == before + durable
     world.settle()
     assert [operation for _, operation in world.operations if OTHER in str(operation["identifiers"])] == []
@@ -377,7 +377,7 @@ def test_first_identify_is_the_customers() -> None:
     assert isinstance(told.verdict, Operations)
     ((person,),) = [[orjson.loads(operation.body) for operation in told.verdict.operations]]
     assert person["identifiers"] == {"email": ADDRESS}
-    assert person["timestamp"] >= identify["timestamp"]
+    assert person["timestamp"] > identify["timestamp"]
     assert person["attributes"]["total_spent_minor"] == 1000
     assert told.verdict.operations[0].barrier is False
     assert told.verdict.person_key == decision.verdict.person_key
@@ -435,6 +435,47 @@ def test_a_redelivery_sends_no_share() -> None:
     assert len(world.shares) == 1
     assert fed(world, record) == []
     assert len(world.shares) == 1
+
+
+def subscribed(number: int, **data: Any) -> Consumed:
+    """A webhook about a subscription whose customer it names by id alone: one a day, the first one an activation."""
+    body = orjson.loads(samples.load("subscription.active"))
+    body["type"] = "subscription.updated" if number else body["type"]
+    at_s = BEGAN_S + number * 86_400
+    began = datetime.fromtimestamp(BEGAN_S, UTC).isoformat()
+    body["timestamp"] = datetime.fromtimestamp(at_s, UTC).isoformat()
+    about = {"subscription_id": "sub_1", "customer": {"customer_id": "cus_a"}, "billing": None, "created_at": began}
+    body["data"] |= about | data
+    headers = (("webhook-id", b"msg_s%d" % number), ("webhook-timestamp", b"%d" % at_s))
+    return Consumed(orjson.dumps(body), headers, b"cus_a")
+
+
+def test_what_sends_nothing_of_its_own_is_shared() -> None:
+    """Of a customer without a contact an update has neither identify nor event: the person's dates follow."""
+    world = one_partition()
+    fed(world, subscribed(0, next_billing_date="2026-10-30T00:00:00Z"))
+    (person,) = world.workspace.people
+    assert person.attributes["next_billing"] == "2026-10-30T00:00:00Z"
+    sent = fed(world, subscribed(1, next_billing_date="2026-11-30T00:00:00Z"))
+    assert [(kind, body["identifiers"]) for kind, body in sent] == [("identify", {"id": "cus_a"})]
+    assert person.attributes["next_billing"] == "2026-11-30T00:00:00Z"
+    shares = len(world.shares)
+    assert fed(world, subscribed(1, next_billing_date="2026-11-30T00:00:00Z")) == []
+    assert len(world.shares) == shares
+
+
+def test_a_profile_without_a_contact_is_shared_by_a_backfill() -> None:
+    """It sends no identify of the customer's own, and the person's is sent."""
+    world = one_partition()
+    fed(world, subscribed(0))
+    (person,) = world.workspace.people
+    data = orjson.loads(payment("cus_a", 1).value or b"")["data"] | {"customer": {"customer_id": "cus_a"}}
+    data.pop("billing")
+    value = {"command": "backfill", "object": "payment", "data": data, "customer_id": "cus_a", "read_at": BEGAN_S + 9}
+    headers = (("dodo-command", b"backfill"), ("webhook-id", b"backfill_payment_1"), ("dodo-mode", b"live"))
+    body = orjson.dumps(value | {"emit_identify": True, "revive": False})
+    assert [kind for kind, _ in fed(world, Consumed(body, headers, b"cus_a"))] == ["identify"]
+    assert person.attributes["payment_count"] == 1
 
 
 def test_other_policies_share_nothing() -> None:
@@ -631,7 +672,8 @@ def test_merged_address() -> None:
     """With merging the old person is gone and does not come back; the new one has the sums."""
     world = one_partition(MERGING)
     sent = fed(world, payment("cus_a", 1), payment("cus_a", 2, customer={"email": OTHER}))
-    assert [kind for kind, _ in sent] == ["identify", "event", "identify", "identify", "merge", "event", "identify"]
+    first, second, behind = ["identify", "event", "identify"], ["identify", "merge", "event"], ["merge", "identify"]
+    assert [kind for kind, _ in sent] == [*first, *second, *behind]
     assert world.person() is None
     assert sums(world.person(OTHER)) == (2000, 2)
 
@@ -663,12 +705,12 @@ def test_forgotten_customer(customerio: str | None) -> None:
 
 @pytest.mark.parametrize("customerio", [None, "delete"])
 def test_last_one_is_forgotten(customerio: str | None) -> None:
-    """Nothing is sent of whom nobody is left, so a deleted person stays so; of the address nothing is left here."""
+    """Of whom nobody is left only the removal is sent again, so a deleted person stays so; no address is left here."""
     world = one_partition()
     fed(world, payment("cus_a", 1))
     before = world.person()
     assert [kind for kind, _ in fed(world, forget("cus_a", 2, customerio))] == (
-        [] if customerio is None else ["delete", "delete"]
+        [] if customerio is None else ["delete"] * 4
     )
     assert world.person() == (before if customerio is None else None)
     left = [(key, value) for key, value in world.partitions[0].store.scan(person_key(ADDRESS) + b"\0")]
@@ -676,6 +718,149 @@ def test_last_one_is_forgotten(customerio: str | None) -> None:
     assert orjson.loads(left[1][1])[1] is None
     everything = b"".join(key + value for key, value in world.partitions[0].store.scan(b""))
     assert ADDRESS.encode() not in everything
+
+
+BY_USER = Policy(person_id_chain=("metadata.account",), merge_default_id=True)
+"""People by an id of metadata; whoever stood in is merged."""
+
+
+def apart(policy: Policy = POLICY) -> World:
+    """A world in which people's owners are behind: their partition is 0, and that of all customers 1."""
+    return World(lambda key: 0 if key.startswith(PERSON) else 1, policy)
+
+
+def ahead(world: World, *records: Consumed, chunk: int = 1) -> list[tuple[str, dict[str, Any]]]:
+    """Let the customers' owner take these, while people's owners read nothing; the operations that it sent."""
+    before = len(world.operations)
+    for record in records:
+        world.append(record.key or b"", record.value, record.headers)
+    customers = world.partitions[1]
+    while customers.acknowledged < len(customers.log):
+        world.step(1, chunk)
+    return world.operations[before:]
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("policy", [POLICY, BY_ID, BY_USER], ids=["email", "metadata", "merging"])
+def test_a_share_that_its_reader_meets_behind_the_request(policy: Policy, chunk: int) -> None:
+    """Whoever adds up is late, and brings nobody back: the removal is once more the last word about the person."""
+    world = apart(policy)
+    account = {"metadata": {"account": ACCOUNT}}
+    ahead(world, payment("cus_a", 1, customer=account), forget("cus_a", 2, "delete"), chunk=chunk)
+    world.settle()
+    assert [kind for kind, _ in world.operations[-2:]] == ["delete", "delete"]
+    assert "identify" in [kind for kind, _ in world.operations[-4:-2]]
+    assert list(world.workspace.people) == []
+
+
+def test_a_suppressed_person_is_suppressed_once_more() -> None:
+    """The last word is the request's own action."""
+    world = apart()
+    ahead(world, payment("cus_a", 1), forget("cus_a", 2, "suppress"))
+    world.settle()
+    assert {kind for kind, _ in world.operations[-2:]} == {"suppress"}
+    assert list(world.workspace.people) == []
+
+
+def test_customers_of_one_person_are_forgotten_at_once() -> None:
+    """The requests overtake both shares' ways back: of the last one nothing is left, and so nobody is."""
+    world = apart()
+    ahead(world, payment("cus_a", 1), payment("cus_b", 2))
+    world.settle()
+    ahead(world, forget("cus_a", 3, "delete"), forget("cus_b", 3, "delete"))
+    world.settle()
+    assert list(world.workspace.people) == []
+
+
+def test_a_stand_in_whose_share_is_read_late() -> None:
+    """What went to the customer's id before the person was known does not come back there either."""
+    world = apart(BY_ID)
+    body = orjson.loads(samples.load("license_key.created"))
+    body["data"] = body["data"] | {"customer_id": "cus_a"}
+    body["data"].pop("customer", None)
+    headers = (("webhook-id", b"msg_0"), ("webhook-timestamp", b"%d" % BEGAN_S))
+    key = Consumed(orjson.dumps(body), headers, b"cus_a")
+    active = orjson.loads(samples.load("subscription.active"))
+    active["data"]["customer"] = {"customer_id": "cus_a"}
+    subscribed = Consumed(orjson.dumps(active), (("webhook-id", b"msg_1"), headers[1]), b"cus_a")
+    known = payment("cus_a", 1, customer={"metadata": {"account": ACCOUNT}})
+    ahead(world, key, subscribed, known, forget("cus_a", 2, "delete"))
+    assert any(share.key == person_key("cus_a", "id") for share in world.shares)
+    world.settle()
+    assert list(world.workspace.people) == []
+
+
+def test_a_second_request_reaches_whoever_adds_up() -> None:
+    """The first one left the person alone; the share of before it is read behind the second one."""
+    world = apart(BY_ID)
+    account = {"metadata": {"account": ACCOUNT}}
+    again = forget("cus_a", 3, "delete")
+    again = Consumed(again.value, (again.headers[0], ("webhook-id", b"forget_2"), *again.headers[2:]), again.key)
+    ahead(world, payment("cus_a", 1, customer=account), forget("cus_a", 2, None), again)
+    world.settle()
+    assert list(world.workspace.people) == []
+
+
+@pytest.mark.parametrize("customerio", [None, "delete"])
+def test_who_comes_back_before_the_share_was_read(customerio: str | None) -> None:
+    """The new customer's share lies behind the last word: the profile is there in the end, with the new sums."""
+    world = apart()
+    ahead(world, payment("cus_a", 1), forget("cus_a", 2, customerio), payment("cus_a", 3, total_amount=700))
+    world.settle()
+    assert sums(world.person()) == (700, 1)
+    assert (world.person() or {})["name"] is not None
+
+
+def test_the_last_word_comes_again_with_its_record() -> None:
+    """A crash behind the removal repeats it; once a share lies behind it, it removes nobody."""
+    world = apart()
+    ahead(world, payment("cus_a", 1), forget("cus_a", 2, "delete"))
+    world.step(0)
+    world.step(0, crash=(1, 0, 1))
+    world.settle()
+    assert list(world.workspace.people) == []
+    ahead(world, payment("cus_a", 3))
+    world.settle()
+    for share in list(world.shares):
+        fed(world, Consumed(share.value, share.headers, share.key))
+    assert sums(world.person()) == (1000, 1)
+
+
+@pytest.mark.parametrize("customerio", [None, "delete"])
+def test_an_older_share_that_comes_again_behind_the_last_word(customerio: str | None) -> None:
+    """Offsets that are set back, or a command that is put back: nobody's profile is written where nobody is left."""
+    world = apart()
+    ahead(world, payment("cus_a", 1), forget("cus_a", 2, customerio))
+    world.settle()
+    before = world.person()
+    share = world.shares[0]
+    assert fed(world, Consumed(share.value, share.headers, share.key)) == []
+    assert world.person() == before
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_merge_that_its_former_person_s_reader_meets_late(chunk: int) -> None:
+    """The share of the old address is read behind the merge: who came back with it is merged again."""
+    world = apart(MERGING)
+    ahead(world, payment("cus_a", 1), payment("cus_a", 2, customer={"email": OTHER}), chunk=chunk)
+    world.settle()
+    assert world.person() is None
+    assert sums(world.person(OTHER)) == (2000, 2)
+    (merge,) = [body for kind, body in world.operations[-3:] if kind == "merge"]
+    assert (merge["primary"], merge["secondary"]) == ({"email": OTHER}, {"email": ADDRESS})
+
+
+def test_a_stand_in_that_is_merged_late() -> None:
+    """The same of the customer's id, once the person is known."""
+    world = apart(BY_USER)
+    active = orjson.loads(samples.load("subscription.active"))
+    active["data"]["customer"] = {"customer_id": "cus_a"}
+    headers = (("webhook-id", b"msg_0"), ("webhook-timestamp", b"%d" % BEGAN_S))
+    subscribed = Consumed(orjson.dumps(active), headers, b"cus_a")
+    ahead(world, subscribed, payment("cus_a", 1, customer={"metadata": {"account": ACCOUNT}}))
+    assert any(share.key == person_key("cus_a", "id") for share in world.shares)
+    world.settle()
+    assert [person.id for person in world.workspace.people] == [ACCOUNT]
 
 
 def test_share_that_comes_after_the_end() -> None:
@@ -721,6 +906,11 @@ def test_backfill_shares_where_it_identifies() -> None:
         {"share": {**NOTHING, "others": 1}},
         {"customer_id": ""},
         {"customer_id": "person:x"},
+        {"customerio": "purge"},
+        {"customerio": ["delete"]},
+        {"merged_into": "other@example.com"},
+        {"merged_into": {"email": "Upper@example.com"}},
+        {"merged_into": {"email": "both@example.com"}},
     ],
 )
 def test_what_is_no_share(wrong: dict[str, Any]) -> None:

@@ -133,11 +133,25 @@ def folded(store: MemoryStore) -> dict[bytes, bytes]:
     return anew.derived_values
 
 
+SOURCE = {"payment": 6, "refund": 4}
+"""The place of who told it."""
+
+
+def told_again(told: Any, rng: Any) -> Any:
+    """The same once more: of a payment or refund by either source, and at times corrected."""
+    if not isinstance(told, Observation) or told.kind not in SOURCE:
+        return told
+    again = deepcopy(told)
+    again.fact[SOURCE[told.kind]] = rng.choice(["webhook", "api"])
+    again.fact[0] = rng.choice([told.fact[0], told.fact[0], 40, 100])
+    return again
+
+
 @given(st.lists(TELLINGS, max_size=14), st.randoms())
 def test_following_is_folding(told: list[Any], rng: Any) -> None:
-    """After every webhook, in any order with repetitions, the kept summary is that of all facts."""
+    """After every webhook, in any order with repetitions and corrections, the kept summary is that of all facts."""
     store = MemoryStore()
-    tellings = told + [rng.choice(told) for _ in told[:5]]
+    tellings = told + [told_again(rng.choice(told), rng) for _ in told[:5]]
     rng.shuffle(tellings)
     for one in tellings:
         take(store, one)
@@ -146,6 +160,41 @@ def test_following_is_folding(told: list[Any], rng: Any) -> None:
     for one in sorted(tellings, key=repr):
         take(again, one)
     assert sums(again) == sums(store)
+
+
+@pytest.mark.parametrize(
+    "tellings",
+    [
+        (
+            payment("pay_1", 100, "USD", "2026-03-05T00:00:00Z", source="api"),
+            payment("pay_2", 100, "USD", "2026-03-03T00:00:00Z"),
+            payment("pay_1", 100, "USD", "2026-03-01T00:00:00Z"),
+        ),
+        (
+            payment("pay_1", 100, "USD", "2026-03-05T00:00:00Z", method="card", source="api"),
+            payment("pay_2", 100, "USD", "2026-03-03T00:00:00Z", method="wallet"),
+            payment("pay_1", 100, "USD", "2026-03-05T00:00:00Z"),
+        ),
+    ],
+    ids=["it was earlier", "it had no method"],
+)
+def test_a_better_telling_of_the_last_payment(tellings: tuple[Observation, ...]) -> None:
+    """The other payment takes the place that the first telling had given it."""
+    store = MemoryStore()
+    for one in tellings:
+        take(store, one)
+    assert store.derived_values == folded(store)
+
+
+def test_a_refund_that_was_known_is_taken_once() -> None:
+    """Told by the API, then by its webhook, it is one refund."""
+    store, by_webhook = MemoryStore(), refund("pay_1", "ref_1", 300, "USD", True)
+    by_api = deepcopy(by_webhook)
+    by_api.fact[-1] = "api"
+    for one in (payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z"), by_api, by_webhook):
+        take(store, one)
+    summary = summary_of(store, CUSTOMER)
+    assert (summary.spent, summary.refunds) == ({"USD": 700}, 1)
 
 
 @given(st.lists(TELLINGS, max_size=8))

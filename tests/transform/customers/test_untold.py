@@ -13,6 +13,7 @@ from pipeline.kafka.fetched import FetchedRecord
 from pipeline.kafka.records import OutRecord
 from pipeline.sink.unsaying import command_of
 from pipeline.statestore.store import MemoryStore
+from pipeline.transform.customers.facts import key, merge
 from pipeline.transform.customers.summary import fold
 from pipeline.transform.decision import Decision, decide
 from pipeline.transform.mapping import map_webhook
@@ -94,7 +95,10 @@ def test_an_older_refusal_changes_nothing() -> None:
 
 
 def test_of_a_person_of_several_customers() -> None:
-    """The sums of an address go out under the person's own key, and are told again with the next share."""
+    """The sums of an address go out under the person's own key, and are told again with the next share.
+
+    A restore that merges what was said with what was unsaid takes it for unsaid.
+    """
     store = MemoryStore()
     (share,) = decide(paid(0), BY_ADDRESS, map_webhook, store).commands
     record = Consumed(share.value, share.headers, share.key)
@@ -104,7 +108,13 @@ def test_of_a_person_of_several_customers() -> None:
     refused = command(identify_of(record, summed))
     assert refused.key == share.key
     assert kinds(decide(later, BY_ADDRESS, map_webhook, store)) == []
+    person = key(refused.key or b"", "person", "")
+    said = store.get(person)
     assert isinstance(decide(refused, BY_ADDRESS, map_webhook, store).verdict, Dropped)
+    unsaid = store.get(person)
+    assert said is not None
+    assert unsaid is not None
+    assert merge("person", said, unsaid) == merge("person", unsaid, said) == unsaid
     last = Consumed(orjson.dumps({**value, "version": value["version"] + 2, "told": False}), share.headers, share.key)
     assert kinds(decide(last, BY_ADDRESS, map_webhook, store)) == ["identify"]
 

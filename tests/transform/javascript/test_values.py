@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.transform.javascript.engine import Call, Engine, Sent
 from pipeline.transform.javascript.recipes import Recipe
+
+DATA = Path(__file__).parents[2] / "data"
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e15, 1e15)
@@ -56,7 +59,7 @@ class Echo:
 
 ECHO = Echo("p.value")
 PARTS = Echo("new Date(p.y, p.mo - 1, p.d, p.h, p.mi, p.s, p.ms).getTime()")
-READ = Echo("[Date.parse(p.text), new Date(p.text).getTime()]")
+READ = Echo("[Date.parse(p.text), new Date(p.text).getTime()].map(ms => (ms === ms ? ms : null))")
 SHOWN = Echo(
     "(d => [d.toISOString(), d.getFullYear(), d.getMonth() + 1, d.getDate(), d.getDay(), d.getHours(), d.getMinutes(),"
     " d.getSeconds(), d.getMilliseconds(), d.toString()])(new Date(p.ms))"
@@ -103,6 +106,27 @@ def test_a_date_of_any_other_text_is_in_utc(moment: datetime, form: str) -> None
     """The forms that people write, also in the hours that summer time skips or repeats."""
     text = moment.strftime(form)
     assert READ({"text": text}) == [unix_ms(moment.replace(tzinfo=UTC))] * 2
+
+
+V8 = json.loads((DATA / "javascript" / "dates.json").read_text(encoding="utf-8"))
+"""What Node.js 20.20 with TZ=UTC makes of texts: unix ms, None for no date."""
+
+
+def test_a_date_text_is_read_as_the_dashboard_reads_it() -> None:
+    """Every form that its engine takes, with its day first or last, its time zones, and what is no date there."""
+    found = {text: READ({"text": text}) for text in V8}
+    assert {text: [value, value] for text, value in V8.items()} == found
+
+
+@pytest.mark.parametrize("year", [2026, 1999, 70, -1])
+def test_the_years_of_the_first_javascript_are_utcs(year: int) -> None:
+    """`getYear` counts from 1900, `setYear` takes two digits, at the turn of a year that is another one elsewhere."""
+    assert OLD_YEARS({"year": year}) == [2026 - 1900, (1900 if 0 <= year <= 99 else 0) + year]
+
+
+OLD_YEARS = Echo(
+    "[new Date(2026, 0, 1).getYear(), (d => (d.setYear(p.year), d.getUTCFullYear()))(new Date(2026, 0, 1))]"
+)
 
 
 @given(MOMENTS)

@@ -24,7 +24,7 @@ def run(name: str, sample: str) -> Told | None:
     answer = Engine(load_recipes(RECIPES / name)).run(
         0, Call(orjson.loads(body)["type"], body.decode(), 1_792_000_000_000, "msg_1")
     )
-    if answer == Untouched():
+    if isinstance(answer, Untouched):
         return None
     assert isinstance(answer, Sent)
     return told([(name, payload) for payload in answer.payloads], orjson.loads(body), ("customer_id",))

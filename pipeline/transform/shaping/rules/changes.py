@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any
 
@@ -11,33 +11,41 @@ from pipeline.errors import ShapingError
 from pipeline.transform.shaping.applied import check_attributes
 from pipeline.transform.shaping.rules.catalogue import forms
 from pipeline.transform.shaping.rules.expressions import Expression
-from pipeline.transform.shaping.rules.model import Changes, Constant, Setting, Target
+from pipeline.transform.shaping.rules.model import Changes, Constant, Renaming, Setting, Target
 from pipeline.transform.shaping.rules.scope import MISSING, Scope
 
 Change = Callable[[dict[str, Any], Scope], None]
 """Changes the attributes in place; the scope is what the default mapping made."""
 
 
-def changes_of(changes: Changes, target: Target) -> tuple[Change, ...]:
-    """The functions that change the attributes of an event or a profile, in their order."""
+def changes_of(changes: Changes, target: Target, file: str) -> tuple[Change, ...]:
+    """The functions that change the attributes of an event or a profile, in their order; `file` is for messages."""
     made: list[Change] = []
     if changes.rename:
-        made.append(_renames([pair for one in changes.rename for pair in _pairs(one.old, one.new, target)]))
+        made.append(_renames(moves(changes.rename, target), file))
     if changes.drop:
         made.append(_drops([one.pattern for one in changes.drop], target))
     return (*made, *settings_of(changes.set, target))
 
 
-def _pairs(old: str, new: str, target: Target) -> list[tuple[str, str]]:
-    """The attribute with all its forms."""
-    return [(name, f"{new}{name.removeprefix(old)}") for name in forms(old, target)]
+def moves(renamings: Iterable[Renaming], target: Target) -> dict[str, tuple[str, Renaming]]:
+    """The new name of each attribute that these rename, its forms among them; a form that is named goes by its own."""
+    found = {
+        name: (f"{one.new}{name.removeprefix(one.old)}", one) for one in renamings for name in forms(one.old, target)
+    }
+    return {**found, **{one.old: (one.new, one) for one in renamings}}
 
 
-def _renames(pairs: list[tuple[str, str]]) -> Change:
+def _renames(moved: Mapping[str, tuple[str, Renaming]], file: str) -> Change:
+    """All at once, so that two attributes can change names; what is there and keeps its name is not overwritten."""
+    pairs = [(old, new, f"{file}:{one.at.line}:{one.at.column}") for old, (new, one) in moved.items()]
+
     def change(attributes: dict[str, Any], _scope: Scope) -> None:
-        for old, new in pairs:
-            if old in attributes:
-                attributes[new] = attributes.pop(old)
+        taken = [(new, attributes.pop(old), place) for old, new, place in pairs if old in attributes]
+        for new, value, place in taken:
+            if new in attributes:
+                raise ShapingError(f"{place}: '{new}' is there already, and would be lost", place=place)
+            attributes[new] = value
 
     return change
 

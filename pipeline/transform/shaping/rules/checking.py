@@ -16,6 +16,7 @@ from typing import Any, Final
 from pipeline.errors import ShapingError
 from pipeline.transform.mapping.vocabulary import PROFILE
 from pipeline.transform.shaping.applied import check_attributes
+from pipeline.transform.shaping.rules import losses
 from pipeline.transform.shaping.rules.catalogue import (
     ALWAYS_DROPPED,
     OPEN,
@@ -46,9 +47,11 @@ def check(rules: list[Rule], extra: frozenset[str] = frozenset()) -> list[Fault]
     """
     faults: list[Fault] = []
     made: set[str] = set(extra)
-    for rule in rules:
+    for place, rule in enumerate(rules):
         faults += _matching(rule)
         faults += _names(rule, made)
+        before = [one for one in rules[:place] if one.meets(rule) and (one.when is None or _hold_alike(one, rule))]
+        faults += losses.of_default(rule, before, extra)
         for expression in rule.expressions:
             faults += _paths(rule, expression, extra)
             faults += _money(expression)
@@ -98,7 +101,7 @@ def _names(rule: Rule, made: set[str]) -> Iterator[Fault]:
         if target == "profile" and "email" in {one.pattern for one in changes.drop} and rule.when is None:
             at = next(one.at for one in changes.drop if one.pattern == "email")
             yield Fault(at, "without email on the profile no campaign can mail the person", "warning")
-        yield from _twice(changes)
+        yield from losses.in_one(changes, target)
 
 
 def _is_known(name: str, known: set[str]) -> bool:
@@ -114,18 +117,6 @@ def _unknown(name: str, target: Target, known: set[str]) -> str:
         else f"{whose} has no attribute '{name}'{meant(name, known)} (attributes that other code adds are listed under "
         "known_attributes)"
     )
-
-
-def _twice(changes: Changes) -> Iterator[Fault]:
-    taken: dict[str, int] = {}
-    for at, name in [*((one.at, one.new) for one in changes.rename), *((one.at, one.name) for one in changes.set)]:
-        if name in taken:
-            yield Fault(at, f"'{name}' is made twice, first at line {taken[name]}: one of them is lost")
-        taken.setdefault(name, at.line)
-    for renaming in changes.rename:
-        for dropping in changes.drop:
-            if fnmatchcase(renaming.old, dropping.pattern) and "*" not in dropping.pattern:
-                yield Fault(dropping.at, f"'{renaming.old}' is renamed and dropped: keep one")
 
 
 def _paths(rule: Rule, expression: Expression, extra: frozenset[str]) -> Iterator[Fault]:
@@ -220,6 +211,11 @@ def _constants(rule: Rule) -> Iterator[Fault]:
             value: Any = setting.value.value
             if isinstance(value, float) and not math.isfinite(value):
                 yield Fault(setting.at, "no number: quote it if it is text")
+    for setting in (*rule.event.set, *(one for addition in rule.add for one in addition.set)):
+        if setting.value == Constant(None):
+            yield Fault(
+                setting.at, "an event has no attribute that is null: drop leaves one out; on profile null removes one"
+            )
 
 
 def _conflicts(rules: list[Rule]) -> Iterator[Fault]:
@@ -229,27 +225,7 @@ def _conflicts(rules: list[Rule]) -> Iterator[Fault]:
             if not earlier.meets(later) or not _may_both_hold(earlier, later):
                 continue
             severity: Severity = "error" if _hold_alike(earlier, later) else "warning"
-            targets: tuple[tuple[Target, Changes, Changes], ...] = (
-                ("event", earlier.event, later.event),
-                ("profile", earlier.profile, later.profile),
-            )
-            for target, first, second in targets:
-                for renaming in second.rename:
-                    for other in first.rename:
-                        if renaming.old == other.old:
-                            yield Fault(
-                                renaming.at,
-                                f"two rules rename {target} attribute '{renaming.old}': the one at line "
-                                f"{other.at.line} makes it '{other.new}', this one finds it no more",
-                                severity,
-                            )
-                        elif renaming.new == other.new:
-                            yield Fault(
-                                renaming.at,
-                                f"two rules make {target} attribute '{renaming.new}' of different ones, the other at "
-                                f"line {other.at.line}",
-                                severity,
-                            )
+            yield from losses.in_two(earlier, later, severity)
             if later.rename is not None and earlier.rename is not None:
                 yield Fault(
                     later.rename_at or later.at,

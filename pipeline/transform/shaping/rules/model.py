@@ -94,6 +94,10 @@ class Rule:
         computed = [one.value for one in self.settings if isinstance(one.value, Expression)]
         return (*((self.when,) if self.when is not None else ()), *computed)
 
+    def changes(self, target: Target) -> Changes:
+        """What it does to the attributes of an event or of the profile."""
+        return self.event if target == "event" else self.profile
+
     def meets(self, other: Rule) -> bool:
         """Whether there may be an event that both apply to."""
         return _common(self.types, other.types) and _common(self.events, other.events)

@@ -67,8 +67,8 @@ def step_of(rule: Rule, file: str) -> Step:
     return Step(
         rule,
         words if rule.title.startswith("line ") else f"{words}: {rule.title}",
-        changes_of(rule.event, "event"),
-        changes_of(rule.profile, "profile"),
+        changes_of(rule.event, "event", file),
+        changes_of(rule.profile, "profile", file),
         tuple(map(_added, rule.add)),
     )
 

@@ -47,7 +47,9 @@ def changes(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {},
         optional={
-            "rename": st.dictionaries(st.sampled_from(names[:2]), st.sampled_from(("amount", "sum")), max_size=1),
+            "rename": st.dictionaries(
+                st.sampled_from(names[:2]), st.sampled_from((*names[:2], "amount", "sum")), max_size=2
+            ),
             "drop": st.lists(st.sampled_from((*names[2:], f"{names[2][:4]}*")), min_size=1, max_size=2, unique=True),
             "set": st.dictionaries(st.sampled_from(("utm", "seen", "other")), st.sampled_from(VALUES), max_size=2),
         },
@@ -105,9 +107,8 @@ def plainly(rules: list[Rule], webhook: Webhook, default: Shaped) -> Shaped:
     """What the rules' words say."""
     told = dict(default.identify.attributes) if default.identify is not None else None
     profile: dict[str, Any] | None = dict(told) if told is not None else None
-    events: list[tuple[str, dict[str, Any], str] | None] = [
-        (one.name, dict(one.attributes), one.origin) for one in default.events
-    ]
+    events = [(one.name, dict(one.attributes), one.origin) for one in default.events]
+    dropped: set[int] = set()
     added: list[tuple[str, dict[str, Any], str]] = []
     drops_profile, applied = False, []
     for one in rules:
@@ -121,14 +122,11 @@ def plainly(rules: list[Rule], webhook: Webhook, default: Shaped) -> Shaped:
             if not _holds(one, scope):
                 continue
             seen.append(scope)
-            current = events[place]
-            shown = current if current is not None else (event.name, dict(event.attributes), event.origin)
             if "event" in one.drop:
-                events[place] = None
+                dropped.add(place)
             else:
-                attributes = _changed(one.event, shown[1], scope, is_event=True)
-                if current is not None:
-                    events[place] = (one.rename or shown[0], attributes, shown[2])
+                name, attributes, origin = events[place]
+                events[place] = (one.rename or name, _changed(one.event, attributes, scope, is_event=True), origin)
         if not default.events and one.events is None and _holds(one, Scope(webhook, None, told)):
             seen.append(Scope(webhook, None, told))
         if not seen:
@@ -140,7 +138,7 @@ def plainly(rules: list[Rule], webhook: Webhook, default: Shaped) -> Shaped:
         added += [_addition(addition, seen[0]) for addition in one.add]
     if not applied:
         return default
-    left = [Event(*event) for event in (*events, *added) if event is not None]
+    left = [Event(*event) for place, event in enumerate((*events, *added)) if place not in dropped]
     return Shaped(None if drops_profile or profile is None else Identify(profile), tuple(left))
 
 
@@ -169,10 +167,17 @@ def _addition(one: Addition, scope: Scope) -> tuple[str, dict[str, Any], str]:
 def _changed(one: Changes, attributes: dict[str, Any], scope: Scope, *, is_event: bool) -> dict[str, Any]:
     target: Any = "event" if is_event else "profile"
     found = dict(attributes)
-    for renaming in one.rename:
-        for name in forms(renaming.old, target):
-            if name in found:
-                found[renaming.new + name[len(renaming.old) :]] = found.pop(name)
+    named = {renaming.old for renaming in one.rename}
+    moved = [
+        (renaming.new + name[len(renaming.old) :], found.pop(name))
+        for renaming in one.rename
+        for name in forms(renaming.old, target)
+        if name in found and (name == renaming.old or name not in named)
+    ]
+    for name, value in moved:
+        if name in found:
+            raise ShapingError("a value would be lost")
+        found[name] = value
     for dropping in one.drop:
         gone = [dropping.pattern] if "*" in dropping.pattern else forms(dropping.pattern, target)
         found = {name: value for name, value in found.items() if not any(fnmatchcase(name, each) for each in gone)}

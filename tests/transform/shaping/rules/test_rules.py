@@ -72,7 +72,8 @@ def test_attributes_are_renamed_dropped_and_set_with_all_their_forms() -> None:
     identify, event = sent(
         """
         rules:
-          - event:
+          - match: {event: payment_completed}
+            event:
               rename: {payment_amount: amount}
               drop: [tax_amount, "card_*", product_id]
               set:
@@ -82,7 +83,7 @@ def test_attributes_are_renamed_dropped_and_set_with_all_their_forms() -> None:
                 order: {path: data.payment_id}
                 absent: {path: data.metadata.nowhere}
                 large: {cel: "event.payment_amount_minor > 4000"}
-            profile:
+          - profile:
               rename: {last_payment_date: paid_at}
               set: {source: dodo, plan: null}
         """.replace("tax_amount, ", "")
@@ -101,6 +102,42 @@ def test_attributes_are_renamed_dropped_and_set_with_all_their_forms() -> None:
     assert "last_payment_date" not in profile
     assert profile["source"] == "dodo"
     assert profile["plan"] is None
+
+
+def test_names_that_are_swapped_keep_their_values() -> None:
+    """A rule's renames happen at once, whatever their order; a form that is named goes where its own rename says."""
+    before = DEFAULT[1]["attributes"]
+    attributes = sent("rules: [{event: {rename: {email: name, name: email}}}]")[1]["attributes"]
+    assert attributes == {**before, "email": before["name"], "name": before["email"]}
+    chained = sent("rules: [{event: {rename: {name: email, email: address}}}]")[1]["attributes"]
+    assert (chained["email"], chained["address"], "name" in chained) == (before["name"], before["email"], False)
+    parted = sent("rules: [{event: {rename: {payment_amount: sum, payment_amount_value: number}}}]")[1]["attributes"]
+    assert (parted["sum"], parted["sum_minor"]) == (before["payment_amount"], before["payment_amount_minor"])
+    assert (parted["number"], "sum_value" in parted) == (before["payment_amount_value"], False)
+
+
+def test_a_name_may_be_taken_that_an_earlier_rule_has_given_up() -> None:
+    """Rules are carried out from the top."""
+    for gives_up in ("drop: [email]", "rename: {email: address}"):
+        attributes = sent(f"rules: [{{event: {{{gives_up}}}}}, {{event: {{rename: {{name: email}}}}}}]")[1][
+            "attributes"
+        ]
+        assert attributes["email"] == DEFAULT[1]["attributes"]["name"]
+
+
+@pytest.mark.parametrize("earlier", ["", "- {when: event.currency == 'USD', event: {set: {metadata_order: 1}}}\n"])
+def test_a_rename_never_overwrites_what_no_catalogue_lists(earlier: str) -> None:
+    """What only the webhook shows is a dead letter with the rename's place, and no lost value."""
+    body = orjson.loads(samples.load("payment.succeeded"))
+    body["data"]["metadata"] = {"order": "A-1"}
+    rules = f"rules:\n{earlier}- {{event: {{rename: {{payment_id: metadata_order}}}}}}"
+    policy = Policy(shaper=loaded(rules).rules, metadata=(("order", "metadata_order"),))
+    found = map_body(orjson.dumps(body), Delivery("msg_1"), policy)
+    assert isinstance(found, DeadLettered)
+    assert found.class_ == "transform-failed"
+    assert "'metadata_order'" in found.reason
+    assert found.field is not None
+    assert found.field.startswith("rules.yaml:")
 
 
 def test_conditions_decide_and_expressions_see_the_default_alone() -> None:
@@ -161,6 +198,9 @@ FAULTS = [
     ("rules:\n- {event: {drop: id}}", "id is the pipeline's own"),
     ("rules:\n- {profile: {set: {cio_id: x}}}", "'cio_id' cannot be an attribute: it steers Customer.io itself"),
     ("rules:\n- {event: {set: {a.b: x}}}", "has a dot, which would nest it"),
+    ("rules:\n- {event: {set: {a: null}}}", "2:18: an event has no attribute that is null"),
+    ("rules:\n- {event: {set: {a: {value: null}}}}", "an event has no attribute that is null"),
+    ("rules:\n- {add: {name: A, set: {a: }}}", "an event has no attribute that is null"),
     ("rules:\n- {event: {set: {a: no}}}", "2:21: YAML takes no for something else than text: quote it"),
     ("rules:\n- {event: {set: {a: 2026-01-01}}}", "quote it"),
     ("rules:\n- {event: {set: {a: .nan}}}", "quote it"),
@@ -176,6 +216,17 @@ FAULTS = [
     ("rules:\n- {event: {rename: {currency: a}}}\n- {event: {rename: {currency: b}}}",
      "3:21: two rules rename event attribute 'currency': the one at line 2 makes it 'a', this one finds it no more"),
     ("rules:\n- {event: {rename: {currency: a}}}\n- {event: {rename: {email: a}}}", "of different ones"),
+    ("rules:\n- {match: {event: payment_completed}, event: {rename: {payment_id: email}}}",
+     "2:56: payment_completed has 'email' already, which would be lost"),
+    ("rules:\n- {profile: {rename: {phone: country}}}", "the profile has 'country' already"),
+    ("known_attributes: [plan]\nrules:\n- {event: {rename: {currency: plan}}}", "the event has 'plan' already"),
+    ("rules:\n- {event: {rename: {payment_amount: amount}}}", "dunning_recovered has 'amount' already"),
+    ("rules:\n- {event: {rename: {payment_amount: a, currency: a_minor}}}", "'a_minor' is made twice"),
+    ("rules:\n- {event: {rename: {payment_amount: a}, set: {a_value: 1}}}", "'a_value' is made twice"),
+    ("rules:\n- {event: {rename: {payment_amount: a}}}\n- {event: {rename: {currency: a_minor}}}",
+     "two rules make event attribute 'a_minor'"),
+    ("rules:\n- {event: {set: {a: 1}}}\n- {event: {rename: {currency: a}}}", "two rules make event attribute 'a'"),
+    ("rules:\n- {event: {rename: {currency: a}}}\n- {event: {set: {a: 1}}}", "two rules make event attribute 'a'"),
     ("rules:\n- {match: {event: payment_failed}, rename: A}\n- {match: {family: payment}, rename: B}",
      "3:38: two rules rename the same event"),
     ("rules:\n- {add: {name: A}}\n- {add: {name: A}}", "two rules add an event with the key 'A'"),

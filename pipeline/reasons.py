@@ -1,4 +1,4 @@
-"""Cleans the reasons of dead letters, so that they may be listed, logged and pasted into a ticket.
+"""Cleans reasons, of dead letters and from other systems, so that they may be listed, logged and put into a ticket.
 
 A reason often repeats what another system answered, and such answers quote what they were sent. The value itself is in
 the dead letter; the reason needs only what is wrong with it.
@@ -62,7 +62,7 @@ def _clean_json(text: str) -> str | None:
         return None
     try:
         return orjson.dumps(_clean_tree(orjson.loads(text), 0)).decode()
-    except ValueError:  # orjson's decode and encode errors both are
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
 
 

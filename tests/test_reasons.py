@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.deadletters.reasons import MAX_REASON_BYTES, clean_reason
+from pipeline.reasons import MAX_REASON_BYTES, clean_reason
 
 
 @pytest.mark.parametrize(
