@@ -48,8 +48,14 @@ class Store:
 
 
 @pytest.fixture
-async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """One that gives up after a fifth of a second."""
+def within_s() -> float:
+    """After which the store gives up: later than any machine stands still."""
+    return 60.0
+
+
+@pytest.fixture
+async def store(within_s: float, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """One that gives up after `within_s`."""
     rig, events = Rig(), list[Any]()
 
     async def connect(_: DurableProducer) -> Any:
@@ -62,7 +68,7 @@ async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     monkeypatch.setattr(ingest, "watch_producer", lambda *_: None)
     monkeypatch.setattr(ingest, "close_producer", close)
     monkeypatch.setattr(ingest, "BEAT_S", 3600.0)
-    durable = DurableProducer(Settings.load(), [events.append], within_s=WITHIN_S)
+    durable = DurableProducer(Settings.load(), [events.append], within_s=within_s)
     await durable.start()
     yield Store(durable, rig, {}, events)
     await durable.stop()
@@ -74,6 +80,7 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.001)
 
 
+@pytest.mark.parametrize("within_s", [WITHIN_S])
 async def test_a_record_that_is_not_confirmed_in_time(store: Store) -> None:
     """It is told so once, after its own time and not with an older one; a confirmation that comes then is not told."""
     store.put("first")
@@ -93,6 +100,7 @@ async def test_a_record_that_is_not_confirmed_in_time(store: Store) -> None:
     assert isinstance(store.told["third"][0], NotStored)
 
 
+@pytest.mark.parametrize("within_s", [WITHIN_S])
 async def test_who_was_told_is_let_go(store: Store) -> None:
     """A batch that waits for hours keeps its records, and nothing of the requests that were answered 503."""
 
