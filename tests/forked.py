@@ -86,11 +86,16 @@ def _read_by_imports(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _server(command: str, environ: Mapping[str, str]) -> _Server | None:
-    """The server of this command, started on first use; None where the environment would not be alike."""
+    """The server of this command, started on first use and when our environment has changed; None for another one."""
+    ours = _read_by_imports(os.environ)
+    if _read_by_imports(environ) != ours:
+        return None
     with _starting:
+        if command in _servers and _servers[command].environ != ours:
+            _servers.pop(command).end()
         if command not in _servers:
             _servers[command] = _Server(command)
-    return _servers[command] if _servers[command].environ == _read_by_imports(environ) else None
+        return _servers[command]
 
 
 def _what(words: Sequence[str]) -> tuple[str, str, list[str]] | None:

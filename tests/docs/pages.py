@@ -13,7 +13,7 @@ from tests.docs.settings_page import settings_page
 from tests.docs.soak_page import soak_page
 from tests.docs.stock_faust_page import stock_faust_page
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
 
 

@@ -128,7 +128,8 @@ def fields_of(kind: type[Any]) -> Iterator[tuple[str, str]]:
     """Names and types of an event's fields, the types as they are written."""
     for parent in reversed(kind.__mro__):
         for name, annotation in vars(parent).get("__annotations__", {}).items():
-            yield name, getattr(annotation, "__forward_arg__", annotation)
+            text = getattr(annotation, "__forward_arg__", annotation)
+            yield name, text if isinstance(text, str) else text.__name__  # machine code keeps some as types
 
 
 def made_up_events(kind: type[Any]) -> Iterator[Any]:

@@ -480,7 +480,7 @@ def test_the_work_and_the_changelog_over_a_file(mirrors: dict[int, LmdbStore], w
 
     worked(10)  # what is remembered by value is remembered by now
     (few_calls, few), (many_calls, many) = worked(10), worked(5_000)
-    assert few_calls.total() > 300
+    assert few_calls.total() > 50  # in machine code only what is called from outside is seen
     assert abs(many_calls.total() - few_calls.total()) <= 20  # a store looks at its memory once in so many reads
     assert {name: many[name] for name in many if name.endswith("records")} == {
         name: few[name] for name in few if name.endswith("records")
