@@ -50,7 +50,7 @@ def check(rules: list[Rule], extra: frozenset[str] = frozenset()) -> list[Fault]
     for place, rule in enumerate(rules):
         faults += _matching(rule)
         faults += _names(rule, made)
-        before = [one for one in rules[:place] if one.meets(rule) and (one.when is None or _hold_alike(one, rule))]
+        before = [one for one in rules[:place] if one.covers(rule) and (one.when is None or _hold_alike(one, rule))]
         faults += losses.of_default(rule, before, extra)
         for expression in rule.expressions:
             faults += _paths(rule, expression, extra)

@@ -102,6 +102,14 @@ class Rule:
         """Whether there may be an event that both apply to."""
         return _common(self.types, other.types) and _common(self.events, other.events)
 
+    def covers(self, other: Rule) -> bool:
+        """Whether this applies to each event that the other applies to; conditions are not looked at."""
+        return _has_all(self.types, other.types) and _has_all(self.events, other.events)
+
+
+def _has_all(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+    return one is None or (other is not None and other <= one)
+
 
 def _common(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
     return one is None or other is None or bool(one & other)

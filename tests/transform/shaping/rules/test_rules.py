@@ -219,6 +219,11 @@ FAULTS = [
     ("rules:\n- {match: {event: payment_completed}, event: {rename: {payment_id: email}}}",
      "2:56: payment_completed has 'email' already, which would be lost"),
     ("rules:\n- {profile: {rename: {phone: country}}}", "the profile has 'country' already"),
+    (("rules:\n- {match: {type: payment.failed}, event: {drop: [payment_method]}}\n"
+     "- {match: {family: [payment]}, event: {rename: {card_network: payment_method}}}"),
+     "has 'payment_method' already"),
+    (("rules:\n- {match: {type: payment.failed}, profile: {drop: [country]}}\n"
+     "- {match: {family: [payment]}, profile: {rename: {name: country}}}"), "the profile has 'country' already"),
     ("known_attributes: [plan]\nrules:\n- {event: {rename: {currency: plan}}}", "the event has 'plan' already"),
     ("rules:\n- {event: {rename: {payment_amount: amount}}}", "dunning_recovered has 'amount' already"),
     ("rules:\n- {event: {rename: {payment_amount: a, currency: a_minor}}}", "'a_minor' is made twice"),
