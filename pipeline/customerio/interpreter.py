@@ -1,8 +1,8 @@
 """Interprets an answer of the Track API: a pure function from the answer to a decision.
 
 The documented answers are 200, 207, 400 and 401; everything else is defence. Two rules hold for all of them: only an
-explicit acceptance counts as one, and no operation is refused unless Customer.io named it. Whatever an answer says in
-words is cleaned here (`reasons`), before it goes to logs, probes and dead letters: it may quote what was sent.
+explicit acceptance counts as one, and no operation is refused unless Customer.io named it. What an answer says in words
+may quote what was sent: reasons come out cleaned (`reasons`), and a refusal's words are kept to be compared alone.
 
 An explicit acceptance is what Customer.io's OpenAPI document of the Track API has (August 2026). 200: "A successful
 request returns an empty object response", recorded from the live API as `{}` and a newline. 207: "At least one object
@@ -179,8 +179,7 @@ def _joined(errors: list[dict[str, Any]], key: str) -> str | None:
 
 
 def _joined_texts(texts: Iterable[str]) -> str | None:
-    joined = "; ".join(dict.fromkeys(text for text in texts if text))
-    return clean_reason(joined) or None
+    return "; ".join(dict.fromkeys(text for text in texts if text)) or None
 
 
 def _text(value: Any) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+
+from pipeline.reasons import clean_reason
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Customer.io's reason for refusing one operation, or a whole request, cleaned.
+    """Customer.io's reason for refusing one operation, or a whole request, in its own words, which are compared.
 
-    Several errors about one operation are joined with `; `. `status` is the HTTP status of the answer.
+    They may quote what was sent: only `text` is shown. Several errors about one operation are joined with `; `.
+    `status` is the HTTP status of the answer.
     """
 
     reason: str | None
@@ -20,13 +24,19 @@ class Refusal:
 
     @property
     def text(self) -> str:
-        """The whole reason in one line, for a dead letter."""
+        """The whole reason in one line, cleaned, for a dead letter and the log."""
         parts = [
-            f"{label}: {value}"
+            f"{label}: {clean_reason(value)}"
             for label, value in (("reason", self.reason), ("field", self.field), ("message", self.message))
             if value
         ]
         return ", ".join(parts) or "no reason given"
+
+    @property
+    def words(self) -> bytes:
+        """A digest of what was said: the same of two refusals in the same words."""
+        said = repr((self.reason, self.field, self.message))
+        return blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

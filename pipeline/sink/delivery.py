@@ -374,7 +374,7 @@ class Delivery:
 
     async def _refused_whole(self, group: Group, given: Pass, refusal: Refusal, lane: Lane, *, from_api: bool) -> Step:
         now = asyncio.get_running_loop().time()
-        last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.text
+        last_refused_at, group.refused_at, group.refused_as = group.refused_at, now, refusal.words
         group.compared_since = now if group.compared_since is None else group.compared_since
         if len(group.items) > 1:
             if from_api:

@@ -23,7 +23,7 @@ class Group:
         slow: time-outs in a row.
         resent: whether they are sent once more because errors named no operation.
         refused_at: loop time at which they were last refused as a whole, larger groups included.
-        refused_as: the refusal's words then.
+        refused_as: a digest of the refusal's words then.
         compared_since: loop time at which they were first refused as a whole, larger groups included.
         refused_since: loop time at which it was first refused when alone; what it waited for before is no evidence.
         lonely: how often in a row it was refused for its size with no request of others in between.
@@ -38,7 +38,7 @@ class Group:
     slow: int = 0
     resent: bool = False
     refused_at: float | None = None
-    refused_as: str = ""
+    refused_as: bytes = b""
     compared_since: float | None = None
     refused_since: float | None = None
     lonely: int = 0

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.customerio.fields import names_field_of
 from pipeline.customerio.interpreter import RAW_MAX_CHARACTERS, interpret
 from pipeline.customerio.outcomes import (
     Accepted,
@@ -180,6 +181,22 @@ def test_what_is_said_is_cleaned(status: int, form: str) -> None:
     assert "[email]" in reason
     assert not any(private in reason for private in ("jane", "Jane", "\x1b", "\r", "\n"))
     assert len(reason.encode()) <= 3 * MAX_REASON_BYTES + 100
+
+
+def test_words_are_compared_as_they_were_said() -> None:
+    """Two refusals that look alike without what they quote are not of the same words, and a field is the one named."""
+
+    def refusal(message: str) -> Refusal:
+        field = "attributes.metadata_123456789012"
+        errors = [{"reason": "invalid", "field": field, "message": message}]
+        outcome = interpret(400, {}, orjson.dumps({"errors": errors}), 1)
+        assert isinstance(outcome, Split)
+        return outcome.refusal
+
+    ann, bob = refusal("'Ann A' is not allowed"), refusal("'Bob B' is not allowed")
+    assert ann.text == bob.text
+    assert ann.words == refusal("'Ann A' is not allowed").words != bob.words
+    assert names_field_of(ann, b'{"attributes":{"metadata_123456789012":1}}')
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def group(person: str, operations: int = 1, **state: Any) -> Group:
     return Group([Item(nothing, body, person.encode(), False, nothing, n, 0) for n in range(operations)], **state)
 
 
-def refused(person: str, text: str = OWN.text) -> Group:
+def refused(person: str, words: bytes = OWN.words) -> Group:
     """An operation that was refused before."""
-    return group(person, refused_at=0.0, refused_as=text, refused_since=0.0, failures=9)
+    return group(person, refused_at=0.0, refused_as=words, refused_since=0.0, failures=9)
 
 
 def test_told_apart_by_an_acceptance() -> None:
@@ -57,9 +57,9 @@ def test_alone_in_the_world() -> None:
 )
 def test_a_few_alone(refusal: Refusal, waited_s: float, alike: int, others: int, own: bool) -> None:
     """While others fail and nothing is accepted, only a field of the operation counts, after minutes, of few people."""
-    judge, mine = Judge(300.0), refused("ann", refusal.text)
-    groups = [mine, *(refused(f"p{n}", refusal.text) for n in range(alike))]
-    groups += [refused(f"q{n}", f"another fault {n}") for n in range(others)]
+    judge, mine = Judge(300.0), refused("ann", refusal.words)
+    groups = [mine, *(refused(f"p{n}", refusal.words) for n in range(alike))]
+    groups += [refused(f"q{n}", b"another fault %d" % n) for n in range(others)]
     assert judge.is_own(mine, refusal, 0.0, waited_s, groups) is own
 
 

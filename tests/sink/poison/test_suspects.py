@@ -70,10 +70,10 @@ def test_a_batch_has_its_turn() -> None:
 
 def test_refused_alike() -> None:
     """People are counted whose operations were last refused in the same words, once each, oneself included."""
-    mine = Group([item("ann", 0)], refused_at=1.0, refused_as="bad")
+    mine = Group([item("ann", 0)], refused_at=1.0, refused_as=b"bad")
     others = [
-        Group([item("bob", 1), item("bob", 2), item("cid", 3)], refused_at=1.0, refused_as="bad"),
-        Group([item("dan", 4)], refused_at=1.0, refused_as="worse"),
+        Group([item("bob", 1), item("bob", 2), item("cid", 3)], refused_at=1.0, refused_as=b"bad"),
+        Group([item("dan", 4)], refused_at=1.0, refused_as=b"worse"),
         Group([item("eve", 5)]),
     ]
     assert refused_alike([mine, *others], mine) == 3
