@@ -24,8 +24,14 @@ THINGS: Final = frozenset({"action", "discount_id", "meter_id", "addon_id", "pro
 CUSTOMER_ID: Final = re.compile(r"(?:test_)?cus_[A-Za-z0-9]{1,64}")
 """A customer's id of Dodo, or one of this pipeline for a customer of test mode."""
 
-OWN_ID: Final = re.compile(r"msg_[A-Za-z0-9]{1,64}(?::[a-z]{1,16})?|[0-9A-HJKMNP-TV-Z]{26}")
-"""A webhook's id of Dodo, with what an operation's id adds to it, and an event's id (a ULID)."""
+OWN_ID: Final = re.compile(
+    r"(?:msg_[A-Za-z0-9]{1,64}|sha256_[0-9a-f]{64})(?::[a-z]{1,16}(?:-[a-z]{1,16}){0,2})?|[0-9A-HJKMNP-TV-Z]{26}"
+)
+"""A webhook's id of Dodo, or the one that it gets without a header, with what an operation's id adds to it; and an
+event's id (a ULID)."""
+
+PLACE: Final = re.compile(r"(?:[\w.-]{1,249}/)?\d{1,10}/\d{1,19}")
+"""Partition and offset, behind a topic."""
 
 MIN_WORD: Final = 2
 """Characters of a name from which on it is masked in texts: a single letter would be masked all over a reason."""
@@ -40,7 +46,8 @@ def mask_text(text: str, private: Iterable[str] = ()) -> str:
     for word in private:
         if word.lower() not in folded:  # spares the costly compilation of a pattern for each word of each letter
             continue
-        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "[private]", text, flags=re.IGNORECASE)
+        beside = r"\w/" if word.isdigit() else r"\w"  # a card's month may be a partition
+        text = re.sub(rf"(?<![{beside}]){re.escape(word)}(?![{beside}])", "[private]", text, flags=re.IGNORECASE)
     text = EMAIL.sub("[email]", text)
     text = SECRET_SHAPES.sub("[secret]", text)
     text = URL.sub("[url]", text)
@@ -68,6 +75,11 @@ def mask_key(key: bytes) -> str:
 def mask_id(text: str, private: Iterable[str] = ()) -> str:
     """A webhook's or an operation's id, masked: Dodo's own and ours stay, whatever is in them: one searches by it."""
     return text if OWN_ID.fullmatch(text) else mask_text(text, private)
+
+
+def mask_place(text: str, private: Iterable[str] = ()) -> str:
+    """Where a record lies, masked if it is anything else."""
+    return text if PLACE.fullmatch(text) else mask_text(text, private)
 
 
 def mask_type(text: str, private: Iterable[str] = ()) -> str:

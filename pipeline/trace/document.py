@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final, get_args
 
-from pipeline.deadletters.document import Mask
-from pipeline.deadletters.masking import mask_body, mask_id, mask_text, mask_type
+from pipeline.deadletters.document import Mask, mask_word
+from pipeline.deadletters.masking import mask_body, mask_id, mask_place, mask_text, mask_type
 from pipeline.deadletters.times import written
-from pipeline.trace.story import Operation, Step, Story
+from pipeline.dodo.signature import Mode
+from pipeline.trace.story import LETTER, Operation, Step, Story
+from pipeline.transform.verdicts import OperationKind
+
+KINDS: Final = frozenset({*get_args(OperationKind), *get_args(Mode)})
+"""Words of ours, in headers and bodies that anybody may have written."""
 
 
 def document(story: Story, *, reveal: bool) -> dict[str, Any]:
@@ -18,16 +24,17 @@ def document(story: Story, *, reveal: bool) -> dict[str, Any]:
         return text if reveal or text is None else mask(text, words)
 
     def step(one: Step) -> dict[str, Any]:
-        return {"at": _at(one.at_ms), "stage": clean(one.stage), "what": clean(one.text), "place": clean(one.place)}
+        stage, place = clean(one.stage, mask_word), clean(one.place, _mask_place)
+        return {"at": _at(one.at_ms), "stage": stage, "what": clean(one.text), "place": place}
 
     def operation(one: Operation) -> dict[str, Any]:
         return {
             "op_id": clean(one.op_id, mask_id),
-            "kind": clean(one.kind),
+            "kind": clean(one.kind, _mask_kind),
             "name": clean(one.name),
             "fate": one.fate,
             "reason": clean(one.why),
-            "place": clean(one.place),
+            "place": clean(one.place, _mask_place),
             "written_at": _at(one.written_ms),
             "event_late_s": one.late_s if one.kind == "event" else None,
             "body": one.body if reveal else mask_body(one.body, words),
@@ -36,7 +43,7 @@ def document(story: Story, *, reveal: bool) -> dict[str, Any]:
     return {
         "webhook_id": clean(story.webhook_id, mask_id),
         "type": clean(story.type, mask_type),
-        "mode": clean(story.mode),
+        "mode": clean(story.mode, _mask_kind),
         "customer": clean(story.customer),
         "fate": story.fate,
         "reason": clean(story.reason),
@@ -44,6 +51,16 @@ def document(story: Story, *, reveal: bool) -> dict[str, Any]:
         "operations": [operation(one) for one in story.operations],
         "advice": [clean(one) for one in story.advice],
     }
+
+
+def _mask_kind(text: str, private: Iterable[str] = ()) -> str:
+    return text if text in KINDS else mask_text(text, private)
+
+
+def _mask_place(text: str, private: Iterable[str] = ()) -> str:
+    if text.startswith(LETTER):
+        return LETTER + mask_place(text.removeprefix(LETTER), private)
+    return mask_place(text, private)
 
 
 def _at(at_ms: int | None) -> str | None:

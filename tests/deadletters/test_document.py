@@ -11,6 +11,9 @@ import pytest
 from pipeline.deadletters.document import details, summary
 from pipeline.deadletters.receipts import NEVER
 
+UNSIGNED = b"sha256_" + b"2de123456789012345a0e7" + b"0" * 42
+"""The id of a webhook that came without one."""
+
 PERSON = {"customer_id": "cus_1", "name": "Jane Doe", "email": "jane@example.com"}
 BODY = {
     "type": "refund.succeeded",
@@ -54,3 +57,21 @@ def test_what_one_looks_for(make: Any) -> None:
     assert ["webhook-id", "msg_123456789012345"] in found["headers"]
     assert found["body"]["data"]["payment_id"] == "pay_1"
     assert found["body"]["type"] == "refund.succeeded"
+    record, letter = make(headers=(("webhook-id", UNSIGNED),))
+    unsigned = details(record, letter, NEVER, reveal=False)
+    assert unsigned["webhook_id"] == UNSIGNED.decode()
+    assert ["webhook-id", UNSIGNED.decode()] in unsigned["headers"]
+
+
+def test_what_happens_to_be_a_person_s_word(make: Any) -> None:
+    """Classes, stages and places stay, whoever is called so and whenever a card expires: one finds by them."""
+    person = {"customer": {"name": "Unknown"}, "card_exp_month": "11", "billing": {"zipcode": "12"}}
+    about = {"class_": "unknown-type", "stage": "sink", "source": "dodo.webhooks/11/12"}
+    reason = "as customerio.operations/11/12: month 11, dodo-cio dlq show 0/11"
+    record, letter = make(value=orjson.dumps(person), reason=reason, **about)
+    found = details(record, letter, NEVER, reveal=False)
+    assert (found["class"], found["stage"], found["source"]) == tuple(about.values())
+    assert found["reason"] == "as customerio.operations/11/12: month [private], dodo-cio dlq show 0/11"
+    assert [value for name, value in found["headers"] if name in {"dlq-class", "dlq-stage", "dlq-source"}] == [
+        "sink", "unknown-type", "dodo.webhooks/11/12",
+    ]  # fmt: skip

@@ -41,3 +41,14 @@ def test_what_one_looks_for() -> None:
     shown = document(story(webhook_id="msg_123456789012345"), reveal=False)
     assert (shown["webhook_id"], shown["type"]) == ("msg_123456789012345", "payment.succeeded")
     assert (shown["operations"][0]["op_id"], shown["operations"][0]["name"]) == ("01M7CJBQH04WBX1AWGKKTKJQA3", "paid")
+
+
+def test_what_happens_to_be_a_person_s_word() -> None:
+    """Where records lie stays, whenever a card expires: what is advised can be done."""
+    advice = ["dodo-cio dlq show 0/11 says what to do"]
+    steps = [Step(1, "sink", "gave up", "dead letter 0/11"), Step(1, "ingest", "received", "dodo.webhooks/11/12")]
+    shown = document(story(steps=steps, advice=advice, private=("sink", "live", "11", "12")), reveal=False)
+    assert (shown["advice"], shown["mode"]) == (advice, "live")
+    assert [(one["stage"], one["place"]) for one in shown["steps"]] == [
+        ("sink", "dead letter 0/11"), ("ingest", "dodo.webhooks/11/12"),
+    ]  # fmt: skip
