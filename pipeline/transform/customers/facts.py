@@ -285,10 +285,13 @@ def _told_best(old: Fact, new: Fact) -> Fact:
     return min(old, new, key=_telling)
 
 
-def _telling(fact: Fact) -> tuple[bool, int, bytes]:
-    """A webhook's before the API's, which knows no time of success; then the earliest."""
+def _telling(fact: Fact) -> tuple[bool, bool, int, bytes]:
+    """One with an amount and currency; then a webhook's before the API's, which has no time of success; the earliest.
+
+    Else what a body left out would take away what another one told, and a backfill could not repair it.
+    """
     ms = to_ms(fact[2])
-    return "webhook" not in fact, ms if ms is not None else 0, encode(fact)
+    return fact[0] is None or fact[1] is None, "webhook" not in fact, ms if ms is not None else 0, encode(fact)
 
 
 def _latest(old: Fact, new: Fact) -> Fact:

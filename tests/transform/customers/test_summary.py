@@ -148,7 +148,7 @@ def told_again(told: Any, rng: Any) -> Any:
         return told
     again = copied(told)
     again.fact[SOURCE[told.kind]] = rng.choice(["webhook", "api"])
-    again.fact[0] = rng.choice([told.fact[0], told.fact[0], 40, 100])
+    again.fact[0] = rng.choice([told.fact[0], told.fact[0], 40, 100, None])
     return again
 
 
@@ -200,6 +200,36 @@ def test_a_refund_that_was_known_is_taken_once() -> None:
         take(store, one)
     summary = summary_of(store, CUSTOMER)
     assert (summary.spent, summary.refunds) == ({"USD": 700}, 1)
+
+
+UNUSABLE = [
+    payment("pay_1", None, "USD", "2026-03-01T00:00:00Z"),
+    payment("pay_1", 1000, None, "2026-03-01T00:00:00Z"),
+]
+
+
+@pytest.mark.parametrize("told", UNUSABLE)
+@pytest.mark.parametrize("better", ["webhook", "api"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1)])
+def test_an_amount_that_can_be_used_counts(told: Observation, better: str, order: tuple[int, ...]) -> None:
+    """Of a payment that was told without an amount or currency too, earlier or later, by a webhook or the API."""
+    store = MemoryStore()
+    usable = payment("pay_1", 1000, "USD", "2026-03-01T00:00:05Z", source=better)
+    for number in order:
+        take(store, (told, usable)[number])
+    assert summary_of(store, CUSTOMER).spent == {"USD": 1000}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_refund_s_amount_that_can_be_used_counts(order: tuple[int, ...]) -> None:
+    """A partial refund without an amount is repaired by what the API tells of it."""
+    store, by_webhook = MemoryStore(), refund("pay_1", "ref_1", None, "USD", True)
+    by_api = refund("pay_1", "ref_1", 300, "USD", True)
+    by_api.fact[-1] = "api"
+    take(store, payment("pay_1", 1000, "USD", "2026-03-01T00:00:00Z"))
+    for number in order:
+        take(store, (by_webhook, by_api)[number])
+    assert summary_of(store, CUSTOMER).spent == {"USD": 700}
 
 
 @given(st.lists(TELLINGS, max_size=8))
