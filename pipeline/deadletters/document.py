@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from pipeline.deadletters.envelope import CLASSES
 from pipeline.deadletters.letter import Letter, json_object
-from pipeline.deadletters.masking import mask_body, mask_id, mask_place, mask_text, mask_type, private_in
+from pipeline.deadletters.masking import (
+    Mask,
+    mask_body,
+    mask_id,
+    mask_place,
+    mask_text,
+    mask_type,
+    mask_unless,
+    private_in,
+)
 from pipeline.deadletters.receipts import PutBack
 from pipeline.deadletters.times import written
 from pipeline.kafka.records import (
@@ -27,16 +36,8 @@ from pipeline.kafka.records import (
 )
 from pipeline.settings import Stage
 
-Mask = Callable[[str, Iterable[str]], str]
-
-OURS: Final = frozenset({*CLASSES, *get_args(Stage)})
-"""Words of ours in headers: whoever is called so, they name nobody."""
-
-
-def mask_word(text: str, private: Iterable[str] = ()) -> str:
-    """A word that is one of ours, else masked: anybody may write headers."""
-    return text if text in OURS else mask_text(text, private)
-
+mask_word: Final = mask_unless({*CLASSES, *get_args(Stage)}.__contains__)
+"""The class or stage of a letter: whoever is called so, it names nobody."""
 
 MASKS: Final[Mapping[str, Mask]] = {
     WEBHOOK_ID: mask_id,

@@ -8,8 +8,8 @@ presigned) and long numbers. `--reveal` shows everything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -72,19 +72,30 @@ def mask_key(key: bytes) -> str:
     return text if OWN_ID.fullmatch(text) else mask_person(key)
 
 
-def mask_id(text: str, private: Iterable[str] = ()) -> str:
-    """A webhook's or an operation's id, masked: Dodo's own and ours stay, whatever is in them: one searches by it."""
-    return text if OWN_ID.fullmatch(text) else mask_text(text, private)
+class Mask(Protocol):
+    """Masks a text as `mask_text` does."""
+
+    def __call__(self, text: str, private: Iterable[str] = ()) -> str:
+        """The text, without what is private."""
 
 
-def mask_place(text: str, private: Iterable[str] = ()) -> str:
-    """Where a record lies, masked if it is anything else."""
-    return text if PLACE.fullmatch(text) else mask_text(text, private)
+def mask_unless(is_ours: Callable[[str], object]) -> Mask:
+    """What masks a text in a place for words of ours: those stay, whatever is in them; anybody may write others."""
+
+    def mask(text: str, private: Iterable[str] = ()) -> str:
+        return text if is_ours(text) else mask_text(text, private)
+
+    return mask
 
 
-def mask_type(text: str, private: Iterable[str] = ()) -> str:
-    """A webhook's type, masked; those of Dodo's that are known stay."""
-    return text if text in TYPES else mask_text(text, private)
+mask_id: Final = mask_unless(OWN_ID.fullmatch)
+"""A webhook's or an operation's id: one searches by it."""
+
+mask_place: Final = mask_unless(PLACE.fullmatch)
+"""Where a record lies."""
+
+mask_type: Final = mask_unless(TYPES.__contains__)
+"""A webhook's type."""
 
 
 def mask_body(body: Any, private: Iterable[str] = ()) -> Any:

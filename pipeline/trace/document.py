@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, get_args
 
-from pipeline.deadletters.document import Mask, mask_word
-from pipeline.deadletters.masking import mask_body, mask_id, mask_place, mask_text, mask_type
+from pipeline.deadletters.document import mask_word
+from pipeline.deadletters.masking import Mask, mask_body, mask_id, mask_place, mask_text, mask_type, mask_unless
 from pipeline.deadletters.times import written
 from pipeline.dodo.signature import Mode
 from pipeline.trace.story import LETTER, Operation, Step, Story
 from pipeline.transform.verdicts import OperationKind
 
-KINDS: Final = frozenset({*get_args(OperationKind), *get_args(Mode)})
-"""Words of ours, in headers and bodies that anybody may have written."""
+_mask_kind: Final = mask_unless({*get_args(OperationKind), *get_args(Mode)}.__contains__)
+"""The kind of an operation, or a mode."""
 
 
 def document(story: Story, *, reveal: bool) -> dict[str, Any]:
@@ -51,10 +51,6 @@ def document(story: Story, *, reveal: bool) -> dict[str, Any]:
         "operations": [operation(one) for one in story.operations],
         "advice": [clean(one) for one in story.advice],
     }
-
-
-def _mask_kind(text: str, private: Iterable[str] = ()) -> str:
-    return text if text in KINDS else mask_text(text, private)
 
 
 def _mask_place(text: str, private: Iterable[str] = ()) -> str:

@@ -136,17 +136,17 @@ def _record(record: Record, decision: Decision, changes: list[Change], version: 
     private = private_in(record.value)
     webhook_id = mask_id(decision.webhook_id, private)
     type_ = None if decision.type is None else mask_type(decision.type, private)
+    told = [_change(one, private) for one in changes]
     document = {
         "webhook_id": webhook_id,
         "type": type_,
         "source": source_of(record),
         "candidate": version,
-        "changes": [_change(one, private) for one in changes],
+        "changes": told,
     }
     value = orjson.dumps(document)
     if len(value) > MOST_BYTES:
-        alone = [{**_change(one, private), "before": None, "after": None} for one in changes]
-        value = orjson.dumps({**document, "changes": alone})
+        value = orjson.dumps({**document, "changes": [{**one, "before": None, "after": None} for one in told]})
     headers = (
         (WEBHOOK_ID, webhook_id.encode("utf-8", "replace")),
         (DODO_TYPE, (type_ or "").encode("utf-8", "replace")),
