@@ -265,6 +265,13 @@ class Rig:
         """Take in one chunk."""
         await self.sink.take(self.batch(records, generation))
 
+    async def take_among_others(self, seconds: int, people: int) -> None:
+        """Take in one poisoned record of ann's, and then one of somebody else's each second."""
+        await self.take(record("ann", 0, poison=True))
+        for offset in range(1, seconds):
+            await self.take(record(f"bob{offset % people}", offset))
+            await asyncio.sleep(1)
+
     async def settled(self) -> None:
         """Return when every record is done, and let go once; a virtual day without that is a hang."""
         async with asyncio.timeout(86_400):

@@ -252,10 +252,7 @@ def test_foreign_400_for_one_operation(virtual: Virtual, api: Any, make: Any) ->
 
     async def scenario() -> None:
         async with rig:
-            await rig.take(make.record("ann", 0, poison=True))
-            for offset in range(1, 600):
-                await rig.take(make.record(f"bob{offset}", offset))
-                await asyncio.sleep(1)
+            await rig.take_among_others(600, people=600)
             await rig.settled()
 
     virtual(scenario())
@@ -317,10 +314,7 @@ def test_one_failing_lane_is_not_woken(virtual: Virtual, api: Any, make: Any) ->
 
     async def scenario() -> None:
         async with rig:
-            await rig.take(make.record("ann", 0, poison=True))
-            for offset in range(1, 600):
-                await rig.take(make.record(f"bob{offset % 7}", offset))
-                await asyncio.sleep(1)
+            await rig.take_among_others(600, people=7)
 
     virtual(scenario())
     assert sum(0 in batch for batch in api.batches) < 60

@@ -65,10 +65,7 @@ def test_throttled_alone_is_no_fault(virtual: Virtual, api: Any, make: Any) -> N
 
     async def scenario() -> None:
         async with rig:
-            await rig.take(make.record("ann", 0, poison=True))
-            for offset in range(1, 1800):
-                await rig.take(make.record(f"bob{offset % 50}", offset))
-                await asyncio.sleep(1)
+            await rig.take_among_others(1800, people=50)
 
     virtual(scenario())
     assert rig.producer.letters == []
@@ -81,10 +78,7 @@ def test_the_limit_is_a_setting(virtual: Virtual, api: Any, make: Any) -> None:
 
     async def scenario() -> None:
         async with rig:
-            await rig.take(make.record("ann", 0, poison=True))
-            for offset in range(1, 240):
-                await rig.take(make.record(f"bob{offset % 50}", offset))
-                await asyncio.sleep(1)
+            await rig.take_among_others(240, people=50)
 
     virtual(scenario())
     assert [class_ for _, class_, _ in rig.producer.told] == ["undeliverable"]
