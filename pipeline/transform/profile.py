@@ -114,7 +114,7 @@ class Course(NamedTuple):
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
     more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last, `lapses` of when
-    charges failed.
+    charges failed. `moved` are ends of its trial that it was seen with, other than its days make.
     """
 
     created_at_ms: int = 0
@@ -123,6 +123,7 @@ class Course(NamedTuple):
     free: Sequence[Charge] = ()
     seen_ms: int = 0
     lapses: Sequence[int] = ()
+    moved: Sequence[int] = ()
 
 
 class Recovery(NamedTuple):

@@ -371,6 +371,14 @@ def test_shares_fit() -> None:
     assert {"email" in value for value in values} == {True, False}
 
 
+def moved_trial() -> bytes:
+    """A subscription in a trial whose end lies behind the planned one."""
+    body = orjson.loads(samples.load("subscription.updated"))
+    dates = dict.fromkeys(("created_at", "previous_billing_date"), "2026-10-20T08:21:45Z")
+    body["data"] |= dates | {"next_billing_date": "2026-12-01T08:21:45Z", "trial_period_days": 14}
+    return orjson.dumps(body)
+
+
 def test_every_fact_is_of_its_kind() -> None:
     """Whatever the samples leave behind, told once and again later, has the form that the schema gives its kind."""
     store, shared = MemoryStore(), MemoryStore()
@@ -384,6 +392,7 @@ def test_every_fact_is_of_its_kind() -> None:
             headers = (("webhook-id", f"msg_{name}".encode()), ("webhook-timestamp", b"%d" % attempt))
             decide_record(consumed(samples.load(name), headers, b"k"), policy, map_webhook, store)
             list(shares(consumed(samples.load(name), headers, b"k"), shared))
+    decide_record(consumed(moved_trial(), headers, b"k"), policy, map_webhook, store)
     decide_record(FORGET, policy, map_webhook, store)
     list(shares(FORGET, shared))
     found = set()
@@ -436,6 +445,7 @@ FACTS: dict[str, list[Any]] = {
         1, 1, "active", None, False, 1, [[1, 1, "p", 1, "USD", "Month", 1]],
         1, None, [[1, "on_hold"], [2, "answered"], [3, "cancelled", "2026"]], 14,
     ],
+    "trial": [[9, 1], [10, 1]],
     "change": [[1, 1, "p", 1, "USD", "Month", 1], [2, 2, None, None, None, None, None]],
     "replacement": [[1, "pm_1", "payment"], [2, None, "subscription"]],
     "unpaid": [[1, 1, "pay", 100, "USD", [["pdt", None]], ["sub"], "https://checkout.example.com/1"]],

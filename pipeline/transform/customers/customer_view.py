@@ -286,6 +286,7 @@ class CustomerView:
         """See `Profile`."""
         known, charges = self._facts.subscription(subscription_id), self._facts.now("charge", subscription_id)
         paid, free = charges_of(charges) if charges is not None else ((), ())
+        moved = self._facts.now("trial", subscription_id) if known is not None and known.trial_days else None
         return Course(
             0 if known is None else known.created_ms,
             0 if known is None else known.trial_days,
@@ -293,6 +294,7 @@ class CustomerView:
             [Charge(*charge) for charge in free],
             0 if known is None else known.plan.at_ms or known.plan.at_s * 1000,
             () if known is None else turns.unpaid_since(known.turns),
+            () if moved is None else [ends_ms for ends_ms, _ in moved],
         )
 
     def card_told(self, subscription_id: str, method_id: str | None, at_ms: int, by: CardTeller) -> bool:

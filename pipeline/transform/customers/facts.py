@@ -15,6 +15,7 @@ which distinguishes deliveries of one second.
 | charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
 | unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
+| trial | subscription | moved ends of its trial: end (ms), seen first (s) | the furthest four of both |
 | change | subscription | changes of its plan: moment, product, minor, currency, interval, count | latest four of both |
 | replacement | subscription | observations of a changed card: event (ms), method id, by whom | latest eight of both |
 | method | subscription | moment, payment method id | latest; an earlier version's replacement |
@@ -52,6 +53,7 @@ from pipeline.transform.customers.shape import (
     MAX_OBSERVATIONS,
     MAX_PLANS,
     MAX_REPLACEMENTS,
+    MAX_TRIAL_ENDS,
     MAX_UNPAID,
     fits,
 )
@@ -64,6 +66,7 @@ Kind = Literal[
     "unpaid",
     "card",
     "subscription",
+    "trial",
     "change",
     "replacement",
     "method",
@@ -252,6 +255,8 @@ def is_before(kind: str, fact: Fact, at_s: int) -> bool:
             ms = fact[-1][0] * 1000
         case "replacement":
             ms = fact[-1][0]
+        case "trial":
+            ms = max(seen_s for _, seen_s in fact) * 1000
         case "charge":
             ms = max((charge[0] for charges in charges_of(fact) for charge in charges), default=None)
         case _:
@@ -348,6 +353,13 @@ def _changes(old: Fact, new: Fact) -> Fact:
     return sorted(seen.values(), key=lambda change: int(change[1]))[-MAX_CHANGES:]
 
 
+def _trial_ends(old: Fact, new: Fact) -> Fact:
+    seen: dict[int, int] = {}
+    for ends_ms, at_s in (*old, *new):
+        seen[ends_ms] = min(at_s, seen.get(ends_ms, at_s))
+    return [[*end] for end in sorted(seen.items())[-MAX_TRIAL_ENDS:]]
+
+
 def _replacements(old: Fact, new: Fact) -> Fact:
     distinct = {encode(telling): telling for telling in (*old, *new)}
     ordered = sorted(distinct.items(), key=lambda item: (item[1][0], item[0]))
@@ -395,6 +407,7 @@ _MERGES: Final[dict[str, Callable[[Fact, Fact], Fact]]] = {
     "unpaid": _unpaid,
     "card": _largest,
     "subscription": _subscription,
+    "trial": _trial_ends,
     "change": _changes,
     "replacement": _replacements,
     "method": _latest,
@@ -418,6 +431,7 @@ _LENGTHS: Final = {
     "unpaid": 1,
     "card": 6,
     "subscription": 7,
+    "trial": 1,
     "change": 1,
     "replacement": 1,
     "method": 3,

@@ -21,7 +21,7 @@ from pipeline.transform.event_times import EventTimes
 from pipeline.transform.fields import elements, flag, members, scalar, text, whole
 from pipeline.transform.mapping.dispute import LOST
 from pipeline.transform.mapping.payment import CARD, UNKNOWN_METHOD
-from pipeline.transform.mapping.periods import seen_trial_ms
+from pipeline.transform.mapping.periods import moved_trial_ms, seen_trial_ms
 from pipeline.transform.mapping.subscription import IMPLIED
 from pipeline.transform.money import ALPHABETIC, currency_code, minor_of
 from pipeline.transform.paid import Paid, paid_of
@@ -343,6 +343,7 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
     subscription_id = text(data.get("subscription_id"))
     if status is None or subscription_id is None:
         return []
+    trial_ends_ms = seen_trial_ms(data, at_s * 1000)
     fact: Fact = [
         at_s,
         at_ms,
@@ -351,9 +352,12 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [[at_s, at_ms, *_terms(data)]],
-        seen_trial_ms(data, at_s * 1000),
+        trial_ends_ms,
         text(data.get("cancelled_at")),
         turns,
         max(0, whole(data.get("trial_period_days")) or 0),
     ]
-    return [Observation("subscription", (subscription_id,), fact)]
+    told = [Observation("subscription", (subscription_id,), fact)]
+    if (moved_ms := moved_trial_ms(data, trial_ends_ms)) is not None:
+        told.append(Observation("trial", (subscription_id,), [[moved_ms, at_s]]))
+    return told

@@ -33,6 +33,9 @@ MAX_CHARGES: Final = 4
 """Earliest charges of a subscription that are kept, paid and free ones each: they show how its trial ended. Of four
 the first is what opened it, the second what followed."""
 
+MAX_TRIAL_ENDS: Final = 4
+"""Ends of a subscription's trial that are remembered, where it was moved: what is charged at one of them converts."""
+
 MAX_REPLACEMENTS: Final = 8
 """Changes of a subscription's card that are remembered as sent."""
 
@@ -206,6 +209,7 @@ SHAPES: Final[dict[str, Shape]] = {
         array(*_subscription),
     ),
     "change": several(_plan, 1, MAX_CHANGES),
+    "trial": several(array(whole, whole), 1, MAX_TRIAL_ENDS),
     "replacement": several(_replacement, 1, MAX_REPLACEMENTS),
     "method": array(whole, whole, text),
     "activation": array(whole, text),

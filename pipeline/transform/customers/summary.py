@@ -35,7 +35,7 @@ VERSION: Final = b"\x09"
 MAX_PERIODS: Final = 8
 """Latest service periods that are kept, over all subscriptions: a renewal asks for one that begins now."""
 
-UNSUMMED: Final = frozenset({"change", "replacement", "method", "activation", "cancellation", "unpaid"})
+UNSUMMED: Final = frozenset({"trial", "change", "replacement", "method", "activation", "cancellation", "unpaid"})
 """Kinds that are read one by one where they are asked for."""
 
 

@@ -19,6 +19,10 @@ INTERVAL_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
 """Shortest-case lengths; only ever halved and compared with one day."""
 
 
+AS_PLANNED_MS: Final = 3_600_000
+"""How far from its days a trial may end without having been moved: real ends lay seconds off, and whoever moves one
+does so by days."""
+
 DECISIVE: Final = frozenset({"new", "renewal", "on_demand"})
 """Charge types that show whether a period is the first; a plan change may be charged in any."""
 
@@ -81,6 +85,15 @@ def seen_trial_ms(data: Mapping[str, Any], read_ms: int) -> int | None:
     """
     ends_ms = trial_end_ms(data) if in_first_period(data) else None
     return ends_ms if ends_ms is not None and read_ms < ends_ms else None
+
+
+def moved_trial_ms(data: Mapping[str, Any], seen_ms: int | None) -> int | None:
+    """The end of a trial that a body shows (`seen_trial_ms`), where it is another one than its days make."""
+    days, created = whole(data.get("trial_period_days")), to_ms(data.get("created_at"))
+    if seen_ms is None or days is None or created is None:
+        return None
+    planned = min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
+    return seen_ms if abs(seen_ms - planned) > AS_PLANNED_MS else None
 
 
 def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:

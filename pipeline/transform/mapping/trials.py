@@ -7,7 +7,7 @@ may be free by a coupon. Where the state does not know the charges, the body's d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from pipeline.transform.fields import elements, members, text, whole
@@ -50,14 +50,14 @@ def renewal_converts(case: Case) -> bool:
     data, days, created = case.data, _days(case.data), to_ms(case.data.get("created_at"))
     if not days or created is None:
         return False
-    tolerance, ends = tolerance_ms(data), created + days * DAY_MS
+    tolerance, subscription_id = tolerance_ms(data), text(data.get("subscription_id"))
+    course = Course() if case.history is None or subscription_id is None else case.history.course(subscription_id)
+    ends = (created + days * DAY_MS, *course.moved)
     starts = to_ms(data.get("previous_billing_date"))
     # The time of the event stands in for a body that shows a later period by now.
-    at_end = any(ms is not None and abs(ms - ends) <= tolerance for ms in (starts, case.occurred_ms))
-    subscription_id = text(data.get("subscription_id"))
+    at_end = any(ms is not None and _is_at(ms, ends, tolerance) for ms in (starts, case.occurred_ms))
     if case.history is None or subscription_id is None:
         return at_end and not _may_be_free(data)
-    course = case.history.course(subscription_id)
     paid = _after_opening(course.paid, created, tolerance)
     was_free = _began_free(course, ends, tolerance)
     payment = payment_of(case)
@@ -72,7 +72,7 @@ def renewal_converts(case: Case) -> bool:
         )
     if any(charge.at_ms < case.event_ms for charge in paid) or _may_be_free(data):
         return False
-    inside = starts is not None and created + tolerance < starts < ends - tolerance
+    inside = starts is not None and created + tolerance < starts < max(ends) - tolerance
     return at_end or was_free or inside or _fell_due(course, ends, tolerance, case.event_ms)
 
 
@@ -89,9 +89,9 @@ def conversion_of(course: Course) -> Charge | None:
     """The first known charge of more than nothing after the trial; what opened it is none."""
     if not course.trial_days or not course.created_at_ms:
         return None
-    tolerance, ends = _tolerance(course), course.created_at_ms + course.trial_days * DAY_MS
+    tolerance, ends = _tolerance(course), (course.created_at_ms + course.trial_days * DAY_MS, *course.moved)
     first = _after_opening(course.paid, course.created_at_ms, tolerance)[:1]
-    at_end = any(abs(charge.at_ms - ends) <= tolerance for charge in first)
+    at_end = any(_is_at(charge.at_ms, ends, tolerance) for charge in first)
     converts = at_end or _began_free(course, ends, tolerance) or _inside(first, ends, tolerance)
     return first[0] if first and (converts or _fell_due(course, ends, tolerance, first[0].at_ms)) else None
 
@@ -100,23 +100,28 @@ def _tolerance(course: Course) -> int:
     return min(DAY_MS, course.trial_days * DAY_MS // 2)
 
 
-def _began_free(course: Course, ends_ms: int, tolerance: int) -> bool:
+def _is_at(ms: int, ends: Collection[int], tolerance: int) -> bool:
+    """Whether that is when the trial ended: by its days, or by an end that it was moved to."""
+    return any(abs(ms - ends_ms) <= tolerance for ends_ms in ends)
+
+
+def _began_free(course: Course, ends: Collection[int], tolerance: int) -> bool:
     """Whether the first charge after the trial is known to have been of nothing: the conversion is still to come.
 
     A subscription that converted before charges were remembered has none that is known so early.
     """
     free = _after_opening(course.free, course.created_at_ms, tolerance)
-    return any(abs(charge.at_ms - ends_ms) <= tolerance for charge in free)
+    return any(_is_at(charge.at_ms, ends, tolerance) for charge in free)
 
 
-def _fell_due(course: Course, ends_ms: int, tolerance: int, at_ms: int) -> bool:
+def _fell_due(course: Course, ends: Collection[int], tolerance: int, at_ms: int) -> bool:
     """Whether the charge at the trial's end is known to have failed: one that is made later is the conversion."""
-    return any(abs(ms - ends_ms) <= tolerance and ms < at_ms for ms in course.lapses)
+    return any(_is_at(ms, ends, tolerance) and ms < at_ms for ms in course.lapses)
 
 
-def _inside(first: list[Charge], ends_ms: int, tolerance: int) -> bool:
+def _inside(first: list[Charge], ends: Collection[int], tolerance: int) -> bool:
     """Whether a plan change was charged before the trial's end."""
-    return any(charge.charge_type == "plan_change" and charge.at_ms < ends_ms + tolerance for charge in first)
+    return any(charge.charge_type == "plan_change" and charge.at_ms < max(ends) + tolerance for charge in first)
 
 
 def _may_be_free(data: dict[str, Any]) -> bool:

@@ -40,8 +40,8 @@ FactsIn = Callable[[Settings], Awaitable[list["Fact"]]]
 Put = Callable[..., Awaitable[None]]
 
 LENGTHS = {
-    "payment": 9, "refund": 5, "charge": 2, "unpaid": 1, "card": 6, "subscription": 11, "change": 1, "replacement": 1,
-    "method": 3, "activation": 2, "cancellation": 1, "dispute": 2,
+    "payment": 9, "refund": 5, "charge": 2, "unpaid": 1, "card": 6, "subscription": 11, "trial": 1, "change": 1,
+    "replacement": 1, "method": 3, "activation": 2, "cancellation": 1, "dispute": 2,
     "identity": 10, "event": 1, "forgotten": 1, "request": 3, "shared": 3, "share": 2, "person": 4,
 }  # fmt: skip
 """How many elements a fact of each kind has."""

@@ -99,6 +99,7 @@ TELLINGS: dict[Kind, st.SearchStrategy[list[Any]]] = {
     "charge": charge(),
     "card": fact(st.integers(0, 3), IDS, *[st.none() | WORDS] * 4),
     "subscription": subscription(),
+    "trial": st.builds(lambda ends_ms, at_s: [[ends_ms, at_s]], st.integers(0, 7), st.integers(0, 2)),
     "change": st.builds(
         lambda at_s, ms, product: [[at_s, ms, product, 900, "USD", "Month", 1]],
         st.integers(0, 2), st.integers(0, 7), WORDS,
@@ -195,6 +196,16 @@ def test_a_charge_of_an_earlier_version_is_read_on() -> None:
     assert facts.charges_of([5, "pay_1"]) == [[[5, "pay_1", None]], []]
     later = facts.merge_facts("charge", [5, "pay_1"], [[[9, "pay_2", "renewal"]], []])
     assert later == [[[5, "pay_1", None], [9, "pay_2", "renewal"]], []]
+
+
+def test_the_furthest_ends_of_a_trial_are_kept() -> None:
+    """Each since it was seen first; which ones is no matter of order, and a mark looks at when they were seen."""
+    told = [[[9 + number % 6, 30 - number]] for number in range(8)]
+    kept = [[11, 28], [12, 27], [13, 26], [14, 25]]
+    for tellings in (told, told[::-1]):
+        assert facts.decode("trial", folded("trial", [facts.encode(telling) for telling in tellings])) == kept
+    assert not facts.is_before("trial", kept, 26)
+    assert facts.is_before("trial", kept, 27)
 
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:

@@ -218,3 +218,25 @@ def test_a_trial_of_any_length_can_be_kept() -> None:
     dates = {"created_at": "2026-10-14T08:21:45Z", "previous_billing_date": "2026-10-14T08:21:45Z"}
     found = shown("subscription.active", next_billing_date=None, trial_period_days=2**53 - 1, **dates)
     assert orjson.loads(orjson.dumps(facts_of(found)["subscription"])) == facts_of(found)["subscription"]
+    assert "trial" not in facts_of(found)
+
+
+@pytest.mark.parametrize(
+    ("next_billing", "created", "previous", "kept"),
+    [
+        ("2026-11-28T09:21:45Z", "2026-10-14T08:21:45Z", "2026-10-14T08:21:45Z", True),  # later than planned
+        ("2026-10-17T08:21:45Z", "2026-10-14T08:21:45Z", "2026-10-14T08:22:12Z", True),  # sooner
+        ("2026-10-28T08:22:12Z", "2026-10-14T08:21:45Z", "2026-10-14T08:21:45Z", False),  # as planned, seconds off
+        ("2026-11-28T08:21:45Z", "2026-10-14T08:21:45Z", "2026-10-28T08:21:45Z", False),  # the period after the trial
+        ("2026-10-14T17:00:00Z", "2026-10-14T08:21:45Z", "2026-10-14T08:21:45Z", False),  # over when it was read
+    ],
+)
+def test_a_moved_end_of_a_trial(next_billing: str, created: str, previous: str, *, kept: bool) -> None:
+    """Kept when it is seen inside the trial and is not what the days make; a read of the API shows it as well."""
+    dates = {"created_at": created, "previous_billing_date": previous, "next_billing_date": next_billing}
+    found = shown("subscription.updated", **dates, trial_period_days=14)
+    moved = [Observation("trial", (SUB,), [[to_ms(next_billing), AT_S]])] if kept else []
+    assert [telling for telling in found.facts if telling.kind == "trial"] == moved
+    body = orjson.loads(samples.load("subscription.updated"))["data"] | dates | {"trial_period_days": 14}
+    read = of_api_object("subscription", body, {}, AT_S, Policy())
+    assert [telling for telling in read.facts if telling.kind == "trial"] == moved

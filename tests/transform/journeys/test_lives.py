@@ -33,7 +33,6 @@ LIVES: Final = 6_000 if "LONG_LIVES" in os.environ else 150
 
 BEGIN_MS: Final = 1_769_936_400_000
 DAY_MS: Final = 86_400_000
-TRIAL_ENDS_MS: Final = BEGIN_MS + 14 * DAY_MS
 LATE_S: Final = (5, 305, 2_105, 9_305, 27_305, 63_305, 99_305)
 """Dodo's attempts after the first one, seconds after the event: a day and almost four hours."""
 
@@ -72,6 +71,7 @@ class Shop:
     told: Counter[str] = field(default_factory=Counter)
     conversions: int = 0
     in_trial: bool = False
+    trial_ends_ms: int = BEGIN_MS + 14 * DAY_MS
     free_months: int = 0
     payments: int = 0
     cards: int = 0
@@ -185,10 +185,18 @@ def renew(shop: Shop) -> None:
 
 def _to_the_end_of_the_trial(shop: Shop) -> None:
     """What comes first after a trial lies at its end, or, with a coupon, a month later."""
-    if shop.now_ms < TRIAL_ENDS_MS:
-        shop.now_ms = TRIAL_ENDS_MS + shop.rng.randrange(60_000)
+    if shop.now_ms < shop.trial_ends_ms:
+        shop.now_ms = shop.trial_ends_ms + shop.rng.randrange(60_000)
     else:
         shop.wait(29 * 86_400, 31 * 86_400)
+
+
+def move_end(shop: Shop) -> None:
+    """The trial ends sooner or later than planned, which an update tells; nothing else does."""
+    shop.trial_ends_ms = max(shop.now_ms + 2 * DAY_MS, shop.trial_ends_ms + shop.rng.randrange(-9, 40) * DAY_MS)
+    shop.change(next_billing_date=iso(shop.trial_ends_ms))
+    shop.prompt.add(len(shop.doings))
+    shop.tell("updated")
 
 
 def lapse(shop: Shop) -> None:
@@ -291,7 +299,9 @@ def life(seed: int) -> Shop:
     for _ in range(shop.rng.randrange(1, 6)):
         in_first_trial = shop.in_trial and shop.fields["previous_billing_date"] == shop.fields["created_at"]
         shop.rng.choice(
-            (renew, move_up, card) if in_first_trial else (renew, renew, lapse, lapse, pause, move_up, card)
+            (renew, renew, move_up, move_end, card)
+            if in_first_trial
+            else (renew, renew, lapse, lapse, pause, move_up, card)
         )(shop)
         if shop.fields["status"] != "active":
             break
