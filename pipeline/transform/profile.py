@@ -114,7 +114,8 @@ class Course(NamedTuple):
 
     `created_at_ms` and `trial_days` are 0 where they are not known; `paid` and `free` are the earliest known charges of
     more than nothing and of nothing, the first one first. `seen_ms` is of when its plan was seen last, `lapses` of when
-    charges failed. `moved` are ends of its trial that it was seen with, other than its days make.
+    charges failed. `moved` are ends of its trial that it was seen with, other than its days make, the last
+    seen one last.
     """
 
     created_at_ms: int = 0

@@ -15,7 +15,7 @@ which distinguishes deliveries of one second.
 | charge | subscription | paid, free: each `[ms, payment, type]` | the earliest of both |
 | unpaid | "" | payments: moment, id, minor, currency, products, subscriptions, link | the latest five of both |
 | card | "" | time (ms), payment, network, last four, month, year: the last payment's | latest |
-| trial | subscription | moved ends of its trial: end (ms), seen first (s) | the furthest four of both |
+| trial | subscription | moved ends of its trial: end (ms), seen last (s) | the last seen four of both |
 | change | subscription | changes of its plan: moment, product, minor, currency, interval, count | latest four of both |
 | replacement | subscription | observations of a changed card: event (ms), method id, by whom | latest eight of both |
 | method | subscription | moment, payment method id | latest; an earlier version's replacement |
@@ -256,7 +256,7 @@ def is_before(kind: str, fact: Fact, at_s: int) -> bool:
         case "replacement":
             ms = fact[-1][0]
         case "trial":
-            ms = max(seen_s for _, seen_s in fact) * 1000
+            ms = fact[-1][1] * 1000
         case "charge":
             ms = max((charge[0] for charges in charges_of(fact) for charge in charges), default=None)
         case _:
@@ -354,10 +354,12 @@ def _changes(old: Fact, new: Fact) -> Fact:
 
 
 def _trial_ends(old: Fact, new: Fact) -> Fact:
+    """When each end was seen last, the last one at the end."""
     seen: dict[int, int] = {}
     for ends_ms, at_s in (*old, *new):
-        seen[ends_ms] = min(at_s, seen.get(ends_ms, at_s))
-    return [[*end] for end in sorted(seen.items())[-MAX_TRIAL_ENDS:]]
+        seen[ends_ms] = max(at_s, seen.get(ends_ms, at_s))
+    latest = sorted((at_s, ends_ms) for ends_ms, at_s in seen.items())[-MAX_TRIAL_ENDS:]
+    return [[ends_ms, at_s] for at_s, ends_ms in latest]
 
 
 def _replacements(old: Fact, new: Fact) -> Fact:

@@ -343,7 +343,6 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
     subscription_id = text(data.get("subscription_id"))
     if status is None or subscription_id is None:
         return []
-    trial_ends_ms = seen_trial_ms(data, at_s * 1000)
     fact: Fact = [
         at_s,
         at_ms,
@@ -352,12 +351,12 @@ def _state(data: Mapping[str, Any], status: str | None, at_s: int, at_ms: int, t
         flag(data.get("cancel_at_next_billing_date")) is True,
         to_ms(data.get("created_at")) or 0,
         [[at_s, at_ms, *_terms(data)]],
-        trial_ends_ms,
+        seen_trial_ms(data, at_s * 1000),
         text(data.get("cancelled_at")),
         turns,
         max(0, whole(data.get("trial_period_days")) or 0),
     ]
     told = [Observation("subscription", (subscription_id,), fact)]
-    if (moved_ms := moved_trial_ms(data, trial_ends_ms)) is not None:
+    if (moved_ms := moved_trial_ms(data)) is not None:
         told.append(Observation("trial", (subscription_id,), [[moved_ms, at_s]]))
     return told

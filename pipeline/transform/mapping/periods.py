@@ -87,13 +87,16 @@ def seen_trial_ms(data: Mapping[str, Any], read_ms: int) -> int | None:
     return ends_ms if ends_ms is not None and read_ms < ends_ms else None
 
 
-def moved_trial_ms(data: Mapping[str, Any], seen_ms: int | None) -> int | None:
-    """The end of a trial that a body shows (`seen_trial_ms`), where it is another one than its days make."""
+def moved_trial_ms(data: Mapping[str, Any]) -> int | None:
+    """The end of a trial that a body of the first period shows, where it is another one than its days make.
+
+    It may be over when the body is read: a charge that fails at the end moves no date. On demand, dates show nothing.
+    """
     days, created = whole(data.get("trial_period_days")), to_ms(data.get("created_at"))
-    if seen_ms is None or days is None or created is None:
+    if days is None or days <= 0 or created is None or not in_first_period(data) or flag(data.get("on_demand")) is True:
         return None
-    planned = min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
-    return seen_ms if abs(seen_ms - planned) > AS_PLANNED_MS else None
+    ends_ms, planned = to_ms(data.get("next_billing_date")), min(created + days * DAY_MS, MAX_PLAUSIBLE_MS)
+    return ends_ms if ends_ms is not None and abs(ends_ms - planned) > AS_PLANNED_MS else None
 
 
 def at_creation(data: Mapping[str, Any], occurred_ms: int | None) -> bool:

@@ -7,7 +7,7 @@ may be free by a coupon. Where the state does not know the charges, the body's d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from pipeline.transform.fields import elements, members, text, whole
@@ -18,6 +18,9 @@ from pipeline.transform.timestamps import DAY_MS, to_ms
 
 WHOLE: Final = 10_000
 """Basis points of a discount that leaves nothing to pay."""
+
+CUTTING_SHORT: Final = frozenset({"plan_change", "renewal"})
+"""Types of a charge that ends a trial before its time."""
 
 
 def _days(data: dict[str, Any]) -> int:
@@ -72,7 +75,7 @@ def renewal_converts(case: Case) -> bool:
         )
     if any(charge.at_ms < case.event_ms for charge in paid) or _may_be_free(data):
         return False
-    inside = starts is not None and created + tolerance < starts < max(ends) - tolerance
+    inside = starts is not None and created + tolerance < starts < ends[-1] - tolerance
     return at_end or was_free or inside or _fell_due(course, ends, tolerance, case.event_ms)
 
 
@@ -119,9 +122,9 @@ def _fell_due(course: Course, ends: Collection[int], tolerance: int, at_ms: int)
     return any(_is_at(ms, ends, tolerance) and ms < at_ms for ms in course.lapses)
 
 
-def _inside(first: list[Charge], ends: Collection[int], tolerance: int) -> bool:
-    """Whether a plan change was charged before the trial's end."""
-    return any(charge.charge_type == "plan_change" and charge.at_ms < max(ends) + tolerance for charge in first)
+def _inside(first: list[Charge], ends: Sequence[int], tolerance: int) -> bool:
+    """Whether it was charged before the trial's end, as that was seen last: for another plan, or to end it at once."""
+    return any(charge.charge_type in CUTTING_SHORT and charge.at_ms < ends[-1] + tolerance for charge in first)
 
 
 def _may_be_free(data: dict[str, Any]) -> bool:

@@ -198,14 +198,14 @@ def test_a_charge_of_an_earlier_version_is_read_on() -> None:
     assert later == [[[5, "pay_1", None], [9, "pay_2", "renewal"]], []]
 
 
-def test_the_furthest_ends_of_a_trial_are_kept() -> None:
-    """Each since it was seen first; which ones is no matter of order, and a mark looks at when they were seen."""
-    told = [[[9 + number % 6, 30 - number]] for number in range(8)]
-    kept = [[11, 28], [12, 27], [13, 26], [14, 25]]
+def test_the_ends_of_a_trial_that_were_seen_last_are_kept() -> None:
+    """However near they are; which ones is no matter of order, and a mark looks at when the last was seen."""
+    told = [[[30 - number % 6, number]] for number in range(8)]
+    kept = [[26, 4], [25, 5], [30, 6], [29, 7]]
     for tellings in (told, told[::-1]):
         assert facts.decode("trial", folded("trial", [facts.encode(telling) for telling in tellings])) == kept
-    assert not facts.is_before("trial", kept, 26)
-    assert facts.is_before("trial", kept, 27)
+    assert not facts.is_before("trial", kept, 5)
+    assert facts.is_before("trial", kept, 6)
 
 
 def test_a_webhook_knows_better_than_a_backfill() -> None:

@@ -192,11 +192,15 @@ def _to_the_end_of_the_trial(shop: Shop) -> None:
 
 
 def move_end(shop: Shop) -> None:
-    """The trial ends sooner or later than planned, which an update tells; nothing else does."""
-    shop.trial_ends_ms = max(shop.now_ms + 2 * DAY_MS, shop.trial_ends_ms + shop.rng.randrange(-9, 40) * DAY_MS)
+    """The trial ends sooner or later than planned, which an update tells; nothing else does but a charge at once."""
+    at_once = not shop.free_months and shop.now_ms < BEGIN_MS + 12 * DAY_MS and shop.rng.random() < 0.3
+    later_ms = max(shop.now_ms + 2 * DAY_MS, shop.trial_ends_ms + shop.rng.randrange(-9, 40) * DAY_MS)
+    shop.trial_ends_ms = shop.now_ms + 1_000 if at_once else later_ms
     shop.change(next_billing_date=iso(shop.trial_ends_ms))
     shop.prompt.add(len(shop.doings))
     shop.tell("updated")
+    if at_once:
+        renew(shop)
 
 
 def lapse(shop: Shop) -> None:
